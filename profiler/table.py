@@ -1,4 +1,4 @@
-"""The tables: how long a device takes for a shape, and how often a level is right. A leaf: no torch, nothing of ours."""
+"""The tables: how long a device takes for a shape, how often a level is right. A leaf: no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -106,7 +106,7 @@ def _next_up(sizes: tuple[int, ...], size: int, what: str, remedy: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class AccuracyTable:
-    """How often each prefix of each model is right, by task. Rows keep the order of the file; the first names the default."""
+    """How often each prefix of each model is right, by task. The first row names the default task."""
 
     rows: tuple[tuple[str, int, str, float], ...]
 
@@ -131,8 +131,17 @@ class AccuracyTable:
     def read(cls, path: Path) -> AccuracyTable:
         columns = _read_columns(path, ACCURACY)
         students = _whole(columns["students"], "students", path)
-        return cls(tuple(zip(map(str, columns["model"]), students.tolist(), map(str, columns["task"]),
-                             map(float, columns["accuracy"]), strict=True)))
+        return cls(
+            tuple(
+                zip(
+                    map(str, columns["model"]),
+                    students.tolist(),
+                    map(str, columns["task"]),
+                    map(float, columns["accuracy"]),
+                    strict=True,
+                )
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,9 @@ class Jitter:
             raise ValueError(f"{path}: probabilities must lie in 0 to 1 and ratios must be positive")
         rows = [np.flatnonzero(below == b) for b in classes]
         rows = [r[np.argsort(p[r], kind="stable")] for r in rows]
-        return cls(tuple(b * 1e-6 for b in classes), tuple(tuple(p[r]) for r in rows), tuple(tuple(ratio[r]) for r in rows))
+        return cls(
+            tuple(b * 1e-6 for b in classes), tuple(tuple(p[r]) for r in rows), tuple(tuple(ratio[r]) for r in rows)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +204,7 @@ class LatencyTable:
         bad = ~(np.isfinite(latency) & (latency > 0))
         if bad.any():
             row = int(bad.argmax())
-            raise ValueError(f"table {self.name}, row {row}: latency_us is {latency[row]} (must be positive and finite)")
+            raise ValueError(f"table {self.name}, row {row}: latency_us is {latency[row]} (must be positive)")
         self._rows  # noqa: B018  duplicate keys and models of two shapes are found here
 
     @property
@@ -215,8 +226,14 @@ class LatencyTable:
     @cached_property
     def digest(self) -> str:
         """Hash of everything that can change a run: the keys, the times, the jitter, the accuracies."""
-        body = repr((sorted((k, tuple(sorted(v.items()))) for k, v in self._rows.items()), self.jitter,
-                     self.accuracy.rows if self.accuracy else None, self.meta.get("idle_factor")))
+        body = repr(
+            (
+                sorted((k, tuple(sorted(v.items()))) for k, v in self._rows.items()),
+                self.jitter,
+                self.accuracy.rows if self.accuracy else None,
+                self.meta.get("idle_factor"),
+            )
+        )
         return hashlib.sha256(body.encode()).hexdigest()[:16]
 
     @cached_property
@@ -229,12 +246,16 @@ class LatencyTable:
             zip(*(column[name] for name in REQUIRED), strict=True)
         ):
             if shape.setdefault(str(model), (depth, hidden)) != (depth, hidden):
-                raise ValueError(f"table {self.name}, row {number}: {model} is {depth}x{hidden} here and "
-                                 f"{'x'.join(map(str, shape[model]))} above; give each shape its own model name")
+                raise ValueError(
+                    f"table {self.name}, row {number}: {model} is {depth}x{hidden} here and "
+                    f"{'x'.join(map(str, shape[model]))} above; give each shape its own model name"
+                )
             cells = rows.setdefault((str(model), students), {})
             if (batch, tokens) in cells:
-                raise ValueError(f"table {self.name}, row {number}: {model}/{students} at batch {batch}, "
-                                 f"{tokens} tokens is there twice")
+                raise ValueError(
+                    f"table {self.name}, row {number}: {model}/{students} at batch {batch}, "
+                    f"{tokens} tokens is there twice"
+                )
             cells[batch, tokens] = float(latency) * 1e-6
         return rows
 
@@ -256,16 +277,20 @@ class LatencyTable:
         if task is not None:
             known = self.accuracy.tasks if self.accuracy else ()
             if task not in known or self.accuracy is None:
-                raise LookupError(f"table {self.name} has no accuracies for task {task!r}; it has {list(known) or 'none'}")
+                raise LookupError(
+                    f"table {self.name} has no accuracies for task {task!r}; it has {', '.join(known) or 'none'}"
+                )
             accuracy = self.accuracy.of(model, task)
         counts = sorted(students for name, students in self._rows if name == model)
         missing = [k for k in counts if k not in accuracy] if accuracy else []
         if missing:
-            raise LookupError(f"table {self.name}: accuracy of {model} on {task} lacks {missing} students; "
-                              f"its latencies have them, so evaluate them too")
-        first = {name: int(self.columns[name][list(self.columns["model"]).index(model)]) for name in ("depth", "hidden")}
-        return tuple(Level(i, model, k, first["depth"], first["hidden"], accuracy.get(k, math.nan))
-                     for i, k in enumerate(counts))
+            raise LookupError(
+                f"table {self.name}: accuracy of {model} on {task} lacks {missing} students; "
+                f"its latencies have them, so evaluate them too"
+            )
+        row = self.columns["model"].tolist().index(model)
+        depth, hidden = int(self.columns["depth"][row]), int(self.columns["hidden"][row])
+        return tuple(Level(i, model, k, depth, hidden, accuracy.get(k, math.nan)) for i, k in enumerate(counts))
 
     def plan(self, model: str) -> BucketPlan:
         """The distinct batch sizes and lengths that were measured for a model."""
@@ -277,13 +302,17 @@ class LatencyTable:
         try:
             return self._rows[level.model, level.students][key.batch, key.tokens]
         except KeyError:
-            raise LookupError(f"table {self.name} has no {level} at batch {key.batch}, {key.tokens} tokens: "
-                              f"profile it with python -m profiler run") from None
+            raise LookupError(
+                f"table {self.name} has no {level} at batch {key.batch}, {key.tokens} tokens: "
+                f"profile it with python -m profiler run"
+            ) from None
 
     def grid(self, level: Level, plan: BucketPlan) -> list[list[float]]:
         """Seconds by [length bucket][batch index of the plan]. Raises LookupError naming the first hole."""
-        return [[self.seconds(level, ShapeKey(level.students, batch, tokens)) for batch in plan.batches]
-                for tokens in plan.tokens]
+        return [
+            [self.seconds(level, ShapeKey(level.students, batch, tokens)) for batch in plan.batches]
+            for tokens in plan.tokens
+        ]
 
     def idle_factor(self, gap_s: float) -> float:
         """The factor on the first batch after an idle gap, from meta `idle_factor` ([[gap_s, factor], ...]); else 1."""
@@ -318,8 +347,8 @@ class LatencyTable:
 def shipped() -> tuple[str, ...]:
     """The names of the tables in the package; the first is the default."""
     names = sorted(path.parent.name for path in SHIPPED.glob("*/meta.json"))
-    order: Iterator[str] = iter(sorted(names, key=lambda name: (_read_meta(SHIPPED / name / "meta.json").get("rank", 99), name)))
-    return tuple(order)
+    ranks = {name: _read_meta(SHIPPED / name / "meta.json").get("rank", 99) for name in names}
+    return tuple(sorted(names, key=lambda name: (ranks[name], name)))
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
@@ -341,8 +370,10 @@ def _read_columns(path: Path, required: Sequence[str]) -> dict[str, NDArray[Any]
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     missing = [name for name in required if name not in table.column_names]
     if missing:
-        raise ValueError(f"{path}: no column {', '.join(missing)} (required: {', '.join(required)}; "
-                         f"found: {', '.join(table.column_names)})")
+        raise ValueError(
+            f"{path}: no column {', '.join(missing)} (required: {', '.join(required)}; "
+            f"found: {', '.join(table.column_names)})"
+        )
     for name in required:
         if table[name].null_count:
             raise ValueError(f"{path}: column {name} has {table[name].null_count} empty cells")

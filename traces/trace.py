@@ -61,7 +61,8 @@ class Trace:
 
     def take(self, rows: NDArray[Any] | slice) -> Trace:
         """The trace of these rows, in this order (they must stay sorted by arrival)."""
-        return replace(self, **{name: column[rows] for name, column in self.columns()})
+        columns: dict[str, Any] = {name: column[rows] for name, column in self.columns()}
+        return replace(self, **columns)
 
     def columns(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """The per-request fields that are present, by name."""
@@ -85,8 +86,11 @@ class Trace:
         self._refuse(self.arrival_s < 0, "arrival_s is {} (must not be negative)", self.arrival_s)
         unsorted = np.zeros(n, bool)
         np.less(self.arrival_s[1:], self.arrival_s[:-1], out=unsorted[1:])
-        self._refuse(unsorted, "arrival_s is {}, earlier than the row before (sort the file, or convert with --sort)",
-                     self.arrival_s)
+        self._refuse(
+            unsorted,
+            "arrival_s is {}, earlier than the row before (sort the file, or convert with --sort)",
+            self.arrival_s,
+        )
         self._refuse(self.tokens < 1, "tokens is {} (must be at least 1; [CLS] and [SEP] count)", self.tokens)
         if self.slo_s is not None:
             self._refuse(~(np.isnan(self.slo_s) | (self.slo_s > 0)), "slo_s is {} (must be positive)", self.slo_s)
