@@ -1,0 +1,74 @@
+"""What runs on a device: the shape of an ensemble of BERT encoders, and its name. A leaf: no torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NAME = re.compile(r"(students|teacher)-(\d+)x(\d+)")
+#: Widths that do not follow BERT's rule of 64 per attention head.
+_HEADS = {312: 12}
+#: Feed-forward widths that are not four times the hidden width.
+_FFN = {312: 1200}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The shape of an ensemble: `students` BERT encoders of equal shape, whose [CLS] outputs are summed.
+
+    name: as the tables name the model, e.g. students-2x384. students: K, 1 for a teacher. outputs: width O of the
+    vector that is summed over the active students (the classes for plain classifiers, the teacher's width for a boosted
+    ensemble). shared_embeddings: whether one set of embeddings serves all students. pooler: whether a dense layer with
+    tanh stands between [CLS] and the projection, as in BERT.
+    """
+
+    name: str
+    students: int
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+    vocab: int = 30522
+    positions: int = 512
+    classes: int = 2
+    outputs: int = 2
+    pooler: bool = True
+    shared_embeddings: bool = False
+    norm_eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        for field in ("students", "layers", "hidden", "heads", "ffn", "vocab", "positions", "classes", "outputs"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"model {self.name}: {field} is {getattr(self, field)} (must be at least 1)")
+        if self.hidden % self.heads:
+            raise ValueError(f"model {self.name}: width {self.hidden} is not divisible by {self.heads} heads")
+
+    @property
+    def head_width(self) -> int:
+        """Width of one attention head."""
+        return self.hidden // self.heads
+
+    @property
+    def embeddings(self) -> int:
+        """How many sets of embeddings there are: 1 where they are shared, else one per student."""
+        return 1 if self.shared_embeddings else self.students
+
+
+def parse_spec(name: str, students: int = 1, *, outputs: int = 2, shared_embeddings: bool = False) -> Spec:
+    """The BERT shape that a table's model name stands for: `students-LxH` or `teacher-LxH` (L layers of width H).
+
+    Heads are 64 wide and the feed-forward is 4 H, as in BERT and Google's miniatures (312 wide: as in TinyBERT).
+    Raises LookupError for any other name, ValueError for a teacher of several students.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise LookupError(
+            f"unknown model {name!r}: write students-LxH or teacher-LxH, e.g. students-2x384, teacher-12x768"
+        )
+    kind, layers, hidden = match[1], int(match[2]), int(match[3])
+    if kind == "teacher" and students != 1:
+        raise ValueError(f"model {name}: a teacher is one model, not {students} students")
+    if hidden not in _HEADS and hidden % 64:
+        raise LookupError(f"model {name}: width {hidden} is not a multiple of 64 (attention heads are 64 wide)")
+    heads, ffn = _HEADS.get(hidden, hidden // 64), _FFN.get(hidden, 4 * hidden)
+    return Spec(name, students, layers, hidden, heads, ffn, outputs=outputs, shared_embeddings=shared_embeddings)
