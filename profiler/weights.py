@@ -23,7 +23,7 @@ class Layer:
     """One encoder layer of all K students. Matrices are [K, in, out], so that y = x @ w + b.
 
     qkv_weight: [K, H, 3H], the columns query, key, value; within each, head after head. key_bias and value_bias are
-    None once `simplify` has removed them. ffn1_weight: [K, H, F]. ffn2_weight: [K, F, H]. All biases and norms: [K, width].
+    None once `simplify` has removed them. ffn1_weight: [K, H, F]. ffn2_weight: [K, F, H]. Biases and norms: [K, width].
     """
 
     qkv_weight: Tensor
@@ -85,7 +85,7 @@ class Weights:
 
     def map(self, change: Callable[[str, Tensor], Tensor]) -> Weights:
         """The same weights with every tensor replaced by `change(name, tensor)`."""
-        return _assemble(self.spec, {name: change(name, tensor) for name, tensor in self.tensors().items()})
+        return assemble(self.spec, {name: change(name, tensor) for name, tensor in self.tensors().items()})
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Weights:
         """The same weights on another device, in another type."""
@@ -98,7 +98,7 @@ class Weights:
         shared = EMBEDDINGS if self.spec.shared_embeddings else ()
         spec = replace(self.spec, students=students)
         tensors = self.tensors().items()
-        return _assemble(spec, {name: tensor if name in shared else tensor[:students] for name, tensor in tensors})
+        return assemble(spec, {name: tensor if name in shared else tensor[:students] for name, tensor in tensors})
 
 
 def random(spec: Spec, seed: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Weights:
@@ -118,7 +118,7 @@ def random(spec: Spec, seed: int, dtype: torch.dtype = torch.float32, device: to
         return tensor
 
     generators: dict[int, torch.Generator] = {}
-    return _assemble(spec, {name: draw(shape, name) for name, shape in shapes(spec).items()})
+    return assemble(spec, {name: draw(shape, name) for name, shape in shapes(spec).items()})
 
 
 def _generator(seed: int, student: int, device: torch.device | str) -> torch.Generator:
@@ -189,7 +189,7 @@ def load(path: str | os.PathLike[str]) -> Weights:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a file, not a dict
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from None
-    return _assemble(Spec(**json.loads(metadata["spec"])), tensors)
+    return assemble(Spec(**json.loads(metadata["spec"])), tensors)
 
 
 def _named(weights: Weights) -> Iterator[tuple[str, Tensor]]:
@@ -204,7 +204,7 @@ def _named(weights: Weights) -> Iterator[tuple[str, Tensor]]:
                         yield f"layers.{index}.{part.name}", tensor
 
 
-def _assemble(spec: Spec, tensors: dict[str, Tensor]) -> Weights:
+def assemble(spec: Spec, tensors: dict[str, Tensor]) -> Weights:
     """Weights from tensors by name. Raises ValueError where one is missing, left over, or of the wrong shape."""
     expected = shapes(spec)
     optional = {name for name in expected if name.endswith(("key_bias", "value_bias"))}
