@@ -1,5 +1,10 @@
 """Traffic: arrival processes, readers of public trace formats, transforms, statistics."""
 
+from traces.files import write
+from traces.formats import FORMATS
+from traces.generators import GENERATORS
+from traces.load import NAMED, load
+from traces.scaling import scale
 from traces.trace import Trace
 
-__all__ = ["Trace"]
+__all__ = ["FORMATS", "GENERATORS", "NAMED", "Trace", "load", "scale", "write"]

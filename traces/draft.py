@@ -1,0 +1,39 @@
+"""The draft: what a reader or a generator delivers, before lengths are attached and it becomes a Trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.trace import Trace
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """Arrivals, the other columns that the source has, and what is to be said about them.
+
+    columns: per request, by the names of a Trace; `tokens` may be missing. own: the rows are a trace of our own format,
+    whose lengths are never clipped.
+    """
+
+    arrival_s: NDArray[np.float64]
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    duration_s: float | None = None
+    notes: tuple[str, ...] = ()
+    own: bool = False
+
+    @property
+    def has_lengths(self) -> bool:
+        return "tokens" in self.columns
+
+    def trace(self, source: str) -> Trace:
+        """The trace; requests without a length get one token until lengths are drawn."""
+        columns = dict(self.columns)
+        tokens = columns.pop("tokens", None)
+        if tokens is None:
+            tokens = np.ones(len(self.arrival_s), np.int32)
+        return Trace(self.arrival_s, tokens, duration_s=self.duration_s, source=source, notes=self.notes, **columns)

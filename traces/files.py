@@ -1,0 +1,201 @@
+"""Columns in, columns out: CSV (also gzipped) and Parquet, streamed into arrays, written atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from traces.trace import COLUMNS, Trace
+
+TYPES = {
+    "arrival_s": pa.float64(),
+    "tokens": pa.int32(),
+    "tenant": pa.string(),
+    "klass": pa.string(),
+    "slo_s": pa.float64(),
+    "text": pa.string(),
+    "item": pa.int64(),
+}
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+#: Large blocks keep the number of pieces small; a block must also hold the longest row.
+_BLOCK = 1 << 23
+
+
+def first_bytes(path: Path, count: int = 1 << 16) -> bytes:
+    """The beginning of a file, unzipped. Raises ValueError for an empty file or a broken gzip stream."""
+    try:
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if zipped else path.open("rb") as file:
+            head = file.read(count) if not zipped else file.read1(count)
+    except IsADirectoryError:
+        raise ValueError(f"{path} is a folder: name a file in it") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if not head.strip():
+        raise ValueError(f"{path} is empty: at least a header and one row are needed")
+    return head
+
+
+def header(path: Path) -> list[str]:
+    """The column names of a CSV file. Raises ValueError where they are not text, or one is there twice."""
+    try:
+        line = first_bytes(path).decode("utf-8-sig").splitlines()[0]
+    except UnicodeDecodeError as error:
+        if error.start < (1 << 16) - 8:
+            raise ValueError(f"{path} is neither text nor Parquet (byte {error.start} is not UTF-8)") from None
+        raise ValueError(f"{path}: its first line is longer than 64 KiB: it is not a table") from None
+    names = [name.strip() for name in next(csv.reader([line]))]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{path}: column {', '.join(repeated)} is there twice")
+    return names
+
+
+def read_csv(
+    path: Path, types: Mapping[str, pa.DataType], names: Sequence[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The columns in `types`, as arrays. names replaces the header (a file without one passes its names).
+
+    Streamed block by block, so memory stays near the arrays' own size. Raises ValueError in one line for missing
+    columns, cells of the wrong type and rows of the wrong width.
+    """
+    found = list(names) if names is not None else header(path)
+    missing = [name for name in types if name not in found]
+    if missing:
+        raise ValueError(missing_columns(path, missing, found))
+    read = pyarrow.csv.ReadOptions(block_size=_BLOCK, column_names=found, skip_rows=0 if names is not None else 1)
+    text = any(kind == pa.string() for kind in types.values())
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=text)
+    convert = pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=dict(types))
+    with _clear_errors(path):
+        return _collect(pyarrow.csv.open_csv(path, read, parse, convert), list(types))
+
+
+def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The named columns of a Parquet file, as arrays. Raises ValueError like read_csv."""
+    with _clear_errors(path), pyarrow.parquet.ParquetFile(path) as file:
+        missing = [name for name in columns if name not in file.schema_arrow.names]
+        if missing:
+            raise ValueError(missing_columns(path, missing, file.schema_arrow.names))
+        return _collect(file.iter_batches(1 << 20, columns=list(columns)), list(columns))
+
+
+def read_jsonl(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
+    """The named fields of a file of JSON objects, one per line, as arrays; other fields are ignored."""
+    read = pyarrow.json.ReadOptions(block_size=_BLOCK)
+    parse = pyarrow.json.ParseOptions(
+        explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore"
+    )
+    with _clear_errors(path):
+        source = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
+        with source:
+            return _collect(pyarrow.json.read_json(source, read, parse).to_batches(), list(types))
+
+
+def parquet_schema(path: Path) -> pa.Schema:
+    with _clear_errors(path):
+        return pyarrow.parquet.read_schema(path)
+
+
+def missing_columns(path: Path, missing: Sequence[str], found: Sequence[str]) -> str:
+    """What to say about columns that are not there."""
+    hint = ""
+    if len(found) == 1:
+        for delimiter, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+            if delimiter in found[0]:
+                hint = f"; its columns are separated by {name}, but commas are needed"
+    return f"{path}: no column {', '.join(missing)} (found: {', '.join(found)[:200]}){hint}"
+
+
+def write(trace: Trace, path: str | os.PathLike[str]) -> None:
+    """Write a trace as .csv, .csv.gz or .parquet; the file appears only when it is complete.
+
+    Every column is read back as it was, bit for bit. Parquet also keeps the declared duration, the source and the
+    notes; CSV has columns only. Raises ValueError for another suffix.
+    """
+    target = Path(path)
+    if not target.name.endswith(SUFFIXES):
+        raise ValueError(f"{target}: traces are written as {', '.join(SUFFIXES)}")
+    table = pa.table({name: pa.array(column, TYPES[name]) for name, column in trace.columns()})
+    with replacing(target) as part:
+        if target.suffix == ".parquet":
+            about = {"duration_s": trace.duration_s, "source": trace.source, "notes": trace.notes}
+            pyarrow.parquet.write_table(table.replace_schema_metadata({"cohort_trace": json.dumps(about)}), part)
+        else:
+            options = pyarrow.csv.WriteOptions(quoting_style="needed", include_header=False)
+            with _output(part, zipped=target.suffix == ".gz") as file:
+                file.write((",".join(table.column_names) + "\n").encode())
+                pyarrow.csv.write_csv(table, file, options)
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A temporary file beside the target that takes its place on success and vanishes otherwise, also at Ctrl-C."""
+    if not target.parent.is_dir():
+        raise ValueError(f"{target}: there is no folder {target.parent}")
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        mask = os.umask(0)
+        os.umask(mask)
+        part.chmod(0o666 & ~mask)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What `write` noted beside the columns of a Parquet file; empty for others' files."""
+    metadata = parquet_schema(path).metadata or {}
+    noted = json.loads(metadata.get(b"cohort_trace", b"{}"))
+    assert isinstance(noted, dict)
+    return noted
+
+
+@contextlib.contextmanager
+def _output(path: Path, *, zipped: bool) -> Iterator[Any]:
+    with contextlib.ExitStack() as stack:
+        file: Any = stack.enter_context(path.open("wb"))
+        if zipped:
+            # No name and no time in the header: equal traces give equal bytes.
+            file = stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
+        yield file
+
+
+def _collect(batches: Any, names: list[str]) -> dict[str, NDArray[Any]]:
+    pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    for batch in batches:
+        for name in names:
+            column = batch.column(batch.schema.get_field_index(name))
+            # Copies, so that each block of the file is freed as soon as it is read.
+            pieces[name].append(np.array(column.to_numpy(zero_copy_only=False)))
+    return {name: np.concatenate(pieces.pop(name) or [np.zeros(0)]) for name in names}
+
+
+@contextlib.contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+assert tuple(TYPES) == COLUMNS

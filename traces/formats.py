@@ -1,0 +1,235 @@
+"""Readers: public trace formats, and ours, by name; and which of them a file is in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from traces import files
+from traces.draft import Draft
+from traces.streams import Stream, stream
+from traces.trace import COLUMNS
+
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "iso": None}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a file where it does not say so itself.
+
+    bin_s: seconds per row of counts. seed: places the arrivals within a bin. sort: allow rows out of order.
+    columns: our column name -> the file's. time_unit: of the mapped arrival column, one of UNITS.
+    """
+
+    bin_s: float = 1.0
+    seed: int = 0
+    sort: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
+    time_unit: str = "s"
+
+
+Reader = Callable[[Path, Reading], Draft]
+
+
+def csv(path: Path, reading: Reading) -> Draft:
+    """Our own format as .csv or .csv.gz: arrival_s, optionally tokens, tenant, klass, slo_s, text, item."""
+    names = _own_columns(path, files.header(path))
+    return _own(files.read_csv(path, {name: files.TYPES[name] for name in names}), None, reading)
+
+
+def parquet(path: Path, reading: Reading) -> Draft:
+    """Our own format as .parquet; the declared duration comes with it where we wrote it."""
+    names = _own_columns(path, files.parquet_schema(path).names)
+    return _own(files.read_parquet(path, names), files.about(path).get("duration_s"), reading)
+
+
+def azure_llm(path: Path, reading: Reading) -> Draft:
+    """Azure LLM inference traces (2023, 2024): TIMESTAMP, ContextTokens; t = 0 is the first request."""
+    read = _read_timed(path, "TIMESTAMP", {"ContextTokens": pa.int64()})
+    arrival_s, notes = _since_first(read["TIMESTAMP"])
+    return _llm(arrival_s, read["ContextTokens"], notes, reading)
+
+
+def burstgpt(path: Path, reading: Reading) -> Draft:
+    """BurstGPT: Timestamp in seconds, Request tokens (other columns vary by release)."""
+    read = files.read_csv(path, {"Timestamp": pa.float64(), "Request tokens": pa.int64()})
+    return _llm(read["Timestamp"], read["Request tokens"], (), reading)
+
+
+def mooncake(path: Path, reading: Reading) -> Draft:
+    """Mooncake: JSON lines with timestamp in ms and input_length."""
+    read = files.read_jsonl(path, {"timestamp": pa.float64(), "input_length": pa.int64()})
+    return _llm(read["timestamp"] * 1e-3, read["input_length"], (), reading)
+
+
+def counts(path: Path, reading: Reading) -> Draft:
+    """Requests per bin: one column count, one row per bin of --bin-s seconds, or with bin_start_s.
+
+    Arrivals are spread uniformly at random within their bin, by the seed: where counts within a few bins are Poisson,
+    as in the Twitter stream, so were the arrivals.
+    """
+    names = files.header(path)
+    types: dict[str, pa.DataType] = {"count": pa.float64()}
+    if "bin_start_s" in names:
+        types["bin_start_s"] = pa.float64()
+    read = files.read_csv(path, types)
+    count = read["count"]
+    bad = ~((count >= 0) & (count == np.floor(count)) & (count < 2**31))
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(f"{path}, row {row}: count is {count[row]} (must be a whole number of at least 0)")
+    if not 0 < reading.bin_s < math.inf:
+        raise ValueError(f"bin_s is {reading.bin_s} (must be positive)")
+    starts = read.get("bin_start_s", np.arange(len(count)) * reading.bin_s)
+    bin_s = reading.bin_s
+    notes: tuple[str, ...] = ()
+    if "bin_start_s" in types:
+        steps = np.diff(starts)
+        if not (np.isfinite(starts).all() and (starts >= 0).all() and (steps > 0).all()):
+            raise ValueError(f"{path}: bin_start_s must ascend from 0 or later")
+        bin_s = float(np.median(steps)) if len(steps) else bin_s
+        if (steps < bin_s * (1 - 1e-9)).any():
+            row = int((steps < bin_s * (1 - 1e-9)).argmax())
+            raise ValueError(
+                f"{path}, row {row + 1}: a bin starts {steps[row]:g} s after the one before, "
+                f"but bins are {bin_s:g} s long"
+            )
+        missing = steps > bin_s * (1 + 1e-9)
+        if missing.any():
+            notes = (f"{int(missing.sum())} gaps between bins, {float((steps[missing] - bin_s).sum()):g} s in all",)
+    rows = np.repeat(np.arange(len(count)), count.astype(np.int64))
+    place = stream(reading.seed, Stream.ARRIVALS).random(len(rows))
+    arrival_s = starts[rows] + place * bin_s
+    arrival_s.sort()
+    notes = (f"spread uniformly within bins of {bin_s:g} s",) + notes
+    return Draft(arrival_s, duration_s=float(starts[-1]) + bin_s, notes=notes)
+
+
+def azure_functions_2021(path: Path, reading: Reading) -> Draft:
+    """Azure Functions invocations 2021: app, func, end_timestamp, duration; arrival = end - duration, then sorted."""
+    read = files.read_csv(
+        path, {"app": pa.string(), "func": pa.string(), "end_timestamp": pa.float64(), "duration": pa.float64()}
+    )
+    arrival_s = read["end_timestamp"] - read["duration"]
+    notes: tuple[str, ...] = ("arrival is end_timestamp - duration; sorted by it",)
+    early = int((arrival_s < 0).sum())
+    if early:
+        notes += (f"{early} invocations that began before 0 were moved to 0",)
+        arrival_s[arrival_s < 0] = 0.0
+    order = np.argsort(arrival_s, kind="stable")
+    return Draft(arrival_s[order], {"tenant": read["app"][order], "klass": read["func"][order]}, notes=notes)
+
+
+FORMATS: dict[str, Reader] = {
+    "csv": csv,
+    "parquet": parquet,
+    "azure-llm": azure_llm,
+    "burstgpt": burstgpt,
+    "mooncake": mooncake,
+    "counts": counts,
+    "azure-functions-2021": azure_functions_2021,
+}
+#: The columns that tell a format, most telling first.
+_TELLING: dict[str, tuple[str, ...]] = {
+    "azure-llm": ("TIMESTAMP", "ContextTokens"),
+    "burstgpt": ("Timestamp", "Request tokens"),
+    "azure-functions-2021": ("app", "func", "end_timestamp", "duration"),
+    "csv": ("arrival_s",),
+    "counts": ("count",),
+}
+
+
+def detect(path: Path) -> tuple[str, str]:
+    """The name of the format a file is in, and by what it was told. Raises ValueError where none fits."""
+    head = files.first_bytes(path)
+    if head.startswith(b"PAR1"):
+        return "parquet", "it is a Parquet file"
+    if head.lstrip().startswith(b"{"):
+        return "mooncake", "it is JSON lines"
+    names = files.header(path)
+    for name, telling in _TELLING.items():
+        if set(telling) <= set(names):
+            return name, f"it has {'columns' if len(telling) > 1 else 'column'} {', '.join(telling)}"
+    raise ValueError(
+        f"{files.missing_columns(path, ['arrival_s'], names)}: no known format fits; name the columns with "
+        f"python -m traces convert {path} --columns arrival=NAME,tokens=NAME"
+    )
+
+
+def read(path: Path, format: str, reading: Reading) -> Draft:
+    """Read a file in a named format, or the one detected; the notes begin with which it was and why."""
+    if reading.columns:
+        return mapped(path, reading)
+    if format == "auto":
+        format, why = detect(path)
+        note = f"format {format}: {why}"
+    elif format in FORMATS:
+        note = f"format {format}, as asked"
+    else:
+        raise LookupError(f"no trace format {format!r}; choose auto, {', '.join(FORMATS)}")
+    draft = FORMATS[format](path, reading)
+    return Draft(draft.arrival_s, draft.columns, draft.duration_s, (note, *draft.notes), draft.own)
+
+
+def _own_columns(path: Path, names: list[str]) -> list[str]:
+    unknown = [name for name in names if name not in COLUMNS]
+    if "arrival_s" not in names:
+        raise ValueError(files.missing_columns(path, ["arrival_s"], names))
+    if unknown:
+        raise ValueError(
+            f"{path}: unknown columns {', '.join(unknown)}; a trace has {', '.join(COLUMNS)} "
+            f"(python -m traces convert --columns takes others)"
+        )
+    return names
+
+
+def _own(columns: dict[str, NDArray[Any]], duration_s: float | None, reading: Reading) -> Draft:
+    return in_order(Draft(columns.pop("arrival_s"), columns, duration_s, own=True), reading.sort)
+
+
+def _llm(arrival_s: NDArray[np.float64], tokens: NDArray[Any], notes: tuple[str, ...], reading: Reading) -> Draft:
+    tokens = np.asarray(tokens)
+    none = tokens == 0
+    if none.any():
+        notes += (f"{int(none.sum())} requests with 0 tokens count as 1",)
+        tokens = np.where(none, 1, tokens)
+    return in_order(Draft(arrival_s, {"tokens": tokens}, notes=notes), reading.sort)
+
+
+def in_order(draft: Draft, sort: bool) -> Draft:
+    """Sort the draft by arrival where that is allowed and needed (Trace refuses what is out of order)."""
+    backwards = int((np.diff(draft.arrival_s) < 0).sum())
+    if not sort or not backwards:
+        return draft
+    order = np.argsort(draft.arrival_s, kind="stable")
+    columns = {name: column[order] for name, column in draft.columns.items()}
+    notes = (*draft.notes, f"sorted: {backwards} rows were earlier than the row before")
+    return Draft(draft.arrival_s[order], columns, draft.duration_s, notes, draft.own)
+
+
+def _read_timed(path: Path, stamp: str, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
+    """Read date-times with or without a zone: Arrow must be told which."""
+    try:
+        return files.read_csv(path, {stamp: pa.timestamp("ns"), **types})
+    except ValueError as error:
+        if "zone offset" not in str(error):
+            raise
+        return files.read_csv(path, {stamp: pa.timestamp("ns", "UTC"), **types})
+
+
+def _since_first(stamps: NDArray[Any]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    missing = np.isnat(stamps)
+    if missing.any():
+        raise ValueError(f"row {int(missing.argmax())}: it has no time stamp")
+    return (stamps - stamps.min()).astype(np.int64) * 1e-9, (f"t = 0 is {stamps.min()}",)
+
+
+def mapped(path: Path, reading: Reading) -> Draft:
+    raise NotImplementedError

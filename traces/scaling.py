@@ -1,0 +1,116 @@
+"""Scaling: the same traffic at another rate, in the three ways that keep different things."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.streams import Stream, stream
+from traces.trace import Trace
+
+MODES = {
+    "superpose": "whole copies with small independent jitter, the fraction thinned: bursts keep their length",
+    "thin": "a random subset: the rate keeps its shape over time (only to a lower rate)",
+    "compress": "time divided: the shape is kept exactly, and bursts become shorter",
+}
+
+
+def scale(trace: Trace, rate: float, *, mode: str = "superpose", seed: int = 0, jitter_s: float | None = None) -> Trace:
+    """The trace at a mean rate of `rate` requests per second, with a note that says how.
+
+    superpose: the trace itself, plus copies in which every arrival is moved by up to `jitter_s` (default: the trace's
+    mean gap, the finest scale at which it says anything about its rate), plus a random part of one more copy. Counts
+    over windows much longer than the jitter are multiplied, so bursts keep their length, and index of dispersion - 1
+    grows with the rate as it does when one service's traffic grows. Below the trace's own rate this is thinning.
+    thin: a random subset. The rate keeps its shape; the index of dispersion moves towards 1 (Poisson).
+    compress: arrival times divided. Counts over windows divided alike are exactly the same; bursts are shorter against
+    time-outs and batch times, which stay as they are.
+
+    Raises ValueError for an unknown mode, a rate that is not positive, a trace without extent in time, and thinning to
+    a higher rate.
+    """
+    if mode not in MODES:
+        raise ValueError(f"no scaling mode {mode!r}; choose {', '.join(MODES)}")
+    if not 0 < rate < math.inf:
+        raise ValueError(f"rate is {rate} (must be positive and finite)")
+    if trace.rate is None:
+        raise ValueError(f"trace {trace.source}: all requests arrive at one instant, so it has no rate to scale")
+    factor = rate / trace.rate
+    if mode == "compress":
+        scaled = _compress(trace, factor)
+    elif mode == "thin" or factor < 1:
+        if factor > 1:
+            raise ValueError(
+                f"thinning cannot raise the rate from {trace.rate:.6g} to {rate:.6g} requests/s: superpose or compress"
+            )
+        scaled = _subset(trace, factor, stream(seed, Stream.SCALING))
+    else:
+        jitter = 1 / trace.rate if jitter_s is None else jitter_s
+        scaled = _superpose(trace, factor, jitter, stream(seed, Stream.SCALING))
+    verb = {"superpose": "superposing", "thin": "thinning", "compress": "compressing time"}[mode]
+    return scaled.noted(f"scaled by {factor:.4g} to {rate:.6g} requests/s by {verb}")
+
+
+def cut(trace: Trace, duration: float) -> Trace:
+    """The first `duration` seconds, from 0 where the trace declares its duration, else from its first arrival.
+
+    Raises ValueError for a duration that is not positive or holds no request.
+    """
+    if not 0 < duration < math.inf:
+        raise ValueError(f"duration is {duration} (must be positive and finite)")
+    start, _ = window(trace)
+    if trace.seconds is not None and duration > trace.seconds:
+        return trace.noted(f"lasts {trace.seconds:.6g} s only, shorter than the {duration:.6g} s asked for: not cut")
+    first = 0 if trace.duration_s is None else int(np.searchsorted(trace.arrival_s, start))
+    last = int(np.searchsorted(trace.arrival_s, start + duration))
+    if last == first:
+        raise ValueError(f"trace {trace.source}: no request arrives in the first {duration:g} s")
+    kept = replace(trace.take(slice(first, last)), duration_s=duration if start == 0 else None)
+    return kept.noted(f"cut to its first {duration:.6g} s ({len(kept)} of {len(trace)} requests)")
+
+
+def window(trace: Trace) -> tuple[float, float]:
+    """The time that a trace observes: 0 to its declared duration, else its first to its last arrival."""
+    if trace.duration_s is not None:
+        return 0.0, trace.duration_s
+    return float(trace.arrival_s[0]), float(trace.arrival_s[-1])
+
+
+def _compress(trace: Trace, factor: float) -> Trace:
+    duration = None if trace.duration_s is None else trace.duration_s / factor
+    return replace(trace, arrival_s=trace.arrival_s / factor, duration_s=duration)
+
+
+def _subset(trace: Trace, share: float, rng: np.random.Generator) -> Trace:
+    rows = _choose(len(trace), round(share * len(trace)), rng)
+    if not len(rows):
+        raise ValueError(f"trace {trace.source}: {share:.3g} of its {len(trace)} requests is less than one")
+    return trace.take(rows)
+
+
+def _superpose(trace: Trace, factor: float, jitter_s: float, rng: np.random.Generator) -> Trace:
+    n = len(trace)
+    copies, part = int(factor), round((factor - int(factor)) * n)
+    rows = np.concatenate([np.tile(np.arange(n), copies), _choose(n, part, rng)])
+    start, end = window(trace)
+    moved = trace.arrival_s[rows]
+    moved[n:] += rng.uniform(-jitter_s, jitter_s, len(rows) - n)
+    # What is moved out of the observed time is reflected into it: the first and last second keep their counts.
+    np.abs(moved - start, out=moved)
+    moved = end - np.abs(end - (start + moved))
+    np.clip(moved, start, np.nextafter(end, 0) if trace.duration_s is not None else end, out=moved)
+    moved[:n] = trace.arrival_s
+    order = np.argsort(moved, kind="stable")
+    columns = {name: column[rows[order]] for name, column in trace.columns() if name != "arrival_s"}
+    return replace(trace, arrival_s=moved[order], **columns)
+
+
+def _choose(n: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """`count` rows of n, each set as likely, ascending."""
+    if count == 0:
+        return np.zeros(0, np.intp)
+    lots = rng.random(n)
+    return np.flatnonzero(lots <= np.partition(lots, count - 1)[count - 1])
