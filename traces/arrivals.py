@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+Rng = np.random.Generator
 Array = NDArray[np.float64]
 #: Draws that many gaps of mean one.
 Gaps = Callable[[int], Array]
@@ -33,7 +35,7 @@ def unit_process(end: float, gaps: Gaps, first: float | None = None, cv: float =
     return arrivals[: np.searchsorted(arrivals, end)]
 
 
-def poisson_process(rng: np.random.Generator, end: float) -> Array:
+def poisson_process(rng: Rng, end: float) -> Array:
     """A unit-rate Poisson process in [0, end)."""
     return unit_process(end, rng.standard_exponential)
 
@@ -50,3 +52,75 @@ def follow(edges_s: Array, rates: Array, process: Callable[[float], Array]) -> A
     arrivals: Array = unit / rates[0] + edges_s[0] if len(rates) == 1 else np.interp(unit, integral, edges_s)
     # Rounding can lift the last arrivals onto the end, which lies outside the trace.
     return arrivals[: np.searchsorted(arrivals, edges_s[-1])]
+
+
+@dataclass(frozen=True)
+class GapFamily:
+    """A family of gaps between arrivals with mean one, by shape.
+
+    shape and cv: one from the other. draw: that many gaps. first: the time to the first arrival of a process that has
+    run for ever, a uniform part of a length-biased gap. (Starting with an ordinary gap instead would add
+    (cv^2 - 1) / 2 requests to every window.)
+    """
+
+    shape: Callable[[float], float]
+    cv: Callable[[float], float]
+    draw: Callable[[Rng, float, int], Array]
+    first: Callable[[Rng, float], float]
+
+
+def _gamma_first(rng: Rng, shape: float) -> float:
+    # A length-biased Gamma gap is Gamma with shape + 1.
+    return float(rng.random() * rng.standard_gamma(shape + 1) / shape)
+
+
+def _weibull_first(rng: Rng, shape: float) -> float:
+    # (gap / scale)^shape of a length-biased Weibull gap is Gamma with shape 1 + 1 / shape.
+    return float(rng.random() * rng.standard_gamma(1 + 1 / shape) ** (1 / shape) / math.gamma(1 + 1 / shape))
+
+
+def _weibull_cv(shape: float) -> float:
+    return math.sqrt(math.exp(math.lgamma(1 + 2 / shape) - 2 * math.lgamma(1 + 1 / shape)) - 1)
+
+
+def _weibull_shape(cv: float) -> float:
+    low, high = 0.05, 100.0
+    if not _weibull_cv(high) <= cv <= _weibull_cv(low):
+        raise ValueError(f"cv is {cv} (Weibull gaps take {_weibull_cv(high):.2g} to {_weibull_cv(low):.2g})")
+    for _ in range(80):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if _weibull_cv(middle) > cv else (low, middle)
+    return math.sqrt(low * high)
+
+
+FAMILIES = {
+    "gamma": GapFamily(
+        shape=lambda cv: cv**-2,
+        cv=lambda shape: shape**-0.5,
+        draw=lambda rng, shape, count: rng.standard_gamma(shape, count) / shape,
+        first=_gamma_first,
+    ),
+    "weibull": GapFamily(
+        shape=_weibull_shape,
+        cv=_weibull_cv,
+        draw=lambda rng, shape, count: rng.weibull(shape, count) / math.gamma(1 + 1 / shape),
+        first=_weibull_first,
+    ),
+}
+
+
+def gap_family(name: str) -> GapFamily:
+    """A family by name, in any case. Raises LookupError for an unknown one."""
+    if name.lower() not in FAMILIES:
+        raise LookupError(f"no family of gaps {name!r}; choose {', '.join(FAMILIES)}")
+    return FAMILIES[name.lower()]
+
+
+def renewal_process(rng: Rng, family: GapFamily, shape: float, rate: float, seconds: float) -> Array:
+    """Arrivals of a renewal process in [0, seconds), in equilibrium from the start."""
+    first = family.first(rng, shape)
+    return follow(
+        np.array([0.0, seconds]),
+        np.array([rate]),
+        lambda end: unit_process(end, lambda count: family.draw(rng, shape, count), first, family.cv(shape)),
+    )

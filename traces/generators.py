@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from traces.arrivals import Gaps, follow, poisson_process, unit_process
+from traces.arrivals import Rng, follow, gap_family, poisson_process, renewal_process
 from traces.draft import Draft
-
-Rng = np.random.Generator
+from traces.fitted import fitted
+from traces.tenants import tenants
 
 
 def poisson(rng: Rng, *, rate: float = 1000.0, duration: float = 60.0) -> Draft:
@@ -33,15 +33,12 @@ def constant(rng: Rng, *, rate: float = 1000.0, duration: float = 60.0) -> Draft
 
 def gamma(rng: Rng, *, rate: float = 1000.0, cv: float = 2.0, duration: float = 60.0) -> Draft:
     """Renewal arrivals with Gamma gaps of the given coefficient of variation, in equilibrium from the start."""
-    _positive(rate=rate, cv=cv, duration=duration)
-    return _renewal(gamma_gaps(rng, cv**-2), equilibrium_gamma(rng, cv**-2), rate, cv, duration)
+    return _renewal(rng, "gamma", rate, cv, duration)
 
 
 def weibull(rng: Rng, *, rate: float = 1000.0, cv: float = 2.0, duration: float = 60.0) -> Draft:
     """Renewal arrivals with Weibull gaps of the given coefficient of variation, in equilibrium from the start."""
-    _positive(rate=rate, cv=cv, duration=duration)
-    shape = weibull_shape(cv)
-    return _renewal(weibull_gaps(rng, shape), equilibrium_weibull(rng, shape), rate, cv, duration)
+    return _renewal(rng, "weibull", rate, cv, duration)
 
 
 def burst(
@@ -113,8 +110,8 @@ def mmpp(
 ) -> Draft:
     """Markov-modulated Poisson arrivals: states with relative `levels` and mean `stays` in seconds (`levels=1/5`).
 
-    A stay is exponential and ends in one of the other states, each as likely. `rate` is the mean in the long run: a
-    trace of few stays differs from it.
+    A stay is exponential and ends in one of the other states, each as likely. The levels are scaled so that the mean
+    over this very path is `rate`.
     """
     _positive(rate=rate, duration=duration)
     if len(levels) != len(stays) or len(levels) < 2:
@@ -125,63 +122,47 @@ def mmpp(
     steps = [int(rng.choice(len(stays), p=mean_stay / mean_stay.sum()))]
     edges = np.zeros(1)
     rates = np.zeros(0)
-    scale = rate * mean_stay.sum() / float(relative @ mean_stay)
     while edges[-1] < duration:
         count = int(1.2 * (duration - edges[-1]) / mean_stay.mean()) + 16
         jumps = rng.integers(1, len(stays), count)
         states = (steps[-1] + np.concatenate([[0], np.cumsum(jumps[:-1])])) % len(stays)
         ends = edges[-1] + np.cumsum(rng.standard_exponential(count) * mean_stay[states])
-        edges, rates = np.concatenate([edges, ends]), np.concatenate([rates, relative[states] * scale])
+        edges, rates = np.concatenate([edges, ends]), np.concatenate([rates, relative[states]])
         steps.append(int((states[-1] + jumps[-1]) % len(stays)))
     last = int(np.searchsorted(edges, duration))
     edges = np.concatenate([edges[:last], [duration]])
-    return Draft(follow(edges, rates[:last], lambda end: poisson_process(rng, end)), duration_s=duration)
+    rates = rates[:last] * (rate * duration / float(rates[:last] @ np.diff(edges)))
+    return Draft(follow(edges, rates, lambda end: poisson_process(rng, end)), duration_s=duration)
 
 
-def weibull_shape(cv: float) -> float:
-    """The shape of the Weibull distribution with this coefficient of variation, by bisection."""
-    low, high = 0.05, 100.0
-    if not _weibull_cv(high) <= cv <= _weibull_cv(low):
-        raise ValueError(f"cv is {cv} (a Weibull renewal process takes {_weibull_cv(high):.2g} to 1e6)")
-    for _ in range(80):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if _weibull_cv(middle) > cv else (low, middle)
-    return math.sqrt(low * high)
+def hawkes(
+    rng: Rng, *, rate: float = 1000.0, branching: float = 0.5, delay: float = 1.0, duration: float = 60.0
+) -> Draft:
+    """Self-exciting arrivals: each request triggers `branching` others on average, `delay` s later on average.
 
-
-def gamma_gaps(rng: Rng, shape: float) -> Gaps:
-    return lambda count: rng.standard_gamma(shape, count) / shape
-
-
-def weibull_gaps(rng: Rng, shape: float) -> Gaps:
-    mean = math.gamma(1 + 1 / shape)
-    return lambda count: rng.weibull(shape, count) / mean
-
-
-def equilibrium_gamma(rng: Rng, shape: float) -> float:
-    """Time to the first arrival of a unit-rate Gamma renewal process that has run for ever.
-
-    A uniform part of a length-biased gap, which is Gamma with shape + 1. Starting with an ordinary gap instead would
-    add (cv^2 - 1) / 2 requests to every window.
+    The Hawkes process with an exponential kernel, as clusters: immigrants, their children, theirs, ... (Hawkes and
+    Oakes 1974). Its index of dispersion tends to 1 / (1 - branching)^2. It runs before 0, so it starts stationary.
     """
-    return float(rng.random() * rng.standard_gamma(shape + 1) / shape)
+    _positive(rate=rate, delay=delay, duration=duration)
+    if not 0 <= branching < 0.99:
+        raise ValueError(f"branching is {branching} (must lie in 0 to 0.99: at 1 it never dies out)")
+    # A cluster outlives its first request by about delay / (1 - branching); ten times that reaches 5e-5.
+    before = 10 * delay / (1 - branching) if branching else 0.0
+    edges = np.array([-before, duration])
+    parents = follow(edges, np.array([rate * (1 - branching)]), lambda end: poisson_process(rng, end))
+    generations = [parents[parents >= 0]]
+    while len(parents):
+        children = np.repeat(parents, rng.poisson(branching, len(parents)))
+        children += rng.standard_exponential(len(children)) * delay
+        parents = children[children < duration]
+        generations.append(parents[parents >= 0])
+    return Draft(np.sort(np.concatenate(generations)), duration_s=duration)
 
 
-def equilibrium_weibull(rng: Rng, shape: float) -> float:
-    """The same for Weibull gaps: (gap / scale)^shape of a length-biased gap is Gamma with shape 1 + 1 / shape."""
-    return float(rng.random() * rng.standard_gamma(1 + 1 / shape) ** (1 / shape) / math.gamma(1 + 1 / shape))
-
-
-def _renewal(gaps: Gaps, first: float, rate: float, cv: float, duration: float) -> Draft:
-    edges = np.array([0.0, duration])
-    return Draft(
-        follow(edges, np.array([rate]), lambda end: unit_process(end, gaps, first, cv)),
-        duration_s=duration,
-    )
-
-
-def _weibull_cv(shape: float) -> float:
-    return math.sqrt(math.exp(math.lgamma(1 + 2 / shape) - 2 * math.lgamma(1 + 1 / shape)) - 1)
+def _renewal(rng: Rng, family: str, rate: float, cv: float, duration: float) -> Draft:
+    _positive(rate=rate, cv=cv, duration=duration)
+    gaps = gap_family(family)
+    return Draft(renewal_process(rng, gaps, gaps.shape(cv), rate, duration), duration_s=duration)
 
 
 def _positive(**settings: float | None) -> None:
@@ -198,4 +179,7 @@ GENERATORS: dict[str, Callable[..., Draft]] = {
     "mmpp": mmpp,
     "burst": burst,
     "diurnal": diurnal,
+    "hawkes": hawkes,
+    "tenants": tenants,
+    "fit": fitted,
 }

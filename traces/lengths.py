@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.copula import normal_quantile
 from traces.spec import Spec, call, describe
 
 #: Draws lengths for arrivals: given the generator and each request's place in the trace (0 to 1, in order of time).
@@ -100,15 +101,9 @@ def lognormal(*, median: float = 20.0, sigma: float = 0.6, low: int = 3, high: i
     _check(low, high)
     if not (0 < median < 2**31 and 0 <= sigma < 10):
         raise ValueError(f"median {median} and sigma {sigma}: the median must be positive, sigma lie in 0 to 10")
-    tokens = median * np.exp(sigma * normal_quantiles(RESOLUTION))
+    normal = normal_quantile((np.arange(RESOLUTION) + 0.5) / RESOLUTION)
+    tokens = median * np.exp(sigma * normal)
     return Distribution(np.rint(np.clip(tokens, low, high)).astype(np.int32))
-
-
-def normal_quantiles(count: int) -> NDArray[np.float64]:
-    """The standard normal's quantiles at (i + 1/2) / count, by interpolating its distribution function."""
-    grid = np.linspace(-8.5, 8.5, 6801)
-    below = np.array([0.5 * math.erfc(-z / math.sqrt(2)) for z in grid.tolist()])
-    return np.interp((np.arange(count) + 0.5) / count, below, grid)
 
 
 def _check(low: int, high: int) -> None:

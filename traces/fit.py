@@ -1,0 +1,191 @@
+"""Fitting: the parameters of a rate model from a recorded trace, by moments at several time scales."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.copula import decay, gaussian_correlation, nonnegative_least_squares
+from traces.ratemodel import RateModel
+from traces.scaling import window
+from traces.trace import Trace
+
+Array = NDArray[np.float64]
+#: Windows, in bins, at which the variance of the counts is matched.
+WINDOWS = (1, 2, 3, 5, 10, 20, 30, 60, 120)
+#: Time constants of the memory, in bins, that are offered for it; 0 has none.
+SCALES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 300.0)
+#: The curve holds at least this many bins, so that it follows the slow wave and leaves bursts of seconds to the level.
+SHORTEST = 60
+
+
+def fit(trace: Trace, *, bin_s: float | None = None) -> RateModel:
+    """Fit a rate model to a trace's arrivals.
+
+    bin_s: the finest scale that is matched; below it arrivals are Poisson. By default 1 s, or the largest of 0.1, 0.01
+    and 0.001 s that leaves 600 bins. Matched are the rate curve, the variance of counts over 1 to 120 bins (so the
+    index of dispersion and the autocorrelation), and the distribution of counts per bin (so empty and busiest bins).
+
+    Raises ValueError for a trace too short to fit (fewer than 100 requests, or no extent in time).
+    """
+    start, end = window(trace)
+    if len(trace) < 100 or end <= start:
+        raise ValueError(f"trace {trace.source}: {len(trace)} requests in {end - start:g} s are too few to fit (100)")
+    if bin_s is None:
+        bin_s = next((size for size in (1.0, 0.1, 0.01) if end - start >= 600 * size), 0.001)
+    bins = int((end - start) / bin_s)
+    if bins < 100:
+        raise ValueError(f"trace {trace.source}: {bins} bins of {bin_s:g} s are too few to fit (100)")
+    place = ((trace.arrival_s - start) / bin_s).astype(np.int64)
+    counts = np.bincount(place[place < bins], minlength=bins)
+    return fit_counts(counts.astype(np.float64), bin_s, trace.source)
+
+
+def fit_counts(counts: Array, bin_s: float, source: str) -> RateModel:
+    """Fit a rate model to requests per bin."""
+    edges = segments(counts, SHORTEST if len(counts) >= 30 * SHORTEST else max(2, len(counts) // 30))
+    curve = np.add.reduceat(counts, edges[:-1]) / np.diff(edges)
+    expected = np.repeat(curve, np.diff(edges))
+    covariances = memory(counts, expected)
+    levels, shares = level_distribution(counts, expected)
+    levels = spread(within_busiest(levels, shares, counts, expected), shares, float(covariances.sum()))
+    weights = gaussian_weights(levels, shares, covariances)
+    kept = weights > 0
+    return RateModel(
+        bin_s,
+        tuple((edges * bin_s).tolist()),
+        tuple((curve / bin_s).tolist()),
+        tuple(levels.tolist()),
+        tuple(shares.tolist()),
+        tuple((np.array(SCALES)[kept] * bin_s).tolist()),
+        tuple(weights[kept].tolist()),
+        source,
+    )
+
+
+def segments(counts: Array, shortest: int) -> NDArray[np.int64]:
+    """Edges of spans of about constant rate, none shorter than `shortest` bins.
+
+    Binary segmentation: cut where the Poisson likelihood gains most, while it gains more than chance would, chance
+    being judged by how neighbouring blocks differ (so bursts shorter than `shortest` do not cut the curve).
+    """
+    total = np.concatenate([[0.0], np.cumsum(counts)])
+    blocks = counts[: len(counts) // shortest * shortest].reshape(-1, shortest).sum(axis=1)
+    pairs = blocks[1:] + blocks[:-1]
+    # (a - b)^2 / (a + b) of Poisson counts is chi-squared with one degree, whose median is 0.4549.
+    ratios = np.diff(blocks)[pairs > 0] ** 2 / pairs[pairs > 0]
+    dispersion = max(1.0, float(np.median(ratios)) / 0.4549) if len(ratios) else 1.0
+    least = 3 * dispersion * math.log(len(counts))
+    edges, todo = {0, len(counts)}, [(0, len(counts))]
+    while todo:
+        first, last = todo.pop()
+        cuts = np.arange(first + shortest, last - shortest + 1)
+        if not len(cuts):
+            continue
+        left, right = total[cuts] - total[first], total[last] - total[cuts]
+        whole = float(total[last] - total[first])
+        gain = _log_likelihood(left, cuts - first) + _log_likelihood(right, last - cuts)
+        best = int(gain.argmax())
+        if gain[best] - _log_likelihood(np.array(whole), last - first) > least:
+            edges.add(int(cuts[best]))
+            todo += [(first, int(cuts[best])), (int(cuts[best]), last)]
+    return np.array(sorted(edges))
+
+
+def memory(counts: Array, expected: Array) -> Array:
+    """Covariance of the level at lag 0 that each of SCALES contributes, from the variance of counts over WINDOWS.
+
+    Var(counts over w) = E(counts) [Poisson] + Var(expected over w) [curve] + sum of the level's covariances within w.
+    """
+    rows, targets = [], []
+    for bins in WINDOWS:
+        windows = len(counts) // bins
+        if windows < 20:
+            break
+        summed = counts[: windows * bins].reshape(-1, bins).sum(axis=1)
+        curve = expected[: windows * bins].reshape(-1, bins).sum(axis=1)
+        lags = np.arange(1, bins, dtype=np.float64)
+        within = bins + 2 * (bins - lags) @ decay(lags, SCALES)
+        rows.append(within * float(np.mean(curve**2)) / bins**2 / summed.var())
+        targets.append((summed.var() - summed.mean() - curve.var()) / summed.var())
+    return nonnegative_least_squares(np.array(rows), np.array(targets))
+
+
+def level_distribution(counts: Array, expected: Array, points: int = 80, rounds: int = 500) -> tuple[Array, Array]:
+    """Values of the level and their shares: the most likely mixture of Poisson distributions behind the counts.
+
+    Expectation maximisation over a grid of values (Laird 1978); the number of rounds also keeps it smooth.
+    """
+    kept = expected > 0
+    cells, times = np.unique(np.stack([counts[kept], expected[kept]], axis=1), axis=0, return_counts=True)
+    count, mean = cells[:, :1], cells[:, 1:]
+    top = 1.05 * float((count / mean).max())
+    level = np.concatenate([[0.0], np.geomspace(min(0.02, top / 4), top, points)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log = np.where(count == 0, 0.0, count * np.log(mean * level)) - mean * level
+    likelihood = np.exp(log - log.max(axis=1, keepdims=True))
+    share = np.full(len(level), 1 / len(level))
+    for _ in range(rounds):
+        share = share * ((times / (likelihood @ share)) @ likelihood) / times.sum()
+    kept = share > 1e-7
+    level, share = level[kept], share[kept] / share[kept].sum()
+    return level / (level @ share), share
+
+
+def within_busiest(levels: Array, shares: Array, counts: Array, expected: Array) -> Array:
+    """Lower the highest levels until the busiest bin of the model is as likely above as below that of the counts.
+
+    At most a tenth of the time is touched. Without it Poisson noise on top of levels that were estimated from noisy
+    counts makes the busiest bin too busy.
+    """
+    curve, bins = np.unique(expected[expected > 0], return_counts=True)
+    for top in range(len(levels) - 1, 0, -1):
+        capped = np.minimum(levels, levels[top])
+        inside = np.array([_poisson_below(counts.max(), curve * level) for level in capped])
+        if bins @ np.log(np.maximum(shares @ inside, 1e-300)) >= math.log(0.5) or shares[top:].sum() > 0.1:
+            return np.asarray(capped)
+    return levels
+
+
+def spread(levels: Array, shares: Array, variance: float) -> Array:
+    """Bring the levels to mean 1 and this variance by raising them to a power, which keeps zeros."""
+    low, high = 0.0, 8.0
+    for _ in range(60):
+        power = (low + high) / 2
+        raised = np.where(levels > 0, levels**power, 0.0)
+        raised = raised / (raised @ shares)
+        low, high = (power, high) if shares @ (raised - 1) ** 2 < variance else (low, power)
+    return np.asarray(raised)
+
+
+def gaussian_weights(levels: Array, shares: Array, covariances: Array) -> Array:
+    """Parts of SCALES in the Gaussian process behind a level with these covariances at lag 0 by scale."""
+    lags = np.unique(np.rint(np.geomspace(1, 2 * WINDOWS[-1], 30)))
+    by_scale = decay(lags, SCALES)
+    variance = float(covariances.sum())
+    if variance <= 0:
+        return np.array([1.0] + [0.0] * (len(SCALES) - 1))
+    needed = gaussian_correlation(levels, shares, by_scale @ covariances / variance)
+    # The parts must sum to 1: one more equation, ten times as heavy.
+    rows = np.vstack([by_scale, np.full(len(SCALES), 10.0)])
+    weights = nonnegative_least_squares(rows, np.append(needed, 10.0))
+    return np.asarray(weights / weights.sum())
+
+
+def _log_likelihood(total: Array, bins: NDArray[np.int64] | int) -> Array:
+    """Of Poisson counts at their mean, up to what no cut changes."""
+    return np.asarray(total * np.log(np.maximum(total, 1e-300) / bins))
+
+
+def _poisson_below(most: float, mean: Array) -> Array:
+    """Probability of at most `most` events; by the normal approximation where that is large."""
+    if most > 200:
+        z = (most + 0.5 - mean) / np.sqrt(np.maximum(mean, 1e-300))
+        return np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in z.tolist()])
+    term, total = np.exp(-mean), np.exp(-mean)
+    for k in range(1, int(most) + 1):
+        term = term * mean / k
+        total = total + term
+    return np.asarray(total)

@@ -1,0 +1,136 @@
+"""The rate model: a curve times a random level with memory at several time scales; what `fit:` runs and saves."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces.arrivals import follow, poisson_process
+from traces.copula import normal_quantile
+from traces.draft import Draft
+from traces.files import replacing
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RateModel:
+    """Poisson arrivals whose rate in a bin is curve x level, the level being random with memory.
+
+    The level is a step function of a Gaussian process z with unit variance, so its distribution and its memory are set
+    apart ("autoregressive to anything", Cario and Nelson 1996). z is a sum of first-order autoregressions.
+
+    bin_s: the level holds for a bin. edges_s, rates: the curve, piecewise constant, requests/s; it repeats after its
+    end. levels, shares: the values of the level, ascending, and how often each holds (mean level 1). scales_s,
+    weights: time constants of the parts of z (0: no memory) and their parts of its variance. source: what was fitted.
+    """
+
+    bin_s: float
+    edges_s: tuple[float, ...]
+    rates: tuple[float, ...]
+    levels: tuple[float, ...]
+    shares: tuple[float, ...]
+    scales_s: tuple[float, ...]
+    weights: tuple[float, ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        pairs = ((self.levels, self.shares, "levels"), (self.scales_s, self.weights, "scales_s"))
+        for one, other, name in pairs:
+            if len(one) != len(other) or not one:
+                raise ValueError(f"rate model: {name} has {len(one)} values, but {len(other)} shares or weights")
+        if len(self.edges_s) != len(self.rates) + 1 or self.edges_s[0] != 0 or min(np.diff(self.edges_s)) <= 0:
+            raise ValueError("rate model: edges_s must ascend from 0 and be one more than the rates")
+        numbers = self.rates + self.levels + self.shares + self.scales_s + self.weights
+        if not all(0 <= number < math.inf for number in numbers) or not 0 < self.bin_s < math.inf:
+            raise ValueError("rate model: rates, levels, shares, scales and weights must not be negative")
+        if not self.mean_rate > 0 or abs(sum(self.shares) - 1) > 1e-6 or abs(sum(self.weights) - 1) > 1e-6:
+            raise ValueError("rate model: its rate must be positive, and its shares and weights must sum to 1")
+
+    @property
+    def seconds(self) -> float:
+        """The length of the curve."""
+        return self.edges_s[-1]
+
+    @property
+    def mean_rate(self) -> float:
+        return float(np.dot(self.rates, np.diff(self.edges_s))) / self.seconds
+
+    def expected(self, first: int, bins: int) -> Array:
+        """Expected requests per bin, for `bins` bins from the given one on."""
+        edges = np.arange(first, first + bins + 1) * self.bin_s
+        turns, rest = np.divmod(edges, self.seconds)
+        integral = np.concatenate([[0.0], np.cumsum(np.multiply(self.rates, np.diff(self.edges_s)))])
+        return np.diff(turns * integral[-1] + np.interp(rest, self.edges_s, integral))
+
+    def level(self, rng: np.random.Generator, bins: int) -> Array:
+        """A path of the level, one value per bin."""
+        z = np.zeros(bins)
+        for scale_s, weight in zip(self.scales_s, self.weights, strict=True):
+            if weight > 0:
+                memory = math.exp(-self.bin_s / scale_s) if scale_s > 0 else 0.0
+                z += math.sqrt(weight) * autoregression(rng, memory, bins)
+        return np.take(self.levels, np.searchsorted(self.thresholds, z))
+
+    @property
+    def thresholds(self) -> Array:
+        """Where z changes the level: the normal quantiles of the summed shares."""
+        return normal_quantile(np.cumsum(self.shares)[:-1])
+
+    def save(self, path: Path) -> None:
+        """Write the parameters as JSON, with the figures rounded to six digits."""
+        with replacing(path) as part:
+            values = {key: _rounded(value) for key, value in asdict(self).items()}
+            part.write_text(json.dumps(values) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> RateModel:
+        """Raises ValueError where the file is not a saved rate model."""
+        try:
+            saved: dict[str, Any] = json.loads(path.read_text())
+            values: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
+            return cls(**values)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is not a saved rate model: {error}") from None
+
+
+def arrivals(
+    model: RateModel, rng: np.random.Generator, *, rate: float | None, duration: float | None, start: float
+) -> Draft:
+    """Arrivals of the model from `start` seconds into its curve.
+
+    With a `rate` the whole is scaled so that its mean is that; without, the mean varies from seed to seed.
+    """
+    duration = model.seconds if duration is None else duration
+    first = int(start / model.bin_s)
+    bins = math.ceil(duration / model.bin_s - 1e-9)
+    rates = model.expected(first, bins) * model.level(rng, bins) / model.bin_s
+    edges = np.minimum(np.arange(bins + 1) * model.bin_s, duration)
+    if rate is not None:
+        rates *= rate * duration / float(rates @ np.diff(edges))
+    return Draft(follow(edges, rates, lambda end: poisson_process(rng, end)), duration_s=duration)
+
+
+def autoregression(rng: np.random.Generator, memory: float, bins: int) -> Array:
+    """A stationary Gaussian first-order autoregression with unit variance: x_t = memory x_{t-1} + noise.
+
+    The recursion is summed by doubling (Hillis and Steele 1986): after k passes 2^k terms are in, and terms below
+    1e-9 are left out.
+    """
+    x = rng.standard_normal(bins)
+    x[1:] *= math.sqrt(1 - memory * memory)
+    shift, factor = 1, memory
+    while shift < bins and factor > 1e-9:
+        x[shift:] += factor * x[:-shift]
+        shift, factor = 2 * shift, factor * factor
+    return x
+
+
+def _rounded(value: Any) -> Any:
+    return [float(f"{number:.6g}") for number in value] if isinstance(value, tuple) else value
