@@ -1,0 +1,38 @@
+"""Batching, pruning, admission: pure decisions. `POLICIES` names them; `make` builds one from a spec."""
+
+from policies.adaptive import Adaptive
+from policies.admission import Admission
+from policies.aimd import Aimd
+from policies.fixed import Fixed
+from policies.greedy import Greedy
+from policies.interface import Action, Completion, Dispatch, Drop, Line, Policy, View, Wait
+from policies.nobatching import NoBatching
+from policies.registry import describe, make
+from policies.timeout import Timeout
+from policies.triton import Triton
+
+#: Every policy that a name stands for. One file and one line here add another.
+POLICIES: dict[str, type] = {
+    "none": NoBatching,
+    "greedy": Greedy,
+    "timeout": Timeout,
+    "triton": Triton,
+    "aimd": Aimd,
+    "fixed": Fixed,
+    "adaptive": Adaptive,
+    "admission": Admission,
+}
+
+__all__ = [
+    "POLICIES",
+    "Action",
+    "Completion",
+    "Dispatch",
+    "Drop",
+    "Line",
+    "Policy",
+    "View",
+    "Wait",
+    "describe",
+    "make",
+]

@@ -1,0 +1,140 @@
+"""What a policy sees and what it says: the View, and Dispatch, Drop or Wait."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from profiler.table import BucketPlan, Level
+
+
+class Dispatch(NamedTuple):
+    """Run these waiting requests as one batch, now.
+
+    requests: what `view.oldest(n)` or a line's `oldest(n)` returned; other ids are allowed and validated, at a price.
+    level: one of `view.levels`. gpu: an idle one; None takes the lowest. plan: a frozen value for the executor alone.
+    """
+
+    requests: Sequence[int]
+    level: Level
+    gpu: int | None = None
+    plan: Any = None
+
+
+class Drop(NamedTuple):
+    """Turn these waiting requests away. Reason "admission" counts as rejected, any other as dropped."""
+
+    requests: Sequence[int]
+    reason: str = "policy"
+
+
+class Wait(NamedTuple):
+    """Do nothing until this time, or until so many requests wait, whichever comes first.
+
+    until: absolute seconds, after now. waiting: more than wait now; None means one more. bucket: count only the
+    requests of this length bucket. A completion ends every Wait.
+    """
+
+    until: float = math.inf
+    waiting: int | None = None
+    bucket: int | None = None
+
+
+class Completion(NamedTuple):
+    """What `observe` learns when a batch is done. Times in seconds."""
+
+    gpu: int
+    level: Level
+    requests: Sequence[int]
+    start: float
+    finish: float
+
+
+Action = Dispatch | Drop | Wait
+
+
+class Line(Protocol):
+    """Waiting requests of one kind (a length bucket, a class, a tenant), oldest first."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+
+    @property
+    def oldest_arrival(self) -> float:
+        """When the oldest of them arrived; infinite where none waits."""
+
+    def oldest(self, n: int) -> Sequence[int]:
+        """The n oldest, or as many as there are."""
+
+
+class View(Protocol):
+    """All that a policy may know at a decision: never the future, never a true service time. Seconds throughout."""
+
+    now: float
+    #: How many requests wait.
+    waiting: int
+    #: The model's levels, ascending by students.
+    levels: tuple[Level, ...]
+    #: The sizes that batches are padded to.
+    plan: BucketPlan
+    #: How many GPUs there are, and the indices of the idle ones, ascending.
+    gpus: int
+    idle: list[int]
+    #: The run's SLO; single requests may have their own, see `deadline`.
+    slo_s: float
+    #: Predicted seconds by [level.index][length bucket][batch size], padding included; sizes start at 0 (never used).
+    service: list[list[list[float]]]
+
+    @property
+    def oldest_arrival(self) -> float:
+        """When the oldest waiting request arrived; infinite where none waits."""
+
+    def oldest(self, n: int) -> Sequence[int]:
+        """The n oldest waiting requests, or as many as there are; a range while the queue is first in, first out."""
+
+    def by_deadline(self, n: int) -> Sequence[int]:
+        """The n waiting requests with the earliest deadlines, earliest first."""
+
+    def bucket(self, index: int) -> Line:
+        """The waiting requests whose length falls into this bucket of `plan.tokens`."""
+
+    def klass(self, name: str) -> Line:
+        """The waiting requests of this class."""
+
+    def tenant(self, name: str) -> Line:
+        """The waiting requests of this tenant."""
+
+    def longest(self, requests: Sequence[int]) -> int:
+        """The length bucket that a batch of these requests runs at."""
+
+    def arrival(self, request: int) -> float:
+        """When a request that has arrived did so."""
+
+    def deadline(self, request: int) -> float:
+        """Its arrival plus its SLO."""
+
+    def tokens(self, request: int) -> int:
+        """Its length."""
+
+    def seconds(self, level: Level, size: int, tokens: int) -> float:
+        """Predicted time of a batch of so many requests whose longest has so many tokens."""
+
+    def free_at(self, gpu: int) -> float:
+        """The predicted end of what a GPU is doing; now where it is idle."""
+
+    def rate(self, window_s: float) -> float:
+        """Arrivals in (now - window_s, now] per second."""
+
+
+class Policy(Protocol):
+    """Decides, whenever a GPU is idle and requests wait, again until it waits or no GPU is idle.
+
+    Two methods are optional. `start(view)` is called once before the first request: prepare and reset there.
+    `observe(completion)` is called for every batch that is done. A class attribute `every_arrival = True` asks also
+    at every arrival and while all GPUs are busy; that costs an event per request.
+    """
+
+    def decide(self, view: View, /) -> Action:
+        """One action, now."""

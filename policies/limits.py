@@ -1,0 +1,14 @@
+"""Bounds that policies share."""
+
+from __future__ import annotations
+
+from profiler.table import BucketPlan
+
+
+def batch_limit(max_batch: int | None, plan: BucketPlan) -> int:
+    """The largest batch a policy may form; the plan's where it has no limit of its own. Raises beyond the plan's."""
+    if max_batch is None:
+        return plan.max_batch
+    if not 1 <= max_batch <= plan.max_batch:
+        raise ValueError(f"max_batch is {max_batch}; this table allows 1 to {plan.max_batch} (profile larger batches)")
+    return max_batch

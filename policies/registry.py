@@ -1,0 +1,152 @@
+"""From the text of a policy to the object and back: `admission(adaptive(recover=0.5), max_waiting=100)`."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any
+
+from policies.interface import Policy
+
+
+def make(spec: str, parameters: Mapping[str, str] | None = None) -> Policy:
+    """Build a policy from its spec, with further parameters as text (`-p key=value`).
+
+    A spec is a name of `POLICIES` or `package.module:Class`, optionally with arguments in parentheses; a wrapper takes
+    the wrapped policy first. A parameter goes to the one policy of the spec that has it. Raises ValueError or
+    LookupError that say what is valid.
+    """
+    outside: dict[str, str] = {}
+
+    def stand_in(match: re.Match[str]) -> str:
+        outside[f"outside_{len(outside)}"] = match[0]
+        return f"outside_{len(outside) - 1}"
+
+    try:
+        tree = ast.parse(re.sub(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", stand_in, spec.strip()), mode="eval").body
+    except SyntaxError:
+        raise ValueError(f"policy {spec!r} cannot be read: write name, name(key=value) or wrapper(name)") from None
+    policy, chain = _build(tree, spec, outside)
+    for key, text in (parameters or {}).items():
+        owners = [each for each in chain if key in _fields(each)]
+        if not owners:
+            valid = ", ".join(name for each in chain for name in _fields(each)) or "none"
+            raise ValueError(f"policy {spec!r} has no parameter {key!r}; it has {valid}")
+        if len(owners) > 1:
+            raise ValueError(
+                f"parameter {key!r} belongs to several policies of {spec!r}: write it inside the parentheses"
+            )
+        _set(owners[0], key, _literal(text), spec)
+    return policy
+
+
+def describe(policy: Policy) -> str:
+    """The spec that `make` turns into the same policy; parameters at their defaults are left out."""
+    arguments: list[str] = []
+    for name, each in _fields(policy).items():
+        value = getattr(policy, name)
+        if callable(getattr(value, "decide", None)):
+            arguments.insert(0, describe(value))
+        elif value != each.default:
+            arguments.append(f"{name}={value!r}")
+    return _name(type(policy)) + (f"({', '.join(arguments)})" if arguments else "")
+
+
+def _build(node: ast.expr, spec: str, outside: Mapping[str, str]) -> tuple[Policy, list[Policy]]:
+    """The policy of a syntax tree, and all policies in it, outermost first."""
+    function, arguments, keywords = node, [], []
+    if isinstance(node, ast.Call):
+        function, arguments, keywords = node.func, node.args, node.keywords
+    if not isinstance(function, ast.Name):
+        raise ValueError(f"policy {spec!r} cannot be read: write name, name(key=value) or wrapper(name)")
+    cls = _class(outside.get(function.id, function.id))
+    inner = [_build(argument, spec, outside) for argument in arguments]
+    try:
+        policy: Policy = cls(*(each for each, _ in inner))
+    except TypeError as error:
+        raise ValueError(f"policy {spec!r}: {_name(cls)} cannot be made: {error}") from None
+    if not callable(getattr(policy, "decide", None)):
+        raise ValueError(f"{_name(cls)} is not a policy: it has no method decide(view)")
+    for keyword in keywords:
+        if keyword.arg is None:
+            raise ValueError(f"policy {spec!r}: ** is not understood")
+        if keyword.arg not in _fields(policy):
+            valid = ", ".join(_fields(policy)) or "none"
+            raise ValueError(f"policy {_name(cls)} has no parameter {keyword.arg!r}; it has {valid}")
+        try:
+            value = ast.literal_eval(keyword.value)
+        except ValueError:
+            raise ValueError(f"policy {spec!r}: {keyword.arg} must be a number, a text in quotes or a tuple") from None
+        _set(policy, keyword.arg, value, spec)
+    return policy, [policy, *(each for _, chain in inner for each in chain)]
+
+
+def _class(name: str) -> type[Any]:
+    from policies import POLICIES
+
+    if ":" not in name:
+        if name not in POLICIES:
+            raise LookupError(f"no policy {name!r}; there is {', '.join(POLICIES)}, or package.module:Class")
+        return POLICIES[name]
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ModuleNotFoundError as error:
+        raise LookupError(f"policy {name!r}: {error}; it must be importable from the current folder") from None
+    if not isinstance(found, type):
+        raise LookupError(f"policy {name!r}: module {module} has no class {attribute}")
+    return found
+
+
+def _name(cls: type) -> str:
+    from policies import POLICIES
+
+    return next((name for name, known in POLICIES.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
+
+
+def _fields(policy: object) -> dict[str, Field[Any]]:
+    """The parameters of a policy: the fields of its dataclass, but for what it wraps."""
+    if not is_dataclass(policy):
+        return {}
+    return {each.name: each for each in fields(policy) if each.init}
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _set(policy: Policy, name: str, value: Any, spec: str) -> None:
+    hint = typing.get_type_hints(type(policy)).get(name, Any)
+    fitted = _fit(value, hint)
+    if fitted is MISSING:
+        wanted = getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
+        raise ValueError(f"policy {spec!r}: {name} is {value!r}; it must be {wanted}")
+    setattr(policy, name, fitted)
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    """The value as its annotation has it; MISSING where it does not fit."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return next((fit for each in arguments if (fit := _fit(value, each)) is not MISSING), MISSING)
+    if origin is tuple:
+        items = list(value) if isinstance(value, tuple | list) else [value]
+        fitted = [_fit(item, arguments[0]) for item in items]
+        return MISSING if MISSING in fitted else tuple(fitted)
+    if hint is Any:
+        return value
+    if hint is type(None):
+        return None if value is None or value == "none" else MISSING
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, bool):
+        return MISSING
+    return value if isinstance(hint, type) and isinstance(value, hint) else MISSING

@@ -1,0 +1,289 @@
+"""The waiting requests: arrays with a head pointer, holes skipped lazily, nothing done per arrival."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.interface import Wait
+from simulator.error import PolicyError
+from traces import Trace
+
+#: Arrivals between two decisions are few: a search looks among so many first, which stay in the processor's cache.
+NEAR = 64
+
+
+class Line:
+    """The waiting requests of one kind (a length bucket, a class, a tenant), oldest first.
+
+    `ids` are all requests of the kind that ever arrive, ascending, so those that have arrived are a prefix of it.
+    `gone` counts those dispatched or dropped; while that equals the head, there are no holes.
+    """
+
+    __slots__ = ("_group", "_jumps", "arrived", "gone", "head", "ids")
+
+    def __init__(self, group: Group, ids: array[int]) -> None:
+        self._group, self.ids = group, ids
+        self.arrived = bisect_left(ids, group.seen)
+        self.gone = sum(map(group.backlog.holes.__getitem__, ids[: self.arrived]))
+        self.head = 0
+        self._jumps: dict[int, int] = {}  # from the start of a hole that was crossed to its end
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        self._group.refresh()
+        return self.arrived - self.gone
+
+    @property
+    def oldest_arrival(self) -> float:
+        """When the oldest of them arrived; infinite where none waits."""
+        first = self.oldest(1)
+        return self._group.backlog.arrivals[first[0]] if len(first) else inf
+
+    def oldest(self, n: int) -> Sequence[int]:
+        """The n oldest, or as many as there are."""
+        self._group.refresh()
+        if self.head != self.gone:
+            self.head = self._next(self.head)
+        ids, arrived, head = self.ids, self.arrived, self.head
+        if head == self.gone:
+            return ids[head : min(head + n, arrived)]
+        found: list[int] = []
+        while head < arrived and len(found) < n:
+            found.append(ids[head])
+            head = self._next(head + 1)
+        return found
+
+    def leave(self, count: int) -> None:
+        """Take note that `count` of these requests are gone; mostly they are the oldest ones."""
+        end = self.head + count
+        if self.head == self.gone and all(map(self._group.backlog.holes.__getitem__, self.ids[self.head : end])):
+            self.head = end
+        self.gone += count
+
+    def _next(self, position: int) -> int:
+        """The first position from here on whose request waits; `arrived` where there is none."""
+        ids, jumps, holes, arrived = self.ids, self._jumps, self._group.backlog.holes, self.arrived
+        start = position
+        while position < arrived and holes[ids[position]]:
+            position = jumps.get(position, position + 1)
+        if position > start + 1:
+            jumps[start] = position
+        return position
+
+
+class Group:
+    """The lines of one column; `codes` has every request's name in it, as bytes where names are small numbers."""
+
+    def __init__(self, backlog: Backlog, codes: Sequence[Any]) -> None:
+        self.backlog, self.codes = backlog, codes
+        self.lines: dict[Any, Line] = {}
+        self.seen = backlog.arrived
+
+    def line(self, name: Any) -> Line:
+        """The line of a name, made when first asked for."""
+        if name not in self.lines:
+            self.refresh()
+            codes = np.frombuffer(self.codes, np.uint8) if isinstance(self.codes, bytes) else np.asarray(self.codes)
+            self.lines[name] = Line(self, array("q", np.flatnonzero(codes == name).astype(np.int64).tobytes()))
+        return self.lines[name]
+
+    def refresh(self) -> None:
+        """Count what has arrived since the last time."""
+        arrived = self.backlog.arrived
+        if self.seen == arrived:
+            return
+        new, self.seen = self.codes[self.seen : arrived], arrived
+        for name in self.lines if isinstance(new, bytes) else set(new) & self.lines.keys():
+            self.lines[name].arrived += new.count(name)
+
+    def leave(self, names: Sequence[Any]) -> None:
+        """Take note that requests of these names are gone."""
+        for name in self.lines if isinstance(names, bytes) else set(names) & self.lines.keys():
+            count = names.count(name)
+            if count:
+                self.lines[name].leave(count)
+
+
+class Backlog:
+    """What has arrived and not gone, oldest first, and by group; the future is hidden behind `arrived`."""
+
+    def __init__(self, trace: Trace, buckets: NDArray[np.integer[Any]], slo_s: float) -> None:
+        self.arrivals: list[float] = trace.arrival_s.tolist()
+        self.total = len(self.arrivals)
+        self.arrived = self.gone = 0
+        self.holes = bytearray(self.total)  # 1: gone; kept from the first time that order or a line matters
+        self._in_order = True
+        self._buckets = buckets.astype(np.uint8).tobytes()
+        self._one_bucket = self._buckets[0] if buckets.min() == buckets.max() else None
+        self._trace, self._slo_s = trace, slo_s
+        self._own_slo: list[float] | None = None
+        if trace.slo_s is not None:
+            self._own_slo = np.where(np.isnan(trace.slo_s), slo_s, trace.slo_s).tolist()
+        self._deadlines: list[tuple[float, int]] = []  # a heap of the first `_heaped` requests
+        self._heaped = 0
+        self._groups: dict[str, Group] = {}
+        self._head = 0
+        self._since: dict[float, int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self.arrived - self.gone
+
+    def admit(self, now: float) -> int:
+        """Let in what has arrived by now; return how many wait."""
+        arrivals, arrived = self.arrivals, self.arrived
+        near = arrived + NEAR
+        if near >= self.total or arrivals[near] <= now:
+            near = self.total
+        self.arrived = arrived = bisect_right(arrivals, now, arrived, near)
+        return arrived - self.gone
+
+    @property
+    def head(self) -> int:
+        """The oldest waiting request; `arrived` where none waits."""
+        if self._in_order:
+            return self.gone
+        head = self.holes.find(0, self._head, self.arrived)
+        self._head = self.arrived if head < 0 else head
+        return self._head
+
+    @property
+    def oldest_arrival(self) -> float:
+        """When the oldest waiting request arrived; infinite where none waits."""
+        return self.arrivals[self.head] if self.arrived > self.gone else inf
+
+    def oldest(self, n: int) -> Sequence[int]:
+        """The n oldest waiting requests; a range while they go in order."""
+        head, arrived = self.head, self.arrived
+        if head == self.gone:
+            stop = head + n
+            return range(head, stop if stop < arrived else arrived)
+        holes = self.holes
+        found: list[int] = []
+        while 0 <= head < arrived and len(found) < n:
+            found.append(head)
+            head = holes.find(0, head + 1, arrived)
+        return found
+
+    def longest(self, requests: Sequence[int]) -> int:
+        """The largest length bucket among them."""
+        return self._one_bucket if self._one_bucket is not None else max(map(self._buckets.__getitem__, requests))
+
+    def take(self, requests: Sequence[int]) -> int:
+        """Remove waiting requests and return the largest length bucket among them.
+
+        Raises PolicyError for what has not arrived, is gone, or is named twice, and for none at all.
+        """
+        count, head = len(requests), self.head
+        in_order = isinstance(requests, range) and requests.start == head == self.gone and requests.step == 1 and count
+        if in_order:
+            if head + count > self.arrived:
+                self.refuse_future(head + count - 1)
+            if not self._in_order:
+                self.holes[head : head + count] = b"\1" * count
+            self.gone += count
+        else:
+            self._take_one_by_one(requests)
+        if self._one_bucket is not None and not self._groups:
+            return self._one_bucket
+        buckets = self._buckets
+        taken = buckets[head : head + count] if in_order else bytes(map(buckets.__getitem__, requests))
+        for group in self._groups.values():
+            group.leave(taken if group.codes is buckets else [group.codes[request] for request in requests])
+        return max(taken)
+
+    def _take_one_by_one(self, requests: Sequence[int]) -> None:
+        if not len(requests):
+            raise PolicyError("named no requests: a Dispatch or Drop needs at least one; return Wait() to do nothing")
+        self._keep_holes()
+        holes = self.holes
+        self.refuse_future(min(requests))
+        self.refuse_future(max(requests))
+        for request in requests:
+            if holes[request]:
+                raise PolicyError(f"named request {request}, which is gone already (or named twice)")
+            holes[request] = 1
+        self.gone += len(requests)
+
+    def _keep_holes(self) -> None:
+        """From now on know which requests are gone, not only how many."""
+        if self._in_order:
+            self.holes[: self.gone] = b"\1" * self.gone
+            self._head, self._in_order = self.gone, False
+
+    def refuse_future(self, request: int) -> None:
+        """Raise PolicyError for a request that has not arrived."""
+        if not 0 <= request < self.arrived:
+            raise PolicyError(f"named request {request}, which has not arrived")
+
+    def line(self, column: str, name: Any) -> Line:
+        """The waiting requests of one length bucket, class or tenant: an index that is kept from now on."""
+        group = self._groups.get(column)
+        if group is None:
+            self._keep_holes()
+            group = self._groups[column] = Group(self, self._buckets if column == "bucket" else self._names(column))
+        return group.line(name)
+
+    def _names(self, column: str) -> list[Any]:
+        names = getattr(self._trace, column)
+        if names is None:
+            raise PolicyError(f"asked for a {column}, but the trace has no column {column}")
+        listed: list[Any] = names.tolist()
+        return listed
+
+    def deadline(self, request: int) -> float:
+        """Arrival plus SLO."""
+        return self.arrivals[request] + (self._slo_s if self._own_slo is None else self._own_slo[request])
+
+    def by_deadline(self, n: int) -> Sequence[int]:
+        """The n waiting requests with the earliest deadlines, earliest first."""
+        if self._own_slo is None:
+            return self.oldest(n)
+        self._keep_holes()
+        heap = self._deadlines
+        for request in range(self._heaped, self.arrived):
+            heappush(heap, (self.deadline(request), request))
+        self._heaped = self.arrived
+        found: list[tuple[float, int]] = []
+        while heap and len(found) < n:
+            entry = heappop(heap)
+            if not self.holes[entry[1]]:
+                found.append(entry)
+        for entry in found:
+            heappush(heap, entry)
+        return [request for _, request in found]
+
+    def rate(self, now: float, window_s: float) -> float:
+        """Arrivals in (now - window_s, now] per second."""
+        since = bisect_right(self.arrivals, now - window_s, self._since.get(window_s, 0), self.arrived)
+        self._since[window_s] = since  # time does not go back: the next search begins here
+        return (self.arrived - since) / window_s
+
+    def next_arrival(self) -> float:
+        """When the next request arrives; infinite after the last. For the loop alone: policies must not know."""
+        return self.arrivals[self.arrived] if self.arrived < self.total else inf
+
+    def reaches(self, wait: Wait) -> float:
+        """When as many requests wait as a Wait asks for, if none goes; infinite where that never happens."""
+        ids: Sequence[int] = range(self.total)
+        waiting, arrived = self.waiting, self.arrived
+        if wait.bucket is not None:
+            line = self.line("bucket", wait.bucket)
+            waiting, ids, arrived = line.waiting, line.ids, line.arrived
+        target = waiting + 1 if wait.waiting is None else wait.waiting
+        if target <= waiting:
+            raise PolicyError(
+                f"waits for {target} requests, but {waiting} wait already: dispatch them, or wait for more"
+            )
+        position = arrived + (target - waiting) - 1
+        return self.arrivals[ids[position]] if position < len(ids) else inf

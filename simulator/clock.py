@@ -1,0 +1,59 @@
+"""The two clocks: simulated time, and the wall's. Both are SimPy environments that wake at an absolute time."""
+
+from __future__ import annotations
+
+from heapq import heappush
+from time import monotonic
+from typing import Any
+
+import simpy
+from simpy.events import NORMAL
+from simpy.rt import RealtimeEnvironment
+
+
+class Alarm(simpy.Event):
+    """An event at an absolute time. A Timeout(t - now) would ring at now + (t - now), which misses t by rounding."""
+
+    def __init__(self, clock: simpy.Environment, time: float) -> None:
+        self.env = clock
+        self.callbacks: Any = []
+        self._value = None
+        self._ok = True
+        heappush(clock._queue, (time, NORMAL, next(clock._eid), self))
+
+
+class VirtualClock(simpy.Environment):
+    """Simulated seconds; idle time is skipped."""
+
+    #: How far real time is ahead of `now`: never, here.
+    lateness = 0.0
+
+    def start(self) -> None:
+        """Nothing to do: simulated time stands still until the run."""
+
+    def at(self, time: float) -> simpy.Event:
+        """An event at this absolute time."""
+        return Alarm(self, time)
+
+
+class WallClock(RealtimeEnvironment):
+    """Seconds of the wall. An event that is late happens at once; `lateness` says by how much."""
+
+    def __init__(self, initial_time: float = 0.0) -> None:
+        super().__init__(initial_time=initial_time, strict=False)
+
+    @property
+    def lateness(self) -> float:
+        """How far real time is ahead of `now`, in seconds."""
+        return monotonic() - self.real_start - (self.now - self.env_start)
+
+    def start(self) -> None:
+        """Let time begin. Call it once, after warm-up."""
+        self.sync()
+
+    def at(self, time: float) -> simpy.Event:
+        """An event at this absolute time, or at once where that has passed."""
+        return Alarm(self, time)
+
+
+Clock = VirtualClock | WallClock

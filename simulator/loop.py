@@ -1,0 +1,184 @@
+"""The serving loop: admit, decide, execute."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import inf
+from pathlib import Path
+from traceback import extract_tb
+from typing import NoReturn
+
+import simpy
+
+from policies.interface import Completion, Dispatch, Drop, Policy, Wait
+from profiler.table import Level
+from simulator.backlog import Backlog
+from simulator.batch import Batch
+from simulator.clock import Clock
+from simulator.error import PolicyError
+from simulator.executor import Execution, Executor
+from simulator.view import ServerView
+
+#: Waits in a row with an idle GPU, nothing new and nothing running, after which a policy is said never to dispatch.
+IDLE_WAITS = 1000
+
+
+@dataclass
+class Records:
+    """What happened, appended in the loop and expanded to arrays by the report. Seconds.
+
+    batches: (start, finish, GPU, level, length bucket, requests) each. executions: of those batches, by number, whose
+    answers differ from one another. drops: (time, requests, reason) each.
+    """
+
+    batches: list[tuple[float, float, int, Level, int, Sequence[int]]] = field(default_factory=list)
+    executions: dict[int, Execution] = field(default_factory=dict)
+    drops: list[tuple[float, Sequence[int], str]] = field(default_factory=list)
+
+
+class Server:
+    """One queue, some GPUs, a policy that decides and an executor that runs: a single SimPy process.
+
+    Arrivals are not events. The process wakes for a GPU that becomes free, for the arrival that somebody waits for,
+    and for a policy's timer. At equal times completions, arrivals and timers are all taken in before one round of
+    decisions.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        executor: Executor,
+        policy: Policy,
+        backlog: Backlog,
+        view: ServerView,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
+        self.records = Records()
+        self._observe: Callable[[Completion], None] | None = getattr(policy, "observe", None)
+        self._every_arrival = bool(getattr(policy, "every_arrival", False))
+        self._on_progress = on_progress
+        self._largest = view.plan.max_batch
+        # (when, batch, the GPU that becomes free or -1, what to observe or None), soonest first.
+        self._due: list[tuple[float, int, int, Completion | None]] = []
+        self._waits, self._waits_since = 0, 0
+
+    def serve(self) -> Records:
+        """Serve every request of the backlog. Raises PolicyError where the policy breaks a rule or raises."""
+        self.clock.process(self._serve())
+        try:
+            self.clock.run()
+        except PolicyError as error:
+            cause = error.__cause__
+            place = "" if cause is None else _place(cause)
+            name = type(self.policy).__name__
+            raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{place}") from cause
+        return self.records
+
+    def _serve(self) -> Generator[simpy.Event, None, None]:
+        clock, backlog, view, due = self.clock, self.backlog, self.view, self._due
+        decide, every_arrival = self.policy.decide, self._every_arrival
+        while True:
+            now = view.now = clock.now
+            while due and due[0][0] <= now:
+                self._complete(*heappop(due))
+            view.waiting = backlog.admit(now)
+            wake = inf
+            while view.waiting and (view.idle or every_arrival):
+                try:
+                    action = decide(view)
+                except Exception as error:
+                    self._blame(error)
+                if type(action) is Dispatch:
+                    self._dispatch(action, now)
+                elif type(action) is Wait:
+                    wake = self._alarm(action, now)
+                    break
+                elif type(action) is Drop:
+                    self._drop(action, now)
+                else:
+                    raise PolicyError(f"answered {action!r}; it must be a Dispatch, a Drop or a Wait")
+            if (view.idle and not view.waiting) or every_arrival:
+                wake = min(wake, backlog.next_arrival())
+            if due and due[0][0] < wake:
+                wake = due[0][0]
+            if wake == inf:
+                if view.waiting:
+                    raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")
+                return
+            yield clock.at(wake)
+
+    def _dispatch(self, action: Dispatch, now: float) -> None:
+        requests, level, gpu, plan = action
+        view, backlog, batches = self.view, self.backlog, self.records.batches
+        idle = view.idle
+        if gpu is None and idle:
+            gpu = idle.pop(0)
+        elif gpu in idle:
+            idle.remove(gpu)
+        else:
+            raise PolicyError(f"dispatched to GPU {gpu}, but {idle} are idle" if idle else "dispatched to busy GPUs")
+        if len(requests) > self._largest:
+            raise PolicyError(f"dispatched {len(requests)} requests; the table's largest batch is {self._largest}")
+        if not isinstance(level, Level) or view.levels[level.index] is not level:
+            raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
+        bucket = backlog.take(requests)
+        view.waiting = backlog.arrived - backlog.gone
+        batch = Batch(gpu, level, requests, bucket, plan)
+        view.running[gpu] = (now, batch)
+        execution = self.executor.run(batch, now)
+        finish = now + execution.seconds
+        if execution.released is not None or execution.columns is not None:
+            self.records.executions[len(batches)] = execution
+        done = None if self._observe is None else Completion(gpu, level, requests, now, finish)
+        if execution.accepts is None:
+            heappush(self._due, (finish, len(batches), gpu, done))
+        else:
+            heappush(self._due, (now + execution.accepts, len(batches), gpu, None))
+            heappush(self._due, (finish, len(batches), -1, done))
+        batches.append((now, finish, gpu, level, bucket, requests))
+
+    def _complete(self, _time: float, batch: int, gpu: int, done: Completion | None) -> None:
+        if gpu >= 0:
+            insort(self.view.idle, gpu)
+        if done is not None and self._observe is not None:
+            try:
+                self._observe(done)
+            except Exception as error:
+                self._blame(error)
+        if self._on_progress is not None and batch % 256 == 0:
+            self._on_progress(self.backlog.gone)
+
+    def _drop(self, action: Drop, now: float) -> None:
+        self.backlog.take(action.requests)
+        self.view.waiting = self.backlog.waiting
+        self.records.drops.append((now, action.requests, action.reason))
+
+    def _alarm(self, wait: Wait, now: float) -> float:
+        """When a Wait is over: its time, or the arrival that makes as many wait as it asks for."""
+        if wait.until <= now:
+            raise PolicyError(f"waits until {wait.until}, which has come: test `now >= until` first, and act")
+        arrived = self.backlog.arrived
+        self._waits = 1 if self._due or arrived != self._waits_since else self._waits + 1
+        self._waits_since = arrived
+        if self._waits > IDLE_WAITS:
+            raise PolicyError(
+                f"waited {IDLE_WAITS} times in a row while {self.view.waiting} requests and a GPU stood idle"
+            )
+        return min(wait.until, self.backlog.reaches(wait))
+
+    def _blame(self, error: Exception) -> NoReturn:
+        """End the run with whatever the policy raised."""
+        if isinstance(error, PolicyError):
+            raise error
+        raise PolicyError(f"raised {type(error).__name__}: {error}") from error
+
+
+def _place(error: BaseException) -> str:
+    """The innermost line of the traceback that is not the simulator's, as ' (file, line n)'."""
+    here = Path(__file__).parent
+    frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).parent != here]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

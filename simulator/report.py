@@ -1,0 +1,223 @@
+"""The report: what happened to every request and batch, and the figures of DESIGN section 6 computed from that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.table import BucketPlan, Level
+from simulator.loop import Records
+from traces import Trace
+
+OUTCOMES = ("ok", "late", "dropped", "rejected")
+OK, LATE, DROPPED, REJECTED = range(4)
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """One run. Per-request and per-batch columns are those of the output format (DESIGN section 5).
+
+    run: the resolved settings and where everything came from. saturation: requests per second, see `saturation`.
+    """
+
+    trace: Trace
+    levels: tuple[Level, ...]
+    plan: BucketPlan
+    gpus: int
+    slo_s: float
+    saturation: float
+    records: Records = field(repr=False)
+    run: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def batches(self) -> Columns:
+        """One row per batch, in the order of dispatch. `model` and `students` are of the level that answered."""
+        rows = self.records.batches
+        start, finish, gpu, level, bucket, _requests = zip(*rows, strict=True) if rows else [()] * 6
+        size = self._order[1]
+        run_batch = np.asarray(self.plan.batches)[np.searchsorted(self.plan.batches, size)]
+        run_tokens = np.asarray(self.plan.tokens, np.int64)[np.asarray(bucket, np.intp)]
+        start_s, finish_s = np.asarray(start, np.float64), np.asarray(finish, np.float64)
+        return {
+            "batch": np.arange(len(rows)),
+            "gpu": np.asarray(gpu, np.int32),
+            "start_s": start_s,
+            "finish_s": finish_s,
+            "size": size,
+            "model": np.asarray([each.model for each in level], object),
+            "students": np.fromiter((each.students for each in level), np.int32, len(rows)),
+            "tokens_max": self._longest(size),
+            "padded_tokens": run_tokens * run_batch,
+            "service_s": finish_s - start_s,
+        }
+
+    @cached_property
+    def times(self) -> Columns:
+        """Per request: `start_s`, `finish_s` (NaN where not served), `batch` (-1), `outcome` (index of OUTCOMES)."""
+        n = len(self.trace)
+        rows = self.records.batches
+        order, sizes = self._order
+        start, finish = np.full(n, np.nan), np.full(n, np.nan)
+        batch = np.full(n, -1, np.int32)
+        start[order] = np.repeat(np.fromiter((row[0] for row in rows), np.float64, len(rows)), sizes)
+        finish[order] = np.repeat(np.fromiter((row[1] for row in rows), np.float64, len(rows)), sizes)
+        batch[order] = np.repeat(np.arange(len(rows), dtype=np.int32), sizes)
+        for number, execution in self.records.executions.items():
+            if execution.released is not None:
+                requests = np.asarray(rows[number][5])
+                finish[requests] = rows[number][0] + np.asarray(execution.released)
+        outcome = np.full(n, OK, np.int8)
+        outcome[finish > self.trace.arrival_s + self._slo] = LATE
+        for _, turned_away, reason in self.records.drops:
+            outcome[np.asarray(turned_away)] = REJECTED if reason == "admission" else DROPPED
+        return {"start_s": start, "finish_s": finish, "batch": batch, "outcome": outcome}
+
+    @cached_property
+    def requests(self) -> Columns:
+        """One row per request of the trace, in its order; strings as objects, -1 and NaN where not served."""
+        return self.rows(slice(None))
+
+    def rows(self, rows: slice) -> Columns:
+        """The per-request columns of some rows."""
+        times = {name: column[rows] for name, column in self.times.items()}
+        batch, served = times["batch"], times["batch"] >= 0
+        level = self._level_of_batch
+        return {
+            "request": np.arange(len(self.trace))[rows],
+            "arrival_s": self.trace.arrival_s[rows],
+            "start_s": times["start_s"],
+            "finish_s": times["finish_s"],
+            "tokens": self.trace.tokens[rows],
+            "padded_tokens": _gather(np.asarray(self.plan.tokens)[self._bucket_of_batch], batch, served),
+            "batch": batch,
+            "batch_size": _gather(self._order[1], batch, served),
+            "model": _gather(np.asarray([each.model for each in self.levels], object)[level], batch, served, None),
+            "students": self._students(
+                rows, _gather(np.asarray([e.students for e in self.levels])[level], batch, served)
+            ),
+            "gpu": _gather(np.fromiter((row[2] for row in self.records.batches), np.int32), batch, served),
+            "outcome": np.asarray(OUTCOMES, object)[times["outcome"]],
+            **self._extra(rows),
+        }
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The figures of the run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
+        times, batches, n = self.times, self.batches, len(self.trace)
+        served = times["batch"] >= 0
+        latency = (times["finish_s"] - self.trace.arrival_s)[served]
+        counts = np.bincount(times["outcome"], minlength=4).tolist()
+        accuracy = np.asarray([level.accuracy for level in self.levels])[self._level_of_batch]
+        on_time = np.bincount(times["batch"][times["outcome"] == OK], minlength=len(accuracy))
+        seconds = self.trace.seconds
+        p50, p95, p99, p999 = np.percentile(latency, [50, 95, 99, 99.9]).tolist() if len(latency) else [None] * 4
+        busy = float(batches["service_s"].sum())
+        makespan = float(np.nanmax(times["finish_s"]) - self.trace.arrival_s[0]) if len(latency) else 0.0
+        padded = int(batches["padded_tokens"].sum())
+        size = batches["size"]
+        return {
+            "requests": n,
+            **dict(zip(OUTCOMES, counts, strict=True)),
+            "seconds": seconds,
+            "offered_rate": _ratio(n, seconds),
+            "saturation": self.saturation,
+            "load": _ratio(n, seconds and seconds * self.gpus * self.saturation),
+            "slo_s": self.slo_s,
+            "mean_s": _mean(latency),
+            "p50_s": p50,
+            "p95_s": p95,
+            "p99_s": p99,
+            "p999_s": p999,
+            "max_s": float(latency.max()) if len(latency) else None,
+            "wait_mean_s": _mean((times["start_s"] - self.trace.arrival_s)[served]),
+            "attainment": counts[OK] / n,
+            "goodput": _ratio(counts[OK], seconds),
+            "accuracy": _known(_ratio(float(accuracy @ size), float(size.sum()))),
+            "accuracy_weighted_goodput": _known(float(accuracy @ on_time) / n),
+            "batches": len(size),
+            "batch_mean": _mean(size),
+            "students_mean": _ratio(float(batches["students"] @ size), float(size.sum())),
+            "padding": _known(1 - _or_nan(_ratio(float(self.trace.tokens[served].sum()), padded))),
+            "utilisation": _ratio(busy, makespan * self.gpus),
+            "gpus": self.gpus,
+        }
+
+    @property
+    def _slo(self) -> NDArray[np.float64] | float:
+        own = self.trace.slo_s
+        return self.slo_s if own is None else np.where(np.isnan(own), self.slo_s, own)
+
+    @cached_property
+    def _order(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The served requests in the order of dispatch, and the size of each batch."""
+        requests = [row[5] for row in self.records.batches]
+        sizes = np.fromiter(map(len, requests), np.int64, len(requests))
+        if all(isinstance(each, range) for each in requests):
+            first = np.fromiter((each[0] for each in requests), np.int64, len(requests))
+            shift = first - np.concatenate(([0], sizes.cumsum()[:-1])) if len(requests) else first
+            return np.repeat(shift, sizes) + np.arange(int(sizes.sum())), sizes
+        return np.fromiter((request for each in requests for request in each), np.int64, int(sizes.sum())), sizes
+
+    @cached_property
+    def _level_of_batch(self) -> NDArray[np.intp]:
+        return np.fromiter((row[3].index for row in self.records.batches), np.intp, len(self.records.batches))
+
+    @cached_property
+    def _bucket_of_batch(self) -> NDArray[np.intp]:
+        return np.fromiter((row[4] for row in self.records.batches), np.intp, len(self.records.batches))
+
+    def _longest(self, sizes: NDArray[np.int64]) -> NDArray[np.int32]:
+        order, _ = self._order
+        if not len(sizes):
+            return np.zeros(0, np.int32)
+        return np.maximum.reduceat(self.trace.tokens[order], np.concatenate(([0], sizes.cumsum()[:-1])))
+
+    def _students(self, rows: slice, students: NDArray[Any]) -> NDArray[Any]:
+        """Per-request students where an executor reported them, else those of the batch."""
+        own = self._columns.get("students")
+        return students if own is None else np.where(np.isnan(own[rows]), students, own[rows]).astype(students.dtype)
+
+    def _extra(self, rows: slice) -> Columns:
+        return {name: column[rows] for name, column in self._columns.items() if name != "students"}
+
+    @cached_property
+    def _columns(self) -> Columns:
+        """Per-request values that executors reported, NaN where they did not."""
+        columns: Columns = {}
+        for number, execution in self.records.executions.items():
+            for name, values in (execution.columns or {}).items():
+                column = columns.setdefault(name, np.full(len(self.trace), np.nan))
+                column[np.asarray(self.records.batches[number][5])] = values
+        return columns
+
+
+def _gather(values: NDArray[Any], batch: NDArray[np.int32], served: NDArray[np.bool_], empty: Any = -1) -> NDArray[Any]:
+    """The batch's value for every request, `empty` for those not served."""
+    if served.all():
+        return values[batch]
+    column = np.full(len(batch), empty, values.dtype)
+    column[served] = values[batch[served]]
+    return column
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _ratio(numerator: float, denominator: float | None) -> float | None:
+    return numerator / denominator if denominator else None
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _known(value: float | None) -> float | None:
+    """None instead of NaN, which JSON does not have."""
+    return None if value is None or value != value else value

@@ -1,0 +1,99 @@
+"""One call: a trace, a policy, a table, and out comes the report."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from typing import Any
+
+from policies import describe, make
+from policies.interface import Policy
+from profiler.table import LatencyTable, shipped
+from simulator.backlog import Backlog
+from simulator.clock import Clock, VirtualClock
+from simulator.defaults import default_slo_s, saturation
+from simulator.executor import Executor, NoisyTableExecutor, TableExecutor
+from simulator.loop import Server
+from simulator.report import Report
+from simulator.view import Predictions, ServerView
+from traces import Trace, load
+from traces.streams import Stream, stream
+
+SERVICE_NOISE_CHOICES = ("none", "profiled")
+
+
+def simulate(
+    trace: Trace | str | os.PathLike[str],
+    policy: Policy | str = "adaptive",
+    table: LatencyTable | str | os.PathLike[str] | None = None,
+    *,
+    model: str | None = None,
+    task: str | None = None,
+    slo_s: float | None = None,
+    gpus: int = 1,
+    service_noise: str = "none",
+    seed: int = 0,
+    clock: Clock | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Serve a trace with a policy on devices that take what the table says.
+
+    trace: arrays, or anything `traces.load` takes. policy: an object (which stays as it is: the run uses a copy), or
+    a spec such as "timeout(max_batch=8)". table: default the first shipped one; model, task and slo_s (seconds) as in
+    DESIGN section 6. service_noise: "none" takes medians, "profiled" draws from what was measured. clock: a WallClock
+    paces the run in real time. on_progress: told now and then how many requests are done with.
+
+    Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves.
+    """
+    if gpus < 1:
+        raise ValueError(f"gpus is {gpus}; at least 1 is needed")
+    if service_noise not in SERVICE_NOISE_CHOICES:
+        raise ValueError(f"service_noise is {service_noise!r}; it must be one of {', '.join(SERVICE_NOISE_CHOICES)}")
+    table = as_table(table)
+    model = table.default_model() if model is None else model
+    task = table.default_task() if task is None else task
+    predictions = Predictions(table, table.levels(model, task), table.plan(model))
+    if not isinstance(trace, Trace):
+        trace = load(trace, seed=seed, max_tokens=predictions.plan.max_tokens)
+    buckets = predictions.plan.buckets(trace.tokens)
+    slo_s = default_slo_s(predictions, trace.tokens) if slo_s is None else slo_s
+    if not 0 < slo_s < float("inf"):
+        raise ValueError(f"slo_s is {slo_s}; it must be a positive number of seconds")
+
+    policy = copy.deepcopy(policy) if not isinstance(policy, str) else make(policy)
+    backlog = Backlog(trace, buckets, slo_s)
+    view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens)
+    start = getattr(policy, "start", None)
+    if start is not None:
+        start(view)
+    clock = VirtualClock() if clock is None else clock
+    executor: Executor = TableExecutor(predictions)
+    if service_noise == "profiled":
+        executor = NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
+    clock.start()
+    records = Server(clock, executor, policy, backlog, view, on_progress).serve()
+    run: dict[str, Any] = {
+        "policy": describe(policy),
+        "model": model,
+        "task": task,
+        "slo_s": slo_s,
+        "gpus": gpus,
+        "service_noise": service_noise,
+        "seed": seed,
+        "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},
+        "table": {"name": table.name, "device": table.device, "digest": table.digest, "meta": dict(table.meta)},
+    }
+    levels = predictions.levels
+    return Report(trace, levels, predictions.plan, gpus, slo_s, saturation(predictions, buckets), records, run)
+
+
+def as_table(table: LatencyTable | str | os.PathLike[str] | None) -> LatencyTable:
+    """A table by object, name or path; the first shipped one where none is named."""
+    if isinstance(table, LatencyTable):
+        return table
+    if table is None:
+        if not shipped():
+            raise LookupError("no table is shipped with this installation: name one with --table")
+        table = shipped()[0]
+    return LatencyTable.load(table)

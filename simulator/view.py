@@ -1,0 +1,86 @@
+"""The View that policies get: the backlog, the GPUs, the predictions, and nothing else (invariant I5)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.interface import Line
+from profiler.table import BucketPlan, LatencyTable, Level
+from simulator.backlog import Backlog
+from simulator.batch import Batch
+
+
+class Predictions:
+    """What the table says a batch takes, for the levels in use.
+
+    grid[level.index][bucket][batch index] are seconds at the measured sizes, service[level.index][bucket][size] at
+    every batch size up to the largest. Raises LookupError at once where the table has a hole.
+    """
+
+    def __init__(self, table: LatencyTable, levels: tuple[Level, ...], plan: BucketPlan) -> None:
+        self.levels, self.plan = levels, plan
+        self.grid = [table.grid(level, plan) for level in levels]
+        at = [0] + [plan.batches.index(plan.padded_batch(size)) for size in range(1, plan.max_batch + 1)]
+        self.service = [[[row[i] for i in at] for row in rows] for rows in self.grid]
+
+
+class ServerView:
+    """The `policies.View` of one run: one object for the whole run, moved on by the loop. See there for the meaning."""
+
+    def __init__(
+        self, backlog: Backlog, predictions: Predictions, gpus: int, slo_s: float, tokens: NDArray[np.int32]
+    ) -> None:
+        self.now = 0.0
+        self.waiting = 0
+        self.gpus, self.slo_s = gpus, slo_s
+        self.levels, self.plan, self.service = predictions.levels, predictions.plan, predictions.service
+        self.idle: list[int] = list(range(gpus))
+        self.running: dict[int, tuple[float, Batch]] = {}  # the last batch of each GPU, and its start
+        self._backlog, self._tokens = backlog, tokens
+        self.oldest = backlog.oldest
+        self.by_deadline = backlog.by_deadline
+        self.longest = backlog.longest
+        self._bucket_of = {size: index for index, size in enumerate(self.plan.tokens)}
+
+    @property
+    def oldest_arrival(self) -> float:
+        return self._backlog.oldest_arrival
+
+    def bucket(self, index: int) -> Line:
+        if not 0 <= index < len(self.plan.tokens):
+            raise LookupError(
+                f"there is no length bucket {index}: the plan has {len(self.plan.tokens)}, {self.plan.tokens}"
+            )
+        return self._backlog.line("bucket", index)
+
+    def klass(self, name: str) -> Line:
+        return self._backlog.line("klass", name)
+
+    def tenant(self, name: str) -> Line:
+        return self._backlog.line("tenant", name)
+
+    def arrival(self, request: int) -> float:
+        self._backlog.refuse_future(request)
+        return self._backlog.arrivals[request]
+
+    def deadline(self, request: int) -> float:
+        self._backlog.refuse_future(request)
+        return self._backlog.deadline(request)
+
+    def tokens(self, request: int) -> int:
+        self._backlog.refuse_future(request)
+        return int(self._tokens[request])
+
+    def seconds(self, level: Level, size: int, tokens: int) -> float:
+        bucket = self._bucket_of[self.plan.padded_tokens(tokens)]
+        return self.service[level.index][bucket][size]
+
+    def free_at(self, gpu: int) -> float:
+        if gpu in self.idle:
+            return self.now
+        start, batch = self.running[gpu]
+        return max(self.now, start + self.service[batch.level.index][batch.bucket][len(batch.requests)])
+
+    def rate(self, window_s: float) -> float:
+        return self._backlog.rate(self.now, window_s)
