@@ -63,18 +63,15 @@ class CpuExecutor:
         return "stacked" if self._stacks(key) else "looped"
 
     def warm(self, keys: Iterable[ShapeKey] | None = None) -> float:
-        """Run every key once, so that buffers exist and threads are up. Returns the seconds it took."""
+        """Make the buffers of these keys, then run the smallest with each prefix: nothing is compiled on a CPU."""
         start = perf_counter()
-        for key in all_keys(self.plan, self.students) if keys is None else keys:
+        wanted = all_keys(self.plan, self.students) if keys is None else list(keys)
+        for key in wanted:
             self._staging.setdefault((key.batch, key.tokens), _Staging(key.batch, key.tokens))
             self._ready.add(key)
-            row = np.zeros(key.tokens, np.int32)
-            try:
-                self.run(key.students, [row] * key.batch)
-            except RuntimeError as error:
-                if "memory" not in str(error):
-                    raise
-                raise MemoryError(f"{self.spec.name}: not enough memory for {key}: lower its batch or tokens") from None
+        for students in {key.students for key in wanted}:
+            smallest = min((key for key in wanted if key.students == students), key=lambda key: key.batch * key.tokens)
+            self.run(students, [np.zeros(smallest.tokens, np.int32)] * smallest.batch)
         return perf_counter() - start
 
     def run(self, students: int, ids: Sequence[Ids]) -> Answers:

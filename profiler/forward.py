@@ -17,13 +17,13 @@ def looped(weights: Weights, ids: Tensor, mask: Tensor | None, *, cls_only: bool
     """
     total = None
     for index in range(weights.spec.students):
-        vector = _student(weights, index, ids, mask, cls_only)
+        vector = student(weights, index, ids, mask, cls_only)
         total = vector if total is None else total.add_(vector)
     assert total is not None
     return torch.addmm(weights.head_bias[-1], total, weights.head_weight[-1])
 
 
-def _student(weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_only: bool) -> Tensor:
+def student(weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_only: bool) -> Tensor:
     spec = weights.spec
     batch, tokens = ids.shape
     own = 0 if spec.shared_embeddings else index

@@ -1,0 +1,57 @@
+"""The command line: python -m profiler COMMAND."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+#: Subcommands by name: the module that has `add_arguments` and `main`, and a line of help. Only the chosen is loaded.
+COMMANDS = {
+    "run": ("profiler.commands.run", "measure a device and write a table"),
+}
+
+#: What bad input and missing parts raise; everything else is a bug and shows its traceback.
+EXPECTED = (ValueError, LookupError, OSError, ArithmeticError, MemoryError, ImportError, RuntimeError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand. Exit status: 0 done, 1 unfinished or not valid, 2 bad usage, 130 interrupted."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(
+        prog="python -m profiler",
+        description="Measure what a device takes to answer, and look at the tables.",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in arguments if word in COMMANDS), None)
+    for name, (module, line) in COMMANDS.items():
+        command = commands.add_parser(name, help=line, description=line)
+        if name == chosen:
+            implementation = importlib.import_module(module)
+            implementation.add_arguments(command)
+            command.set_defaults(main=implementation.main)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.main(parsed))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except EXPECTED as error:
+        if parsed.debug:
+            raise
+        print(f"error: {_words(error)}", file=sys.stderr)
+        return 2
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed: measuring needs the extra cohort-serving[gpu]"
+    if isinstance(error, MemoryError) and not str(error):
+        return "out of memory: use fewer models, fewer students or a smaller batch"
+    return str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
