@@ -87,13 +87,15 @@ def read_csv(
         return _collect(pyarrow.csv.open_csv(path, read, parse, convert), list(types))
 
 
-def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """The named columns of a Parquet file, as arrays. Raises ValueError like read_csv."""
+def read_parquet(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
+    """The columns in `types` of a Parquet file, cast to them, as arrays. Raises ValueError like read_csv."""
     with _clear_errors(path), pyarrow.parquet.ParquetFile(path) as file:
-        missing = [name for name in columns if name not in file.schema_arrow.names]
+        missing = [name for name in types if name not in file.schema_arrow.names]
         if missing:
             raise ValueError(missing_columns(path, missing, file.schema_arrow.names))
-        return _collect(file.iter_batches(1 << 20, columns=list(columns)), list(columns))
+        schema = pa.schema(list(types.items()))
+        batches = file.iter_batches(1 << 20, columns=list(types))
+        return _collect((batch.select(schema.names).cast(schema) for batch in batches), schema.names)
 
 
 def read_jsonl(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from traces import files
 from traces.draft import Draft
+from traces.findings import findings
 from traces.streams import Stream, stream
 from traces.trace import COLUMNS
 
@@ -47,7 +48,8 @@ def csv(path: Path, reading: Reading) -> Draft:
 def parquet(path: Path, reading: Reading) -> Draft:
     """Our own format as .parquet; the declared duration comes with it where we wrote it."""
     names = _own_columns(path, files.parquet_schema(path).names)
-    return _own(files.read_parquet(path, names), files.about(path).get("duration_s"), reading)
+    types = {name: files.TYPES[name] for name in names}
+    return _own(files.read_parquet(path, types), files.about(path).get("duration_s"), reading)
 
 
 def azure_llm(path: Path, reading: Reading) -> Draft:
@@ -166,16 +168,18 @@ def detect(path: Path) -> tuple[str, str]:
 def read(path: Path, format: str, reading: Reading) -> Draft:
     """Read a file in a named format, or the one detected; the notes begin with which it was and why."""
     if reading.columns:
-        return mapped(path, reading)
-    if format == "auto":
+        note = "columns " + ", ".join(f"{ours}={theirs}" for ours, theirs in reading.columns.items())
+        draft = mapped(path, reading)
+    elif format == "auto":
         format, why = detect(path)
         note = f"format {format}: {why}"
+        draft = FORMATS[format](path, reading)
     elif format in FORMATS:
         note = f"format {format}, as asked"
+        draft = FORMATS[format](path, reading)
     else:
         raise LookupError(f"no trace format {format!r}; choose auto, {', '.join(FORMATS)}")
-    draft = FORMATS[format](path, reading)
-    return Draft(draft.arrival_s, draft.columns, draft.duration_s, (note, *draft.notes), draft.own)
+    return replace(draft, notes=(note, *draft.notes, *findings(draft.arrival_s)))
 
 
 def _own_columns(path: Path, names: list[str]) -> list[str]:
@@ -211,17 +215,17 @@ def in_order(draft: Draft, sort: bool) -> Draft:
     order = np.argsort(draft.arrival_s, kind="stable")
     columns = {name: column[order] for name, column in draft.columns.items()}
     notes = (*draft.notes, f"sorted: {backwards} rows were earlier than the row before")
-    return Draft(draft.arrival_s[order], columns, draft.duration_s, notes, draft.own)
+    return replace(draft, arrival_s=draft.arrival_s[order], columns=columns, notes=notes)
 
 
 def _read_timed(path: Path, stamp: str, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
     """Read date-times with or without a zone: Arrow must be told which."""
     try:
-        return files.read_csv(path, {stamp: pa.timestamp("ns"), **types})
+        return _read_table(path, {stamp: pa.timestamp("ns"), **types})
     except ValueError as error:
         if "zone offset" not in str(error):
             raise
-        return files.read_csv(path, {stamp: pa.timestamp("ns", "UTC"), **types})
+        return _read_table(path, {stamp: pa.timestamp("ns", "UTC"), **types})
 
 
 def _since_first(stamps: NDArray[Any]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -232,4 +236,51 @@ def _since_first(stamps: NDArray[Any]) -> tuple[NDArray[np.float64], tuple[str, 
 
 
 def mapped(path: Path, reading: Reading) -> Draft:
-    raise NotImplementedError
+    """Any table, by the caller's names for its columns; t = 0 is the first request.
+
+    CSV, JSON lines or Parquet. With a tokenizer and a text column, tokens are counted. Raises ValueError for an
+    unknown name of ours, and where there is neither an arrival column nor `reading.arrivals`.
+    """
+    names = _ours(reading.columns)
+    if reading.time_unit not in UNITS:
+        raise ValueError(f"no time unit {reading.time_unit!r}; choose {', '.join(UNITS)}")
+    if "arrival_s" not in names:
+        raise ValueError("--columns needs arrival=NAME; for a file without times, give --arrivals a generator's spec")
+    unit = UNITS[reading.time_unit]
+    stamp = names.pop("arrival_s")
+    types = {theirs: files.TYPES[ours] for ours, theirs in names.items()}
+    read = _read_timed(path, stamp, types) if unit is None else _read_table(path, {stamp: pa.float64(), **types})
+    columns = {ours: read[theirs] for ours, theirs in names.items()}
+    if unit is None:
+        arrival_s, notes = _since_first(read[stamp])
+    else:
+        first = float(np.nanmin(read[stamp])) if len(read[stamp]) else 0.0
+        arrival_s, notes = (read[stamp] - first) * unit, (f"t = 0 is {first:.6f} {reading.time_unit}",)
+    return in_order(Draft(arrival_s, columns, notes=notes), reading.sort)
+
+
+def read_columns(path: Path, columns: Mapping[str, str]) -> dict[str, NDArray[Any]]:
+    """Columns of a file without times, by our names; a .txt file has one, `text`, a line each."""
+    if path.suffix == ".txt":
+        files.first_bytes(path)
+        return {"text": np.array(path.read_text(encoding="utf-8", errors="replace").splitlines(), object)}
+    names = _ours(columns)
+    read = _read_table(path, {theirs: files.TYPES[ours] for ours, theirs in names.items()})
+    return {ours: read[theirs] for ours, theirs in names.items()}
+
+
+def _ours(columns: Mapping[str, str]) -> dict[str, str]:
+    names = {{"arrival": "arrival_s"}.get(ours, ours): theirs for ours, theirs in columns.items()}
+    unknown = [name for name in names if name not in COLUMNS]
+    if unknown:
+        raise ValueError(f"--columns: no column {', '.join(unknown)}; a trace has arrival, {', '.join(COLUMNS[1:])}")
+    return names
+
+
+def _read_table(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
+    head = files.first_bytes(path)
+    if head.startswith(b"PAR1"):
+        return files.read_parquet(path, types)
+    if head.lstrip().startswith(b"{"):
+        return files.read_jsonl(path, types)
+    return files.read_csv(path, types)

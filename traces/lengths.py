@@ -54,7 +54,8 @@ class Along:
         first = np.minimum(firsts[block], len(self.values) - 1)
         count = np.maximum(firsts[block + 1] - first, 1)
         rows = first + (rng.random(len(place)) * count).astype(np.int64)
-        return np.take(self.values, rows)
+        drawn: NDArray[np.int32] = np.take(self.values, rows)
+        return drawn
 
 
 def quantile_distribution(*parts: Mapping[float, float]) -> Distribution:

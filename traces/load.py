@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from traces import formats
+from traces import files, formats
 from traces.draft import Draft
 from traces.formats import Reading
 from traces.generators import GENERATORS
@@ -17,6 +18,7 @@ from traces.lengths import length_model
 from traces.scaling import cut, scale, window
 from traces.spec import Spec, call
 from traces.streams import Stream, stream
+from traces.tokenizing import count_tokens
 from traces.trace import Trace
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -40,6 +42,10 @@ def load(
     max_tokens: int | None = None,
     bin_s: float = 1.0,
     sort: bool = False,
+    columns: Mapping[str, str] | None = None,
+    time_unit: str = "s",
+    tokenizer: str | os.PathLike[str] | None = None,
+    arrivals: str | None = None,
 ) -> Trace:
     """Load a trace file, run a generator's spec (`poisson:rate=2000,duration=60`), or a shipped name (`twitter-like`).
 
@@ -49,11 +55,18 @@ def load(
     token counts; without it a trace that has none gets short-text. max_tokens clips the counts of LLM traces and of
     `lengths`; a trace of our own format is never clipped. What was decided and altered is said in `Trace.notes`.
 
+    For other files: bin_s is the length of a bin of counts; sort allows rows out of order; columns names the columns
+    of any table ({"arrival": "ts", "tokens": "n"}), its times being in time_unit (s, ms, us, ns, iso); tokenizer, a
+    folder, counts the tokens of its text; arrivals, a spec, gives times to a file that has none.
+
     Raises LookupError for an unknown source, ValueError for bad input, in one line.
     """
     path = Path(source)
     if path.exists():
-        draft = formats.read(path, format, Reading(bin_s, seed, sort))
+        reading = Reading(bin_s, seed, sort, columns or {}, time_unit)
+        draft = formats.read(path, format, reading) if arrivals is None else _timed(path, reading, arrivals)
+        if tokenizer is not None and lengths is None:
+            draft = _tokenized(draft, Path(tokenizer), path)
         trace = _resize(draft.trace(str(source)), rate, rate_mode, duration, seed)
     else:
         by_mode = None if rate_mode == "superpose" else rate
@@ -78,6 +91,27 @@ def generate(source: str, rate: float | None, duration: float | None, seed: int)
     return call(GENERATORS[spec.kind], spec, stream(seed, Stream.ARRIVALS), **given)
 
 
+def _timed(path: Path, reading: Reading, arrivals: str) -> Draft:
+    """The rows of a file without times, at the first arrivals of a spec."""
+    columns = formats.read_columns(path, reading.columns or {"text": "text"})
+    draft = generate(arrivals, None, None, reading.seed)
+    rows = len(next(iter(columns.values())))
+    used = min(rows, len(draft.arrival_s))
+    notes = (
+        *draft.notes,
+        f"{used} of {rows} rows, at the first {used} of {len(draft.arrival_s)} arrivals of {arrivals}",
+    )
+    return Draft(draft.arrival_s[:used], {name: column[:used] for name, column in columns.items()}, None, notes)
+
+
+def _tokenized(draft: Draft, folder: Path, path: Path) -> Draft:
+    if "text" not in draft.columns:
+        raise ValueError(f"{path} has no text to count tokens of: name its column with --columns text=NAME")
+    tokens = count_tokens(draft.columns["text"].tolist(), folder)
+    notes = (*draft.notes, f"tokens counted by {folder / 'tokenizer.json'}")
+    return replace(draft, columns={**draft.columns, "tokens": tokens}, notes=notes)
+
+
 def _resize(trace: Trace, rate: float | None, mode: str, duration: float | None, seed: int) -> Trace:
     if rate is not None and mode == "compress" and duration is not None:
         wanted = round(rate * duration)
@@ -96,9 +130,7 @@ def _with_lengths(
     if draft.has_lengths and lengths is None:
         return trace if draft.own or max_tokens is None else _clip(trace, max_tokens)
     model = length_model(str(lengths or "short-text"), _recorded)
-    start, end = window(trace)
-    place = (trace.arrival_s - start) / (end - start or 1.0)
-    trace = replace(trace, tokens=model(stream(seed, Stream.LENGTHS), np.minimum(place, 1.0)))
+    trace = replace(trace, tokens=model(stream(seed, Stream.LENGTHS), places(trace)))
     trace = trace.noted(f"lengths drawn from {lengths or 'short-text'}" + (", replacing its own" * draft.has_lengths))
     return trace if max_tokens is None else _clip(trace, max_tokens)
 
@@ -116,5 +148,26 @@ def _clip(trace: Trace, max_tokens: int) -> Trace:
 
 
 def _recorded(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """The lengths in a file and their places in time, for the length models that draw from a record."""
-    raise NotImplementedError
+    """The lengths in a file and their places in its time (0 to 1, evenly where it has no times)."""
+    if not path.exists():
+        raise LookupError(f"no file {str(path)!r} to draw lengths from")
+    if not files.first_bytes(path).startswith(b"PAR1"):
+        names = files.header(path)
+        if "tokens" in names and "arrival_s" not in names:
+            tokens = files.read_csv(path, {"tokens": files.TYPES["tokens"]})["tokens"]
+            rows = np.arange(len(tokens), dtype=np.float64)
+            return Trace(rows, tokens, source=str(path)).tokens, rows / len(rows)
+    draft = formats.read(path, "auto", Reading())
+    if not draft.has_lengths:
+        raise ValueError(
+            f"{path} has no token counts: count them with "
+            f"python -m traces convert {path} --columns text=NAME --tokenizer DIR"
+        )
+    trace = draft.trace(str(path))
+    return trace.tokens, places(trace)
+
+
+def places(trace: Trace) -> NDArray[np.float64]:
+    """Where in the trace's time each request arrives, 0 to 1."""
+    start, end = window(trace)
+    return np.minimum((trace.arrival_s - start) / (end - start or 1.0), 1.0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.findings import tick
 from traces.streams import Stream, stream
 from traces.trace import Trace
 
@@ -72,6 +75,32 @@ def cut(trace: Trace, duration: float) -> Trace:
     return kept.noted(f"cut to its first {duration:.6g} s ({len(kept)} of {len(trace)} requests)")
 
 
+def spread_ticks(trace: Trace, seed: int = 0) -> Trace:
+    """Spread arrivals uniformly over the tick that follows their stamp; as it is where stamps lie on no coarse tick."""
+    step = tick(np.diff(trace.arrival_s))
+    if step is None:
+        return trace.noted("stamps lie on no coarse tick: nothing was spread")
+    moved = trace.arrival_s + stream(seed, Stream.SCALING).random(len(trace)) * step
+    return _rearranged(trace, np.arange(len(trace)), moved).noted(f"spread over ticks of {step:g} s")
+
+
+def join(traces: Sequence[Trace]) -> Trace:
+    """One trace after the other: each starts where the window of the one before ends, and the notes say where.
+
+    Columns that not all of them have are left out.
+    """
+    names = [name for name, _ in traces[0].columns() if all(getattr(trace, name) is not None for trace in traces)]
+    columns: dict[str, Any] = {name: np.concatenate([getattr(trace, name) for trace in traces]) for name in names}
+    windows = [window(trace) for trace in traces]
+    seams = np.concatenate([[0.0], np.cumsum([end - start for start, end in windows])]).tolist()
+    columns["arrival_s"] = np.concatenate(
+        [trace.arrival_s + (seam - start) for trace, (start, _), seam in zip(traces, windows, seams[:-1], strict=True)]
+    )
+    at = ", ".join(f"{seam:.6g}" for seam in seams[1:-1])
+    notes = tuple(note for trace in traces for note in trace.notes) + (f"joined {len(traces)} files; seams at {at} s",)
+    return Trace(**columns, duration_s=seams[-1], source=" + ".join(trace.source for trace in traces), notes=notes)
+
+
 def window(trace: Trace) -> tuple[float, float]:
     """The time that a trace observes: 0 to its declared duration, else its first to its last arrival."""
     if trace.duration_s is not None:
@@ -103,9 +132,14 @@ def _superpose(trace: Trace, factor: float, jitter_s: float, rng: np.random.Gene
     moved = end - np.abs(end - (start + moved))
     np.clip(moved, start, np.nextafter(end, 0) if trace.duration_s is not None else end, out=moved)
     moved[:n] = trace.arrival_s
-    order = np.argsort(moved, kind="stable")
-    columns = {name: column[rows[order]] for name, column in trace.columns() if name != "arrival_s"}
-    return replace(trace, arrival_s=moved[order], **columns)
+    return _rearranged(trace, rows, moved)
+
+
+def _rearranged(trace: Trace, rows: NDArray[np.intp], arrival_s: NDArray[np.float64]) -> Trace:
+    """The requests `rows` at new times, which need not be sorted."""
+    order = np.argsort(arrival_s, kind="stable")
+    columns: dict[str, Any] = {name: column[rows[order]] for name, column in trace.columns()}
+    return replace(trace, **(columns | {"arrival_s": arrival_s[order]}))
 
 
 def _choose(n: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:

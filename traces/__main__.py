@@ -1,0 +1,169 @@
+"""The command line: make, convert, stats, compare, fit and list traces."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from traces import printing
+from traces.files import replacing, write
+from traces.fitted import rate_model
+from traces.formats import FORMATS, UNITS
+from traces.load import load
+from traces.scaling import MODES, join, spread_ticks
+from traces.statistics import statistics
+from traces.trace import Trace
+
+
+def parser() -> argparse.ArgumentParser:
+    main = argparse.ArgumentParser(
+        prog="python -m traces", description="Any real traffic in, any plausible traffic out."
+    )
+    main.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    make = commands.add_parser("make", help="generate a trace from a spec such as poisson:rate=2000,duration=60")
+    make.add_argument("source", metavar="SPEC", help="a generator's spec or a shipped name (see list)")
+    convert = commands.add_parser("convert", help="read any known format, or any table by its columns; write ours")
+    convert.add_argument("sources", metavar="FILE", nargs="+", help="several are joined end to end")
+    convert.add_argument("--spread-ticks", action="store_true", help="spread arrivals within coarse clock ticks")
+    for command in (make, convert):
+        command.add_argument("-o", "--out", type=Path, help=".csv, .csv.gz or .parquet (default: CSV on stdout)")
+
+    stats = commands.add_parser("stats", help="rate, peaks, burstiness by time scale, lengths")
+    stats.add_argument("source", metavar="FILE|SPEC")
+    compare = commands.add_parser("compare", help="the same of two traces, side by side")
+    compare.add_argument("sources", metavar="FILE|SPEC", nargs=2)
+    for command in (stats, compare):
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.add_argument("--plot", type=Path, metavar="PNG", help="also draw it")
+
+    fit = commands.add_parser("fit", help="fit a generator to a trace and save its parameters, for fit:PARAMETERS.json")
+    fit.add_argument("source", metavar="FILE")
+    fit.add_argument("-o", "--out", type=Path, required=True, help="where the parameters go (.json)")
+    commands.add_parser("list", help="formats, generators, shipped traces, length models, scaling modes")
+
+    for command in (make, convert, stats, compare):
+        _source_flags(command)
+    return main
+
+
+def _source_flags(command: argparse.ArgumentParser) -> None:
+    flags = command.add_argument_group("source")
+    flags.add_argument("--trace-format", "--format", dest="format", default="auto", choices=["auto", *FORMATS])
+    flags.add_argument("--rate", type=float, help="mean rate in requests/s")
+    flags.add_argument("--rate-mode", default="superpose", choices=list(MODES))
+    flags.add_argument("--duration", type=float, help="seconds")
+    flags.add_argument("--lengths", metavar="FILE|SPEC", help="draw lengths, such as lognormal:median=20,sigma=0.6")
+    flags.add_argument("--max-tokens", type=int, help="clip the lengths of LLM traces and of --lengths")
+    flags.add_argument("--seed", type=int, default=0)
+    flags.add_argument("--bin-s", type=float, default=1.0, help="seconds per row of counts (default 1)")
+    flags.add_argument("--sort", action="store_true", help="allow rows that are out of order")
+    flags.add_argument("--columns", type=_mapping, help="of any table: arrival=ts,tokens=n,tenant=user,text=query")
+    flags.add_argument("--time-unit", default="s", choices=list(UNITS), help="of the arrival column in --columns")
+    flags.add_argument("--tokenizer", type=Path, metavar="DIR", help="count the tokens of the text column")
+    flags.add_argument("--arrivals", metavar="SPEC", help="arrival times for a file that has none")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`). Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, LookupError, OSError) as error:
+        if arguments.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> None:
+    command = arguments.command
+    if command == "list":
+        print(printing.listing())
+    elif command == "fit":
+        with _waiting(f"fitting {arguments.source}"):
+            model = rate_model(Path(arguments.source))
+            model.save(arguments.out)
+        print(printing.fitted(model, arguments.out), file=sys.stderr)
+    elif command == "make":
+        _deliver(_load(arguments.source, arguments), arguments.out)
+    elif command == "convert":
+        loaded = [_load(source, arguments) for source in arguments.sources]
+        trace = loaded[0] if len(loaded) == 1 else join(loaded)
+        _deliver(spread_ticks(trace, arguments.seed) if arguments.spread_ticks else trace, arguments.out)
+    else:
+        _describe([arguments.source] if command == "stats" else arguments.sources, arguments)
+
+
+def _load(source: str, arguments: argparse.Namespace) -> Trace:
+    names = ("format", "rate", "rate_mode", "duration", "lengths", "seed", "max_tokens", "bin_s", "sort", "columns")
+    names += ("time_unit", "tokenizer", "arrivals")
+    with _waiting(f"loading {source}"):
+        return load(source, **{name: getattr(arguments, name) for name in names})
+
+
+def _deliver(trace: Trace, out: Path | None) -> None:
+    for note in trace.notes:
+        print(note, file=sys.stderr)
+    if out is not None:
+        with _waiting(f"writing {out}"):
+            write(trace, out)
+        print(f"{len(trace)} requests written to {out}", file=sys.stderr)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.csv"
+        write(trace, path)
+        with path.open() as lines:
+            sys.stdout.writelines(lines)
+
+
+def _describe(sources: list[str], arguments: argparse.Namespace) -> None:
+    traces = [_load(source, arguments) for source in sources]
+    described = [statistics(trace) for trace in traces]
+    if arguments.json:
+        values = [dataclasses.asdict(one) for one in described]
+        print(json.dumps(values[0] if len(values) == 1 else values, indent=1))
+    else:
+        print(printing.table(described))
+    if arguments.plot is not None:
+        # matplotlib takes a second to start: only who plots waits for it.
+        from analysis.trace_plots import overview
+
+        with _waiting("drawing"), replacing(arguments.plot) as part:
+            overview(traces).savefig(part, format="png")
+        print(f"plot written to {arguments.plot}", file=sys.stderr)
+
+
+def _mapping(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(ours and equals and theirs for ours, equals, theirs in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=COLUMN,NAME=COLUMN")
+    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+
+
+def _waiting(what: str) -> contextlib.AbstractContextManager[object]:
+    """A spinner on a terminal, nothing in a pipe."""
+    console = Console(stderr=True)
+    return console.status(what) if console.is_terminal else contextlib.nullcontext()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
