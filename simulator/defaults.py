@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.view import Predictions
+from traces.lengths import SHORT_TEXT
 
 
 def saturation(predictions: Predictions, buckets: NDArray[np.intp]) -> float:
@@ -24,3 +25,24 @@ def default_slo_s(predictions: Predictions, tokens: NDArray[np.int32]) -> float:
     plan = predictions.plan
     bucket = plan.tokens.index(plan.padded_tokens(int(np.median(tokens))))
     return 5 * predictions.grid[-1][bucket][plan.batches.index(plan.padded_batch(1))]
+
+
+#: The built-in trace. Load and burst are those of the shared Twitter day (bursts of 3.3 to 5.1 times the level on
+#: arrivals that are Poisson within seconds); its times are in full batches at the highest level, so that it stresses
+#: a slow device as it does a fast one.
+BASE_LOAD, BURST_FACTOR, BATCH_TIMES, BURST_START, BURST_LENGTH = 0.5, 4.0, 2000, 800, 300
+
+
+def default_trace(predictions: Predictions) -> str:
+    """The spec of the built-in trace for a table: level traffic at half load, one burst to twice the capacity."""
+    rate = saturation(predictions, predictions.plan.buckets(SHORT_TEXT.values.clip(max=predictions.plan.max_tokens)))
+    largest = max(predictions.plan.batches)
+    batch_s = largest / rate
+    settings = {
+        "base": BASE_LOAD * rate,
+        "factor": BURST_FACTOR,
+        "start": BURST_START * batch_s,
+        "length": BURST_LENGTH * batch_s,
+        "duration": BATCH_TIMES * batch_s,
+    }
+    return "burst:" + ",".join(f"{name}={value:.6g}" for name, value in settings.items())

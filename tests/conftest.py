@@ -1,10 +1,14 @@
-"""Shared doubles: where the real data lies, and a table one can do arithmetic with."""
+"""Shared doubles: where the real data lies, and tables one can do arithmetic with."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from profiler.table import AccuracyTable, LatencyTable
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -15,3 +19,28 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"real data not present at {SHARED}")
     return SHARED
+
+
+def formula_table(
+    microseconds: Callable[[int, int, int], float],
+    *,
+    students: Sequence[int] = (1,),
+    batches: Sequence[int] = (1, 2, 4, 8),
+    tokens: Sequence[int] = (16,),
+    accuracy: Callable[[int], float] | None = None,
+    model: str = "students-2x8",
+) -> LatencyTable:
+    """A table whose latency is a function of (students, batch, tokens), in microseconds."""
+    keys = [(k, b, t) for k in students for b in batches for t in tokens]
+    count = np.ones(len(keys), np.int64)
+    columns = {
+        "model": np.array([model] * len(keys)),
+        "students": np.array([k for k, _, _ in keys]),
+        "depth": 2 * count,
+        "hidden": 8 * count,
+        "batch": np.array([b for _, b, _ in keys]),
+        "tokens": np.array([t for _, _, t in keys]),
+        "latency_us": np.array([microseconds(*key) for key in keys], np.float64),
+    }
+    rows = None if accuracy is None else AccuracyTable(tuple((model, k, "toy", accuracy(k)) for k in students))
+    return LatencyTable("formula", columns, {"device": "a formula", "kind": "modelled"}, rows)

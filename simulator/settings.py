@@ -1,0 +1,142 @@
+"""The settings of a run as plain values: resolved once, recorded, and enough to run it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from policies import describe, make
+from profiler.table import LatencyTable
+from simulator.clock import Clock, VirtualClock, WallClock
+from simulator.defaults import default_trace, saturation
+from simulator.report import Report
+from simulator.simulate import as_table, simulate
+from simulator.view import Predictions
+from traces import Trace, load
+
+CLOCKS = ("virtual", "wall")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line was asked for; None means the default of DESIGN section 6.
+
+    rate and load exclude each other; slo_ms is in milliseconds, duration in seconds. digests: of the files that the
+    run read, by path, so that a rerun notices that one has changed.
+    """
+
+    policy: str = "adaptive"
+    trace: str | None = None
+    trace_format: str = "auto"
+    rate: float | None = None
+    load: float | None = None
+    rate_mode: str = "superpose"
+    duration: float | None = None
+    lengths: str | None = None
+    table: str | None = None
+    model: str | None = None
+    task: str | None = None
+    slo_ms: float | None = None
+    gpus: int = 1
+    service_noise: str = "none"
+    clock: str = "virtual"
+    seed: int = 0
+    digests: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> Settings:
+        """From run.json. Raises ValueError for keys that this version does not know."""
+        unknown = set(values) - {each.name for each in fields(cls)}
+        if unknown:
+            raise ValueError(f"run.json has settings that this version does not know: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Settings with every default filled in, and the inputs they name."""
+
+    settings: Settings
+    trace: Trace
+    table: LatencyTable
+
+    def run(self, policy: str | None = None, on_progress: Callable[[int], None] | None = None) -> Report:
+        """Simulate; another policy than the settings' may be named, on the same inputs."""
+        its = self.settings
+        clock: Clock = WallClock(float(self.trace.arrival_s[0])) if its.clock == "wall" else VirtualClock()
+        report = simulate(
+            self.trace,
+            policy or its.policy,
+            self.table,
+            model=its.model,
+            task=its.task,
+            slo_s=None if its.slo_ms is None else its.slo_ms / 1e3,
+            gpus=its.gpus,
+            service_noise=its.service_noise,
+            seed=its.seed,
+            clock=clock,
+            on_progress=on_progress,
+        )
+        return replace(report, run={"settings": asdict(its), **report.run})
+
+
+def prepare(settings: Settings, parameters: dict[str, str] | None = None) -> Prepared:
+    """Load what the settings name and fill in the defaults. Raises ValueError, LookupError or OSError for bad input."""
+    if settings.clock not in CLOCKS:
+        raise ValueError(f"clock is {settings.clock!r}; it must be one of {', '.join(CLOCKS)}")
+    if settings.rate is not None and settings.load is not None:
+        raise ValueError("--rate and --load both set the rate: give one of them")
+    policy = describe(make(settings.policy, parameters))
+    table = as_table(settings.table)
+    model = table.default_model() if settings.model is None else settings.model
+    task = table.default_task() if settings.task is None else settings.task
+    predictions = Predictions(table, table.levels(model, task), table.plan(model))
+    source = default_trace(predictions) if settings.trace is None else settings.trace
+    its = replace(settings, policy=policy, trace=source, model=model, task=task, table=settings.table or table.name)
+    trace = _load(its, predictions)
+    if its.load is not None:
+        if not its.load > 0:
+            raise ValueError(f"load is {its.load}; it must be positive")
+        rate = its.load * its.gpus * saturation(predictions, predictions.plan.buckets(trace.tokens))
+        its = replace(its, rate=rate, load=None)
+        trace = _load(its, predictions)
+    return Prepared(replace(its, digests=_digests(its)), trace, table)
+
+
+def unchanged(settings: Settings) -> None:
+    """Raise ValueError where a file that the recorded run read is gone or has changed."""
+    for path, digest in settings.digests.items():
+        if not Path(path).exists():
+            raise ValueError(f"{path}, which the recorded run read, is not there any more")
+        if _digest(Path(path)) != digest:
+            raise ValueError(f"{path} has changed since the recorded run: its results cannot be made again")
+
+
+def _load(its: Settings, predictions: Predictions) -> Trace:
+    assert its.trace is not None
+    return load(
+        its.trace,
+        format=its.trace_format,
+        rate=its.rate,
+        rate_mode=its.rate_mode,
+        duration=its.duration,
+        lengths=its.lengths,
+        seed=its.seed,
+        max_tokens=predictions.plan.max_tokens,
+    )
+
+
+def _digests(its: Settings) -> dict[str, str]:
+    named = [Path(each) for each in (its.trace, its.lengths, its.table) if each is not None]
+    inside = [
+        path / name for path in named if path.is_dir() for name in ("latency.csv", "latency.parquet", "accuracy.csv")
+    ]
+    return {str(path): _digest(path) for path in named + inside if path.is_file()}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
