@@ -24,6 +24,13 @@ from traces.statistics import statistics
 from traces.trace import Trace
 
 
+#: The flags of `_source_flags`, which are arguments of `load` by the same names.
+_LOADING = (
+    *("format", "rate", "rate_mode", "duration", "lengths", "max_tokens", "seed"),
+    *("bin_s", "sort", "columns", "time_unit", "tokenizer", "arrivals"),
+)
+
+
 def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(
         prog="python -m traces", description="Any real traffic in, any plausible traffic out."
@@ -114,10 +121,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _load(source: str, arguments: argparse.Namespace) -> Trace:
-    names = ("format", "rate", "rate_mode", "duration", "lengths", "seed", "max_tokens", "bin_s", "sort", "columns")
-    names += ("time_unit", "tokenizer", "arrivals")
     with _waiting(f"loading {source}"):
-        return load(source, **{name: getattr(arguments, name) for name in names})
+        return load(source, **{name: getattr(arguments, name) for name in _LOADING})
 
 
 def _deliver(trace: Trace, out: Path | None) -> None:
