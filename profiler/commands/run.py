@@ -150,7 +150,7 @@ def _device(arguments: argparse.Namespace) -> dict[str, Any]:
     from profiler.metadata import cpu_name
 
     threads = torch.get_num_threads()
-    return {"device": f"{cpu_name()}, {threads} CPU threads", "threads": threads}
+    return {"device": f"{cpu_name()}, {threads} CPU thread{'s' * (threads > 1)}", "threads": threads}
 
 
 def _write(arguments: argparse.Namespace, plan: Sequence[Grid], measurement: Measurement, meta: dict[str, Any]) -> None:
