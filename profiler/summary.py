@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +12,7 @@ import numpy as np
 from profiler.grid import Cell
 from profiler.journal import Sample
 from profiler.measure import relative_error
+from profiler.roofline import Ceilings, floor
 from profiler.spec import Spec
 
 #: Upper ends of the classes whose spread is pooled, in microseconds of median.
@@ -32,8 +31,12 @@ def latency_rows(
     specs: Mapping[str, Spec],
     describe: Mapping[Cell, str],
     dtype: str,
+    ceilings: Ceilings | None = None,
 ) -> list[dict[str, Any]]:
-    """One row per cell, in their order: the columns of latency.csv. Times are microseconds."""
+    """One row per cell, in their order: the columns of latency.csv. Times are microseconds.
+
+    describe: how each cell was run. ceilings: of the device, for the column floor_us.
+    """
     by_cell: dict[Cell, list[Sample]] = defaultdict(list)
     for sample in samples:
         if sample.kind == "sample":
@@ -62,6 +65,7 @@ def latency_rows(
                 "impl": describe[cell],
                 "dtype": dtype,
             }
+            | ({"floor_us": round(floor(spec, key, ceilings).serial_s * 1e6, 2)} if ceilings else {})
         )
     return rows
 
@@ -127,12 +131,3 @@ def precision(samples: Iterable[Sample]) -> dict[str, float | None]:
     if not errors:
         return {"median": None, "p90": None}
     return {"median": round(float(np.median(errors)), 5), "p90": round(float(np.quantile(errors, 0.9)), 5)}
-
-
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of equal keys as the text of a CSV file."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import shutil
 import sys
 import time
@@ -15,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiler.grid import Cell, Grid, grids, read_plan
+from profiler.journal import Journal
 from profiler.spec import Spec
+from profiler.writing import refuse_existing
 
 if TYPE_CHECKING:
     from profiler.executor import Executor
@@ -49,9 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     if not 0 < arguments.budget_s < math.inf:
         raise ValueError(f"--budget-s is {arguments.budget_s}: measuring needs a positive number of seconds")
-    if out.exists() and not arguments.replace:
-        raise ValueError(f"{out} exists: choose another --out, or add --replace")
-    from profiler.journal import Journal
+    refuse_existing(out, arguments.replace)
 
     settings = {
         "plan": [vars(grid) for grid in plan],
@@ -105,10 +103,10 @@ def _measure(arguments: argparse.Namespace, plan: Sequence[Grid], journal: Any) 
         measurement.run()
         wall = time.perf_counter() - began
         waiting = (noise.run_queue_delay_s() - waited) / wall
-        describe = {str(cell): executors[cell.model].implementation(cell.key) for cell in cells}
+        describe = {cell: executors[cell.model].implementation(cell.key) for cell in cells}
         dtype = next(iter(executors.values())).dtype
     canary = [sample.seconds for sample in journal.samples if sample.kind == "canary"]
-    meta = _device(arguments) | {"dtype": dtype, "numerics": numerics, "describe": describe}
+    meta = _device() | {"dtype": dtype, "numerics": numerics, "describe": describe}
     meta |= {"noise": noise.verdict(noise.canary_drift(canary), waiting), "canary": str(measurement.canary)}
     return measurement, meta
 
@@ -144,49 +142,46 @@ def _canary(plan: Sequence[Grid]) -> Cell:
     return next(cell for cell in grid.cells() if cell.key.students == grid.students[-1])
 
 
-def _device(arguments: argparse.Namespace) -> dict[str, Any]:
+def _device() -> dict[str, Any]:
     import torch
 
     from profiler.metadata import cpu_name
+    from profiler.probes import cpu_ceilings
 
     threads = torch.get_num_threads()
-    return {"device": f"{cpu_name()}, {threads} CPU thread{'s' * (threads > 1)}", "threads": threads}
+    name = f"{cpu_name()}, {threads} CPU thread{'s' * (threads > 1)}"
+    return {"device": name, "threads": threads, "ceilings": vars(cpu_ceilings())}
 
 
 def _write(arguments: argparse.Namespace, plan: Sequence[Grid], measurement: Measurement, meta: dict[str, Any]) -> None:
-    """Write the table beside its place, check that it loads, and move it there in one step."""
+    """Summarise the samples and write the table; the journal goes once that is done."""
     from profiler import illustrative, summary
     from profiler.metadata import origin
-    from profiler.table import LatencyTable
+    from profiler.roofline import Ceilings
+    from profiler.writing import write_table
 
-    out: Path = arguments.out
-    samples = measurement.journal.samples
+    journal = measurement.journal
     specs: Mapping[str, Spec] = {grid.model: grid.spec for grid in plan}
-    names = meta.pop("describe")
-    describe = {cell: names[str(cell)] for cell in measurement.cells}
-    rows = summary.latency_rows(samples, measurement.cells, specs, describe, meta["dtype"])
-    jitter = summary.jitter_rows(samples)
+    describe = meta.pop("describe")
+    rows = summary.latency_rows(journal.samples, measurement.cells, specs, describe, meta["dtype"], Ceilings.of(meta))
     meta = {"kind": "measured", "rank": arguments.rank, **meta}
     if meta["noise"]["verdict"] == "quiet":  # what a busy machine does to a batch after a gap is not the device's doing
-        meta["idle_factor"] = summary.idle_factor(samples)
-    meta |= {"precision": summary.precision(samples), "measured_s": round(measurement.journal.elapsed_s, 1)}
+        meta["idle_factor"] = summary.idle_factor(journal.samples)
+    meta |= {"precision": summary.precision(journal.samples), "measured_s": round(journal.elapsed_s, 1)}
     meta |= {"seed": arguments.seed, **origin()}
-    partial = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    partial.mkdir(parents=True)
-    (partial / "latency.csv").write_text(summary.as_csv(rows))
-    if jitter:
-        (partial / "jitter.csv").write_text(summary.as_csv(jitter))
-    if arguments.illustrative_accuracy:
-        (partial / "accuracy.csv").write_text(summary.as_csv(illustrative.accuracy_rows(plan)))
+    accuracy = illustrative.accuracy_rows(plan) if arguments.illustrative_accuracy else []
+    if accuracy:
         meta["accuracy"] = {illustrative.TASK: illustrative.NOTE}
-    (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
-    if arguments.keep_samples:
-        shutil.copy(measurement.journal.folder / "samples.csv", partial)
-    LatencyTable.load(partial)
-    if out.exists():
-        shutil.rmtree(out)
-    os.replace(partial, out)
-    shutil.rmtree(measurement.journal.folder)
+    write_table(
+        arguments.out,
+        rows,
+        meta,
+        jitter=summary.jitter_rows(journal.samples),
+        accuracy=accuracy,
+        extra=[journal.folder / "samples.csv"] if arguments.keep_samples else [],
+        replace=arguments.replace,
+    )
+    shutil.rmtree(journal.folder)
 
 
 def _progress(stack: ExitStack) -> Progress:

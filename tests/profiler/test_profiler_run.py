@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from profiler import measure, noise, summary
+from profiler import measure, noise, summary, writing
 from profiler.__main__ import main
 from profiler.executor import Answers
 from profiler.gate import random_batch
@@ -191,7 +191,7 @@ def test_the_pooled_jitter_is_the_spread_that_was_put_in(tmp_path: Path) -> None
         for cell in cells
         for ratio in spread[cell]
     ]
-    (tmp_path / "jitter.csv").write_text(summary.as_csv(summary.jitter_rows(samples)))
+    (tmp_path / "jitter.csv").write_text(writing.as_csv(summary.jitter_rows(samples)))
     jitter = Jitter.read(tmp_path / "jitter.csv")
     assert len(jitter.below_s) == 2
     for median in (1e-4, 5e-4, 1.0):
