@@ -77,6 +77,7 @@ def attention(qkv: Tensor, query_bias: Tensor, lens: Tensor, heads: int) -> Tens
     A sequence's keys beyond its length are not read; its rows beyond its length are written as finite numbers.
     """
     students, rows, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    assert qkv.is_contiguous()
     batch = lens.shape[0]
     tokens = rows // batch
     head = width // heads
@@ -129,6 +130,8 @@ def first_attention_kernel(
 def first_attention(query: Tensor, keys_values: Tensor, query_bias: Tensor, lens: Tensor, heads: int) -> Tensor:
     """Attention of each sequence's first token: query [k, batch, H], keys_values [k, rows, 2H] -> [k, batch, H]."""
     students, batch, width = query.shape
+    assert query.is_contiguous()
+    assert keys_values.is_contiguous()
     tokens = keys_values.shape[1] // batch
     head = width // heads
     out = query.new_empty(students, batch, width)

@@ -82,6 +82,7 @@ def add_norm(x: Tensor, bias: Tensor, residual: Tensor, weight: Tensor, shift: T
     residual: [k, rows, H] with any student and row strides (0 where the students share it).
     """
     students, rows, width = x.shape
+    assert x.is_contiguous()
     add_norm_kernel[(rows, students)](
         x, bias, residual, residual.stride(0), residual.stride(1), weight, shift, x, width, eps,
         BLOCK=triton.next_power_of_2(width),
@@ -110,6 +111,7 @@ def bias_gelu_kernel(x, bias, width, BLOCK: tl.constexpr):
 def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     """gelu(x + bias), written over x: x [k, rows, F] contiguous, bias [k, F]."""
     students, rows, width = x.shape
+    assert x.is_contiguous()
     block = next((size for size in (1024, 512, 256) if width % size == 0), 1024)
     bias_gelu_kernel[(rows, triton.cdiv(width, block), students)](x, bias, width, BLOCK=block)
     return x
