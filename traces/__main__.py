@@ -23,7 +23,6 @@ from traces.scaling import MODES, join, spread_ticks
 from traces.statistics import statistics
 from traces.trace import Trace
 
-
 #: The flags of `_source_flags`, which are arguments of `load` by the same names.
 _LOADING = (
     *("format", "rate", "rate_mode", "duration", "lengths", "max_tokens", "seed"),
@@ -97,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("error: not enough memory: lower the rate or the duration", file=sys.stderr)
         return 2
     return 0
 

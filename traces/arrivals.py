@@ -15,6 +15,17 @@ Array = NDArray[np.float64]
 Gaps = Callable[[int], Array]
 
 
+#: More requests than this do not fit into the memory of today's machines (12 bytes each, several copies).
+MOST = 2_000_000_000
+
+
+def bounded(requests: float) -> float:
+    """The number of requests that will be made. Raises ValueError where they would not fit into memory."""
+    if not requests <= MOST:
+        raise ValueError(f"{requests:.3g} requests are too many (at most {MOST:.0e}): lower the rate or the duration")
+    return requests
+
+
 def unit_process(end: float, gaps: Gaps, first: float | None = None, cv: float = 1.0) -> Array:
     """Arrivals of a unit-rate renewal process in [0, end), as one growing sum.
 
@@ -48,7 +59,7 @@ def follow(edges_s: Array, rates: Array, process: Callable[[float], Array]) -> A
     serves all rates: runs at different rates meet common random numbers.
     """
     integral = np.concatenate([[0.0], np.cumsum(rates * np.diff(edges_s))])
-    unit = process(float(integral[-1]))
+    unit = process(bounded(float(integral[-1])))
     arrivals: Array = unit / rates[0] + edges_s[0] if len(rates) == 1 else np.interp(unit, integral, edges_s)
     # Rounding can lift the last arrivals onto the end, which lies outside the trace.
     return arrivals[: np.searchsorted(arrivals, edges_s[-1])]

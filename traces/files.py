@@ -7,6 +7,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,9 @@ TYPES = {
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 #: Large blocks keep the number of pieces small; a block must also hold the longest row.
 _BLOCK = 1 << 23
+#: Arrow's words for a cell of the wrong type, and ours for the types.
+_CELL = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to (\S+): invalid value (.*)")
+_KINDS = {"int": "a whole number", "double": "a number", "timestamp": "a date and time"}
 
 
 def first_bytes(path: Path, count: int = 1 << 16) -> bytes:
@@ -83,7 +87,9 @@ def read_csv(
     text = any(kind == pa.string() for kind in types.values())
     parse = pyarrow.csv.ParseOptions(newlines_in_values=text)
     convert = pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=dict(types))
-    with _clear_errors(path):
+    # One thread, because only then does Arrow say in which row a cell is wrong; a second one gains little here.
+    read.use_threads = False
+    with _clear_errors(path, found):
         return _collect(pyarrow.csv.open_csv(path, read, parse, convert), list(types))
 
 
@@ -193,11 +199,18 @@ def _collect(batches: Any, names: list[str]) -> dict[str, NDArray[Any]]:
 
 
 @contextlib.contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
+def _clear_errors(path: Path, names: Sequence[str] = ()) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        message = str(error).splitlines()[0]
+        cell = _CELL.match(message)
+        if cell is None:
+            raise ValueError(f"{path} cannot be read: {message}") from None
+        column, row, kind, value = cell.groups()
+        where = f"{path}, line {row}" if row else str(path)
+        expected = next((text for start, text in _KINDS.items() if kind.startswith(start)), kind)
+        raise ValueError(f"{where}: {names[int(column)]} is {value} (must be {expected})") from None
 
 
 assert tuple(TYPES) == COLUMNS

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.copula import decay, gaussian_correlation, nonnegative_least_squares
+from traces.copula import correlation_of_steps, decay, gaussian_correlation, nonnegative_least_squares
 from traces.ratemodel import RateModel
 from traces.scaling import window
 from traces.trace import Trace
@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 WINDOWS = (1, 2, 3, 5, 10, 20, 30, 60, 120)
 #: Time constants of the memory, in bins, that are offered for it; 0 has none.
 SCALES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 300.0)
+#: Rounds of correcting the fit by what it misses, and runs of the model that tell in each.
+ROUNDS = 8
 #: The curve holds at least this many bins, so that it follows the slow wave and leaves bursts of seconds to the level.
 SHORTEST = 60
 
@@ -44,14 +46,37 @@ def fit(trace: Trace, *, bin_s: float | None = None) -> RateModel:
 
 
 def fit_counts(counts: Array, bin_s: float, source: str) -> RateModel:
-    """Fit a rate model to requests per bin."""
+    """Fit a rate model to requests per bin.
+
+    Moments are matched in expectation, which a finite trace with long memory misses; so the model is run, what it was
+    told to match is corrected by what it misses, and of a few rounds the one that misses least is kept.
+    """
     edges = segments(counts, SHORTEST if len(counts) >= 30 * SHORTEST else max(2, len(counts) // 30))
     curve = np.add.reduceat(counts, edges[:-1]) / np.diff(edges)
     expected = np.repeat(curve, np.diff(edges))
-    covariances = memory(counts, expected)
-    levels, shares = level_distribution(counts, expected)
-    levels = spread(within_busiest(levels, shares, counts, expected), shares, float(covariances.sum()))
-    weights = gaussian_weights(levels, shares, covariances)
+    found, shares = level_distribution(counts, expected)
+    wanted = moments(counts)
+    told, tail = wanted, 1.0
+    runs = max(8, min(200, 400_000 // len(counts)))
+    best, least = None, math.inf
+    for _ in range(ROUNDS):
+        covariances = memory(told[:-1] * counts.mean(), counts.mean(), expected)
+        levels = spread(stretched(found, shares, tail), shares, float(covariances.sum()))
+        weights = gaussian_weights(levels, shares, covariances)
+        model = _model(bin_s, edges, curve, levels, shares, weights, source)
+        reached = np.mean([moments(sample(model, seed, len(counts))) for seed in range(runs)], axis=0)
+        missed = float(np.abs(np.log(reached / np.maximum(wanted, 1e-9))).max())
+        if best is None or missed < least:
+            best, least = model, missed
+        told = told + (wanted - reached)
+        tail = float(np.clip(tail * (wanted[-1] / reached[-1]) ** 0.7, 0.1, 20))
+    assert best is not None
+    return best
+
+
+def _model(
+    bin_s: float, edges: NDArray[np.int64], curve: Array, levels: Array, shares: Array, weights: Array, source: str
+) -> RateModel:
     kept = weights > 0
     return RateModel(
         bin_s,
@@ -63,6 +88,20 @@ def fit_counts(counts: Array, bin_s: float, source: str) -> RateModel:
         tuple(weights[kept].tolist()),
         source,
     )
+
+
+def sample(model: RateModel, seed: int, bins: int) -> Array:
+    """Requests per bin of one run of the model."""
+    rng = np.random.default_rng(seed)
+    return rng.poisson(model.expected(0, bins) * model.level(rng, bins)).astype(np.float64)
+
+
+def moments(counts: Array) -> Array:
+    """Variance of counts over each of WINDOWS that fits twenty times, and the busiest bin; in mean counts per bin."""
+    windows = [bins for bins in WINDOWS if len(counts) >= 20 * bins]
+    summed = [counts[: len(counts) // bins * bins].reshape(-1, bins).sum(axis=1) for bins in windows]
+    found: Array = np.array([*(one.var() for one in summed), counts.max()]) / counts.mean()
+    return found
 
 
 def segments(counts: Array, shortest: int) -> NDArray[np.int64]:
@@ -94,22 +133,20 @@ def segments(counts: Array, shortest: int) -> NDArray[np.int64]:
     return np.array(sorted(edges))
 
 
-def memory(counts: Array, expected: Array) -> Array:
+def memory(variance: Array, mean: float, expected: Array) -> Array:
     """Covariance of the level at lag 0 that each of SCALES contributes, from the variance of counts over WINDOWS.
 
     Var(counts over w) = E(counts) [Poisson] + Var(expected over w) [curve] + sum of the level's covariances within w.
     """
     rows, targets = [], []
-    for bins in WINDOWS:
-        windows = len(counts) // bins
-        if windows < 20:
-            break
-        summed = counts[: windows * bins].reshape(-1, bins).sum(axis=1)
-        curve = expected[: windows * bins].reshape(-1, bins).sum(axis=1)
+    for bins, wanted in zip(WINDOWS, variance.tolist(), strict=False):
+        curve = expected[: len(expected) // bins * bins].reshape(-1, bins).sum(axis=1)
         lags = np.arange(1, bins, dtype=np.float64)
         within = bins + 2 * (bins - lags) @ decay(lags, SCALES)
-        rows.append(within * float(np.mean(curve**2)) / bins**2 / summed.var())
-        targets.append((summed.var() - summed.mean() - curve.var()) / summed.var())
+        # Relative to what is to be matched, so that all windows weigh the same.
+        scale = max(wanted, mean * bins)
+        rows.append(within * float(np.mean(curve**2)) / bins**2 / scale)
+        targets.append((wanted - mean * bins - curve.var()) / scale)
     return nonnegative_least_squares(np.array(rows), np.array(targets))
 
 
@@ -134,19 +171,10 @@ def level_distribution(counts: Array, expected: Array, points: int = 80, rounds:
     return level / (level @ share), share
 
 
-def within_busiest(levels: Array, shares: Array, counts: Array, expected: Array) -> Array:
-    """Lower the highest levels until the busiest bin of the model is as likely above as below that of the counts.
-
-    At most a tenth of the time is touched. Without it Poisson noise on top of levels that were estimated from noisy
-    counts makes the busiest bin too busy.
-    """
-    curve, bins = np.unique(expected[expected > 0], return_counts=True)
-    for top in range(len(levels) - 1, 0, -1):
-        capped = np.minimum(levels, levels[top])
-        inside = np.array([_poisson_below(counts.max(), curve * level) for level in capped])
-        if bins @ np.log(np.maximum(shares @ inside, 1e-300)) >= math.log(0.5) or shares[top:].sum() > 0.1:
-            return np.asarray(capped)
-    return levels
+def stretched(levels: Array, shares: Array, factor: float) -> Array:
+    """Stretch what lies above the 90 % quantile by a factor: it sets the busiest bin."""
+    knee = levels[np.searchsorted(np.cumsum(shares), 0.9)]
+    return np.where(levels > knee, knee + factor * (levels - knee), levels)
 
 
 def spread(levels: Array, shares: Array, variance: float) -> Array:
@@ -168,24 +196,15 @@ def gaussian_weights(levels: Array, shares: Array, covariances: Array) -> Array:
     if variance <= 0:
         return np.array([1.0] + [0.0] * (len(SCALES) - 1))
     needed = gaussian_correlation(levels, shares, by_scale @ covariances / variance)
+    # An error in z's correlation is an error in the level's times the slope, which is steep near 1.
+    grid = np.linspace(0, 1, 1001)
+    slope = np.interp(needed, grid, np.gradient(correlation_of_steps(levels, shares, grid), grid))
     # The parts must sum to 1: one more equation, ten times as heavy.
-    rows = np.vstack([by_scale, np.full(len(SCALES), 10.0)])
-    weights = nonnegative_least_squares(rows, np.append(needed, 10.0))
+    rows = np.vstack([by_scale * slope[:, None], np.full(len(SCALES), 10.0 * slope.max())])
+    weights = nonnegative_least_squares(rows, np.append(needed * slope, 10.0 * slope.max()))
     return np.asarray(weights / weights.sum())
 
 
 def _log_likelihood(total: Array, bins: NDArray[np.int64] | int) -> Array:
     """Of Poisson counts at their mean, up to what no cut changes."""
     return np.asarray(total * np.log(np.maximum(total, 1e-300) / bins))
-
-
-def _poisson_below(most: float, mean: Array) -> Array:
-    """Probability of at most `most` events; by the normal approximation where that is large."""
-    if most > 200:
-        z = (most + 0.5 - mean) / np.sqrt(np.maximum(mean, 1e-300))
-        return np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in z.tolist()])
-    term, total = np.exp(-mean), np.exp(-mean)
-    for k in range(1, int(most) + 1):
-        term = term * mean / k
-        total = total + term
-    return np.asarray(total)

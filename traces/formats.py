@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from traces import files
+from traces.arrivals import bounded
 from traces.draft import Draft
 from traces.findings import findings
 from traces.streams import Stream, stream
@@ -106,6 +107,7 @@ def counts(path: Path, reading: Reading) -> Draft:
         missing = steps > bin_s * (1 + 1e-9)
         if missing.any():
             notes = (f"{int(missing.sum())} gaps between bins, {float((steps[missing] - bin_s).sum()):g} s in all",)
+    bounded(float(count.sum()))
     rows = np.repeat(np.arange(len(count)), count.astype(np.int64))
     place = stream(reading.seed, Stream.ARRIVALS).random(len(rows))
     arrival_s = starts[rows] + place * bin_s
@@ -154,6 +156,8 @@ def detect(path: Path) -> tuple[str, str]:
     if head.startswith(b"PAR1"):
         return "parquet", "it is a Parquet file"
     if head.lstrip().startswith(b"{"):
+        if b'"bin_s"' in head:
+            raise ValueError(f"{path} holds fitted parameters, not requests: use fit:{path}")
         return "mooncake", "it is JSON lines"
     names = files.header(path)
     for name, telling in _TELLING.items():

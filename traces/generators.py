@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from traces.arrivals import Rng, follow, gap_family, poisson_process, renewal_process
+from traces.arrivals import Rng, bounded, follow, gap_family, poisson_process, renewal_process
 from traces.draft import Draft
 from traces.fitted import fitted
 from traces.tenants import tenants
@@ -27,7 +27,7 @@ def poisson(rng: Rng, *, rate: float = 1000.0, duration: float = 60.0) -> Draft:
 def constant(rng: Rng, *, rate: float = 1000.0, duration: float = 60.0) -> Draft:
     """One arrival every 1/rate seconds, the first at 0."""
     _positive(rate=rate, duration=duration)
-    arrivals = np.arange(math.ceil(rate * duration - 1e-9)) / rate
+    arrivals = np.arange(math.ceil(bounded(rate * duration) - 1e-9)) / rate
     return Draft(arrivals[arrivals < duration], duration_s=duration)
 
 

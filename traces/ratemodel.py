@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.arrivals import follow, poisson_process
+from traces.arrivals import bounded, follow, poisson_process
 from traces.copula import normal_quantile
 from traces.draft import Draft
 from traces.files import replacing
@@ -95,6 +95,9 @@ class RateModel:
         try:
             saved: dict[str, Any] = json.loads(path.read_text())
             values: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
+            missing = [field.name for field in fields(cls) if field.name not in values]
+            if missing:
+                raise ValueError(f"it lacks {', '.join(missing)}")
             return cls(**values)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is not a saved rate model: {error}") from None
@@ -108,6 +111,9 @@ def arrivals(
     With a `rate` the whole is scaled so that its mean is that; without, the mean varies from seed to seed.
     """
     duration = model.seconds if duration is None else duration
+    if not (0 < duration < math.inf and 0 <= start < math.inf and (rate is None or 0 < rate < math.inf)):
+        raise ValueError(f"rate {rate}, duration {duration}, start {start}: they must be positive and finite")
+    bounded(duration / model.bin_s)
     first = int(start / model.bin_s)
     bins = math.ceil(duration / model.bin_s - 1e-9)
     rates = model.expected(first, bins) * model.level(rng, bins) / model.bin_s

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.arrivals import bounded
 from traces.findings import tick
 from traces.streams import Stream, stream
 from traces.trace import Trace
@@ -122,6 +123,7 @@ def _subset(trace: Trace, share: float, rng: np.random.Generator) -> Trace:
 
 def _superpose(trace: Trace, factor: float, jitter_s: float, rng: np.random.Generator) -> Trace:
     n = len(trace)
+    bounded(n * factor)
     copies, part = int(factor), round((factor - int(factor)) * n)
     rows = np.concatenate([np.tile(np.arange(n), copies), _choose(n, part, rng)])
     start, end = window(trace)

@@ -38,7 +38,7 @@ class Trace:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arrival_s", np.ascontiguousarray(self.arrival_s, np.float64))
-        object.__setattr__(self, "tokens", _tokens(np.asarray(self.tokens)))
+        object.__setattr__(self, "tokens", _tokens(np.asarray(self.tokens), self.source))
         if self.slo_s is not None:
             object.__setattr__(self, "slo_s", np.ascontiguousarray(self.slo_s, np.float64))
         self._check()
@@ -103,15 +103,15 @@ class Trace:
             raise ValueError(f"trace {self.source}, request {row}: {message.format(column[row])}")
 
 
-def _tokens(tokens: NDArray[Any]) -> NDArray[np.int32]:
+def _tokens(tokens: NDArray[Any], source: str) -> NDArray[np.int32]:
     if tokens.dtype == np.int32:
         return np.ascontiguousarray(tokens)
     if tokens.dtype.kind not in "iuf":
-        raise ValueError(f"tokens must be whole numbers, not {tokens.dtype}")
+        raise ValueError(f"trace {source}: tokens must be whole numbers, not {tokens.dtype}")
     bad = ~((tokens >= 0) & (tokens < 2**31) & (tokens == np.floor(tokens)))
     if bad.any():
         row = int(bad.argmax())
-        raise ValueError(f"request {row}: tokens is {tokens[row]} (must be a whole number below 2^31)")
+        raise ValueError(f"trace {source}, request {row}: tokens is {tokens[row]} (must be a whole number below 2^31)")
     return np.ascontiguousarray(tokens, np.int32)
 
 
