@@ -13,7 +13,7 @@ from torch import Tensor
 from profiler.spec import Spec
 from profiler.weights import EMBEDDINGS, Weights, assemble, shapes
 
-_LAYER = {
+LAYER = {
     "query_bias": "attention.self.query.bias",
     "key_bias": "attention.self.key.bias",
     "value_bias": "attention.self.value.bias",
@@ -118,7 +118,7 @@ def _student(state: dict[str, Tensor]) -> dict[str, Tensor]:
         source, target = f"bert.encoder.layer.{index}.", f"layers.{index}."
         attention = [state[f"{source}attention.self.{part}.weight"].T for part in ("query", "key", "value")]
         tensors[f"{target}qkv_weight"] = torch.cat(attention, dim=1)
-        for ours, theirs in _LAYER.items():
+        for ours, theirs in LAYER.items():
             tensor = state[source + theirs]
             tensors[target + ours] = tensor.T if tensor.ndim == 2 else tensor
     return tensors

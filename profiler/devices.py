@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-Work = Callable[[], None]
+Work = Callable[[], object]  #: what it returns is dropped
 
 
 class Unavailable(RuntimeError):
