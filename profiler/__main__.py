@@ -10,6 +10,11 @@ from collections.abc import Sequence
 #: Subcommands by name: the module that has `add_arguments` and `main`, and a line of help. Only the chosen is loaded.
 COMMANDS = {
     "run": ("profiler.commands.run", "measure a device and write a table"),
+    "plan": ("profiler.commands.plan", "list the keys of a run and predict how long it takes"),
+    "show": ("profiler.commands.show", "print a table and plot it"),
+    "validate": ("profiler.commands.validate", "check a table"),
+    "compare": ("profiler.commands.compare", "put two tables or models side by side"),
+    "synth": ("profiler.commands.synth", "compute a modelled table for a device nobody has measured"),
 }
 
 #: What bad input and missing parts raise; everything else is a bug and shows its traceback.

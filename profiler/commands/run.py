@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.grid import Cell, Grid, grids, read_plan
+from profiler.commands.keys import add_key_arguments, chosen_grids
+from profiler.grid import Cell, Grid
 from profiler.journal import Journal
 from profiler.spec import Spec
 from profiler.writing import refuse_existing
@@ -25,13 +26,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the table to")
     parser.add_argument("--device", choices=["cpu"], default="cpu", help="what to measure (default: cpu)")
-    parser.add_argument("--plan", metavar="NAME|FILE", help="which keys, from a plan instead of the four flags below")
-    parser.add_argument(
-        "--models", default="students-2x384", help="comma-separated, e.g. students-2x384,teacher-12x768"
-    )
-    parser.add_argument("--students", type=_numbers, default=(1, 2, 3, 4, 6, 8), help="default: 1,2,3,4,6,8")
-    parser.add_argument("--batches", type=_numbers, default=(1, 2, 4, 8, 16, 32), help="default: 1,2,4,8,16,32")
-    parser.add_argument("--tokens", type=_numbers, default=(16, 32, 64, 128), help="default: 16,32,64,128")
+    add_key_arguments(parser)
     parser.add_argument("--budget-s", type=float, default=600.0, help="seconds of measuring (default: 600)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
@@ -45,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Measure; 0 with a table written, 1 when the budget ended before every key had its samples, 130 interrupted."""
-    plan = _plan(arguments)
+    plan = chosen_grids(arguments)
     out: Path = arguments.out
     if not 0 < arguments.budget_s < math.inf:
         raise ValueError(f"--budget-s is {arguments.budget_s}: measuring needs a positive number of seconds")
@@ -77,17 +72,12 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(arguments: argparse.Namespace) -> list[Grid]:
-    if arguments.plan:
-        return read_plan(arguments.plan)
-    return grids(arguments.models.split(","), arguments.students, arguments.batches, arguments.tokens)
-
-
 def _measure(arguments: argparse.Namespace, plan: Sequence[Grid], journal: Any) -> tuple[Measurement, dict[str, Any]]:
     import numpy as np
 
     from profiler import noise
-    from profiler.measure import Measurement, Rules
+    from profiler.measure import Measurement
+    from profiler.rules import Rules
 
     cells = [cell for grid in plan for cell in grid.cells()]
     # A resumed run draws fresh inputs and orders, so that no key meets the same ones again.
@@ -200,11 +190,3 @@ def _progress(stack: ExitStack) -> Progress:
 def _noise_words(meta: Mapping[str, Any]) -> str:
     noise = meta["noise"]
     return "; ".join([noise["verdict"], *noise["reasons"]])
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """Comma-separated whole numbers."""
-    try:
-        return tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 1,2,4") from None

@@ -1,0 +1,143 @@
+"""Plots of a latency table: against students, depth, batch and tokens; throughput; the gap to the floor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from profiler.table import LatencyTable, Level, ShapeKey
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Shapes that the plots over students and depth follow, as far as the table has them: small, medium, large.
+_SHAPES = ((1, 32), (8, 32), (8, 128), (32, 128))
+
+
+def write_plots(table: LatencyTable, folder: Path) -> list[Path]:
+    """Write one PNG per ensemble of the table, six plots each, and return the paths."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    models = [model for model in table.models if len(table.levels(model)) > 1] or list(table.models[:1])
+    paths = []
+    for model in models:
+        figure = Figure(figsize=(15, 8.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(2, 3).ravel()
+        by_students(table, model, axes[0])
+        by_depth(table, model, axes[1])
+        by_batch(table, model, axes[2])
+        by_tokens(table, model, axes[3])
+        throughput(table, model, axes[4])
+        gap_to_floor(table, model, axes[5])
+        figure.suptitle(f"{model} on {table.device}")
+        paths.append(folder / f"{model}.png")
+        partial = paths[-1].with_suffix(".png.tmp")
+        figure.savefig(partial, dpi=110, format="png")
+        partial.replace(paths[-1])
+    return paths
+
+
+def by_students(table: LatencyTable, model: str, axes: Axes) -> Axes:
+    """Latency against active students: what pruning buys at each shape."""
+    levels = table.levels(model)
+    for batch, tokens in _shapes(table, [model]):
+        times = [table.seconds(level, ShapeKey(level.students, batch, tokens)) for level in levels]
+        _line(axes, [level.students for level in levels], times, f"batch {batch}, {tokens} tokens")
+    return _finish(axes, "students", "latency (ms)", "Latency against students")
+
+
+def by_depth(table: LatencyTable, model: str, axes: Axes) -> Axes:
+    """Latency against layers, one student each, over the models of equal width."""
+    width = table.levels(model)[0].hidden
+    singles = [level for name in table.models for level in table.levels(name)[:1]]
+    own = sorted((level for level in singles if level.hidden == width and level.students == 1), key=lambda x: x.depth)
+    for batch, tokens in _shapes(table, [level.model for level in own]) if own else ():
+        times = [table.seconds(level, ShapeKey(1, batch, tokens)) for level in own]
+        _line(axes, [level.depth for level in own], times, f"batch {batch}, {tokens} tokens")
+    return _finish(axes, f"layers of width {width}, one student", "latency (ms)", "Latency against depth")
+
+
+def by_batch(table: LatencyTable, model: str, axes: Axes) -> Axes:
+    """Latency against batch size with all students, a line per length."""
+    plan, level = table.plan(model), table.levels(model)[-1]
+    for tokens in plan.tokens:
+        times = [table.seconds(level, ShapeKey(level.students, batch, tokens)) for batch in plan.batches]
+        _line(axes, plan.batches, times, f"{tokens} tokens")
+    return _finish(axes, f"batch, {_students(level)}", "latency (ms)", "Latency against batch")
+
+
+def by_tokens(table: LatencyTable, model: str, axes: Axes) -> Axes:
+    """Latency against padded length with all students, a line per batch size."""
+    plan, level = table.plan(model), table.levels(model)[-1]
+    for batch in plan.batches:
+        times = [table.seconds(level, ShapeKey(level.students, batch, tokens)) for tokens in plan.tokens]
+        _line(axes, plan.tokens, times, f"batch {batch}")
+    return _finish(axes, f"tokens, {_students(level)}", "latency (ms)", "Latency against tokens")
+
+
+def throughput(table: LatencyTable, model: str, axes: Axes) -> Axes:
+    """Requests per second of one batch after the other, a line per number of students, at a middle length."""
+    plan = table.plan(model)
+    tokens = plan.tokens[len(plan.tokens) // 2]
+    for level in table.levels(model):
+        times = [table.seconds(level, ShapeKey(level.students, batch, tokens)) for batch in plan.batches]
+        rates = [batch / seconds for batch, seconds in zip(plan.batches, times, strict=True)]
+        axes.plot(plan.batches, rates, marker="o", markersize=3, label=_students(level))
+    return _finish(axes, f"batch, {tokens} tokens", "requests per second", "Throughput")
+
+
+def gap_to_floor(table: LatencyTable, model: str, axes: Axes) -> Axes:
+    """Device time over the serial kernel floor, against the floor; 1 cannot be beaten."""
+    axes.axhline(1.0, color="black", linewidth=1)
+    axes.set_title("Gap to the floor")
+    axes.set_xlabel("floor (ms)")
+    axes.set_ylabel("device time / floor")
+    if "floor_us" not in table.columns:
+        axes.text(0.5, 0.5, "the table has no floors", transform=axes.transAxes, ha="center")
+        return axes
+    own = table.columns["model"].astype(str) == model
+    inner = table.columns["device_us" if "device_us" in table.columns else "latency_us"].astype(float)
+    floors = table.columns["floor_us"].astype(float)
+    for students in np.unique(table.columns["students"][own])[::-1]:
+        rows = own & (table.columns["students"] == students)
+        axes.scatter(floors[rows] * 1e-3, inner[rows] / floors[rows], s=14, label=f"{students} students")
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=7)
+    return axes
+
+
+def _shapes(table: LatencyTable, models: Iterable[str]) -> list[tuple[int, int]]:
+    """The usual shapes that all these models have; their smallest common one if there is none of those."""
+    plans = [table.plan(model) for model in models]
+    batches = set.intersection(*(set(plan.batches) for plan in plans))
+    tokens = set.intersection(*(set(plan.tokens) for plan in plans))
+    usual = [(batch, length) for batch, length in _SHAPES if batch in batches and length in tokens]
+    return usual or ([(min(batches), min(tokens))] if batches and tokens else [])
+
+
+def _students(level: Level) -> str:
+    return f"{level.students} student{'s' * (level.students > 1)}"
+
+
+def _line(axes: Axes, x: Sequence[int], seconds: Sequence[float], label: str) -> None:
+    axes.plot(x, [value * 1e3 for value in seconds], marker="o", markersize=3, label=label)
+
+
+def _finish(axes: Axes, x: str, y: str, title: str) -> Axes:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend(fontsize=7)
+    return axes

@@ -1,0 +1,49 @@
+"""python -m profiler synth: a modelled table for a device that nobody has measured."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from profiler.grid import read_plan
+from profiler.writing import refuse_existing, write_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from profiler.estimate import DEVICES
+
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the table to")
+    parser.add_argument("--device", choices=list(DEVICES), default="NVIDIA H200", help="default: NVIDIA H200")
+    parser.add_argument("--plan", default="h200", metavar="NAME|FILE", help="which keys (default: h200)")
+    parser.add_argument(
+        "--rank", type=int, default=50, help="place among the shipped tables; the smallest is the default"
+    )
+    parser.add_argument("--illustrative-accuracy", action="store_true", help="add accuracies that are not measured")
+    parser.add_argument("--replace", action="store_true", help="replace a table that is already there")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write a table whose every figure is computed, and says so."""
+    from profiler import estimate, illustrative
+    from profiler.metadata import origin
+
+    refuse_existing(arguments.out, arguments.replace)
+    plan = read_plan(arguments.plan)
+    device = estimate.DEVICES[arguments.device]
+    rows = [row for grid in plan for row in estimate.rows(grid, device)]
+    meta = {
+        "kind": "modelled",
+        "rank": arguments.rank,
+        "device": arguments.device,
+        "dtype": "bfloat16",
+        "model": f"{device.label}; treat as +-30 %; nothing here was measured",
+        "ceilings": asdict(device.ceilings),
+        **origin(),
+    }
+    accuracy = illustrative.accuracy_rows(plan) if arguments.illustrative_accuracy else []
+    if accuracy:
+        meta["accuracy"] = {illustrative.TASK: illustrative.NOTE}
+    table = write_table(arguments.out, rows, meta, accuracy=accuracy, replace=arguments.replace)
+    print(f"{arguments.out}: {len(rows)} keys, {table.device}")
+    return 0
