@@ -14,16 +14,16 @@ from profiler.spec import Spec
 from profiler.table import BucketPlan, ShapeKey
 from profiler.weights import Weights, simplify
 
-#: Up to so many token rows per student the batched operators win, because their cost is that of dispatch; beyond it the
-#: activations of all students fall out of the cache. Measured by benchmarks/executor_cpu.py --rule.
-STACKED_ROWS = 256
+#: Up to so many token rows per student and thread the batched operators win, because the cost is that of dispatch;
+#: beyond it the activations of all students fall out of the cache. Measured by benchmarks/executor_cpu.py --rule.
+STACKED_ROWS = 128
 
 
 class CpuExecutor:
     """Runs an ensemble on the CPU, every batch padded to a key of the plan.
 
     students: the prefix lengths to serve (default: 1 to all). cls_only, simplified: the exact short cuts, to switch off
-    in ablations. stacked_rows: up to so many rows (batch x tokens) students run stacked.
+    in ablations. stacked_rows: up to so many rows (batch x tokens) students run stacked; by default 128 per thread.
     """
 
     dtype = "float32"
@@ -36,7 +36,7 @@ class CpuExecutor:
         *,
         cls_only: bool = True,
         simplified: bool = True,
-        stacked_rows: int = STACKED_ROWS,
+        stacked_rows: int | None = None,
     ) -> None:
         if plan.max_tokens > weights.spec.positions:
             raise ValueError(
@@ -45,7 +45,7 @@ class CpuExecutor:
             )
         self.plan = plan
         self.cls_only = cls_only
-        self.stacked_rows = stacked_rows
+        self.stacked_rows = STACKED_ROWS * torch.get_num_threads() if stacked_rows is None else stacked_rows
         counts = range(1, weights.spec.students + 1) if students is None else students
         self.students = tuple(sorted(set(counts)))
         if weights.dtype != torch.float32:

@@ -12,9 +12,9 @@ def add_key_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", default="students-2x384", help="comma-separated, e.g. students-2x384,teacher-12x768"
     )
-    parser.add_argument("--students", type=_numbers, default=(1, 2, 3, 4, 6, 8), help="default: 1,2,3,4,6,8")
-    parser.add_argument("--batches", type=_numbers, default=(1, 2, 4, 8, 16, 32), help="default: 1,2,4,8,16,32")
-    parser.add_argument("--tokens", type=_numbers, default=(16, 32, 64, 128), help="default: 16,32,64,128")
+    parser.add_argument("--students", type=whole_numbers, default=(1, 2, 3, 4, 6, 8), help="default: 1,2,3,4,6,8")
+    parser.add_argument("--batches", type=whole_numbers, default=(1, 2, 4, 8, 16, 32), help="default: 1,2,4,8,16,32")
+    parser.add_argument("--tokens", type=whole_numbers, default=(16, 32, 64, 128), help="default: 16,32,64,128")
 
 
 def chosen_grids(arguments: argparse.Namespace) -> list[Grid]:
@@ -24,7 +24,7 @@ def chosen_grids(arguments: argparse.Namespace) -> list[Grid]:
     return grids(arguments.models.split(","), arguments.students, arguments.batches, arguments.tokens)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def whole_numbers(text: str) -> tuple[int, ...]:
     """Comma-separated whole numbers."""
     try:
         return tuple(int(word) for word in text.split(","))
