@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ast
 import importlib
+import math
 import re
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from traceback import extract_tb
 from typing import Any
 
 from policies.interface import Policy
+
+#: A text in quotes, or (as group 1) a class outside the repository.
+_OUTSIDE = re.compile(r"""'[^']*'|"[^"]*"|([A-Za-z_][\w.]*:[A-Za-z_]\w*)""")
 
 
 def make(spec: str, parameters: Mapping[str, str] | None = None) -> Policy:
@@ -24,24 +29,26 @@ def make(spec: str, parameters: Mapping[str, str] | None = None) -> Policy:
     outside: dict[str, str] = {}
 
     def stand_in(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
         outside[f"outside_{len(outside)}"] = match[0]
         return f"outside_{len(outside) - 1}"
 
     try:
-        tree = ast.parse(re.sub(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", stand_in, spec.strip()), mode="eval").body
+        tree = ast.parse(_OUTSIDE.sub(stand_in, spec.strip()), mode="eval").body
     except SyntaxError:
         raise ValueError(f"policy {spec!r} cannot be read: write name, name(key=value) or wrapper(name)") from None
     policy, chain = _build(tree, spec, outside)
     for key, text in (parameters or {}).items():
-        owners = [each for each in chain if key in _fields(each)]
+        owners = [each for each in chain if key in _parameters(each)]
         if not owners:
-            valid = ", ".join(name for each in chain for name in _fields(each)) or "none"
+            valid = ", ".join(name for each in chain for name in _parameters(each)) or "none"
             raise ValueError(f"policy {spec!r} has no parameter {key!r}; it has {valid}")
         if len(owners) > 1:
             raise ValueError(
                 f"parameter {key!r} belongs to several policies of {spec!r}: write it inside the parentheses"
             )
-        _set(owners[0], key, _literal(text), spec)
+        _set(owners[0], key, spec, _literal(text), text)
     return policy
 
 
@@ -53,7 +60,7 @@ def describe(policy: Policy) -> str:
         if callable(getattr(value, "decide", None)):
             arguments.insert(0, describe(value))
         elif value != each.default:
-            arguments.append(f"{name}={value!r}")
+            arguments.append(f"{name}={_written(value)}")
     return _name(type(policy)) + (f"({', '.join(arguments)})" if arguments else "")
 
 
@@ -66,23 +73,30 @@ def _build(node: ast.expr, spec: str, outside: Mapping[str, str]) -> tuple[Polic
         raise ValueError(f"policy {spec!r} cannot be read: write name, name(key=value) or wrapper(name)")
     cls = _class(outside.get(function.id, function.id))
     inner = [_build(argument, spec, outside) for argument in arguments]
+    if is_dataclass(cls):
+        hints = _hints(cls)
+        wrapped = [each for each in fields(cls) if each.init and _wraps(hints.get(each.name))]
+        needed = sum(each.default is MISSING and each.default_factory is MISSING for each in wrapped)
+        if not needed <= len(inner) <= len(wrapped):
+            example = f": write {_name(cls)}(greedy)" if wrapped else ""
+            raise ValueError(f"policy {spec!r}: {len(inner)} in {_name(cls)}, which wraps {len(wrapped)}{example}")
     try:
         policy: Policy = cls(*(each for each, _ in inner))
-    except TypeError as error:
-        raise ValueError(f"policy {spec!r}: {_name(cls)} cannot be made: {error}") from None
+    except Exception as error:
+        raise ValueError(f"policy {spec!r}: {_name(cls)} cannot be made: {_said(error)}") from error
     if not callable(getattr(policy, "decide", None)):
         raise ValueError(f"{_name(cls)} is not a policy: it has no method decide(view)")
     for keyword in keywords:
         if keyword.arg is None:
             raise ValueError(f"policy {spec!r}: ** is not understood")
-        if keyword.arg not in _fields(policy):
-            valid = ", ".join(_fields(policy)) or "none"
+        if keyword.arg not in _parameters(policy):
+            valid = ", ".join(_parameters(policy)) or "none"
             raise ValueError(f"policy {_name(cls)} has no parameter {keyword.arg!r}; it has {valid}")
         try:
             value = ast.literal_eval(keyword.value)
         except ValueError:
             raise ValueError(f"policy {spec!r}: {keyword.arg} must be a number, a text in quotes or a tuple") from None
-        _set(policy, keyword.arg, value, spec)
+        _set(policy, keyword.arg, spec, value)
     return policy, [policy, *(each for _, chain in inner for each in chain)]
 
 
@@ -98,6 +112,8 @@ def _class(name: str) -> type[Any]:
         found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         raise LookupError(f"policy {name!r}: {error}; it must be importable from the current folder") from None
+    except Exception as error:
+        raise ValueError(f"policy {name!r}: its module cannot be imported: {_said(error)}") from error
     if not isinstance(found, type):
         raise LookupError(f"policy {name!r}: module {module} has no class {attribute}")
     return found
@@ -110,10 +126,39 @@ def _name(cls: type) -> str:
 
 
 def _fields(policy: object) -> dict[str, Field[Any]]:
-    """The parameters of a policy: the fields of its dataclass, but for what it wraps."""
+    """The fields of a policy's dataclass that its constructor takes."""
     if not is_dataclass(policy):
         return {}
     return {each.name: each for each in fields(policy) if each.init}
+
+
+def _parameters(policy: object) -> list[str]:
+    """The fields that a spec may set: all but what the policy wraps."""
+    hints = _hints(type(policy))
+    return [name for name in _fields(policy) if not _wraps(hints.get(name))]
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls)
+    except NameError:  # annotated with what is imported for type checkers alone
+        return {}
+
+
+def _wraps(hint: Any) -> bool:
+    return isinstance(hint, type) and callable(getattr(hint, "decide", None))
+
+
+def _said(error: Exception) -> str:
+    """What an exception of somebody else's code says, and where it was raised."""
+    frames = [each for each in extract_tb(error.__traceback__) if "importlib" not in each.filename]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _written(value: object) -> str:
+    """As `ast.literal_eval` reads it: infinity has no literal of its own."""
+    return {math.inf: "1e999", -math.inf: "-1e999"}.get(value, repr(value)) if isinstance(value, float) else repr(value)
 
 
 def _literal(text: str) -> Any:
@@ -123,12 +168,13 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _set(policy: Policy, name: str, value: Any, spec: str) -> None:
-    hint = typing.get_type_hints(type(policy)).get(name, Any)
-    fitted = _fit(value, hint)
+def _set(policy: Policy, name: str, spec: str, *readings: Any) -> None:
+    """Set a parameter to the first of these readings of its text that its annotation allows."""
+    hint = _hints(type(policy)).get(name, Any)
+    fitted = next((fit for each in readings if (fit := _fit(each, hint)) is not MISSING), MISSING)
     if fitted is MISSING:
         wanted = getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
-        raise ValueError(f"policy {spec!r}: {name} is {value!r}; it must be {wanted}")
+        raise ValueError(f"policy {spec!r}: {name} is {readings[0]!r}; it must be {wanted}")
     setattr(policy, name, fitted)
 
 
@@ -145,7 +191,7 @@ def _fit(value: Any, hint: Any) -> Any:
         return value
     if hint is type(None):
         return None if value is None or value == "none" else MISSING
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and ((isinstance(value, int) and not isinstance(value, bool)) or value in ("inf", "-inf")):
         return float(value)
     if hint is int and isinstance(value, bool):
         return MISSING
