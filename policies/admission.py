@@ -28,6 +28,7 @@ class Admission:
             raise ValueError(f"max_waiting is {self.max_waiting} (must be at least 1)")
         self.every_arrival = bool(getattr(self.inner, "every_arrival", False))
         self._fastest = [min(grid[bucket][1] for grid in view.service) for bucket in range(len(view.plan.tokens))]
+        self._slowest = max(self._fastest)
         start = getattr(self.inner, "start", None)
         if start is not None:
             start(view)
@@ -50,9 +51,9 @@ class Admission:
         """Of the earliest deadlines, those that cannot be met; the search ends where even the longest could be."""
         found: list[int] = []
         for request in view.by_deadline(CHUNK):
-            spare = view.deadline(request) - view.now
-            if spare < self._fastest[view.longest((request,))]:
+            deadline = view.deadline(request)
+            if view.now + self._fastest[view.longest((request,))] > deadline:  # as lateness is judged, to the last bit
                 found.append(request)
-            elif spare >= self._fastest[-1]:
+            elif view.now + self._slowest <= deadline:
                 break
         return found
