@@ -146,9 +146,7 @@ def _answer(models: Sequence[Any], arguments: dict[str, torch.Tensor]) -> object
 
 def rule(arguments: argparse.Namespace) -> int:
     """Print sequential over stacked for several numbers of rows."""
-    print(
-        f"sequential / stacked (above 1 stacking wins); the rule stacks up to {STACKED_ROWS} rows per student and thread"
-    )
+    print(f"sequential over stacked (above 1 stacking wins); the rule stacks to {STACKED_ROWS} rows per thread")
     shapes = ((1, 16), (1, 32), (2, 32), (4, 32), (1, 128), (8, 32), (2, 128), (16, 32), (4, 128), (8, 128))
     plan = BucketPlan((1, 2, 4, 8, 16), (16, 32, 128))
     print(f"{'model':16s} {'students':>8s} " + " ".join(f"{f'{b}x{s}':>7s}" for b, s in shapes))
