@@ -1,0 +1,149 @@
+"""What adaptive promises: it sheds at once, recovers, pays no accuracy where none is asked, and never waits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import formula_table
+
+from policies import make
+from simulator import simulate
+from simulator.cases import random_case
+from simulator.conformance import Recorder
+from traces import Trace
+
+SLO_S = 0.05
+TOP = 8
+
+
+def table(microseconds=lambda k, b, t: 400 + 50 * k + 0.9 * k * b * t, tokens=(16, 32, 64)):
+    """Four levels; full batches of the top one serve some 2,700 requests of 32 tokens a second."""
+    return formula_table(
+        microseconds, students=(1, 2, 4, TOP), batches=(1, 2, 4, 8, 16), tokens=tokens, accuracy=lambda k: 1 - 0.1 / k
+    )
+
+
+def poisson(rate, seconds, seed=0, start=0.0):
+    rng = np.random.default_rng(seed)
+    return start + np.sort(rng.uniform(0, seconds, rng.poisson(rate * seconds)))
+
+
+def trace(*arrivals, seed=0):
+    """These arrivals, of 5 to 40 tokens."""
+    times = np.sort(np.concatenate(arrivals))
+    return Trace(times, np.random.default_rng(seed).integers(5, 41, len(times)))
+
+
+def run(spec, requests, latency=None, **named):
+    return simulate(requests, spec, latency or table(), **{"slo_s": SLO_S} | named)
+
+
+def capacity(latency=None):
+    return run("none", trace([0.0, 1.0, *np.linspace(2, 3, 200)]), latency).saturation
+
+
+@pytest.mark.parametrize("gpus", [1, 3])
+def test_at_low_load_it_keeps_the_full_ensemble(gpus):
+    report = run("adaptive", trace(poisson(0.3 * gpus * capacity(), 5)), gpus=gpus)
+    assert (report.batches["students"] == TOP).all()
+    assert report.summary["attainment"] == 1
+
+
+def test_it_sheds_within_one_decision_of_a_step():
+    flood = np.full(200, 1.0)
+    report = run("adaptive", trace(poisson(0.2 * capacity(), 1), flood))
+    start, students = report.batches["start_s"], report.batches["students"]
+    assert (students[start < 1] == TOP).all()
+    first = np.flatnonzero(start >= 1)[0]
+    assert students[first] < TOP
+    assert report.summary["attainment"] == 1  # the full ensemble would take 74 ms for the flood, and the target is 50
+
+
+def test_it_recovers_when_the_burst_is_over():
+    calm = 0.2 * capacity()
+    report = run("adaptive", trace(poisson(calm, 1), poisson(3 * capacity(), 1, start=1), poisson(calm, 1, start=2)))
+    start, students = report.batches["start_s"], report.batches["students"]
+    assert students[(start > 1.2) & (start < 1.9)].mean() < TOP / 2
+    after = start > 2 + 2 * SLO_S
+    assert (students[after] == TOP).all()
+
+
+@pytest.mark.parametrize("load", [0.9, 1.2, 1.6])
+def test_it_does_not_flap(load):
+    report = run("adaptive", trace(poisson(load * capacity(), 8)))
+    changes = int((np.diff(report.batches["students"]) != 0).sum())
+    assert changes < 0.4 * len(report.batches["students"])
+
+
+@pytest.mark.parametrize("load", [0.5, 3.0])
+def test_it_prunes_nothing_where_pruning_buys_no_time(load):
+    flat = table(lambda k, b, t: 400 + 7 * b * t)
+    report = run("adaptive", trace(poisson(load * capacity(flat), 2)), flat)
+    assert (report.batches["students"] == TOP).all()
+
+
+@pytest.mark.parametrize("load", [1.1, 2.0])
+def test_where_greedy_is_late_it_is_worth_more_than_greedy(load):
+    requests = trace(poisson(load * capacity(), 6))
+    greedy, adaptive = (run(spec, requests).summary for spec in ("greedy", "adaptive"))
+    assert greedy["attainment"] < 0.5
+    assert adaptive["accuracy_weighted_goodput"] > greedy["accuracy_weighted_goodput"] + 0.3
+
+
+def test_where_greedy_is_on_time_it_pays_no_accuracy():
+    requests = trace(poisson(0.4 * capacity(), 6))
+    greedy, adaptive = (run(spec, requests).summary for spec in ("greedy", "adaptive"))
+    assert greedy["attainment"] == 1
+    assert adaptive["accuracy"] == pytest.approx(greedy["accuracy"], abs=1e-12)
+
+
+def test_even_beyond_all_levels_it_serves_at_the_level_worth_most_per_second():
+    requests = trace(poisson(40 * capacity(), 0.3))
+    report = run("adaptive", requests)
+    start, students = report.batches["start_s"], report.batches["students"]
+    assert set(students[(start > 0.1) & (start < 0.3)].tolist()) == {1}
+    assert report.summary["dropped"] == 0
+
+
+def test_it_groups_like_lengths():
+    tokens = np.random.default_rng(2).choice([8, 64], 4000)
+    requests = Trace(poisson(4000, 1, seed=3)[:3500], tokens[:3500])
+    greedy, adaptive = (run(spec, requests) for spec in ("greedy", "adaptive"))
+    assert adaptive.summary["padding"] < greedy.summary["padding"] - 0.1
+
+
+def test_it_takes_short_requests_along_where_that_is_cheaper_than_a_batch_of_their_own():
+    costly = table(lambda k, b, t: 10_000 + b * t)
+    report = run("adaptive", Trace(np.array([0.0, 0.001, 0.001, 0.001]), np.array([9, 64, 9, 30])), costly, slo_s=1.0)
+    assert report.batches["size"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_it_never_waits_and_the_oldest_is_in_every_batch(seed):
+    case = random_case(1000 + seed)
+    recorder = Recorder(make("adaptive"))
+    simulate(case.trace, recorder, case.table, gpus=case.gpus, slo_s=case.slo_s)
+    waiting = np.ones(len(case.trace), bool)
+    for _, action in recorder.log:
+        assert action[0] == "Dispatch"
+        requests = list(action[1])
+        assert requests == sorted(requests)
+        assert waiting[requests].all()
+        assert waiting.argmax() == requests[0]
+        waiting[requests] = False
+    assert not waiting.any()
+
+
+def test_without_accuracies_it_still_sheds():
+    latency = formula_table(lambda k, b, t: 500.0 * k, students=(1, 8), batches=(1, 16))
+    report = simulate(Trace(np.zeros(400), np.full(400, 9)), "adaptive", latency, slo_s=0.03)
+    assert report.batches["students"].tolist() == [1] * 25
+
+
+def test_deadlines_of_single_requests_count():
+    """A request in a hurry is answered by fewer students; the target of the run would have allowed all."""
+    hurry = Trace(np.array([0.0, 1.0]), np.array([32, 32]), slo_s=np.array([np.nan, 0.0008]))
+    report = run("adaptive", hurry)
+    first, second = report.batches["students"].tolist()
+    assert (first, second) == (TOP, min(second, 4))
+    assert report.summary["attainment"] == 1
