@@ -34,7 +34,7 @@ TYPES = {
 }
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 #: Large blocks keep the number of pieces small; a block must also hold the longest row.
-_BLOCK = 1 << 23
+_BLOCK = 1 << 22
 #: Arrow's words for a cell of the wrong type, and ours for the types.
 _CELL = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to (\S+): invalid value (.*)")
 _KINDS = {"int": "a whole number", "double": "a number", "timestamp": "a date and time"}
@@ -71,24 +71,20 @@ def header(path: Path) -> list[str]:
     return names
 
 
-def read_csv(
-    path: Path, types: Mapping[str, pa.DataType], names: Sequence[str] | None = None
-) -> dict[str, NDArray[Any]]:
-    """The columns in `types`, as arrays. names replaces the header (a file without one passes its names).
+def read_csv(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
+    """The columns in `types`, as arrays.
 
     Streamed block by block, so memory stays near the arrays' own size. Raises ValueError in one line for missing
     columns, cells of the wrong type and rows of the wrong width.
     """
-    found = list(names) if names is not None else header(path)
+    found = header(path)
     missing = [name for name in types if name not in found]
     if missing:
         raise ValueError(missing_columns(path, missing, found))
-    read = pyarrow.csv.ReadOptions(block_size=_BLOCK, column_names=found, skip_rows=0 if names is not None else 1)
-    text = any(kind == pa.string() for kind in types.values())
-    parse = pyarrow.csv.ParseOptions(newlines_in_values=text)
+    # One thread, because only then does Arrow say in which line a cell is wrong, and a second one gains little.
+    read = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK, column_names=found, skip_rows=1)
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=pa.string() in types.values())
     convert = pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=dict(types))
-    # One thread, because only then does Arrow say in which row a cell is wrong; a second one gains little here.
-    read.use_threads = False
     with _clear_errors(path, found):
         return _collect(pyarrow.csv.open_csv(path, read, parse, convert), list(types))
 

@@ -213,8 +213,10 @@ def _llm(arrival_s: NDArray[np.float64], tokens: NDArray[Any], notes: tuple[str,
 
 def in_order(draft: Draft, sort: bool) -> Draft:
     """Sort the draft by arrival where that is allowed and needed (Trace refuses what is out of order)."""
+    if not sort:
+        return draft
     backwards = int((np.diff(draft.arrival_s) < 0).sum())
-    if not sort or not backwards:
+    if not backwards:
         return draft
     order = np.argsort(draft.arrival_s, kind="stable")
     columns = {name: column[order] for name, column in draft.columns.items()}

@@ -119,6 +119,10 @@ def _resize(trace: Trace, rate: float | None, mode: str, duration: float | None,
             # The first rate x duration requests, compressed into the duration: the mean is exact for what is kept.
             end = float(trace.arrival_s[wanted])
             trace = cut(trace, end - window(trace)[0])
+        elif wanted > len(trace):
+            trace = trace.noted(
+                f"its {len(trace)} requests last {len(trace) / rate:.6g} s only at {rate:.6g} requests/s"
+            )
     elif duration is not None:
         trace = cut(trace, duration)
     return trace if rate is None else scale(trace, rate, mode=mode, seed=seed)

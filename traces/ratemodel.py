@@ -118,6 +118,8 @@ def arrivals(
     bins = math.ceil(duration / model.bin_s - 1e-9)
     rates = model.expected(first, bins) * model.level(rng, bins) / model.bin_s
     edges = np.minimum(np.arange(bins + 1) * model.bin_s, duration)
+    if not rates.any():
+        raise ValueError(f"these {duration:g} s happen to be empty: use another seed or start, or a longer duration")
     if rate is not None:
         rates *= rate * duration / float(rates @ np.diff(edges))
     return Draft(follow(edges, rates, lambda end: poisson_process(rng, end)), duration_s=duration)
