@@ -14,6 +14,7 @@ COMMANDS = {
     "show": ("profiler.commands.show", "print a table and plot it"),
     "validate": ("profiler.commands.validate", "check a table"),
     "compare": ("profiler.commands.compare", "put two tables or models side by side"),
+    "campaign": ("profiler.commands.campaign", "measure everything there is on a GPU, part by part"),
     "synth": ("profiler.commands.synth", "compute a modelled table for a device nobody has measured"),
 }
 

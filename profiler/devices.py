@@ -218,11 +218,17 @@ class CudaDevice:
 
     def _capture(self, work: Work, start: torch.cuda.Event | None, pool: Any) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
-        mode = "thread_local"  # other threads (a tokenizer, a progress bar) may use the device meanwhile
-        with torch.cuda.graph(graph, pool=pool, stream=self._side, capture_error_mode=mode):
-            if start is not None:
-                start.record(self._side)
-            work()
+        # As torch.cuda.graph does, without emptying the allocator's cache each time: with hundreds of keys that is most
+        # of the time. Other threads (a tokenizer, a progress bar) may use the device meanwhile: thread_local.
+        self.synchronize()
+        with torch.cuda.stream(self._side):
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            try:
+                if start is not None:
+                    start.record(self._side)
+                work()
+            finally:
+                graph.capture_end()
         return graph
 
     def _timed(self, launch: Work) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 _LOG2E = 1.4426950408889634
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch", "tokens", "heads"])
 def attention_kernel(
     qkv, bias, lens, out, batch, tokens, heads, width, scale,
     HEAD: tl.constexpr, DIMS: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, SINGLE: tl.constexpr,
@@ -92,7 +92,7 @@ def attention(qkv: Tensor, query_bias: Tensor, lens: Tensor, heads: int) -> Tens
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch", "tokens", "heads"])
 def first_attention_kernel(
     query, bias, keys_values, lens, out, batch, tokens, heads, width, scale,
     HEAD: tl.constexpr, DIMS: tl.constexpr, KEYS: tl.constexpr,

@@ -32,7 +32,7 @@ TILES = {
 }
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def gemm_kernel(
     a, a_student, a_row, b, b_student, b_row, bias, out, rows, columns, inner,
     GELU: tl.constexpr, EVEN: tl.constexpr,

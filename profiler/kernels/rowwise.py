@@ -30,7 +30,7 @@ def _tanh(x):
     return tl.where(square < 0.01, series, 1.0 - 2.0 / (tl.exp(2.0 * x) + 1.0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "vocab", "positions"])
 def embedding_norm_kernel(
     ids, word, position, weight, bias, out, tokens, vocab, positions, width, eps, BLOCK: tl.constexpr
 ):
@@ -117,7 +117,7 @@ def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     return x
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["outputs"])
 def vote_kernel(
     x, x_student, x_row, pooler_bias, weight, bias, out, width, outputs,
     POOLED: tl.constexpr, BLOCK: tl.constexpr, OUTPUTS: tl.constexpr,
@@ -153,7 +153,7 @@ def vote(x: Tensor, pooler_bias: Tensor | None, weight: Tensor, bias: Tensor) ->
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["students", "batch", "outputs", "classes"])
 def tally_kernel(
     votes, weight, bias, out, students, batch, outputs, classes, OUTPUTS: tl.constexpr, CLASSES: tl.constexpr
 ):

@@ -1,0 +1,184 @@
+"""Measure several models on one device and write their table: open, warm, gate, time, back to back. Resumable."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from profiler import gate, noise, summary
+from profiler.executor import BackToBack, Executor
+from profiler.grid import Cell
+from profiler.journal import Journal
+from profiler.measure import Measurement, Progress
+from profiler.metadata import origin
+from profiler.roofline import Ceilings
+from profiler.rules import Rules
+from profiler.spec import Spec
+from profiler.table import BucketPlan, ShapeKey
+from profiler.weights import Weights
+from profiler.writing import write_table
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of a table: its name there, its shape, its rectangle of keys, how to open it, how to check it.
+
+    open: an executor that is not warm yet, and the float32 weights that the gate compares it with. gate_keys: how many
+    shapes the gate tries; the reference is slow for large models. like: an earlier entry, which has passed the gate;
+    this one is compared with its answers instead.
+    """
+
+    name: str
+    spec: Spec
+    plan: BucketPlan
+    students: tuple[int, ...]
+    open: Callable[[], tuple[Executor, Weights]]
+    gate_keys: int = 1
+    like: str = ""
+
+    def cells(self) -> list[Cell]:
+        """Every key, in the order of the table's rows."""
+        keys = [(k, batch, tokens) for k in self.students for batch in self.plan.batches for tokens in self.plan.tokens]
+        return [Cell(self.name, ShapeKey(*key)) for key in keys]
+
+
+@dataclass
+class Opened:
+    """Executors by entry, what their opening cost and showed, and the cells they cannot run."""
+
+    executors: dict[str, Executor] = field(default_factory=dict)
+    cold_start: dict[str, dict[str, float]] = field(default_factory=dict)
+    numerics: dict[str, dict[str, float]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)
+
+
+def measure_table(
+    out: Path,
+    entries: Sequence[Entry],
+    rules: Rules,
+    *,
+    meta: Mapping[str, Any],
+    ceilings: Ceilings | None,
+    deadline: float,
+    most_s: float = math.inf,
+    seed: int = 0,
+    progress: Progress = lambda share, what: None,
+) -> dict[str, Any]:
+    """Write the table of these entries to the folder `out`; returns its status and what there is to say about it.
+
+    rules.budget_s is the least time for measuring, most_s the most; in between it ends at `deadline` (time.monotonic).
+    Entries that would open after the deadline are left out and named. Status `done`, or `unfinished` where keys lack
+    samples: the timings are kept beside `out`, and a repeated call goes on from there.
+    """
+    settings = {"entries": [[entry.name, *map(str, entry.cells())] for entry in entries], "seed": seed}
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal(out.with_name(out.name + ".partial"), settings))
+        rng = np.random.default_rng(np.random.SeedSequence([seed, len(journal.samples)]))
+        opened = _open(entries, deadline, rng, stack, progress)
+        if not opened.cells:
+            return {"status": "unfinished", "skipped": opened.skipped}
+        left = max(rules.budget_s, min(most_s, deadline - time.monotonic()))
+        own = replace(rules, budget_s=journal.elapsed_s + left)
+        began, waited = time.perf_counter(), noise.run_queue_delay_s()
+        canary = next(cell for cell in opened.cells if cell.key.batch == min(c.key.batch for c in opened.cells))
+        measurement = Measurement(opened.executors, opened.cells, journal, own, rng, canary, progress)
+        measurement.run()
+        waiting = (noise.run_queue_delay_s() - waited) / (time.perf_counter() - began)
+        if measurement.unfinished:
+            return {"status": "unfinished", "keys_without_samples": len(measurement.unfinished)}
+        drift = noise.canary_drift([sample.seconds for sample in journal.samples if sample.kind == "canary"])
+        quiet = noise.verdict(drift, waiting)
+        rows = _rows(entries, opened, journal, ceilings)
+        full = {"kind": "measured", **meta, "noise": quiet, "canary": str(canary), "numerics": opened.numerics}
+        full |= {"cold_start": opened.cold_start, "skipped": opened.skipped, "seed": seed}
+        full |= {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
+        if rules.idle_repeats:
+            full["idle_factor"] = summary.idle_factor(journal.samples)
+        if ceilings:
+            full["ceilings"] = vars(ceilings)
+        write_table(out, rows, full | origin(), jitter=summary.jitter_rows(journal.samples), replace=True)
+    shutil.rmtree(out.with_name(out.name + ".partial"))
+    return {"status": "done", "keys": len(rows), "noise": quiet["verdict"], "skipped": opened.skipped}
+
+
+def _open(
+    entries: Sequence[Entry], deadline: float, rng: np.random.Generator, stack: ExitStack, progress: Progress
+) -> Opened:
+    """Open, warm and check every entry, while there is time. A failed gate raises ArithmeticError: nothing is timed."""
+    opened = Opened()
+    for entry in entries:
+        if time.monotonic() >= deadline:
+            opened.skipped[entry.name] = "no time left to prepare it"
+            continue
+        progress(0.0, f"preparing {entry.name}")
+        began = time.perf_counter()
+        executor, weights = entry.open()
+        loaded = time.perf_counter() - began
+        stack.callback(executor.close)
+        warmed = executor.warm(cell.key for cell in entry.cells())
+        progress(0.0, f"checking {entry.name}")
+        other = opened.executors.get(entry.like)
+        if other is None:
+            errors = gate.check(executor, weights, rng, keys=entry.gate_keys)
+        else:
+            errors = {entry.like: _compare(executor, other, entry.cells(), rng)}
+        opened.executors[entry.name] = executor
+        opened.cold_start[entry.name] = {"load_s": round(loaded, 3), "warm_s": round(warmed, 3)}
+        opened.numerics[entry.name] = {name: float(f"{error:.2e}") for name, error in errors.items()}
+        for cell in entry.cells():
+            why = getattr(executor, "skipped", {}).get(cell.key)
+            if why is None:
+                opened.cells.append(cell)
+            else:
+                opened.skipped[str(cell)] = why
+    return opened
+
+
+def _compare(executor: Executor, other: Executor, cells: Sequence[Cell], rng: np.random.Generator) -> float:
+    """The largest distance from another executor's answers on three keys. Raises ArithmeticError where it is too large.
+
+    Both may be off by the gate's tolerance, hence twice that.
+    """
+    worst = 0.0
+    for cell in {cells[0], cells[len(cells) // 2], cells[-1]}:
+        if cell.key in getattr(executor, "skipped", {}) or cell.key in getattr(other, "skipped", {}):
+            continue
+        ids = gate.random_batch(cell.key, executor.spec.vocab, rng)
+        answers = [each.run(cell.key.students, ids).logits for each in (executor, other)]
+        worst = max(worst, gate.distance(*answers))
+    tolerance = 2 * gate.TOLERANCE[executor.dtype] * math.sqrt(max(1.0, executor.spec.layers / 2))
+    if not worst <= tolerance:
+        raise ArithmeticError(
+            f"{cells[0].model} differs by {worst:.1e} from what has passed the gate; nothing was timed"
+        )
+    return worst
+
+
+def _rows(
+    entries: Sequence[Entry], opened: Opened, journal: Journal, ceilings: Ceilings | None
+) -> list[dict[str, Any]]:
+    """The rows of latency.csv, with the time of batches that are queued one behind the other."""
+    describe = {cell: opened.executors[cell.model].implementation(cell.key) for cell in opened.cells}
+    dtypes = {name: executor.dtype for name, executor in opened.executors.items()}
+    specs = {entry.name: entry.spec for entry in entries}
+    rows = summary.latency_rows(journal.samples, opened.cells, specs, describe, "", ceilings)
+    for cell, row in zip(opened.cells, rows, strict=True):
+        row["dtype"] = dtypes[cell.model]
+        row["back_to_back_us"] = _back_to_back_us(opened.executors[cell.model], cell.key, float(row["latency_us"]))
+    return rows
+
+
+def _back_to_back_us(executor: Executor, key: ShapeKey, latency_us: float) -> float | None:
+    if not isinstance(executor, BackToBack):
+        return None
+    repetitions = int(np.clip(4000.0 / latency_us, 3, 50))
+    return round(executor.back_to_back(key, repetitions) * 1e6, 1)

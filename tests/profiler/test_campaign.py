@@ -1,0 +1,196 @@
+"""The campaign command, as a dry run on the CPU; and its verdicts, on tables one can do arithmetic with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("transformers", reason="transformers is not installed")
+
+from profiler import campaign as campaigns
+from profiler.__main__ import main
+from profiler.campaign import PARTS, Campaign
+from profiler.campaign_plan import BASELINES, full, tiny
+from profiler.merging import merge_tables
+from profiler.spec import parse_spec
+from profiler.table import LatencyTable
+from profiler.verdicts import verdicts
+from profiler.writing import write_table
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def dry_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("campaign")
+    assert main(["campaign", "--device", "cpu", "--out", str(out)]) == 0
+    return out
+
+
+def test_a_dry_run_goes_through_every_part(dry_run: Path) -> None:
+    state = json.loads((dry_run / "campaign.json").read_text())
+    assert {name: part["status"] for name, part in state["parts"].items()} == dict.fromkeys(PARTS, "done")
+    assert {verdict["verdict"] for verdict in state["verdicts"]} == {"dry run"}
+    assert not list(dry_run.glob("*.partial"))
+
+
+def test_every_table_of_a_campaign_loads_and_says_what_was_measured(dry_run: Path) -> None:
+    for name in tiny().tables:
+        table = LatencyTable.load(dry_run / name)
+        assert table.meta["kind"] == "measured"
+        assert "dry run" in table.device
+        assert set(table.meta["cold_start"][table.models[0]]) == {"load_s", "warm_s"}
+        assert (table.columns["back_to_back_us"] > 0).all()
+        assert (table.columns["floor_us"] > 0).all()
+        for model in table.models:
+            for level in table.levels(model):
+                table.grid(level, table.plan(model))
+
+
+def test_the_merged_table_holds_every_model_once(dry_run: Path) -> None:
+    merged = LatencyTable.load(dry_run / "table")
+    models = [model for name in tiny().tables for model in LatencyTable.load(dry_run / name).models]
+    assert list(merged.models) == models
+    assert set(merged.meta["parts"]) == set(tiny().tables)
+
+
+def test_baselines_run_on_the_shapes_of_ours(dry_run: Path) -> None:
+    table = LatencyTable.load(dry_run / "baselines")
+    students = {model.split("+")[1] for model in table.models if model.startswith("students")}
+    assert students == {b.name for b in BASELINES if b.of != "teachers" and b.compiled is None}
+    ours = table.plan("students-2x64+ours")
+    assert all(table.plan(model) == ours for model in table.models if model.startswith("students"))
+
+
+def test_a_repeated_campaign_runs_only_what_is_not_done(dry_run: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(dry_run, out)
+    state = json.loads((out / "campaign.json").read_text())
+    state["parts"]["energy"]["status"] = "outstanding"
+    (out / "campaign.json").write_text(json.dumps(state))
+    ran: list[str] = []
+    noted = {name: lambda campaign, part, deadline: ran.append(part) or {"status": "done"} for name in PARTS}
+    monkeypatch.setattr(campaigns, "PARTS", noted)
+    Campaign(out, tiny(), on_gpu=False).run(PARTS, 100.0)
+    assert ran == ["energy"]
+
+
+def test_a_part_that_fails_is_reported_and_the_next_one_runs(tmp_path: Path, monkeypatch: Any) -> None:
+    def broken(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
+        raise MemoryError("the device is full")
+
+    monkeypatch.setitem(PARTS, "probes", broken)
+    state = Campaign(tmp_path, tiny(), on_gpu=False).run(["probes", "energy"], 100.0)
+    assert state["parts"]["probes"]["reason"] == "MemoryError: the device is full"
+    assert state["parts"]["energy"]["status"] == "done"
+
+
+def test_without_time_left_parts_stay_outstanding(tmp_path: Path) -> None:
+    state = Campaign(tmp_path, full(), on_gpu=False).run(["students-768"], 5.0)
+    assert state["parts"]["students-768"]["status"] == "outstanding"
+
+
+def test_another_campaign_in_the_same_folder_is_refused(dry_run: Path) -> None:
+    with pytest.raises(ValueError, match="choose another --out"):
+        Campaign(dry_run, tiny(), on_gpu=False, seed=1).run([], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--device", "cpu"], "--out is missing"),
+        (["--device", "cpu", "--out", "x", "--parts", "probe"], "unknown part probe; there are probes"),
+    ],
+)
+def test_bad_usage_is_an_error_in_words(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["campaign", *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_command_says_what_else_there_is(tmp_path: Path, capsys: Any) -> None:
+    assert main(["campaign", "--out", str(tmp_path / "x")]) == 2
+    assert "--device cpu is the dry run" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_full_campaign_fits_eight_minutes_and_covers_the_issue() -> None:
+    plan = full()
+    assert list(plan.budgets) == list(PARTS)
+    assert sum(plan.budgets.values()) <= 480
+    models = [grid.model for grids in plan.tables.values() for grid in grids]
+    assert len(models) == len(set(models))
+    assert {"students-2x768", "students-2x384", "teacher-6x384", "teacher-6x768"} < set(models)
+    assert {"teacher-12x768", "teacher-24x1024"} < set(models)
+    assert {f"students-{depth}x{hidden}" for depth in (1, 3, 4) for hidden in (384, 768)} < set(models)
+    assert max(grid.students[-1] for grid in plan.tables["students-768"]) == 32
+
+
+def rows(model: str, students: int, times: dict[tuple[int, int], float]) -> list[dict[str, Any]]:
+    """Table rows with these latencies (us) by (batch, tokens); the device takes 20 us less."""
+    spec = parse_spec(model.split("+")[0], students)
+    return [
+        {
+            "model": model,
+            "students": students,
+            "depth": spec.layers,
+            "hidden": spec.hidden,
+            "batch": batch,
+            "tokens": tokens,
+            "latency_us": us,
+            "device_us": us - 20.0,
+            "back_to_back_us": us - 20.0,
+        }
+        for (batch, tokens), us in times.items()
+    ]
+
+
+META = {"kind": "measured", "device": "a device"}
+
+
+def test_verdicts_divide_what_they_say_they_divide(tmp_path: Path) -> None:
+    students = rows("students-2x768", 1, {(1, 32): 60.0, (1, 128): 70.0, (8, 128): 100.0})
+    students += rows("students-2x768", 8, {(1, 32): 120.0, (1, 128): 140.0, (8, 128): 400.0})
+    write_table(tmp_path / "students-768", students, META)
+    teachers = rows("teacher-12x768", 1, {(1, 32): 360.0, (1, 128): 420.0, (8, 128): 820.0})
+    teachers += rows("teacher-24x1024", 1, {(1, 32): 540.0, (1, 128): 920.0, (8, 128): 1940.0})
+    write_table(tmp_path / "teachers", teachers, META)
+    baselines = rows("students-2x768+ours", 8, {(1, 32): 123.0})
+    write_table(tmp_path / "baselines", baselines, META)
+    found = {verdict["what"]: verdict for verdict in verdicts(tmp_path, {"parts": {}})}
+
+    def get(word: str) -> dict[str, Any]:
+        (verdict,) = [verdict for what, verdict in found.items() if word in what]
+        return verdict
+
+    base = get("latency of teacher-12x768 in this")
+    assert (base["value"], base["verdict"], base["denominator"]) == (3.0, "aim reached", "students-2x768/8")
+    large = get("latency of teacher-24x1024 in this")
+    assert (large["value"], large["verdict"]) == (4.5, "missed")
+    burst = get("burst throughput of 1 student of 2x768 / teacher-24x1024")
+    assert (burst["value"], burst["verdict"]) == (24.0, "aim reached")
+    assert get("host overhead")["value"] == 20.0
+    assert get("host overhead")["verdict"] == "met"
+    assert get("difference of medians")["value"] == 0.025
+    assert get("difference of medians")["verdict"] == "missed"
+    assert get("launch-bound")["verdict"] == "not measured"
+    assert get("Hugging Face eager")["verdict"] == "not measured"
+
+
+def test_tables_of_different_devices_are_not_merged(tmp_path: Path) -> None:
+    for name, model in (("one", "students-2x64"), ("two", "students-2x128")):
+        write_table(tmp_path / name, rows(model, 1, {(1, 16): 50.0}), {"kind": "measured", "device": name})
+    with pytest.raises(ValueError, match="different devices"):
+        merge_tables(tmp_path / "both", [tmp_path / "one", tmp_path / "two"])
