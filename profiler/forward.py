@@ -16,54 +16,52 @@ def looped(weights: Weights, ids: Tensor, mask: Tensor | None, *, cls_only: bool
     cls_only: compute the last layer for the [CLS] token only; exact, since nothing else reads the others.
     """
     total = None
-    for index in range(weights.spec.students):
-        vector = student(weights, index, ids, mask, cls_only)
+    for student in weights.singles:
+        vector = _student(student, ids, mask, cls_only)
         total = vector if total is None else total.add_(vector)
     assert total is not None
     return torch.addmm(weights.head_bias[-1], total, weights.head_weight[-1])
 
 
-def student(weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_only: bool) -> Tensor:
+def _student(weights: Weights, ids: Tensor, mask: Tensor | None, cls_only: bool) -> Tensor:
+    """The vector [B, O] of one of `weights.singles`."""
     spec = weights.spec
     batch, tokens = ids.shape
-    own = 0 if spec.shared_embeddings else index
-    x = F.embedding(ids, weights.word_embeddings[own]).add_(weights.position_embeddings[own, :tokens])
-    norm = (weights.embedding_ln_weight[own], weights.embedding_ln_bias[own], spec.norm_eps)
-    x = F.layer_norm(x, (spec.hidden,), *norm).view(batch * tokens, spec.hidden)
+    x = F.embedding(ids, weights.word_embeddings).add_(weights.position_embeddings[:tokens])
+    x = F.layer_norm(x, (spec.hidden,), weights.embedding_ln_weight, weights.embedding_ln_bias, spec.norm_eps)
+    x = x.view(batch * tokens, spec.hidden)
     for number, layer in enumerate(weights.layers):
         last = cls_only and number == spec.layers - 1
-        x = _layer(layer, index, x, (batch, tokens, spec.heads), mask, last, spec.norm_eps)
+        x = _layer(layer, x, (batch, tokens, spec.heads), mask, last, spec.norm_eps)
     pooled = x.view(batch, -1, spec.hidden)[:, 0]
     if weights.pooler_weight is not None and weights.pooler_bias is not None:
-        pooled = torch.addmm(weights.pooler_bias[index], pooled, weights.pooler_weight[index]).tanh_()
-    return torch.addmm(weights.projection_bias[index], pooled, weights.projection_weight[index])
+        pooled = torch.addmm(weights.pooler_bias, pooled, weights.pooler_weight).tanh_()
+    return torch.addmm(weights.projection_bias, pooled, weights.projection_weight)
 
 
-def _layer(
-    layer: Layer, index: int, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, last: bool, eps: float
-) -> Tensor:
+def _layer(layer: Layer, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, last: bool, eps: float) -> Tensor:
     """One layer of one student on [B * S, H]; the last one returns [B, H], the rows of [CLS]."""
     batch, tokens, heads = shape
     hidden = x.shape[1]
-    weight, residual = layer.qkv_weight[index], x
+    weight, residual = layer.qkv_weight, x
     if last:
         residual = x.view(batch, tokens, hidden)[:, 0]
-        query = torch.addmm(layer.query_bias[index], residual, weight[:, :hidden])
+        query = torch.addmm(layer.query_bias, residual, weight[:, :hidden])
         keys = x @ weight[:, hidden:]
     else:
         both = x @ weight
-        query, keys = both[:, :hidden].add_(layer.query_bias[index]), both[:, hidden:]
+        query, keys = both[:, :hidden].add_(layer.query_bias), both[:, hidden:]
     key, value = keys[:, :hidden], keys[:, hidden:]
-    key = key if layer.key_bias is None else key.add_(layer.key_bias[index])
-    value = value if layer.value_bias is None else value.add_(layer.value_bias[index])
+    key = key if layer.key_bias is None else key.add_(layer.key_bias)
+    value = value if layer.value_bias is None else value.add_(layer.value_bias)
     q, k, v = (part.view(batch, -1, heads, hidden // heads).transpose(1, 2) for part in (query, key, value))
     context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     context = context.transpose(1, 2).reshape(-1, hidden)
-    x = torch.addmm(layer.out_bias[index], context, layer.out_weight[index]).add_(residual)
-    x = F.layer_norm(x, (hidden,), layer.ln1_weight[index], layer.ln1_bias[index], eps)
-    inner = F.gelu(torch.addmm(layer.ffn1_bias[index], x, layer.ffn1_weight[index]))
-    x = torch.addmm(layer.ffn2_bias[index], inner, layer.ffn2_weight[index]).add_(x)
-    return F.layer_norm(x, (hidden,), layer.ln2_weight[index], layer.ln2_bias[index], eps)
+    x = torch.addmm(layer.out_bias, context, layer.out_weight).add_(residual)
+    x = F.layer_norm(x, (hidden,), layer.ln1_weight, layer.ln1_bias, eps)
+    inner = F.gelu(torch.addmm(layer.ffn1_bias, x, layer.ffn1_weight))
+    x = torch.addmm(layer.ffn2_bias, inner, layer.ffn2_weight).add_(x)
+    return F.layer_norm(x, (hidden,), layer.ln2_weight, layer.ln2_bias, eps)
 
 
 def stacked(weights: Weights, ids: Tensor, mask: Tensor | None, *, cls_only: bool = True) -> Tensor:

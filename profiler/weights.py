@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -90,6 +91,18 @@ class Weights:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Weights:
         """The same weights on another device, in another type."""
         return self.map(lambda _, tensor: tensor.to(device=device, dtype=dtype))
+
+    @cached_property
+    def singles(self) -> tuple[Weights, ...]:
+        """Student by student: views without the first axis (the heads, which belong to prefixes, stay as they are)."""
+        return tuple(self._single(index) for index in range(self.spec.students))
+
+    def _single(self, index: int) -> Weights:
+        own = {name: tensor for name, tensor in _fields(self) if not name.startswith("head_")}
+        shared = EMBEDDINGS if self.spec.shared_embeddings else ()
+        views = {name: tensor[0 if name in shared else index] for name, tensor in own.items()}
+        layers = (replace(layer, **{name: tensor[index] for name, tensor in _fields(layer)}) for layer in self.layers)
+        return replace(self, spec=replace(self.spec, students=1), layers=tuple(layers), **views)
 
     def prefix(self, students: int) -> Weights:
         """The first `students` students: views of the same memory."""
@@ -193,15 +206,16 @@ def load(path: str | os.PathLike[str]) -> Weights:
 
 
 def _named(weights: Weights) -> Iterator[tuple[str, Tensor]]:
-    for field in fields(Weights):
-        value = getattr(weights, field.name)
-        if isinstance(value, Tensor):
+    yield from _fields(weights)
+    for index, layer in enumerate(weights.layers):
+        yield from ((f"layers.{index}.{name}", tensor) for name, tensor in _fields(layer))
+
+
+def _fields(owner: Weights | Layer) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that are fields of this object, by name."""
+    for field in fields(owner):
+        if isinstance(value := getattr(owner, field.name), Tensor):
             yield field.name, value
-        elif field.name == "layers":
-            for index, layer in enumerate(weights.layers):
-                for part in fields(Layer):
-                    if (tensor := getattr(layer, part.name)) is not None:
-                        yield f"layers.{index}.{part.name}", tensor
 
 
 def assemble(spec: Spec, tensors: dict[str, Tensor]) -> Weights:
