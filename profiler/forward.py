@@ -16,16 +16,16 @@ def looped(weights: Weights, ids: Tensor, mask: Tensor | None, *, cls_only: bool
     cls_only: compute the last layer for the [CLS] token only; exact, since nothing else reads the others.
     """
     total = None
-    for student in weights.singles:
-        vector = _student(student, ids, mask, cls_only)
+    for index in range(weights.spec.students):
+        vector = student(weights, index, ids, mask, cls_only)
         total = vector if total is None else total.add_(vector)
     assert total is not None
     return torch.addmm(weights.head_bias[-1], total, weights.head_weight[-1])
 
 
-def _student(weights: Weights, ids: Tensor, mask: Tensor | None, cls_only: bool) -> Tensor:
-    """The vector [B, O] of one of `weights.singles`."""
-    spec = weights.spec
+def student(weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_only: bool) -> Tensor:
+    """The vector [B, O] that one student adds to the sum; arguments as for `looped`."""
+    weights, spec = weights.singles[index], weights.spec
     batch, tokens = ids.shape
     x = F.embedding(ids, weights.word_embeddings).add_(weights.position_embeddings[:tokens])
     x = F.layer_norm(x, (spec.hidden,), weights.embedding_ln_weight, weights.embedding_ln_bias, spec.norm_eps)
