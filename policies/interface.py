@@ -100,6 +100,9 @@ class View(Protocol):
     def bucket(self, index: int) -> Line:
         """The waiting requests whose length falls into this bucket of `plan.tokens`."""
 
+    def waiting_by_bucket(self) -> list[int]:
+        """How many requests wait in each length bucket."""
+
     def klass(self, name: str) -> Line:
         """The waiting requests of this class."""
 

@@ -62,10 +62,10 @@ class Line:
             head = self._next(head + 1)
         return found
 
-    def leave(self, count: int) -> None:
-        """Take note that `count` of these requests are gone; mostly they are the oldest ones."""
-        end = self.head + count
-        if self.head == self.gone and all(map(self._group.backlog.holes.__getitem__, self.ids[self.head : end])):
+    def leave(self, count: int, oldest: bool) -> None:
+        """Take note that `count` of these requests are gone; `oldest`: they are known to be the oldest ones."""
+        head, end = self.head, self.head + count
+        if head == self.gone and (oldest or all(map(self._group.backlog.holes.__getitem__, self.ids[head:end]))):
             self.head = end
         self.gone += count
 
@@ -105,18 +105,18 @@ class Group:
         for name in self.lines if isinstance(new, bytes) else set(new) & self.lines.keys():
             self.lines[name].arrived += new.count(name)
 
-    def leave(self, names: Sequence[Any]) -> None:
-        """Take note that requests of these names are gone."""
+    def leave(self, names: Sequence[Any], oldest: bool) -> None:
+        """Take note that requests of these names are gone; `oldest`: the oldest of all, without gaps."""
         for name in self.lines if isinstance(names, bytes) else set(names) & self.lines.keys():
             count = names.count(name)
             if count:
-                self.lines[name].leave(count)
+                self.lines[name].leave(count, oldest)
 
 
 class Backlog:
     """What has arrived and not gone, oldest first, and by group; the future is hidden behind `arrived`."""
 
-    def __init__(self, trace: Trace, buckets: NDArray[np.integer[Any]], slo_s: float) -> None:
+    def __init__(self, trace: Trace, buckets: NDArray[np.integer[Any]], bucket_count: int, slo_s: float) -> None:
         self.arrivals: list[float] = trace.arrival_s.tolist()
         self.total = len(self.arrivals)
         self.arrived = self.gone = 0
@@ -131,6 +131,8 @@ class Backlog:
         self._deadlines: list[tuple[float, int]] = []  # a heap of the first `_heaped` requests
         self._heaped = 0
         self._groups: dict[str, Group] = {}
+        self._bucket_count = bucket_count
+        self._by_bucket: list[Line] | None = None
         self._head = 0
         self._since: dict[float, int] = {}
 
@@ -164,7 +166,7 @@ class Backlog:
 
     def oldest(self, n: int) -> Sequence[int]:
         """The n oldest waiting requests; a range while they go in order."""
-        head, arrived = self.head, self.arrived
+        head, arrived = self.gone if self._in_order else self.head, self.arrived
         if head == self.gone:
             stop = head + n
             return range(head, stop if stop < arrived else arrived)
@@ -184,9 +186,9 @@ class Backlog:
 
         Raises PolicyError for what has not arrived, is gone, or is named twice, and for none at all.
         """
-        count, head = len(requests), self.head
-        in_order = isinstance(requests, range) and requests.start == head == self.gone and requests.step == 1 and count
-        if in_order:
+        count, head = len(requests), self.gone if self._in_order else self.head
+        in_order = isinstance(requests, range) and requests.start == head == self.gone and requests.step == 1
+        if in_order and count:
             if head + count > self.arrived:
                 self.refuse_future(head + count - 1)
             if not self._in_order:
@@ -199,7 +201,7 @@ class Backlog:
         buckets = self._buckets
         taken = buckets[head : head + count] if in_order else bytes(map(buckets.__getitem__, requests))
         for group in self._groups.values():
-            group.leave(taken if group.codes is buckets else [group.codes[request] for request in requests])
+            group.leave(taken if group.codes is buckets else [group.codes[request] for request in requests], in_order)
         return max(taken)
 
     def _take_one_by_one(self, requests: Sequence[int]) -> None:
@@ -233,6 +235,13 @@ class Backlog:
             self._keep_holes()
             group = self._groups[column] = Group(self, self._buckets if column == "bucket" else self._names(column))
         return group.line(name)
+
+    def waiting_by_bucket(self) -> list[int]:
+        """How many requests wait in each length bucket of the plan."""
+        if self._by_bucket is None:
+            self._by_bucket = [self.line("bucket", index) for index in range(self._bucket_count)]
+        self._groups["bucket"].refresh()
+        return [line.arrived - line.gone for line in self._by_bucket]
 
     def _names(self, column: str) -> list[Any]:
         names = getattr(self._trace, column)

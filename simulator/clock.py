@@ -12,12 +12,15 @@ from simpy.rt import RealtimeEnvironment
 
 
 class Alarm(simpy.Event):
-    """An event at an absolute time. A Timeout(t - now) would ring at now + (t - now), which misses t by rounding."""
+    """An event at an absolute time, which is also its value.
+
+    A Timeout(t - now) would ring at now + (t - now), which misses t by rounding.
+    """
 
     def __init__(self, clock: simpy.Environment, time: float) -> None:
         self.env = clock
         self.callbacks: Any = []
-        self._value = None
+        self._value = time
         self._ok = True
         heappush(clock._queue, (time, NORMAL, next(clock._eid), self))
 

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from profiler.table import LatencyTable
 from simulator.batch import Batch
+from simulator.records import Execution
 from simulator.view import Predictions
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """What a batch took, in seconds from its start.
-
-    seconds: until the device is done. released: per request, until its answer leaves, where answers leave earlier.
-    accepts: until the device takes the next batch, where that is earlier (pipelining). columns: per-request values of
-    the output (students, exit, correct), where they differ within the batch.
-    """
-
-    seconds: float
-    released: Sequence[float] | None = None
-    accepts: float | None = None
-    columns: Mapping[str, Sequence[Any]] | None = None
 
 
 class Executor(Protocol):

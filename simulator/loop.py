@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
 from heapq import heappop, heappush
 from math import inf
 from pathlib import Path
@@ -19,24 +18,12 @@ from simulator.backlog import Backlog
 from simulator.batch import Batch
 from simulator.clock import Clock
 from simulator.error import PolicyError
-from simulator.executor import Execution, Executor
+from simulator.executor import Executor
+from simulator.records import Records
 from simulator.view import ServerView
 
 #: Waits in a row with an idle GPU, nothing new and nothing running, after which a policy is said never to dispatch.
 IDLE_WAITS = 1000
-
-
-@dataclass
-class Records:
-    """What happened, appended in the loop and expanded to arrays by the report. Seconds.
-
-    batches: (start, finish, GPU, level, length bucket, requests) each. executions: of those batches, by number, whose
-    answers differ from one another. drops: (time, requests, reason) each.
-    """
-
-    batches: list[tuple[float, float, int, Level, int, Sequence[int]]] = field(default_factory=list)
-    executions: dict[int, Execution] = field(default_factory=dict)
-    drops: list[tuple[float, Sequence[int], str]] = field(default_factory=list)
 
 
 class Server:
@@ -57,7 +44,7 @@ class Server:
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
-        self.records = Records()
+        self.records = view.records
         self._observe: Callable[[Completion], None] | None = getattr(policy, "observe", None)
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
         self._on_progress = on_progress
@@ -78,16 +65,17 @@ class Server:
             raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{place}") from cause
         return self.records
 
-    def _serve(self) -> Generator[simpy.Event, None, None]:
+    def _serve(self) -> Generator[simpy.Event, float, None]:
         clock, backlog, view, due = self.clock, self.backlog, self.view, self._due
-        decide, every_arrival = self.policy.decide, self._every_arrival
+        idle, decide, every_arrival = view.idle, self.policy.decide, self._every_arrival
+        now = clock.now
         while True:
-            now = view.now = clock.now
+            view.now = now
             while due and due[0][0] <= now:
                 self._complete(*heappop(due))
             view.waiting = backlog.admit(now)
             wake = inf
-            while view.waiting and (view.idle or every_arrival):
+            while view.waiting and (idle or every_arrival):
                 try:
                     action = decide(view)
                 except Exception as error:
@@ -101,7 +89,7 @@ class Server:
                     self._drop(action, now)
                 else:
                     raise PolicyError(f"answered {action!r}; it must be a Dispatch, a Drop or a Wait")
-            if (view.idle and not view.waiting) or every_arrival:
+            if every_arrival or (idle and not view.waiting):
                 wake = min(wake, backlog.next_arrival())
             if due and due[0][0] < wake:
                 wake = due[0][0]
@@ -109,7 +97,7 @@ class Server:
                 if view.waiting:
                     raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")
                 return
-            yield clock.at(wake)
+            now = yield clock.at(wake)
 
     def _dispatch(self, action: Dispatch, now: float) -> None:
         requests, level, gpu, plan = action
@@ -127,19 +115,18 @@ class Server:
             raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
         bucket = backlog.take(requests)
         view.waiting = backlog.arrived - backlog.gone
-        batch = Batch(gpu, level, requests, bucket, plan)
-        view.running[gpu] = (now, batch)
-        execution = self.executor.run(batch, now)
-        finish = now + execution.seconds
+        execution = self.executor.run(Batch(gpu, level, requests, bucket, plan), now)
+        number, finish = len(batches), now + execution.seconds
+        batches.append((now, finish, gpu, level, bucket, requests))
+        view.latest[gpu] = number
         if execution.released is not None or execution.columns is not None:
-            self.records.executions[len(batches)] = execution
+            self.records.executions[number] = execution
         done = None if self._observe is None else Completion(gpu, level, requests, now, finish)
         if execution.accepts is None:
-            heappush(self._due, (finish, len(batches), gpu, done))
+            heappush(self._due, (finish, number, gpu, done))
         else:
-            heappush(self._due, (now + execution.accepts, len(batches), gpu, None))
-            heappush(self._due, (finish, len(batches), -1, done))
-        batches.append((now, finish, gpu, level, bucket, requests))
+            heappush(self._due, (now + execution.accepts, number, gpu, None))
+            heappush(self._due, (finish, number, -1, done))
 
     def _complete(self, _time: float, batch: int, gpu: int, done: Completion | None) -> None:
         if gpu >= 0:

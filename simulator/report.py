@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.table import BucketPlan, Level
-from simulator.loop import Records
+from simulator.records import Records
 from traces import Trace
 
 OUTCOMES = ("ok", "late", "dropped", "rejected")
@@ -118,7 +118,8 @@ class Report:
         seconds = self.trace.seconds
         p50, p95, p99, p999 = np.percentile(latency, [50, 95, 99, 99.9]).tolist() if len(latency) else [None] * 4
         busy = float(batches["service_s"].sum())
-        makespan = float(np.nanmax(times["finish_s"]) - self.trace.arrival_s[0]) if len(latency) else 0.0
+        # To the end of the last batch: answers may leave before their device is free.
+        makespan = float(batches["finish_s"].max() - self.trace.arrival_s[0]) if len(latency) else 0.0
         padded = int(batches["padded_tokens"].sum())
         size = batches["size"]
         return {

@@ -62,7 +62,7 @@ def simulate(
         raise ValueError(f"slo_s is {slo_s}; it must be a positive number of seconds")
 
     policy = copy.deepcopy(policy) if not isinstance(policy, str) else make(policy)
-    backlog = Backlog(trace, buckets, slo_s)
+    backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens)
     start = getattr(policy, "start", None)
     if start is not None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from policies.interface import Line
 from profiler.table import BucketPlan, LatencyTable, Level
 from simulator.backlog import Backlog
-from simulator.batch import Batch
+from simulator.records import Records
 
 
 class Predictions:
@@ -36,11 +36,13 @@ class ServerView:
         self.gpus, self.slo_s = gpus, slo_s
         self.levels, self.plan, self.service = predictions.levels, predictions.plan, predictions.service
         self.idle: list[int] = list(range(gpus))
-        self.running: dict[int, tuple[float, Batch]] = {}  # the last batch of each GPU, and its start
+        self.records = Records()
+        self.latest = [-1] * gpus  # each GPU's last batch, by its number in the records
         self._backlog, self._tokens = backlog, tokens
         self.oldest = backlog.oldest
         self.by_deadline = backlog.by_deadline
         self.longest = backlog.longest
+        self.waiting_by_bucket = backlog.waiting_by_bucket
         self._bucket_of = {size: index for index, size in enumerate(self.plan.tokens)}
 
     @property
@@ -79,8 +81,8 @@ class ServerView:
     def free_at(self, gpu: int) -> float:
         if gpu in self.idle:
             return self.now
-        start, batch = self.running[gpu]
-        return max(self.now, start + self.service[batch.level.index][batch.bucket][len(batch.requests)])
+        start, _finish, _gpu, level, bucket, requests = self.records.batches[self.latest[gpu]]
+        return max(self.now, start + self.service[level.index][bucket][len(requests)])
 
     def rate(self, window_s: float) -> float:
         return self._backlog.rate(self.now, window_s)
