@@ -19,7 +19,7 @@ COMMANDS = {
 }
 
 #: What bad input and missing parts raise; everything else is a bug and shows its traceback.
-EXPECTED = (ValueError, LookupError, OSError, ArithmeticError, MemoryError, ImportError, RuntimeError)
+EXPECTED = (ValueError, LookupError, OSError, ArithmeticError, MemoryError, ImportError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,18 +44,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except EXPECTED as error:
-        if parsed.debug:
+    except (*EXPECTED, RuntimeError) as error:
+        if parsed.debug or not (isinstance(error, EXPECTED) or _lacking(error)):
             raise
         print(f"error: {_words(error)}", file=sys.stderr)
         return 2
 
 
+def _lacking(error: BaseException) -> bool:
+    """Whether a device was missing or too small: torch says the latter by a RuntimeError like any other."""
+    return type(error).__name__ == "Unavailable" or "memory" in str(error)
+
+
 def _words(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"{error.name} is not installed: measuring needs the extra cohort-serving[gpu]"
-    if isinstance(error, MemoryError) and not str(error):
-        return "out of memory: use fewer models, fewer students or a smaller batch"
+    if isinstance(error, (MemoryError, RuntimeError)) and "memory" in (str(error).lower() or "memory"):
+        return f"out of memory: use fewer models, fewer students or a smaller batch ({error})".removesuffix(" ()")
     return str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
 
 

@@ -72,14 +72,18 @@ def measure_table(
     most_s: float = math.inf,
     seed: int = 0,
     progress: Progress = lambda share, what: None,
+    accuracy: Sequence[Mapping[str, Any]] = (),
+    keep_samples: bool = False,
 ) -> dict[str, Any]:
     """Write the table of these entries to the folder `out`; returns its status and what there is to say about it.
 
     rules.budget_s is the least time for measuring, most_s the most; in between it ends at `deadline` (time.monotonic).
     Entries that would open after the deadline are left out and named. Status `done`, or `unfinished` where keys lack
-    samples: the timings are kept beside `out`, and a repeated call goes on from there.
+    samples: the timings are kept beside `out`, and a repeated call goes on from there. accuracy: rows for the table.
+    keep_samples: whether every timing goes into the table's folder.
     """
-    settings = {"entries": [[entry.name, *map(str, entry.cells())] for entry in entries], "seed": seed}
+    shapes = [[entry.name, *map(str, entry.cells())] for entry in entries]
+    settings = {"entries": shapes, "seed": seed, "device": meta.get("device"), "dtype": meta.get("dtype")}
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(out.with_name(out.name + ".partial"), settings))
         rng = np.random.default_rng(np.random.SeedSequence([seed, len(journal.samples)]))
@@ -101,11 +105,13 @@ def measure_table(
         full = {"kind": "measured", **meta, "noise": quiet, "canary": str(canary), "numerics": opened.numerics}
         full |= {"cold_start": opened.cold_start, "skipped": opened.skipped, "seed": seed}
         full |= {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
-        if rules.idle_repeats:
+        if rules.idle_repeats and quiet["verdict"] == "quiet":  # else it would be the other processes' doing
             full["idle_factor"] = summary.idle_factor(journal.samples)
         if ceilings:
             full["ceilings"] = vars(ceilings)
-        write_table(out, rows, full | origin(), jitter=summary.jitter_rows(journal.samples), replace=True)
+        jitter = summary.jitter_rows(journal.samples)
+        extra = [journal.folder / "samples.csv"] if keep_samples else []
+        write_table(out, rows, full | origin(), jitter=jitter, accuracy=accuracy, extra=extra, replace=True)
     shutil.rmtree(out.with_name(out.name + ".partial"))
     return {"status": "done", "keys": len(rows), "noise": quiet["verdict"], "skipped": opened.skipped}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,3 +22,22 @@ def milliseconds(seconds: float) -> str:
     """Three significant figures, in milliseconds."""
     value = seconds * 1e3
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.{2 if value >= 1 else 3}f}"
+
+
+def progress_bar(stack: ExitStack) -> Callable[[float, str], None]:
+    """A bar with the time left on stderr where that is a terminal, else nothing; call it with a share and a word."""
+    if not sys.stderr.isatty():
+        return lambda share, what: None
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+    task = bar.add_task("", total=1.0)
+    return lambda share, what: bar.update(task, completed=share, description=what)
+
+
+def noise_words(meta: Mapping[str, Any]) -> str:
+    """The verdict about noise, with its reasons."""
+    noise = meta.get("noise") or {"verdict": "not watched"}
+    return "; ".join([noise["verdict"], *noise.get("reasons", ())])

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import argparse
 import math
-import shutil
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiler.commands.keys import add_key_arguments, chosen_grids
-from profiler.grid import Cell, Grid
-from profiler.journal import Journal
-from profiler.spec import Spec
+from profiler.commands.printing import noise_words, progress_bar
+from profiler.grid import Grid
+from profiler.rules import Rules
+from profiler.table import LatencyTable
 from profiler.writing import refuse_existing
 
 if TYPE_CHECKING:
     from profiler.executor import Executor
-    from profiler.measure import Measurement, Progress
+    from profiler.roofline import Ceilings
+    from profiler.session import Entry
+    from profiler.weights import Weights
+
+#: Shapes that the numerics gate tries per model.
+GATE_KEYS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the table to")
-    parser.add_argument("--device", choices=["cpu"], default="cpu", help="what to measure (default: cpu)")
+    parser.add_argument("--device", choices=list(DEVICES), default="cpu", help="what to measure (default: cpu)")
     add_key_arguments(parser)
     parser.add_argument("--budget-s", type=float, default=600.0, help="seconds of measuring (default: 600)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--executor", default="cuda", help="how a GPU runs the models (default: cuda, the best)")
+    parser.add_argument("--dtype", default="bfloat16", help="of a GPU's numbers (default: bfloat16; a CPU has float32)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
     parser.add_argument(
         "--rank", type=int, default=50, help="place among the shipped tables; the smallest is the default"
@@ -40,153 +46,110 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Measure; 0 with a table written, 1 when the budget ended before every key had its samples, 130 interrupted."""
-    plan = chosen_grids(arguments)
-    out: Path = arguments.out
+    grids = chosen_grids(arguments)
     if not 0 < arguments.budget_s < math.inf:
         raise ValueError(f"--budget-s is {arguments.budget_s}: measuring needs a positive number of seconds")
-    refuse_existing(out, arguments.replace)
-
-    settings = {
-        "plan": [vars(grid) for grid in plan],
-        "device": arguments.device,
-        "threads": arguments.threads,
-        "seed": arguments.seed,
-    }
-    with Journal(out.with_name(out.name + ".partial"), settings) as journal:
-        try:
-            measurement, meta = _measure(arguments, plan, journal)
-        except KeyboardInterrupt:
-            journal.flush()
-            print(f"interrupted: {len(journal.samples)} timings are kept; the same command goes on", file=sys.stderr)
-            return 130
-    if measurement.unfinished:
-        count = len(measurement.unfinished)
+    refuse_existing(arguments.out, arguments.replace)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        result = _measure(arguments, grids)
+    except KeyboardInterrupt:
+        print("interrupted: what was measured is kept; the same command goes on from there", file=sys.stderr)
+        return 130
+    if result["status"] != "done":
         print(
-            f"unfinished: {count} of {len(measurement.cells)} keys have too few samples after "
-            f"{arguments.budget_s:g} s; repeat the command with a larger --budget-s (what was measured is kept)",
+            f"unfinished: {result['keys_without_samples']} keys have too few samples after {arguments.budget_s:g} s; "
+            f"the same command goes on from there, or takes a larger --budget-s",
             file=sys.stderr,
         )
         return 1
-    _write(arguments, plan, measurement, meta)
-    print(f"{out}: {len(measurement.cells)} keys, {len(journal.samples)} timings; the machine was {_noise_words(meta)}")
+    table = LatencyTable.load(arguments.out)
+    print(f"{arguments.out}: {result['keys']} keys on {table.device}; the machine was {noise_words(table.meta)}")
     return 0
 
 
-def _measure(arguments: argparse.Namespace, plan: Sequence[Grid], journal: Any) -> tuple[Measurement, dict[str, Any]]:
-    import numpy as np
+def _measure(arguments: argparse.Namespace, grids: Sequence[Grid]) -> dict[str, Any]:
+    from profiler import illustrative
+    from profiler.session import measure_table
 
-    from profiler import noise
-    from profiler.measure import Measurement
-    from profiler.rules import Rules
-
-    cells = [cell for grid in plan for cell in grid.cells()]
-    # A resumed run draws fresh inputs and orders, so that no key meets the same ones again.
-    rng = np.random.default_rng(np.random.SeedSequence([arguments.seed, len(journal.samples)]))
     with ExitStack() as stack:
-        progress = _progress(stack)
-        executors, numerics = _open(arguments, plan, rng, progress)
-        for executor in executors.values():
-            stack.callback(executor.close)
-        rules = Rules(budget_s=arguments.budget_s)
-        began, waited = time.perf_counter(), noise.run_queue_delay_s()
-        measurement = Measurement(executors, cells, journal, rules, rng, _canary(plan), progress)
-        measurement.run()
-        wall = time.perf_counter() - began
-        waiting = (noise.run_queue_delay_s() - waited) / wall
-        describe = {cell: executors[cell.model].implementation(cell.key) for cell in cells}
-        dtype = next(iter(executors.values())).dtype
-    canary = [sample.seconds for sample in journal.samples if sample.kind == "canary"]
-    meta = _device() | {"dtype": dtype, "numerics": numerics, "describe": describe}
-    meta |= {"noise": noise.verdict(noise.canary_drift(canary), waiting), "canary": str(measurement.canary)}
-    return measurement, meta
+        progress = progress_bar(stack)
+        progress(0.0, "probing the device")
+        entries, meta, ceilings = DEVICES[arguments.device](arguments, grids)
+        meta["rank"] = arguments.rank
+        accuracy = illustrative.accuracy_rows(grids) if arguments.illustrative_accuracy else []
+        if accuracy:
+            meta["accuracy"] = {illustrative.TASK: illustrative.NOTE}
+        return measure_table(
+            arguments.out,
+            entries,
+            Rules(budget_s=arguments.budget_s),
+            meta=meta,
+            ceilings=ceilings,
+            deadline=math.inf,
+            most_s=arguments.budget_s,
+            seed=arguments.seed,
+            progress=progress,
+            accuracy=accuracy,
+            keep_samples=arguments.keep_samples,
+        )
 
 
-def _open(
-    arguments: argparse.Namespace, plan: Sequence[Grid], rng: Any, progress: Progress
-) -> tuple[dict[str, Executor], dict[str, dict[str, float]]]:
-    """An executor per model, warm, and past the numerics gate."""
+def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings]:
+    """How to open every grid's model on this processor, what the processor is, what it can do at best."""
     import torch
 
-    from profiler import gate, weights
     from profiler.cpu import CpuExecutor
-
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    executors: dict[str, Executor] = {}
-    numerics = {}
-    for grid in plan:
-        progress(0.0, f"loading {grid.model}")
-        own = weights.random(grid.spec, arguments.seed)
-        executor = CpuExecutor(own, grid.plan, grid.students)
-        executor.warm()
-        progress(0.0, f"checking {grid.model}")
-        errors = gate.check(executor, own, rng)
-        numerics[grid.model] = {name: float(f"{error:.2e}") for name, error in errors.items()}
-        executors[grid.model] = executor
-    return executors, numerics
-
-
-def _canary(plan: Sequence[Grid]) -> Cell:
-    """A short key of the first model: all its students, one request."""
-    grid = plan[0]
-    return next(cell for cell in grid.cells() if cell.key.students == grid.students[-1])
-
-
-def _device() -> dict[str, Any]:
-    import torch
-
     from profiler.metadata import cpu_name
     from profiler.probes import cpu_ceilings
 
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise ValueError(f"--threads is {arguments.threads}: at least one is needed")
+        torch.set_num_threads(arguments.threads)
     threads = torch.get_num_threads()
     name = f"{cpu_name()}, {threads} CPU thread{'s' * (threads > 1)}"
-    return {"device": name, "threads": threads, "ceilings": vars(cpu_ceilings())}
+
+    def opened(grid: Grid, own: Weights) -> Executor:
+        return CpuExecutor(own, grid.plan, grid.students)
+
+    meta = {"device": name, "threads": threads, "dtype": "float32"}
+    return [_entry(grid, arguments.seed, opened) for grid in grids], meta, cpu_ceilings()
 
 
-def _write(arguments: argparse.Namespace, plan: Sequence[Grid], measurement: Measurement, meta: dict[str, Any]) -> None:
-    """Summarise the samples and write the table; the journal goes once that is done."""
-    from profiler import illustrative, summary
-    from profiler.metadata import origin
-    from profiler.roofline import Ceilings
-    from profiler.writing import write_table
+def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings]:
+    """The same on the first NVIDIA GPU; where the executor cannot be had, the next best runs and is named."""
+    from profiler import gpu_probes
+    from profiler.cuda import DTYPES, best_executor
+    from profiler.devices import open_cuda
 
-    journal = measurement.journal
-    specs: Mapping[str, Spec] = {grid.model: grid.spec for grid in plan}
-    describe = meta.pop("describe")
-    rows = summary.latency_rows(journal.samples, measurement.cells, specs, describe, meta["dtype"], Ceilings.of(meta))
-    meta = {"kind": "measured", "rank": arguments.rank, **meta}
-    if meta["noise"]["verdict"] == "quiet":  # what a busy machine does to a batch after a gap is not the device's doing
-        meta["idle_factor"] = summary.idle_factor(journal.samples)
-    meta |= {"precision": summary.precision(journal.samples), "measured_s": round(journal.elapsed_s, 1)}
-    meta |= {"seed": arguments.seed, **origin()}
-    accuracy = illustrative.accuracy_rows(plan) if arguments.illustrative_accuracy else []
-    if accuracy:
-        meta["accuracy"] = {illustrative.TASK: illustrative.NOTE}
-    write_table(
-        arguments.out,
-        rows,
-        meta,
-        jitter=summary.jitter_rows(journal.samples),
-        accuracy=accuracy,
-        extra=[journal.folder / "samples.csv"] if arguments.keep_samples else [],
-        replace=arguments.replace,
-    )
-    shutil.rmtree(journal.folder)
+    if arguments.dtype not in DTYPES:
+        raise LookupError(f"unknown dtype {arguments.dtype!r}: use one of {', '.join(DTYPES)}")
+    device = open_cuda()
+
+    def opened(grid: Grid, own: Weights) -> Executor:
+        name, executor, reasons = best_executor(
+            arguments.executor, own, grid.plan, grid.students, dtype=arguments.dtype
+        )
+        for reason in reasons:
+            print(f"{grid.model}: {name} stands in ({reason})", file=sys.stderr)
+        return executor
+
+    meta = {**gpu_probes.describe(device), "dtype": arguments.dtype}
+    ceilings = gpu_probes.ceilings(device, DTYPES[arguments.dtype], gpu_probes.Sizes())
+    return [_entry(grid, arguments.seed, opened) for grid in grids], meta, ceilings
 
 
-def _progress(stack: ExitStack) -> Progress:
-    """A bar on stderr where that is a terminal, else nothing."""
-    if not sys.stderr.isatty():
-        return lambda share, what: None
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _entry(grid: Grid, seed: int, opened: Callable[[Grid, Weights], Executor]) -> Entry:
+    from profiler import weights
+    from profiler.session import Entry
 
-    columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-    task = bar.add_task("", total=1.0)
-    return lambda share, what: bar.update(task, completed=share, description=what)
+    def open_model() -> tuple[Executor, Weights]:
+        own = weights.random(grid.spec, seed)
+        return opened(grid, own), own
+
+    return Entry(grid.model, grid.spec, grid.plan, grid.students, open_model, gate_keys=GATE_KEYS)
 
 
-def _noise_words(meta: Mapping[str, Any]) -> str:
-    noise = meta["noise"]
-    return "; ".join([noise["verdict"], *noise["reasons"]])
+#: What can be measured, by name: how its models are opened, what it is, what it can do at best.
+DEVICES = {"cpu": _cpu, "cuda": _cuda}

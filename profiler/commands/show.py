@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from profiler.commands.printing import console, milliseconds
+from profiler.commands.printing import console, milliseconds, noise_words
 from profiler.table import LatencyTable, shipped
 
 #: What can be shown: how a row of the table becomes text, and the title.
@@ -60,9 +60,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _print_origin(table: LatencyTable) -> None:
     meta = table.meta
     print(f"{table.name}: {table.device}, {meta.get('kind', 'unknown kind')}, {meta.get('created', 'no date')}")
-    noise = meta.get("noise")
-    if noise:
-        print("noise: " + "; ".join([noise["verdict"], *noise["reasons"]]))
+    if "noise" in meta:
+        print(f"noise: {noise_words(meta)}")
     for task, note in (meta.get("accuracy") or {}).items():
         print(f"accuracy, task {task}: {note}")
 
