@@ -137,7 +137,7 @@ def test_it_never_waits_and_the_oldest_is_in_every_batch(seed):
 def test_without_accuracies_it_still_sheds():
     latency = formula_table(lambda k, b, t: 500.0 * k, students=(1, 8), batches=(1, 16))
     report = simulate(Trace(np.zeros(400), np.full(400, 9)), "adaptive", latency, slo_s=0.03)
-    assert report.batches["students"].tolist() == [1] * 25
+    assert report.batches["students"][:20].tolist() == [1] * 20
 
 
 def test_deadlines_of_single_requests_count():

@@ -1,0 +1,62 @@
+"""Doubles for tests of the loop: policies from a function, executors from a function."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+from conftest import formula_table
+
+from simulator import simulate
+from traces import Trace
+
+
+class Says:
+    """A policy that answers what a function of the view and the number of the question says."""
+
+    def __init__(self, answer, **attributes):
+        self.answer, self.asked = answer, 0
+        vars(self).update(attributes)
+
+    def decide(self, view):
+        self.asked += 1
+        return self.answer(view, self.asked)
+
+
+class Takes:
+    """An executor that answers with what a function of the batch says."""
+
+    def __init__(self, execution):
+        self.execution = execution
+
+    def run(self, batch, now):
+        return self.execution(batch)
+
+
+def trace(*arrivals, tokens=9, **columns):
+    """A trace of these arrivals."""
+    return Trace(np.array(arrivals, float), np.broadcast_to(tokens, len(arrivals)).copy(), **columns)
+
+
+def seconds_table(**shape):
+    """Every batch takes one second."""
+    return formula_table(lambda *_: 1e6, **{"students": (1, 2), "tokens": (16, 64)} | shape)
+
+
+def run(policy, requests, table=None, **named):
+    """Serve on a device on which every batch takes one second, with a target far away."""
+    return simulate(requests, policy, table or seconds_table(), **{"slo_s": 100.0} | named)
+
+
+def run_on(monkeypatch, executor, policy, requests, **named):
+    """Serve on another executor than the table's."""
+    monkeypatch.setattr(importlib.import_module("simulator.simulate"), "TableExecutor", lambda predictions: executor)
+    return run(policy, requests, **named)
+
+
+def batches(report):
+    """(start, requests) of every batch."""
+    served = report.requests["batch"]
+    return [
+        (start, np.flatnonzero(served == number).tolist()) for number, start in enumerate(report.batches["start_s"])
+    ]
