@@ -241,3 +241,30 @@ def test_the_command_line_starts_without_torch() -> None:
     code = "import sys; from profiler.__main__ import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass\n"
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+
+def test_too_little_memory_and_a_missing_gpu_are_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from profiler.cpu import CpuExecutor
+
+    def refuse(self: CpuExecutor, keys: object = None) -> float:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes.")
+
+    monkeypatch.setattr(CpuExecutor, "warm", refuse)
+    assert run(tmp_path / "table") == 2
+    assert "out of memory: use fewer models" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert run(tmp_path / "table", "--device", "cuda") == 2
+        assert "use the CPU executor" in capsys.readouterr().err
+
+
+def test_a_bug_still_shows_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from profiler.cpu import CpuExecutor
+
+    def broken(self: CpuExecutor, keys: object = None) -> float:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(CpuExecutor, "warm", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        run(tmp_path / "table")
