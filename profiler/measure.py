@@ -77,7 +77,7 @@ class Measurement:
 
     def _visit(self, cell: Cell) -> None:
         """Time a key a few times; where that is cheap, after one run that is not timed (caches hold another key)."""
-        self._sing()
+        self._time_canary()
         known = self._times[cell]
         repeats = int(np.clip(self.rules.visit_s / np.median(known), 1, 8)) if known else 1
         if repeats > 1:
@@ -87,7 +87,7 @@ class Measurement:
         self.journal.flush()
         self.progress(self._share(), str(cell))
 
-    def _sing(self) -> None:
+    def _time_canary(self) -> None:
         """Time the canary, if its time has come."""
         if self._now() >= self._next_canary:
             self._next_canary = self._now() + self.rules.canary_s
