@@ -122,7 +122,7 @@ class Backlog:
         self.arrived = self.gone = 0
         self.holes = bytearray(self.total)  # 1: gone; kept from the first time that order or a line matters
         self._in_order = True
-        self._buckets = buckets.astype(np.uint8).tobytes()
+        self._buckets: Sequence[int] = buckets.astype(np.uint8).tobytes() if bucket_count <= 256 else buckets.tolist()
         self._one_bucket = self._buckets[0] if buckets.min() == buckets.max() else None
         self._trace, self._slo_s = trace, slo_s
         self._own_slo: list[float] | None = None
@@ -199,7 +199,7 @@ class Backlog:
         if self._one_bucket is not None and not self._groups:
             return self._one_bucket
         buckets = self._buckets
-        taken = buckets[head : head + count] if in_order else bytes(map(buckets.__getitem__, requests))
+        taken = buckets[head : head + count] if in_order else type(buckets)(map(buckets.__getitem__, requests))  # type: ignore[call-arg]
         for group in self._groups.values():
             group.leave(taken if group.codes is buckets else [group.codes[request] for request in requests], in_order)
         return max(taken)
@@ -287,6 +287,8 @@ class Backlog:
         ids: Sequence[int] = range(self.total)
         waiting, arrived = self.waiting, self.arrived
         if wait.bucket is not None:
+            if wait.bucket not in range(self._bucket_count):
+                raise PolicyError(f"waits for length bucket {wait.bucket}; the plan has 0 to {self._bucket_count - 1}")
             line = self.line("bucket", wait.bucket)
             waiting, ids, arrived = line.waiting, line.ids, line.arrived
         target = waiting + 1 if wait.waiting is None else wait.waiting

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from heapq import heappop, heappush
 from math import inf
-from pathlib import Path
-from traceback import extract_tb
+from operator import index
 from typing import NoReturn
 
 import simpy
@@ -17,7 +16,7 @@ from profiler.table import Level
 from simulator.backlog import Backlog
 from simulator.batch import Batch
 from simulator.clock import Clock
-from simulator.error import PolicyError
+from simulator.error import PolicyError, place
 from simulator.executor import Executor
 from simulator.records import Records
 from simulator.view import ServerView
@@ -60,9 +59,8 @@ class Server:
             self.clock.run()
         except PolicyError as error:
             cause = error.__cause__
-            place = "" if cause is None else _place(cause)
             name = type(self.policy).__name__
-            raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{place}") from cause
+            raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{place(cause)}") from cause
         return self.records
 
     def _serve(self) -> Generator[simpy.Event, float, None]:
@@ -109,9 +107,11 @@ class Server:
             idle.remove(gpu)
         else:
             raise PolicyError(f"dispatched to GPU {gpu}, but {idle} are idle" if idle else "dispatched to busy GPUs")
+        if type(requests) is not range:
+            requests = _own(requests)
         if len(requests) > self._largest:
             raise PolicyError(f"dispatched {len(requests)} requests; the table's largest batch is {self._largest}")
-        if not isinstance(level, Level) or view.levels[level.index] is not level:
+        if type(level) is not Level or level.index >= len(view.levels) or view.levels[level.index] is not level:
             raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
         bucket = backlog.take(requests)
         view.waiting = backlog.arrived - backlog.gone
@@ -140,13 +140,19 @@ class Server:
             self._on_progress(self.backlog.gone)
 
     def _drop(self, action: Drop, now: float) -> None:
-        self.backlog.take(action.requests)
+        requests = _own(action.requests)
+        self.backlog.take(requests)
         self.view.waiting = self.backlog.waiting
-        self.records.drops.append((now, action.requests, action.reason))
+        self.records.drops.append((now, requests, action.reason))
 
     def _alarm(self, wait: Wait, now: float) -> float:
         """When a Wait is over: its time, or the arrival that makes as many wait as it asks for."""
-        if wait.until <= now:
+        try:
+            wake = min(wait.until, self.backlog.reaches(wait))
+            passed = not wait.until > now  # so that NaN counts as passed
+        except TypeError as error:
+            raise PolicyError(f"answered {wait!r}, which makes no sense: {error}") from None
+        if passed:
             raise PolicyError(f"waits until {wait.until}, which has come: test `now >= until` first, and act")
         arrived = self.backlog.arrived
         self._waits = 1 if self._due or arrived != self._waits_since else self._waits + 1
@@ -155,7 +161,7 @@ class Server:
             raise PolicyError(
                 f"waited {IDLE_WAITS} times in a row while {self.view.waiting} requests and a GPU stood idle"
             )
-        return min(wait.until, self.backlog.reaches(wait))
+        return wake
 
     def _blame(self, error: Exception) -> NoReturn:
         """End the run with whatever the policy raised."""
@@ -164,8 +170,11 @@ class Server:
         raise PolicyError(f"raised {type(error).__name__}: {error}") from error
 
 
-def _place(error: BaseException) -> str:
-    """The innermost line of the traceback that is not the simulator's, as ' (file, line n)'."""
-    here = Path(__file__).parent
-    frames = [frame for frame in extract_tb(error.__traceback__) if Path(frame.filename).parent != here]
-    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+def _own(requests: Sequence[int]) -> Sequence[int]:
+    """The requests that a policy names as our own tuple, since it may use its list again. A range stays one."""
+    if type(requests) is range:
+        return requests
+    try:
+        return tuple(map(index, requests))
+    except TypeError:
+        raise PolicyError(f"named {requests!r}: requests must be a sequence of whole numbers") from None

@@ -13,6 +13,7 @@ from profiler.table import LatencyTable, shipped
 from simulator.backlog import Backlog
 from simulator.clock import Clock, VirtualClock
 from simulator.defaults import default_slo_s, saturation
+from simulator.error import PolicyError, place
 from simulator.executor import Executor, NoisyTableExecutor, TableExecutor
 from simulator.loop import Server
 from simulator.report import Report
@@ -65,12 +66,18 @@ def simulate(
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens)
     start = getattr(policy, "start", None)
-    if start is not None:
-        start(view)
-    clock = VirtualClock() if clock is None else clock
     executor: Executor = TableExecutor(predictions)
     if service_noise == "profiled":
         executor = NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
+    if start is not None:
+        try:
+            start(view)
+        except ValueError:
+            raise  # what the policy says of its parameters
+        except Exception as error:
+            name = type(policy).__name__
+            raise PolicyError(f"policy {name} raised {type(error).__name__} in start: {error}{place(error)}") from error
+    clock = VirtualClock() if clock is None else clock
     clock.start()
     records = Server(clock, executor, policy, backlog, view, on_progress).serve()
     run: dict[str, Any] = {
