@@ -56,6 +56,7 @@ def _run(options: argparse.Namespace) -> int:
         print(_listing())
         return 0
     if options.rerun is not None:
+        _refuse_settings(options)
         settings = Settings.read(read_run(options.rerun)["settings"])
         unchanged(settings)
         prepared = prepare(settings)
@@ -64,17 +65,28 @@ def _run(options: argparse.Namespace) -> int:
         prepared = prepare(
             Settings(**{name: value for name, value in vars(options).items() if name in names}), _parameters(options.p)
         )
+    if options.reference != "none":
+        make(options.reference)  # a mistake in it is found before the run, not after
     with _progress(len(prepared.trace), options.json) as advance:
         report = prepared.run(on_progress=advance)
+    text = to_json(report.summary) if options.json else _account(prepared, report, options.reference)
     out = options.out or options.rerun or Path("runs") / _folder(prepared.settings.policy)
     save(report, out)
-    if options.json:
-        print(to_json(report.summary), end="")
-    else:
-        print(_account(prepared, report, options.reference))
+    print(text, end="" if options.json else "\n")
+    if not options.json:
         print(f"\nwritten to {out}/: requests.parquet, batches.parquet, summary.json, run.json")
     required = options.require_attainment
     return 1 if required is not None and report.summary["attainment"] < required else 0
+
+
+def _refuse_settings(options: argparse.Namespace) -> None:
+    """Raise ValueError where a rerun is asked for with settings of its own, which it would not heed."""
+    default = _parser().parse_args([])
+    names = ["p", *(each.name for each in fields(Settings) if each.name in vars(default))]
+    given = [name for name in names if getattr(options, name) != getattr(default, name)]
+    if given:
+        flags = ", ".join("-p" if name == "p" else f"--{name.replace('_', '-')}" for name in given)
+        raise ValueError(f"--rerun repeats a run as it was recorded: leave out {flags}")
 
 
 def _account(prepared: Prepared, report: Report, reference: str) -> str:
@@ -82,15 +94,9 @@ def _account(prepared: Prepared, report: Report, reference: str) -> str:
     policy = prepared.settings.policy
     lines: list[tuple[str, Report]] = [(policy, report)]
     if reference not in ("none", policy) and prepared.settings.clock == "virtual":
-        lines.append((reference, prepared.run(make_name(reference))))
+        lines.append((reference, prepared.run(reference)))
     missed = [f"{name}: {shortfall(each)}" for name, each in lines if shortfall(each)]
     return "\n".join([heading(report), "", table(lines), *([""] if missed else []), *missed])
-
-
-def make_name(reference: str) -> str:
-    """The reference policy's spec, if it is one."""
-    make(reference)
-    return reference
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -58,6 +58,8 @@ def replacing(out: Path) -> Iterator[Path]:
             out.rename(old)
         folder.rename(out)
     finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

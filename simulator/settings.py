@@ -89,6 +89,8 @@ def prepare(settings: Settings, parameters: dict[str, str] | None = None) -> Pre
         raise ValueError(f"clock is {settings.clock!r}; it must be one of {', '.join(CLOCKS)}")
     if settings.rate is not None and settings.load is not None:
         raise ValueError("--rate and --load both set the rate: give one of them")
+    if settings.seed < 0:
+        raise ValueError(f"seed is {settings.seed}; it must be 0 or more")
     policy = describe(make(settings.policy, parameters))
     table = as_table(settings.table)
     model = table.default_model() if settings.model is None else settings.model
@@ -131,9 +133,8 @@ def _load(its: Settings, predictions: Predictions) -> Trace:
 
 def _digests(its: Settings) -> dict[str, str]:
     named = [Path(each) for each in (its.trace, its.lengths, its.table) if each is not None]
-    inside = [
-        path / name for path in named if path.is_dir() for name in ("latency.csv", "latency.parquet", "accuracy.csv")
-    ]
+    parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv")
+    inside = [path / name for path in named if path.is_dir() for name in parts]
     return {str(path): _digest(path) for path in named + inside if path.is_file()}
 
 
