@@ -27,14 +27,14 @@ def default_slo_s(predictions: Predictions, tokens: NDArray[np.int32]) -> float:
     return 5 * predictions.grid[-1][bucket][plan.batches.index(plan.padded_batch(1))]
 
 
-#: The built-in trace. Load and burst are those of the shared Twitter day (bursts of 3.3 to 5.1 times the level on
-#: arrivals that are Poisson within seconds); its times are in full batches at the highest level, so that it stresses
-#: a slow device as it does a fast one.
-BASE_LOAD, BURST_FACTOR, BATCH_TIMES, BURST_START, BURST_LENGTH = 0.5, 4.0, 2000, 800, 300
+#: The built-in trace. Its burst is that of Twitter's public stream (3.3 to 5.1 times the level, on arrivals that are
+#: Poisson within seconds: archive.org stream grab, August 2021); its times are in full batches at the highest level, so
+#: that it stresses a slow device as it does a fast one.
+BASE_LOAD, BURST_FACTOR, BATCH_TIMES, BURST_START, BURST_LENGTH = 0.3, 5.0, 2000, 800, 300
 
 
 def default_trace(predictions: Predictions) -> str:
-    """The spec of the built-in trace for a table: level traffic at half load, one burst to twice the capacity."""
+    """The spec of the built-in trace for a table: level traffic, and one burst to half more than the capacity."""
     rate = saturation(predictions, predictions.plan.buckets(SHORT_TEXT.values.clip(max=predictions.plan.max_tokens)))
     largest = max(predictions.plan.batches)
     batch_s = largest / rate

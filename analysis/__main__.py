@@ -1,0 +1,48 @@
+"""The command line: `python -m analysis timeline runs/adaptive runs/greedy --out burst.png`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.runs import Run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0 done, 2 bad input."""
+    parser = argparse.ArgumentParser(prog="python -m analysis", description="Plots of written runs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    timeline = commands.add_parser(
+        "timeline", help="arrival rate, queue, students and latency over time, a line per run"
+    )
+    timeline.add_argument("runs", type=Path, nargs="+", help="output folders of python -m simulator, on one trace")
+    timeline.add_argument(
+        "--out", type=Path, default=Path("timeline.png"), help="PNG, PDF or SVG (default: timeline.png)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        _timeline(options.runs, options.out)
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, LookupError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"written to {options.out}")
+    return 0
+
+
+def _timeline(folders: Sequence[Path], out: Path) -> None:
+    from analysis.figures import save  # matplotlib takes half a second to start
+    from analysis.timeline import timeline
+
+    runs = [Run.read(folder) for folder in folders]
+    traces = {run.settings["trace"]["source"] for run in runs}
+    if len(traces) > 1:
+        raise ValueError(f"the runs serve different traces: {', '.join(sorted(traces))}")
+    save(timeline(runs), out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
