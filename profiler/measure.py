@@ -32,10 +32,10 @@ class Measurement:
     rng: np.random.Generator
     canary: Cell
     progress: Progress = lambda share, what: None
-    _times: dict[Cell, list[float]] = field(default_factory=dict)
-    _inputs: dict[Cell, list[list[Ids]]] = field(default_factory=dict)
-    _began: float = 0.0
-    _next_canary: float = 0.0
+    _times: dict[Cell, list[float]] = field(default_factory=dict, init=False)
+    _inputs: dict[Cell, list[list[Ids]]] = field(default_factory=dict, init=False)
+    _began: float = field(default=0.0, init=False)
+    _next_canary: float = field(default=0.0, init=False)
 
     def run(self) -> None:
         """Measure until every key is known well enough or the budget is spent; then the effect of idle gaps."""
@@ -85,7 +85,7 @@ class Measurement:
         for _ in range(repeats):
             self._times[cell].append(self._time("sample", cell))
         self.journal.flush()
-        self.progress(self._share(), str(cell))
+        self.progress(min(1.0, self._now() / self.rules.budget_s), str(cell))
 
     def _time_canary(self) -> None:
         """Time the canary, if its time has come."""
@@ -128,11 +128,6 @@ class Measurement:
 
     def _now(self) -> float:
         return time.perf_counter() - self._began
-
-    def _share(self) -> float:
-        """The share that is done: of the budget, or of the keys when they finish first."""
-        closed = sum(not self._unsure(times, self.rules.budget_s / len(self.cells)) for times in self._times.values())
-        return min(1.0, max(self._now() / self.rules.budget_s, closed / len(self.cells)))
 
 
 def relative_error(times: Sequence[float]) -> float:
