@@ -68,10 +68,12 @@ def dispersion(trace: Trace, axes: Axes, *, label: str | None = None) -> Axes:
 def gaps(trace: Trace, axes: Axes, *, label: str | None = None) -> Axes:
     """Share of gaps longer than a time, in mean gaps; the dotted line is Poisson."""
     between = np.sort(np.diff(trace.arrival_s))
-    mean = between.mean() if len(between) and between[-1] > 0 else 1.0
+    if not len(between):
+        between = np.zeros(1)
+    mean = between.mean() if between[-1] > 0 else 1.0
     # About a thousand points of the curve, close together at its end, draw it as exactly as all would.
-    rows = np.unique(len(between) - np.geomspace(1, max(len(between), 1), 1000).astype(np.int64))
-    axes.step(between[rows] / mean, 1 - rows / max(len(between), 1), where="post", label=label)
+    rows = np.unique(len(between) - np.geomspace(1, len(between), 1000).astype(np.int64))
+    axes.step(between[rows] / mean, 1 - rows / len(between), where="post", label=label)
     x = np.geomspace(0.01, np.log(max(len(between), 2)), 100)
     axes.plot(x, np.exp(-x), color="0.5", linewidth=1, linestyle=":")
     axes.set(title="Gaps between arrivals", xlabel="gap (mean gaps)", ylabel="share of gaps that are longer")

@@ -14,20 +14,23 @@ from traces.trace import Trace
 
 Array = NDArray[np.float64]
 #: Windows, in bins, at which the variance of the counts is matched.
-WINDOWS = (1, 2, 3, 5, 10, 20, 30, 60, 120)
+WINDOWS = (1, 2, 5, 10, 30, 60)
 #: Time constants of the memory, in bins, that are offered for it; 0 has none.
 SCALES = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 300.0)
-#: Rounds of correcting the fit by what it misses, and runs of the model that tell in each.
+#: Rounds of correcting the fit by what it misses.
 ROUNDS = 8
+#: Misses of the worst moment: below the first a fit is not improved further, above the second with fewer cuts instead.
+GOOD = 0.03
+ACCEPTABLE = 0.15
 #: The curve holds at least this many bins, so that it follows the slow wave and leaves bursts of seconds to the level.
-SHORTEST = 60
+SHORTEST = 30
 
 
 def fit(trace: Trace, *, bin_s: float | None = None) -> RateModel:
     """Fit a rate model to a trace's arrivals.
 
     bin_s: the finest scale that is matched; below it arrivals are Poisson. By default 1 s, or the largest of 0.1, 0.01
-    and 0.001 s that leaves 600 bins. Matched are the rate curve, the variance of counts over 1 to 120 bins (so the
+    and 0.001 s that leaves 600 bins. Matched are the rate curve, the variance of counts over 1 to 60 bins (so the
     index of dispersion and the autocorrelation), and the distribution of counts per bin (so empty and busiest bins).
 
     Raises ValueError for a trace too short to fit (fewer than 100 requests, or no extent in time).
@@ -48,16 +51,33 @@ def fit(trace: Trace, *, bin_s: float | None = None) -> RateModel:
 def fit_counts(counts: Array, bin_s: float, source: str) -> RateModel:
     """Fit a rate model to requests per bin.
 
+    What rises and falls within minutes can be told as a curve or as a level with memory: the curve is tried first, then
+    fewer cuts, then none, until the fit is acceptable.
+    """
+    best, least = None, math.inf
+    shortest = SHORTEST if len(counts) >= 30 * SHORTEST else max(2, len(counts) // 30)
+    for reluctance in (1.0, 10.0, math.inf):
+        model, missed = fit_levels(counts, segments(counts, shortest, reluctance), bin_s, source)
+        if missed < least:
+            best, least = model, missed
+        if least < ACCEPTABLE:
+            break
+    assert best is not None
+    return best
+
+
+def fit_levels(counts: Array, edges: NDArray[np.int64], bin_s: float, source: str) -> tuple[RateModel, float]:
+    """The level and its memory on a curve of given edges, and the largest relative miss of any moment.
+
     Moments are matched in expectation, which a finite trace with long memory misses; so the model is run, what it was
     told to match is corrected by what it misses, and of a few rounds the one that misses least is kept.
     """
-    edges = segments(counts, SHORTEST if len(counts) >= 30 * SHORTEST else max(2, len(counts) // 30))
     curve = np.add.reduceat(counts, edges[:-1]) / np.diff(edges)
     expected = np.repeat(curve, np.diff(edges))
     found, shares = level_distribution(counts, expected)
     wanted = moments(counts)
     told, tail = wanted, 1.0
-    runs = max(8, min(200, 400_000 // len(counts)))
+    runs = max(8, min(150, 300_000 // len(counts)))
     best, least = None, math.inf
     for _ in range(ROUNDS):
         covariances = memory(told[:-1] * counts.mean(), counts.mean(), expected)
@@ -66,12 +86,14 @@ def fit_counts(counts: Array, bin_s: float, source: str) -> RateModel:
         model = _model(bin_s, edges, curve, levels, shares, weights, source)
         reached = np.mean([moments(sample(model, seed, len(counts))) for seed in range(runs)], axis=0)
         missed = float(np.abs(np.log(reached / np.maximum(wanted, 1e-9))).max())
-        if best is None or missed < least:
+        if missed < least:
             best, least = model, missed
+        if least < GOOD:
+            break
         told = told + (wanted - reached)
-        tail = float(np.clip(tail * (wanted[-1] / reached[-1]) ** 0.7, 0.1, 20))
+        tail = float(np.clip(tail * (wanted[-1] / reached[-1]) ** 1.5, 0.02, 20))
     assert best is not None
-    return best
+    return best, least
 
 
 def _model(
@@ -93,7 +115,7 @@ def _model(
 def sample(model: RateModel, seed: int, bins: int) -> Array:
     """Requests per bin of one run of the model."""
     rng = np.random.default_rng(seed)
-    return rng.poisson(model.expected(0, bins) * model.level(rng, bins)).astype(np.float64)
+    return rng.poisson(model.expected(0, bins) * model.level(rng, 0, bins)).astype(np.float64)
 
 
 def moments(counts: Array) -> Array:
@@ -104,7 +126,7 @@ def moments(counts: Array) -> Array:
     return found
 
 
-def segments(counts: Array, shortest: int) -> NDArray[np.int64]:
+def segments(counts: Array, shortest: int, reluctance: float = 1.0) -> NDArray[np.int64]:
     """Edges of spans of about constant rate, none shorter than `shortest` bins.
 
     Binary segmentation: cut where the Poisson likelihood gains most, while it gains more than chance would, chance
@@ -113,10 +135,11 @@ def segments(counts: Array, shortest: int) -> NDArray[np.int64]:
     total = np.concatenate([[0.0], np.cumsum(counts)])
     blocks = counts[: len(counts) // shortest * shortest].reshape(-1, shortest).sum(axis=1)
     pairs = blocks[1:] + blocks[:-1]
-    # (a - b)^2 / (a + b) of Poisson counts is chi-squared with one degree, whose median is 0.4549.
+    # (a - b)^2 / (a + b) of Poisson counts is chi-squared with one degree, whose 90 % quantile is 2.706. Beyond that
+    # quantile lie the edges of long bursts, which are to be cuts, not noise.
     ratios = np.diff(blocks)[pairs > 0] ** 2 / pairs[pairs > 0]
-    dispersion = max(1.0, float(np.median(ratios)) / 0.4549) if len(ratios) else 1.0
-    least = 3 * dispersion * math.log(len(counts))
+    dispersion = max(1.0, float(np.quantile(ratios, 0.9)) / 2.706) if len(ratios) else 1.0
+    least = 3 * reluctance * dispersion * math.log(len(counts))
     edges, todo = {0, len(counts)}, [(0, len(counts))]
     while todo:
         first, last = todo.pop()
@@ -166,7 +189,8 @@ def level_distribution(counts: Array, expected: Array, points: int = 80, rounds:
     share = np.full(len(level), 1 / len(level))
     for _ in range(rounds):
         share = share * ((times / (likelihood @ share)) @ likelihood) / times.sum()
-    kept = share > 1e-7
+    # A level that is not expected to hold even once comes from a single bin: it would last as long as the memory.
+    kept = share > 0.5 / len(counts)
     level, share = level[kept], share[kept] / share[kept].sum()
     return level / (level @ share), share
 

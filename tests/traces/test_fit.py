@@ -53,7 +53,7 @@ def per_second(source: str | Path) -> Counts:
     return np.bincount(trace.arrival_s.astype(int), minlength=seconds)[:seconds].astype(np.float64)
 
 
-@pytest.mark.parametrize("day", range(1, 8))
+@pytest.mark.parametrize("day", [1, 4, 7, *(pytest.param(day, marks=pytest.mark.slow) for day in (2, 3, 5, 6))])
 def test_fit_of_a_twitter_day_matches_it(shared: Path, day: int) -> None:
     counts = np.loadtxt(shared / "twitter_stream_2021_08" / f"day0{day}.csv.gz", skiprows=1)
     assert_matches(fit_counts(counts, 1.0, "twitter"), described(counts), len(counts))

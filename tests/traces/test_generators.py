@@ -169,7 +169,7 @@ def test_servegen_table_gives_the_rates_of_its_clients(shared: object) -> None:
         ("mmpp:rate=10,duration=1", [0.000599, 0.083367, 0.145359]),
         ("hawkes:rate=10,duration=1", [0.183454, 0.454687, 0.464932]),
         ("tenants:rate=10,duration=1", [0.048478, 0.052771, 0.086261]),
-        ("azure-conversation-like:duration=30", [0.060128, 0.121651, 0.235617]),
+        ("azure-conversation-like:duration=30", [0.394975, 0.610012, 2.145504]),
     ],
 )
 def test_known_first_arrivals(spec: str, seconds: list[float]) -> None:
