@@ -137,7 +137,7 @@ class AccuracyTable:
                     map(str, columns["model"]),
                     students.tolist(),
                     map(str, columns["task"]),
-                    map(float, columns["accuracy"]),
+                    _numbers(columns["accuracy"], "accuracy", path).tolist(),
                     strict=True,
                 )
             )
@@ -164,7 +164,7 @@ class Jitter:
     @classmethod
     def read(cls, path: Path) -> Jitter:
         columns = _read_columns(path, ("below_us", "probability", "ratio"))
-        below, p, ratio = (np.asarray(columns[name], float) for name in ("below_us", "probability", "ratio"))
+        below, p, ratio = (_numbers(columns[name], name, path) for name in ("below_us", "probability", "ratio"))
         classes = sorted(set(below.tolist()))
         if not classes or not math.isinf(classes[-1]):
             raise ValueError(f"{path}: the last class needs below_us = inf, so that every median has a class")
@@ -196,10 +196,10 @@ class LatencyTable:
         if missing:
             raise ValueError(f"table {self.name}: no column {', '.join(missing)} (required: {', '.join(REQUIRED)})")
         columns = {name: np.asarray(column) for name, column in self.columns.items()}
-        columns |= {name: _whole(columns[name], name, self.name) for name in _WHOLE}
-        object.__setattr__(self, "columns", columns)
         if not len(columns["model"]):
             raise ValueError(f"table {self.name}: it has no rows")
+        columns |= {name: _whole(columns[name], name, self.name) for name in _WHOLE}
+        object.__setattr__(self, "columns", columns)
         latency = _numbers(columns["latency_us"], "latency_us", self.name)
         bad = ~(np.isfinite(latency) & (latency > 0))
         if bad.any():
