@@ -161,14 +161,20 @@ def _recorded(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
             tokens = files.read_csv(path, {"tokens": files.TYPES["tokens"]})["tokens"]
             rows = np.arange(len(tokens), dtype=np.float64)
             return Trace(rows, tokens, source=str(path)).tokens, rows / len(rows)
+        if "text" in names and "arrival_s" not in names:
+            raise ValueError(_uncounted(path))
     draft = formats.read(path, "auto", Reading())
     if not draft.has_lengths:
-        raise ValueError(
-            f"{path} has no token counts: count them with "
-            f"python -m traces convert {path} --columns text=NAME --tokenizer DIR"
-        )
+        raise ValueError(_uncounted(path))
     trace = draft.trace(str(path))
     return trace.tokens, places(trace)
+
+
+def _uncounted(path: Path) -> str:
+    return (
+        f"{path} has no token counts: count them with python -m traces convert {path} "
+        f"--columns text=NAME --tokenizer DIR --arrivals constant:duration=1e6 -o lengths.parquet"
+    )
 
 
 def places(trace: Trace) -> NDArray[np.float64]:
