@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from profiler import gate, gpu_probes, nvml, verdicts, weights
-from profiler.campaign_plan import BASELINES, Baseline, Plan
+from profiler.campaign_plan import BASELINES, Baseline, Plan, shape
 from profiler.cuda import DTYPES, best_executor, open_executor
 from profiler.devices import Device, HostDevice, Unavailable, open_cuda
 from profiler.executor import Executor
@@ -125,7 +125,7 @@ class Campaign:
         meta = {**gpu_probes.describe(self.device), "dtype": self.plan.dtype, "rank": 50, "campaign_part": name}
         if not self.on_gpu:
             meta["device"] += " (dry run)"
-        rules = Rules(budget_s=self.plan.least_s, idle_repeats=6 if idle else 0)
+        rules = Rules(budget_s=self.plan.least_s, enough=self.plan.enough, idle_repeats=6 if idle else 0)
         return measure_table(
             self.out / name,
             entries,
@@ -133,7 +133,7 @@ class Campaign:
             meta=meta,
             ceilings=self.ceilings,
             deadline=deadline,
-            most_s=self.plan.most_s,
+            partial_table=True,
             seed=self.seed,
             progress=lambda share, what: self.progress(share, f"{name}: {what}"),
         )
@@ -166,7 +166,7 @@ def _probes(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
 def _numerics(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
     """Every executor and dtype against float64; a dtype or executor that is not to be had is named."""
     grid = campaign.plan.numerics
-    own, found = campaign.random(grid.spec), {}
+    own, found = campaign.random(shape(grid)), {}
     for kind in campaign.plan.kinds:
         for dtype in DTYPES:
             if time.monotonic() >= deadline:
@@ -192,10 +192,10 @@ def _table(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
 
 def _entry(campaign: Campaign, grid: Grid) -> Entry:
     def opened() -> tuple[Executor, Weights]:
-        own = campaign.random(grid.spec)
+        own = campaign.random(shape(grid))
         return campaign.open(campaign.plan.ours, own, grid.plan, grid.students), own
 
-    return Entry(grid.model, grid.spec, grid.plan, grid.students, opened)
+    return Entry(grid.model, shape(grid), grid.plan, grid.students, opened)
 
 
 def _baselines(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
@@ -206,7 +206,6 @@ def _compiled(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
     """Apart from the other baselines: compiling takes tens of seconds, and nothing can cut it short."""
     if not campaign.plan.compiled:
         return {"status": "done", "reason": "a dry run compiles nothing"}
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((campaign.out / "inductor").resolve()))
     return campaign.table(name, list(_baseline_entries(campaign, compiled=True)), deadline, idle=False)
 
 
@@ -220,14 +219,14 @@ def _baseline_entries(campaign: Campaign, *, compiled: bool) -> Iterable[Entry]:
                 ours, name = "", f"{name}@{grid.batches[0]}x{grid.tokens[0]}"
             opened = partial(_open_baseline, campaign, baseline, grid)
             like = ours if name != ours else ""
-            yield Entry(name, grid.spec, grid.plan, grid.students, opened, like=like)
+            yield Entry(name, shape(grid), grid.plan, grid.students, opened, like=like)
 
 
 def _open_baseline(campaign: Campaign, baseline: Baseline, grid: Grid) -> tuple[Executor, Weights]:
     from profiler.baselines import HuggingFaceForward
     from profiler.staged import StagedExecutor
 
-    own = campaign.random(grid.spec)
+    own = campaign.random(shape(grid))
     if baseline.attention is None:
         kind = campaign.plan.ours if baseline.kind == "ours" else baseline.kind
         options: dict[str, Any] = {} if baseline.tuned else {"tune_s": 0.0}
@@ -252,7 +251,7 @@ def _energy(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
     idle = _joules(card.energy_j, lambda: time.sleep(0.05), campaign.plan.energy_s)
     rows = []
     for grid, keys in campaign.plan.energy:
-        own = campaign.random(grid.spec)
+        own = campaign.random(shape(grid))
         executor = campaign.open(campaign.plan.ours, own, grid.plan, grid.students)
         executor.warm(keys)
         for key in keys:

@@ -52,12 +52,13 @@ class Entry:
 
 @dataclass
 class Opened:
-    """Executors by entry, what their opening cost and showed, and the cells they cannot run."""
+    """Executors by entry, what their opening cost and showed; what was skipped and why, what came too late to open."""
 
     executors: dict[str, Executor] = field(default_factory=dict)
     cold_start: dict[str, dict[str, float]] = field(default_factory=dict)
     numerics: dict[str, dict[str, float]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    late: list[str] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
 
 
@@ -74,94 +75,127 @@ def measure_table(
     progress: Progress = lambda share, what: None,
     accuracy: Sequence[Mapping[str, Any]] = (),
     keep_samples: bool = False,
+    partial_table: bool = False,
 ) -> dict[str, Any]:
     """Write the table of these entries to the folder `out`; returns its status and what there is to say about it.
 
     rules.budget_s is the least time for measuring, most_s the most; in between it ends at `deadline` (time.monotonic).
     Entries that would open after the deadline are left out and named. Status `done`, or `unfinished` where keys lack
-    samples: the timings are kept beside `out`, and a repeated call goes on from there. accuracy: rows for the table.
-    keep_samples: whether every timing goes into the table's folder.
+    samples or entries were left out: the timings are kept beside `out`, and a repeated call goes on from there.
+    accuracy: rows for the table. keep_samples: whether every timing goes into the table's folder. partial_table: write
+    a table of the models that are complete even when others are not, or failed to open or to pass the gate (which is
+    then in `skipped`, with the reason).
     """
     shapes = [[entry.name, *map(str, entry.cells())] for entry in entries]
     settings = {"entries": shapes, "seed": seed, "device": meta.get("device"), "dtype": meta.get("dtype")}
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(out.with_name(out.name + ".partial"), settings))
         rng = np.random.default_rng(np.random.SeedSequence([seed, len(journal.samples)]))
-        opened = _open(entries, deadline, rng, stack, progress)
+        opened = _open(entries, deadline, rng, stack, progress, partial_table)
         if not opened.cells:
-            return {"status": "unfinished", "skipped": opened.skipped}
+            status = "unfinished" if opened.late else "failed"
+            return {"status": status, "skipped": opened.skipped, "late": opened.late, "keys_without_samples": 0}
         left = max(rules.budget_s, min(most_s, deadline - time.monotonic()))
         own = replace(rules, budget_s=journal.elapsed_s + left)
         began, waited = time.perf_counter(), noise.run_queue_delay_s()
-        canary = next(cell for cell in opened.cells if cell.key.batch == min(c.key.batch for c in opened.cells))
+        canary = min(opened.cells, key=lambda cell: cell.key.batch)
         measurement = Measurement(opened.executors, opened.cells, journal, own, rng, canary, progress)
         measurement.run()
         waiting = (noise.run_queue_delay_s() - waited) / (time.perf_counter() - began)
-        if measurement.unfinished:
-            return {"status": "unfinished", "keys_without_samples": len(measurement.unfinished)}
-        drift = noise.canary_drift([sample.seconds for sample in journal.samples if sample.kind == "canary"])
-        quiet = noise.verdict(drift, waiting)
-        rows = _rows(entries, opened, journal, ceilings)
-        full = {"kind": "measured", **meta, "noise": quiet, "canary": str(canary), "numerics": opened.numerics}
-        full |= {"cold_start": opened.cold_start, "skipped": opened.skipped, "seed": seed}
-        full |= {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
-        if rules.idle_repeats and quiet["verdict"] == "quiet":  # else it would be the other processes' doing
-            full["idle_factor"] = summary.idle_factor(journal.samples)
+        short = measurement.unfinished
+        complete = [cell for cell in opened.cells if cell.model not in {other.model for other in short}]
+        result: dict[str, Any] = {"keys": len(complete), "keys_without_samples": len(short), "skipped": opened.skipped}
+        result["late"] = opened.late
+        if not complete or ((short or opened.late) and not partial_table):
+            return {"status": "unfinished", **result}
+        full = {"kind": "measured", **meta, "canary": str(canary), "seed": seed}
+        full |= _findings(opened, journal, waiting, idle=rules.idle_repeats > 0)
         if ceilings:
             full["ceilings"] = vars(ceilings)
+        rows = _rows(entries, complete, opened, journal, ceilings)
         jitter = summary.jitter_rows(journal.samples)
         extra = [journal.folder / "samples.csv"] if keep_samples else []
         write_table(out, rows, full | origin(), jitter=jitter, accuracy=accuracy, extra=extra, replace=True)
+    if short or opened.late:
+        return {"status": "unfinished", **result}
     shutil.rmtree(out.with_name(out.name + ".partial"))
-    return {"status": "done", "keys": len(rows), "noise": quiet["verdict"], "skipped": opened.skipped}
+    return {"status": "done", "noise": full["noise"]["verdict"], **result}
+
+
+def _findings(opened: Opened, journal: Journal, waiting: float, *, idle: bool) -> dict[str, Any]:
+    """What the samples say besides the rows: noise, precision, idle effect; and what the opening showed."""
+    drift = noise.canary_drift([sample.seconds for sample in journal.samples if sample.kind == "canary"])
+    quiet = noise.verdict(drift, waiting)
+    found = {"noise": quiet, "numerics": opened.numerics, "cold_start": opened.cold_start, "skipped": opened.skipped}
+    found |= {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
+    if idle:
+        found["idle_observed"] = summary.idle_factor(journal.samples)
+        if quiet["verdict"] == "quiet":  # else it would be the other processes' doing
+            found["idle_factor"] = found["idle_observed"]
+    return found
 
 
 def _open(
-    entries: Sequence[Entry], deadline: float, rng: np.random.Generator, stack: ExitStack, progress: Progress
+    entries: Sequence[Entry],
+    deadline: float,
+    rng: np.random.Generator,
+    stack: ExitStack,
+    progress: Progress,
+    tolerate: bool,
 ) -> Opened:
-    """Open, warm and check every entry, while there is time. A failed gate raises ArithmeticError: nothing is timed."""
+    """Open, warm and check every entry, while there is time; where one fails, raise, or leave it out if tolerated."""
     opened = Opened()
     for entry in entries:
         if time.monotonic() >= deadline:
-            opened.skipped[entry.name] = "no time left to prepare it"
+            opened.late.append(entry.name)
             continue
         progress(0.0, f"preparing {entry.name}")
-        began = time.perf_counter()
-        executor, weights = entry.open()
-        loaded = time.perf_counter() - began
-        stack.callback(executor.close)
-        warmed = executor.warm(cell.key for cell in entry.cells())
-        progress(0.0, f"checking {entry.name}")
-        other = opened.executors.get(entry.like)
-        if other is None:
-            errors = gate.check(executor, weights, rng, keys=entry.gate_keys)
-        else:
-            errors = {entry.like: _compare(executor, other, entry.cells(), rng)}
-        opened.executors[entry.name] = executor
-        opened.cold_start[entry.name] = {"load_s": round(loaded, 3), "warm_s": round(warmed, 3)}
-        opened.numerics[entry.name] = {name: float(f"{error:.2e}") for name, error in errors.items()}
-        for cell in entry.cells():
-            why = getattr(executor, "skipped", {}).get(cell.key)
-            if why is None:
-                opened.cells.append(cell)
-            else:
-                opened.skipped[str(cell)] = why
+        try:
+            _open_one(entry, opened, rng, stack)
+        except (ArithmeticError, MemoryError, RuntimeError) as error:
+            if not tolerate:
+                raise
+            opened.executors.pop(entry.name, None)
+            opened.skipped[entry.name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     return opened
+
+
+def _open_one(entry: Entry, opened: Opened, rng: np.random.Generator, stack: ExitStack) -> None:
+    """Open, warm and check an entry. A failed check raises ArithmeticError: nothing of it is timed."""
+    began = time.perf_counter()
+    executor, weights = entry.open()
+    loaded = time.perf_counter() - began
+    stack.callback(executor.close)
+    warmed = executor.warm(cell.key for cell in entry.cells())
+    other = opened.executors.get(entry.like)
+    if other is None:
+        errors = gate.check(executor, weights, rng, keys=entry.gate_keys)
+    else:
+        errors = {entry.like: _compare(executor, other, entry.cells(), rng)}
+    opened.executors[entry.name] = executor
+    opened.cold_start[entry.name] = {"load_s": round(loaded, 3), "warm_s": round(warmed, 3)}
+    opened.numerics[entry.name] = {name: float(f"{error:.2e}") for name, error in errors.items()}
+    for cell in entry.cells():
+        why = getattr(executor, "skipped", {}).get(cell.key)
+        if why is None:
+            opened.cells.append(cell)
+        else:
+            opened.skipped[str(cell)] = why
 
 
 def _compare(executor: Executor, other: Executor, cells: Sequence[Cell], rng: np.random.Generator) -> float:
     """The largest distance from another executor's answers on three keys. Raises ArithmeticError where it is too large.
 
-    Both may be off by the gate's tolerance, hence twice that.
+    Few answers are compared, hence the tolerance of single batches.
     """
     worst = 0.0
-    for cell in {cells[0], cells[len(cells) // 2], cells[-1]}:
+    for cell in dict.fromkeys((cells[0], cells[len(cells) // 2], cells[-1])):
         if cell.key in getattr(executor, "skipped", {}) or cell.key in getattr(other, "skipped", {}):
             continue
         ids = gate.random_batch(cell.key, executor.spec.vocab, rng)
         answers = [each.run(cell.key.students, ids).logits for each in (executor, other)]
         worst = max(worst, gate.distance(*answers))
-    tolerance = 2 * gate.TOLERANCE[executor.dtype] * math.sqrt(max(1.0, executor.spec.layers / 2))
+    tolerance = gate.SINGLE * gate.TOLERANCE[executor.dtype] * math.sqrt(max(1.0, executor.spec.layers / 2))
     if not worst <= tolerance:
         raise ArithmeticError(
             f"{cells[0].model} differs by {worst:.1e} from what has passed the gate; nothing was timed"
@@ -170,14 +204,14 @@ def _compare(executor: Executor, other: Executor, cells: Sequence[Cell], rng: np
 
 
 def _rows(
-    entries: Sequence[Entry], opened: Opened, journal: Journal, ceilings: Ceilings | None
+    entries: Sequence[Entry], cells: Sequence[Cell], opened: Opened, journal: Journal, ceilings: Ceilings | None
 ) -> list[dict[str, Any]]:
     """The rows of latency.csv, with the time of batches that are queued one behind the other."""
-    describe = {cell: opened.executors[cell.model].implementation(cell.key) for cell in opened.cells}
+    describe = {cell: opened.executors[cell.model].implementation(cell.key) for cell in cells}
     dtypes = {name: executor.dtype for name, executor in opened.executors.items()}
     specs = {entry.name: entry.spec for entry in entries}
-    rows = summary.latency_rows(journal.samples, opened.cells, specs, describe, "", ceilings)
-    for cell, row in zip(opened.cells, rows, strict=True):
+    rows = summary.latency_rows(journal.samples, cells, specs, describe, "", ceilings)
+    for cell, row in zip(cells, rows, strict=True):
         row["dtype"] = dtypes[cell.model]
         row["back_to_back_us"] = _back_to_back_us(opened.executors[cell.model], cell.key, float(row["latency_us"]))
     return rows

@@ -18,9 +18,9 @@ from profiler.executor import Answers, Ids, all_keys
 from profiler.spec import Spec
 from profiler.table import BucketPlan, ShapeKey
 
-#: Largest relative distance between a replay and the eager run it was captured from. Both run the same kernels; split
-#: sums that end in another order may differ in the last bits.
-REPLAY_TOLERANCE = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 8e-3}
+#: Largest relative distance between a replay and the eager run it was captured from. Both run the same kernels, but a
+#: library may split a sum differently for memory that is aligned differently; what a stale replay does is of order one.
+REPLAY_TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
 
 
 class Forward(Protocol):

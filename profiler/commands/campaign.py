@@ -64,6 +64,9 @@ def _report(state: Mapping[str, Any]) -> str:
     for name, part in state["parts"].items():
         seconds = f"{part['seconds']:6.1f} s" if "seconds" in part else " " * 8
         lines.append(f"{name:14} {part['status']:12} {seconds}  {part.get('reason', '')}".rstrip())
+        lines += [f"    without {what}: {why}" for what, why in part.get("skipped", {}).items()]
+        lines += [f"    without {what}: no time was left to prepare it" for what in part.get("late", [])]
+        lines += [f"    {what} failed: {part['errors'][what]['failed']}" for what in part.get("failed", [])]
     for kind, other in state.get("stand_ins", {}).items():
         lines.append(f"{kind}: {other['opened']} stands in ({'; '.join(other['because'])})")
     lines.append("")

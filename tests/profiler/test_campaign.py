@@ -194,3 +194,23 @@ def test_tables_of_different_devices_are_not_merged(tmp_path: Path) -> None:
         write_table(tmp_path / name, rows(model, 1, {(1, 16): 50.0}), {"kind": "measured", "device": name})
     with pytest.raises(ValueError, match="different devices"):
         merge_tables(tmp_path / "both", [tmp_path / "one", tmp_path / "two"])
+
+
+def test_a_baseline_that_cannot_be_had_is_named_and_the_others_are_measured(tmp_path: Path, monkeypatch: Any) -> None:
+    two = tuple(baseline for baseline in BASELINES if baseline.name in ("ours", "branches-graph", "stock-graph"))
+    monkeypatch.setattr(campaigns, "BASELINES", two)
+    own = Campaign.open
+
+    def without_branches(campaign: Campaign, kind: str, *arguments: Any, **options: Any) -> Any:
+        if kind == "cuda-branches":
+            raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
+        return own(campaign, kind, *arguments, **options)
+
+    monkeypatch.setattr(Campaign, "open", without_branches)
+    state = Campaign(tmp_path, tiny(), on_gpu=False).run(["baselines"], 100.0)
+    part = state["parts"]["baselines"]
+    assert part["status"] == "done"
+    assert part["skipped"] == {
+        "students-2x64+branches-graph": "RuntimeError: operation not permitted when stream is capturing"
+    }
+    assert "students-2x64+stock-graph" in LatencyTable.load(tmp_path / "baselines").models

@@ -1,0 +1,92 @@
+"""What only a GPU can show: capture, replay, events, pools, forked streams. Skipped where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from profiler import gate, weights
+from profiler.cuda import KINDS, open_executor
+from profiler.devices import CudaDevice, open_cuda
+from profiler.executor import all_keys
+from profiler.spec import Spec
+from profiler.table import BucketPlan, ShapeKey
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+SPEC = Spec("students-2x128", 4, 2, 128, 2, 512, vocab=200, positions=64, classes=16, outputs=16)
+PLAN = BucketPlan((1, 2, 4), (16, 32))
+
+
+@pytest.fixture
+def device() -> CudaDevice:
+    return open_cuda()
+
+
+def test_a_replay_reads_its_inputs_anew_and_times_itself(device: CudaDevice) -> None:
+    x, y = device.pinned((4,), torch.float32), device.pinned((4,), torch.float32)
+    on_device = torch.zeros(4, device=device.torch_device)
+
+    def work() -> None:
+        on_device.copy_(x, non_blocking=True)
+        y.copy_(on_device * 2.0, non_blocking=True)
+
+    replay = device.prepare(work)
+    for value in (1.0, 3.0):
+        x.fill_(value)
+        replay.launch()
+        device.synchronize()
+        assert replay.done()
+        assert bool((y == 2 * value).all())
+        assert 0.0 < replay.device_s() < 0.1
+
+
+def test_a_failed_capture_leaves_the_pool_usable(device: CudaDevice) -> None:
+    calls = 0
+
+    def fails_when_captured() -> None:
+        nonlocal calls
+        calls += 1
+        torch.zeros(8, device=device.torch_device)
+        if calls == 3:
+            raise torch.OutOfMemoryError("pretended")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        device.prepare(fails_when_captured)
+    x = torch.zeros(8, device=device.torch_device)
+    replay = device.prepare(lambda: x.add_(1.0))
+    replay.launch()
+    device.synchronize()
+    assert bool((x == 3.0).all())
+
+
+def test_seconds_grow_with_the_work(device: CudaDevice) -> None:
+    small, large = (torch.randn(n, n, device=device.torch_device) for n in (64, 4096))
+    assert device.seconds(lambda: small @ small, 20) < device.seconds(lambda: large @ large, 5)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_every_executor_passes_the_gate(kind: str, dtype: str) -> None:
+    own = weights.random(SPEC, 0)
+    executor = open_executor(kind, own, PLAN, (1, 2, 4), dtype=dtype, tune_s=5.0)
+    executor.warm()
+    gate.check(executor, own, np.random.default_rng(0))
+    assert executor.back_to_back(ShapeKey(4, 4, 32), 10) > 0.0
+    executor.close()
+
+
+def test_a_hundred_replays_of_interleaved_keys_meet_no_stale_buffer() -> None:
+    """All graphs share one pool: each answer must be that of the executor that shares nothing."""
+    own = weights.random(SPEC, 0)
+    ours = open_executor("cuda", own, PLAN, (1, 2, 4), dtype="float32")
+    eager = open_executor("cuda-eager", own, PLAN, (1, 2, 4), dtype="float32")
+    ours.warm()
+    eager.warm()
+    rng = np.random.default_rng(0)
+    keys = all_keys(PLAN, (1, 2, 4))
+    for _ in range(100):
+        key = keys[rng.integers(len(keys))]
+        ids = gate.random_batch(key, SPEC.vocab, rng)
+        assert gate.distance(ours.run(key.students, ids).logits, eager.run(key.students, ids).logits) < 1e-5
