@@ -23,14 +23,14 @@ NEAR = 64
 class Line:
     """The waiting requests of one kind (a length bucket, a class, a tenant), oldest first.
 
-    `ids` are all requests of the kind that ever arrive, ascending, so those that have arrived are a prefix of it.
+    `_ids` are all requests of the kind that ever arrive, ascending, so those that have arrived are a prefix of it.
     `gone` counts those dispatched or dropped; while that equals the head, there are no holes.
     """
 
-    __slots__ = ("_group", "_jumps", "arrived", "gone", "head", "ids")
+    __slots__ = ("_group", "_ids", "_jumps", "arrived", "gone", "head")
 
     def __init__(self, group: Group, ids: array[int]) -> None:
-        self._group, self.ids = group, ids
+        self._group, self._ids = group, ids
         self.arrived = bisect_left(ids, group.seen)
         self.gone = sum(map(group.backlog.holes.__getitem__, ids[: self.arrived]))
         self.head = 0
@@ -53,7 +53,7 @@ class Line:
         self._group.refresh()
         if self.head != self.gone:
             self.head = self._next(self.head)
-        ids, arrived, head = self.ids, self.arrived, self.head
+        ids, arrived, head = self._ids, self.arrived, self.head
         if head == self.gone:
             return ids[head : min(head + n, arrived)]
         found: list[int] = []
@@ -65,13 +65,13 @@ class Line:
     def leave(self, count: int, oldest: bool) -> None:
         """Take note that `count` of these requests are gone; `oldest`: they are known to be the oldest ones."""
         head, end = self.head, self.head + count
-        if head == self.gone and (oldest or all(map(self._group.backlog.holes.__getitem__, self.ids[head:end]))):
+        if head == self.gone and (oldest or all(map(self._group.backlog.holes.__getitem__, self._ids[head:end]))):
             self.head = end
         self.gone += count
 
     def _next(self, position: int) -> int:
         """The first position from here on whose request waits; `arrived` where there is none."""
-        ids, jumps, holes, arrived = self.ids, self._jumps, self._group.backlog.holes, self.arrived
+        ids, jumps, holes, arrived = self._ids, self._jumps, self._group.backlog.holes, self.arrived
         start = position
         while position < arrived and holes[ids[position]]:
             position = jumps.get(position, position + 1)
@@ -290,7 +290,7 @@ class Backlog:
             if wait.bucket not in range(self._bucket_count):
                 raise PolicyError(f"waits for length bucket {wait.bucket}; the plan has 0 to {self._bucket_count - 1}")
             line = self.line("bucket", wait.bucket)
-            waiting, ids, arrived = line.waiting, line.ids, line.arrived
+            waiting, ids, arrived = line.waiting, line._ids, line.arrived
         target = waiting + 1 if wait.waiting is None else wait.waiting
         if target <= waiting:
             raise PolicyError(

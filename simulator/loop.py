@@ -40,10 +40,11 @@ class Server:
         policy: Policy,
         backlog: Backlog,
         view: ServerView,
+        records: Records,
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
-        self.records = view.records
+        self.records = records
         self._observe: Callable[[Completion], None] | None = getattr(policy, "observe", None)
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
         self._on_progress = on_progress
@@ -118,7 +119,7 @@ class Server:
         execution = self.executor.run(Batch(gpu, level, requests, bucket, plan), now)
         number, finish = len(batches), now + execution.seconds
         batches.append((now, finish, gpu, level, bucket, requests))
-        view.latest[gpu] = number
+        self.records.latest[gpu] = number
         if execution.released is not None or execution.columns is not None:
             self.records.executions[number] = execution
         done = None if self._observe is None else Completion(gpu, level, requests, now, finish)

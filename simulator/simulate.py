@@ -16,6 +16,7 @@ from simulator.defaults import default_slo_s, saturation
 from simulator.error import PolicyError, place
 from simulator.executor import Executor, NoisyTableExecutor, TableExecutor
 from simulator.loop import Server
+from simulator.records import Records
 from simulator.report import Report
 from simulator.view import Predictions, ServerView
 from traces import Trace, load
@@ -64,7 +65,8 @@ def simulate(
 
     policy = copy.deepcopy(policy) if not isinstance(policy, str) else make(policy)
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
-    view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens)
+    records = Records()
+    view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records)
     start = getattr(policy, "start", None)
     executor: Executor = TableExecutor(predictions)
     if service_noise == "profiled":
@@ -79,7 +81,7 @@ def simulate(
             raise PolicyError(f"policy {name} raised {type(error).__name__} in start: {error}{place(error)}") from error
     clock = VirtualClock() if clock is None else clock
     clock.start()
-    records = Server(clock, executor, policy, backlog, view, on_progress).serve()
+    Server(clock, executor, policy, backlog, view, records, on_progress).serve()
     run: dict[str, Any] = {
         "policy": describe(policy),
         "model": model,

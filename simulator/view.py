@@ -29,16 +29,20 @@ class ServerView:
     """The `policies.View` of one run: one object for the whole run, moved on by the loop. See there for the meaning."""
 
     def __init__(
-        self, backlog: Backlog, predictions: Predictions, gpus: int, slo_s: float, tokens: NDArray[np.int32]
+        self,
+        backlog: Backlog,
+        predictions: Predictions,
+        gpus: int,
+        slo_s: float,
+        tokens: NDArray[np.int32],
+        records: Records,
     ) -> None:
         self.now = 0.0
         self.waiting = 0
         self.gpus, self.slo_s = gpus, slo_s
         self.levels, self.plan, self.service = predictions.levels, predictions.plan, predictions.service
         self.idle: list[int] = list(range(gpus))
-        self.records = Records()
-        self.latest = [-1] * gpus  # each GPU's last batch, by its number in the records
-        self._backlog, self._tokens = backlog, tokens
+        self._backlog, self._records, self._tokens = backlog, records, tokens
         self.oldest = backlog.oldest
         self.by_deadline = backlog.by_deadline
         self.longest = backlog.longest
@@ -81,7 +85,7 @@ class ServerView:
     def free_at(self, gpu: int) -> float:
         if gpu in self.idle:
             return self.now
-        start, _finish, _gpu, level, bucket, requests = self.records.batches[self.latest[gpu]]
+        start, _finish, _gpu, level, bucket, requests = self._records.batches[self._records.latest[gpu]]
         return max(self.now, start + self.service[level.index][bucket][len(requests)])
 
     def rate(self, window_s: float) -> float:

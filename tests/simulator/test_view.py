@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from doubles import Says, run, trace
 
-from policies import Dispatch, Drop, Wait
+from policies import Dispatch, Drop, View, Wait
 from simulator import simulate
 from simulator.cases import random_table
 from simulator.error import PolicyError
@@ -120,6 +120,21 @@ def test_the_view_is_what_a_recount_says(seed):
     table = random_table(rng, 2, 1 + seed % 4)
     simulate(requests, policy, table, gpus=1 + seed % 3, slo_s=SLO_S)
     assert len(policy.gone) == n
+
+
+def test_i5_the_view_shows_what_the_interface_names_and_no_more():
+    """Least of all the records, where the true ends of running batches are."""
+
+    def answer(view, _):
+        assert public(view) == public(View) | set(View.__annotations__)
+        assert "ids" not in public(view.bucket(0)), "all requests of a kind, those to come among them"
+        return Dispatch(view.oldest(1), view.levels[0])
+
+    run(Says(answer), trace(0))
+
+
+def public(thing):
+    return {name for name in dir(thing) if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("method", ["arrival", "deadline", "tokens"])
