@@ -1,0 +1,176 @@
+"""The order in which CUDA is called, on stand-ins for torch.cuda: what a machine without a GPU can check of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+
+from profiler.devices import CudaDevice, Unavailable, open_cuda
+
+
+class Recorder:
+    """Notes every call; a graph replays the works that ran while it was capturing."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.capturing: Graph | None = None
+        self.event_nodes = True
+
+
+class Stream:
+    recorder: Recorder
+
+    def __init__(self, device: object = None) -> None:
+        self.name = "side"
+
+    def wait_stream(self, other: Stream) -> None:
+        self.recorder.calls.append(f"{self.name} waits for {other.name}")
+
+
+class Event:
+    recorder: Recorder
+
+    def __init__(self, enable_timing: bool = False, external: bool = False) -> None:
+        assert enable_timing
+        self.external = external
+
+    def record(self, stream: Stream) -> None:
+        if self.recorder.capturing and not self.recorder.event_nodes:
+            raise RuntimeError("event nodes are not supported")
+        self.recorder.calls.append(f"record on {stream.name}{' (external)' if self.external else ''}")
+
+    def query(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        self.recorder.calls.append("wait for event")
+
+    def elapsed_time(self, end: Event) -> float:
+        return 0.25
+
+
+class Graph:
+    recorder: Recorder
+
+    def __init__(self) -> None:
+        self.works: list[Callable[[], object]] = []
+
+    def capture_begin(self, pool: object, capture_error_mode: str) -> None:
+        assert capture_error_mode == "thread_local"
+        self.recorder.calls.append(f"begin in {pool}")
+        self.recorder.capturing = self
+
+    def capture_end(self) -> None:
+        self.recorder.calls.append("end")
+        self.recorder.capturing = None
+
+    def replay(self) -> None:
+        self.recorder.calls.append("replay")
+        for work in self.works:
+            work()
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    recorder = Recorder()
+    default, current = Stream(), [Stream()]
+    default.name = current[0].name = "default"
+
+    @contextmanager
+    def stream(other: Stream) -> Iterator[None]:
+        current.append(other)
+        yield
+        current.pop()
+
+    for kind in (Stream, Event, Graph):
+        monkeypatch.setattr(kind, "recorder", recorder, raising=False)
+    replaced: dict[str, Any] = {
+        "Stream": Stream,
+        "Event": Event,
+        "CUDAGraph": Graph,
+        "stream": stream,
+        "current_stream": lambda device=None: current[-1],
+        "default_stream": lambda device=None: default,
+        "graph_pool_handle": lambda: "the pool",
+        "synchronize": lambda device=None: recorder.calls.append("synchronize"),
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "set_device": lambda index: None,
+    }
+    for name, value in replaced.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(CudaDevice, "_touch", lambda self: None)
+    return recorder
+
+
+def noted(recorder: Recorder) -> Callable[[], None]:
+    """Work that is part of a graph when it is captured."""
+
+    def work() -> None:
+        recorder.calls.append("work")
+        if recorder.capturing:
+            recorder.capturing.works.append(work)
+
+    return work
+
+
+def test_work_runs_twice_before_it_is_captured_in_the_shared_pool(recorder: Recorder) -> None:
+    device = CudaDevice()
+    recorder.calls.clear()
+    replay = device.prepare(noted(recorder))
+    warm = ["side waits for default", "work", "work", "synchronize"]
+    captured = ["begin in the pool", "record on side (external)", "work", "end"]
+    assert recorder.calls == [*warm, "record on side (external)", "synchronize", *captured]
+    recorder.calls.clear()
+    replay.launch()
+    assert recorder.calls == ["replay", "work", "record on default"]
+    assert replay.done()
+    assert replay.device_s() == pytest.approx(0.25e-3)
+
+
+def test_without_event_nodes_the_host_records_the_start(recorder: Recorder) -> None:
+    replay = CudaDevice(events_in_graph=False).prepare(noted(recorder))
+    recorder.calls.clear()
+    replay.launch()
+    assert recorder.calls == ["record on default", "replay", "work", "record on default"]
+
+
+def test_eager_work_is_captured_nowhere(recorder: Recorder) -> None:
+    replay = CudaDevice(graphs=False).prepare(noted(recorder))
+    replay.launch()
+    assert not [call for call in recorder.calls if call.startswith(("begin", "replay"))]
+    assert recorder.calls[-3:] == ["record on default", "work", "record on default"]
+
+
+def test_trials_are_captured_in_pools_of_their_own(recorder: Recorder) -> None:
+    device = CudaDevice()
+    recorder.calls.clear()
+    assert device.seconds(noted(recorder), 4) == pytest.approx(0.25e-3 / 4)
+    assert [call for call in recorder.calls if call.startswith("begin")] == ["begin in None"]
+    assert recorder.calls.count("replay") == 3
+
+
+def test_a_capture_that_fails_is_ended(recorder: Recorder) -> None:
+    def fails() -> None:
+        if recorder.capturing:
+            raise torch.OutOfMemoryError("full")
+
+    device = CudaDevice()
+    with pytest.raises(torch.OutOfMemoryError):
+        device.prepare(fails)
+    assert recorder.capturing is None
+    device.prepare(noted(recorder))
+
+
+def test_a_device_whose_replays_do_nothing_is_refused(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *shape, dtype=None, **where: real(*shape, dtype=dtype))
+    with pytest.raises(Unavailable, match="cuda-eager"):
+        open_cuda()
+    assert open_cuda(graphs=False).mode == "eager"
+    with pytest.raises(Unavailable, match="torch sees 1"):
+        open_cuda(3)
