@@ -173,7 +173,7 @@ def _recorded(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
 def _uncounted(path: Path) -> str:
     return (
         f"{path} has no token counts: count them with python -m traces convert {path} "
-        f"--columns text=NAME --tokenizer DIR --arrivals constant:duration=1e6 -o lengths.parquet"
+        f"--columns text=NAME --tokenizer DIR --arrivals constant:rate=1,duration=1e6 -o lengths.parquet"
     )
 
 
