@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, LookupError, OSError, MemoryError) as error:
         if options.debug:
             raise
-        message = str(error) or type(error).__name__
-        print(f"error: {message if not isinstance(error, KeyError) else error!r}", file=sys.stderr)
+        message = repr(error) if isinstance(error, KeyError) else str(error) or type(error).__name__
+        print(f"error: {message}", file=sys.stderr)
         return 2
 
 
@@ -55,6 +55,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.list:
         print(_listing())
         return 0
+    required = options.require_attainment
+    if required is not None and not 0 <= required <= 1:
+        raise ValueError(f"--require-attainment is {required}; it must lie in 0 to 1")
     if options.rerun is not None:
         _refuse_settings(options)
         settings = Settings.read(read_run(options.rerun)["settings"])
@@ -75,7 +78,6 @@ def _run(options: argparse.Namespace) -> int:
     print(text, end="" if options.json else "\n")
     if not options.json:
         print(f"\nwritten to {out}/: requests.parquet, batches.parquet, summary.json, run.json")
-    required = options.require_attainment
     return 1 if required is not None and report.summary["attainment"] < required else 0
 
 
