@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from profiler import forward as stock
-from profiler.devices import Device, Unavailable, open_cuda
+from profiler.cuda_device import open_cuda
+from profiler.devices import Device, Unavailable
 from profiler.products import Products
 from profiler.staged import Forward, StagedExecutor
 from profiler.table import BucketPlan

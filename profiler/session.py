@@ -126,7 +126,12 @@ def _findings(opened: Opened, journal: Journal, waiting: float, *, idle: bool) -
     """What the samples say besides the rows: noise, precision, idle effect; and what the opening showed."""
     drift = noise.canary_drift([sample.seconds for sample in journal.samples if sample.kind == "canary"])
     quiet = noise.verdict(drift, waiting)
-    found = {"noise": quiet, "numerics": opened.numerics, "cold_start": opened.cold_start, "skipped": opened.skipped}
+    found: dict[str, Any] = {
+        "noise": quiet,
+        "numerics": opened.numerics,
+        "cold_start": opened.cold_start,
+        "skipped": opened.skipped,
+    }
     found |= {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
     if idle:
         found["idle_observed"] = summary.idle_factor(journal.samples)

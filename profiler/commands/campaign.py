@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from profiler.measure import Progress
+from profiler.commands.printing import progress_bar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the parts; 0 with every one of them done, 1 with some outstanding or failed."""
-    from profiler.campaign import PARTS, Campaign
+    from profiler.campaign import Campaign
+    from profiler.campaign_parts import PARTS
     from profiler.campaign_plan import full, tiny
     from profiler.devices import Unavailable
 
@@ -47,8 +46,8 @@ def main(arguments: argparse.Namespace) -> int:
         if not torch.cuda.is_available():
             raise Unavailable("no CUDA device is visible to torch; --device cpu is the dry run, on tiny models")
     with ExitStack() as stack:
-        campaign = Campaign(arguments.out, plan, on_gpu, arguments.seed, _progress(stack, sys.stderr.isatty()))
-        state = campaign.run(names, arguments.budget_s)
+        campaign = Campaign(arguments.out, plan, on_gpu, arguments.seed, progress_bar(stack))
+        state = campaign.run({name: PARTS[name] for name in names}, arguments.budget_s)
     print(_report(state))
     return 0 if all(state["parts"].get(name, {}).get("status") == "done" for name in names) else 1
 
@@ -75,16 +74,3 @@ def _report(state: Mapping[str, Any]) -> str:
         goals = ", ".join(f"{word} {verdict[word]:g}" for word in ("must", "aim") if verdict[word] is not None)
         lines.append(f"{verdict['verdict']:13} {value:>8}  {verdict['what']}" + (f" ({goals})" if goals else ""))
     return "\n".join(lines)
-
-
-def _progress(stack: ExitStack, terminal: bool) -> Progress:
-    """A bar on stderr where that is a terminal, else one line per part."""
-    if terminal:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
-        task = bar.add_task("", total=1.0)
-        return lambda share, what: bar.update(task, completed=share, description=what)
-    return lambda share, what: None

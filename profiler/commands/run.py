@@ -121,7 +121,7 @@ def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[En
     """The same on the first NVIDIA GPU; where the executor cannot be had, the next best runs and is named."""
     from profiler import gpu_probes
     from profiler.cuda import DTYPES, best_executor
-    from profiler.devices import open_cuda
+    from profiler.cuda_device import open_cuda
 
     if arguments.dtype not in DTYPES:
         raise LookupError(f"unknown dtype {arguments.dtype!r}: use one of {', '.join(DTYPES)}")

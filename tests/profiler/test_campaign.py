@@ -13,9 +13,10 @@ import torch
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from profiler import campaign as campaigns
+from profiler import campaign_parts
 from profiler.__main__ import main
-from profiler.campaign import PARTS, Campaign
+from profiler.campaign import Campaign
+from profiler.campaign_parts import PARTS
 from profiler.campaign_plan import BASELINES, full, tiny
 from profiler.merging import merge_tables
 from profiler.spec import parse_spec
@@ -74,7 +75,7 @@ def test_baselines_run_on_the_shapes_of_ours(dry_run: Path) -> None:
     assert all(table.plan(model) == ours for model in table.models if model.startswith("students"))
 
 
-def test_a_repeated_campaign_runs_only_what_is_not_done(dry_run: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_repeated_campaign_runs_only_what_is_not_done(dry_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "again"
     shutil.copytree(dry_run, out)
     state = json.loads((out / "campaign.json").read_text())
@@ -82,29 +83,28 @@ def test_a_repeated_campaign_runs_only_what_is_not_done(dry_run: Path, tmp_path:
     (out / "campaign.json").write_text(json.dumps(state))
     ran: list[str] = []
     noted = {name: lambda campaign, part, deadline: ran.append(part) or {"status": "done"} for name in PARTS}
-    monkeypatch.setattr(campaigns, "PARTS", noted)
-    Campaign(out, tiny(), on_gpu=False).run(PARTS, 100.0)
+    Campaign(out, tiny(), on_gpu=False).run(noted, 100.0)
     assert ran == ["energy"]
 
 
-def test_a_part_that_fails_is_reported_and_the_next_one_runs(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_part_that_fails_is_reported_and_the_next_one_runs(tmp_path: Path) -> None:
     def broken(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
         raise MemoryError("the device is full")
 
-    monkeypatch.setitem(PARTS, "probes", broken)
-    state = Campaign(tmp_path, tiny(), on_gpu=False).run(["probes", "energy"], 100.0)
+    parts = {"probes": broken, "energy": PARTS["energy"]}
+    state = Campaign(tmp_path, tiny(), on_gpu=False).run(parts, 100.0)
     assert state["parts"]["probes"]["reason"] == "MemoryError: the device is full"
     assert state["parts"]["energy"]["status"] == "done"
 
 
 def test_without_time_left_parts_stay_outstanding(tmp_path: Path) -> None:
-    state = Campaign(tmp_path, full(), on_gpu=False).run(["students-768"], 5.0)
+    state = Campaign(tmp_path, full(), on_gpu=False).run({"students-768": PARTS["students-768"]}, 5.0)
     assert state["parts"]["students-768"]["status"] == "outstanding"
 
 
 def test_another_campaign_in_the_same_folder_is_refused(dry_run: Path) -> None:
     with pytest.raises(ValueError, match="choose another --out"):
-        Campaign(dry_run, tiny(), on_gpu=False, seed=1).run([], 1.0)
+        Campaign(dry_run, tiny(), on_gpu=False, seed=1).run({}, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_tables_of_different_devices_are_not_merged(tmp_path: Path) -> None:
 
 def test_a_baseline_that_cannot_be_had_is_named_and_the_others_are_measured(tmp_path: Path, monkeypatch: Any) -> None:
     two = tuple(baseline for baseline in BASELINES if baseline.name in ("ours", "branches-graph", "stock-graph"))
-    monkeypatch.setattr(campaigns, "BASELINES", two)
+    monkeypatch.setattr(campaign_parts, "BASELINES", two)
     own = Campaign.open
 
     def without_branches(campaign: Campaign, kind: str, *arguments: Any, **options: Any) -> Any:
@@ -207,7 +207,7 @@ def test_a_baseline_that_cannot_be_had_is_named_and_the_others_are_measured(tmp_
         return own(campaign, kind, *arguments, **options)
 
     monkeypatch.setattr(Campaign, "open", without_branches)
-    state = Campaign(tmp_path, tiny(), on_gpu=False).run(["baselines"], 100.0)
+    state = Campaign(tmp_path, tiny(), on_gpu=False).run({"baselines": PARTS["baselines"]}, 100.0)
     part = state["parts"]["baselines"]
     assert part["status"] == "done"
     assert part["skipped"] == {

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from profiler.devices import CudaDevice, Unavailable, open_cuda
+from profiler.cuda_device import CudaDevice, open_cuda
+from profiler.devices import Unavailable
 
 
 class Recorder:

@@ -8,7 +8,7 @@ import torch
 
 from profiler import gate, weights
 from profiler.cuda import KINDS, open_executor
-from profiler.devices import CudaDevice, open_cuda
+from profiler.cuda_device import CudaDevice, open_cuda
 from profiler.executor import all_keys
 from profiler.spec import Spec
 from profiler.table import BucketPlan, ShapeKey

@@ -21,7 +21,8 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 from profiler import gate, reference, weights  # noqa: E402
 from profiler.cuda import FusedForward, Simplifications, open_executor  # noqa: E402
-from profiler.devices import CudaDevice, Device, HostDevice  # noqa: E402
+from profiler.cuda_device import CudaDevice  # noqa: E402
+from profiler.devices import Device, HostDevice  # noqa: E402
 from profiler.kernels import attention, gemm, rowwise  # noqa: E402
 from profiler.products import VARIANTS, Operand, Products, candidates  # noqa: E402
 from profiler.spec import Spec  # noqa: E402

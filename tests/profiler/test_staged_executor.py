@@ -12,7 +12,8 @@ from torch import Tensor
 
 from profiler import cuda, gate, reference, weights
 from profiler.cuda import KINDS, Simplifications, best_executor, open_executor
-from profiler.devices import HostDevice, HostReplay, Replay, Unavailable, open_cuda
+from profiler.cuda_device import open_cuda
+from profiler.devices import HostDevice, HostReplay, Replay, Unavailable
 from profiler.executor import BackToBack, Executor
 from profiler.spec import Spec
 from profiler.staged import StagedExecutor
