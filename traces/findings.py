@@ -13,7 +13,7 @@ _COARSE = 1e-3
 
 def findings(arrival_s: NDArray[np.float64]) -> tuple[str, ...]:
     """Notes on holes without a request, and on stamps that lie on coarse ticks; arrivals must be sorted."""
-    if len(arrival_s) < 3:
+    if len(arrival_s) < 3 or not np.isfinite(arrival_s).all():
         return ()
     gaps = np.diff(arrival_s)
     notes: tuple[str, ...] = ()
@@ -25,15 +25,16 @@ def findings(arrival_s: NDArray[np.float64]) -> tuple[str, ...]:
             f"{holes.sum() / span:.1%} of the time (outages or idleness): left as they are",
         )
     together = float(np.count_nonzero(gaps == 0)) / len(gaps)
+    if together <= 0.1:
+        return notes
     step = tick(gaps)
-    if step is not None and together > 0.1:
-        notes += (
-            f"stamps lie on ticks of {step:g} s, where {together:.0%} arrive together with the request before "
-            f"(convert --spread-ticks spreads them)",
-        )
-    elif together > 0.1:
-        notes += (f"{together:.0%} arrive at the very time of the request before",)
-    return notes
+    if step is None:
+        return (*notes, f"{together:.0%} arrive at the very time of the request before")
+    return (
+        *notes,
+        f"stamps lie on ticks of {step:g} s, where {together:.0%} arrive together with the request before "
+        f"(convert --spread-ticks spreads them)",
+    )
 
 
 def tick(gaps: NDArray[np.float64]) -> float | None:

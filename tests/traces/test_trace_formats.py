@@ -213,6 +213,7 @@ def test_ordinary_traffic_raises_no_findings() -> None:
         ("arrival_s,tokens\n1,5\nnan,5\n", "request 1: arrival_s is nan"),
         ("arrival_s,tokens\n-1,5\n", "arrival_s is -1.0"),
         ("arrival_s,tokens\n1e400,5\n", "arrival_s is inf"),
+        ("arrival_s,tokens\n1,5\ninf,5\ninf,5\n", "request 1: arrival_s is inf"),
         ("arrival_s,tokens\n1,0\n", "tokens is 0"),
         ("arrival_s,tokens\n1,2.5\n", "line 2: tokens is '2.5' \\(must be a whole number\\)"),
         ("arrival_s,tokens\n1,99999999999\n", "tokens is '99999999999'"),
