@@ -143,8 +143,17 @@ class Products:
         name = self.chosen.get(shape.class_())
         if name is None:
             name = self._choose(shape, x, operand, bias)
+        try:
+            product = VARIANTS[name](x, operand, bias)
+        except (RuntimeError, ValueError) as error:
+            # Chosen on another shape of its class, and picky about this one. Found in the run before a capture.
+            if name == DEFAULT or isinstance(error, torch.OutOfMemoryError):
+                raise
+            self.refused.setdefault(name, f"{shape}: {str(error).splitlines()[0]}")
+            name = self.chosen[shape.class_()] = DEFAULT
+            product = VARIANTS[name](x, operand, bias)
         self.used[name] += 1
-        return VARIANTS[name](x, operand, bias)
+        return product
 
     def freeze(self) -> None:
         """Measure no more."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from profiler import cuda, gate, reference, weights
+from profiler import cuda, gate, products, reference, weights
 from profiler.cuda import KINDS, Simplifications, best_executor, open_executor
 from profiler.cuda_device import open_cuda
 from profiler.devices import HostDevice, HostReplay, Replay, Unavailable
@@ -214,3 +214,41 @@ def test_stacking_equals_torch_func_vmap() -> None:
         expected = torch.addmm(own.head_bias[-1], vectors.sum(0), own.head_weight[-1])
         got = cuda.stock.stacked(own, ids, None)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_product_that_refuses_one_shape_of_its_class_gives_way_to_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def picky(x: Tensor, operand: products.Operand, bias: Tensor | None) -> Tensor:
+        raise RuntimeError("rows must be a multiple of 8")
+
+    monkeypatch.setitem(products.VARIANTS, "grouped", picky)
+    x, weight = torch.ones(2, 3, 4), torch.ones(2, 4, 5)
+    own = products.Products()
+    shape = products.Shape(2, 3, 4, 5, False).class_()
+    own.chosen[shape] = "grouped"
+    assert torch.equal(own(x, products.Operand(weight, None)), torch.bmm(x, weight))
+    assert own.chosen[shape] == "bmm"
+    assert "multiple of 8" in own.refused["grouped"]
+
+
+def test_the_fastest_variant_is_chosen_and_noise_does_not_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Rehearsed(HostDevice):
+        """A device on which the variants, in the order of their trial, take these times."""
+
+        def __init__(self, *times: float) -> None:
+            self.times = list(times)
+
+        def seconds(self, work: Callable[[], object], calls: int) -> float:
+            return self.times.pop(0)
+
+    monkeypatch.setattr(products, "candidates", lambda shape, dtype: ("bmm", "bmm-turned", "loop"))
+    x, weight = torch.ones(2, 3, 4), torch.ones(2, 4, 5)
+    operand = products.Operand(weight, weight)
+    for times, expected in (((1.0, 0.99, 0.98), "bmm"), ((1.0, 0.5, 0.7), "bmm-turned"), ((1.0, 1.1, 0.6), "loop")):
+        own = products.Products(Rehearsed(*times))
+        own(x, operand)
+        assert set(own.chosen.values()) == {expected}
+    spent = products.Products(Rehearsed(), budget_s=0.0)
+    spent(x, operand)
+    assert spent.used == {"bmm": 1}
