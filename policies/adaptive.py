@@ -21,19 +21,22 @@ class Adaptive:
     meanwhile, all at this level. Where no level does, the GPU is saturated, and the level is the one with the most
     accuracy per second; where pruning buys no time that is the full ensemble.
 
-    It sheds at once; a more accurate level than the last is taken up only where it leaves part of the slack unused.
-    window: the arrival rate is that of the last so many SLOs. recover: the share of the slack that a more accurate
-    level may use. max_batch: default the table's largest. Re-implemented from the published description of student
-    parallelism (arXiv 2408.12526), whose own rule is not public.
+    It sheds at once, and takes up a more accurate level than the last only with slack to spare. window: the arrival
+    rate is that of the last so many SLOs. shed, recover: the share of the slack that (2) may use at the last level or
+    below, and at a more accurate one; the rest is for the chance in what arrives. max_batch: default the table's
+    largest. Re-implemented from the published description of student parallelism (arXiv 2408.12526), whose own rule
+    is not public.
     """
 
     window: float = 1.0
-    recover: float = 0.8
+    shed: float = 0.65
+    recover: float = 0.5
     max_batch: int | None = None
 
     def start(self, view: View) -> None:
-        if not (self.window > 0 and 0 < self.recover <= 1):
-            raise ValueError(f"adaptive needs window > 0 and 0 < recover <= 1, not {self.window}, {self.recover}")
+        if not (self.window > 0 and 0 < self.recover <= self.shed <= 1):
+            given = f"{self.window}, {self.recover}, {self.shed}"
+            raise ValueError(f"adaptive needs window > 0 and 0 < recover <= shed <= 1, not {given}")
         self._largest = largest = batch_limit(self.max_batch, view.plan)
         self._top = self._level = len(view.levels) - 1
         self._lines: list[Line] = [view.bucket(index) for index in range(len(view.plan.tokens))]
@@ -73,15 +76,13 @@ class Adaptive:
             if more:
                 if size + more > largest or service[at][size + more] > service[at][size] + service[bucket][more]:
                     break
-                size += more
-            low = bucket
+                low, size = bucket, size + more
         for bucket in range(at + 1, len(counts)):
             more = counts[bucket]
             if more:
                 if size + more > largest or service[bucket][size + more] > service[high][size] + service[bucket][more]:
                     break
-                size += more
-            high = bucket
+                high, size = bucket, size + more
         return low, high, size
 
     def _choose(self, view: View, counts: list[int], slack: float, bucket: int, size: int) -> Level:
@@ -96,7 +97,7 @@ class Adaptive:
             # What arrives as this batch starts waits for it and for those ahead, and then for a batch of its own.
             wait_s = batch_s / gpus
             clear_s = self._overhead[index][bucket] + (rest + rate * wait_s) * mean_s
-            share = 1.0 if index <= self._level else self.recover
+            share = self.shed if index <= self._level else self.recover
             if clear_s <= share * (slo_s - wait_s):
                 break
         else:
@@ -112,7 +113,7 @@ class Adaptive:
 
     def _requests(self, view: View, low: int, high: int, size: int) -> Sequence[int]:
         """The oldest `size` of these buckets; the oldest of all is among them."""
-        if low == 0 and high == len(self._lines) - 1:
+        if size == view.waiting:
             return view.oldest(size)
         if low == high:
             return self._lines[low].oldest(size)

@@ -19,7 +19,9 @@ def oracle(arrivals, tokens, table, policy, gpus, largest=None, timeout_s=0.002)
     top = max(columns["students"])
     cost = {
         (b, t): us * 1e-6
-        for k, b, t, us in zip(*(columns[n].tolist() for n in ("students", "batch", "tokens", "latency_us")), strict=True)
+        for k, b, t, us in zip(
+            *(columns[n].tolist() for n in ("students", "batch", "tokens", "latency_us")), strict=True
+        )
         if k == top
     }
     batches, lengths = sorted({b for b, _ in cost}), sorted({t for _, t in cost})
