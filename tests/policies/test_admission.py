@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from conftest import formula_table
 
+from policies import Wait
+from policies.admission import Admission
+from policies.nobatching import NoBatching
 from simulator import simulate
 from traces import Trace
 
@@ -77,3 +80,17 @@ def test_without_overload_the_wrapper_changes_nothing(inner):
 def test_the_inner_policy_learns_of_completions():
     sizes = run("admission(aimd(target_s=5))", [0, 0, 0]).batches["size"].tolist()
     assert sizes == [1, 2]
+
+
+def test_a_policy_that_decides_at_every_arrival_does_so_inside_the_wrapper():
+    asked = []
+
+    class EveryArrival(NoBatching):
+        every_arrival = True
+
+        def decide(self, view):
+            asked.append(view.now)
+            return super().decide(view) if view.idle else Wait()
+
+    run(Admission(EveryArrival()), [0, 0.25, 0.5])
+    assert asked == [0, 0.25, 0.5, 1, 1, 2]
