@@ -114,7 +114,8 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
         return CpuExecutor(own, grid.plan, grid.students)
 
     meta = {"device": name, "threads": threads, "dtype": "float32"}
-    return [_entry(grid, arguments.seed, opened) for grid in grids], meta, cpu_ceilings()
+    ceilings = cpu_ceilings(min(5.0, 0.02 * arguments.budget_s))
+    return [_entry(grid, arguments.seed, opened) for grid in grids], meta, ceilings
 
 
 def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings]:
