@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ def measure_table(
         began, waited = time.perf_counter(), noise.run_queue_delay_s()
         canary = min(opened.cells, key=lambda cell: cell.key.batch)
         measurement = Measurement(opened.executors, opened.cells, journal, own, rng, canary, progress)
-        measurement.run()
+        with _no_garbage_collection():
+            measurement.run()
         waiting = (noise.run_queue_delay_s() - waited) / (time.perf_counter() - began)
         short = measurement.unfinished
         complete = [cell for cell in opened.cells if cell.model not in {other.model for other in short}]
@@ -120,6 +122,19 @@ def measure_table(
         return {"status": "unfinished", **result}
     shutil.rmtree(out.with_name(out.name + ".partial"))
     return {"status": "done", "noise": full["noise"]["verdict"], **result}
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """As in a live run: a collection in the middle of a batch would be timed as the device's."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def _findings(opened: Opened, journal: Journal, waiting: float, *, idle: bool) -> dict[str, Any]:
