@@ -122,12 +122,12 @@ class Campaign:
             self.state.setdefault("stand_ins", {})[kind] = {"opened": opened, "because": list(reasons)}
         return executor
 
-    def table(self, name: str, entries: list[Entry], deadline: float, *, idle: bool) -> dict[str, Any]:
+    def table(self, name: str, entries: list[Entry], deadline: float) -> dict[str, Any]:
         """Measure these entries into the folder `name`."""
         meta = {**gpu_probes.describe(self.device), "dtype": self.plan.dtype, "rank": 50, "campaign_part": name}
         if not self.on_gpu:
             meta["device"] += " (dry run)"
-        rules = Rules(budget_s=self.plan.least_s, enough=self.plan.enough, idle_repeats=6 if idle else 0)
+        rules = Rules(budget_s=self.plan.least_s, enough=self.plan.enough, idle_repeats=self.plan.idle.get(name, 0))
         return measure_table(
             self.out / name,
             entries,

@@ -55,7 +55,7 @@ def _numerics(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
 def _table(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
     """The table of the grids that the plan lists under this name, all by our best executor."""
     grids = campaign.plan.tables[name]
-    return campaign.table(name, [_entry(campaign, grid) for grid in grids], deadline, idle=len(grids) == 1)
+    return campaign.table(name, [_entry(campaign, grid) for grid in grids], deadline)
 
 
 def _entry(campaign: Campaign, grid: Grid) -> Entry:
@@ -67,14 +67,14 @@ def _entry(campaign: Campaign, grid: Grid) -> Entry:
 
 
 def _baselines(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
-    return campaign.table(name, list(_baseline_entries(campaign, compiled=False)), deadline, idle=False)
+    return campaign.table(name, list(_baseline_entries(campaign, compiled=False)), deadline)
 
 
 def _compiled(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
     """Apart from the other baselines: compiling takes tens of seconds, and nothing can cut it short."""
     if not campaign.plan.compiled:
         return {"status": "done", "reason": "a dry run compiles nothing"}
-    return campaign.table(name, list(_baseline_entries(campaign, compiled=True)), deadline, idle=False)
+    return campaign.table(name, list(_baseline_entries(campaign, compiled=True)), deadline)
 
 
 def _baseline_entries(campaign: Campaign, *, compiled: bool) -> Iterable[Entry]:

@@ -55,9 +55,9 @@ class Plan:
     """The sizes of a campaign. ours: the executor that the tables show; kinds: those that the numerics part tries.
 
     budgets: seconds by part. least_s: of measuring that a table gets, whatever its preparation took. enough: samples
-    after which a key is left alone.
-    shortest_s: with less left, no part begins. tune_s: for choosing products, per executor. tables: grids by part.
-    students, teachers: what baselines are compared on. compiled: the shapes that are compiled, none in a dry run.
+    after which a key is left alone. shortest_s: with less left, no part begins. tune_s: for choosing products, per
+    executor. tables: grids by part. idle: how often each idle gap is tried, by part. students, teachers: what baselines
+    are compared on. compiled: the shapes that are compiled, none in a dry run.
     energy: keys by grid, each looped for energy_s.
     """
 
@@ -73,6 +73,7 @@ class Plan:
     sizes: Sizes
     numerics: Grid
     tables: Mapping[str, tuple[Grid, ...]]
+    idle: Mapping[str, int]
     students: tuple[Grid, ...]
     teachers: tuple[Grid, ...]
     compiled: tuple[Grid, ...]
@@ -148,6 +149,7 @@ def full() -> Plan:
                 for depth in (1, 3, 4)
             ),
         },
+        idle={"students-768": 6, "students-384": 6},
         students=(compared,),
         teachers=teachers,
         compiled=(Grid("teacher-12x768", (1,), (1,), (32,)), Grid("teacher-12x768", (1,), (32,), (128,))),
@@ -178,6 +180,7 @@ def tiny() -> Plan:
             "teachers": (teacher,),
             "depths": (Grid("students-1x64", (1, 2), (1,), (16,)),),
         },
+        idle={"students-768": 1},
         students=(students,),
         teachers=(teacher,),
         compiled=(),
