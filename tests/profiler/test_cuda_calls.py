@@ -19,7 +19,7 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.capturing: Graph | None = None
-        self.event_nodes = True
+        self.memory = (90, 100)
 
 
 class Stream:
@@ -40,8 +40,6 @@ class Event:
         self.external = external
 
     def record(self, stream: Stream) -> None:
-        if self.recorder.capturing and not self.recorder.event_nodes:
-            raise RuntimeError("event nodes are not supported")
         self.recorder.calls.append(f"record on {stream.name}{' (external)' if self.external else ''}")
 
     def query(self) -> bool:
@@ -101,6 +99,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
         "is_available": lambda: True,
         "device_count": lambda: 1,
         "set_device": lambda index: None,
+        "mem_get_info": lambda device=None: recorder.memory,
+        "empty_cache": lambda: recorder.calls.append("empty cache"),
     }
     for name, value in replaced.items():
         monkeypatch.setattr(torch.cuda, name, value)
@@ -138,6 +138,14 @@ def test_without_event_nodes_the_host_records_the_start(recorder: Recorder) -> N
     recorder.calls.clear()
     replay.launch()
     assert recorder.calls == ["record on default", "replay", "work", "record on default"]
+
+
+def test_cached_memory_is_given_back_before_a_capture_that_may_need_it(recorder: Recorder) -> None:
+    device = CudaDevice()
+    recorder.memory = (40, 100)
+    recorder.calls.clear()
+    device.prepare(noted(recorder))
+    assert recorder.calls.index("empty cache") < recorder.calls.index("begin in the pool")
 
 
 def test_eager_work_is_captured_nowhere(recorder: Recorder) -> None:
