@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -44,6 +44,14 @@ def test_the_wall_clock_takes_real_time_and_knows_how_late_it_is():
     assert visits(clock, [0.02, 0.05, 0.05]) == [0.02, 0.05, 0.05]
     assert monotonic() - begin >= 0.05
     assert 0 <= clock.lateness < 1
+
+
+def test_the_wall_clocks_time_begins_at_its_start_not_when_it_is_made():
+    clock = WallClock()
+    sleep(0.05)
+    begin = monotonic()
+    visits(clock, [0.04])
+    assert monotonic() - begin >= 0.04
 
 
 def test_a_wall_clock_that_begins_later_does_not_sleep_until_then():

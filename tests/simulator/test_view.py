@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from doubles import Says, run, trace
+from doubles import Says, Takes, run, run_on, trace
 
 from policies import Dispatch, Drop, View, Wait
 from simulator import simulate
 from simulator.cases import random_table
 from simulator.error import PolicyError
+from simulator.executor import Execution
 from traces import Trace
 
 SLO_S = 0.02
@@ -164,6 +165,17 @@ def test_start_is_called_once_before_the_first_request_and_sees_an_empty_queue()
 
     run(Starts(lambda view, _: Dispatch(view.oldest(1), view.levels[0])), trace(1, 2), gpus=2)
     assert seen == [(0.0, 0, [], [0, 1], 0)]
+
+
+def test_a_batch_that_takes_longer_than_predicted_is_expected_any_moment(monkeypatch):
+    seen = []
+
+    def answer(view, _):
+        seen.append((view.now, view.free_at(0), view.free_at(1)))
+        return Dispatch(view.oldest(1), view.levels[0])
+
+    run_on(monkeypatch, Takes(lambda batch: Execution(3.0)), Says(answer), trace(0, 0.5, 2), gpus=3)
+    assert seen == [(0, 0, 0), (0.5, 1, 0.5), (2, 2, 2)]  # one second is predicted, and three pass
 
 
 def test_a_policy_cannot_alter_the_device():
