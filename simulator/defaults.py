@@ -20,6 +20,11 @@ def saturation(predictions: Predictions, buckets: NDArray[np.intp]) -> float:
     return float(1 / (share @ np.asarray(per_request)))
 
 
+def short_text_saturation(predictions: Predictions) -> float:
+    """The saturation for the built-in distribution of lengths."""
+    return saturation(predictions, predictions.plan.buckets(SHORT_TEXT.values.clip(max=predictions.plan.max_tokens)))
+
+
 def default_slo_s(predictions: Predictions, tokens: NDArray[np.int32]) -> float:
     """Five times the batch-1 time at the median length, highest level."""
     plan = predictions.plan
@@ -35,7 +40,7 @@ BASE_LOAD, BURST_FACTOR, BATCH_TIMES, BURST_START, BURST_LENGTH = 0.3, 5.0, 2000
 
 def default_trace(predictions: Predictions) -> str:
     """The spec of the built-in trace for a table: level traffic, and one burst to half more than the capacity."""
-    rate = saturation(predictions, predictions.plan.buckets(SHORT_TEXT.values.clip(max=predictions.plan.max_tokens)))
+    rate = short_text_saturation(predictions)
     largest = max(predictions.plan.batches)
     batch_s = largest / rate
     settings = {

@@ -11,7 +11,7 @@ from typing import Any
 from policies import describe, make
 from profiler.table import LatencyTable
 from simulator.clock import Clock, VirtualClock, WallClock
-from simulator.defaults import default_trace, saturation
+from simulator.defaults import default_trace, saturation, short_text_saturation
 from simulator.report import Report
 from simulator.simulate import as_table, simulate
 from simulator.view import Predictions
@@ -98,14 +98,9 @@ def prepare(settings: Settings, parameters: dict[str, str] | None = None) -> Pre
     predictions = Predictions(table, table.levels(model, task), table.plan(model))
     source = default_trace(predictions) if settings.trace is None else settings.trace
     its = replace(settings, policy=policy, trace=source, model=model, task=task, table=settings.table or table.name)
-    trace = _load(its, predictions)
     if its.load is not None:
-        if not its.load > 0:
-            raise ValueError(f"load is {its.load}; it must be positive")
-        rate = its.load * its.gpus * saturation(predictions, predictions.plan.buckets(trace.tokens))
-        its = replace(its, rate=rate, load=None)
-        trace = _load(its, predictions)
-    return Prepared(replace(its, digests=_digests(its)), trace, table)
+        its = replace(its, rate=_rate(its, its.load, predictions), load=None)
+    return Prepared(replace(its, digests=_digests(its)), _load(its, predictions), table)
 
 
 def unchanged(settings: Settings) -> None:
@@ -115,6 +110,17 @@ def unchanged(settings: Settings) -> None:
             raise ValueError(f"{path}, which the recorded run read, is not there any more")
         if _digest(Path(path)) != digest:
             raise ValueError(f"{path} has changed since the recorded run: its results cannot be made again")
+
+
+def _rate(its: Settings, load: float, predictions: Predictions) -> float:
+    """The rate that is this load of the trace's own lengths, which are looked at first."""
+    if not 0 < load < float("inf"):
+        raise ValueError(f"load is {load}; it must be a positive number")
+    full = load * its.gpus
+    # A generator is tried at about the rate that it will have, so that a long trace does not become a huge one.
+    about = full * short_text_saturation(predictions) if its.rate_mode == "superpose" else None
+    tried = _load(its if Path(its.trace or "").exists() else replace(its, rate=about), predictions)
+    return full * saturation(predictions, predictions.plan.buckets(tried.tokens))
 
 
 def _load(its: Settings, predictions: Predictions) -> Trace:
