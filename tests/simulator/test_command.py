@@ -178,6 +178,15 @@ def test_debug_shows_where_it_went_wrong(command):
         command("--policy", "gready", "--debug")
 
 
+@pytest.mark.parametrize(("mode", "requests"), [("superpose", 200), ("compress", 100)])
+def test_a_file_is_rescaled_in_the_mode_that_was_asked_for(command, mode, requests):
+    command.trace.write_text("arrival_s,tokens\n" + "".join(f"{i / 50},9\n" for i in range(100)))
+    assert command("--rate", "100", "--rate-mode", mode, "--json") == 0
+    summary = json.loads(command.said)
+    assert summary["requests"] == pytest.approx(requests, rel=0.02)
+    assert summary["offered_rate"] == pytest.approx(100, rel=0.05)
+
+
 POLICY = """
 from policies import Dispatch
 class Mine:
