@@ -15,7 +15,7 @@ import torch
 
 from profiler import gpu_probes, nvml, verdicts, weights
 from profiler.campaign_plan import Plan
-from profiler.cuda import best_executor, open_executor
+from profiler.cuda import KINDS, best_executor, open_executor
 from profiler.cuda_device import open_cuda
 from profiler.devices import Device, HostDevice, Unavailable
 from profiler.executor import Executor
@@ -94,8 +94,13 @@ class Campaign:
 
     @cached_property
     def device(self) -> Device:
-        """Opened when it is first needed; the graph executors open devices of their own, with pools of their own."""
+        """One for all executors with graphs: they never run at once, so their activations can share one pool."""
         return open_cuda() if self.on_gpu else HostDevice()
+
+    @cached_property
+    def eager(self) -> Device:
+        """The same device, with operators launched one by one."""
+        return open_cuda(graphs=False) if self.on_gpu else HostDevice()
 
     @property
     def ceilings(self) -> Ceilings | None:
@@ -108,15 +113,12 @@ class Campaign:
             self._weights[spec] = weights.random(spec, self.seed, device=self.device.torch_device)
         return self._weights[spec]
 
-    def eager(self) -> Device:
-        """A device that launches operators one by one."""
-        return open_cuda(graphs=False) if self.on_gpu else HostDevice()
-
     def open(self, kind: str, own: Weights, plan: BucketPlan, students: tuple[int, ...], **options: Any) -> Executor:
         """An executor of ours on the GPU, or its double on the CPU. One that stands in for another is noted."""
-        settings: dict[str, Any] = {"dtype": self.plan.dtype, "tune_s": self.plan.tune_s} | options
+        device = self.device if KINDS[kind].graphs else self.eager
+        settings: dict[str, Any] = {"dtype": self.plan.dtype, "tune_s": self.plan.tune_s, "device": device} | options
         if not self.on_gpu:
-            return open_executor(kind, own, plan, students, device=HostDevice(), **settings)
+            return open_executor(kind, own, plan, students, **settings)
         opened, executor, reasons = best_executor(kind, own, plan, students, **settings)
         if reasons:
             self.state.setdefault("stand_ins", {})[kind] = {"opened": opened, "because": list(reasons)}

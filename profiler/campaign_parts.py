@@ -97,7 +97,7 @@ def _open_baseline(campaign: Campaign, baseline: Baseline, grid: Grid) -> tuple[
         options: dict[str, Any] = {} if baseline.tuned else {"tune_s": 0.0}
         exact = baseline.simplifications
         return campaign.open(kind, own, grid.plan, grid.students, simplifications=exact, **options), own
-    device = campaign.eager()
+    device = campaign.eager
     forward = HuggingFaceForward(
         own,
         campaign.plan.dtype,

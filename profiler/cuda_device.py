@@ -110,12 +110,12 @@ class CudaDevice:
 
     def _capture(self, work: Work, start: torch.cuda.Event | None, pool: Any) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
-        # As torch.cuda.graph does, without emptying the allocator's cache each time: with hundreds of keys that would be
-        # most of the time. But a capture cannot ask for cached memory (of the eager run, of earlier trials) back.
+        # As torch.cuda.graph does, without emptying the allocator's cache each time: with hundreds of keys that is most
+        # of the time. But a capture cannot ask for cached memory (of the eager run, of earlier trials) back.
         # Other threads (a tokenizer, a progress bar) may use the device meanwhile: thread_local.
         self.synchronize()
         free, total = torch.cuda.mem_get_info(self.torch_device)
-        if free < total // 2:
+        if free < total // 3:
             torch.cuda.empty_cache()
         with torch.cuda.stream(self._side):
             graph.capture_begin(pool=pool, capture_error_mode="thread_local")

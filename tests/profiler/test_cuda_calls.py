@@ -142,7 +142,7 @@ def test_without_event_nodes_the_host_records_the_start(recorder: Recorder) -> N
 
 def test_cached_memory_is_given_back_before_a_capture_that_may_need_it(recorder: Recorder) -> None:
     device = CudaDevice()
-    recorder.memory = (40, 100)
+    recorder.memory = (30, 100)
     recorder.calls.clear()
     device.prepare(noted(recorder))
     assert recorder.calls.index("empty cache") < recorder.calls.index("begin in the pool")
