@@ -44,7 +44,7 @@ def timeline(runs: Sequence[Run], *, bins: int = BINS) -> Figure:
         handles, labels = panels[1].get_legend_handles_labels()
         figure.legend(handles, labels, frameon=False, loc="outside upper right", ncols=len(runs))
         gpus = runs[0].summary["gpus"]
-        title = f"{runs[0].settings['model']} on {runs[0].device}, {gpus} GPU{'s' * (gpus > 1)}"
+        title = f"{runs[0].settings['model']} on {runs[0].device}, {gpus} device{'s' * (gpus > 1)}"
         figure.suptitle(title, x=0.02, ha="left", fontsize=9)
     return figure
 

@@ -79,13 +79,16 @@ class View(Protocol):
     levels: tuple[Level, ...]
     #: The sizes that batches are padded to.
     plan: BucketPlan
-    #: How many GPUs there are, and the indices of the idle ones, ascending.
+    #: How many GPUs there are.
     gpus: int
-    idle: list[int]
     #: The run's SLO; single requests may have their own, see `deadline`.
     slo_s: float
     #: Predicted seconds by [level.index][length bucket][batch size], padding included; sizes start at 0 (never used).
     service: list[list[list[float]]]
+
+    @property
+    def idle(self) -> tuple[int, ...]:
+        """The indices of the idle GPUs, ascending."""
 
     @property
     def oldest_arrival(self) -> float:

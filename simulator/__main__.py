@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from policies import POLICIES, make
 from profiler.table import LatencyTable, shipped
-from simulator.output import read_run, save, to_json
+from simulator.output import read_run, refuse_foreign, save, to_json
 from simulator.printing import heading, shortfall, table
 from simulator.report import Report
 from simulator.settings import CLOCKS, Prepared, Settings, prepare, unchanged
@@ -60,9 +60,12 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(f"--require-attainment is {required}; it must lie in 0 to 1")
     if options.rerun is not None:
         _refuse_settings(options)
-        settings = Settings.read(read_run(options.rerun)["settings"])
+        recorded = read_run(options.rerun)
+        settings = Settings.read(recorded["settings"])
         unchanged(settings)
         prepared = prepare(settings)
+        if prepared.table.digest != recorded["table"]["digest"]:
+            raise ValueError(f"table {prepared.table.name} has changed since the recorded run: rerun needs the old one")
     else:
         names = {each.name for each in fields(Settings)}
         prepared = prepare(
@@ -70,10 +73,11 @@ def _run(options: argparse.Namespace) -> int:
         )
     if options.reference != "none":
         make(options.reference)  # a mistake in it is found before the run, not after
+    out = options.out or options.rerun or Path("runs") / _folder(prepared.settings.policy)
+    refuse_foreign(out)
     with _progress(len(prepared.trace), options.json) as advance:
         report = prepared.run(on_progress=advance)
     text = to_json(report.summary) if options.json else _account(prepared, report, options.reference)
-    out = options.out or options.rerun or Path("runs") / _folder(prepared.settings.policy)
     save(report, out)
     print(text, end="" if options.json else "\n")
     if not options.json:

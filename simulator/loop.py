@@ -41,10 +41,11 @@ class Server:
         backlog: Backlog,
         view: ServerView,
         records: Records,
+        idle: list[int],
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
-        self.records = records
+        self.records, self._idle = records, idle
         self._observe: Callable[[Completion], None] | None = getattr(policy, "observe", None)
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
         self._on_progress = on_progress
@@ -66,7 +67,7 @@ class Server:
 
     def _serve(self) -> Generator[simpy.Event, float, None]:
         clock, backlog, view, due = self.clock, self.backlog, self.view, self._due
-        idle, decide, every_arrival = view.idle, self.policy.decide, self._every_arrival
+        idle, decide, every_arrival = self._idle, self.policy.decide, self._every_arrival
         now = clock.now
         while True:
             view.now = now
@@ -101,7 +102,7 @@ class Server:
     def _dispatch(self, action: Dispatch, now: float) -> None:
         requests, level, gpu, plan = action
         view, backlog, batches = self.view, self.backlog, self.records.batches
-        idle = view.idle
+        idle = self._idle
         if gpu is None and idle:
             gpu = idle.pop(0)
         elif gpu in idle:
@@ -131,7 +132,7 @@ class Server:
 
     def _complete(self, _time: float, batch: int, gpu: int, done: Completion | None) -> None:
         if gpu >= 0:
-            insort(self.view.idle, gpu)
+            insort(self._idle, gpu)
         if done is not None and self._observe is not None:
             try:
                 self._observe(done)

@@ -34,8 +34,7 @@ def save(report: Report, out: Path) -> None:
     An earlier run there is replaced; any other folder is not (ValueError). Until everything is written `out` stays as
     it was.
     """
-    if out.exists() and not (out.is_dir() and ((out / "run.json").exists() or not any(out.iterdir()))):
-        raise ValueError(f"{out} exists and is not the output of a run: name another --out")
+    refuse_foreign(out)
     with replacing(out) as folder:
         _write_requests(report, folder / "requests.parquet")
         batches = {name: _column(name, column) for name, column in report.batches.items()}
@@ -43,6 +42,12 @@ def save(report: Report, out: Path) -> None:
         pa.parquet.write_table(pa.table(batches), folder / "batches.parquet")
         (folder / "summary.json").write_text(to_json(report.summary))
         (folder / "run.json").write_text(to_json({**report.run, **provenance()}))
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raise ValueError where a run must not be written: over anything but an earlier run or an empty folder."""
+    if out.exists() and not (out.is_dir() and ((out / "run.json").exists() or not any(out.iterdir()))):
+        raise ValueError(f"{out} exists and is not the output of a run: name another --out")
 
 
 @contextmanager

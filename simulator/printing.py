@@ -30,7 +30,7 @@ def heading(report: Report) -> str:
     offered = (
         ""
         if summary["load"] is None
-        else (f", {_number(summary['offered_rate'])}/s = load {summary['load']:.3g} on {_count(report.gpus, 'GPU')}")
+        else (f", {_number(summary['offered_rate'])}/s = load {summary['load']:.3g} on {_count(report.gpus, 'device')}")
     )
     task = "no accuracies" if run["task"] is None else f"accuracy: {run['task']}{_provenance(table['meta'])}"
     lines = [

@@ -65,8 +65,8 @@ def simulate(
 
     policy = copy.deepcopy(policy) if not isinstance(policy, str) else make(policy)
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
-    records = Records()
-    view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records)
+    records, idle = Records(), list(range(gpus))
+    view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle)
     start = getattr(policy, "start", None)
     executor: Executor = TableExecutor(predictions)
     if service_noise == "profiled":
@@ -81,7 +81,7 @@ def simulate(
             raise PolicyError(f"policy {name} raised {type(error).__name__} in start: {error}{place(error)}") from error
     clock = VirtualClock() if clock is None else clock
     clock.start()
-    Server(clock, executor, policy, backlog, view, records, on_progress).serve()
+    Server(clock, executor, policy, backlog, view, records, idle, on_progress).serve()
     run: dict[str, Any] = {
         "policy": describe(policy),
         "model": model,

@@ -36,18 +36,22 @@ class ServerView:
         slo_s: float,
         tokens: NDArray[np.int32],
         records: Records,
+        idle: list[int],
     ) -> None:
         self.now = 0.0
         self.waiting = 0
         self.gpus, self.slo_s = gpus, slo_s
         self.levels, self.plan, self.service = predictions.levels, predictions.plan, predictions.service
-        self.idle: list[int] = list(range(gpus))
-        self._backlog, self._records, self._tokens = backlog, records, tokens
+        self._backlog, self._records, self._tokens, self._idle = backlog, records, tokens, idle
         self.oldest = backlog.oldest
         self.by_deadline = backlog.by_deadline
         self.longest = backlog.longest
         self.waiting_by_bucket = backlog.waiting_by_bucket
         self._bucket_of = {size: index for index, size in enumerate(self.plan.tokens)}
+
+    @property
+    def idle(self) -> tuple[int, ...]:
+        return tuple(self._idle)
 
     @property
     def oldest_arrival(self) -> float:
@@ -83,7 +87,7 @@ class ServerView:
         return self.service[level.index][bucket][size]
 
     def free_at(self, gpu: int) -> float:
-        if gpu in self.idle:
+        if gpu in self._idle:
             return self.now
         start, _finish, _gpu, level, bucket, requests = self._records.batches[self._records.latest[gpu]]
         return max(self.now, start + self.service[level.index][bucket][len(requests)])

@@ -164,7 +164,7 @@ def test_start_is_called_once_before_the_first_request_and_sees_an_empty_queue()
             seen.append((view.now, view.waiting, list(view.oldest(9)), view.idle[:], view.bucket(0).waiting))
 
     run(Starts(lambda view, _: Dispatch(view.oldest(1), view.levels[0])), trace(1, 2), gpus=2)
-    assert seen == [(0.0, 0, [], [0, 1], 0)]
+    assert seen == [(0.0, 0, [], (0, 1), 0)]
 
 
 def test_a_batch_that_takes_longer_than_predicted_is_expected_any_moment(monkeypatch):
