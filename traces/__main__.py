@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from traces import printing
-from traces.files import replacing, write
+from traces.files import write
 from traces.fitted import rate_model
 from traces.formats import FORMATS, UNITS
 from traces.load import load
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("sources", metavar="FILE|SPEC", nargs=2)
     for command in (stats, compare):
         command.add_argument("--json", action="store_true", help="print JSON")
-        command.add_argument("--plot", type=Path, metavar="PNG", help="also draw it")
+        command.add_argument("--plot", type=Path, metavar="FILE", help="also draw it: .png, .pdf or .svg")
 
     fit = commands.add_parser("fit", help="fit a generator to a trace and save its parameters, for fit:PARAMETERS.json")
     fit.add_argument("source", metavar="FILE")
@@ -108,6 +108,8 @@ def run(arguments: argparse.Namespace) -> None:
     if command == "list":
         print(printing.listing())
     elif command == "fit":
+        if arguments.out.suffix != ".json":
+            raise ValueError(f"{arguments.out}: parameters are written as .json, by which fit: knows them")
         with _waiting(f"fitting {arguments.source}"):
             model = rate_model(Path(arguments.source))
             model.save(arguments.out)
@@ -152,10 +154,11 @@ def _describe(sources: list[str], arguments: argparse.Namespace) -> None:
         print(printing.table(described))
     if arguments.plot is not None:
         # matplotlib takes a second to start: only who plots waits for it.
+        from analysis.figures import save
         from analysis.trace_plots import overview
 
-        with _waiting("drawing"), replacing(arguments.plot) as part:
-            overview(traces).savefig(part, format="png")
+        with _waiting("drawing"):
+            save(overview(traces), arguments.plot)
         print(f"plot written to {arguments.plot}", file=sys.stderr)
 
 

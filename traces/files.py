@@ -43,8 +43,7 @@ _KINDS = {"int": "a whole number", "double": "a number", "timestamp": "a date an
 def first_bytes(path: Path, count: int = 1 << 16) -> bytes:
     """The beginning of a file, unzipped. Raises ValueError for an empty file or a broken gzip stream."""
     try:
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
+        zipped = _zipped(path)
         with gzip.open(path) if zipped else path.open("rb") as file:
             head = file.read(count) if not zipped else file.read1(count)
     except IsADirectoryError:
@@ -86,7 +85,9 @@ def read_csv(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[
     parse = pyarrow.csv.ParseOptions(newlines_in_values=pa.string() in types.values())
     convert = pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=dict(types))
     with _clear_errors(path, found):
-        return _collect(pyarrow.csv.open_csv(path, read, parse, convert), list(types))
+        # By its content, not its name, since that is how the header was read.
+        source = pa.input_stream(str(path), compression="gzip" if _zipped(path) else None)
+        return _collect(pyarrow.csv.open_csv(source, read, parse, convert), list(types))
 
 
 def read_parquet(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
@@ -107,7 +108,7 @@ def read_jsonl(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArra
         explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore"
     )
     with _clear_errors(path):
-        source = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
+        source = gzip.open(path) if _zipped(path) else path.open("rb")  # noqa: SIM115
         with source:
             return _collect(pyarrow.json.read_json(source, read, parse).to_batches(), list(types))
 
@@ -174,6 +175,11 @@ def about(path: Path) -> dict[str, Any]:
     return noted
 
 
+def _zipped(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 @contextlib.contextmanager
 def _output(path: Path, *, zipped: bool) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
@@ -198,7 +204,7 @@ def _collect(batches: Any, names: list[str]) -> dict[str, NDArray[Any]]:
 def _clear_errors(path: Path, names: Sequence[str] = ()) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         message = str(error).splitlines()[0]
         cell = _CELL.match(message)
         if cell is None:

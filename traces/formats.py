@@ -56,7 +56,7 @@ def parquet(path: Path, reading: Reading) -> Draft:
 def azure_llm(path: Path, reading: Reading) -> Draft:
     """Azure LLM inference traces (2023, 2024): TIMESTAMP, ContextTokens; t = 0 is the first request."""
     read = _read_timed(path, "TIMESTAMP", {"ContextTokens": pa.int64()})
-    arrival_s, notes = _since_first(read["TIMESTAMP"])
+    arrival_s, notes = _since_first(path, read["TIMESTAMP"])
     return _llm(arrival_s, read["ContextTokens"], notes, reading)
 
 
@@ -84,6 +84,8 @@ def counts(path: Path, reading: Reading) -> Draft:
         types["bin_start_s"] = pa.float64()
     read = files.read_csv(path, types)
     count = read["count"]
+    if not len(count):
+        raise ValueError(f"{path} has a header only: at least one bin is needed")
     bad = ~((count >= 0) & (count == np.floor(count)) & (count < 2**31))
     if bad.any():
         row = int(bad.argmax())
@@ -234,18 +236,20 @@ def _read_timed(path: Path, stamp: str, types: Mapping[str, pa.DataType]) -> dic
         return _read_table(path, {stamp: pa.timestamp("ns", "UTC"), **types})
 
 
-def _since_first(stamps: NDArray[Any]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def _since_first(path: Path, stamps: NDArray[Any]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    if not len(stamps):
+        return np.zeros(0), ()  # a trace without requests says so itself
     missing = np.isnat(stamps)
     if missing.any():
-        raise ValueError(f"row {int(missing.argmax())}: it has no time stamp")
+        raise ValueError(f"{path}, row {int(missing.argmax())}: it has no time stamp")
     return (stamps - stamps.min()).astype(np.int64) * 1e-9, (f"t = 0 is {stamps.min()}",)
 
 
 def mapped(path: Path, reading: Reading) -> Draft:
     """Any table, by the caller's names for its columns; t = 0 is the first request.
 
-    CSV, JSON lines or Parquet. With a tokenizer and a text column, tokens are counted. Raises ValueError for an
-    unknown name of ours, and where there is neither an arrival column nor `reading.arrivals`.
+    CSV, JSON lines or Parquet. Raises ValueError for an unknown name of ours, and where no column is named for the
+    arrivals.
     """
     names = _ours(reading.columns)
     if reading.time_unit not in UNITS:
@@ -258,9 +262,10 @@ def mapped(path: Path, reading: Reading) -> Draft:
     read = _read_timed(path, stamp, types) if unit is None else _read_table(path, {stamp: pa.float64(), **types})
     columns = {ours: read[theirs] for ours, theirs in names.items()}
     if unit is None:
-        arrival_s, notes = _since_first(read[stamp])
+        arrival_s, notes = _since_first(path, read[stamp])
     else:
-        first = float(np.nanmin(read[stamp])) if len(read[stamp]) else 0.0
+        known = read[stamp][~np.isnan(read[stamp])]  # the trace refuses the others, by row
+        first = float(known.min()) if len(known) else 0.0
         arrival_s, notes = (read[stamp] - first) * unit, (f"t = 0 is {first:.6f} {reading.time_unit}",)
     return in_order(Draft(arrival_s, columns, notes=notes), reading.sort)
 

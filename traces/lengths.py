@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,13 +129,13 @@ def length_model(text: str, recorded: Callable[[Path], tuple[NDArray[np.int32], 
     Raises LookupError for what is neither, ValueError for wrong settings.
     """
     kind, _, rest = text.partition(":")
-    if not Path(text).exists():
+    if not os.path.exists(text):
         if kind in LENGTHS:
             return call(LENGTHS[kind], Spec.parse(text))
         if kind not in RECORDED:
             known = ", ".join(f"{name}:{describe(model)}".rstrip(":") for name, model in LENGTHS.items())
             raise LookupError(f"no lengths {text!r}: neither a file nor one of {known}, along:FILE")
-    tokens, place = recorded(Path(rest if kind in RECORDED and not Path(text).exists() else text))
+    tokens, place = recorded(Path(rest if kind in RECORDED and not os.path.exists(text) else text))
     if kind == "along":
         return Along(tokens, place)
     return Distribution(tokens)

@@ -62,7 +62,7 @@ def load(
     Raises LookupError for an unknown source, ValueError for bad input, in one line.
     """
     path = Path(source)
-    if path.exists():
+    if os.path.exists(source):
         reading = Reading(bin_s, seed, sort, columns or {}, time_unit)
         draft = formats.read(path, format, reading) if arrivals is None else _timed(path, reading, arrivals)
         if tokenizer is not None and lengths is None:
@@ -93,6 +93,8 @@ def generate(source: str, rate: float | None, duration: float | None, seed: int)
 
 def _timed(path: Path, reading: Reading, arrivals: str) -> Draft:
     """The rows of a file without times, at the first arrivals of a spec."""
+    if {"arrival", "arrival_s"} & set(reading.columns):
+        raise ValueError("--columns names an arrival column and --arrivals gives other times: leave one of them out")
     columns = formats.read_columns(path, reading.columns or {"text": "text"})
     draft = generate(arrivals, None, None, reading.seed)
     rows = len(next(iter(columns.values())))

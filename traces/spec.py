@@ -72,13 +72,11 @@ def call(function: Callable[..., T], spec: Spec, *args: object, **given: object)
 
 
 def describe(function: Callable[..., Any]) -> str:
-    """The settings with their defaults, as a spec shows them."""
-    shown = [
-        name if p.default is inspect.Parameter.empty else f"{name}={_text(p.default)}"
-        for name, p in parameters(function).items()
-        if p.default is not None
-    ]
-    return ",".join(shown)
+    """The settings with their defaults, as a spec shows them; in brackets those that may be left open."""
+    known = parameters(function)
+    shown = [name if p.default is inspect.Parameter.empty else f"{name}={_text(p.default)}"
+             for name, p in known.items() if p.default is not None]  # fmt: skip
+    return ",".join(shown) + "".join(f"[,{name}]" for name, p in known.items() if p.default is None)
 
 
 def _text(value: object) -> str:

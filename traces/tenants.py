@@ -44,6 +44,8 @@ class TenantTable:
         types = {"window_s": pa.float64(), "client": pa.string(), "rate_rps": pa.float64(), "iat_cv": pa.float64()}
         types |= {"family": pa.string()} | ({"p1": pa.float64()} if "p1" in files.header(path) else {})
         read = files.read_csv(path, types)
+        if not len(read["client"]):
+            raise ValueError(f"{path} has a header only: at least one client is needed")
         numbers = [read[name] for name in ("window_s", "rate_rps", "iat_cv")]
         bad = np.any([~np.isfinite(n) | (n < 0) for n in numbers], axis=0) | (read["iat_cv"] == 0)
         if bad.any():

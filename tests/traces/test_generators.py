@@ -154,6 +154,12 @@ def test_tenants_follow_a_table_by_client_and_window(tmp_path: object) -> None:
     assert np.diff(a_first).std() / np.diff(a_first).mean() == pytest.approx(2, rel=0.1)
 
 
+def test_a_table_of_tenants_without_rows_is_refused(tmp_path):
+    (tmp_path / "tenants.csv").write_text("window_s,client,rate_rps,iat_cv,family\n")
+    with pytest.raises(ValueError, match="has a header only"):
+        load(f"tenants:table={tmp_path / 'tenants.csv'}")
+
+
 def test_servegen_table_gives_the_rates_of_its_clients(shared: object) -> None:
     trace = load(f"tenants:{shared}/servegen_clients_m_large/windows_10min.csv.gz,duration=3600", seed=0)
     # Measured from the table itself: 206 requests/s over its first hour.

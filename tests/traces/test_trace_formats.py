@@ -6,6 +6,8 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from traces import FORMATS, Trace, load, write
@@ -170,6 +172,32 @@ def test_iso_times_are_read(tmp_path: Path, stamp: str) -> None:
     assert trace.arrival_s.tolist() == [0, 1]
 
 
+def test_a_column_of_times_and_a_generator_of_times_are_one_too_many(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leave one of them out"):
+        load(file(tmp_path, "t,n\n1,2\n"), columns={"arrival": "t", "tokens": "n"}, arrivals="constant:rate=1")
+
+
+def test_a_column_of_times_without_a_time_is_refused_by_row(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="request 0: arrival_s is nan"):
+        load(file(tmp_path, "t,n\n,2\n,3\n"), columns={"arrival": "t", "tokens": "n"})
+
+
+@pytest.mark.parametrize("name", ["counts.csv", "counts.csv.gz"])
+def test_zipped_or_not_is_told_by_the_content(tmp_path: Path, name: str) -> None:
+    text = b"arrival_s,tokens\n0,5\n2,6\n"
+    for content in (text, gzip.compress(text)):
+        (tmp_path / name).write_bytes(content)
+        assert load(tmp_path / name).tokens.tolist() == [5, 6]
+    (tmp_path / name).write_bytes(gzip.compress(b'{"timestamp": 1, "input_length": 5}\n'))
+    assert load(tmp_path / name).tokens.tolist() == [5]
+
+
+def test_a_parquet_column_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"arrival_s": [[1.0], [2.0]]}), tmp_path / "lists.parquet")
+    with pytest.raises(ValueError, match=r"lists\.parquet cannot be read: Unsupported cast"):
+        load(tmp_path / "lists.parquet")
+
+
 def test_a_text_file_gets_times_from_a_generator(tmp_path: Path) -> None:
     trace = load(file(tmp_path, "one\ntwo\nthree\n", "lines.txt"), arrivals="constant:rate=2,duration=10")
     assert trace.arrival_s.tolist() == [0, 0.5, 1]
@@ -226,6 +254,10 @@ def test_ordinary_traffic_raises_no_findings() -> None:
         ("arrival_s\ttokens\n1\t5\n", "separated by tabs"),
         ("count\n3\n-1\n", "row 1: count is -1.0"),
         ("count\n0\n0\n", "it has no requests"),
+        ("count\n", "has a header only"),
+        ("TIMESTAMP,ContextTokens,GeneratedTokens\n", "it has no requests"),
+        ("TIMESTAMP,ContextTokens\n2024-01-01 00:00:00,1\n,2\n", "row 1: it has no time stamp"),
+        (gzip.compress(b'{"timestamp": 1, "input_length": 5}\n' * 9999)[:90], "cannot be read"),
         ("bin_start_s,count\n0,1\n10,1\n15,1\n", "a bin starts 5 s after the one before"),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n", "TIMESTAMP is 'yesterday' \\(must be a date"),
         (b"\x93\xfa\x96\x7b" * 99, "neither text nor Parquet"),

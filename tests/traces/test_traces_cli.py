@@ -78,6 +78,17 @@ def test_fit_saves_parameters_that_generate(tmp_path: Path, capsys: pytest.Captu
     assert f"use fit:{path}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_a_plot_is_of_the_kind_that_its_name_says(tmp_path: Path, suffix: str, begins: bytes) -> None:
+    assert main(["stats", "poisson:duration=1", "--plot", str(tmp_path / f"plot.{suffix}")]) == 0
+    assert (tmp_path / f"plot.{suffix}").read_bytes().startswith(begins)
+
+
+def test_list_shows_also_the_settings_without_a_default(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["list"])
+    assert "\n  burst:factor=4,start=20,length=10,duration=60[,rate][,base][,period]\n" in capsys.readouterr().out
+
+
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     listing = capsys.readouterr().out
@@ -95,6 +106,8 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
         ["make", "poisson:", "--seed", "-1"],
         ["convert", "nosuch.csv"],
         ["fit", "nosuch.csv", "-o", "p.json"],
+        ["fit", "nosuch.csv", "-o", "parameters"],
+        ["stats", "poisson:duration=1", "--plot", "figure.xyz"],
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
