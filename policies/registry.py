@@ -9,7 +9,7 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from traceback import extract_tb
 from typing import Any
 
@@ -38,24 +38,25 @@ def make(spec: str, parameters: Mapping[str, str] | None = None) -> Policy:
         tree = ast.parse(_OUTSIDE.sub(stand_in, spec.strip()), mode="eval").body
     except SyntaxError:
         raise ValueError(f"policy {spec!r} cannot be read: write name, name(key=value) or wrapper(name)") from None
-    policy, chain = _build(tree, spec, outside)
+    named = _read(tree, spec, outside)
+    chain = named.chain()
     for key, text in (parameters or {}).items():
-        owners = [each for each in chain if key in _parameters(each)]
+        owners = [each for each in chain if key in _parameters(each.cls)]
         if not owners:
-            valid = ", ".join(name for each in chain for name in _parameters(each)) or "none"
+            valid = ", ".join(name for each in chain for name in _parameters(each.cls)) or "none"
             raise ValueError(f"policy {spec!r} has no parameter {key!r}; it has {valid}")
         if len(owners) > 1:
             raise ValueError(
                 f"parameter {key!r} belongs to several policies of {spec!r}: write it inside the parentheses"
             )
-        _set(owners[0], key, spec, _literal(text), text)
-    return policy
+        owners[0].values[key] = _fitting(owners[0].cls, key, spec, _literal(text), text)
+    return named.made(spec)
 
 
 def describe(policy: Policy) -> str:
     """The spec that `make` turns into the same policy; parameters at their defaults are left out."""
     arguments: list[str] = []
-    for name, each in _fields(policy).items():
+    for name, each in _fields(type(policy)).items():
         value = getattr(policy, name)
         if callable(getattr(value, "decide", None)):
             arguments.insert(0, describe(value))
@@ -64,40 +65,60 @@ def describe(policy: Policy) -> str:
     return _name(type(policy)) + (f"({', '.join(arguments)})" if arguments else "")
 
 
-def _build(node: ast.expr, spec: str, outside: Mapping[str, str]) -> tuple[Policy, list[Policy]]:
-    """The policy of a syntax tree, and all policies in it, outermost first."""
+@dataclass
+class _Named:
+    """A policy as a spec names it: its class, the values of its parameters, and what it wraps."""
+
+    cls: type[Any]
+    inner: list[_Named] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def chain(self) -> list[_Named]:
+        """Itself and all that it wraps, outermost first."""
+        return [self, *(each for part in self.inner for each in part.chain())]
+
+    def made(self, spec: str) -> Policy:
+        """The policy, from all its values at once: it may be frozen, and may compute from them as it is made."""
+        inner = [each.made(spec) for each in self.inner]
+        values = self.values | dict(zip(_wrapped(self.cls), inner, strict=False))
+        try:
+            policy: Any = self.cls(**values) if is_dataclass(self.cls) else self.cls(*inner)
+        except Exception as error:
+            raise ValueError(f"policy {spec!r}: {_name(self.cls)} cannot be made: {_said(error)}") from error
+        if not callable(getattr(policy, "decide", None)):
+            raise ValueError(f"{_name(self.cls)} is not a policy: it has no method decide(view)")
+        made: Policy = policy
+        return made
+
+
+def _read(node: ast.expr, spec: str, outside: Mapping[str, str]) -> _Named:
+    """What a syntax tree names."""
     function, arguments, keywords = node, [], []
     if isinstance(node, ast.Call):
         function, arguments, keywords = node.func, node.args, node.keywords
     if not isinstance(function, ast.Name):
         raise ValueError(f"policy {spec!r} cannot be read: write name, name(key=value) or wrapper(name)")
     cls = _class(outside.get(function.id, function.id))
-    inner = [_build(argument, spec, outside) for argument in arguments]
+    named = _Named(cls, [_read(argument, spec, outside) for argument in arguments])
     if is_dataclass(cls):
-        hints = _hints(cls)
-        wrapped = [each for each in fields(cls) if each.init and _wraps(hints.get(each.name))]
-        needed = sum(each.default is MISSING and each.default_factory is MISSING for each in wrapped)
-        if not needed <= len(inner) <= len(wrapped):
+        wrapped = _wrapped(cls)
+        defaults = [(_fields(cls)[name].default, _fields(cls)[name].default_factory) for name in wrapped]
+        needed = defaults.count((MISSING, MISSING))
+        if not needed <= len(arguments) <= len(wrapped):
             example = f": write {_name(cls)}(greedy)" if wrapped else ""
-            raise ValueError(f"policy {spec!r}: {len(inner)} in {_name(cls)}, which wraps {len(wrapped)}{example}")
-    try:
-        policy: Policy = cls(*(each for each, _ in inner))
-    except Exception as error:
-        raise ValueError(f"policy {spec!r}: {_name(cls)} cannot be made: {_said(error)}") from error
-    if not callable(getattr(policy, "decide", None)):
-        raise ValueError(f"{_name(cls)} is not a policy: it has no method decide(view)")
+            raise ValueError(f"policy {spec!r}: {len(arguments)} in {_name(cls)}, which wraps {len(wrapped)}{example}")
     for keyword in keywords:
         if keyword.arg is None:
             raise ValueError(f"policy {spec!r}: ** is not understood")
-        if keyword.arg not in _parameters(policy):
-            valid = ", ".join(_parameters(policy)) or "none"
+        if keyword.arg not in _parameters(cls):
+            valid = ", ".join(_parameters(cls)) or "none"
             raise ValueError(f"policy {_name(cls)} has no parameter {keyword.arg!r}; it has {valid}")
         try:
             value = ast.literal_eval(keyword.value)
         except ValueError:
             raise ValueError(f"policy {spec!r}: {keyword.arg} must be a number, a text in quotes or a tuple") from None
-        _set(policy, keyword.arg, spec, value)
-    return policy, [policy, *(each for _, chain in inner for each in chain)]
+        named.values[keyword.arg] = _fitting(cls, keyword.arg, spec, value)
+    return named
 
 
 def _class(name: str) -> type[Any]:
@@ -125,17 +146,22 @@ def _name(cls: type) -> str:
     return next((name for name, known in POLICIES.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
 
 
-def _fields(policy: object) -> dict[str, Field[Any]]:
+def _fields(cls: type) -> dict[str, Field[Any]]:
     """The fields of a policy's dataclass that its constructor takes."""
-    if not is_dataclass(policy):
+    if not is_dataclass(cls):
         return {}
-    return {each.name: each for each in fields(policy) if each.init}
+    return {each.name: each for each in fields(cls) if each.init}
 
 
-def _parameters(policy: object) -> list[str]:
+def _parameters(cls: type) -> list[str]:
     """The fields that a spec may set: all but what the policy wraps."""
-    hints = _hints(type(policy))
-    return [name for name in _fields(policy) if not _wraps(hints.get(name))]
+    return [name for name in _fields(cls) if name not in _wrapped(cls)]
+
+
+def _wrapped(cls: type) -> list[str]:
+    """The fields that are policies themselves."""
+    hints = _hints(cls)
+    return [name for name in _fields(cls) if _is_policy(hints.get(name))]
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -145,7 +171,7 @@ def _hints(cls: type) -> dict[str, Any]:
         return {}
 
 
-def _wraps(hint: Any) -> bool:
+def _is_policy(hint: Any) -> bool:
     return isinstance(hint, type) and callable(getattr(hint, "decide", None))
 
 
@@ -168,14 +194,14 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _set(policy: Policy, name: str, spec: str, *readings: Any) -> None:
-    """Set a parameter to the first of these readings of its text that its annotation allows."""
-    hint = _hints(type(policy)).get(name, Any)
+def _fitting(cls: type, name: str, spec: str, *readings: Any) -> Any:
+    """The first of these readings of a parameter's text that its annotation allows."""
+    hint = _hints(cls).get(name, Any)
     fitted = next((fit for each in readings if (fit := _fit(each, hint)) is not MISSING), MISSING)
     if fitted is MISSING:
         wanted = getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint)
         raise ValueError(f"policy {spec!r}: {name} is {readings[0]!r}; it must be {wanted}")
-    setattr(policy, name, fitted)
+    return fitted
 
 
 def _fit(value: Any, hint: Any) -> Any:

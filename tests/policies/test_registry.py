@@ -41,6 +41,19 @@ class Around:
     inner: Policy
     strict: bool = False
     def decide(self, view): return self.inner.decide(view)
+@dataclass(frozen=True)
+class Frozen:
+    limit: int
+    twice: int = field(init=False, default=0)
+    def __post_init__(self):
+        if self.limit < 1: raise ValueError("limit must be 1 or more")
+        object.__setattr__(self, "twice", 2 * self.limit)
+    def decide(self, view): return Dispatch(view.oldest(self.limit), view.levels[-1])
+@dataclass
+class Last:
+    strict: bool = False
+    inner: Policy = field(kw_only=True)
+    def decide(self, view): return self.inner.decide(view)
 """
 
 
@@ -80,6 +93,23 @@ def test_an_outside_policy_is_named_by_module_and_class(module):
     assert describe(wrapped) == "admission(outside:Around(outside:Mine(limit=7, label='5'), strict=True))"
     endless = make("outside:Mine", {"share": "inf"})
     assert make(describe(endless)) == endless
+
+
+def test_a_policy_is_made_from_its_parameters_not_changed_afterwards(module):
+    module("outside", OUTSIDE)
+    for policy in (make("outside:Frozen(limit=3)"), make("outside:Frozen", {"limit": "3"})):
+        assert (policy.limit, policy.twice) == (3, 6)
+        assert make(describe(policy)) == policy
+    with pytest.raises(ValueError, match="Frozen cannot be made: ValueError: limit must be 1 or more"):
+        make("outside:Frozen", {"limit": "0"})
+    with pytest.raises(ValueError, match=r"Frozen cannot be made: TypeError: .*limit"):
+        make("outside:Frozen")
+
+
+def test_what_a_policy_wraps_may_be_any_of_its_fields(module):
+    module("outside", OUTSIDE)
+    wrapper = make("outside:Last(greedy, strict=True)", {"max_batch": "4"})
+    assert (wrapper.strict, wrapper.inner) == (True, make("greedy(max_batch=4)"))
 
 
 @pytest.mark.parametrize(
