@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -119,7 +120,7 @@ def _rate(its: Settings, load: float, predictions: Predictions) -> float:
     full = load * its.gpus
     # A generator is tried at about the rate that it will have, so that a long trace does not become a huge one.
     about = full * short_text_saturation(predictions) if its.rate_mode == "superpose" else None
-    tried = _load(its if Path(its.trace or "").exists() else replace(its, rate=about), predictions)
+    tried = _load(its if os.path.exists(its.trace or "") else replace(its, rate=about), predictions)
     return full * saturation(predictions, predictions.plan.buckets(tried.tokens))
 
 
@@ -138,10 +139,12 @@ def _load(its: Settings, predictions: Predictions) -> Trace:
 
 
 def _digests(its: Settings) -> dict[str, str]:
-    named = [Path(each) for each in (its.trace, its.lengths, its.table) if each is not None]
+    """Of every file that is read, those inside a spec (fit:FILE, along:FILE, tenants:table=FILE) too."""
+    named = [each for each in (its.trace, its.lengths, its.table) if each is not None]
+    named += [part.rpartition("=")[2].strip() for each in named for part in each.partition(":")[2].split(",")]
     parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv")
-    inside = [path / name for path in named if path.is_dir() for name in parts]
-    return {str(path): _digest(path) for path in named + inside if path.is_file()}
+    named += [os.path.join(each, part) for each in named if os.path.isdir(each) for part in parts]
+    return {str(Path(each)): _digest(Path(each)) for each in named if os.path.isfile(each)}
 
 
 def _digest(path: Path) -> str:

@@ -142,6 +142,14 @@ def test_a_rerun_notices_a_file_that_has_changed(command, changed):
     assert written(command.out) == before
 
 
+def test_a_rerun_notices_a_changed_file_that_a_spec_names(command):
+    command.trace.write_text("arrival_s,tokens\n0,9\n1,9\n")
+    assert command("--lengths", f"along:{command.trace}", trace="constant:rate=5,duration=2") == 0
+    command.trace.write_text("arrival_s,tokens\n0,8\n1,9\n")
+    assert command.bare("--rerun", command.out) == 2
+    assert "requests.csv has changed since the recorded run" in command.complained
+
+
 def test_a_rerun_notices_a_file_that_is_gone(command):
     command()
     command.trace.unlink()
