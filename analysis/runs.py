@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+FILES = ("requests.parquet", "batches.parquet", "summary.json", "run.json")
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -23,25 +25,23 @@ class Run:
     settings: dict[str, Any]
 
     @property
-    def device(self) -> str:
-        """What was measured, with "(modelled)" where it was not."""
-        return str(self.settings["table"]["device"])
+    def setup(self) -> str:
+        """What served: the model, the device (with "(modelled)" where it was not measured), how many."""
+        gpus = self.summary["gpus"]
+        return f"{self.settings['model']} on {self.settings['table']['device']}, {gpus} device{'s' * (gpus > 1)}"
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """Raises LookupError where the folder holds no whole run."""
-        missing = [name for name in ("requests.parquet", "batches.parquet", "summary.json", "run.json")
-                   if not (folder / name).exists()]  # fmt: skip
+        """Raises LookupError where the folder holds no whole run, ValueError where a file of it cannot be read."""
+        missing = [name for name in FILES if not (folder / name).exists()]
         if missing:
             raise LookupError(f"{folder} is not the output of a run: it lacks {', '.join(missing)}")
-        run = json.loads((folder / "run.json").read_text())
-        return cls(
-            run["policy"],
-            _columns(folder / "requests.parquet"),
-            _columns(folder / "batches.parquet"),
-            json.loads((folder / "summary.json").read_text()),
-            run,
-        )
+        try:
+            requests, batches = (_columns(folder / name) for name in FILES[:2])
+            summary, settings = (json.loads((folder / name).read_text()) for name in FILES[2:])
+            return cls(settings["policy"], requests, batches, summary, settings)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder} is not the output of a run: {str(error).splitlines()[0]}") from error
 
 
 def _columns(path: Path) -> dict[str, NDArray[Any]]:

@@ -20,32 +20,41 @@ BINS = 240
 
 
 def timeline(runs: Sequence[Run], *, bins: int = BINS) -> Figure:
-    """Four panels over the arrival times of the first run; each run is a line. Raises ValueError without runs."""
-    if not runs:
-        raise ValueError("a timeline needs at least one run")
+    """Four panels over the arrival times of the runs' trace; each run is a line.
+
+    Raises ValueError for no run, more runs than there are colours, and runs that do not serve the same requests.
+    """
+    if not 1 <= len(runs) <= len(COLOURS):
+        raise ValueError(f"a timeline shows 1 to {len(COLOURS)} runs, not {len(runs)}")
+    arrival = runs[0].requests["arrival_s"]
+    for run in runs[1:]:
+        if not np.array_equal(run.requests["arrival_s"], arrival):
+            raise ValueError(f"{run.name} and {runs[0].name} serve different traces: a timeline compares runs on one")
+    first, last = float(arrival[0]), float(arrival[-1])
+    edges = np.linspace(first, last if last > first else first + 1.0, bins + 1)
+    setups = list(dict.fromkeys(run.setup for run in runs))
     with mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(7.0, 6.4), layout="constrained")
         panels = figure.subplots(4, 1, sharex=True)
-        arrival = runs[0].requests["arrival_s"]
-        edges = np.linspace(float(arrival[0]), float(arrival[-1]), bins + 1)
         rate(panels[0], arrival, edges)
         for run, colour, style in zip(runs, COLOURS, STYLES * 2, strict=False):
-            look = {"color": colour, "linestyle": style, "label": run.name, "linewidth": 1.1}
+            label = run.name if len(setups) == 1 else f"{run.name}: {run.setup}"
+            look = {"color": colour, "linestyle": style, "label": label, "linewidth": 1.1}
             queue(panels[1], run, edges, **look)
             students(panels[2], run, edges, **look)
             latency(panels[3], run, edges, **look)
-        slo_ms = runs[0].summary["slo_s"] * 1e3
-        panels[3].axhline(slo_ms, color="0.35", linewidth=0.8)
-        panels[3].annotate(f"SLO {slo_ms:.3g} ms", (1, slo_ms), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                           textcoords="offset points", ha="right")  # fmt: skip
+        for slo_ms in sorted({run.summary["slo_s"] * 1e3 for run in runs}):
+            panels[3].axhline(slo_ms, color="0.35", linewidth=0.8)
+            panels[3].annotate(f"SLO {slo_ms:.3g} ms", (1, slo_ms), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                               textcoords="offset points", ha="right")  # fmt: skip
         panels[1].set_ylim(0, None)
         panels[2].set_ylim(0, None)
         panels[3].set_xlabel(f"time (s), in bins of {edges[1] - edges[0]:.3g} s")
         handles, labels = panels[1].get_legend_handles_labels()
-        figure.legend(handles, labels, frameon=False, loc="outside upper right", ncols=len(runs))
-        gpus = runs[0].summary["gpus"]
-        title = f"{runs[0].settings['model']} on {runs[0].device}, {gpus} device{'s' * (gpus > 1)}"
-        figure.suptitle(title, x=0.02, ha="left", fontsize=9)
+        columns = len(runs) if len(setups) == 1 else 1
+        figure.legend(handles, labels, frameon=False, loc="outside upper right", ncols=columns)
+        if len(setups) == 1:
+            figure.suptitle(setups[0], x=0.02, ha="left", fontsize=9)
     return figure
 
 
@@ -58,7 +67,7 @@ def rate(axes: Axes, arrival: NDArray[np.float64], edges: NDArray[np.float64]) -
 
 
 def queue(axes: Axes, run: Run, edges: NDArray[np.float64], **look: Any) -> Axes:
-    """Requests that wait at the end of each bin, on a scale that is linear to 1 and logarithmic above."""
+    """Requests that wait at the end of each bin, linear to 1 and logarithmic above; those turned away never count."""
     arrived = np.searchsorted(run.requests["arrival_s"], edges, "right")
     start = np.sort(run.requests["start_s"][~np.isnan(run.requests["start_s"])])
     never = np.sort(run.requests["arrival_s"][np.isnan(run.requests["start_s"])])
