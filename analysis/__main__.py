@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error or type(error).__name__}", file=sys.stderr)
         return 2
-    print(f"written to {options.out}")
+    print(f"written to {options.out}", file=sys.stderr)
     return 0
 
 

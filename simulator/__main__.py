@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -40,20 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; so may the rest
-        return 0
     except (ValueError, LookupError, OSError, MemoryError) as error:
         if options.debug:
             raise
-        message = repr(error) if isinstance(error, KeyError) else str(error) or type(error).__name__
-        print(f"error: {message}", file=sys.stderr)
+        message = repr(error) if isinstance(error, KeyError) else str(error)
+        print(f"error: {message or 'not enough memory: fewer requests or GPUs are needed'}", file=sys.stderr)
         return 2
 
 
 def _run(options: argparse.Namespace) -> int:
     if options.list:
-        print(_listing())
+        _say(_listing())
         return 0
     required = options.require_attainment
     if required is not None and not 0 <= required <= 1:
@@ -64,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
         settings = Settings.read(recorded["settings"])
         unchanged(settings)
         prepared = prepare(settings)
-        if prepared.table.digest != recorded["table"]["digest"]:
+        if prepared.table.digest != recorded["table"].get("digest"):
             raise ValueError(f"table {prepared.table.name} has changed since the recorded run: rerun needs the old one")
     else:
         names = {each.name for each in fields(Settings)}
@@ -79,10 +78,21 @@ def _run(options: argparse.Namespace) -> int:
         report = prepared.run(on_progress=advance)
     text = to_json(report.summary) if options.json else _account(prepared, report, options.reference)
     save(report, out)
-    print(text, end="" if options.json else "\n")
     if not options.json:
-        print(f"\nwritten to {out}/: requests.parquet, batches.parquet, summary.json, run.json")
+        text += f"\n\nwritten to {out}/: requests.parquet, batches.parquet, summary.json, run.json"
+    _say(text.rstrip("\n"))
     return 1 if required is not None and report.summary["attainment"] < required else 0
+
+
+def _say(text: str) -> None:
+    """Print a text now: a reader that has gone (`| head`) is no error, a full disk is."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is left in the buffer goes nowhere, or Python would complain of it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def _refuse_settings(options: argparse.Namespace) -> None:
@@ -158,7 +168,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     traffic.add_argument("--duration", type=float, metavar="S", help="only so many seconds")
     traffic.add_argument(
-        "--lengths", metavar="FILE|SPEC", help="draw token counts from here (default: the trace's own)"
+        "--lengths",
+        metavar="FILE|SPEC",
+        help="draw token counts from here (default: the trace's own, else short texts)",
     )
     device = parser.add_argument_group("device")
     device.add_argument("--table", metavar="NAME|DIR|CSV", help="measured latencies (default: the first of --list)")
@@ -200,10 +212,14 @@ def _folder(policy: str) -> str:
 
 
 def _listing() -> str:
-    """Policies, tables and traces, one line each."""
+    """Policies, tables and traces, one line each; wrapped on a terminal."""
+    columns = shutil.get_terminal_size((10_000, 1)).columns
 
     def first_line(thing: Any) -> str:
         return (thing.__doc__ or "").strip().splitlines()[0]
+
+    def line(name: str, text: str, width: int) -> str:
+        return textwrap.fill(text, columns, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * (width + 4))
 
     tables = {name: LatencyTable.load(name) for name in shipped()}
     sections = {
@@ -211,9 +227,8 @@ def _listing() -> str:
         "tables (--table)": {name: f"{each.device}: {', '.join(each.models)}" for name, each in tables.items()},
         "traces (--trace)": {**NAMED, **{f"{name}:": first_line(each) for name, each in GENERATORS.items()}},
     }
-    width = max(len(name) for section in sections.values() for name in section)
     return "\n\n".join(
-        "\n".join([title, *(f"  {name:{width}}  {text}" for name, text in section.items())])
+        "\n".join([title, *(line(name, text, max(map(len, section))) for name, text in section.items())])
         for title, section in sections.items()
     )
 

@@ -78,8 +78,8 @@ def read_run(out: Path) -> dict[str, Any]:
         run = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(run, dict) or not isinstance(run.get("settings"), dict):
-        raise ValueError(f"{path} has no settings: only runs of the command line can be run again")
+    if not isinstance(run, dict) or not all(isinstance(run.get(name), dict) for name in ("settings", "table")):
+        raise ValueError(f"{path} has no settings or table: only runs of the command line can be run again")
     return run
 
 

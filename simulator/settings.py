@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from policies import describe, make
 from profiler.table import LatencyTable
@@ -49,10 +50,14 @@ class Settings:
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Settings:
-        """From run.json. Raises ValueError for keys that this version does not know."""
+        """From run.json. Raises ValueError for keys that this version does not know, and values of another kind."""
         unknown = set(values) - {each.name for each in fields(cls)}
         if unknown:
             raise ValueError(f"run.json has settings that this version does not know: {', '.join(sorted(unknown))}")
+        hints = get_type_hints(cls)
+        wrong = [f"{name} is {value!r}" for name, value in values.items() if not _fits(value, hints[name])]
+        if wrong:
+            raise ValueError(f"run.json has settings that cannot be: {', '.join(wrong)}")
         return cls(**values)
 
 
@@ -136,6 +141,12 @@ def _load(its: Settings, predictions: Predictions) -> Trace:
         seed=its.seed,
         max_tokens=predictions.plan.max_tokens,
     )
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value of a JSON file is of the kind that an annotation asks for."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (get_origin(hint) or hint,)
+    return isinstance(value, (*kinds, int) if float in kinds else kinds)
 
 
 def _digests(its: Settings) -> dict[str, str]:

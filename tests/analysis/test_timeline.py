@@ -95,7 +95,7 @@ def test_the_command_writes_the_same_bytes_again(tmp_path, suffix, capsys):
     for out in outs:
         assert main(["timeline", str(folder), "--out", str(out)]) == 0
     assert outs[0].read_bytes() == outs[1].read_bytes()
-    assert f"written to {outs[1]}" in capsys.readouterr().out
+    assert f"written to {outs[1]}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

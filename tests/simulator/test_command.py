@@ -64,6 +64,12 @@ def test_list_names_every_policy_with_one_line_each(command):
     assert re.search(r"^  poisson: +\S", command.said, re.MULTILINE)
 
 
+def test_the_list_fits_the_terminal(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert command.bare("--list") == 0
+    assert max(map(len, command.said.splitlines())) <= 80
+
+
 def test_defaults_that_were_used_are_recorded(command):
     command()
     settings = json.loads((command.out / "run.json").read_text())["settings"]
@@ -209,6 +215,26 @@ def test_a_policy_that_raises_is_one_line_with_its_file_and_line(command, monkey
     assert command("--policy", "my_bad_policy:Mine") == 2
     refused(command, "raised ZeroDivisionError: division by zero")
     assert re.search(r"my_bad_policy\.py, line 5\)", command.complained)
+
+
+def test_a_reader_that_has_gone_changes_no_exit_status_and_a_full_disk_does(command):
+    """Buffered output, as a user has it: what is left is written at exit, where Python would complain by itself."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    run = f"{sys.executable} -m simulator --table {command.table} --trace {command.trace} --out {command.out}"
+    for shell, status in (
+        (f"{sys.executable} -m simulator --list | true", 0),
+        (f"{run} --slo-ms 0.2 --require-attainment 0.5 | true", 1),
+        (f"{run} > /dev/full", 2),
+    ):
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", shell],
+            cwd=command.folder,
+            env=environment | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == status, done.stderr
+        assert "Exception" not in done.stderr
 
 
 def test_an_interrupted_run_has_status_130_and_writes_nothing(command):

@@ -165,7 +165,14 @@ def test_a_rerun_takes_no_settings_of_its_own(command):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "is not valid JSON"), ("{}", "has no settings"), ('{"settings": {"speed": 3}}', "does not know: speed")],
+    [
+        ("{", "is not valid JSON"),
+        ("{}", "has no settings"),
+        ('{"settings": {}}', "has no settings or table"),
+        ('{"table": {}, "settings": {"speed": 3}}', "does not know: speed"),
+        ('{"table": {}, "settings": {"gpus": "two", "slo_ms": 3}}', "settings that cannot be: gpus is 'two'"),
+        ('{"table": {}, "settings": {"digests": null}}', "settings that cannot be: digests is None"),
+    ],
 )
 def test_a_broken_run_json_is_one_line(command, text, said):
     command.out.mkdir()
