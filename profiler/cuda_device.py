@@ -4,6 +4,7 @@
 # mypy: allow-untyped-calls
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -50,13 +51,10 @@ class CudaDevice:
         self.mode = "graph" if graphs else "eager"
         self._events_in_graph = events_in_graph
         self._side = torch.cuda.Stream(self.torch_device)
-        self._pool = None
+        self._pool: Any = None
+        self._lost: list[torch.cuda.CUDAGraph] = []
         if graphs:
-            # A pool dies with its last graph, and its handle then cannot be used again: this graph keeps it alive
-            # where the capture of a large key fails.
-            self._pool = torch.cuda.graph_pool_handle()
-            self._warm(self._touch)
-            self._anchor = self._capture(self._touch, None, self._pool)
+            self._open_pool()
 
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype, pin_memory=True)
@@ -68,6 +66,8 @@ class CudaDevice:
             self.synchronize()
             start = torch.cuda.Event(enable_timing=True)
             return CudaReplay(work, start, start)
+        if self._pool is None:  # given up after a capture that could not be ended
+            self._open_pool()
         self._warm(work)
         start = torch.cuda.Event(enable_timing=True, external=self._events_in_graph)
         # Recorded once outside, so that the event exists before the capture begins.
@@ -82,7 +82,8 @@ class CudaDevice:
 
         if self.mode == "graph":
             self._warm(work)
-            launch = self._capture(repeated, None, None).replay  # in a pool of its own, which goes with the graph
+            own = torch.cuda.graph_pool_handle()  # a pool of its own, which goes with the graph
+            launch = self._capture(repeated, None, own).replay
         else:
             launch = repeated
         return min(self._timed(launch) for _ in range(3)) / calls
@@ -96,6 +97,13 @@ class CudaDevice:
 
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.torch_device)
+
+    def _open_pool(self) -> None:
+        # A pool dies with its last graph, and its handle then cannot be used again: this graph keeps it alive where the
+        # capture of a large key fails.
+        self._pool = torch.cuda.graph_pool_handle()
+        self._warm(self._touch)
+        self._anchor = self._capture(self._touch, None, self._pool)
 
     def _warm(self, work: Work) -> None:
         """Twice on the stream of the capture, so that cuBLAS has its workspace there and Triton its binaries."""
@@ -124,8 +132,23 @@ class CudaDevice:
                     start.record(self._side)
                 work()
             finally:
-                graph.capture_end()
+                self._end(graph, pool)
         return graph
+
+    def _end(self, graph: torch.cuda.CUDAGraph, pool: Any) -> None:
+        """End a capture. Where CUDA refuses (something in it cannot be captured), the next one gets another pool.
+
+        torch's allocators still record into the old one then, so that every later capture in it would be refused.
+        """
+        try:
+            graph.capture_end()
+        except RuntimeError:
+            with suppress(RuntimeError):  # where the end failed after the allocator had been told
+                torch._C._cuda_endAllocateToPool(self.torch_device.index, pool)
+            self._lost.append(graph)  # the allocator of pinned memory goes on asking it which stream it captures
+            if pool == self._pool:
+                self._pool = None
+            raise
 
     def _timed(self, launch: Work) -> float:
         stream = torch.cuda.current_stream(self.torch_device)  # where a replay goes
@@ -151,8 +174,9 @@ def open_cuda(index: int = 0, *, graphs: bool = True) -> CudaDevice:
     if not graphs:
         return CudaDevice(index, graphs=False)
     for events_in_graph in (True, False):
-        if _replays(CudaDevice(index, events_in_graph=events_in_graph)):
-            return CudaDevice(index, events_in_graph=events_in_graph)
+        device = CudaDevice(index, events_in_graph=events_in_graph)
+        if _replays(device):
+            return device
     raise Unavailable("captured copies do not replay on this device: use eager execution (--executor cuda-eager)")
 
 

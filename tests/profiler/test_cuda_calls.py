@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from profiler.cuda import _fork_join
 from profiler.cuda_device import CudaDevice, open_cuda
 from profiler.devices import Unavailable
 
@@ -20,6 +21,12 @@ class Recorder:
         self.calls: list[str] = []
         self.capturing: Graph | None = None
         self.memory = (90, 100)
+        self.pools = 0
+        self.refuses_to_end = False
+
+    def pool(self) -> str:
+        self.pools += 1
+        return f"pool {self.pools}"
 
 
 class Stream:
@@ -66,6 +73,8 @@ class Graph:
     def capture_end(self) -> None:
         self.recorder.calls.append("end")
         self.recorder.capturing = None
+        if self.recorder.refuses_to_end:
+            raise RuntimeError("operation failed due to a previous error during capture")
 
     def replay(self) -> None:
         self.recorder.calls.append("replay")
@@ -94,7 +103,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
         "stream": stream,
         "current_stream": lambda device=None: current[-1],
         "default_stream": lambda device=None: default,
-        "graph_pool_handle": lambda: "the pool",
+        "graph_pool_handle": recorder.pool,
         "synchronize": lambda device=None: recorder.calls.append("synchronize"),
         "is_available": lambda: True,
         "device_count": lambda: 1,
@@ -105,6 +114,12 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     for name, value in replaced.items():
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(CudaDevice, "_touch", lambda self: None)
+    monkeypatch.setattr(
+        torch._C,
+        "_cuda_endAllocateToPool",
+        lambda device, pool: recorder.calls.append(f"stop recording into {pool}"),
+        raising=False,
+    )
     return recorder
 
 
@@ -124,7 +139,7 @@ def test_work_runs_twice_before_it_is_captured_in_the_shared_pool(recorder: Reco
     recorder.calls.clear()
     replay = device.prepare(noted(recorder))
     warm = ["side waits for default", "work", "work", "synchronize"]
-    captured = ["begin in the pool", "record on side (external)", "work", "end"]
+    captured = ["begin in pool 1", "record on side (external)", "work", "end"]
     assert recorder.calls == [*warm, "record on side (external)", "synchronize", *captured]
     recorder.calls.clear()
     replay.launch()
@@ -145,7 +160,7 @@ def test_cached_memory_is_given_back_before_a_capture_that_may_need_it(recorder:
     recorder.memory = (30, 100)
     recorder.calls.clear()
     device.prepare(noted(recorder))
-    assert recorder.calls.index("empty cache") < recorder.calls.index("begin in the pool")
+    assert recorder.calls.index("empty cache") < recorder.calls.index("begin in pool 1")
 
 
 def test_eager_work_is_captured_nowhere(recorder: Recorder) -> None:
@@ -159,8 +174,9 @@ def test_trials_are_captured_in_pools_of_their_own(recorder: Recorder) -> None:
     device = CudaDevice()
     recorder.calls.clear()
     assert device.seconds(noted(recorder), 4) == pytest.approx(0.25e-3 / 4)
-    assert [call for call in recorder.calls if call.startswith("begin")] == ["begin in None"]
-    assert recorder.calls.count("replay") == 3
+    device.seconds(noted(recorder), 4)
+    assert [call for call in recorder.calls if call.startswith("begin")] == ["begin in pool 2", "begin in pool 3"]
+    assert recorder.calls.count("replay") == 6
 
 
 def test_a_capture_that_fails_is_ended(recorder: Recorder) -> None:
@@ -173,6 +189,35 @@ def test_a_capture_that_fails_is_ended(recorder: Recorder) -> None:
         device.prepare(fails)
     assert recorder.capturing is None
     device.prepare(noted(recorder))
+
+
+def test_after_a_capture_that_cannot_be_ended_there_is_another_pool(recorder: Recorder) -> None:
+    """torch goes on recording into the old one, and would refuse every later capture in it."""
+    device = CudaDevice()
+    recorder.refuses_to_end = True
+    recorder.calls.clear()
+    with pytest.raises(RuntimeError, match="previous error during capture"):
+        device.prepare(noted(recorder))
+    assert recorder.calls[-1] == "stop recording into pool 1"
+    recorder.refuses_to_end = False
+    recorder.calls.clear()
+    device.prepare(noted(recorder))
+    assert [call for call in recorder.calls if call.startswith("begin")] == ["begin in pool 2", "begin in pool 2"]
+
+
+def test_branches_are_joined_after_an_error_too(recorder: Recorder) -> None:
+    """Only those that were forked: a stream outside the capture may not be waited for."""
+    streams: list[Any] = [Stream(), Stream(), Stream()]
+    for name, stream in zip("abc", streams, strict=True):
+        stream.name = name
+
+    def fails() -> torch.Tensor:
+        raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        _fork_join([lambda: torch.zeros(1), fails, fails], streams)
+    forks = ["a waits for default", "b waits for default"]
+    assert recorder.calls == [*forks, "default waits for a", "default waits for b"]
 
 
 def test_a_device_whose_replays_do_nothing_is_refused(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
