@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,11 +43,14 @@ class FusedForward:
     """All students stacked, with our Triton kernels and the fastest product for each shape."""
 
     def __init__(self, weights: Weights, simplifications: Simplifications, products: Products) -> None:
+        from triton.errors import TritonError
+
         from profiler import fused  # needs Triton
 
         self.spec = weights.spec
         self.dtype = _name(weights.dtype)
         self._forward = partial(fused.forward, cls_only=simplifications.cls_only, fused_qkv=simplifications.fused_qkv)
+        self._failure = TritonError
         self._products = products
         self._weights = {self.spec.students: weights}
         turned = fused.turn(weights) if products.device is not None else None
@@ -59,7 +63,15 @@ class FusedForward:
             self._weights[students] = self._weights[full].prefix(students)
             self._turned[students] = None if turned is None else turned.prefix(students)
         self._products.used.clear()
-        return self._forward(self._weights[students], ids, lens, self._products, turned=self._turned[students])
+        try:
+            return self._forward(self._weights[students], ids, lens, self._products, turned=self._turned[students])
+        except self._failure as error:  # no RuntimeError, unlike all that torch raises
+            raise RuntimeError(f"Triton: {error}") from error
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """The products that did not take some shape, with the reason."""
+        return self._products.refused
 
     def describe(self) -> str:
         counts = sorted(self._products.used.items(), key=lambda item: (-item[1], item[0]))
@@ -122,13 +134,17 @@ class StockForward:
 
 def _fork_join(works: Sequence[Callable[[], Tensor]], streams: list[torch.cuda.Stream]) -> list[Tensor]:
     current = torch.cuda.current_stream()
-    results = []
-    for work, stream in zip(works, streams, strict=False):
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            results.append(work())
-    for stream in streams[: len(works)]:
-        current.wait_stream(stream)
+    results, forked = [], []
+    try:
+        for work, stream in zip(works, streams, strict=False):
+            stream.wait_stream(current)
+            forked.append(stream)
+            with torch.cuda.stream(stream):
+                results.append(work())
+    finally:
+        # After an error (out of memory) too: a capture with a stream that is not joined cannot be ended.
+        for stream in forked:
+            current.wait_stream(stream)
     # They are freed only after the join, and within a graph: no other stream can be given their memory meanwhile.
     return results
 
@@ -190,6 +206,8 @@ def open_executor(
     if chosen.forward == "fused" and importlib.util.find_spec("triton") is None:
         raise Unavailable(f"executor {kind} needs Triton, which is not installed: next best is {chosen.next_best}")
     device = open_cuda(graphs=chosen.graphs) if device is None else device
+    if chosen.forward == "fused":
+        _try_triton(kind, device.torch_device)
     if device.torch_device.type == "cuda" and wanted == torch.bfloat16 and not torch.cuda.is_bf16_supported(False):
         raise Unavailable("this GPU has no bfloat16: use --dtype float16")
     shortcuts = simplifications or Simplifications()
@@ -200,6 +218,22 @@ def open_executor(
     else:
         forward = StockForward(placed, chosen.forward, shortcuts.cls_only)
     return StagedExecutor(forward, plan, students, device)
+
+
+def _try_triton(kind: str, device: torch.device) -> None:
+    """Run one kernel: besides the package, Triton needs a C compiler, Python's headers and a cache it can write to."""
+    from triton.errors import TritonError
+
+    from profiler.kernels import rowwise
+
+    one, next_best = torch.ones(1, 1, 1, device=device), KINDS[kind].next_best
+    try:
+        rowwise.tally(one, one[0], one[0, 0])
+    except (TritonError, RuntimeError, OSError, subprocess.SubprocessError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Unavailable(
+            f"executor {kind} needs Triton, which cannot run a kernel here ({why}): next best is {next_best}"
+        ) from error
 
 
 def best_executor(

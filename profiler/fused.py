@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from itertools import pairwise
 
 import torch
@@ -17,10 +16,10 @@ Product = Callable[..., Tensor]
 
 
 def turn(weights: Weights) -> Weights:
-    """The same weights with every matrix of the layers stored transposed: equal values, equal shapes, other strides."""
+    """The same weights with the matrix of every product stored transposed: equal values and shapes, other strides."""
 
     def turned(name: str, tensor: Tensor) -> Tensor:
-        matrix = name.startswith("layers.") and tensor.ndim == 3
+        matrix = tensor.ndim == 3 and name.startswith(("layers.", "pooler_", "projection_"))
         return tensor.transpose(1, 2).contiguous().transpose(1, 2) if matrix else tensor
 
     return weights.map(turned)
@@ -59,7 +58,7 @@ def forward(
         else:
             x = _layer(layer, other, x, lens, spec.heads, spec.norm_eps, product, fused_qkv)
     first = x.view(spec.students, batch, -1, spec.hidden)[:, :, 0]
-    return _head(weights, first, product)
+    return _head(weights, turned, first, product)
 
 
 def _layer(
@@ -111,25 +110,28 @@ def _feed_forward(
     return rowwise.add_norm(outer, layer.ffn2_bias, x, layer.ln2_weight, layer.ln2_bias, eps)
 
 
-def _head(weights: Weights, first: Tensor, product: Product) -> Tensor:
+def _head(weights: Weights, turned: Weights | None, first: Tensor, product: Product) -> Tensor:
     """Pooler, projection, sum over the students, the prefix's head: [k, batch, H] -> float32 [batch, C]."""
     pooler_bias = weights.pooler_bias
     if weights.pooler_weight is not None:
-        first = product(first, Operand(weights.pooler_weight, None))
+        first = product(first, _operand(weights, turned, "pooler_weight"))
     outputs, classes = weights.spec.outputs, weights.spec.classes
     if outputs <= 16:
         votes = rowwise.vote(first, pooler_bias, weights.projection_weight, weights.projection_bias)
     else:
         if pooler_bias is not None:
             first = (first + pooler_bias[:, None]).tanh_()
-        votes = product(first, Operand(weights.projection_weight, None)).float() + weights.projection_bias[:, None]
+        votes = product(first, _operand(weights, turned, "projection_weight")).float()
+        votes += weights.projection_bias[:, None]
     if outputs * classes <= 4096:
         return rowwise.tally(votes, weights.head_weight[-1], weights.head_bias[-1])
     return torch.addmm(weights.head_bias[-1].float(), votes.sum(0), weights.head_weight[-1].float())
 
 
-def _operand(layer: Layer, turned: Layer | None, name: str, columns: tuple[int, int] | None = None) -> Operand:
-    weight = getattr(layer, name)
+def _operand(
+    owner: Layer | Weights, turned: Layer | Weights | None, name: str, columns: tuple[int, int] | None = None
+) -> Operand:
+    weight = getattr(owner, name)
     other = None if turned is None else getattr(turned, name)
     if columns is None:
         return Operand(weight, other)
@@ -140,6 +142,3 @@ def _operand(layer: Layer, turned: Layer | None, name: str, columns: tuple[int, 
 def _add(part: Tensor, bias: Tensor | None) -> None:
     if bias is not None:
         part.add_(bias[:, None])
-
-
-assert {"qkv_weight", "out_weight", "ffn1_weight", "ffn2_weight"} <= {field.name for field in fields(Layer)}

@@ -73,9 +73,14 @@ def _grouped(x: Tensor, operand: Operand, bias: Tensor | None) -> Tensor:
 
 def _triton(tile: str) -> Variant:
     def product(x: Tensor, operand: Operand, bias: Tensor | None) -> Tensor:
+        from triton.errors import TritonError
+
         from profiler.kernels import gemm
 
-        return gemm.gemm(x, operand.weight, bias, gemm.TILES[tile])
+        try:
+            return gemm.gemm(x, operand.weight, bias, gemm.TILES[tile])
+        except TritonError as error:  # a tile that needs more shared memory than this GPU has, for one
+            raise RuntimeError(str(error)) from error
 
     return product
 
@@ -125,8 +130,9 @@ class Products:
     """Runs every product by the variant that was chosen for its shape.
 
     While `device` is set, a shape that was not met before is measured at once (before anything is captured); `freeze`
-    ends that. budget_s bounds the seconds spent measuring; shapes met after that take the default. used: how often each
-    variant ran since it was cleared.
+    ends that. budget_s bounds the seconds spent measuring (without the first call of a variant, which may compile it);
+    shapes met after that take the default. used: how often each variant ran since it was cleared. refused: the variants
+    that did not take some shape, and the first reason.
     """
 
     device: Device | None = None
@@ -162,16 +168,17 @@ class Products:
     def _choose(self, shape: Shape, x: Tensor, operand: Operand, bias: Tensor | None) -> str:
         if self.device is None or self.spent_s >= self.budget_s:
             return DEFAULT
-        started = time.perf_counter()
         times = {}
-        for name in candidates(shape, x.dtype):
-            seconds = self._trial(name, shape, x, operand, bias)
-            if seconds is not None:
-                times[name] = seconds
+        try:
+            for name in candidates(shape, x.dtype):
+                seconds = self._trial(name, shape, x, operand, bias)
+                if seconds is not None:
+                    times[name] = seconds
+        except torch.OutOfMemoryError:  # no room for trials, but there may be for the batch itself
+            return DEFAULT
         best = min(times, key=lambda name: times[name])
         if times[best] > _MARGIN * times[DEFAULT]:
             best = DEFAULT
-        self.spent_s += time.perf_counter() - started
         self.chosen[shape.class_()] = best
         return best
 
@@ -188,7 +195,10 @@ class Products:
             if name != DEFAULT and not _agrees(name, x, operand, bias):
                 self.refused.setdefault(name, f"wrong product for {shape}")
                 return None
-            return self.device.seconds(work, calls)
+            started = time.perf_counter()
+            seconds = self.device.seconds(work, calls)
+            self.spent_s += time.perf_counter() - started
+            return seconds
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, NotImplementedError, ValueError) as error:

@@ -53,11 +53,15 @@ class Entry:
 
 @dataclass
 class Opened:
-    """Executors by entry, what their opening cost and showed; what was skipped and why, what came too late to open."""
+    """Executors by entry, what their opening cost and showed; what was skipped and why, what came too late to open.
+
+    refused: the products that an executor tried and could not use, with the reason.
+    """
 
     executors: dict[str, Executor] = field(default_factory=dict)
     cold_start: dict[str, dict[str, float]] = field(default_factory=dict)
     numerics: dict[str, dict[str, float]] = field(default_factory=dict)
+    refused: dict[str, dict[str, str]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
@@ -146,6 +150,7 @@ def _findings(opened: Opened, journal: Journal, waiting: float, *, idle: bool) -
         "numerics": opened.numerics,
         "cold_start": opened.cold_start,
         "skipped": opened.skipped,
+        "products_refused": opened.refused,
     }
     found |= {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
     if idle:
@@ -193,6 +198,8 @@ def _open_one(entry: Entry, opened: Opened, rng: np.random.Generator, stack: Exi
     else:
         errors = {entry.like: _compare(executor, other, entry.cells(), rng)}
     opened.executors[entry.name] = executor
+    if refused := getattr(executor, "refused", {}):
+        opened.refused[entry.name] = refused
     opened.cold_start[entry.name] = {"load_s": round(loaded, 3), "warm_s": round(warmed, 3)}
     opened.numerics[entry.name] = {name: float(f"{error:.2e}") for name, error in errors.items()}
     for cell in entry.cells():

@@ -97,6 +97,11 @@ class StagedExecutor:
     def dtype(self) -> str:
         return self._forward.dtype
 
+    @property
+    def refused(self) -> dict[str, str]:
+        """What the forward pass tried and could not use, with the reason."""
+        return dict(getattr(self._forward, "refused", {}))
+
     def implementation(self, key: ShapeKey) -> str:
         return self._slot(key).implementation
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ if not CUDA:
     os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are defined, so before they are imported
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from profiler import gate, reference, weights  # noqa: E402
-from profiler.cuda import FusedForward, Simplifications, open_executor  # noqa: E402
+from triton.runtime.errors import OutOfResources  # noqa: E402
+
+from profiler import fused, gate, reference, weights  # noqa: E402
+from profiler import products as products_module  # noqa: E402
+from profiler.cuda import FusedForward, Simplifications, best_executor, open_executor  # noqa: E402
 from profiler.cuda_device import CudaDevice  # noqa: E402
 from profiler.devices import Device, HostDevice  # noqa: E402
 from profiler.kernels import attention, gemm, rowwise  # noqa: E402
@@ -203,6 +207,47 @@ def test_a_variant_that_computes_something_else_is_refused() -> None:
     products(draw(1, 2, 5, 32), Operand(draw(0, 2, 32, 32), draw(7, 2, 32, 32)))
     assert "wrong product" in products.refused["bmm-turned"]
     assert set(products.chosen.values()) == {"bmm"}
+
+
+def test_a_tile_that_the_device_has_no_room_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*arguments: object) -> Tensor:
+        raise OutOfResources(147456, 101376, "shared memory")
+
+    monkeypatch.setattr(gemm, "gemm", too_large)
+    monkeypatch.setattr(products_module, "candidates", lambda shape, dtype: ("bmm", "triton-wide"))
+    products = Products(device())
+    products(draw(1, 2, 5, 32), Operand(draw(0, 2, 32, 32), None))
+    assert "shared memory" in products.refused["triton-wide"]
+    assert set(products.chosen.values()) == {"bmm"}
+
+
+def test_every_product_of_the_fused_forward_has_both_layouts() -> None:
+    """One without would be refused by some variants, and take them from all products of its shape."""
+    spec = replace(SPEC, outputs=32)
+    own = weights.random(spec, 0).to(ON)
+    met = []
+
+    def product(x: Tensor, operand: Operand, bias: Tensor | None = None) -> Tensor:
+        assert operand.turned is not None
+        assert torch.equal(operand.turned, operand.weight)
+        assert operand.turned.stride(1) == 1
+        met.append(operand.weight.shape[1:])
+        return VARIANTS["bmm"](x, operand, bias)
+
+    ids, lens = torch.zeros(1, 8, dtype=torch.int32, device=ON), torch.full((1,), 8, dtype=torch.int32, device=ON)
+    fused.forward(own, ids, lens, product, turned=fused.turn(own))
+    assert len(met) == 4 + 5 + 2  # a layer, the last layer, pooler and projection
+
+
+def test_where_triton_cannot_build_the_next_best_is_opened_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_headers(*arguments: object) -> Tensor:
+        raise subprocess.CalledProcessError(1, ["gcc"])
+
+    monkeypatch.setattr(rowwise, "tally", no_headers)
+    own = weights.random(SPEC, 0)
+    name, _, reasons = best_executor("cuda", own, BucketPlan((1,), (8,)), (1,), dtype="float32", device=device())
+    assert name == "cuda-stock"
+    assert "gcc" in reasons[0]
 
 
 def test_kernels_compile_for_hopper_without_a_gpu(tmp_path: Path) -> None:

@@ -252,3 +252,14 @@ def test_the_fastest_variant_is_chosen_and_noise_does_not_choose(monkeypatch: py
     spent = products.Products(Rehearsed(), budget_s=0.0)
     spent(x, operand)
     assert spent.used == {"bmm": 1}
+
+
+def test_without_room_for_trials_the_default_runs() -> None:
+    class Full(HostDevice):
+        def seconds(self, work: Callable[[], object], calls: int) -> float:
+            raise torch.OutOfMemoryError("full")
+
+    own = products.Products(Full())
+    x, weight = torch.ones(2, 3, 4), torch.ones(2, 4, 5)
+    assert torch.equal(own(x, products.Operand(weight, None)), torch.bmm(x, weight))
+    assert own.chosen == {}
