@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from profiler import gpu_probes, nvml, verdicts, weights
 from profiler.campaign_plan import Plan
 from profiler.cuda import KINDS, best_executor, open_executor
 from profiler.cuda_device import open_cuda
-from profiler.devices import Device, HostDevice, Unavailable
+from profiler.devices import Device, HostDevice
 from profiler.executor import Executor
 from profiler.measure import Progress
 from profiler.merging import merge_tables
@@ -31,6 +32,11 @@ from profiler.weights import Weights
 
 #: Measures one part of a campaign until a time.monotonic: what becomes of it, with its `status`.
 Part = Callable[["Campaign", str, float], dict[str, Any]]
+#: What a device, its libraries or their tools raise; everything else is a bug and shows its traceback.
+FAILURES = (
+    *(ArithmeticError, ImportError, LookupError, MemoryError, OSError, RuntimeError, ValueError),
+    subprocess.SubprocessError,
+)
 
 
 @dataclass
@@ -63,7 +69,8 @@ class Campaign:
             own = self.plan.budgets[name]
             left = end - time.monotonic()
             if left < min(own, self.plan.shortest_s):
-                self.state["parts"][name] = {"status": "outstanding", "reason": f"{left:.0f} s left of {budget_s:g} s"}
+                reason = f"{left:.0f} s left of {budget_s:g} s"
+                self.state["parts"].setdefault(name, {"status": "outstanding", "reason": reason})
                 continue
             self._run(name, part, time.monotonic() + min(own, left))
         merge_tables(self.out / "table", [self.out / name for name in self.plan.tables])
@@ -76,11 +83,11 @@ class Campaign:
     def _run(self, name: str, part: Part, deadline: float) -> None:
         self.progress(0.0, name)
         began = time.monotonic()
-        card = nvml.open_nvml() if self.on_gpu else None
+        card = nvml.open_nvml(gpu_probes.uuid()) if self.on_gpu else None
         before = card.state() if card else {}
         try:
             result = part(self, name, deadline)
-        except (Unavailable, ArithmeticError, MemoryError, RuntimeError, ImportError) as error:
+        except FAILURES as error:
             # Bounded parts must not take the campaign down with them; the reason is in the state, and in the report.
             result = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
         result["seconds"] = round(time.monotonic() - began, 1)

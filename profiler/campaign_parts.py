@@ -110,7 +110,7 @@ def _open_baseline(campaign: Campaign, baseline: Baseline, grid: Grid) -> tuple[
 
 def _energy(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
     """Joules per request in steady loops: the driver's counter before and after, at least plan.energy_s each."""
-    card = nvml.open_nvml() if campaign.on_gpu else None
+    card = nvml.open_nvml(gpu_probes.uuid()) if campaign.on_gpu else None
     if card is None or card.energy_j() is None:
         return {"status": "done", "reason": "no energy counter on this device: nothing was measured"}
     idle = _joules(card.energy_j, lambda: time.sleep(0.05), campaign.plan.energy_s)

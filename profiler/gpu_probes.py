@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from profiler import nvml
 from profiler.devices import Device
 from profiler.roofline import Ceilings
 
@@ -75,12 +76,13 @@ def launch(device: Device, sizes: Sizes) -> dict[str, float]:
 
 
 def describe(device: Device) -> dict[str, Any]:
-    """Name, multiprocessors, cache and memory of the device."""
+    """Name, multiprocessors, cache and memory of the device; what its driver says now (`card`)."""
     if device.torch_device.type != "cuda":
         from profiler.metadata import cpu_name
 
         return {"device": cpu_name()}
     own = torch.cuda.get_device_properties(device.torch_device)
+    card = nvml.open_nvml(uuid(device.torch_device))
     return {
         "device": own.name,
         "multiprocessors": own.multi_processor_count,
@@ -88,7 +90,13 @@ def describe(device: Device) -> dict[str, Any]:
         "memory_bytes": own.total_memory,
         "capability": f"{own.major}.{own.minor}",
         "cuda": torch.version.cuda,
+        "card": card.state() if card else {},
     }
+
+
+def uuid(device: torch.device | int = 0) -> str:
+    """The identity of a GPU as NVML knows it: its own numbers ignore CUDA_VISIBLE_DEVICES."""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
 
 
 def _copy_bytes_s(device: Device, size: int, calls: int) -> float:

@@ -39,19 +39,20 @@ class Nvml:
     def _read(self, reading: Callable[[], Any]) -> Any:
         try:
             return reading()
-        except self._library.NVMLError:
+        except (self._library.NVMLError, AttributeError):  # the driver does not tell, or this version does not ask
             return None
 
 
-def open_nvml(index: int = 0) -> Nvml | None:
-    """The card, or None without nvidia-ml-py or without a driver."""
+def open_nvml(uuid: str = "") -> Nvml | None:
+    """The card of this UUID, the only card where there is one; None without nvidia-ml-py, a driver or such a card."""
     try:
         import pynvml
     except ImportError:
         return None
     try:
         pynvml.nvmlInit()
-        return Nvml(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index))
+        only = pynvml.nvmlDeviceGetCount() == 1
+        return Nvml(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0) if only else pynvml.nvmlDeviceGetHandleByUUID(uuid))
     except pynvml.NVMLError:
         return None
 
