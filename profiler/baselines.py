@@ -12,9 +12,6 @@ from profiler.checkpoints import LAYER
 from profiler.cuda import DTYPES
 from profiler.weights import Layer, Weights
 
-#: Modes of torch.compile, by the name of the baseline.
-COMPILED = {"compile": "default", "compile-graphs": "reduce-overhead", "compile-autotuned": "max-autotune"}
-
 
 class HuggingFaceForward:
     """One BertForSequenceClassification per student, one after the other, with the ensemble's sum and head.

@@ -101,7 +101,7 @@ def shape(grid: Grid) -> Spec:
 _STUDENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _BATCHES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _TOKENS = (16, 32, 64, 128, 256, 512)
-#: Depths and teachers: fewer sizes, of which the tables of the students are no superset only in `tokens`.
+#: Teachers: fewer sizes. The tables of the students have all of them, so that ratios compare equal shapes.
 _THIN = ((1, 2, 4, 8, 16, 32, 64, 128), (16, 32, 64, 128, 256))
 #: What baselines are compared on.
 _COMPARED = ((1, 8, 32, 128), (32, 128))

@@ -43,7 +43,7 @@ def merge_tables(out: Path, folders: Sequence[Path]) -> LatencyTable | None:
         part: {name: value for name, value in table.meta.items() if name not in (*_COMMON, *_SHARED)}
         for part, table in tables.items()
     }
-    jitter = folders[0] / "jitter.csv"
+    jitter = next(folder for folder in folders if folder.name in tables) / "jitter.csv"
     extra = [jitter] if jitter.exists() else []
     return write_table(out, rows, json.loads(json.dumps(meta)), extra=extra, replace=True)
 

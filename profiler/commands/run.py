@@ -18,6 +18,8 @@ from profiler.table import LatencyTable
 from profiler.writing import refuse_existing
 
 if TYPE_CHECKING:
+    import torch
+
     from profiler.executor import Executor
     from profiler.roofline import Ceilings
     from profiler.session import Entry
@@ -121,16 +123,19 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
 def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings]:
     """The same on the first NVIDIA GPU; where the executor cannot be had, the next best runs and is named."""
     from profiler import gpu_probes
-    from profiler.cuda import DTYPES, best_executor
+    from profiler.cuda import DTYPES, KINDS, best_executor
     from profiler.cuda_device import open_cuda
 
     if arguments.dtype not in DTYPES:
         raise LookupError(f"unknown dtype {arguments.dtype!r}: use one of {', '.join(DTYPES)}")
+    if arguments.executor not in KINDS:
+        raise LookupError(f"unknown executor {arguments.executor!r}: use one of {', '.join(KINDS)}")
     device = open_cuda()
+    shared = device if KINDS[arguments.executor].graphs else None  # all models capture into one pool
 
     def opened(grid: Grid, own: Weights) -> Executor:
         name, executor, reasons = best_executor(
-            arguments.executor, own, grid.plan, grid.students, dtype=arguments.dtype
+            arguments.executor, own, grid.plan, grid.students, dtype=arguments.dtype, device=shared
         )
         for reason in reasons:
             print(f"{grid.model}: {name} stands in ({reason})", file=sys.stderr)
@@ -138,15 +143,17 @@ def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[En
 
     meta = {**gpu_probes.describe(device), "dtype": arguments.dtype}
     ceilings = gpu_probes.ceilings(device, DTYPES[arguments.dtype], gpu_probes.Sizes())
-    return [_entry(grid, arguments.seed, opened) for grid in grids], meta, ceilings
+    return [_entry(grid, arguments.seed, opened, device.torch_device) for grid in grids], meta, ceilings
 
 
-def _entry(grid: Grid, seed: int, opened: Callable[[Grid, Weights], Executor]) -> Entry:
+def _entry(
+    grid: Grid, seed: int, opened: Callable[[Grid, Weights], Executor], where: torch.device | str = "cpu"
+) -> Entry:
     from profiler import weights
     from profiler.session import Entry
 
     def open_model() -> tuple[Executor, Weights]:
-        own = weights.random(grid.spec, seed)
+        own = weights.random(grid.spec, seed, device=where)
         return opened(grid, own), own
 
     return Entry(grid.model, grid.spec, grid.plan, grid.students, open_model, gate_keys=GATE_KEYS)
