@@ -13,6 +13,8 @@ from profiler.writing import write_table
 #: Metadata that describes the whole device, taken from the first table; the rest is kept by part.
 _COMMON = ("kind", "device", "multiprocessors", "cache_bytes", "memory_bytes", "capability", "cuda", "dtype", "rank")
 _SHARED = ("ceilings", "idle_factor", "versions", "platform", "cores")
+#: Metadata of the first table that stands for the whole, and is kept by part as well.
+_FIRST = ("created", "command", "commit", "card")
 
 
 def merge_tables(out: Path, folders: Sequence[Path]) -> LatencyTable | None:
@@ -37,7 +39,7 @@ def merge_tables(out: Path, folders: Sequence[Path]) -> LatencyTable | None:
         for values in zip(*columns.values(), strict=True):
             row = dict(zip(columns, values, strict=True))
             rows.append({name: row.get(name) for name in names})
-    meta = {name: first.meta[name] for name in (*_COMMON, *_SHARED) if name in first.meta}
+    meta = {name: first.meta[name] for name in (*_COMMON, *_SHARED, *_FIRST) if name in first.meta}
     meta["noise"] = {"verdict": "quiet" if all(_quiet(table) for table in tables.values()) else "noisy"}
     meta["parts"] = {
         part: {name: value for name, value in table.meta.items() if name not in (*_COMMON, *_SHARED)}

@@ -19,6 +19,7 @@ from profiler.devices import Device
 DEFAULT = "bmm"
 #: Another variant must be this much faster than the default, so that noise does not choose.
 _MARGIN = 0.97
+#: A trial repeats a product until it has done this much, 2 to 20 times.
 _FLOPS_PER_TRIAL = 2e12
 
 

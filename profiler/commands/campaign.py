@@ -36,6 +36,8 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.out is None:
         raise ValueError("--out is missing: name a folder for the tables and campaign.json")
+    if not arguments.budget_s > 0:
+        raise ValueError(f"--budget-s is {arguments.budget_s}: measuring needs a positive number of seconds")
     names = arguments.parts.split(",") if arguments.parts else list(PARTS)
     unknown = [name for name in names if name not in PARTS]
     if unknown:

@@ -64,6 +64,7 @@ def test_the_merged_table_holds_every_model_once(dry_run: Path) -> None:
     merged = LatencyTable.load(dry_run / "table")
     models = [model for name in tiny().tables for model in LatencyTable.load(dry_run / name).models]
     assert list(merged.models) == models
+    assert {"created", "command", "commit", "versions"} <= merged.meta.keys()
     assert set(merged.meta["parts"]) == set(tiny().tables)
 
 
@@ -111,6 +112,7 @@ def test_another_campaign_in_the_same_folder_is_refused(dry_run: Path) -> None:
     ("flags", "message"),
     [
         (["--device", "cpu"], "--out is missing"),
+        (["--device", "cpu", "--out", "x", "--budget-s", "nan"], "positive number of seconds"),
         (["--device", "cpu", "--out", "x", "--parts", "probe"], "unknown part probe; there are probes"),
     ],
 )
