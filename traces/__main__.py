@@ -60,21 +60,39 @@ def parser() -> argparse.ArgumentParser:
 
     for command in (make, convert, stats, compare):
         _source_flags(command)
+    for command in commands.choices.values():
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return main
 
 
 def _source_flags(command: argparse.ArgumentParser) -> None:
     flags = command.add_argument_group("source")
-    flags.add_argument("--trace-format", "--format", dest="format", default="auto", choices=["auto", *FORMATS])
-    flags.add_argument("--rate", type=float, help="mean rate in requests/s")
-    flags.add_argument("--rate-mode", default="superpose", choices=list(MODES))
-    flags.add_argument("--duration", type=float, help="seconds")
+    flags.add_argument("--rate", type=float, metavar="R", help="mean rate in requests/s")
+    flags.add_argument(
+        "--rate-mode", default="superpose", choices=list(MODES), help="how a file is rescaled (see list)"
+    )
+    flags.add_argument("--duration", type=float, metavar="S", help="only so many seconds")
     flags.add_argument("--lengths", metavar="FILE|SPEC", help="draw lengths, such as lognormal:median=20,sigma=0.6")
-    flags.add_argument("--max-tokens", type=int, help="clip the lengths of LLM traces and of --lengths")
-    flags.add_argument("--seed", type=int, default=0)
-    flags.add_argument("--bin-s", type=float, default=1.0, help="seconds per row of counts (default 1)")
+    flags.add_argument("--max-tokens", type=int, metavar="N", help="clip the lengths of LLM traces and of --lengths")
+    flags.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
+    flags = command.add_argument_group("reading a file")
+    formats = ["auto", *FORMATS]
+    flags.add_argument(
+        *("--trace-format", "--format"),
+        dest="format",
+        default="auto",
+        choices=formats,
+        metavar="FORMAT",
+        help=", ".join(formats),
+    )
+    flags.add_argument("--bin-s", type=float, default=1.0, metavar="S", help="seconds per row of counts (default: 1)")
     flags.add_argument("--sort", action="store_true", help="allow rows that are out of order")
-    flags.add_argument("--columns", type=_mapping, help="of any table: arrival=ts,tokens=n,tenant=user,text=query")
+    flags.add_argument(
+        "--columns",
+        type=_mapping,
+        metavar="OURS=THEIRS,...",
+        help="of any table: arrival=ts,tokens=n,tenant=user,text=query",
+    )
     flags.add_argument("--time-unit", default="s", choices=list(UNITS), help="of the arrival column in --columns")
     flags.add_argument("--tokenizer", type=Path, metavar="DIR", help="count the tokens of the text column")
     flags.add_argument("--arrivals", metavar="SPEC", help="arrival times for a file that has none")
@@ -87,20 +105,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has seen enough (`| head`). Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()  # the reader has seen enough (`| head`)
         return 0
     except KeyboardInterrupt:
         return 130
     except (ValueError, LookupError, OSError) as error:
         if arguments.debug:
             raise
+        _abandon_output()
         print(f"error: {error}", file=sys.stderr)
         return 2
     except MemoryError:
         print("error: not enough memory: lower the rate or the duration", file=sys.stderr)
         return 2
     return 0
+
+
+def _abandon_output() -> None:
+    """What stdout does not take goes nowhere: Python would complain of it at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -89,7 +91,10 @@ def fitted(model: RateModel, path: Path) -> str:
 
 
 def _section(title: str, entries: dict[str, str]) -> str:
-    return "\n".join([title, *(f"  {name}\n      {text}" for name, text in entries.items())])
+    columns = shutil.get_terminal_size((10_000, 1)).columns
+    indent = " " * 6
+    texts = {n: textwrap.fill(t, columns, initial_indent=indent, subsequent_indent=indent) for n, t in entries.items()}
+    return "\n".join([title, *(f"  {name}\n{text}" for name, text in texts.items())])
 
 
 def _signature(name: str, function: Callable[..., object]) -> str:

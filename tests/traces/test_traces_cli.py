@@ -89,6 +89,12 @@ def test_list_shows_also_the_settings_without_a_default(capsys: pytest.CaptureFi
     assert "\n  burst:factor=4,start=20,length=10,duration=60[,rate][,base][,period]\n" in capsys.readouterr().out
 
 
+def test_the_list_fits_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    main(["list"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 90
+
+
 def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     listing = capsys.readouterr().out
@@ -119,11 +125,21 @@ def test_bad_input_is_one_line_and_status_2(arguments: list[str], capsys: pytest
 def test_debug_shows_the_traceback() -> None:
     with pytest.raises(LookupError):
         main(["--debug", "stats", "nosuch"])
+    with pytest.raises(LookupError):
+        main(["stats", "nosuch", "--debug"])
+
+
+@pytest.mark.parametrize("command", ["make poisson:rate=20000", "list"])
+def test_a_full_disk_is_one_line(command: str) -> None:
+    done = shell(f"unset PYTHONUNBUFFERED; {sys.executable} -m traces {command} > /dev/full")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error: [Errno 28] No space left on device"
 
 
 @pytest.mark.parametrize("command", ["make poisson:rate=20000", "list", "stats poisson:"])
-def test_closed_pipe_is_no_error(command: str) -> None:
-    done = shell(f"{sys.executable} -m traces {command} | head -1")
+@pytest.mark.parametrize("reader", ["head -1", "true"])
+def test_closed_pipe_is_no_error(command: str, reader: str) -> None:
+    done = shell(f"unset PYTHONUNBUFFERED; {sys.executable} -m traces {command} | {reader}")
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
