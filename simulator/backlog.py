@@ -134,6 +134,7 @@ class Backlog:
         self._bucket_count = bucket_count
         self._by_bucket: list[Line] | None = None
         self._head = 0
+        self._offered: range | None = None  # the last range handed out: it needs no second look when it comes back
         self._since: dict[float, int] = {}
 
     @property
@@ -166,11 +167,12 @@ class Backlog:
 
     def oldest(self, n: int) -> Sequence[int]:
         """The n oldest waiting requests; a range while they go in order."""
-        head, arrived = self.gone if self._in_order else self.head, self.arrived
-        if head == self.gone:
+        arrived, head = self.arrived, self.gone
+        if self._in_order or self.head == head:
             stop = head + n
-            return range(head, stop if stop < arrived else arrived)
-        holes = self.holes
+            self._offered = offered = range(head, stop if stop < arrived else arrived)
+            return offered
+        head, holes = self.head, self.holes
         found: list[int] = []
         while 0 <= head < arrived and len(found) < n:
             found.append(head)
@@ -186,23 +188,29 @@ class Backlog:
 
         Raises PolicyError for what has not arrived, is gone, or is named twice, and for none at all.
         """
-        count, head = len(requests), self.gone if self._in_order else self.head
-        in_order = isinstance(requests, range) and requests.start == head == self.gone and requests.step == 1
-        if in_order and count:
-            if head + count > self.arrived:
-                self.refuse_future(head + count - 1)
+        head, count, buckets = self.gone, len(requests), self._buckets
+        in_order = count > 0 and (requests is self._offered or self._come_next(requests))
+        self._offered = None
+        if in_order:
             if not self._in_order:
                 self.holes[head : head + count] = b"\1" * count
-            self.gone += count
+            self.gone = head + count
+            if self._one_bucket is not None and not self._groups:
+                return self._one_bucket
+            taken = buckets[head : head + count]
         else:
             self._take_one_by_one(requests)
-        if self._one_bucket is not None and not self._groups:
-            return self._one_bucket
-        buckets = self._buckets
-        taken = buckets[head : head + count] if in_order else type(buckets)(map(buckets.__getitem__, requests))  # type: ignore[call-arg]
+            taken = type(buckets)(map(buckets.__getitem__, requests))  # type: ignore[call-arg]
         for group in self._groups.values():
             group.leave(taken if group.codes is buckets else [group.codes[request] for request in requests], in_order)
         return max(taken)
+
+    def _come_next(self, requests: Sequence[int]) -> bool:
+        """Whether these are exactly the oldest of all, in order."""
+        if not (isinstance(requests, range) and requests.step == 1 and requests.start == self.head == self.gone):
+            return False
+        self.refuse_future(requests.stop - 1)
+        return True
 
     def _take_one_by_one(self, requests: Sequence[int]) -> None:
         if not len(requests):

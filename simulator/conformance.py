@@ -72,8 +72,14 @@ def _maker(policy: Policy | Callable[[], Policy] | str) -> Callable[[], Policy]:
     if hasattr(policy, "decide") and not isinstance(policy, type):
         made = policy
         return lambda: copy.deepcopy(made)
-    assert callable(policy), f"{policy!r} is neither a policy, nor what makes one, nor the text of one"
+    _hold(callable(policy), f"{policy!r} is neither a policy, nor what makes one, nor the text of one")
     return policy
+
+
+def _hold(true: bool, otherwise: str) -> None:
+    """Raise AssertionError unless it is true. Not an `assert`: python -O would take the whole suite away."""
+    if not true:
+        raise AssertionError(otherwise)
 
 
 def _copy(policy: Policy) -> Policy:
@@ -93,7 +99,7 @@ def _run(policy: Policy, case: Case, trace: Trace) -> tuple[Report, Log]:
 
 
 def _require(rule: Callable[[Report, Log, Case], bool], report: Report, log: Log, case: Case) -> None:
-    assert rule(report, log, case), f"{(rule.__doc__ or '').rstrip('.')}: not so for {case.name}"
+    _hold(rule(report, log, case), f"{(rule.__doc__ or rule.__name__).rstrip('.')}: not so for {case.name}")
 
 
 def _served_once(report: Report, log: Log, case: Case) -> bool:
@@ -172,8 +178,9 @@ def _nobody_starves(report: Report, log: Log, case: Case) -> bool:
 def _same(log: Log, other: Log, before: float, broken: str, case: Case) -> None:
     ours, theirs = ([entry for entry in each if entry[0] < before] for each in (log, other))
     for one, two in zip(ours, theirs, strict=False):
-        assert one == two, f"{broken}: {one} and {two} in {case.name}"
-    assert len(ours) == len(theirs), f"{broken}: {len(ours)} and {len(theirs)} decisions in {case.name}"
+        if one != two:
+            raise AssertionError(f"{broken}: {one} and {two} in {case.name}")
+    _hold(len(ours) == len(theirs), f"{broken}: {len(ours)} and {len(theirs)} decisions in {case.name}")
 
 
 def _remade(policy: Policy) -> Policy:

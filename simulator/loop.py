@@ -12,7 +12,6 @@ from typing import NoReturn
 import simpy
 
 from policies.interface import Completion, Dispatch, Drop, Policy, Wait
-from profiler.table import Level
 from simulator.backlog import Backlog
 from simulator.batch import Batch
 from simulator.clock import Clock
@@ -21,6 +20,9 @@ from simulator.executor import Executor
 from simulator.records import Records
 from simulator.view import ServerView
 
+_new_tuple = tuple.__new__
+#: Batches between two reports of progress.
+PROGRESS = 256
 #: Waits in a row with an idle GPU, nothing new and nothing running, after which a policy is said never to dispatch.
 IDLE_WAITS = 1000
 
@@ -50,6 +52,7 @@ class Server:
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
         self._on_progress = on_progress
         self._largest = view.plan.max_batch
+        self._levels = {id(level) for level in view.levels}
         # (when, batch, the GPU that becomes free or -1, what to observe or None), soonest first.
         self._due: list[tuple[float, int, int, Completion | None]] = []
         self._waits, self._waits_since = 0, 0
@@ -72,7 +75,11 @@ class Server:
         while True:
             view.now = now
             while due and due[0][0] <= now:
-                self._complete(*heappop(due))
+                _, batch, gpu, done = heappop(due)
+                if gpu >= 0:
+                    insort(idle, gpu)
+                if done is not None or batch % PROGRESS == 0:
+                    self._tell(done)
             view.waiting = backlog.admit(now)
             wake = inf
             while view.waiting and (idle or every_arrival):
@@ -113,11 +120,13 @@ class Server:
             requests = _own(requests)
         if len(requests) > self._largest:
             raise PolicyError(f"dispatched {len(requests)} requests; the table's largest batch is {self._largest}")
-        if type(level) is not Level or level.index >= len(view.levels) or view.levels[level.index] is not level:
+        if id(level) not in self._levels:
             raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
         bucket = backlog.take(requests)
         view.waiting = backlog.arrived - backlog.gone
-        execution = self.executor.run(Batch(gpu, level, requests, bucket, plan), now)
+        # As Batch(...) does, without the call in between: this runs for every batch.
+        batch = _new_tuple(Batch, (gpu, level, requests, bucket, plan))
+        execution = self.executor.run(batch, now)
         number, finish = len(batches), now + execution.seconds
         batches.append((now, finish, gpu, level, bucket, requests))
         self.records.latest[gpu] = number
@@ -130,15 +139,14 @@ class Server:
             heappush(self._due, (now + execution.accepts, number, gpu, None))
             heappush(self._due, (finish, number, -1, done))
 
-    def _complete(self, _time: float, batch: int, gpu: int, done: Completion | None) -> None:
-        if gpu >= 0:
-            insort(self._idle, gpu)
+    def _tell(self, done: Completion | None) -> None:
+        """Tell the policy what is done, and whoever watches how far the run is."""
         if done is not None and self._observe is not None:
             try:
                 self._observe(done)
             except Exception as error:
                 self._blame(error)
-        if self._on_progress is not None and batch % 256 == 0:
+        if self._on_progress is not None:
             self._on_progress(self.backlog.gone)
 
     def _drop(self, action: Drop, now: float) -> None:
