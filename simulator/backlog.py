@@ -62,10 +62,10 @@ class Line:
             head = self._next(head + 1)
         return found
 
-    def leave(self, count: int, oldest: bool) -> None:
-        """Take note that `count` of these requests are gone; `oldest`: they are known to be the oldest ones."""
+    def leave(self, count: int) -> None:
+        """Take note that `count` of these requests are gone; mostly they are the oldest ones."""
         head, end = self.head, self.head + count
-        if head == self.gone and (oldest or all(map(self._group.backlog.holes.__getitem__, self._ids[head:end]))):
+        if head == self.gone and all(map(self._group.backlog.holes.__getitem__, self._ids[head:end])):
             self.head = end
         self.gone += count
 
@@ -110,7 +110,11 @@ class Group:
         for name in self.lines if isinstance(names, bytes) else set(names) & self.lines.keys():
             count = names.count(name)
             if count:
-                self.lines[name].leave(count, oldest)
+                line = self.lines[name]
+                if oldest and line.head == line.gone:
+                    line.head = line.gone = line.gone + count
+                else:
+                    line.leave(count)
 
 
 class Backlog:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -65,8 +66,8 @@ class Report:
         order, sizes = self._order
         start, finish = np.full(n, np.nan), np.full(n, np.nan)
         batch = np.full(n, -1, np.int32)
-        start[order] = np.repeat(np.fromiter((row[0] for row in rows), np.float64, len(rows)), sizes)
-        finish[order] = np.repeat(np.fromiter((row[1] for row in rows), np.float64, len(rows)), sizes)
+        start[order] = np.repeat(np.fromiter(map(itemgetter(0), rows), np.float64, len(rows)), sizes)
+        finish[order] = np.repeat(np.fromiter(map(itemgetter(1), rows), np.float64, len(rows)), sizes)
         batch[order] = np.repeat(np.arange(len(rows), dtype=np.int32), sizes)
         for number, execution in self.records.executions.items():
             if execution.released is not None:
@@ -155,13 +156,15 @@ class Report:
         return self.slo_s if own is None else np.where(np.isnan(own), self.slo_s, own)
 
     @cached_property
-    def _order(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The served requests in the order of dispatch, and the size of each batch."""
+    def _order(self) -> tuple[NDArray[np.int64] | slice, NDArray[np.int64]]:
+        """The served requests in the order of dispatch (a slice where that is the trace's), and each batch's size."""
         requests = [row[5] for row in self.records.batches]
         sizes = np.fromiter(map(len, requests), np.int64, len(requests))
-        if all(isinstance(each, range) for each in requests):
-            first = np.fromiter((each[0] for each in requests), np.int64, len(requests))
-            shift = first - np.concatenate(([0], sizes.cumsum()[:-1])) if len(requests) else first
+        if set(map(type, requests)) == {range}:
+            first = np.fromiter(map(itemgetter(0), requests), np.int64, len(requests))
+            shift = first - np.concatenate(([0], sizes.cumsum()[:-1]))
+            if not shift.any():
+                return slice(0, int(sizes.sum())), sizes
             return np.repeat(shift, sizes) + np.arange(int(sizes.sum())), sizes
         return np.fromiter((request for each in requests for request in each), np.int64, int(sizes.sum())), sizes
 
