@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import argparse
 
-from profiler.table import shipped
+from profiler.table import LatencyTable, shipped
+from simulator.defaults import short_text_saturation
 from simulator.settings import Settings, prepare
+from simulator.view import Predictions
 
 #: Trace and load; durations in SLOs are long enough for some ten thousand requests.
 CASES = (("poisson", 0.05), ("poisson", 0.3), ("poisson", 0.75), ("poisson", 1.5), ("mmpp", 0.75), (None, None))
+
+
+def saturated(name: str) -> float:
+    """Requests per second that the table's default model serves with all students."""
+    table = LatencyTable.load(name)
+    model = table.default_model()
+    return short_text_saturation(Predictions(table, table.levels(model), table.plan(model)))
 
 
 def main() -> None:
@@ -25,11 +34,9 @@ def main() -> None:
     for table in arguments.tables.split(","):
         inputs = []
         for trace, load in CASES:
-            settings = Settings(trace=trace, load=load, table=table)
-            if load is not None:
-                rate = prepare(Settings(trace=f"{trace}:duration=1,rate=1000", load=load, table=table)).settings.rate
-                settings = Settings(trace=f"{trace}:duration={arguments.requests / rate:.6g}", load=load, table=table)
-            inputs.append(prepare(settings))
+            seconds = arguments.requests / (saturated(table) * (load or 1))
+            source = trace and f"{trace}:duration={seconds:.6g}"
+            inputs.append(prepare(Settings(trace=source, load=load, table=table)))
         names = [f"{trace or 'built-in'} {load or ''}".strip() for trace, load in CASES]
         print(f"{table} on {inputs[0].table.device}: weighted goodput, attainment, students")
         print(" " * 36 + "".join(f"{name:>24}" for name in names))

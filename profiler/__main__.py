@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -40,7 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.set_defaults(main=implementation.main)
     parsed = parser.parse_args(arguments)
     try:
-        return int(parsed.main(parsed))
+        status = int(parsed.main(parsed))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has gone (`| head`), and what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
