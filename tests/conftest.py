@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -44,3 +45,8 @@ def formula_table(
     }
     rows = None if accuracy is None else AccuracyTable(tuple((model, k, "toy", accuracy(k)) for k in students))
     return LatencyTable("formula", columns, {"device": "a formula", "kind": "modelled"}, rows)
+
+
+def heed_interrupts() -> None:
+    """Before a child's exec: let Ctrl-C reach it, also where the tests run in a background job, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

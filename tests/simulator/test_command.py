@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import heed_interrupts
 from written import ROWS, Command, write_table
 
 from policies import POLICIES
@@ -255,6 +256,7 @@ def test_an_interrupted_run_has_status_130_and_writes_nothing(command):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
     )
     assert process.stdout.readline() == b"begun\n"
     process.send_signal(signal.SIGINT)

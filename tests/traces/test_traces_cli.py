@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import heed_interrupts
 
 from traces import FORMATS, GENERATORS, NAMED, load
 from traces.__main__ import main
@@ -148,7 +149,7 @@ def test_closed_pipe_is_no_error(command: str, reader: str) -> None:
 def test_interrupt_ends_with_130_and_leaves_no_file(tmp_path: Path) -> None:
     target = tmp_path / "big.csv.gz"
     command = [sys.executable, "-m", "traces", "make", "poisson:rate=100000,duration=100", "-o", str(target)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, preexec_fn=heed_interrupts)
     deadline = time.monotonic() + 50
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
