@@ -71,6 +71,7 @@ class Server:
     def _serve(self) -> Generator[simpy.Event, float, None]:
         clock, backlog, view, due = self.clock, self.backlog, self.view, self._due
         idle, decide, every_arrival = self._idle, self.policy.decide, self._every_arrival
+        watched = self._observe is not None or self._on_progress is not None
         now = clock.now
         while True:
             view.now = now
@@ -78,8 +79,8 @@ class Server:
                 _, batch, gpu, done = heappop(due)
                 if gpu >= 0:
                     insort(idle, gpu)
-                if done is not None or batch % PROGRESS == 0:
-                    self._tell(done)
+                if watched:
+                    self._tell(done, batch)
             view.waiting = backlog.admit(now)
             wake = inf
             while view.waiting and (idle or every_arrival):
@@ -129,7 +130,6 @@ class Server:
         execution = self.executor.run(batch, now)
         number, finish = len(batches), now + execution.seconds
         batches.append((now, finish, gpu, level, bucket, requests))
-        self.records.latest[gpu] = number
         if execution.released is not None or execution.columns is not None:
             self.records.executions[number] = execution
         done = None if self._observe is None else Completion(gpu, level, requests, now, finish)
@@ -139,14 +139,14 @@ class Server:
             heappush(self._due, (now + execution.accepts, number, gpu, None))
             heappush(self._due, (finish, number, -1, done))
 
-    def _tell(self, done: Completion | None) -> None:
+    def _tell(self, done: Completion | None, batch: int) -> None:
         """Tell the policy what is done, and whoever watches how far the run is."""
         if done is not None and self._observe is not None:
             try:
                 self._observe(done)
             except Exception as error:
                 self._blame(error)
-        if self._on_progress is not None:
+        if self._on_progress is not None and batch % PROGRESS == 0:
             self._on_progress(self.backlog.gone)
 
     def _drop(self, action: Drop, now: float) -> None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from simulator.report import Columns, Report
+from simulator.report import Report
 
 #: Rows that are expanded and written at a time; bounds the memory of a long run.
 ROWS = 1 << 20
@@ -142,6 +142,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-__all__ = ["Columns", "provenance", "read_run", "replacing", "save", "to_json"]

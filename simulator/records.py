@@ -29,10 +29,9 @@ class Records:
     """What happened, in seconds.
 
     batches: (start, finish, GPU, level, length bucket, requests) each. executions: of those batches, by number, whose
-    answers differ from one another. drops: (time, requests, reason) each. latest: each GPU's last batch, by number.
+    answers differ from one another. drops: (time, requests, reason) each.
     """
 
     batches: list[tuple[float, float, int, Level, int, Sequence[int]]] = field(default_factory=list)
     executions: dict[int, Execution] = field(default_factory=dict)
     drops: list[tuple[float, Sequence[int], str]] = field(default_factory=list)
-    latest: dict[int, int] = field(default_factory=dict)

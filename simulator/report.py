@@ -158,7 +158,7 @@ class Report:
     @cached_property
     def _order(self) -> tuple[NDArray[np.int64] | slice, NDArray[np.int64]]:
         """The served requests in the order of dispatch (a slice where that is the trace's), and each batch's size."""
-        requests = [row[5] for row in self.records.batches]
+        requests = list(map(itemgetter(5), self.records.batches))
         sizes = np.fromiter(map(len, requests), np.int64, len(requests))
         if set(map(type, requests)) == {range}:
             first = np.fromiter(map(itemgetter(0), requests), np.int64, len(requests))

@@ -89,7 +89,8 @@ class ServerView:
     def free_at(self, gpu: int) -> float:
         if gpu in self._idle:
             return self.now
-        start, _finish, _gpu, level, bucket, requests = self._records.batches[self._records.latest[gpu]]
+        latest = next(batch for batch in reversed(self._records.batches) if batch[2] == gpu)
+        start, _finish, _gpu, level, bucket, requests = latest
         return max(self.now, start + self.service[level.index][bucket][len(requests)])
 
     def rate(self, window_s: float) -> float:
