@@ -7,9 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from heapq import heappop, heappush
 from math import inf
 from operator import index
-from typing import NoReturn
-
-import simpy
+from typing import Any, NoReturn
 
 from policies.interface import Completion, Dispatch, Drop, Policy, Wait
 from simulator.backlog import Backlog
@@ -28,9 +26,9 @@ IDLE_WAITS = 1000
 
 
 class Server:
-    """One queue, some GPUs, a policy that decides and an executor that runs: a single SimPy process.
+    """One queue, some GPUs, a policy that decides and an executor that runs: one generator on the clock.
 
-    Arrivals are not events. The process wakes for a GPU that becomes free, for the arrival that somebody waits for,
+    Arrivals are not events. The loop wakes for a GPU that becomes free, for the arrival that somebody waits for,
     and for a policy's timer. At equal times completions, arrivals and timers are all taken in before one round of
     decisions.
     """
@@ -59,16 +57,24 @@ class Server:
 
     def serve(self) -> Records:
         """Serve every request of the backlog. Raises PolicyError where the policy breaks a rule or raises."""
-        self.clock.process(self._serve())
+        steps = self._serve()
+
+        def go_on(alarm: Any) -> None:
+            """What a SimPy process does when its event rings, less the bookkeeping of who waits for whom."""
+            upcoming = steps.send(alarm and alarm._value)
+            if upcoming is not None:
+                upcoming.callbacks.append(go_on)
+
         try:
+            go_on(None)
             self.clock.run()
         except PolicyError as error:
-            cause = error.__cause__
-            name = type(self.policy).__name__
-            raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{place(cause)}") from cause
+            name, where = type(self.policy).__name__, place(error.__cause__) or place(error)
+            raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{where}") from error.__cause__
         return self.records
 
-    def _serve(self) -> Generator[simpy.Event, float, None]:
+    def _serve(self) -> Generator[Any, float, None]:
+        """Yields the alarm to wake for, takes the time it rang at; None once everything is served."""
         clock, backlog, view, due = self.clock, self.backlog, self.view, self._due
         idle, decide, every_arrival = self._idle, self.policy.decide, self._every_arrival
         watched = self._observe is not None or self._on_progress is not None
@@ -104,7 +110,7 @@ class Server:
             if wake == inf:
                 if view.waiting:
                     raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")
-                return
+                yield None
             now = yield clock.at(wake)
 
     def _dispatch(self, action: Dispatch, now: float) -> None:
