@@ -1,0 +1,111 @@
+"""Waiting requests by kind: a length bucket, a class, a tenant; counted when a policy asks, not per arrival."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from simulator.backlog import Backlog
+
+
+class Line:
+    """The waiting requests of one kind (a length bucket, a class, a tenant), oldest first.
+
+    `_ids` are all requests of the kind that ever arrive, ascending, so those that have arrived are a prefix of it.
+    `gone` counts those dispatched or dropped; while that equals the head, there are no holes.
+    """
+
+    __slots__ = ("_group", "_ids", "_jumps", "arrived", "gone", "head")
+
+    def __init__(self, group: Group, ids: array[int]) -> None:
+        self._group, self._ids = group, ids
+        self.arrived = bisect_left(ids, group.seen)
+        self.gone = sum(map(group.backlog.holes.__getitem__, ids[: self.arrived]))
+        self.head = 0
+        self._jumps: dict[int, int] = {}  # from the start of a hole that was crossed to its end
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        self._group.refresh()
+        return self.arrived - self.gone
+
+    @property
+    def oldest_arrival(self) -> float:
+        """When the oldest of them arrived; infinite where none waits."""
+        first = self.oldest(1)
+        return self._group.backlog.arrivals[first[0]] if len(first) else inf
+
+    def oldest(self, n: int) -> Sequence[int]:
+        """The n oldest, or as many as there are."""
+        self._group.refresh()
+        if self.head != self.gone:
+            self.head = self._next(self.head)
+        ids, arrived, head = self._ids, self.arrived, self.head
+        if head == self.gone:
+            return ids[head : min(head + n, arrived)]
+        found: list[int] = []
+        while head < arrived and len(found) < n:
+            found.append(ids[head])
+            head = self._next(head + 1)
+        return found
+
+    def leave(self, count: int) -> None:
+        """Take note that `count` of these requests are gone; mostly they are the oldest ones."""
+        head, end = self.head, self.head + count
+        if head == self.gone and all(map(self._group.backlog.holes.__getitem__, self._ids[head:end])):
+            self.head = end
+        self.gone += count
+
+    def _next(self, position: int) -> int:
+        """The first position from here on whose request waits; `arrived` where there is none."""
+        ids, jumps, holes, arrived = self._ids, self._jumps, self._group.backlog.holes, self.arrived
+        start = position
+        while position < arrived and holes[ids[position]]:
+            position = jumps.get(position, position + 1)
+        if position > start + 1:
+            jumps[start] = position
+        return position
+
+
+class Group:
+    """The lines of one column; `codes` has every request's name in it, as bytes where names are small numbers."""
+
+    def __init__(self, backlog: Backlog, codes: Sequence[Any]) -> None:
+        self.backlog, self.codes = backlog, codes
+        self.lines: dict[Any, Line] = {}
+        self.seen = backlog.arrived
+
+    def line(self, name: Any) -> Line:
+        """The line of a name, made when first asked for."""
+        if name not in self.lines:
+            self.refresh()
+            codes = np.frombuffer(self.codes, np.uint8) if isinstance(self.codes, bytes) else np.asarray(self.codes)
+            self.lines[name] = Line(self, array("q", np.flatnonzero(codes == name).astype(np.int64).tobytes()))
+        return self.lines[name]
+
+    def refresh(self) -> None:
+        """Count what has arrived since the last time."""
+        arrived = self.backlog.arrived
+        if self.seen == arrived:
+            return
+        new, self.seen = self.codes[self.seen : arrived], arrived
+        for name in self.lines if isinstance(new, bytes) else set(new) & self.lines.keys():
+            self.lines[name].arrived += new.count(name)
+
+    def leave(self, names: Sequence[Any], oldest: bool) -> None:
+        """Take note that requests of these names are gone; `oldest`: the oldest of all, without gaps."""
+        for name in self.lines if isinstance(names, bytes) else set(names) & self.lines.keys():
+            count = names.count(name)
+            if count:
+                line = self.lines[name]
+                if oldest and line.head == line.gone:
+                    line.head = line.gone = line.gone + count
+                else:
+                    line.leave(count)
