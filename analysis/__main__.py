@@ -1,48 +1,49 @@
-"""The command line: `python -m analysis timeline runs/adaptive runs/greedy --out burst.png`."""
+"""The command line: python -m analysis COMMAND."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from analysis.runs import Run
+#: Subcommands by name: the module that has `add_arguments` and `main`, and a line of help. Only the chosen is loaded.
+COMMANDS = {
+    "timeline": ("analysis.commands.timeline", "arrival rate, queue, students and latency over time, a line per run"),
+}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 done, 2 bad input."""
-    parser = argparse.ArgumentParser(prog="python -m analysis", description="Plots of written runs.")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand. Exit status: 0 done, 1 a target was missed, 2 bad input, 130 interrupted."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = argparse.ArgumentParser(prog="python -m analysis", description="Comparisons, plans and plots of runs.")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    timeline = commands.add_parser(
-        "timeline", help="arrival rate, queue, students and latency over time, a line per run"
-    )
-    timeline.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="output folders of python -m simulator, on one trace"
-    )
-    timeline.add_argument(
-        "--out", type=Path, metavar="FILE", default=Path("timeline.png"), help="PNG, PDF or SVG (default: timeline.png)"
-    )
-    options = parser.parse_args(arguments)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in arguments if word in COMMANDS), None)
+    for name, (module, line) in COMMANDS.items():
+        command = commands.add_parser(name, help=line, description=line)
+        if name == chosen:
+            implementation = importlib.import_module(module)
+            implementation.add_arguments(command)
+            command.set_defaults(main=implementation.main)
+    parsed = parser.parse_args(arguments)
     try:
-        _timeline(options.runs, options.out)
+        status = int(parsed.main(parsed))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has gone (`| head`), and what is left in the buffer goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
-    except (ValueError, LookupError, OSError, MemoryError) as error:
-        if options.debug:
+    except (ValueError, LookupError, OSError, MemoryError, ImportError) as error:
+        if parsed.debug:
             raise
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        message = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
+        print(f"error: {message or type(error).__name__}", file=sys.stderr)
         return 2
-    print(f"written to {options.out}", file=sys.stderr)
-    return 0
-
-
-def _timeline(folders: Sequence[Path], out: Path) -> None:
-    from analysis.figures import save  # matplotlib takes half a second to start
-    from analysis.timeline import timeline
-
-    save(timeline([Run.read(folder) for folder in folders]), out)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,18 @@ class Wait(NamedTuple):
     bucket: int | None = None
 
 
+class Scale(NamedTuple):
+    """Have so many GPUs: new ones serve after their cold start, the highest go first, each when its batch is done."""
+
+    gpus: int
+
+
+class Preempt(NamedTuple):
+    """Stop what this GPU runs, now: its work is lost, its requests wait again."""
+
+    gpu: int
+
+
 class Completion(NamedTuple):
     """What `observe` learns when a batch is done. Times in seconds."""
 
@@ -51,7 +63,7 @@ class Completion(NamedTuple):
     finish: float
 
 
-Action = Dispatch | Drop | Wait
+Action = Dispatch | Drop | Wait | Scale | Preempt
 
 
 class Line(Protocol):
@@ -79,7 +91,7 @@ class View(Protocol):
     levels: tuple[Level, ...]
     #: The sizes that batches are padded to.
     plan: BucketPlan
-    #: How many GPUs there are.
+    #: How many GPUs there are, those that are starting included.
     gpus: int
     #: The run's SLO; single requests may have their own, see `deadline`.
     slo_s: float
@@ -138,8 +150,10 @@ class Policy(Protocol):
     """Decides, whenever a GPU is idle and requests wait, again until it waits or no GPU is idle.
 
     Two methods are optional. `start(view)` is called once before the first request: prepare and reset there.
-    `observe(completion)` is called for every batch that is done. A class attribute `every_arrival = True` asks also
-    at every arrival and while all GPUs are busy; that costs an event per request.
+    `observe(completion)` is called for every batch that is done. Class attributes, optional too:
+    `every_arrival = True` asks also at every arrival and while all GPUs are busy; that costs an event per request.
+    `needs`, a frozenset, names what not every executor offers: "scale", "preempt", "layers" (batches of some layers
+    only), "future". A policy that needs the future gets the trace by `foresee(trace)` before `start`; live, it is refused.
     """
 
     def decide(self, view: View, /) -> Action:
