@@ -152,8 +152,8 @@ class Policy(Protocol):
     Two methods are optional. `start(view)` is called once before the first request: prepare and reset there.
     `observe(completion)` is called for every batch that is done. Class attributes, optional too:
     `every_arrival = True` asks also at every arrival and while all GPUs are busy; that costs an event per request.
-    `needs`, a frozenset, names what not every executor offers: "scale", "preempt", "layers" (batches of some layers
-    only), "future". A policy that needs the future gets the trace by `foresee(trace)` before `start`; live, it is refused.
+    `needs`, a frozenset, names what not every run offers: "scale", "preempt", "layers" (batches of some layers only),
+    "future". A policy that needs the future gets the trace by `foresee(trace)` before `start`; live, it is refused.
     """
 
     def decide(self, view: View, /) -> Action:
