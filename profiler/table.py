@@ -1,180 +1,30 @@
-"""The tables: how long a device takes for a shape, how often a level is right. A leaf: no torch."""
+"""The latency table: how long a device takes for a shape. A leaf: no torch. It names what tables consist of, too."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from numpy.typing import NDArray
+
+from profiler.accuracy import AccuracyTable
+from profiler.jitter import Jitter
+from profiler.plan import BucketPlan, Level, ShapeKey
+from profiler.reading import numbers, read_columns, read_meta, whole
+
+__all__ = ["AccuracyTable", "BucketPlan", "Jitter", "LatencyTable", "Level", "ShapeKey", "shipped"]
 
 #: Where the shipped tables lie: one folder each, named as --table names them.
 SHIPPED = Path(__file__).parent / "tables"
 REQUIRED = ("model", "students", "depth", "hidden", "batch", "tokens", "latency_us")
-ACCURACY = ("model", "students", "task", "accuracy")
 _WHOLE = ("students", "depth", "hidden", "batch", "tokens")
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """One way to answer: a model with so many of its students. Levels of a model ascend by students.
-
-    index: position among the levels of its model. accuracy: in 0..1 for the chosen task, NaN where the table has none.
-    """
-
-    index: int
-    model: str
-    students: int
-    depth: int
-    hidden: int
-    accuracy: float = math.nan
-
-    def __str__(self) -> str:
-        return f"{self.model}/{self.students}"
-
-
-class ShapeKey(NamedTuple):
-    """What is really run: so many students on a padded batch. tokens is the padded length of each row."""
-
-    students: int
-    batch: int
-    tokens: int
-
-
-@dataclass(frozen=True)
-class BucketPlan:
-    """The sizes that are captured, ascending; a batch runs at the next size up. Shared by all that run or look up."""
-
-    batches: tuple[int, ...]
-    tokens: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        for name in ("batches", "tokens"):
-            sizes = getattr(self, name)
-            if not sizes or list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
-                raise ValueError(f"a bucket plan needs distinct ascending positive {name}, not {sizes}")
-
-    @property
-    def max_batch(self) -> int:
-        return self.batches[-1]
-
-    @property
-    def max_tokens(self) -> int:
-        return self.tokens[-1]
-
-    def key(self, students: int, lengths: Sequence[int]) -> ShapeKey:
-        """The key that runs a batch of these token counts. Raises LookupError above the largest size."""
-        return ShapeKey(students, self.padded_batch(len(lengths)), self.padded_tokens(max(lengths)))
-
-    def padded_batch(self, size: int) -> int:
-        """The batch size that `size` requests run at."""
-        return _next_up(self.batches, size, "batch", "lower max_batch")
-
-    def padded_tokens(self, tokens: int) -> int:
-        """The length that `tokens` tokens run at."""
-        return _next_up(self.tokens, tokens, "length", "clip the trace")
-
-    def buckets(self, tokens: NDArray[np.int32]) -> NDArray[np.intp]:
-        """The index into `self.tokens` of each length's bucket. Raises LookupError where one exceeds the largest."""
-        over = tokens > self.max_tokens
-        if over.any():
-            row = int(over.argmax())
-            raise LookupError(
-                f"request {row} has {tokens[row]} tokens, more than the table's largest ({self.max_tokens}): "
-                f"profile that length, or clip the trace with --lengths"
-            )
-        return np.searchsorted(np.asarray(self.tokens), tokens)
-
-
-def _next_up(sizes: tuple[int, ...], size: int, what: str, remedy: str) -> int:
-    position = bisect_left(sizes, size)
-    if size < 1 or position == len(sizes):
-        raise LookupError(f"{what} {size} is outside the table (1 to {sizes[-1]}): profile it or {remedy}")
-    return sizes[position]
-
-
-@dataclass(frozen=True, eq=False)
-class AccuracyTable:
-    """How often each prefix of each model is right, by task. The first row names the default task."""
-
-    rows: tuple[tuple[str, int, str, float], ...]
-
-    def __post_init__(self) -> None:
-        seen = set()
-        for number, (model, students, task, accuracy) in enumerate(self.rows):
-            if not 0 <= accuracy <= 1:
-                raise ValueError(f"accuracy table, row {number}: accuracy is {accuracy} (must lie in 0 to 1)")
-            if (model, students, task) in seen:
-                raise ValueError(f"accuracy table, row {number}: {model}/{students} on {task} is there twice")
-            seen.add((model, students, task))
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(task for _, _, task, _ in self.rows))
-
-    def of(self, model: str, task: str) -> dict[int, float]:
-        """Accuracy by number of students; empty where the model was not evaluated on the task."""
-        return {students: accuracy for name, students, on, accuracy in self.rows if (name, on) == (model, task)}
-
-    @classmethod
-    def read(cls, path: Path) -> AccuracyTable:
-        columns = _read_columns(path, ACCURACY)
-        students = _whole(columns["students"], "students", path)
-        return cls(
-            tuple(
-                zip(
-                    map(str, columns["model"]),
-                    students.tolist(),
-                    map(str, columns["task"]),
-                    _numbers(columns["accuracy"], "accuracy", path).tolist(),
-                    strict=True,
-                )
-            )
-        )
-
-
-@dataclass(frozen=True)
-class Jitter:
-    """The pooled spread of service times about their median: a quantile function per class of median.
-
-    below_s: upper ends of the classes (the last is infinite). ratios: per class, service time over median at the
-    `probabilities`. A draw is the quantile function at a uniform number.
-    """
-
-    below_s: tuple[float, ...]
-    probabilities: tuple[tuple[float, ...], ...]
-    ratios: tuple[tuple[float, ...], ...]
-
-    def ratio(self, median_s: float, uniform: float) -> float:
-        """The factor on a median at this uniform number in 0..1."""
-        at = bisect_left(self.below_s, median_s)
-        return float(np.interp(uniform, self.probabilities[at], self.ratios[at]))
-
-    @classmethod
-    def read(cls, path: Path) -> Jitter:
-        columns = _read_columns(path, ("below_us", "probability", "ratio"))
-        below, p, ratio = (_numbers(columns[name], name, path) for name in ("below_us", "probability", "ratio"))
-        classes = sorted(set(below.tolist()))
-        if not classes or not math.isinf(classes[-1]):
-            raise ValueError(f"{path}: the last class needs below_us = inf, so that every median has a class")
-        if not (np.isfinite(ratio).all() and (ratio > 0).all() and ((p >= 0) & (p <= 1)).all()):
-            raise ValueError(f"{path}: probabilities must lie in 0 to 1 and ratios must be positive")
-        rows = [np.flatnonzero(below == b) for b in classes]
-        rows = [r[np.argsort(p[r], kind="stable")] for r in rows]
-        return cls(
-            tuple(b * 1e-6 for b in classes), tuple(tuple(p[r]) for r in rows), tuple(tuple(ratio[r]) for r in rows)
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,9 +48,9 @@ class LatencyTable:
         columns = {name: np.asarray(column) for name, column in self.columns.items()}
         if not len(columns["model"]):
             raise ValueError(f"table {self.name}: it has no rows")
-        columns |= {name: _whole(columns[name], name, self.name) for name in _WHOLE}
+        columns |= {name: whole(columns[name], name, self.name) for name in _WHOLE}
         object.__setattr__(self, "columns", columns)
-        latency = _numbers(columns["latency_us"], "latency_us", self.name)
+        latency = numbers(columns["latency_us"], "latency_us", self.name)
         bad = ~(np.isfinite(latency) & (latency > 0))
         if bad.any():
             row = int(bad.argmax())
@@ -269,10 +119,44 @@ class LatencyTable:
     def levels(self, model: str, task: str | None = None) -> tuple[Level, ...]:
         """The levels of a model, ascending by students, with their accuracy on the task (NaN without one).
 
-        Raises LookupError for an unknown model or task, and where a task was not measured for one of the levels.
+        model: one, or several with commas between them; their levels then ascend by the time of the smallest batch at
+        the greatest length of `plan(model)`. Raises LookupError for an unknown model or task, and where a task was not
+        measured for one of the levels.
         """
-        if model not in self.models:
-            raise LookupError(f"table {self.name} has no model {model!r}; it has {', '.join(self.models)}")
+        models = self._named(model)
+        levels = [level for each in models for level in self._levels_of(each, task)]
+        if len(models) > 1:
+            plan = self.plan(model)
+            levels.sort(key=lambda level: self.seconds(level, plan.key(level.students, [plan.max_tokens])))
+        return tuple(replace(level, index=index) for index, level in enumerate(levels))
+
+    def plan(self, model: str) -> BucketPlan:
+        """The distinct batch sizes and lengths that were measured for a model; for several, those that all have."""
+        models = self._named(model)
+        sizes: list[tuple[int, ...]] = []
+        for axis, name in enumerate(("batch size", "length")):
+            of_each = [
+                {key[axis] for (known, _), cells in self._rows.items() if known == each for key in cells}
+                for each in models
+            ]
+            common = set.intersection(*of_each)
+            if not common:
+                raise LookupError(f"table {self.name}: {' and '.join(models)} have no {name} in common: profile one")
+            sizes.append(tuple(sorted(common)))
+        return BucketPlan(*sizes)
+
+    def _named(self, model: str) -> list[str]:
+        """The models that a text names, commas between them."""
+        models = [each.strip() for each in model.split(",")]
+        for each in models:
+            if each not in self.models:
+                raise LookupError(f"table {self.name} has no model {each!r}; it has {', '.join(self.models)}")
+            if models.count(each) > 1:
+                raise ValueError(f"model {each!r} is named twice in {model!r}")
+        return models
+
+    def _levels_of(self, model: str, task: str | None) -> list[Level]:
+        """The levels of one model, ascending by students."""
         accuracy: dict[int, float] = {}
         if task is not None:
             known = self.accuracy.tasks if self.accuracy else ()
@@ -290,12 +174,7 @@ class LatencyTable:
             )
         row = self.columns["model"].tolist().index(model)
         depth, hidden = int(self.columns["depth"][row]), int(self.columns["hidden"][row])
-        return tuple(Level(i, model, k, depth, hidden, accuracy.get(k, math.nan)) for i, k in enumerate(counts))
-
-    def plan(self, model: str) -> BucketPlan:
-        """The distinct batch sizes and lengths that were measured for a model."""
-        keys = [key for (name, _), cells in self._rows.items() if name == model for key in cells]
-        return BucketPlan(tuple(sorted({b for b, _ in keys})), tuple(sorted({t for _, t in keys})))
+        return [Level(i, model, k, depth, hidden, accuracy.get(k, math.nan)) for i, k in enumerate(counts)]
 
     def seconds(self, level: Level, key: ShapeKey) -> float:
         """The measured median for a key. Raises LookupError where it was not measured."""
@@ -331,14 +210,14 @@ class LatencyTable:
                 raise LookupError(f"no table {str(source)!r}: neither a path nor one of {', '.join(shipped())}")
             path = SHIPPED / str(source)
         if path.is_file():
-            return cls(path.stem, _read_columns(path, REQUIRED), {"device": "unknown device", "kind": "unknown"})
+            return cls(path.stem, read_columns(path, REQUIRED), {"device": "unknown device", "kind": "unknown"})
         files = [path / f"latency.{suffix}" for suffix in ("csv", "parquet") if (path / f"latency.{suffix}").exists()]
         if not files:
             raise LookupError(f"{path} has neither latency.csv nor latency.parquet: it is not a table")
         return cls(
             path.resolve().name,
-            _read_columns(files[0], REQUIRED),
-            _read_meta(path / "meta.json"),
+            read_columns(files[0], REQUIRED),
+            read_meta(path / "meta.json"),
             AccuracyTable.read(path / "accuracy.csv") if (path / "accuracy.csv").exists() else None,
             Jitter.read(path / "jitter.csv") if (path / "jitter.csv").exists() else None,
         )
@@ -347,49 +226,5 @@ class LatencyTable:
 def shipped() -> tuple[str, ...]:
     """The names of the tables in the package; the first is the default."""
     names = sorted(path.parent.name for path in SHIPPED.glob("*/meta.json"))
-    ranks = {name: _read_meta(SHIPPED / name / "meta.json").get("rank", 99) for name in names}
+    ranks = {name: read_meta(SHIPPED / name / "meta.json").get("rank", 99) for name in names}
     return tuple(sorted(names, key=lambda name: (ranks[name], name)))
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise LookupError(f"{path} is missing: a table's folder says there what was measured where")
-    try:
-        meta = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(meta, dict):
-        raise ValueError(f"{path} must hold a JSON object")
-    return meta
-
-
-def _read_columns(path: Path, required: Sequence[str]) -> dict[str, NDArray[Any]]:
-    try:
-        table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    missing = [name for name in required if name not in table.column_names]
-    if missing:
-        raise ValueError(
-            f"{path}: no column {', '.join(missing)} (required: {', '.join(required)}; "
-            f"found: {', '.join(table.column_names)})"
-        )
-    for name in required:
-        if table[name].null_count:
-            raise ValueError(f"{path}: column {name} has {table[name].null_count} empty cells")
-    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
-
-
-def _numbers(column: NDArray[Any], name: str, where: object) -> NDArray[np.float64]:
-    if column.dtype.kind not in "iuf":
-        raise ValueError(f"{where}: column {name} must hold numbers, not {column.dtype}")
-    return column.astype(np.float64)
-
-
-def _whole(column: NDArray[Any], name: str, where: object) -> NDArray[np.int64]:
-    numbers = _numbers(np.asarray(column), name, where)
-    bad = ~((numbers >= 1) & (numbers == np.floor(numbers)))
-    if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(f"{where}, row {row}: {name} is {numbers[row]} (must be a whole number of at least 1)")
-    return numbers.astype(np.int64)
