@@ -5,9 +5,9 @@ from policies.admission import Admission
 from policies.aimd import Aimd
 from policies.fixed import Fixed
 from policies.greedy import Greedy
-from policies.interface import Action, Completion, Dispatch, Drop, Line, Policy, View, Wait
+from policies.interface import Action, Completion, Dispatch, Drop, Layers, Line, Policy, Preempt, Scale, View, Wait
 from policies.nobatching import NoBatching
-from policies.registry import describe, make
+from policies.registry import describe, make, needs
 from policies.timeout import Timeout
 from policies.triton import Triton
 
@@ -29,10 +29,14 @@ __all__ = [
     "Completion",
     "Dispatch",
     "Drop",
+    "Layers",
     "Line",
     "Policy",
+    "Preempt",
+    "Scale",
     "View",
     "Wait",
     "describe",
     "make",
+    "needs",
 ]

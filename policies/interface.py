@@ -53,6 +53,17 @@ class Preempt(NamedTuple):
     gpu: int
 
 
+class Layers(NamedTuple):
+    """The plan of a Dispatch that runs only these of the level's layers, first to last, half-open.
+
+    Up to the level's depth, the batch is answered; before that its requests wait again when it is done, and the policy
+    remembers how far they are.
+    """
+
+    first: int
+    last: int
+
+
 class Completion(NamedTuple):
     """What `observe` learns when a batch is done. Times in seconds."""
 

@@ -65,6 +65,13 @@ def describe(policy: Policy) -> str:
     return _name(type(policy)) + (f"({', '.join(arguments)})" if arguments else "")
 
 
+def needs(policy: Policy) -> frozenset[str]:
+    """What a policy and those that it wraps need of the run; see `policies.Policy`."""
+    wrapped = [getattr(policy, name) for name in _fields(type(policy))]
+    inner = [needs(each) for each in wrapped if callable(getattr(each, "decide", None))]
+    return frozenset(getattr(policy, "needs", ())).union(*inner)
+
+
 @dataclass
 class _Named:
     """A policy as a spec names it: its class, the values of its parameters, and what it wraps."""

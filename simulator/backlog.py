@@ -133,6 +133,26 @@ class Backlog:
             holes[request] = 1
         self.gone += len(requests)
 
+    def give_back(self, requests: Sequence[int]) -> None:
+        """Let requests that were taken wait again, each at its place by arrival."""
+        self._keep_holes()
+        self._offered = None
+        for request in requests:
+            self.holes[request] = 0
+        self.gone -= len(requests)
+        self._head = min(self._head, min(requests))
+        for group in self._groups.values():
+            group.come_back(requests)
+        if self._own_slo is not None:
+            for request in requests:
+                if request < self._heaped:
+                    heappush(self._deadlines, (self.deadline(request), request))
+
+    def close(self, now: float) -> None:
+        """Take in what has arrived, and nobody after that."""
+        self.admit(now)
+        self.total = self.arrived
+
     def _keep_holes(self) -> None:
         """From now on know which requests are gone, not only how many."""
         if self._in_order:
@@ -182,7 +202,7 @@ class Backlog:
         found: list[tuple[float, int]] = []
         while heap and len(found) < n:
             entry = heappop(heap)
-            if not self.holes[entry[1]]:
+            if not self.holes[entry[1]] and not (found and found[-1] == entry):  # one that came back may be in it twice
                 found.append(entry)
         for entry in found:
             heappush(heap, entry)

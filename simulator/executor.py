@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
+from policies.interface import Layers
 from profiler.table import LatencyTable
 from simulator.batch import Batch
+from simulator.error import PolicyError
 from simulator.records import Execution
 from simulator.view import Predictions
 
 
 class Executor(Protocol):
-    """Runs a batch to its end and says what it took."""
+    """Runs a batch to its end and says what it took.
+
+    One whose batches run elsewhere has `submit(batch, now)` instead, which returns an event of the clock that will
+    carry the Execution.
+    """
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """What it can do for a policy that needs more than plain batches: "preempt", "layers", "scale", "future"."""
 
     def run(self, batch: Batch, now: float) -> Execution:
         """Blocks on a real device. `now` is the start."""
@@ -21,6 +32,8 @@ class Executor(Protocol):
 
 class TableExecutor:
     """Takes exactly the measured median of the key that would be run."""
+
+    offers = frozenset({"preempt", "layers", "scale", "future"})
 
     def __init__(self, predictions: Predictions) -> None:
         execution = {seconds: Execution(seconds) for rows in predictions.service for row in rows for seconds in row}
@@ -37,6 +50,8 @@ class NoisyTableExecutor:
     Raises LookupError where the table carries neither jitter nor an idle effect.
     """
 
+    offers = TableExecutor.offers
+
     def __init__(self, predictions: Predictions, table: LatencyTable, rng: np.random.Generator) -> None:
         if table.jitter is None and not table.meta.get("idle_factor"):
             raise LookupError(f"table {table.name} has no measured spread (jitter.csv): use --service-noise none")
@@ -46,7 +61,27 @@ class NoisyTableExecutor:
     def run(self, batch: Batch, now: float) -> Execution:
         median = self._service[batch.level.index][batch.bucket][len(batch.requests)]
         ratio = self._table.jitter.ratio(median, self._rng.random()) if self._table.jitter else 1.0
-        gap = now - self._free.get(batch.gpu, now)
+        gap = max(0.0, now - self._free.get(batch.gpu, now))  # a preempted batch ended before its time
         seconds = median * ratio * self._table.idle_factor(gap)
         self._free[batch.gpu] = now + seconds
         return Execution(seconds)
+
+
+class LayeredExecutor:
+    """Runs some layers of a batch, where the Dispatch has a plan of Layers: their share of the level's time, modelled.
+
+    Raises PolicyError for layers that the level does not have.
+    """
+
+    def __init__(self, inner: Executor) -> None:
+        self._inner, self.offers = inner, inner.offers
+
+    def run(self, batch: Batch, now: float) -> Execution:
+        execution = self._inner.run(batch, now)
+        if not isinstance(batch.plan, Layers):
+            return execution
+        first, last = batch.plan
+        depth = batch.level.depth
+        if not 0 <= first < last <= depth:
+            raise PolicyError(f"dispatched layers {first} to {last} of {batch.level}, which has {depth}")
+        return replace(execution, seconds=execution.seconds * (last - first) / depth, answered=last == depth)

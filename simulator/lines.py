@@ -63,6 +63,12 @@ class Line:
             self.head = end
         self.gone += count
 
+    def come_back(self, request: int) -> None:
+        """Take note that a request that was gone waits again."""
+        self.head = min(self.head, bisect_left(self._ids, request))
+        self.gone -= 1
+        self._jumps.clear()
+
     def _next(self, position: int) -> int:
         """The first position from here on whose request waits; `arrived` where there is none."""
         ids, jumps, holes, arrived = self._ids, self._jumps, self._group.backlog.holes, self.arrived
@@ -98,6 +104,13 @@ class Group:
         new, self.seen = self.codes[self.seen : arrived], arrived
         for name in self.lines if isinstance(new, bytes) else set(new) & self.lines.keys():
             self.lines[name].arrived += new.count(name)
+
+    def come_back(self, requests: Sequence[int]) -> None:
+        """Take note that requests that were gone wait again."""
+        for request in requests:
+            name = self.codes[request]
+            if name in self.lines:
+                self.lines[name].come_back(request)
 
     def leave(self, names: Sequence[Any], oldest: bool) -> None:
         """Take note that requests of these names are gone; `oldest`: the oldest of all, without gaps."""

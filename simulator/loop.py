@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Generator, Sequence
-from heapq import heappop, heappush
+from dataclasses import replace
+from functools import partial
+from heapq import heapify, heappop, heappush
 from math import inf
 from operator import index
 from typing import Any, NoReturn
 
-from policies.interface import Completion, Dispatch, Drop, Policy, Wait
+from policies.interface import Completion, Dispatch, Drop, Policy, Preempt, Scale, Wait
 from simulator.backlog import Backlog
 from simulator.batch import Batch
 from simulator.clock import Clock
 from simulator.error import PolicyError, place
 from simulator.executor import Executor
-from simulator.records import Records
+from simulator.records import Execution, Records
 from simulator.view import ServerView
 
 _new_tuple = tuple.__new__
@@ -23,6 +25,9 @@ _new_tuple = tuple.__new__
 PROGRESS = 256
 #: Waits in a row with an idle GPU, nothing new and nothing running, after which a policy is said never to dispatch.
 IDLE_WAITS = 1000
+#: So many Scale and Preempt at one moment, and a policy is said not to settle.
+RESTLESS = 1000
+PLAIN = Execution(0.0)
 
 
 class Server:
@@ -30,7 +35,7 @@ class Server:
 
     Arrivals are not events. The loop wakes for a GPU that becomes free, for the arrival that somebody waits for,
     and for a policy's timer. At equal times completions, arrivals and timers are all taken in before one round of
-    decisions.
+    decisions. cold_start_s: until a GPU that a policy adds serves; None where none can be added.
     """
 
     def __init__(
@@ -43,53 +48,79 @@ class Server:
         records: Records,
         idle: list[int],
         on_progress: Callable[[int], None] | None = None,
+        cold_start_s: float | None = None,
     ) -> None:
         self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
         self.records, self._idle = records, idle
         self._observe: Callable[[Completion], None] | None = getattr(policy, "observe", None)
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
-        self._on_progress = on_progress
+        self._on_progress, self._cold_start_s = on_progress, cold_start_s
+        self._submit = getattr(executor, "submit", None)
+        self._elsewhere = 0  # batches whose completion will come through the clock's inbox
+        self._up = set(idle)  # GPUs that run, start, or stop when their batch is done
+        records.gpus.append((clock.now, len(idle)))
         self._largest = view.plan.max_batch
         self._levels = {id(level) for level in view.levels}
         # (when, batch, the GPU that becomes free or -1, what to observe or None), soonest first.
         self._due: list[tuple[float, int, int, Completion | None]] = []
         self._waits, self._waits_since = 0, 0
+        self._restless = (-inf, 0)  # the moment of the last Scale or Preempt, and how many there were at it
+        self._steps = self._serve()
+        self._upcoming: Any = None  # the alarm that is waited for; one that was overtaken rings without effect
 
     def serve(self) -> Records:
         """Serve every request of the backlog. Raises PolicyError where the policy breaks a rule or raises."""
-        steps = self._serve()
-
-        def go_on(alarm: Any) -> None:
-            """What a SimPy process does when its event rings, less the bookkeeping of who waits for whom."""
-            upcoming = steps.send(alarm and alarm._value)
-            if upcoming is not None:
-                upcoming.callbacks.append(go_on)
-
         try:
-            go_on(None)
+            self._go_on(None)
             self.clock.run()
         except PolicyError as error:
             name, where = type(self.policy).__name__, place(error.__cause__) or place(error)
             raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{where}") from error.__cause__
         return self.records
 
+    def close(self) -> None:
+        """Let nobody in from now on and turn those away who wait; what runs is finished. For the clock's callbacks."""
+        now = self.clock.now
+        self.backlog.close(now)
+        if self.backlog.waiting:
+            self._drop(Drop(self.backlog.oldest(self.backlog.waiting), "interrupted"), now)
+        self._interrupt()
+
+    def _go_on(self, alarm: Any) -> None:
+        """What a SimPy process does when its event rings, less the bookkeeping of who waits for whom."""
+        if alarm is self._upcoming:
+            self._upcoming = upcoming = self._steps.send(alarm and alarm._value)
+            if upcoming is not None:
+                upcoming.callbacks.append(self._go_on)
+
+    def _interrupt(self) -> None:
+        """Go on at once, before the alarm that was waited for."""
+        if self._upcoming is not None:
+            self._upcoming = self.clock.at(self.clock.now)
+            self._upcoming.callbacks.append(self._go_on)
+
     def _serve(self) -> Generator[Any, float, None]:
         """Yields the alarm to wake for, takes the time it rang at; None once everything is served."""
         clock, backlog, view, due = self.clock, self.backlog, self.view, self._due
         idle, decide, every_arrival = self._idle, self.policy.decide, self._every_arrival
+        records, unanswered, scales = self.records, self.records.unanswered, self._cold_start_s is not None
         watched = self._observe is not None or self._on_progress is not None
         now = clock.now
         while True:
             view.now = now
             while due and due[0][0] <= now:
                 _, batch, gpu, done = heappop(due)
-                if gpu >= 0:
+                if gpu >= view.gpus:
+                    self._retire(gpu, now)
+                elif gpu >= 0:
                     insort(idle, gpu)
+                if unanswered and batch in unanswered:
+                    backlog.give_back(records.batches[batch][5])
                 if watched:
                     self._tell(done, batch)
             view.waiting = backlog.admit(now)
             wake = inf
-            while view.waiting and (idle or every_arrival):
+            while (view.waiting and (idle or every_arrival)) or (scales and backlog.gone < backlog.total):
                 try:
                     action = decide(view)
                 except Exception as error:
@@ -101,17 +132,24 @@ class Server:
                     break
                 elif type(action) is Drop:
                     self._drop(action, now)
+                elif type(action) is Scale:
+                    self._scale(action, now)
+                elif type(action) is Preempt:
+                    self._preempt(action, now)
                 else:
                     raise PolicyError(f"answered {action!r}; it must be a Dispatch, a Drop or a Wait")
             if every_arrival or (idle and not view.waiting):
                 wake = min(wake, backlog.next_arrival())
             if due and due[0][0] < wake:
                 wake = due[0][0]
-            if wake == inf:
+            if wake == inf and self._elsewhere:
+                now = yield clock.event()  # never rings: a completion interrupts
+            elif wake == inf:
                 if view.waiting:
                     raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")
                 yield None
-            now = yield clock.at(wake)
+            else:
+                now = yield clock.at(wake)
 
     def _dispatch(self, action: Dispatch, now: float) -> None:
         requests, level, gpu, plan = action
@@ -133,16 +171,42 @@ class Server:
         view.waiting = backlog.arrived - backlog.gone
         # As Batch(...) does, without the call in between: this runs for every batch.
         batch = _new_tuple(Batch, (gpu, level, requests, bucket, plan))
+        number = len(batches)
+        if self._submit is not None:
+            batches.append((now, inf, gpu, level, bucket, requests))
+            self._elsewhere += 1
+            self._submit(batch, now).callbacks.append(partial(self._come_in, number))
+            return
         execution = self.executor.run(batch, now)
-        number, finish = len(batches), now + execution.seconds
+        finish = now + execution.seconds
         batches.append((now, finish, gpu, level, bucket, requests))
-        if execution.released is not None or execution.columns is not None:
-            self.records.executions[number] = execution
         done = None if self._observe is None else Completion(gpu, level, requests, now, finish)
+        if execution.plain:
+            heappush(self._due, (finish, number, gpu, done))
+        else:
+            self._ends(number, execution, done)
+
+    def _come_in(self, number: int, event: Any) -> None:
+        """Take in a batch that ran elsewhere: it is done now."""
+        start, _, gpu, level, bucket, requests = self.records.batches[number]
+        now = self.clock.now
+        self.records.batches[number] = (start, now, gpu, level, bucket, requests)
+        self._elsewhere -= 1
+        done = None if self._observe is None else Completion(gpu, level, requests, start, now)
+        self._ends(number, replace(event.value, seconds=now - start), done)
+        self._interrupt()
+
+    def _ends(self, number: int, execution: Execution, done: Completion | None) -> None:
+        """Note when a batch is done, its device is free, and what of it is more than seconds."""
+        start, finish, gpu, *_ = self.records.batches[number]
+        if not execution.plain:
+            self.records.executions[number] = execution
+        if not execution.answered:
+            self.records.unanswered.add(number)
         if execution.accepts is None:
             heappush(self._due, (finish, number, gpu, done))
         else:
-            heappush(self._due, (now + execution.accepts, number, gpu, None))
+            heappush(self._due, (start + execution.accepts, -1, gpu, None))
             heappush(self._due, (finish, number, -1, done))
 
     def _tell(self, done: Completion | None, batch: int) -> None:
@@ -161,6 +225,58 @@ class Server:
         self.view.waiting = self.backlog.waiting
         self.records.drops.append((now, requests, action.reason))
 
+    def _scale(self, action: Scale, now: float) -> None:
+        """Start the GPUs that are missing; stop those too many, the highest first, busy ones when they are done."""
+        gpus, view = action.gpus, self.view
+        self._settle(now)
+        if self._cold_start_s is None:
+            raise PolicyError('scales, which not every run offers: declare needs = frozenset({"scale"})')
+        if not (isinstance(gpus, int) and gpus >= 1):
+            raise PolicyError(f"scales to {gpus!r} GPUs; at least 1 is needed")
+        if gpus == view.gpus:
+            raise PolicyError(f"scales to the {gpus} GPUs that there are: return Wait() to do nothing")
+        view.gpus = gpus
+        for gpu in sorted(set(range(gpus)) - self._up):
+            self._up.add(gpu)
+            self.records.starting[gpu] = now + self._cold_start_s
+            heappush(self._due, (now + self._cold_start_s, -1, gpu, None))
+        for gpu in [each for each in self._idle if each >= gpus]:
+            self._idle.remove(gpu)
+            self._up.discard(gpu)
+        self.records.gpus.append((now, len(self._up)))
+
+    def _retire(self, gpu: int, now: float) -> None:
+        """Let a GPU go that was too many, now that it is done."""
+        self._up.discard(gpu)
+        self.records.gpus.append((now, len(self._up)))
+
+    def _preempt(self, action: Preempt, now: float) -> None:
+        """End the batch of a GPU now; its requests wait again."""
+        due, records = self._due, self.records
+        self._settle(now)
+        if "preempt" not in self.executor.offers:
+            raise PolicyError("preempts, which this executor cannot do")
+        running = next((entry for entry in due if entry[2] == action.gpu and entry[1] >= 0), None)
+        if running is None or not records.executions.get(running[1], PLAIN).plain:
+            raise PolicyError(f"preempts GPU {action.gpu}, which runs nothing that can be stopped")
+        due.remove(running)
+        heapify(due)
+        start, _, gpu, level, bucket, requests = records.batches[running[1]]
+        records.batches[running[1]] = (start, now, gpu, level, bucket, requests)
+        records.unanswered.add(running[1])
+        self.backlog.give_back(requests)
+        self.view.waiting = self.backlog.waiting
+        if gpu >= self.view.gpus:
+            self._retire(gpu, now)
+        else:
+            insort(self._idle, gpu)
+
+    def _settle(self, now: float) -> None:
+        """Raise PolicyError where a policy scales and preempts on and on at one moment."""
+        self._restless = (now, self._restless[1] + 1 if self._restless[0] == now else 1)
+        if self._restless[1] > RESTLESS:
+            raise PolicyError(f"scaled and preempted {RESTLESS} times at one moment, and does not settle")
+
     def _alarm(self, wait: Wait, now: float) -> float:
         """When a Wait is over: its time, or the arrival that makes as many wait as it asks for."""
         try:
@@ -171,7 +287,8 @@ class Server:
         if passed:
             raise PolicyError(f"waits until {wait.until}, which has come: test `now >= until` first, and act")
         arrived = self.backlog.arrived
-        self._waits = 1 if self._due or arrived != self._waits_since else self._waits + 1
+        nothing_new = self.view.waiting and not self._due and arrived == self._waits_since
+        self._waits = self._waits + 1 if nothing_new else 1
         self._waits_since = arrived
         if self._waits > IDLE_WAITS:
             raise PolicyError(

@@ -15,23 +15,36 @@ class Execution:
 
     seconds: until the device is done. released: per request, until its answer leaves, where answers leave earlier.
     accepts: until the device takes the next batch, where that is earlier (pipelining). columns: per-request values of
-    the output (students, exit, correct), where they differ within the batch.
+    the output (students, exit, correct), where they differ within the batch. answered: False where the requests wait
+    again when the batch is done, since only some layers have run. plain: nothing but seconds was given.
     """
 
     seconds: float
     released: Sequence[float] | None = None
     accepts: float | None = None
     columns: Mapping[str, Sequence[Any]] | None = None
+    answered: bool = True
+    plain: bool = field(init=False, default=True)
+
+    def __post_init__(self) -> None:
+        if not (self.released is None and self.accepts is None and self.columns is None and self.answered):
+            object.__setattr__(self, "plain", False)
 
 
 @dataclass
 class Records:
     """What happened, in seconds.
 
-    batches: (start, finish, GPU, level, length bucket, requests) each. executions: of those batches, by number, whose
-    answers differ from one another. drops: (time, requests, reason) each.
+    batches: (start, finish, GPU, level, length bucket, requests) each. executions: of those batches, by number, that
+    are more than seconds. unanswered: the numbers of those that were preempted or ran only some layers. drops: (time,
+    requests, reason) each. gpus: (time, GPUs that run or start from then on) each, the first at the start. starting:
+    when each GPU that the policy added serves. measured: further columns of the batches, by name, from a device.
     """
 
     batches: list[tuple[float, float, int, Level, int, Sequence[int]]] = field(default_factory=list)
     executions: dict[int, Execution] = field(default_factory=dict)
+    unanswered: set[int] = field(default_factory=set)
     drops: list[tuple[float, Sequence[int], str]] = field(default_factory=list)
+    gpus: list[tuple[float, int]] = field(default_factory=list)
+    starting: dict[int, float] = field(default_factory=dict)
+    measured: Mapping[str, Sequence[float]] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
@@ -40,8 +40,8 @@ class Report:
     def batches(self) -> Columns:
         """One row per batch, in the order of dispatch. `model` and `students` are of the level that answered."""
         rows = self.records.batches
-        start, finish, gpu, level, bucket, _requests = zip(*rows, strict=True) if rows else [()] * 6
-        size = self._order[1]
+        start, finish, gpu, level, bucket, requests = zip(*rows, strict=True) if rows else [()] * 6
+        size = np.fromiter(map(len, requests), np.int64, len(rows))
         run_batch = np.asarray(self.plan.batches)[np.searchsorted(self.plan.batches, size)]
         run_tokens = np.asarray(self.plan.tokens, np.int64)[np.asarray(bucket, np.intp)]
         start_s, finish_s = np.asarray(start, np.float64), np.asarray(finish, np.float64)
@@ -56,23 +56,43 @@ class Report:
             "tokens_max": self._longest(size),
             "padded_tokens": run_tokens * run_batch,
             "service_s": finish_s - start_s,
+            **({} if self._answered is None else {"answered": self._answered}),
+            **{name: np.asarray(values) for name, values in self.records.measured.items()},
         }
+
+    @cached_property
+    def _answered(self) -> NDArray[np.bool_] | None:
+        """Which batches were answered; None where all were."""
+        if not self.records.unanswered:
+            return None
+        answered = np.ones(len(self.records.batches), bool)
+        answered[list(self.records.unanswered)] = False
+        return answered
+
+    @cached_property
+    def _served_batches(self) -> tuple[list[Any], NDArray[np.int64]]:
+        """The records of the batches that were answered, and their numbers."""
+        rows = self.records.batches
+        if self._answered is None:
+            return rows, np.arange(len(rows))
+        numbers = np.flatnonzero(self._answered)
+        return [rows[number] for number in numbers.tolist()], numbers
 
     @cached_property
     def times(self) -> Columns:
         """Per request: `start_s`, `finish_s` (NaN where not served), `batch` (-1), `outcome` (index of OUTCOMES)."""
         n = len(self.trace)
-        rows = self.records.batches
+        rows, numbers = self._served_batches
         order, sizes = self._order
         start, finish = np.full(n, np.nan), np.full(n, np.nan)
         batch = np.full(n, -1, np.int32)
         start[order] = np.repeat(np.fromiter(map(itemgetter(0), rows), np.float64, len(rows)), sizes)
         finish[order] = np.repeat(np.fromiter(map(itemgetter(1), rows), np.float64, len(rows)), sizes)
-        batch[order] = np.repeat(np.arange(len(rows), dtype=np.int32), sizes)
+        batch[order] = np.repeat(numbers.astype(np.int32), sizes)
         for number, execution in self.records.executions.items():
             if execution.released is not None:
-                requests = np.asarray(rows[number][5])
-                finish[requests] = rows[number][0] + np.asarray(execution.released)
+                began, _, _, _, _, requests = self.records.batches[number]
+                finish[np.asarray(requests)] = began + np.asarray(execution.released)
         outcome = np.full(n, OK, np.int8)
         outcome[finish > self.trace.arrival_s + self._slo] = LATE
         for _, turned_away, reason in self.records.drops:
@@ -97,7 +117,7 @@ class Report:
             "tokens": self.trace.tokens[rows],
             "padded_tokens": _gather(np.asarray(self.plan.tokens)[self._bucket_of_batch], batch, served),
             "batch": batch,
-            "batch_size": _gather(self._order[1], batch, served),
+            "batch_size": _gather(self.batches["size"], batch, served),
             "model": _gather(np.asarray([each.model for each in self.levels], object)[level], batch, served, None),
             "students": self._students(
                 rows, _gather(np.asarray([e.students for e in self.levels])[level], batch, served)
@@ -123,6 +143,8 @@ class Report:
         makespan = float(batches["finish_s"].max() - self.trace.arrival_s[0]) if len(latency) else 0.0
         padded = int(batches["padded_tokens"].sum())
         size = batches["size"]
+        answers = size if self._answered is None else size * self._answered
+        gpu_seconds = self._gpu_seconds(makespan)
         return {
             "requests": n,
             **dict(zip(OUTCOMES, counts, strict=True)),
@@ -140,15 +162,25 @@ class Report:
             "wait_mean_s": _mean((times["start_s"] - self.trace.arrival_s)[served]),
             "attainment": counts[OK] / n,
             "goodput": _ratio(counts[OK], seconds),
-            "accuracy": _known(_ratio(float(accuracy @ size), float(size.sum()))),
+            "accuracy": _known(_ratio(float(accuracy @ answers), float(answers.sum()))),
             "accuracy_weighted_goodput": _known(float(accuracy @ on_time) / n),
             "batches": len(size),
             "batch_mean": _mean(size),
-            "students_mean": _ratio(float(batches["students"] @ size), float(size.sum())),
+            "students_mean": _ratio(float(batches["students"] @ answers), float(answers.sum())),
             "padding": _known(1 - _or_nan(_ratio(float(self.trace.tokens[served].sum()), padded))),
-            "utilisation": _ratio(busy, makespan * self.gpus),
+            "utilisation": _ratio(busy, gpu_seconds),
             "gpus": self.gpus,
+            **({"gpu_seconds": gpu_seconds} if len(self.records.gpus) > 1 else {}),
         }
+
+    def _gpu_seconds(self, makespan: float) -> float:
+        """For how long GPUs were held, summed over them, until the last batch was done."""
+        changes = self.records.gpus
+        if len(changes) <= 1:
+            return makespan * self.gpus
+        first = float(self.trace.arrival_s[0])
+        times = np.clip([time for time, _ in changes] + [first + makespan], first, first + makespan)
+        return float(np.diff(times) @ np.asarray([gpus for _, gpus in changes]))
 
     @property
     def _slo(self) -> NDArray[np.float64] | float:
@@ -158,7 +190,7 @@ class Report:
     @cached_property
     def _order(self) -> tuple[NDArray[np.int64] | slice, NDArray[np.int64]]:
         """The served requests in the order of dispatch (a slice where that is the trace's), and each batch's size."""
-        requests = list(map(itemgetter(5), self.records.batches))
+        requests = list(map(itemgetter(5), self._served_batches[0]))
         sizes = np.fromiter(map(len, requests), np.int64, len(requests))
         if set(map(type, requests)) == {range}:
             first = np.fromiter(map(itemgetter(0), requests), np.int64, len(requests))
@@ -166,7 +198,7 @@ class Report:
             if not shift.any():
                 return slice(0, int(sizes.sum())), sizes
             return np.repeat(shift, sizes) + np.arange(int(sizes.sum())), sizes
-        return np.fromiter((request for each in requests for request in each), np.int64, int(sizes.sum())), sizes
+        return _joined(requests, sizes), sizes
 
     @cached_property
     def _level_of_batch(self) -> NDArray[np.intp]:
@@ -177,7 +209,7 @@ class Report:
         return np.fromiter((row[4] for row in self.records.batches), np.intp, len(self.records.batches))
 
     def _longest(self, sizes: NDArray[np.int64]) -> NDArray[np.int32]:
-        order, _ = self._order
+        order = self._order[0] if self._answered is None else _joined(map(itemgetter(5), self.records.batches), sizes)
         if not len(sizes):
             return np.zeros(0, np.int32)
         return np.maximum.reduceat(self.trace.tokens[order], np.concatenate(([0], sizes.cumsum()[:-1])))
@@ -199,6 +231,11 @@ class Report:
                 column = columns.setdefault(name, np.full(len(self.trace), np.nan))
                 column[np.asarray(self.records.batches[number][5])] = values
         return columns
+
+
+def _joined(requests: Iterable[Sequence[int]], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All requests of these batches, one after the other."""
+    return np.fromiter((request for each in requests for request in each), np.int64, int(sizes.sum()))
 
 
 def _gather(values: NDArray[Any], batch: NDArray[np.int32], served: NDArray[np.bool_], empty: Any = -1) -> NDArray[Any]:

@@ -7,14 +7,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from policies import describe, make
+from policies import describe, make, needs
 from policies.interface import Policy
 from profiler.table import LatencyTable, shipped
 from simulator.backlog import Backlog
 from simulator.clock import Clock, VirtualClock
 from simulator.defaults import default_slo_s, saturation
 from simulator.error import PolicyError, place
-from simulator.executor import Executor, NoisyTableExecutor, TableExecutor
+from simulator.executor import Executor, LayeredExecutor, NoisyTableExecutor, TableExecutor
 from simulator.loop import Server
 from simulator.records import Records
 from simulator.report import Report
@@ -23,6 +23,12 @@ from traces import Trace, load
 from traces.streams import Stream, stream
 
 SERVICE_NOISE_CHOICES = ("none", "profiled")
+#: Until a GPU that a policy adds serves, where the table does not say: a process start, a load, a warm-up.
+COLD_START_S = 10.0
+
+
+#: Makes an executor from what the table predicts, its clock and the requests' trace.
+Build = Callable[[Predictions, Clock, Trace], Executor]
 
 
 def simulate(
@@ -35,16 +41,20 @@ def simulate(
     slo_s: float | None = None,
     gpus: int = 1,
     service_noise: str = "none",
+    cold_start_s: float | None = None,
     seed: int = 0,
     clock: Clock | None = None,
+    executor: Build | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Serve a trace with a policy on devices that take what the table says.
+    """Serve a trace with a policy on devices that take what the table says, or on real ones.
 
     trace: arrays, or anything `traces.load` takes. policy: an object (which stays as it is: the run uses a copy), or
     a spec such as "timeout(max_batch=8)". table: default the first shipped one; model, task and slo_s (seconds) as in
-    DESIGN section 6. service_noise: "none" takes medians, "profiled" draws from what was measured. clock: a WallClock
-    paces the run in real time. on_progress: told now and then how many requests are done with.
+    DESIGN section 6. service_noise: "none" takes medians, "profiled" draws from what was measured. cold_start_s: until
+    a GPU that the policy adds serves; default the table's, else 10 s (modelled). clock: a WallClock paces the run in
+    real time. executor: makes what runs the batches; default the table's times. on_progress: told now and then how
+    many requests are done with.
 
     Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves.
     """
@@ -52,6 +62,8 @@ def simulate(
         raise ValueError(f"gpus is {gpus}; at least 1 is needed")
     if service_noise not in SERVICE_NOISE_CHOICES:
         raise ValueError(f"service_noise is {service_noise!r}; it must be one of {', '.join(SERVICE_NOISE_CHOICES)}")
+    if cold_start_s is not None and not 0 <= cold_start_s < float("inf"):
+        raise ValueError(f"cold_start_s is {cold_start_s}; it must be a number of seconds, 0 or more")
     table = as_table(table)
     model = table.default_model() if model is None else model
     task = table.default_task() if task is None else task
@@ -64,24 +76,19 @@ def simulate(
         raise ValueError(f"slo_s is {slo_s}; it must be a positive number of seconds")
 
     policy = copy.deepcopy(policy) if not isinstance(policy, str) else make(policy)
+    clock = VirtualClock() if clock is None else clock
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
     records, idle = Records(), list(range(gpus))
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle)
-    start = getattr(policy, "start", None)
-    executor: Executor = TableExecutor(predictions)
-    if service_noise == "profiled":
-        executor = NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
-    if start is not None:
-        try:
-            start(view)
-        except ValueError:
-            raise  # what the policy says of its parameters
-        except Exception as error:
-            name = type(policy).__name__
-            raise PolicyError(f"policy {name} raised {type(error).__name__} in start: {error}{place(error)}") from error
-    clock = VirtualClock() if clock is None else clock
+    runs = (executor or _by_table(table, service_noise, seed))(predictions, clock, trace)
+    runs = _equipped(runs, policy)
+    _started(policy, view, trace)
+    if cold_start_s is None:
+        cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))
+    cold = cold_start_s if "scale" in needs(policy) else None
+    server = Server(clock, runs, policy, backlog, view, records, idle, on_progress, cold)
     clock.start()
-    Server(clock, executor, policy, backlog, view, records, idle, on_progress).serve()
+    server.serve()
     run: dict[str, Any] = {
         "policy": describe(policy),
         "model": model,
@@ -89,12 +96,44 @@ def simulate(
         "slo_s": slo_s,
         "gpus": gpus,
         "service_noise": service_noise,
+        **({} if cold is None else {"cold_start_s": cold}),
         "seed": seed,
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},
         "table": {"name": table.name, "device": table.device, "digest": table.digest, "meta": dict(table.meta)},
     }
     levels = predictions.levels
     return Report(trace, levels, predictions.plan, gpus, slo_s, saturation(predictions, buckets), records, run)
+
+
+def _by_table(table: LatencyTable, service_noise: str, seed: int) -> Build:
+    """What takes the table's times, its medians or drawn."""
+    if service_noise == "none":
+        return lambda predictions, clock, trace: TableExecutor(predictions)
+    return lambda predictions, clock, trace: NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
+
+
+def _equipped(executor: Executor, policy: Policy) -> Executor:
+    """The executor with what the policy needs; ValueError where it does not offer that."""
+    lacking = sorted(needs(policy) - executor.offers)
+    if lacking:
+        name = type(policy).__name__
+        raise ValueError(f"policy {name} needs {' and '.join(map(repr, lacking))}, which {executor} does not offer")
+    return LayeredExecutor(executor) if "layers" in needs(policy) else executor
+
+
+def _started(policy: Policy, view: ServerView, trace: Trace) -> None:
+    """Let the policy prepare itself, with the future where it needs that."""
+    start, foresee = getattr(policy, "start", None), getattr(policy, "foresee", None)
+    try:
+        if foresee is not None and "future" in needs(policy):
+            foresee(trace)
+        if start is not None:
+            start(view)
+    except ValueError:
+        raise  # what the policy says of its parameters
+    except Exception as error:
+        name = type(policy).__name__
+        raise PolicyError(f"policy {name} raised {type(error).__name__} in start: {error}{place(error)}") from error
 
 
 def as_table(table: LatencyTable | str | os.PathLike[str] | None) -> LatencyTable:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,6 +91,9 @@ class ServerView:
     def free_at(self, gpu: int) -> float:
         if gpu in self._idle:
             return self.now
+        starts = self._records.starting.get(gpu, -inf)
+        if starts > self.now:
+            return starts
         latest = next(batch for batch in reversed(self._records.batches) if batch[2] == gpu)
         start, _finish, _gpu, level, bucket, requests = latest
         return max(self.now, start + self.service[level.index][bucket][len(requests)])

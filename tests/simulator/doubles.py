@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 from conftest import formula_table
 
@@ -28,6 +26,7 @@ class Takes:
 
     def __init__(self, execution):
         self.execution = execution
+        self.offers = frozenset()
 
     def run(self, batch, now):
         return self.execution(batch)
@@ -48,10 +47,9 @@ def run(policy, requests, table=None, **named):
     return simulate(requests, policy, table or seconds_table(), **{"slo_s": 100.0} | named)
 
 
-def run_on(monkeypatch, executor, policy, requests, **named):
+def run_on(executor, policy, requests, **named):
     """Serve on another executor than the table's."""
-    monkeypatch.setattr(importlib.import_module("simulator.simulate"), "TableExecutor", lambda predictions: executor)
-    return run(policy, requests, **named)
+    return run(policy, requests, executor=lambda *_: executor, **named)
 
 
 def batches(report):

@@ -167,14 +167,14 @@ def test_start_is_called_once_before_the_first_request_and_sees_an_empty_queue()
     assert seen == [(0.0, 0, [], (0, 1), 0)]
 
 
-def test_a_batch_that_takes_longer_than_predicted_is_expected_any_moment(monkeypatch):
+def test_a_batch_that_takes_longer_than_predicted_is_expected_any_moment():
     seen = []
 
     def answer(view, _):
         seen.append((view.now, view.free_at(0), view.free_at(1)))
         return Dispatch(view.oldest(1), view.levels[0])
 
-    run_on(monkeypatch, Takes(lambda batch: Execution(3.0)), Says(answer), trace(0, 0.5, 2), gpus=3)
+    run_on(Takes(lambda batch: Execution(3.0)), Says(answer), trace(0, 0.5, 2), gpus=3)
     assert seen == [(0, 0, 0), (0.5, 1, 0.5), (2, 2, 2)]  # one second is predicted, and three pass
 
 
