@@ -3,11 +3,15 @@
 from policies.adaptive import Adaptive
 from policies.admission import Admission
 from policies.aimd import Aimd
+from policies.clockwork import Clockwork
 from policies.fixed import Fixed
 from policies.greedy import Greedy
 from policies.interface import Action, Completion, Dispatch, Drop, Layers, Line, Policy, Preempt, Scale, View, Wait
+from policies.nexus import Nexus
 from policies.nobatching import NoBatching
 from policies.registry import describe, make, needs
+from policies.slackfit import SlackFit
+from policies.symphony import Symphony
 from policies.timeout import Timeout
 from policies.triton import Triton
 
@@ -21,6 +25,10 @@ POLICIES: dict[str, type] = {
     "fixed": Fixed,
     "adaptive": Adaptive,
     "admission": Admission,
+    "nexus": Nexus,
+    "clockwork": Clockwork,
+    "symphony": Symphony,
+    "slackfit": SlackFit,
 }
 
 __all__ = [

@@ -1,0 +1,88 @@
+"""What can still be on time: the arithmetic that deadline-driven policies share."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from math import inf, nextafter
+
+from policies.interface import View
+from profiler.table import Level
+
+#: How many requests are judged per answer; a policy that drops is asked again while there may be more.
+CHUNK = 64
+
+
+def latest_start(deadline: float, seconds: float) -> float:
+    """The latest start from which so many seconds end by the deadline, as lateness is judged: to the last bit."""
+    start = deadline - seconds
+    while start + seconds > deadline:
+        start = nextafter(start, -inf)
+    return start
+
+
+def fastest_alone(view: View) -> list[float]:
+    """Seconds of a batch of one at the fastest level, by length bucket."""
+    return [min(rows[bucket][1] for rows in view.service) for bucket in range(len(view.plan.tokens))]
+
+
+def hopeless(view: View, alone: Sequence[float]) -> list[int]:
+    """Of the CHUNK earliest deadlines, those that are missed even alone; `alone`: its seconds, by length bucket."""
+    longest, now = max(alone), view.now
+    found: list[int] = []
+    for request in view.by_deadline(CHUNK):
+        deadline = view.deadline(request)
+        if now + longest <= deadline:
+            break
+        if now + alone[view.longest((request,))] > deadline:
+            found.append(request)
+    return found
+
+
+def sizes_up_to(view: View, most: int) -> list[int]:
+    """Batch sizes worth trying for so many requests, descending: all of them, and the plan's below that."""
+    return [most, *(size for size in reversed(view.plan.batches) if size < most)]
+
+
+def largest_in_time(view: View, level: Level, requests: Sequence[int], until: float) -> int:
+    """How many of the first of these make the largest batch that ends by `until`; 0 where not even one does."""
+    service, now = view.service[level.index], view.now
+    for size in sizes_up_to(view, len(requests)):
+        if now + service[view.longest(requests[:size])][size] <= until:
+            return size
+    return 0
+
+
+def largest_all_in_time(view: View, level: Level, requests: Sequence[int], largest: int) -> Sequence[int]:
+    """The largest batch of which every member is on time, earliest deadlines first; empty where there is none.
+
+    requests: in the order of their deadlines. What comes before the batch would be late in it, though perhaps not in a
+    smaller one.
+    """
+    best: Sequence[int] = ()
+    for size in sizes_up_to(view, min(len(requests), largest)):
+        if size <= len(best):
+            break
+        batch = on_time(view, level, requests, size)
+        if len(batch) > len(best):
+            best = batch
+    return best
+
+
+def on_time(
+    view: View, level: Level, requests: Sequence[int], size: int, slower: float = 1.0, margin_s: float = 0.0
+) -> Sequence[int]:
+    """The first `size` of these, or as many as there are, that meet their deadlines in a batch of `size`, from now.
+
+    slower: a factor on what is predicted. margin_s: seconds that are to be left until the deadline.
+    """
+    service = view.service[level.index]
+    bucket = view.longest(requests[:size])
+    while True:
+        done = view.now + (service[bucket][size] * slower + margin_s)
+        first = bisect_left(requests, done, key=view.deadline)
+        batch = requests[first : first + size]
+        longer = view.longest(batch) if len(batch) else bucket
+        if longer <= bucket:
+            return batch
+        bucket = longer
