@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from heapq import heappop, heappush
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
 
 import simpy
 from simpy.events import NORMAL
 from simpy.rt import RealtimeEnvironment
+
+#: The longest uninterrupted sleep: what the system takes as a timeout is bounded.
+LONGEST_SLEEP_S = 3600.0
 
 
 class Alarm(simpy.Event):
@@ -35,6 +43,10 @@ class VirtualClock(simpy.Environment):
     def start(self) -> None:
         """Nothing to do: simulated time stands still until the run."""
 
+    def interruptible(self, close: Callable[[], None]) -> AbstractContextManager[None]:
+        """Ctrl-C ends a simulation at once: there is nothing in it that cannot be had again."""
+        return nullcontext()
+
     def at(self, time: float) -> simpy.Event:
         """An event at this absolute time; one that has rung is used again, since making it is a quarter of its cost."""
         alarm = self._rung
@@ -60,11 +72,22 @@ class VirtualClock(simpy.Environment):
         return None
 
 
-class WallClock(RealtimeEnvironment):
-    """Seconds of the wall. An event that is late happens at once; `lateness` says by how much."""
+class Promise(simpy.Event):
+    """An event that another thread will post."""
 
-    def __init__(self, initial_time: float = 0.0) -> None:
+
+class WallClock(RealtimeEnvironment):
+    """Seconds of the wall. An event that is late happens at once; `lateness` says by how much.
+
+    What runs in other threads comes in by `post`, which ends the clock's sleep. The last `spin_s` before an event are
+    spun, not slept, since a sleep overshoots by 60 to 100 us.
+    """
+
+    def __init__(self, initial_time: float = 0.0, spin_s: float = 150e-6) -> None:
         super().__init__(initial_time=initial_time, strict=False)
+        self._inbox: SimpleQueue[tuple[float, simpy.Event, bool, Any]] = SimpleQueue()
+        self._promised = 0
+        self._spin_s = spin_s
 
     @property
     def lateness(self) -> float:
@@ -78,6 +101,71 @@ class WallClock(RealtimeEnvironment):
     def at(self, time: float) -> simpy.Event:
         """An event at this absolute time, or at once where that has passed."""
         return Alarm(self, time)
+
+    def promise(self) -> simpy.Event:
+        """An event that somebody will `post`; the clock does not end before."""
+        self._promised += 1
+        return Promise(self)
+
+    def post(self, event: simpy.Event, value: Any = None, ok: bool = True) -> None:
+        """Let an event happen now, from any thread or a signal handler. Where not ok, `value` is the exception."""
+        self._inbox.put((monotonic(), event, ok, value))
+
+    def run(self, until: Any = None) -> Any:
+        """Until nothing is left to happen, promised events included."""
+        if until is not None:
+            return super().run(until)
+        while self._pending() or self._promised:
+            self._sleep()
+            simpy.Environment.step(self)
+        return None
+
+    def _pending(self) -> bool:
+        """Whether anything is left that somebody waits for; what was overtaken is forgotten."""
+        queue = self._queue
+        while queue and not queue[0][3].callbacks:
+            heappop(queue)
+        return bool(queue)
+
+    def _sleep(self) -> None:
+        """Until the next event is due; what is posted meanwhile is put into its place."""
+        while True:
+            while not self._inbox.empty():
+                self._take_in(*self._inbox.get())
+            left = self.real_start + (self.peek() - self.env_start) - monotonic()
+            if left <= 0:
+                return
+            if left > self._spin_s:
+                with suppress(Empty):
+                    self._take_in(*self._inbox.get(timeout=min(left - self._spin_s, LONGEST_SLEEP_S)))
+
+    def _take_in(self, moment: float, event: simpy.Event, ok: bool, value: Any) -> None:
+        """Schedule what was posted for the moment at which it was."""
+        self._promised -= isinstance(event, Promise)
+        event._ok, event._value = ok, value
+        time = max(self.now, self.env_start + moment - self.real_start)
+        heappush(self._queue, (time, NORMAL, next(self._eid), event))
+
+    @contextmanager
+    def interruptible(self, close: Callable[[], None]) -> Iterator[None]:
+        """Within it, Ctrl-C or SIGTERM calls `close` between two events; a second one raises KeyboardInterrupt."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(number: int, frame: Any) -> None:
+            for each in previous:
+                signal.signal(each, signal.default_int_handler)
+            event = self.event()
+            event.callbacks.append(lambda _: close())
+            self.post(event)
+
+        previous = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, handler in previous.items():
+                signal.signal(each, handler)
 
 
 Clock = VirtualClock | WallClock

@@ -71,8 +71,9 @@ class Server:
     def serve(self) -> Records:
         """Serve every request of the backlog. Raises PolicyError where the policy breaks a rule or raises."""
         try:
-            self._go_on(None)
-            self.clock.run()
+            with self.clock.interruptible(self.close):
+                self._go_on(None)
+                self.clock.run()
         except PolicyError as error:
             name, where = type(self.policy).__name__, place(error.__cause__) or place(error)
             raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{where}") from error.__cause__
@@ -96,6 +97,7 @@ class Server:
     def _interrupt(self) -> None:
         """Go on at once, before the alarm that was waited for."""
         if self._upcoming is not None:
+            self._upcoming.callbacks.clear()  # so that nobody sleeps until then
             self._upcoming = self.clock.at(self.clock.now)
             self._upcoming.callbacks.append(self._go_on)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from time import monotonic, sleep
 
 import numpy as np
@@ -75,3 +76,34 @@ def test_a_paced_dry_run_gives_the_bytes_of_the_simulation(policy, gpus):
         assert paced.requests[name].tobytes() == column.tobytes(), name
     assert paced.summary == simulated.summary
     assert elapsed >= simulated.batches["finish_s"].max()
+
+
+def test_what_another_thread_posts_ends_the_sleep_and_happens_when_it_was_posted():
+    clock, seen = WallClock(), []
+    event = clock.promise()
+    event.callbacks.append(lambda event: seen.append((clock.now, event.value)))
+    clock.start()
+    thread = Thread(target=lambda: (sleep(0.05), clock.post(event, "done")))
+    thread.start()
+    clock.run()
+    thread.join()
+    assert seen[0][1] == "done"
+    assert 0.05 <= seen[0][0] < 5
+
+
+def test_a_failure_that_was_posted_is_raised_in_the_clocks_thread():
+    clock = WallClock()
+    clock.start()
+    clock.post(clock.promise(), RuntimeError("device lost"), ok=False)
+    with pytest.raises(RuntimeError, match="device lost"):
+        clock.run()
+
+
+def test_an_alarm_that_nobody_waits_for_is_not_waited_for():
+    clock, begin = WallClock(), monotonic()
+    alarm = clock.at(30.0)
+    alarm.callbacks.append(print)
+    alarm.callbacks.clear()
+    clock.start()
+    clock.run()
+    assert monotonic() - begin < 5
