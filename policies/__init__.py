@@ -1,8 +1,11 @@
 """Batching, pruning, admission: pure decisions. `POLICIES` names them; `make` builds one from a spec."""
 
+from policies.accscale import AccScale
 from policies.adaptive import Adaptive
 from policies.admission import Admission
 from policies.aimd import Aimd
+from policies.bentoml import BentoML
+from policies.clipper import Clipper
 from policies.clockwork import Clockwork
 from policies.fixed import Fixed
 from policies.greedy import Greedy
@@ -29,6 +32,9 @@ POLICIES: dict[str, type] = {
     "clockwork": Clockwork,
     "symphony": Symphony,
     "slackfit": SlackFit,
+    "clipper": Clipper,
+    "bentoml": BentoML,
+    "accscale": AccScale,
 }
 
 __all__ = [
