@@ -7,15 +7,23 @@ from policies.aimd import Aimd
 from policies.bentoml import BentoML
 from policies.clipper import Clipper
 from policies.clockwork import Clockwork
+from policies.codel import Codel
+from policies.cocktail import Cocktail
 from policies.fixed import Fixed
 from policies.greedy import Greedy
 from policies.interface import Action, Completion, Dispatch, Drop, Layers, Line, Policy, Preempt, Scale, View, Wait
+from policies.lazybatching import LazyBatching
 from policies.nexus import Nexus
 from policies.nobatching import NoBatching
+from policies.optimum import Optimum
+from policies.predicted import Predicted
 from policies.registry import describe, make, needs
+from policies.shepherd import Shepherd
 from policies.slackfit import SlackFit
+from policies.switching import Switching
 from policies.symphony import Symphony
 from policies.timeout import Timeout
+from policies.tokenbucket import TokenBucket
 from policies.triton import Triton
 
 #: Every policy that a name stands for. One file and one line here add another.
@@ -28,6 +36,9 @@ POLICIES: dict[str, type] = {
     "fixed": Fixed,
     "adaptive": Adaptive,
     "admission": Admission,
+    "predicted": Predicted,
+    "codel": Codel,
+    "tokenbucket": TokenBucket,
     "nexus": Nexus,
     "clockwork": Clockwork,
     "symphony": Symphony,
@@ -35,6 +46,11 @@ POLICIES: dict[str, type] = {
     "clipper": Clipper,
     "bentoml": BentoML,
     "accscale": AccScale,
+    "switching": Switching,
+    "cocktail": Cocktail,
+    "shepherd": Shepherd,
+    "lazybatching": LazyBatching,
+    "optimum": Optimum,
 }
 
 __all__ = [

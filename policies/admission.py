@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from policies import wrapped
 from policies.interface import Action, Completion, Drop, Policy, View
+from traces import Trace
 
 #: How many requests are looked at per answer; the policy is asked again while there may be more.
 CHUNK = 64
@@ -23,15 +25,17 @@ class Admission:
     max_waiting: int | None = None
     hopeless: bool = True
 
+    uses = frozenset({"now", "waiting", "plan", "service", "oldest", "by_deadline", "deadline", "longest"})
+
+    def foresee(self, trace: Trace) -> None:
+        wrapped.foresee(self.inner, trace)
+
     def start(self, view: View) -> None:
         if self.max_waiting is not None and self.max_waiting < 1:
             raise ValueError(f"max_waiting is {self.max_waiting} (must be at least 1)")
-        self.every_arrival = bool(getattr(self.inner, "every_arrival", False))
         self._fastest = [min(grid[bucket][1] for grid in view.service) for bucket in range(len(view.plan.tokens))]
         self._slowest = max(self._fastest)
-        start = getattr(self.inner, "start", None)
-        if start is not None:
-            start(view)
+        self.every_arrival = wrapped.start(self.inner, view)
 
     def decide(self, view: View) -> Action:
         if self.max_waiting is not None and view.waiting > self.max_waiting:
@@ -43,9 +47,7 @@ class Admission:
         return self.inner.decide(view)
 
     def observe(self, event: Completion) -> None:
-        observe = getattr(self.inner, "observe", None)
-        if observe is not None:
-            observe(event)
+        wrapped.observe(self.inner, event)
 
     def _hopeless(self, view: View) -> list[int]:
         """Of the earliest deadlines, those that cannot be met; the search ends where even the longest could be."""

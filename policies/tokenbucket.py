@@ -1,0 +1,70 @@
+"""Token buckets around any policy: what comes faster than agreed is turned away, for all together or by class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from policies import wrapped
+from policies.arrivals import Arrivals
+from policies.interface import Action, Completion, Drop, Policy, View
+from traces import Trace
+
+
+@dataclass
+class TokenBucket:
+    """Each request takes a token or is rejected (reason "admission"), then the inner policy decides.
+
+    A bucket holds up to `burst` tokens and gains `rate` per second (the policer of Turner, IEEE Communications 1986;
+    RFC 2697). rate: requests per second; default what all GPUs serve of the longest requests in full batches at the
+    highest level. burst: default the table's largest batch. classes: each class named has a bucket of its own, as
+    large, and all others share one. Exact by arrival times; carried out at the first decision after the arrival.
+    """
+
+    inner: Policy
+    rate: float | None = None
+    burst: float | None = None
+    classes: tuple[str, ...] = ()
+
+    uses = frozenset({"plan", "gpus", "service", "bucket", "klass", "arrival"})
+
+    def foresee(self, trace: Trace) -> None:
+        wrapped.foresee(self.inner, trace)
+
+    def start(self, view: View) -> None:
+        longest = view.service[-1][-1]
+        capacity = view.gpus * max(size / longest[size] for size in range(1, len(longest)))
+        self._rate = capacity if self.rate is None else self.rate
+        self._burst = float(view.plan.max_batch if self.burst is None else self.burst)
+        if not (0 < self._rate < inf and 1 <= self._burst < inf):
+            raise ValueError(f"tokenbucket needs rate > 0 and burst >= 1, not {self._rate}, {self._burst}")
+        self._all = Arrivals([view.bucket(index) for index in range(len(view.plan.tokens))])
+        self._by_class = [Arrivals([view.klass(name)]) for name in self.classes]
+        self._tokens = [self._burst] * (len(self.classes) + 1)  # the last is for all others
+        self._filled = [0.0] * len(self._tokens)  # when each was last counted
+        self.every_arrival = wrapped.start(self.inner, view)
+
+    def decide(self, view: View) -> Action:
+        new = self._all.new()
+        if new:
+            excess = self._excess(view, new)
+            if excess:
+                return Drop(excess, "admission")
+        return self.inner.decide(view)
+
+    def observe(self, event: Completion) -> None:
+        wrapped.observe(self.inner, event)
+
+    def _excess(self, view: View, new: list[int]) -> list[int]:
+        """Of the new requests those that find no token."""
+        whose = {request: index for index, each in enumerate(self._by_class) for request in each.new()}
+        excess = []
+        for request in new:
+            index, arrival = whose.get(request, -1), view.arrival(request)
+            tokens = min(self._burst, self._tokens[index] + (arrival - self._filled[index]) * self._rate)
+            if tokens >= 1:
+                tokens -= 1
+            else:
+                excess.append(request)
+            self._tokens[index], self._filled[index] = tokens, arrival
+        return excess

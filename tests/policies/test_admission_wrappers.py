@@ -1,0 +1,201 @@
+"""CoDel, token buckets and predicted finish: their sources' own rules."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+import pytest
+from conftest import formula_table
+
+from policies import describe, make
+from simulator import simulate
+from traces import Trace
+
+
+def device(seconds=1.0, **more):
+    """1 s per batch at 2 students, half at 1; other keys as named."""
+    return formula_table(lambda k, b, t: 0.5e6 * k * seconds, students=(1, 2), **more)
+
+
+def run(spec, arrivals, *, table=None, slo_s=100.0, gpus=1, **columns):
+    trace = Trace(np.array(arrivals, float), np.full(len(arrivals), 9), **columns)
+    return simulate(trace, spec, table or device(batches=(1, 2)), slo_s=slo_s, gpus=gpus)
+
+
+def outcomes(*arguments, **named):
+    return run(*arguments, **named).requests["outcome"].tolist()
+
+
+# Token bucket
+
+
+def test_tokens_pay_for_a_burst_and_come_back_at_the_rate():
+    arrivals = [0, 0, 0, 1.0, 1.5, 2.5]  # two tokens; 0.5 a second
+    got = outcomes("tokenbucket(none, rate=0.5, burst=2)", arrivals)
+    assert got == ["ok", "ok", "rejected", "rejected", "rejected", "ok"]
+
+
+def test_tokens_count_by_arrival_even_where_the_decision_comes_late():
+    # The GPU is busy from 0 to 1; at 1 the two of 0.2 and 0.9 are judged: the token came at 0.5.
+    assert outcomes("tokenbucket(none, rate=2, burst=1)", [0, 0.2, 0.9]) == ["ok", "rejected", "ok"]
+
+
+def test_long_run_admissions_are_the_rate():
+    arrivals = np.random.default_rng(0).exponential(0.01, 4000).cumsum()
+    table = device(1e-6)
+    admitted = outcomes("tokenbucket(greedy, rate=50, burst=5)", arrivals, table=table, slo_s=1.0).count("ok")
+    assert admitted == pytest.approx(50 * arrivals[-1] + 5, abs=5)
+
+
+def test_each_class_named_has_its_own_tokens_and_the_others_share_one_bucket():
+    klass = np.array(["gold", "gold", "tin", "lead", "gold"])
+    got = outcomes("tokenbucket(none, rate=0.001, burst=1, classes=('gold',))", [0, 0, 0, 0, 0], klass=klass)
+    assert got == ["ok", "rejected", "ok", "rejected", "rejected"]
+
+
+def test_classes_of_a_trace_without_classes_are_an_error():
+    with pytest.raises(ValueError, match="no column klass"):
+        run("tokenbucket(none, classes=('gold',))", [0])
+
+
+def test_the_default_rate_is_what_the_gpus_serve_at_the_highest_level():
+    policy = make("tokenbucket(greedy)")
+    arrivals = np.arange(200) / 100
+    table = device(0.02, batches=(1, 2))  # 2 requests in 20 ms: 100 a second
+    assert simulate(Trace(arrivals, np.full(200, 9)), policy, table, slo_s=1.0).summary["rejected"] == 0
+    twice = Trace(arrivals / 2, np.full(200, 9))
+    assert simulate(twice, policy, table, slo_s=1.0).summary["rejected"] == pytest.approx(100, abs=3)
+
+
+# Predicted finish
+
+
+def test_who_would_be_late_behind_those_who_wait_is_rejected_at_once():
+    # 1 s per one or two requests. At 1 s the six of 0.5 s have until 2.75 s: alone till 2 s; behind one, whose share of
+    # a full batch is 0.5 s, till 2.5 s; behind two till 3 s.
+    report = run("predicted(greedy, full=True)", [0, *[0.5] * 6], slo_s=2.25)
+    assert report.requests["outcome"].tolist() == ["ok"] * 3 + ["rejected"] * 4
+
+
+@pytest.mark.parametrize("gpus", [1, 3])
+def test_nobody_who_was_let_in_is_late_where_the_prediction_is_exact(gpus):
+    arrivals = np.random.default_rng(3).exponential(0.2 / gpus, 500).cumsum()
+    table = device(batches=(1,))
+    report = run("predicted(none, full=True)", arrivals, table=table, slo_s=3.0, gpus=gpus)
+    assert report.summary["late"] == 0
+    assert 0.6 < report.summary["rejected"] / 500 < 0.9  # five times what can be served
+    busy = report.batches["service_s"].sum() / (gpus * report.batches["finish_s"].max())
+    assert busy > 0.95  # and no more than needed were turned away
+
+
+def test_the_fastest_level_lets_more_in_than_the_highest():
+    arrivals = np.random.default_rng(4).exponential(0.2, 300).cumsum()
+    specs = [f"predicted(adaptive, full={full})" for full in (False, True)]
+    rejected = [run(spec, arrivals, slo_s=3.0).summary["rejected"] for spec in specs]
+    assert rejected[0] < rejected[1]
+
+
+# CoDel
+
+
+def rfc_8289(arrivals, service, target, interval):
+    """The requests dropped by the RFC's own pseudo-code before one server with a fixed service time."""
+    queue, free, lost = list(enumerate(arrivals)), 0.0, []
+    first_above, drop_next, count, last_count, dropping = 0.0, 0.0, 0, 0, False
+
+    def dodeque(now):
+        nonlocal first_above
+        number, arrival = queue.pop(0)
+        behind = sum(time <= now for _, time in queue[:3])
+        if now < arrival + target or behind <= 1:
+            first_above = 0.0
+            return number, False
+        if first_above == 0.0:
+            first_above = now + interval
+        return number, now >= first_above
+
+    while queue:
+        now = max(free, queue[0][1])
+        number, ok = dodeque(now)
+        if dropping:
+            dropping = ok
+            while now >= drop_next and dropping:
+                lost.append(number)
+                count += 1
+                number, dropping = dodeque(now)
+                if dropping:
+                    drop_next += interval / sqrt(count)
+        elif ok:
+            lost.append(number)
+            number, _ = dodeque(now)
+            dropping = True
+            count = count - last_count if count - last_count > 1 and now - drop_next < 16 * interval else 1
+            drop_next, last_count = now + interval / sqrt(count), count
+        free = now + service
+    return lost
+
+
+@pytest.mark.parametrize("load", [0.5, 0.9, 1.3])
+def test_codel_drops_exactly_what_the_pseudo_code_of_the_rfc_drops(load):
+    arrivals = np.random.default_rng(6).exponential(0.001 / load, 6000).cumsum()
+    report = run("codel(none)", arrivals, table=device(0.001, batches=(1,)))
+    lost = np.flatnonzero(report.requests["outcome"] == "dropped").tolist()
+    assert lost == rfc_8289(arrivals.tolist(), 0.001, 0.005, 0.1)
+    assert bool(lost) == (load > 0.5)
+
+
+def drops(report):
+    return [(time, len(requests)) for time, requests, _ in report.records.drops]
+
+
+def test_codel_leaves_a_short_wait_alone():
+    arrivals = np.arange(300) * 0.01
+    table = device(0.009, batches=(1,))
+    assert not drops(run("codel(none)", arrivals, table=table))
+
+
+def test_codel_drops_the_oldest_after_an_interval_of_long_waits_then_faster_and_faster():
+    table = device(0.001, batches=(1,))
+    arrivals = np.arange(4000) * 0.0008
+    report = run("codel(none, target_s=0.005, interval_s=0.1)", arrivals, table=table)
+    times = np.array([time for time, _ in drops(report)])
+    waits = report.requests["start_s"] - arrivals
+    above = report.requests["start_s"][np.flatnonzero(waits >= 0.005)[0]]
+    assert above + 0.1 <= times[0] <= above + 0.1 + 0.002
+    gaps = np.diff(times)[:20]
+    expected = [0.1 / sqrt(count) for count in range(1, len(gaps) + 1)]
+    assert np.abs(np.cumsum(gaps) - np.cumsum(expected)).max() < 0.003  # to a service time or two
+    assert {reason for _, _, reason in report.records.drops} == {"codel"}
+
+
+def test_codel_bounds_the_wait_in_a_lasting_overload_that_grows_without_it():
+    table = device(0.001, batches=(1,))
+    arrivals = np.random.default_rng(5).exponential(0.00085, 20_000).cumsum()
+    with_codel, without = (
+        run(spec, arrivals, table=table).requests["start_s"] - arrivals for spec in ("codel(none)", "none")
+    )
+    assert np.nanmax(with_codel) < 0.5
+    assert without[-1] > 2
+
+
+# All
+
+
+@pytest.mark.parametrize("spec", ["codel(adaptive)", "codel(predicted(tokenbucket(greedy, rate=5.0), full=True))"])
+def test_wrappers_compose_and_are_described_as_they_were_written(spec):
+    assert describe(make(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "codel(none, target_s=0)",
+        "codel(none, interval_s=-1)",
+        "tokenbucket(none, rate=0)",
+        "tokenbucket(none, burst=0)",
+    ],
+)
+def test_senseless_parameters_are_refused(spec):
+    with pytest.raises(ValueError, match="needs"):
+        run(spec, [0])
