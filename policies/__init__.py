@@ -7,8 +7,8 @@ from policies.aimd import Aimd
 from policies.bentoml import BentoML
 from policies.clipper import Clipper
 from policies.clockwork import Clockwork
-from policies.codel import Codel
 from policies.cocktail import Cocktail
+from policies.codel import Codel
 from policies.fixed import Fixed
 from policies.greedy import Greedy
 from policies.interface import Action, Completion, Dispatch, Drop, Layers, Line, Policy, Preempt, Scale, View, Wait

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from profiler.table import BucketPlan
+from collections.abc import Sequence
+
+from profiler.table import BucketPlan, Level
 
 
 def batch_limit(max_batch: int | None, plan: BucketPlan) -> int:
@@ -12,3 +14,10 @@ def batch_limit(max_batch: int | None, plan: BucketPlan) -> int:
     if not 1 <= max_batch <= plan.max_batch:
         raise ValueError(f"max_batch is {max_batch}; this table allows 1 to {plan.max_batch} (profile larger batches)")
     return max_batch
+
+
+def pareto(levels: Sequence[Level]) -> list[Level]:
+    """Of levels from the fastest to the slowest, those more accurate than all before; all where accuracy is unknown."""
+    return [
+        level for at, level in enumerate(levels) if not any(each.accuracy >= level.accuracy for each in levels[:at])
+    ]

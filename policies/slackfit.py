@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from policies.deadlines import fastest_alone, hopeless, sizes_up_to
 from policies.interface import Dispatch, Drop, View
-from policies.limits import batch_limit
+from policies.limits import batch_limit, pareto
 from profiler.table import Level
 
 CHOICES = ("slack", "batch", "accuracy")
@@ -38,7 +38,7 @@ class SlackFit:
                 f"slackfit needs classes >= 1 and a choice of {', '.join(CHOICES)}, not {self.classes}, {self.choice!r}"
             )
         self._largest = batch_limit(self.max_batch, view.plan)
-        self._levels = _pareto(view.levels)
+        self._levels = pareto(view.levels)
         self._alone = fastest_alone(view)
         self._pairs = [self._best(view, bucket) for bucket in range(len(view.plan.tokens))]
 
@@ -79,8 +79,3 @@ class SlackFit:
             if view.now + view.service[level.index][bucket][size] <= deadline:
                 return size, level
         return sizes[0], levels[-1]
-
-
-def _pareto(levels: tuple[Level, ...]) -> list[Level]:
-    """The levels that are more accurate than all faster ones; all where accuracies are unknown."""
-    return [level for level in levels if not any(faster.accuracy >= level.accuracy for faster in levels[: level.index])]

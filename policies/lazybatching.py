@@ -1,0 +1,132 @@
+"""LazyBatching (HPCA'21): newcomers catch up with a running batch at its next layer boundary, and join it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from math import inf
+
+from policies.interface import Dispatch, Layers, View, Wait
+from policies.limits import batch_limit
+
+
+@dataclass
+class LazyBatching:
+    """Each GPU keeps a stack of sub-batches and runs the newest, `step` layers at a time; equal progress merges two.
+
+    At a boundary newcomers are pushed onto the stack and run first, one by one as long as nobody, of them and the
+    stack, is predicted to miss a deadline that could still be met. conservative: the source's prediction, which is that
+    what is left takes the sum of what every request would take alone; False takes the table's times of the batches.
+    Made for deep models: students of two layers have one boundary. At the highest level. Simplified: a layer's time is
+    its share of the level's (modelled); what a boundary costs on a device is left out; who is late anyway is no reason
+    to keep others out.
+    """
+
+    step: int = 1
+    conservative: bool = True
+    max_batch: int | None = None
+    needs = frozenset({"layers"})
+    uses = frozenset({"now", "waiting", "idle", "levels", "plan", "service", "oldest", "deadline", "longest"})
+
+    def start(self, view: View) -> None:
+        if self.step < 1:
+            raise ValueError(f"step is {self.step} (must be at least 1 layer)")
+        self._largest = batch_limit(self.max_batch, view.plan)
+        self._level = view.levels[-1]
+        self._service = view.service[-1]
+        self._stacks: dict[int, list[_Part]] = {}
+        self._started: set[int] = set()  # the requests in the stacks
+
+    def decide(self, view: View) -> Dispatch | Wait:
+        stacks = [(gpu, self._stacks.setdefault(gpu, [])) for gpu in view.idle]
+        for _, stack in stacks:
+            self._take_stock(stack)
+        for gpu, stack in stacks:
+            self._admit(view, stack)
+            if stack:
+                return self._run(gpu, stack)
+        return Wait()
+
+    def _take_stock(self, stack: list[_Part]) -> None:
+        """Note what an idle GPU has done: its newest part has run; it may be through, or have caught up."""
+        if stack:
+            part = stack[-1]
+            part.done = part.until
+            if part.done == self._level.depth:
+                self._started.difference_update(part.requests)
+                stack.pop()
+        self._merge(stack)
+
+    def _merge(self, stack: list[_Part]) -> None:
+        while len(stack) > 1 and stack[-1].done == stack[-2].done:
+            newer = stack.pop()
+            stack[-1].join(newer)
+
+    def _admit(self, view: View, stack: list[_Part]) -> None:
+        """Push as many newcomers as may come in."""
+        inside = sum(len(part.requests) for part in stack)
+        room = self._largest - inside
+        if room <= 0 or view.waiting <= inside:
+            return
+        oldest = view.oldest(len(self._started) + room)
+        newcomers = [request for request in oldest if request not in self._started][:room]
+        joining = newcomers[: self._how_many(view, stack, newcomers)]
+        if joining:
+            self._started.update(joining)
+            stack.append(self._part(view, joining))
+            self._merge(stack)
+
+    def _how_many(self, view: View, stack: list[_Part], newcomers: list[int]) -> int:
+        """Of these, how many may come in before somebody would miss a deadline that could still be met."""
+        ahead_s = sum(self._left(part) for part in stack)
+        until = min((part.urgent(view.now, self._level.depth) for part in stack), default=inf)
+        alone_s, longest = 0.0, 0
+        for count, request in enumerate(newcomers):
+            bucket, deadline = view.longest((request,)), view.deadline(request)
+            if view.now + self._service[bucket][1] <= deadline:
+                until = min(until, deadline)
+            alone_s, longest = alone_s + self._service[bucket][1], max(longest, bucket)
+            new_s = alone_s if self.conservative else self._service[longest][count + 1]
+            if view.now + ahead_s + new_s > until:
+                return count
+        return len(newcomers)
+
+    def _part(self, view: View, requests: list[int]) -> _Part:
+        alone_s = sum(self._service[view.longest((request,))][1] for request in requests)
+        return _Part(requests, sorted(map(view.deadline, requests)), alone_s, view.longest(requests))
+
+    def _left(self, part: _Part) -> float:
+        """Seconds that this part is predicted to need."""
+        seconds = part.alone_s if self.conservative else self._service[part.bucket][len(part.requests)]
+        return seconds * (1 - part.done / self._level.depth)
+
+    def _run(self, gpu: int, stack: list[_Part]) -> Dispatch:
+        part = stack[-1]
+        bound = stack[-2].done if len(stack) > 1 else self._level.depth
+        part.until = min(part.done + self.step, bound)
+        return Dispatch(part.requests, self._level, gpu, Layers(part.done, part.until))
+
+
+@dataclass
+class _Part:
+    """Requests of equal progress. deadlines: ascending. alone_s: seconds that they would take one at a time."""
+
+    requests: list[int]
+    deadlines: list[float]
+    alone_s: float
+    bucket: int
+    done: int = 0
+    until: int = 0
+
+    def urgent(self, now: float, depth: int) -> float:
+        """The earliest deadline that can still be met; infinite where all are lost."""
+        left_s = self.alone_s / len(self.requests) * (1 - self.done / depth)
+        first = bisect_left(self.deadlines, now + left_s)
+        return self.deadlines[first] if first < len(self.deadlines) else inf
+
+    def join(self, newer: _Part) -> None:
+        """Take in a part that has caught up."""
+        self.requests += newer.requests
+        self.deadlines = sorted(self.deadlines + newer.deadlines)
+        self.alone_s += newer.alone_s
+        self.bucket = max(self.bucket, newer.bucket)

@@ -1,0 +1,64 @@
+"""Shepherd's Flex (NSDI'23): run the largest batch that is all on time, and preempt for one that is far larger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from policies.deadlines import hopeless, largest_all_in_time
+from policies.interface import Dispatch, Drop, Preempt, View, Wait
+from policies.limits import batch_limit
+
+#: How far, in largest batches, the queue is looked at.
+REACH = 4
+
+
+@dataclass
+class Shepherd:
+    """On arrivals and completions: the largest batch whose every member meets its deadline if it starts now.
+
+    An idle GPU takes it. Where none is idle, it replaces the smallest running batch if it is `ratio` times as large or
+    more: that work is lost, its requests wait again. ratio: the source's lambda; about 3.03 gives its guarantee, a
+    value of 1/12.62 of the best schedule's for any arrivals. preempt: False where the executor cannot (a batch that
+    was launched on a GPU runs to its end); then no ratio is guaranteed. What is late even alone is dropped. At the
+    highest level. Simplified: Flex alone, since Herd's plan has one model and one group of GPUs to place here; every
+    request is worth the same.
+    """
+
+    ratio: float = 3.03
+    preempt: bool = True
+    max_batch: int | None = None
+    uses = frozenset({"now", "waiting", "idle", "levels", "plan", "service", "by_deadline", "deadline", "longest"})
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset({"preempt"} if self.preempt else ())
+
+    @property
+    def every_arrival(self) -> bool:
+        return self.preempt
+
+    def start(self, view: View) -> None:
+        if not self.ratio > 1:
+            raise ValueError(f"ratio is {self.ratio}; below 1 a batch would give way to a smaller one (source: 3.03)")
+        self._largest = batch_limit(self.max_batch, view.plan)
+        self._alone = [row[1] for row in view.service[-1]]
+        self._running: dict[int, int] = {}  # the size of what each GPU got last
+
+    def decide(self, view: View) -> Dispatch | Drop | Preempt | Wait:
+        lost = hopeless(view, self._alone)
+        if lost:
+            return Drop(lost, "deadline")
+        if view.idle:
+            batch = self._candidate(view)
+            self._running[view.idle[0]] = len(batch)
+            return Dispatch(batch, view.levels[-1], view.idle[0])
+        gpu = min(self._running, key=lambda each: (self._running[each], each))
+        size = self._running[gpu]
+        if view.waiting >= self.ratio * size and len(self._candidate(view)) >= self.ratio * size:
+            return Preempt(gpu)
+        return Wait()
+
+    def _candidate(self, view: View) -> Sequence[int]:
+        waiting = view.by_deadline(REACH * self._largest)
+        return largest_all_in_time(view, view.levels[-1], waiting, self._largest)
