@@ -1,0 +1,175 @@
+"""Where cells are run: in this process, or by joblib on worker processes, a Dask cluster or Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+BACKENDS = ("loky", "dask", "ray")
+#: So often in a row a worker may die without anything being finished in between.
+ATTEMPTS = 3
+#: Seconds until a cluster that does not answer is given up.
+PATIENCE_S = 10
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers, and whose. jobs: processes of loky and of a local Ray (a cluster has its own number).
+
+    address: of the Dask scheduler or the Ray cluster; Ray without one is started here. Raises ValueError or LookupError
+    for what makes no sense.
+    """
+
+    jobs: int = 1
+    backend: str = "loky"
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise LookupError(f"no backend {self.backend!r}; choose {', '.join(BACKENDS)}")
+        if self.jobs < 1:
+            raise ValueError(f"jobs is {self.jobs}; at least 1 is needed")
+        if self.backend == "dask" and not self.address:
+            raise ValueError("backend dask needs the address of its scheduler: --scheduler tcp://HOST:8786")
+        if self.backend == "loky" and self.address:
+            raise ValueError("an address is given, but the backend is loky: choose dask or ray")
+
+
+class Pool:
+    """Runs a function on tasks, each result once; what a dead worker had is run again. A context manager."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._open = contextlib.ExitStack()
+        self._parallel: Any = None
+
+    @property
+    def jobs(self) -> int:
+        """How many tasks run at a time."""
+        return 1 if self._parallel is None else int(self._parallel._effective_n_jobs())
+
+    def __enter__(self) -> Pool:
+        if self._workers.jobs > 1 or self._workers.backend != "loky":
+            with contextlib.ExitStack() as opening:
+                self._parallel = _OPEN[self._workers.backend](self._workers, opening)
+                self._open = opening.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._open.__exit__(kind, error, at)
+
+    def each(self, function: Callable[..., R], tasks: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, R]]:
+        """(task's number, function(*task)) for every task, in any order.
+
+        Raises ValueError where workers die on and on.
+        """
+        left = dict(enumerate(tasks))
+        deaths = 0
+        while left:
+            before = len(left)
+            try:
+                for number, result in self._pass(function, left):
+                    del left[number]
+                    yield number, result
+            except _died() as error:
+                deaths = deaths + 1 if len(left) == before else 1
+                if deaths >= ATTEMPTS:
+                    raise ValueError(
+                        f"workers died {ATTEMPTS} times over the same {len(left)} tasks ({type(error).__name__}): "
+                        f"is there enough memory? Try fewer jobs"
+                    ) from None
+
+    def _pass(self, function: Callable[..., R], left: Mapping[int, tuple[Any, ...]]) -> Iterator[tuple[int, R]]:
+        if self._parallel is None:
+            yield from ((number, function(*task)) for number, task in list(left.items()))
+            return
+        delayed = _library("joblib").delayed
+        calls = [delayed(_numbered)(function, number, task) for number, task in left.items()]
+        if self._parallel.return_generator:
+            yield from self._parallel(calls)
+            return
+        wave = 4 * self.jobs  # a backend that hands results out only when all are done is given some at a time
+        for at in range(0, len(calls), wave):
+            yield from self._parallel(calls[at : at + wave])
+
+
+def _numbered(function: Callable[..., R], number: int, task: tuple[Any, ...]) -> tuple[int, R]:
+    return number, function(*task)
+
+
+def _library(name: str, extra: str | None = None) -> Any:
+    """A library that is loaded only where it is used. Raises LookupError that says how to get it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        package = f"cohort-serving[{extra}]" if extra else name
+        raise LookupError(f"{name.partition('.')[0]} is not installed: pip install '{package}'") from None
+
+
+def _loky(workers: Workers, opening: contextlib.ExitStack) -> Any:
+    joblib = _library("joblib")
+    return joblib.Parallel(n_jobs=workers.jobs, backend="loky", batch_size=1, return_as="generator_unordered")
+
+
+def _dask(workers: Workers, opening: contextlib.ExitStack) -> Any:
+    distributed, joblib = _library("distributed", "dask"), _library("joblib")
+    try:
+        client = distributed.Client(workers.address, timeout=PATIENCE_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ValueError(f"no Dask scheduler answers at {workers.address}: {_line(error)}") from None
+    opening.enter_context(client)
+    if not client.scheduler_info()["workers"]:
+        raise ValueError(f"the Dask cluster at {workers.address} has no workers: start some with `dask worker`")
+    opening.enter_context(joblib.parallel_config(backend="dask", client=client))
+    return joblib.Parallel(batch_size=1, return_as="generator_unordered")
+
+
+def _ray(workers: Workers, opening: contextlib.ExitStack) -> Any:
+    ray, joblib = _library("ray", "ray"), _library("joblib")
+    where = {"address": workers.address} if workers.address else {"num_cpus": workers.jobs, "include_dashboard": False}
+    if not ray.is_initialized():
+        try:
+            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
+            raise ValueError(f"no Ray cluster answers at {workers.address}: {_line(error)}") from None
+        opening.callback(ray.shutdown)
+    _library("ray.util.joblib", "ray").register_ray()
+    opening.enter_context(joblib.parallel_config(backend="ray"))
+    return opening.enter_context(joblib.Parallel(n_jobs=-1 if workers.address else workers.jobs, batch_size=1))
+
+
+_OPEN = {"loky": _loky, "dask": _dask, "ray": _ray}
+
+
+def _died() -> tuple[type[BaseException], ...]:
+    """What a backend raises when a worker is gone; only those that are loaded."""
+    places = {
+        "joblib.externals.loky.process_executor": ("TerminatedWorkerError", "BrokenProcessPool"),
+        "distributed.scheduler": ("KilledWorker",),
+        "ray.exceptions": ("RayActorError", "WorkerCrashedError", "RayTaskError"),
+    }
+    return tuple(
+        getattr(sys.modules[module], name)
+        for module, names in places.items()
+        if module in sys.modules
+        for name in names
+    )
+
+
+def _line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+#: How many processes there are for, at most: the cores of this machine that this process may use.
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,106 @@
+"""A cell: settings in, a row of figures out, and nothing else; cells of the same inputs are run together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from analysis.grid import AXES
+from analysis.origin import code_digest
+from simulator.report import OK, Report
+from simulator.settings import Prepared, Settings, prepare
+
+#: One cell's figures by name: its settings, `Report.summary`, and where they clash what `row` says.
+Row = dict[str, Any]
+#: Settings that change what is done with the inputs, not the inputs (but where the load sets the rate by the GPUs).
+_FREE = ("policy", "slo_ms", "service_noise", "gpus")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is run, the key that its row is kept under, and the first request that counts (those before warm up)."""
+
+    settings: Settings
+    key: str
+    first: int = 0
+
+
+def inputs(settings: Settings) -> tuple[Any, ...]:
+    """What a cell's trace and table depend on: cells in which it is equal share them."""
+    free = _FREE if settings.load is None else _FREE[:-1]
+    return tuple(getattr(settings, name) for name in AXES if name not in free)
+
+
+def batches(cells: Sequence[Cell], size: int) -> list[tuple[Cell, ...]]:
+    """The cells in groups of the same inputs, at most `size` in each."""
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(inputs(cell.settings), []).append(cell)
+    return [tuple(group[at : at + size]) for group in groups.values() for at in range(0, len(group), size)]
+
+
+def run(cells: Sequence[Cell]) -> Iterator[Row]:
+    """The row of each cell, in order; all have the same inputs, which are loaded once.
+
+    Raises ValueError that names the cell where it cannot be run.
+    """
+    prepared: Prepared | None = None
+    for cell in cells:
+        try:
+            prepared = prepare(cell.settings) if prepared is None else prepared
+            free = {name: getattr(cell.settings, name) for name in _FREE}
+            report = replace(prepared, settings=replace(prepared.settings, **free)).run()
+            found = row(cell, prepared.settings, report)
+        except (ValueError, LookupError, OSError) as error:
+            said = error.args[0] if isinstance(error, LookupError) and error.args else error
+            raise ValueError(f"{named(cell.settings)}: {said}") from None
+        yield found
+
+
+def run_here(cells: Sequence[Cell], code: str) -> list[Row] | str:
+    """What a worker runs: the rows, or what is wrong. Refuses where its code is not the caller's."""
+    if code_digest() != code:
+        return "a worker has other code than this process: install the same version everywhere, and restart its workers"
+    try:
+        return list(run(cells))
+    except ValueError as error:
+        return str(error)
+
+
+def row(cell: Cell, resolved: Settings, report: Report) -> Row:
+    """A cell's row: its settings, resolved, then the summary.
+
+    `load` and `rate` are those asked for, so that the seeds of a cell share them, else as measured; `offered_load` and
+    `offered_rate` are measured. With warm-up, `attainment` and `accuracy` are of the requests that count, `counted`
+    and `counted_ok` their numbers.
+    """
+    asked, summary = cell.settings, dict(report.summary)
+    load = summary.pop("load")
+    settings = {name: getattr(resolved, name) for name in AXES}
+    settings |= {"policy": report.run["policy"], "slo_ms": asked.slo_ms or 1e3 * report.slo_s, "gpus": asked.gpus}
+    settings |= {"service_noise": asked.service_noise, "load": load if asked.load is None else asked.load}
+    settings["rate"] = resolved.rate if resolved.rate is not None else summary["offered_rate"]
+    found = {**settings, **summary, "offered_load": load}
+    return found | (_counted(cell.first, report) if cell.first else {}) | {"key": cell.key}
+
+
+def _counted(first: int, report: Report) -> Row:
+    """The figures of the requests from `first` on."""
+    outcome, batch = report.times["outcome"][first:], report.times["batch"][first:]
+    accuracy = np.asarray([level.accuracy for level in report.levels])
+    level = np.fromiter((each[3].index for each in report.records.batches), np.intp, len(report.records.batches))
+    answered = accuracy[level[batch[batch >= 0]]]
+    ok = int((outcome == OK).sum())
+    mean = float(answered.mean()) if len(answered) and not np.isnan(answered).any() else None
+    return {"attainment": ok / len(outcome), "accuracy": mean, "counted": len(outcome), "counted_ok": ok}
+
+
+def named(settings: Settings) -> str:
+    """A cell for an error message: what differs from the defaults."""
+    default = Settings()
+    parts = [f"{name} {getattr(settings, name)}" for name in ("policy", *AXES)
+             if name == "policy" or getattr(settings, name) != getattr(default, name)]  # fmt: skip
+    return ", ".join(dict.fromkeys(parts))

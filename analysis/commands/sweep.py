@@ -1,0 +1,114 @@
+"""python -m analysis sweep: every combination of policies, loads, targets, GPUs, traces and seeds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from analysis.grid import AXES, grid, read_toml
+from analysis.origin import code_digest
+
+EXAMPLE = """example:
+  python -m analysis sweep --policy "greedy;adaptive" --trace poisson:duration=10 --load 0.1:1.2:0.1 --seeds 0-4
+"""
+_HELP = {
+    "policy": "policies, semicolons between them",
+    "load": "loads: 0.3,0.6,0.9 or 0.1:1.2:0.1",
+    "rate": "mean requests per second, likewise",
+    "slo_ms": "latency targets in milliseconds, commas between them",
+    "gpus": "numbers of GPUs: 1,2,4 or 1-4",
+    "seed": "seeds: 0-9 or 1,5,8",
+    "trace": "files, specs or names, semicolons between them",
+    "table": "tables, semicolons between them",
+    "model": "models, semicolons between them (a comma joins the levels of several)",
+}
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """The flags of whatever runs many cells."""
+    engine = parser.add_argument_group("where it runs")
+    engine.add_argument("--jobs", type=int, default=None, metavar="N", help="worker processes (default: all cores)")
+    engine.add_argument("--backend", default="loky", metavar="NAME", help="loky (default), dask or ray")
+    engine.add_argument(
+        "--scheduler", "--address", dest="address", metavar="ADDRESS", help="of the Dask scheduler or the Ray cluster"
+    )
+    engine.add_argument(
+        "--store",
+        type=Path,
+        default=Path("runs/store"),
+        metavar="DIR",
+        help="where finished cells are kept, and found again (default: runs/store)",
+    )
+
+
+def engine(options: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of `sweep` and its like."""
+    from analysis.backends import cores
+
+    jobs = cores() if options.jobs is None else options.jobs
+    return {"jobs": jobs, "backend": options.backend, "address": options.address, "store": options.store}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
+    parser.add_argument("file", type=Path, nargs="?", metavar="TOML", help="a file of axes; flags win over it")
+    axes = parser.add_argument_group("axes")
+    for name in AXES:
+        flags = [f"--{name.replace('_', '-')}", *(["--seeds"] if name == "seed" else [])]
+        axes.add_argument(*flags, dest=name, metavar="VALUES", help=_HELP.get(name, "as in python -m simulator"))
+    axes.add_argument(
+        "-p", action="append", default=[], metavar="KEY=V1,V2", help="values of a policy's parameter; repeatable"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/sweep"), metavar="DIR", help="default: runs/sweep")
+    add_engine(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run the cells that the store lacks; write results.parquet, results.csv and sweep.json."""
+    from analysis.columns import write
+    from analysis.progress import progress
+    from analysis.sweeping import laboratory, table_of
+    from simulator.output import provenance, to_json
+    from traces.files import replacing
+
+    axes, parameters = _axes(options)
+    cells = grid(axes, parameters)
+    _refuse_foreign(options.out)
+    with progress("cells") as told, laboratory(on_progress=told, **engine(options)) as opened:
+        table = table_of(opened.rows(cells))
+    options.out.mkdir(parents=True, exist_ok=True)
+    write(table, options.out / "results.parquet")
+    write(table, options.out / "results.csv")
+    about = {"axes": axes, "parameters": parameters, "cells": len(cells), "ran": opened.ran, "found": opened.found,
+             "columns": table.column_names, "code": code_digest(), **provenance()}  # fmt: skip
+    with replacing(options.out / "sweep.json") as part:
+        part.write_text(to_json(about))
+    print(f"{len(cells)} cells: {opened.ran} simulated, {opened.found} found in {options.store}", file=sys.stderr)
+    print(f"written to {options.out}/: results.parquet, results.csv, sweep.json")
+    return 0
+
+
+def _axes(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the file and the flags say, the flags winning."""
+    axes = {} if options.file is None else read_toml(options.file)
+    parameters = axes.pop("parameters", {})
+    if not isinstance(parameters, dict):
+        raise ValueError(f"{options.file}: parameters must be a table, as in [parameters] timeout_s = [0.001, 0.002]")
+    given = {name: getattr(options, name) for name in AXES if getattr(options, name) is not None}
+    if {"rate", "load"} & set(given):  # whichever is given replaces the file's, whichever it has
+        axes = {name: value for name, value in axes.items() if name not in ("rate", "load")}
+    if "seed" in given:
+        axes.pop("seeds", None)
+    for pair in options.p:
+        name, equals, values = pair.partition("=")
+        if not equals:
+            raise ValueError(f"-p {pair}: write key=value,value")
+        parameters[name.strip()] = values
+    return axes | given, parameters
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and ((out / "sweep.json").exists() or not any(out.iterdir()))):
+        raise ValueError(f"{out} exists and is not the output of a sweep: name another --out")

@@ -1,0 +1,156 @@
+"""The grid of a sweep: axes of settings, written as values, text or TOML, become one Settings per cell."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+
+from policies import POLICIES, Policy, describe, make
+from simulator.settings import Settings
+
+#: What a sweep may vary, the slowest first; each is a field of Settings.
+AXES = ("table", "model", "task", "trace", "trace_format", "rate_mode", "duration", "lengths", "gpus", "slo_ms",
+        "service_noise", "policy", "rate", "load", "seed")  # fmt: skip
+#: Other words for an axis.
+ALIASES = {"seeds": "seed", "policies": "policy", "traces": "trace", "tables": "table", "models": "model"}
+_HINTS = get_type_hints(Settings)
+#: Cells that are more than anybody means; the grid is refused before it fills the memory.
+MOST = 1_000_000
+
+
+def grid(axes: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> list[Settings]:
+    """One Settings per cell of the product of the axes, each once; `seed` varies fastest.
+
+    axes: by the names of AXES, each a value, a sequence of values, or text (numbers with commas, `0-9` for whole
+    numbers, `0.1:1.2:0.1` for a range with its end; texts with semicolons, since specs contain commas). parameters: of
+    policies, likewise; each goes to the policies that have it, the others stay as they are.
+
+    Raises ValueError or LookupError for unknown axes, values of the wrong kind, unknown policies and an empty grid.
+    """
+    given = {ALIASES.get(name, name): value for name, value in axes.items() if value is not None}
+    unknown = [name for name in given if name not in AXES]
+    if unknown:
+        raise LookupError(f"a sweep has no axis {', '.join(unknown)}; it has {', '.join(AXES)}")
+    values = {name: axis(name, given[name]) for name in AXES if name in given}
+    if "rate" in values and "load" in values:
+        raise ValueError("rate and load both set the rate: give one of them")
+    specs = values.get("policy", [Settings.policy])
+    _refuse_unused(specs, parameters or {})
+    values["policy"] = [each for spec in specs for each in _tuned(spec, parameters or {})]
+    cells = float(np.prod([len(each) for each in values.values()]))
+    if cells > MOST:
+        raise ValueError(f"the grid has {cells:.3g} cells; at most {MOST:,} are run: leave out some values")
+    names = [name for name in AXES if name in values]
+    rows = dict.fromkeys(product(*(values[name] for name in names)))
+    return [Settings(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def axis(name: str, value: Any) -> list[Any]:
+    """The values of one axis, of the kind that its setting has. Raises ValueError for others, and for none at all."""
+    kinds = get_args(_HINTS[name]) or (_HINTS[name],)
+    kind = next(each for each in (int, float, str) if each in kinds)
+    if isinstance(value, str):
+        found: list[Any] = _texts(value) if kind is str else _numbers(name, value, kind)
+    elif isinstance(value, Iterable):
+        found = [_one(name, each, kind) for each in value]
+    else:
+        found = [_one(name, value, kind)]
+    if not found:
+        raise ValueError(f"{name} has no values: a sweep needs at least one of each")
+    return found
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The axes in a TOML file: keys as in AXES, and a table `parameters` for those of policies.
+
+    Raises LookupError where there is no such file, ValueError where it is not TOML, each in one line.
+    """
+    if not path.is_file():
+        raise LookupError(f"no file {str(path)!r} to read a sweep from")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from None
+
+
+def _texts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(";") if part.strip()]
+
+
+def _numbers(name: str, text: str, kind: type) -> list[Any]:
+    found: list[Any] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        first, dash, last = part.partition("-")
+        if kind is int and dash and first.isdigit() and last.isdigit():
+            found += range(int(first), int(last) + 1)
+        elif kind is float and part.count(":") == 2:
+            start, stop, step = (_one(name, piece, float) for piece in part.split(":"))
+            if not step > 0 or stop < start:
+                raise ValueError(f"{name}: {part!r} is no range; write first:last:step, as in 0.1:1.2:0.1")
+            steps = np.arange(int((stop - start) / step + 1e-9) + 1)
+            found += [float(f"{start + step * each:.12g}") for each in steps]
+        else:
+            found.append(_one(name, part, kind))
+    return found
+
+
+def _one(name: str, value: Any, kind: type) -> Any:
+    """A single value of an axis, as its kind."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if kind is str and hasattr(value, "__fspath__"):
+        value = str(value)
+    fits = isinstance(value, kind) or (kind is float and isinstance(value, int)) or (kind is not str and value != "")
+    if not fits or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; it must be {_SAID[kind]}")
+    try:
+        found = kind(value)
+    except (ValueError, TypeError):
+        raise ValueError(f"{name} is {value!r}; it must be {_SAID[kind]}") from None
+    if (kind is int and isinstance(value, float) and found != value) or (kind is float and not np.isfinite(found)):
+        raise ValueError(f"{name} is {value!r}; it must be {_SAID[kind]}")
+    return found
+
+
+_SAID = {int: "a whole number", float: "a number", str: "text"}
+
+
+def _tuned(spec: str, parameters: Mapping[str, Any]) -> list[str]:
+    """A policy with every combination of those parameters that it has, as specs."""
+    policy = _made(spec)
+    own = {name: values for name, values in (parameters or {}).items() if _has(policy, name)}
+    choices = [[(name, each) for each in _choices(values)] for name, values in own.items()]
+    return [describe(make(spec, dict(chosen))) for chosen in product(*choices)]
+
+
+def _refuse_unused(specs: Sequence[str], parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError for a parameter that none of the policies has."""
+    made = [_made(spec) for spec in specs]
+    unused = [name for name in parameters if not any(_has(policy, name) for policy in made)]
+    if unused:
+        raise ValueError(f"none of the policies {'; '.join(specs)} has a parameter {', '.join(unused)}")
+
+
+def _made(spec: str) -> Policy:
+    if "," in spec and all(part.strip() in POLICIES for part in spec.split(",")):
+        raise ValueError(f"policy {spec!r}: put semicolons between policies")
+    return make(spec)
+
+
+def _choices(values: Any) -> list[str]:
+    if isinstance(values, str):
+        return [part.strip() for part in values.split(",") if part.strip()]
+    return [str(each) for each in values] if isinstance(values, Iterable) else [str(values)]
+
+
+def _has(policy: Any, name: str) -> bool:
+    if not is_dataclass(policy):
+        return False
+    own = {each.name: getattr(policy, each.name) for each in fields(policy)}
+    return name in own or any(_has(each, name) for each in own.values() if callable(getattr(each, "decide", None)))

@@ -1,0 +1,62 @@
+"""Settings inside specs that a sweep varied, as columns: the cv of a trace's gaps, the timeout of a policy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from policies import make
+from traces.spec import Spec
+
+
+def varied(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per row, the settings of its trace's and its policy's spec that differ between rows; others' names are kept.
+
+    A setting that only some policies have is None for the others.
+    """
+    policies = {row["policy"]: _of_policy(row["policy"]) for row in rows}
+    tuned = {name for own in policies.values() for name in own if _differs(name, own[""], policies.values())}
+    traces = {row["trace"]: _of_trace(row["trace"]) for row in rows}
+    shaped = {name for own in traces.values() for name in own if len({each.get(name) for each in traces.values()}) > 1}
+    found = []
+    for row in rows:
+        own = {name: traces[row["trace"]].get(name) for name in sorted(shaped)}
+        own |= {name: policies[row["policy"]].get(name) for name in sorted(tuned)}
+        found.append({name: value for name, value in own.items() if name not in row})
+    return found
+
+
+def _differs(name: str, kind: str, policies: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a parameter differs between policies of the same classes."""
+    return len({repr(each.get(name)) for each in policies if each[""] == kind}) > 1
+
+
+def _of_policy(spec: str) -> dict[str, Any]:
+    """The plain parameters of a policy and of those that it wraps; under "" which classes these are."""
+    found: dict[str, Any] = {}
+    kinds, left = [], [make(spec)]
+    while left:
+        policy: Any = left.pop()
+        kinds.append(type(policy).__name__)
+        for each in fields(policy) if is_dataclass(policy) else ():
+            value = getattr(policy, each.name)
+            if callable(getattr(value, "decide", None)):
+                left.append(value)
+            elif isinstance(value, int | float):
+                found.setdefault(each.name, value)
+    return found | {"": " ".join(kinds)}
+
+
+def _of_trace(source: str | None) -> dict[str, Any]:
+    """The numbers in a generator's spec."""
+    if source is None or os.path.exists(source):
+        return {}
+    found = {}
+    for name, text in Spec.parse(source).values.items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            continue
+    return found
