@@ -189,7 +189,9 @@ class Server:
             self._ends(number, execution, done)
 
     def _come_in(self, number: int, event: Any) -> None:
-        """Take in a batch that ran elsewhere: it is done now."""
+        """Take in a batch that ran elsewhere: it is done now. One that failed ends the run: SimPy raises its error."""
+        if not event.ok:
+            return
         start, _, gpu, level, bucket, requests = self.records.batches[number]
         now = self.clock.now
         self.records.batches[number] = (start, now, gpu, level, bucket, requests)

@@ -40,6 +40,9 @@ def save(report: Report, out: Path) -> None:
         batches = {name: _column(name, column) for name, column in report.batches.items()}
         batches["padded_tokens"] = pa.array(report.batches["padded_tokens"], pa.int64())
         pa.parquet.write_table(pa.table(batches), folder / "batches.parquet")
+        if report.logits is not None:
+            answers = {"request": np.arange(len(report.logits)), **_answers(report.logits)}
+            pa.parquet.write_table(pa.table(answers), folder / "answers.parquet")
         (folder / "summary.json").write_text(to_json(report.summary))
         (folder / "run.json").write_text(to_json({**report.run, **provenance()}))
 
@@ -114,6 +117,13 @@ def _write_requests(report: Report, path: Path) -> None:
     finally:
         if writer is not None:
             writer.close()
+
+
+def _answers(logits: NDArray[np.float32]) -> dict[str, pa.Array]:
+    """The answered class of every request and the logits behind it; null where it was not answered."""
+    missing = np.isnan(logits).all(axis=1)
+    columns = {"answer": pa.array(np.nan_to_num(logits, nan=-np.inf).argmax(axis=1).astype(np.int32), mask=missing)}
+    return columns | {f"logit_{i}": pa.array(column, mask=missing) for i, column in enumerate(logits.T)}
 
 
 def _column(name: str, column: NDArray[Any]) -> pa.Array:

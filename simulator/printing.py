@@ -41,6 +41,15 @@ def heading(report: Report) -> str:
         f"        {task}",
         f"target  {_ms(report.slo_s)} ms per request",
     ]
+    if "live" in run:
+        live = run["live"]
+        lines.append(f"device  {live['device']}: warm after {live['load_s'] + live['warm_s']:.2g} s")
+        lines += [f"        {note}" for note in live["notes"]]
+        if "tokenizing" in live:
+            p50, p99 = (f"{live['tokenizing'][name] * 1e6:.0f}" for name in ("p50_s", "p99_s"))
+            lines.append(
+                f"        tokenizing takes {p50} us per text (p99 {p99}), before the queue, and is not in the times"
+            )
     return "\n".join(lines)
 
 
@@ -61,6 +70,18 @@ def shortfall(report: Report) -> str:
     """One line on what was not answered in time; empty where everything was."""
     parts = [f"{report.summary[name]:,} {name}" for name in ("late", "dropped", "rejected") if report.summary[name]]
     return ", ".join(parts)
+
+
+def verdict(report: Report) -> str:
+    """VALID or INVALID with reasons, and what was seen of disturbances, for a run on a real device."""
+    live = report.run["live"]["validity"]
+    word = "VALID" if live["valid"] else "INVALID: " + "; ".join(live["reasons"])
+    waiting = "unknown" if live["run_queue_delay"] is None else f"{live['run_queue_delay']:.3%}"
+    late, late_p99, loop = (f"{live[name] * 1e6:.0f}" for name in ("late_p50_s", "late_p99_s", "overhead_p50_s"))
+    return (
+        f"{word}\n        canary {live['canary_drift']:+.2%}, run-queue delay {waiting}, {live['stalls']} stalls "
+        f"({live['stalled']:.3%}), begun {late} us late (p99 {late_p99}), loop {loop} us per batch"
+    )
 
 
 def _provenance(meta: dict[str, Any]) -> str:

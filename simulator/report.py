@@ -25,6 +25,7 @@ class Report:
     """One run. Per-request and per-batch columns are those of the output format (DESIGN section 5).
 
     run: the resolved settings and where everything came from. saturation: requests per second, see `saturation`.
+    logits: float32 [requests, classes] of a run on a real device, NaN where a request was not answered.
     """
 
     trace: Trace
@@ -35,6 +36,7 @@ class Report:
     saturation: float
     records: Records = field(repr=False)
     run: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    logits: NDArray[np.float32] | None = field(default=None, repr=False)
 
     @cached_property
     def batches(self) -> Columns:
@@ -171,6 +173,7 @@ class Report:
             "utilisation": _ratio(busy, gpu_seconds),
             "gpus": self.gpus,
             **({"gpu_seconds": gpu_seconds} if len(self.records.gpus) > 1 else {}),
+            **({"valid": self.run["live"]["validity"]["valid"]} if "live" in self.run else {}),
         }
 
     def _gpu_seconds(self, makespan: float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
@@ -26,8 +25,9 @@ CLOCKS = ("virtual", "wall")
 class Settings:
     """What the command line was asked for; None means the default of DESIGN section 6.
 
-    rate and load exclude each other; slo_ms is in milliseconds, duration in seconds. digests: of the files that the
-    run read, by path, so that a rerun notices that one has changed.
+    rate and load exclude each other; slo_ms is in milliseconds, duration in seconds. device: cpu or cuda, which really
+    runs the batches; None takes the table's times. weights: a checkpoint for it; random by default. digests: of the
+    files that the run read, by path, so that a rerun notices that one has changed.
     """
 
     policy: str = "adaptive"
@@ -45,6 +45,8 @@ class Settings:
     gpus: int = 1
     service_noise: str = "none"
     clock: str = "virtual"
+    device: str | None = None
+    weights: str | None = None
     seed: int = 0
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -69,10 +71,14 @@ class Prepared:
     trace: Trace
     table: LatencyTable
 
-    def run(self, policy: str | None = None, on_progress: Callable[[int], None] | None = None) -> Report:
-        """Simulate; another policy than the settings' may be named, on the same inputs."""
+    @property
+    def clock(self) -> Clock:
+        """A new clock of the kind that the settings name; the wall's begins with the first request."""
+        return WallClock(float(self.trace.arrival_s[0])) if self.settings.clock == "wall" else VirtualClock()
+
+    def run(self, policy: str | None = None, **how: Any) -> Report:
+        """Simulate; another policy than the settings' may be named, on the same inputs. how: as for `simulate`."""
         its = self.settings
-        clock: Clock = WallClock(float(self.trace.arrival_s[0])) if its.clock == "wall" else VirtualClock()
         report = simulate(
             self.trace,
             policy or its.policy,
@@ -83,8 +89,7 @@ class Prepared:
             gpus=its.gpus,
             service_noise=its.service_noise,
             seed=its.seed,
-            clock=clock,
-            on_progress=on_progress,
+            **({"clock": self.clock} | how),
         )
         return replace(report, run={"settings": asdict(its), **report.run})
 

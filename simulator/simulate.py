@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from policies import describe, make, needs
@@ -27,10 +28,6 @@ SERVICE_NOISE_CHOICES = ("none", "profiled")
 COLD_START_S = 10.0
 
 
-#: Makes an executor from what the table predicts, its clock and the requests' trace.
-Build = Callable[[Predictions, Clock, Trace], Executor]
-
-
 def simulate(
     trace: Trace | str | os.PathLike[str],
     policy: Policy | str = "adaptive",
@@ -44,7 +41,8 @@ def simulate(
     cold_start_s: float | None = None,
     seed: int = 0,
     clock: Clock | None = None,
-    executor: Build | None = None,
+    executor: Executor | None = None,
+    records: Records | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Serve a trace with a policy on devices that take what the table says, or on real ones.
@@ -53,8 +51,8 @@ def simulate(
     a spec such as "timeout(max_batch=8)". table: default the first shipped one; model, task and slo_s (seconds) as in
     DESIGN section 6. service_noise: "none" takes medians, "profiled" draws from what was measured. cold_start_s: until
     a GPU that the policy adds serves; default the table's, else 10 s (modelled). clock: a WallClock paces the run in
-    real time. executor: makes what runs the batches; default the table's times. on_progress: told now and then how
-    many requests are done with.
+    real time, until Ctrl-C. executor: runs the batches, instead of the table's times. records: what is appended to,
+    empty. on_progress: told now and then how many requests are done with.
 
     Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves.
     """
@@ -78,10 +76,9 @@ def simulate(
     policy = copy.deepcopy(policy) if not isinstance(policy, str) else make(policy)
     clock = VirtualClock() if clock is None else clock
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
-    records, idle = Records(), list(range(gpus))
+    records, idle = Records() if records is None else records, list(range(gpus))
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle)
-    runs = (executor or _by_table(table, service_noise, seed))(predictions, clock, trace)
-    runs = _equipped(runs, policy)
+    runs = _equipped(executor or _by_table(predictions, table, service_noise, seed), policy)
     _started(policy, view, trace)
     if cold_start_s is None:
         cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))
@@ -89,6 +86,12 @@ def simulate(
     server = Server(clock, runs, policy, backlog, view, records, idle, on_progress, cold)
     clock.start()
     server.serve()
+    interrupted = backlog.total < len(trace)
+    if interrupted:
+        if not backlog.total:
+            raise ValueError("interrupted before the first request arrived: there is nothing to report")
+        trace = replace(trace.take(slice(0, backlog.total)), duration_s=None)
+        buckets = buckets[: backlog.total]
     run: dict[str, Any] = {
         "policy": describe(policy),
         "model": model,
@@ -98,6 +101,7 @@ def simulate(
         "service_noise": service_noise,
         **({} if cold is None else {"cold_start_s": cold}),
         "seed": seed,
+        **({"interrupted": True} if interrupted else {}),
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},
         "table": {"name": table.name, "device": table.device, "digest": table.digest, "meta": dict(table.meta)},
     }
@@ -105,11 +109,11 @@ def simulate(
     return Report(trace, levels, predictions.plan, gpus, slo_s, saturation(predictions, buckets), records, run)
 
 
-def _by_table(table: LatencyTable, service_noise: str, seed: int) -> Build:
+def _by_table(predictions: Predictions, table: LatencyTable, service_noise: str, seed: int) -> Executor:
     """What takes the table's times, its medians or drawn."""
     if service_noise == "none":
-        return lambda predictions, clock, trace: TableExecutor(predictions)
-    return lambda predictions, clock, trace: NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
+        return TableExecutor(predictions)
+    return NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
 
 
 def _equipped(executor: Executor, policy: Policy) -> Executor:

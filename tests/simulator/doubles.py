@@ -49,7 +49,7 @@ def run(policy, requests, table=None, **named):
 
 def run_on(executor, policy, requests, **named):
     """Serve on another executor than the table's."""
-    return run(policy, requests, executor=lambda *_: executor, **named)
+    return run(policy, requests, executor=executor, **named)
 
 
 def batches(report):

@@ -66,7 +66,7 @@ def test_what_the_executor_does_not_offer_is_refused_before_the_run():
         offers = frozenset()
 
     with pytest.raises(ValueError, match="needs 'preempt'"):
-        run(Says(lambda view, _: Wait(), **STOPS), trace(0), executor=lambda *_: Plain())
+        run(Says(lambda view, _: Wait(), **STOPS), trace(0), executor=Plain())
 
 
 def test_an_added_gpu_serves_after_its_cold_start_and_the_highest_goes_first():

@@ -239,7 +239,8 @@ def test_a_reader_that_has_gone_changes_no_exit_status_and_a_full_disk_does(comm
 
 
 def test_an_interrupted_run_has_status_130_and_writes_nothing(command):
-    (command.folder / "my_slow_policy.py").write_text(POLICY.format("print('begun', flush=True)"))
+    slowly = "print('begun', flush=True); import time; time.sleep(0.1)"
+    (command.folder / "my_slow_policy.py").write_text(POLICY.format(slowly))
     command_line = [
         "-m",
         "simulator",
@@ -251,7 +252,7 @@ def test_an_interrupted_run_has_status_130_and_writes_nothing(command):
         command.out,
     ]
     process = subprocess.Popen(
-        [sys.executable, *command_line, "--clock", "wall", "--trace", "constant:rate=2,duration=60"],
+        [sys.executable, *command_line, "--trace", "constant:rate=2,duration=600"],
         cwd=command.folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -1,0 +1,149 @@
+"""Live mode: the same loop, policy and trace on real devices, repeated where something disturbed the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.table import ShapeKey
+from simulator.clock import WallClock
+from simulator.device import DeviceExecutor, ParallelExecutor
+from simulator.journal import Journal
+from simulator.report import Report
+from simulator.settings import Prepared
+from simulator.validity import Validity, Watch
+
+if TYPE_CHECKING:
+    from profiler.executor import Ids
+    from profiler.serving import Served
+
+#: A disturbed run is repeated until so many attempts were made.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Warm devices and the token ids of a trace's requests: what runs on them needs no further preparation.
+
+    tokenizing: seconds per request where texts were tokenized, which is before the queue and on no device's time.
+    """
+
+    prepared: Prepared
+    served: Served
+    ids: Sequence[Ids]
+    tokenizing: NDArray[np.float64] | None = None
+
+    def run(self, policy: str | None = None, journal: Journal | None = None, **how: Any) -> Report:
+        """Run the trace once. The report has the devices' times per batch, the answers, and `validity` in its `run`."""
+        clock = self.prepared.clock
+        executor: DeviceExecutor
+        working: AbstractContextManager[None] = nullcontext()
+        if isinstance(clock, WallClock) and len(self.served.executors) > 1:
+            executor = parallel = ParallelExecutor(self.served, self.ids, clock)
+            working = parallel.working()
+        else:
+            executor = DeviceExecutor(self.served.executors, self.ids, clock)
+        if journal is not None:
+            how["records"] = journal.records()
+        watch = Watch(self._canary())
+        with watch.watching(), working:
+            report = self.prepared.run(policy, clock=clock, executor=executor, **how)
+        report.records.measured = executor.measured
+        validity = self._verdict(report, watch)
+        live: dict[str, Any] = {
+            "device": self.served.name,
+            "notes": list(self.served.notes),
+            "load_s": round(self.served.weights_s, 3),
+            "warm_s": round(self.served.warm_s, 3),
+            "validity": validity.as_dict(),
+        }
+        if self.tokenizing is not None:
+            p50, p99 = np.percentile(self.tokenizing, [50, 99]).tolist()
+            live["tokenizing"] = {"p50_s": p50, "p99_s": p99}
+        return replace(report, run={**report.run, "live": live}, logits=executor.logits[: len(report.trace)])
+
+    def attempts(
+        self,
+        policy: str | None = None,
+        most: int = ATTEMPTS,
+        on_attempt: Callable[[Report], None] | None = None,
+        **how: Any,
+    ) -> list[Report]:
+        """Run until a run is VALID, at most so many times; all attempts, the last one being what counts."""
+        made: list[Report] = []
+        while len(made) < most:
+            made.append(self.run(policy, **how))
+            if on_attempt is not None:
+                on_attempt(made[-1])
+            if validity(made[-1])["valid"] or made[-1].run.get("interrupted"):
+                break
+        return made
+
+    def _canary(self) -> Callable[[], object]:
+        """The first model's smallest batch, with all its students, on the first device."""
+        executor = next(iter(self.served.executors[0].values()))
+        shortest = np.zeros(executor.plan.tokens[0], np.int32)
+        return partial(executor.run, executor.students[-1], [shortest])
+
+    def _verdict(self, report: Report, watch: Watch) -> Validity:
+        batches, plan = report.batches, report.plan
+        keys = [
+            (model, ShapeKey(students, plan.padded_batch(size), plan.tokens[row[4]]))
+            for model, students, size, row in zip(
+                batches["model"].tolist(),
+                batches["students"].tolist(),
+                batches["size"].tolist(),
+                report.records.batches,
+                strict=True,
+            )
+        ]
+        return watch.verdict(batches, keys, report.slo_s, self.prepared.settings.clock == "wall")
+
+
+def validity(report: Report) -> dict[str, Any]:
+    """What is known of a live run's validity."""
+    found: dict[str, Any] = report.run["live"]["validity"]
+    return found
+
+
+def with_attempts(attempts: Sequence[Report]) -> Report:
+    """The report that counts, the last, with the summaries and verdicts of all attempts in its `run`."""
+    told = [{"summary": each.summary, "validity": validity(each)} for each in attempts]
+    last = attempts[-1]
+    return replace(last, run={**last.run, "live": {**last.run["live"], "attempts": told}})
+
+
+def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda what: None) -> Devices:
+    """Open the device that the settings name, make it warm at every key, and have token ids for every request.
+
+    A trace with texts needs a checkpoint with a tokenizer; its lengths are then those of the tokenizer. Raises what
+    `profiler.serving.open_devices` raises.
+    """
+    from profiler import tokens
+    from profiler.serving import open_devices
+
+    its, trace, table = prepared.settings, prepared.trace, prepared.table
+    assert its.device is not None
+    assert its.model is not None
+    models, plan = its.model.split(","), table.plan(its.model)
+    on_progress("preparing token ids")
+    tokenizing = None
+    served = open_devices(
+        its.device, table, models, plan, count=its.gpus, checkpoint=its.weights, seed=its.seed, on_progress=on_progress
+    )
+    if trace.text is not None and its.weights is not None:
+        ids, tokenizing = tokens.tokenized(trace.text.tolist(), its.weights, plan.max_tokens)
+        lengths = np.fromiter(map(len, ids), np.int32, len(ids))
+        prepared = replace(
+            prepared, trace=replace(trace, tokens=lengths).noted("tokens counted by the model's tokenizer")
+        )
+    else:
+        vocab = min(each.spec.vocab for each in served.executors[0].values())
+        ids = tokens.synthetic(trace.tokens, vocab, its.seed)
+    return Devices(prepared, served, ids, tokenizing)

@@ -1,0 +1,258 @@
+"""Live mode: the same loop on a real device, its answers, its journal, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from conftest import heed_interrupts  # noqa: E402
+
+from profiler import weights  # noqa: E402
+from profiler.cpu import CpuExecutor  # noqa: E402
+from profiler.spec import parse_spec  # noqa: E402
+from profiler.table import LatencyTable  # noqa: E402
+from profiler.writing import write_table  # noqa: E402
+from simulator.journal import left_behind  # noqa: E402
+from simulator.live import open_live, validity  # noqa: E402
+from simulator.records import Execution  # noqa: E402
+from simulator.settings import Settings, prepare  # noqa: E402
+from simulator.validity import stalls  # noqa: E402
+from traces import Trace, write  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+MODEL = "students-1x64"
+SIZES = (1, 4, 8)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A table whose model a CPU answers in a millisecond; its times are what policies believe, not what is run."""
+    folder = tmp_path_factory.mktemp("tables") / "tiny"
+    rows = [
+        {"model": MODEL, "students": k, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1000.0 * k + b}
+        for k in (1, 2)
+        for b in SIZES
+        for t in (8, 16)
+    ]
+    accuracy = [{"model": MODEL, "students": k, "task": "toy", "accuracy": 0.8 + 0.05 * k} for k in (1, 2)]
+    write_table(
+        folder, rows, {"device": "a test", "threads": 1, "dtype": "float32", "kind": "modelled"}, accuracy=accuracy
+    )
+    return folder
+
+
+@pytest.fixture
+def traffic(tmp_path):
+    """A file of 60 requests within a fifth of a second."""
+    rng = np.random.default_rng(0)
+    trace = Trace(rng.exponential(0.003, 60).cumsum(), rng.integers(2, 17, 60).astype(np.int32))
+    write(trace, tmp_path / "traffic.csv")
+    return tmp_path / "traffic.csv"
+
+
+def live(table, traffic, **settings):
+    return open_live(prepare(Settings(**{"trace": str(traffic), "table": str(table), "device": "cpu"} | settings)))
+
+
+def test_a_live_run_answers_every_request_as_the_executor_alone_does(table, traffic):
+    devices = live(table, traffic, clock="wall", policy="greedy")
+    report = devices.run()
+    assert report.summary["ok"] + report.summary["late"] == 60
+    alone = CpuExecutor(weights.random(parse_spec(MODEL, 2), 0), LatencyTable.load(table).plan(MODEL))
+    alone.warm()
+    expected = np.concatenate([alone.run(2, [ids]).logits for ids in devices.ids])
+    assert np.abs(report.logits - expected).max() < 1e-5
+
+
+def test_a_live_batch_is_charged_the_loops_work_too_and_is_never_early(table, traffic):
+    report = live(table, traffic, clock="wall", policy="greedy").run()
+    batches = report.batches
+    assert (batches["service_s"] >= batches["cycle_s"]).all()
+    assert (batches["late_s"] >= 0).all()
+    assert (report.requests["start_s"] >= report.requests["arrival_s"]).all()
+    assert (batches["start_s"][1:] >= batches["finish_s"][:-1]).all()  # I3
+
+
+def test_a_device_in_simulated_time_skips_what_is_idle(table, tmp_path):
+    write(Trace(np.array([0.0, 3600.0]), np.array([4, 4], np.int32)), tmp_path / "hour.csv")
+    began = time.monotonic()
+    report = live(table, tmp_path / "hour.csv", policy="greedy").run()
+    assert time.monotonic() - began < 60
+    assert np.array_equal(report.batches["service_s"], report.batches["cycle_s"])
+    assert not report.batches["late_s"].any()
+
+
+def test_recorded_times_lead_the_simulator_to_the_same_decisions(table, traffic):
+    devices = live(table, traffic, clock="wall", policy="adaptive")
+    report = devices.run()
+
+    class Recorded:
+        offers = frozenset()
+        times = iter(report.batches["service_s"].tolist())
+
+        def run(self, batch, now):
+            return Execution(next(self.times))
+
+    again = replace(devices.prepared, settings=replace(devices.prepared.settings, clock="virtual")).run(
+        executor=Recorded()
+    )
+    for name in ("start_s", "size", "students", "gpu"):
+        assert np.array_equal(report.batches[name], again.batches[name]), name
+
+
+def test_two_devices_work_at_once_and_their_completions_come_in_by_post(table, traffic):
+    report = live(table, traffic, clock="wall", policy="greedy(max_batch=1)", gpus=2).run()
+    assert set(report.batches["gpu"]) == {0, 1}
+    assert report.summary["ok"] + report.summary["late"] == 60
+    assert not np.isnan(report.logits).any()
+    assert not np.isnan(report.batches["cycle_s"]).any()
+    for gpu in (0, 1):
+        own = report.batches["gpu"] == gpu
+        assert (report.batches["start_s"][own][1:] >= report.batches["finish_s"][own][:-1]).all()  # I3
+    assert (report.batches["service_s"] >= report.batches["cycle_s"]).all()
+
+
+def test_a_device_that_fails_ends_the_run_with_its_words(table, tmp_path, monkeypatch):
+    def lost(self, students, ids):
+        raise RuntimeError("device lost")
+
+    write(Trace(np.zeros(8), np.full(8, 4, np.int32)), tmp_path / "at_once.csv")
+    devices = live(table, tmp_path / "at_once.csv", clock="wall", policy="greedy", gpus=2)
+    canary = devices._canary()
+    monkeypatch.setattr(type(devices), "_canary", lambda self: canary)
+    answer = CpuExecutor.run
+    monkeypatch.setattr(
+        CpuExecutor, "run", lambda self, students, ids: (lost if len(ids) > 1 else answer)(self, students, ids)
+    )
+    with pytest.raises(RuntimeError, match="device lost"):
+        devices.run()
+
+
+def test_texts_go_through_the_models_tokenizer_which_is_reported_apart(table, tmp_path, traffic):
+    tokenizers = pytest.importorskip("tokenizers")
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "good": 1, "film": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    words.save(str(tmp_path / "tokenizer.json"))
+    trace = Trace(np.array([0.0, 0.01]), np.array([9, 9], np.int32), text=np.array(["good film", "film " * 50], object))
+    write(trace, tmp_path / "texts.csv")
+    devices = live(table, tmp_path / "texts.csv", clock="wall")
+    assert devices.tokenizing is None
+    weights.save(weights.random(parse_spec(MODEL, 2), 0), tmp_path / "ensemble.safetensors")
+    devices = live(table, tmp_path / "texts.csv", clock="wall", weights=str(tmp_path))
+    assert [ids.tolist() for ids in devices.ids] == [[1, 2], [2] * 16]
+    assert devices.run().run["live"]["tokenizing"]["p50_s"] > 0
+
+
+def test_only_disturbed_runs_are_repeated_and_all_attempts_are_told(table, traffic, monkeypatch):
+    monkeypatch.setattr("simulator.validity.MAX_DRIFT", -1.0)
+    devices = live(table, traffic, clock="wall", policy="greedy")
+    made = devices.attempts(most=2)
+    assert len(made) == 2
+    assert "canary" in validity(made[0])["reasons"][0]
+    for limit in ("MAX_DRIFT", "MAX_WAITING", "MAX_STALLED", "MAX_LATE"):
+        monkeypatch.setattr(f"simulator.validity.{limit}", 1e9)
+    assert len(devices.attempts(most=2)) == 1
+
+
+def test_a_stall_is_what_takes_twice_the_median_of_its_key():
+    excess = stalls(np.array([1.0, 1.0, 5.0, 3.0, 3.0]), [("a",), ("a",), ("a",), ("b",), ("b",)])
+    assert excess.tolist() == [0, 0, 4, 0, 0]
+
+
+def command(folder, table, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "simulator", "--table", str(table), "--live", "--device", "cpu", *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
+
+
+def lines_of(journal, process, count):
+    """Wait until the journal has so many lines."""
+    deadline = time.monotonic() + 60
+    while not journal.exists() or journal.read_text().count("\n") < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_ctrl_c_reports_what_was_served_and_the_outputs_are_whole(table, tmp_path):
+    process = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=600", "--out", "run")
+    lines_of(tmp_path / "run.live" / "journal.csv", process, 10)
+    process.send_signal(signal.SIGINT)
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 130, complained
+    assert "VALID" in said
+    requests = pyarrow.parquet.read_table(tmp_path / "run" / "requests.parquet")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert 9 <= summary["requests"] == len(requests) < 30_000
+    assert len(pyarrow.parquet.read_table(tmp_path / "run" / "answers.parquet")) == len(requests)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["interrupted"] is True
+    assert not (tmp_path / "run.live").exists()
+
+
+def test_a_killed_run_leaves_its_journal_and_the_next_start_says_what_is_there(table, tmp_path):
+    process = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=600", "--out", "run")
+    lines_of(tmp_path / "run.live" / "journal.csv", process, 10)
+    process.kill()
+    process.communicate()
+    written = (tmp_path / "run.live" / "journal.csv").read_text().count("\nbatch")
+    again = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=0.1", "--out", "run")
+    _, complained = again.communicate(timeout=60)
+    assert again.returncode == 0, complained
+    assert f"{written} requests in {written} batches were answered" in complained
+    assert (tmp_path / "run.live.1" / "journal.csv").exists()
+    assert not (tmp_path / "run.live").exists()
+    assert left_behind(tmp_path / "run.live") is None
+
+
+def test_a_policy_that_needs_the_future_is_refused_live(table, traffic, tmp_path):
+    (tmp_path / "prophet.py").write_text(
+        "from policies import Dispatch\n"
+        "class Prophet:\n"
+        "    needs = frozenset({'future'})\n"
+        "    def foresee(self, trace): pass\n"
+        "    def decide(self, view): return Dispatch(view.oldest(1), view.levels[-1])\n"
+    )
+    process = command(tmp_path, table, "--policy", "prophet:Prophet", "--trace", traffic)
+    _, complained = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "needs 'future', which a real device does not offer" in complained
+
+
+def test_a_run_on_a_device_is_not_rerun(table, traffic, tmp_path):
+    process = command(tmp_path, table, "--policy", "greedy", "--trace", traffic, "--out", "run", "--attempts", "1")
+    process.communicate(timeout=60)
+    again = subprocess.run(
+        [sys.executable, "-m", "simulator", "--rerun", "run"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 2
+    assert "ran on a real device" in again.stderr
