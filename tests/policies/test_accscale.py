@@ -1,0 +1,66 @@
+"""Proteus: batches that wait for the head's last moment, and a plan that scales accuracy to the demand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import formula_table
+from devices import batches, linear, outcomes, run
+
+from simulator import simulate
+from traces import Trace
+
+L = linear(1, 0.5)  # 1.5, 2, 3, 5, 9 s at 1, 2, 4, 8, 16
+
+
+def test_it_waits_for_more_until_its_head_must_start():
+    assert batches("accscale", [0], seconds=L, slo_s=10) == [(8.5, 1)]
+    assert batches("accscale", [0, 1], seconds=L, slo_s=10) == [(8, 2)]
+
+
+def test_one_more_that_would_make_the_head_late_is_left_for_the_next_batch():
+    # At 8.25 s two would end at 10.25 s; so one goes, and the other waits for its own last moment.
+    assert batches("accscale", [0, 8.25], seconds=L, slo_s=10) == [(8.25, 1), (16.75, 1)]
+
+
+def test_a_full_batch_goes_at_once():
+    assert batches("accscale(max_batch=2)", [0, 1], seconds=L, slo_s=10) == [(1, 2)]
+
+
+def test_heads_are_dropped_that_would_be_late_even_with_one_fewer():
+    # At 3 s four have 0.75 s left, then the last of them 2.25 s, enough for itself.
+    arrivals = [0] * 4 + [0.75] * 3 + [2.25]
+    assert outcomes("accscale", arrivals, seconds=L, slo_s=3) == ["ok"] * 4 + ["dropped"] * 3 + ["ok"]
+
+
+def plan(rate_of, gpus=1, seconds=4.0, spec="accscale(period_s=0.5)"):
+    """Students by start of the batches, at this load of the top level in half the SLO."""
+    table = formula_table(
+        lambda k, b, t: 400 + 100 * k * b, students=(1, 2, 4), batches=(1, 2, 4, 8, 16), accuracy=lambda k: 1 - 0.1 / k
+    )
+    capacity = {k: 16 / ((400 + 100 * k * 16) * 1e-6) for k in (1, 2, 4)}
+    rate = rate_of(capacity)
+    times = np.random.default_rng(1).uniform(0, seconds, int(rate * seconds))
+    report = simulate(Trace(np.sort(times), np.full(len(times), 9)), spec, table, slo_s=0.02, gpus=gpus)
+    return report.batches["start_s"], report.batches["students"]
+
+
+@pytest.mark.parametrize(("of", "share", "planned"), [(4, 0.9, 4), (2, 0.9, 2), (1, 0.9, 1), (1, 3.0, 1)])
+def test_the_plan_is_the_most_accurate_level_that_has_the_capacity(of, share, planned):
+    start, students = plan(lambda capacity: share * capacity[of])
+    assert set(students[start < 0.5]) == {4}
+    assert set(students[start > 1.1]) == {planned}
+
+
+def test_two_gpus_may_have_two_levels():
+    start, students = plan(lambda capacity: 0.9 * (capacity[4] + capacity[2]), gpus=2)
+    assert set(students[start > 1.1]) == {2, 4}
+
+
+def test_within_its_published_period_the_plan_stays():
+    assert set(plan(lambda capacity: 3 * capacity[1], spec="accscale")[1]) == {4}
+
+
+def test_a_floor_above_the_headroom_is_refused():
+    with pytest.raises(ValueError, match="accscale needs period_s > 0, 0 < floor <= headroom"):
+        run("accscale(floor=2.0)", [0])
