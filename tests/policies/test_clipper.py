@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from devices import batches, outcomes, run
 
-MANY = dict(sizes=tuple(range(1, 65)))
+MANY = {"sizes": tuple(range(1, 65))}
 
 
 def sizes(spec, waiting, **named):

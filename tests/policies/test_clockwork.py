@@ -33,13 +33,13 @@ def test_what_would_end_exactly_at_its_deadline_is_served():
 
 def test_a_request_too_late_for_a_large_batch_survives_in_the_queue_of_a_smaller_one():
     # At 2 s the oldest could be in a batch of 2, not of 4; with three others no 4 can be filled.
-    arrivals, rules = [0, 0, 0.5, 1.9, 1.9, 1.9], dict(seconds=L, slo_s=4)
+    arrivals, rules = [0, 0, 0.5, 1.9, 1.9, 1.9], {"seconds": L, "slo_s": 4}
     assert batches("clockwork", arrivals, **rules)[:2] == [(0, 2), (2, 2)]
     assert outcomes("clockwork", arrivals, **rules)[2] == "ok"
 
 
 def test_taking_a_larger_batch_removes_what_is_older_from_all_queues():
-    arrivals, rules = [0, 0, 0.5, 1.9, 1.9, 1.9, 1.9], dict(seconds=L, slo_s=4)
+    arrivals, rules = [0, 0, 0.5, 1.9, 1.9, 1.9, 1.9], {"seconds": L, "slo_s": 4}
     assert batches("clockwork", arrivals, **rules) == [(0, 2), (2, 4)]
     assert outcomes("clockwork", arrivals, **rules) == ["ok", "ok", "dropped", "ok", "ok", "ok", "ok"]
 

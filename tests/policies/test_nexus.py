@@ -18,7 +18,7 @@ def test_a_smaller_batch_is_sent_at_once():
 
 
 #: The GPU is busy until 10; then one request has 3 s left, and eight have 10 s.
-HEAD_OF_LINE = dict(arrivals=[0] * 16 + [1] + [8] * 8, seconds=L, slo_s=12)
+HEAD_OF_LINE = {"arrivals": [0] * 16 + [1] + [8] * 8, "seconds": L, "slo_s": 12}
 
 
 def test_a_head_that_is_late_in_its_window_is_dropped_though_it_could_be_served_alone():

@@ -7,7 +7,7 @@ import pytest
 from devices import batches, linear, outcomes, run
 
 L = linear(1, 0.5)  # 1.5, 2, 3, 5, 9 s at 1, 2, 4, 8, 16
-SLOW = dict(seconds=lambda k, b, t: 4.0, slo_s=20)
+SLOW = {"seconds": lambda k, b, t: 4.0, "slo_s": 20}
 
 
 def test_a_batch_gives_way_to_one_that_is_lambda_times_as_large():
@@ -50,7 +50,7 @@ def test_every_member_of_a_batch_is_on_time_in_it():
 
 def test_the_largest_such_batch_may_pass_over_the_oldest():
     # At 2 s the third could be in a batch of 2, but a batch of 4 is on time without it.
-    arrivals, rules = [0, 0, 0.5, 1.9, 1.9, 1.9, 1.9], dict(seconds=L, slo_s=4)
+    arrivals, rules = [0, 0, 0.5, 1.9, 1.9, 1.9, 1.9], {"seconds": L, "slo_s": 4}
     assert batches("shepherd(preempt=False)", arrivals, **rules) == [(0, 2), (2, 4)]
     assert outcomes("shepherd(preempt=False)", arrivals, **rules)[2] == "dropped"
 

@@ -11,7 +11,7 @@ from simulator import simulate
 from traces import Trace
 
 L = linear(1, 0.5)  # 1.5, 2, 3, 5, 9 s at 1, 2, 4, 8, 16; twice that at 2 students
-RULES = dict(seconds=L, students=(1, 2))
+RULES = {"seconds": L, "students": (1, 2)}
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_light_traffic_leaves_the_higher_gpus_idle():
 
 
 def test_deferring_makes_larger_batches_than_greedy_and_keeps_the_target():
-    rules = dict(trace="poisson:rate=8000,duration=1", table="synthetic", gpus=4, slo_s=0.02)
+    rules = {"trace": "poisson:rate=8000,duration=1", "table": "synthetic", "gpus": 4, "slo_s": 0.02}
     greedy, symphony = (simulate(policy=spec, **rules).summary for spec in ("greedy", "symphony"))
     assert symphony["attainment"] > 0.999
     assert symphony["batch_mean"] > 2 * greedy["batch_mean"]
