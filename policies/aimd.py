@@ -20,6 +20,7 @@ class Aimd:
     step: int = 1
     backoff: float = 0.9
     max_batch: int | None = None
+    uses = frozenset({"levels", "plan", "slo_s", "oldest", "completions"})
 
     def start(self, view: View) -> None:
         self._largest = batch_limit(self.max_batch, view.plan)

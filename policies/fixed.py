@@ -14,6 +14,7 @@ class Fixed:
 
     students: int | None = None
     max_batch: int | None = None
+    uses = frozenset({"levels", "plan", "oldest"})
 
     def start(self, view: View) -> None:
         self._largest = batch_limit(self.max_batch, view.plan)

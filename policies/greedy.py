@@ -13,6 +13,7 @@ class Greedy:
     """The oldest min(waiting, max_batch), at once, at the highest level. max_batch: default the table's largest."""
 
     max_batch: int | None = None
+    uses = frozenset({"levels", "plan", "oldest"})
 
     def start(self, view: View) -> None:
         self._largest = batch_limit(self.max_batch, view.plan)

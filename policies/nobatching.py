@@ -11,5 +11,7 @@ from policies.interface import Dispatch, View
 class NoBatching:
     """The oldest request, batch 1, at once."""
 
+    uses = frozenset({"levels", "oldest"})
+
     def decide(self, view: View) -> Dispatch:
         return Dispatch(view.oldest(1), view.levels[-1])

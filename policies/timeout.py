@@ -14,6 +14,7 @@ class Timeout:
 
     max_batch: int = 16
     timeout_s: float = 0.002
+    uses = frozenset({"now", "waiting", "levels", "plan", "oldest", "oldest_arrival"})
 
     def start(self, view: View) -> None:
         self._largest = batch_limit(self.max_batch, view.plan)

@@ -20,6 +20,7 @@ class Triton:
     preferred: tuple[int, ...] = ()
     delay_s: float = 0.0
     max_batch: int | None = None
+    uses = frozenset({"now", "waiting", "levels", "plan", "oldest", "oldest_arrival"})
 
     def start(self, view: View) -> None:
         self._largest = batch_limit(self.max_batch, view.plan)
