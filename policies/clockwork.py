@@ -10,7 +10,7 @@ from policies.interface import Completion, Dispatch, Drop, View
 from policies.limits import batch_limit
 
 #: How far, in largest batches, the queues are looked at.
-REACH = 4
+REACH = 2
 
 
 @dataclass

@@ -70,30 +70,31 @@ class LazyBatching:
             return
         oldest = view.oldest(len(self._started) + room)
         newcomers = [request for request in oldest if request not in self._started][:room]
-        joining = newcomers[: self._how_many(view, stack, newcomers)]
-        if joining:
-            self._started.update(joining)
-            stack.append(self._part(view, joining))
+        buckets, deadlines = [view.longest((each,)) for each in newcomers], list(map(view.deadline, newcomers))
+        count = self._how_many(view.now, stack, buckets, deadlines)
+        if count:
+            alone_s = sum(self._service[bucket][1] for bucket in buckets[:count])
+            part = _Part(newcomers[:count], sorted(deadlines[:count]), alone_s, max(buckets[:count]))
+            self._started.update(part.requests)
+            stack.append(part)
             self._merge(stack)
 
-    def _how_many(self, view: View, stack: list[_Part], newcomers: list[int]) -> int:
-        """Of these, how many may come in before somebody would miss a deadline that could still be met."""
+    def _how_many(self, now: float, stack: list[_Part], buckets: list[int], deadlines: list[float]) -> int:
+        """Of the newcomers, how many may come in before somebody would miss a deadline that could still be met."""
+        service, conservative = self._service, self.conservative
         ahead_s = sum(self._left(part) for part in stack)
-        until = min((part.urgent(view.now, self._level.depth) for part in stack), default=inf)
-        alone_s, longest = 0.0, 0
-        for count, request in enumerate(newcomers):
-            bucket, deadline = view.longest((request,)), view.deadline(request)
-            if view.now + self._service[bucket][1] <= deadline:
-                until = min(until, deadline)
-            alone_s, longest = alone_s + self._service[bucket][1], max(longest, bucket)
-            new_s = alone_s if self.conservative else self._service[longest][count + 1]
-            if view.now + ahead_s + new_s > until:
+        until = min((part.urgent(now, self._level.depth) for part in stack), default=inf)
+        sum_s, longest = 0.0, 0
+        for count, (bucket, deadline) in enumerate(zip(buckets, deadlines, strict=True)):
+            alone_s = service[bucket][1]
+            if deadline < until and now + alone_s <= deadline:
+                until = deadline
+            sum_s += alone_s
+            if bucket > longest:
+                longest = bucket
+            if now + ahead_s + (sum_s if conservative else service[longest][count + 1]) > until:
                 return count
-        return len(newcomers)
-
-    def _part(self, view: View, requests: list[int]) -> _Part:
-        alone_s = sum(self._service[view.longest((request,))][1] for request in requests)
-        return _Part(requests, sorted(map(view.deadline, requests)), alone_s, view.longest(requests))
+        return len(buckets)
 
     def _left(self, part: _Part) -> float:
         """Seconds that this part is predicted to need."""

@@ -10,7 +10,7 @@ from policies.interface import Dispatch, Drop, Preempt, View, Wait
 from policies.limits import batch_limit
 
 #: How far, in largest batches, the queue is looked at.
-REACH = 4
+REACH = 2
 
 
 @dataclass
