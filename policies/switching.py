@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from policies.interface import Dispatch, View
 from policies.limits import batch_limit, pareto
@@ -18,7 +19,8 @@ class Switching:
     two thresholds; their values here are ours. window_s: what the rate is measured over. Levels may be of several
     models (`--model "students-2x384,teacher-6x384"`); one that is slower than another and not more accurate takes no
     part. Simplified: it chooses among variants and never changes the number of GPUs; all variants are loaded; what a
-    level can serve is full batches at the greatest length among those that wait; a rate is measured, not forecast.
+    level can serve is what batches of half the SLO do, at the greatest length among those that wait; a rate is
+    measured, not forecast.
     """
 
     high: float = 0.8
@@ -27,7 +29,7 @@ class Switching:
     period_s: float = 1.0
     window_s: float = 1.0
     max_batch: int | None = None
-    uses = frozenset({"now", "gpus", "levels", "plan", "service", "rate", "oldest", "longest"})
+    uses = frozenset({"now", "gpus", "levels", "plan", "service", "slo_s", "rate", "oldest", "longest"})
 
     def start(self, view: View) -> None:
         if not (0 < self.low <= self.high and self.votes >= 1 and self.period_s >= 0 and self.window_s > 0):
@@ -37,12 +39,14 @@ class Switching:
             )
         self._largest = batch_limit(self.max_batch, view.plan)
         self._levels = pareto(view.levels)
-        self._cost = [  # seconds per request in full batches, by level and length bucket
-            [min(row[size] / size for size in range(1, self._largest + 1)) for row in view.service[level.index]]
-            for level in self._levels
-        ]
+        self._cost = [[self._seconds(row, view.slo_s) for row in view.service[level.index]] for level in self._levels]
         self._at = len(self._levels) - 1
         self._votes, self._vote_at = 0, 0.0
+
+    def _seconds(self, row: list[float], slo_s: float) -> float:
+        """Per request in the largest batch that takes half the SLO; infinite where even one alone takes all of it."""
+        size = max((b for b in range(1, self._largest + 1) if 2 * row[b] <= slo_s), default=1)
+        return row[size] / size if row[size] <= slo_s else inf
 
     def decide(self, view: View) -> Dispatch:
         waiting = view.oldest(self._largest)
