@@ -11,7 +11,7 @@ from collections.abc import Sequence
 #: Subcommands by name: the module that has `add_arguments` and `main`, and a line of help. Only the chosen is loaded.
 COMMANDS = {
     "sweep": ("analysis.commands.sweep", "every combination of policies, loads, targets, GPUs, traces and seeds"),
-    "timeline": ("analysis.commands.timeline", "arrival rate, queue, students and latency over time, a line per run"),
+    "plot": ("analysis.commands.plot", "a figure of runs, a sweep or a plan, with its numbers beside it"),
 }
 
 

@@ -1,0 +1,118 @@
+"""python -m analysis validate: is the simulation right? Live runs against simulations of the same arrivals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+#: What is measured where no table is named: small enough for some thousand requests per second on one core.
+TINY = {"models": "students-2x64", "students": "1,2,4", "batches": "1,2,4,8,16,32", "tokens": "16,32,64,128"}
+#: Seconds of measuring that table.
+BUDGET_S = 60
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Run the acceptance set live and simulated on the same arrivals, and report the error in layers. "
+        "Takes about ten minutes; every finished run is in --out at once. --report only writes the page again."
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="results, raw records, page and plots")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what runs live (default: cpu)")
+    parser.add_argument("--table", metavar="DIR", help="measured on this device (default: a tiny ensemble, now)")
+    parser.add_argument("--model", metavar="NAME", help="of the table (default: its first students-*)")
+    parser.add_argument("--requests", type=int, default=20_000, metavar="N", help="per run (default: 20000)")
+    parser.add_argument("--wanted", type=int, default=2, metavar="N", help="VALID runs per cell (default: 2)")
+    parser.add_argument("--most", type=int, default=4, metavar="N", help="attempts per cell to get them (default: 4)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", action="store_true", help="write page and plots from the files in --out")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the set and write its page; 1 where a bound is missed."""
+    from analysis.validation import report
+
+    for name in ("requests", "wanted", "most"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1")
+    if not arguments.report:
+        _measure(arguments)
+    found = report.read(arguments.out)
+    (arguments.out / "report.md").write_text(report.page(found))
+    _plot(found, arguments.out)
+    rows = report.verdicts(found)
+    valid = sum(run["valid"] for run in found["runs"])
+    print(f"{valid} of {len(found['runs'])} live runs are VALID\n")
+    width = max(len(row[0]) for row in rows)
+    for what, bound, reached, word in rows:
+        print(f"{what.ljust(width)}  {bound:>22}  {reached:>10}  {word.strip('*')}")
+    print(f"\nwritten to {arguments.out}/report.md")
+    return int(any("missed" in row[3] for row in rows))
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    from analysis.validation.acceptance import Acceptance
+    from profiler.commands.printing import noise_words, progress_bar
+    from profiler.metadata import origin
+    from profiler.serving import open_devices
+    from profiler.table import LatencyTable
+
+    out = arguments.out
+    if (out / "runs.json").exists():
+        raise ValueError(f"{out} holds an earlier set: name another --out, or give --report to see it")
+    source = arguments.table or str(_tiny_table(out / "table", arguments.device))
+    table = LatencyTable.load(source)
+    model = arguments.model or table.default_model()
+    levels, plan = table.levels(model), table.plan(model)
+    with ExitStack() as stack:
+        progress = progress_bar(stack)
+        progress(0.0, "warming up")
+        served = open_devices(arguments.device, table, [model], plan, seed=arguments.seed)
+        stack.callback(served.close)
+        acceptance = Acceptance(
+            source, model, served, out, arguments.requests, arguments.wanted, arguments.most, arguments.seed, progress
+        )
+        slo_s = acceptance.prepared("poisson:", 0.3, "greedy", arguments.seed, "virtual").run().slo_s
+        made: dict[str, Any] = origin() | {"command": shlex.join(["python", "-m", "analysis", *sys.argv[1:]])}
+        meta = {
+            "device": served.name,
+            "notes": list(served.notes),
+            "model": model,
+            "students": levels[-1].students,
+            "requests": arguments.requests,
+            "slo_s": slo_s,
+            "table": source,
+            "table_digest": table.digest,
+            "table_created": table.meta.get("created", "at an unknown date"),
+            "table_noise": noise_words(table.meta),
+            "seed": arguments.seed,
+            **made,
+        }
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+        acceptance.run()
+
+
+def _tiny_table(folder: Path, device: str) -> Path:
+    """Measure the tiny ensemble, with the profiler's own command, unless an earlier call has."""
+    from profiler.__main__ import main as profile
+
+    if not (folder / "meta.json").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shape = [word for name, value in TINY.items() for word in (f"--{name}", value)]
+        threads = ["--threads", "1"] if device == "cpu" else []
+        budget = ["--budget-s", str(BUDGET_S), "--illustrative-accuracy", "--out", str(folder)]
+        if profile(["run", "--device", device, *threads, *shape, *budget]):
+            raise ValueError(f"the table could not be measured; the timings so far are beside {folder}")
+    return folder
+
+
+def _plot(found: dict[str, Any], out: Path) -> None:
+    from analysis.figures import save
+    from analysis.validation.plot import errors
+
+    save(errors(found), out / "errors.png")

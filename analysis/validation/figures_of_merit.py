@@ -1,0 +1,123 @@
+"""What is compared between a live run and a simulation, and how sure one can be of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.report import LATE, OK, Report
+
+#: Figures of a run by name: seconds and shares.
+FIGURES = (
+    "p50_s",
+    "p95_s",
+    "p99_s",
+    "attainment",
+    "accuracy",
+    "accuracy_weighted_goodput",
+    "students_mean",
+    "batch_mean",
+    "answered",
+    "throughput",
+)
+#: Blocks of the bootstrap span so many seconds at least: longer than a busy period.
+BLOCK_S, RESAMPLES = 0.1, 400
+
+
+def figures(report: Report) -> dict[str, float]:
+    """The figures of a run; NaN where undefined. throughput: answers per second until the last batch was done."""
+    summary = report.summary
+    answered = summary["ok"] + summary["late"]
+    found = {name: summary.get(name) for name in FIGURES}
+    found["answered"] = answered / summary["requests"]
+    end = report.batches["finish_s"].max() - report.trace.arrival_s[0] if answered else 0.0
+    found["throughput"] = answered / end if end else None
+    return {name: float("nan") if value is None else float(value) for name, value in found.items()}
+
+
+def intervals(report: Report, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """95 % intervals of p50_s, p95_s, p99_s and attainment by resampling blocks of the trace's time."""
+    arrival = report.trace.arrival_s
+    latency = report.times["finish_s"] - arrival
+    on_time = report.times["outcome"] == OK
+    served = on_time | (report.times["outcome"] == LATE)
+    blocks = np.floor((arrival - arrival[0]) / BLOCK_S).astype(np.int64)
+    edges = np.flatnonzero(np.diff(blocks, prepend=-1))
+    members = np.split(np.arange(len(arrival)), edges[1:])
+    samples: dict[str, list[float]] = {name: [] for name in ("p50_s", "p95_s", "p99_s", "attainment")}
+    for _ in range(RESAMPLES):
+        rows = np.concatenate([members[index] for index in rng.integers(len(members), size=len(members))])
+        values = latency[rows][served[rows]]
+        if len(values):
+            for name, value in zip(("p50_s", "p95_s", "p99_s"), np.percentile(values, [50, 95, 99]), strict=True):
+                samples[name].append(float(value))
+        samples["attainment"].append(float(on_time[rows].mean()))
+    return {
+        name: tuple(np.percentile(values, [2.5, 97.5]).tolist()) if values else (np.nan, np.nan)
+        for name, values in samples.items()
+    }
+
+
+def total_variation(one: Iterable[Hashable], other: Iterable[Hashable]) -> float:
+    """Half the sum of the differences between two histograms, as shares: 0 where they are equal, 1 where disjoint."""
+    ours, theirs = Counter(one), Counter(other)
+    n, m = sum(ours.values()), sum(theirs.values())
+    if not n or not m:
+        return 0.0 if n == m else 1.0
+    return 0.5 * sum(abs(ours[key] / n - theirs[key] / m) for key in ours.keys() | theirs.keys())
+
+
+def decisions(live: Report, simulated: Report) -> dict[str, float]:
+    """Total variation between the batch sizes, and between the students, that were decided on."""
+    return {
+        name: total_variation(live.batches[column].tolist(), simulated.batches[column].tolist())
+        for name, column in (("batch_tv", "size"), ("students_tv", "students"))
+    }
+
+
+def same_decisions(live: Report, replayed: Report) -> bool:
+    """Whether two runs dispatched and dropped the same requests in the same batches, at the same levels and times."""
+    rows = [
+        [(start, gpu, level, tuple(requests)) for start, _, gpu, level, _, requests in report.records.batches]
+        for report in (live, replayed)
+    ]
+    drops = [
+        [(time, tuple(requests), reason) for time, requests, reason in report.records.drops]
+        for report in (live, replayed)
+    ]
+    return rows[0] == rows[1] and drops[0] == drops[1]
+
+
+def service_errors(cycle: NDArray[np.float64], predicted: NDArray[np.float64], keys: Sequence[Any]) -> dict[str, float]:
+    """Of the device's cycles against the table: mean absolute error per batch, and of each key's median, as shares."""
+    if not len(cycle):
+        return {"batch_mape": np.nan, "key_mape": np.nan, "key_bias": np.nan}
+    error = cycle / predicted - 1
+    groups: dict[Any, list[int]] = {}
+    for number, key in enumerate(keys):
+        groups.setdefault(key, []).append(number)
+    medians = np.asarray([np.median(error[members]) for members in groups.values()])
+    weights = np.asarray([len(members) for members in groups.values()])
+    return {
+        "batch_mape": float(np.abs(error).mean()),
+        "key_mape": float(np.average(np.abs(medians), weights=weights)),
+        "key_bias": float(np.average(medians, weights=weights)),
+    }
+
+
+def implied_bias(simulate: Callable[[float], float], target: float) -> float:
+    """The factor on service times, less one, at which the simulation's figure is the target; found between -30 and +30 %.
+
+    simulate: the figure by factor; it grows with the factor. NaN where no such factor lies within.
+    """
+    low, high = 0.7, 1.3
+    if not (np.isfinite(target) and simulate(low) <= target <= simulate(high)):
+        return float("nan")
+    for _ in range(9):
+        middle = (low + high) / 2
+        low, high = (middle, high) if simulate(middle) < target else (low, middle)
+    return (low + high) / 2 - 1
