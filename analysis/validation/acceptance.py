@@ -197,17 +197,15 @@ class Acceptance:
         self._write("runs.json", self.rows)
 
     def _capacity(self, policy: str, residuals: Residuals) -> None:
-        """The highest rate with enough attainment, simulated and live, on one sequence of arrivals that is compressed."""
+        """The highest rate with enough attainment, simulated and live, on one sequence of arrivals, compressed."""
         base = self.prepared("poisson:", 0.5, policy, self.seed + 1, "virtual")
 
         def attainment(factor: float, calibrated: bool) -> float:
             executor = CalibratedExecutor(self.predictions, residuals, self._rng(2)) if calibrated else None
             return float(compressed(base, factor).run(executor=executor).summary["attainment"])
 
-        simulated = {
-            "table": peak(partial(attainment, calibrated=False)),
-            "drawn": peak(partial(attainment, calibrated=True)),
-        }
+        models = {"table": False, "drawn": True}
+        simulated = {name: peak(partial(attainment, calibrated=flag)) for name, flag in models.items()}
         live: list[tuple[float, float, bool]] = []
         for step in CAPACITY_STEPS:
             inputs = compressed(base, step * simulated["drawn"])

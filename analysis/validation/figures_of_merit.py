@@ -110,7 +110,7 @@ def service_errors(cycle: NDArray[np.float64], predicted: NDArray[np.float64], k
 
 
 def implied_bias(simulate: Callable[[float], float], target: float) -> float:
-    """The factor on service times, less one, at which the simulation's figure is the target; found between -30 and +30 %.
+    """The factor on service times, less one, at which the simulation's figure is the target; -30 to +30 %.
 
     simulate: the figure by factor; it grows with the factor. NaN where no such factor lies within.
     """

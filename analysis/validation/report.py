@@ -24,7 +24,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """(what, bound, reached, verdict) of every bound. Latencies are judged where cells have VALID runs, and only there."""
+    """(what, bound, reached, verdict) of every bound. Latencies are judged where cells have VALID runs, only there."""
     runs, cells = found["runs"], found["cells"]
     replay = max((abs(run[name]) for run in runs for name in ("replay_p50_error", "replay_p99_error")), default=np.nan)
     same = sum(run["replay_same_decisions"] for run in runs)
@@ -102,8 +102,8 @@ def page(found: dict[str, Any]) -> str:
         f"{meta['slo_s'] * 1e3:.3g} ms; table measured {meta['table_created']}, {meta['table_noise']}. "
         f"Made by `{meta['command']}` on {meta['created']}, commit {meta['commit']}.",
         "",
-        f"**{len(runs) - len(invalid)} of {len(runs)} live runs are VALID.** Latency bounds are judged where a cell has "
-        "VALID runs, and only there. Simulated: the table's median plus a residual drawn from two calibration runs "
+        f"**{len(runs) - len(invalid)} of {len(runs)} live runs are VALID.** Latency bounds are judged where a cell "
+        "has VALID runs, and only there. Simulated: the table's median plus a residual drawn from two calibration runs "
         "that are not scored.",
         "",
         "| layer | bound | reached | |",
@@ -114,11 +114,11 @@ def page(found: dict[str, Any]) -> str:
         "",
         "## Every cell",
         "",
-        "Live figures are means over the VALID runs (over all where none is), ± half their spread; sim: drawn residuals; "
-        "table: the bare table. Intervals of the live run are 95 %, by blocks of 0.1 s.",
+        "Live figures are means over the VALID runs (over all where none is), ± half their spread; sim: drawn "
+        "residuals; table: the bare table. Intervals of the live run are 95 %, by blocks of 0.1 s.",
         "",
-        "| traffic | policy | VALID | p50 live ms | sim | table | p99 live ms (95 %) | sim | table | on time live | sim | "
-        "students live | sim | decisions TV | implied bias |",
+        "| traffic | policy | VALID | p50 live ms | sim | table | p99 live ms (95 %) | sim | table | on time live "
+        "| sim | students live | sim | decisions TV | implied bias |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for cell in found["cells"]:
@@ -127,7 +127,8 @@ def page(found: dict[str, Any]) -> str:
             f"| {cell['scenario']} | {cell['policy']} | {cell['valid']} of {cell['runs']} "
             f"| {_ms(cell['live_p50_s'])} ± {_ms(cell['spread_p50_s'] / 2)} | {error(cell, 'p50_s'):+.1%} "
             f"| {error(cell, 'p50_s', 'table'):+.1%} "
-            f"| {_ms(cell['live_p99_s'])} ({_ms(cell['low_p99_s'])}–{_ms(cell['high_p99_s'])}) ± {_ms(cell['spread_p99_s'] / 2)} "
+            f"| {_ms(cell['live_p99_s'])} ({_ms(cell['low_p99_s'])} to {_ms(cell['high_p99_s'])}) "
+            f"± {_ms(cell['spread_p99_s'] / 2)} "
             f"| {error(cell, 'p99_s'):+.1%} | {error(cell, 'p99_s', 'table'):+.1%} "
             f"| {cell['live_attainment']:.2%} | {(cell['drawn_attainment'] - cell['live_attainment']) * 100:+.2f} "
             f"| {cell['live_students_mean']:.2f} | {cell['drawn_students_mean'] - cell['live_students_mean']:+.2f} "
