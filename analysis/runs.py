@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from simulator.report import Report
 
 FILES = ("requests.parquet", "batches.parquet", "summary.json", "run.json")
 
@@ -30,6 +33,16 @@ class Run:
         gpus = self.summary["gpus"]
         return f"{self.settings['model']} on {self.settings['table']['device']}, {gpus} device{'s' * (gpus > 1)}"
 
+    @property
+    def slo_s(self) -> float:
+        slo_s: float = self.summary["slo_s"]
+        return slo_s
+
+    @classmethod
+    def of(cls, report: Report) -> Run:
+        """A run that was not written: what `simulate` returned."""
+        return cls(report.run["policy"], report.requests, report.batches, report.summary, dict(report.run))
+
     @classmethod
     def read(cls, folder: Path) -> Run:
         """Raises LookupError where the folder holds no whole run, ValueError where a file of it cannot be read."""
@@ -37,13 +50,14 @@ class Run:
         if missing:
             raise LookupError(f"{folder} is not the output of a run: it lacks {', '.join(missing)}")
         try:
-            requests, batches = (_columns(folder / name) for name in FILES[:2])
+            requests, batches = (read_columns(folder / name) for name in FILES[:2])
             summary, settings = (json.loads((folder / name).read_text()) for name in FILES[2:])
             return cls(settings["policy"], requests, batches, summary, settings)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder} is not the output of a run: {str(error).splitlines()[0]}") from error
 
 
-def _columns(path: Path) -> dict[str, NDArray[Any]]:
+def read_columns(path: Path) -> dict[str, NDArray[Any]]:
+    """The columns of a Parquet file; nulls are NaN, None in columns of text."""
     table = pyarrow.parquet.read_table(path)
     return {name: np.asarray(table[name].to_numpy(zero_copy_only=False)) for name in table.column_names}

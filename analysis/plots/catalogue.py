@@ -1,0 +1,51 @@
+"""Every figure by name: what it is drawn of, and what draws it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from analysis.plots import of_runs, of_sweeps
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure: `draw(inputs, width_mm, **options)`, of a list of runs, of a sweep's frame, or of a plan."""
+
+    of: str
+    draw: Callable[..., Figure]
+
+    @property
+    def idea(self) -> str:
+        """What it shows, in a line."""
+        return (self.draw.__doc__ or "").splitlines()[0]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What may be set, with the defaults."""
+        parameters = inspect.signature(self.draw).parameters.values()
+        return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+
+PLOTS = {
+    "timeline": Plot("runs", of_runs.timeline),
+    "latency-cdf": Plot("runs", of_runs.latency_cdf),
+    "latency-tail": Plot("runs", of_runs.latency_ccdf),
+    "batch-sizes": Plot("runs", of_runs.batch_sizes),
+    "padding": Plot("runs", of_runs.padding),
+    "gantt": Plot("runs", of_runs.gantt),
+    "latency-load": Plot("sweep", of_sweeps.latency_against_load),
+    "goodput-rate": Plot("sweep", of_sweeps.goodput_against_rate),
+    "attainment-load": Plot("sweep", of_sweeps.attainment_against_load),
+    "goodput-gpus": Plot("sweep", of_sweeps.goodput_against_gpus),
+    "gpus-needed": Plot("sweep", of_sweeps.gpus_needed),
+    "map-slo": Plot("sweep", of_sweeps.map_of_slo),
+    "map-burstiness": Plot("sweep", of_sweeps.map_of_burstiness),
+    "map": Plot("sweep", of_sweeps.attainment_map),
+    "accuracy-latency": Plot("sweep", of_sweeps.accuracy_against_latency),
+    "accuracy-goodput": Plot("sweep", of_sweeps.accuracy_against_goodput),
+}

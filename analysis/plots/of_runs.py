@@ -1,0 +1,154 @@
+"""Figures of runs: one line per policy, several seeds of one as one line, the setup in small print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.plots import batches, latency, style
+from analysis.plots import timeline as time
+from analysis.runs import Run
+
+#: Bins of the timeline, and the height of a panel in millimetres.
+_BINS, _PANEL_MM = 120, 15.5
+
+
+def latency_cdf(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figure:
+    """Latency of all requests, and the SLO."""
+    return _distribution(runs, width_mm, latency.latency_cdf, "Latency of all requests")
+
+
+def latency_ccdf(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figure:
+    """The tail of the latency, and the SLO."""
+    return _distribution(runs, width_mm, latency.latency_ccdf, "Tail of the latency")
+
+
+def batch_sizes(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figure:
+    """How large the batches were."""
+    with style.look():
+        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=38)
+        for index, (name, run) in enumerate(_named(runs)):
+            batches.batch_sizes(run.batches, axes, label=name, **style.line_look(index))
+        style.heading(figure, "Batch sizes", [axes])
+        return _signed(figure, runs)
+
+
+def padding(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figure:
+    """Where tokens were spent on padding, a panel per run."""
+    with style.look():
+        figure, panels = style.canvas(len(runs), width_mm=width_mm, height_mm=4 + 36 * len(runs), sharex=False)
+        for axes, (name, run) in zip(panels, _named(runs), strict=True):
+            batches.padding_by_bucket(run.requests, run.batches, axes)
+            axes.set_title(name if len(runs) > 1 else "", loc="right", color=style.GREY)
+        style.heading(figure, "Padding by length bucket, and the share wasted", panels)
+        return _signed(figure, runs)
+
+
+def gantt(
+    runs: Sequence[Run], width_mm: float = style.COLUMN_MM, *, start_s: float | None = None, window_s: float = 0.2
+) -> Figure:
+    """What the GPUs did for 200 ms, a panel per run."""
+    start_s = batches.busiest(runs[0].batches, window_s) if start_s is None else start_s
+    most = max(int(run.batches["students"].max()) for run in runs)
+    with style.look():
+        lanes = sum(run.summary["gpus"] for run in runs)
+        figure, panels = style.canvas(len(runs), width_mm=width_mm, height_mm=4 + 11 * len(runs) + 6 * lanes)
+        for axes, (name, run) in zip(panels, _named(runs), strict=True):
+            batches.gantt(run.batches, axes, start_s=start_s, window_s=window_s, most=most)
+            axes.set_title(name if len(runs) > 1 else "", loc="right", color=style.GREY)
+        style.heading(figure, "Batches on the GPUs, their sizes and students", panels, handlelength=1.0)
+        return _signed(figure, runs)
+
+
+def timeline(runs: Sequence[Run], width_mm: float = style.COLUMN_MM, *, number: int = _BINS) -> Figure:
+    """Arrivals, queue, students, batches, p99 and drops over time.
+
+    Raises ValueError for no run, more runs than there are colours, and runs that do not serve the same requests.
+    """
+    if not 1 <= len(runs) <= len(style.COLOURS):
+        raise ValueError(f"a timeline shows 1 to {len(style.COLOURS)} runs, not {len(runs)}")
+    for run in runs[1:]:
+        if not np.array_equal(run.requests["arrival_s"], runs[0].requests["arrival_s"]):
+            raise ValueError(f"{run.name} and {runs[0].name} serve different traces: a timeline compares runs on one")
+    edges = time.bins(runs[0].requests, number)
+    with style.look():
+        figure, panels = style.canvas(6, width_mm=width_mm, height_mm=6 + 6 * _PANEL_MM, sharex=True)
+        time.arrivals(runs[0].requests, panels[0], edges)
+        for index, (name, run) in enumerate(_named(runs)):
+            look: dict[str, Any] = style.line_look(index) | {"label": name, "linewidth": 0.9}
+            time.queue(run.requests, panels[1], edges, **look)
+            time.students(run.batches, panels[2], edges, **look)
+            time.batch(run.batches, panels[3], edges, **look)
+            time.rolling_p99(run.requests, panels[4], edges, **look)
+            time.drops(run.requests, panels[5], edges, **look)
+        for slo_s in sorted({run.slo_s for run in runs}):
+            style.target(panels[4], slo_s * 1e3, f"SLO {slo_s * 1e3:.4g} ms")
+        panels[5].set_xlabel(f"time (s), in bins of {edges[1] - edges[0]:.3g} s")
+        for axes in panels:
+            style.grid(axes)
+        figure.align_ylabels(panels)
+        style.heading(figure, "Over time", panels[1:])
+        return _signed(figure, runs)
+
+
+def named(runs: Sequence[Run]) -> list[str]:
+    """A name for each run: its policy, and where that is not enough what else tells it apart."""
+    names = [run.name for run in runs]
+    for more in (
+        lambda run: run.setup,
+        lambda run: f"SLO {run.slo_s * 1e3:.4g} ms",
+        lambda run: run.settings["trace"]["source"],
+        lambda run: f"seed {run.settings['seed']}",
+    ):
+        if len(set(names)) == len(names):
+            break
+        parts = [more(run) for run in runs]
+        if len(set(parts)) > 1:
+            names = [f"{name}: {part}" for name, part in zip(names, parts, strict=True)]
+    return names
+
+
+def _named(runs: Sequence[Run]) -> list[tuple[str, Run]]:
+    return list(zip(named(runs), runs, strict=True))
+
+
+def _distribution(runs: Sequence[Run], width_mm: float, draw: Callable[..., Axes], title: str) -> Figure:
+    with style.look():
+        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=46)
+        groups = _by_seed(runs)
+        slos = [group[0].slo_s for group in groups]
+        for index, (name, group) in enumerate(zip(named([group[0] for group in groups]), groups, strict=True)):
+            slo_s = slos[index] if slos[index] not in slos[:index] else None
+            draw(_pooled(group), axes, slo_s=slo_s, label=name, **style.line_look(index))
+        style.heading(figure, title, [axes])
+        return _signed(figure, runs)
+
+
+def _by_seed(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that differ in nothing but their seed, together."""
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.name, run.setup, run.slo_s, run.settings["trace"]["source"]), []).append(run)
+    return list(groups.values())
+
+
+def _pooled(runs: Sequence[Run]) -> dict[str, Any]:
+    columns = ("arrival_s", "finish_s")
+    frame = {name: np.concatenate([run.requests[name] for run in runs]) for name in columns}
+    return frame | {
+        "seed": np.repeat([run.settings["seed"] for run in runs], [len(run.requests[columns[0]]) for run in runs])
+    }
+
+
+def _signed(figure: Figure, runs: Sequence[Run]) -> Figure:
+    """With the small print that says what served which trace, and how many seeds there are."""
+    setups = list(dict.fromkeys(run.setup for run in runs))
+    traces = list(dict.fromkeys(run.settings["trace"]["source"] for run in runs))
+    seeds = sorted({run.settings["seed"] for run in runs})
+    seen = f"mean and range of {len(seeds)} seeds" if len(seeds) > 1 else f"1 seed ({seeds[0]})"
+    style.origin(figure, *setups, *traces, seen)
+    return figure

@@ -1,0 +1,122 @@
+"""Figures of sweeps: a curve per policy (and what else varies), the setup and the seeds in small print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.plots import capacity, maps, rates, style, tradeoff
+from analysis.plots.frames import distinct, need, pick, seeds
+from analysis.plots.latency import Frame
+from profiler.table import LatencyTable
+
+
+def latency_against_load(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """p99 (marks) and p50 (dotted) against the load, and the knee (ring)."""
+    return _single(
+        frame, width_mm, rates.latency_against_load, "Latency: p99 (marks), p50 (dotted), knee of p99 (ring)"
+    )
+
+
+def goodput_against_rate(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """On-time answers per second against the offered rate."""
+    return _single(frame, width_mm, rates.goodput_against_rate, "Goodput against the offered rate")
+
+
+def attainment_against_load(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """Share answered on time against the offered load."""
+    return _single(frame, width_mm, rates.attainment_against_load, "Attainment against the load")
+
+
+def goodput_against_gpus(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """On-time answers per second against GPUs."""
+    return _single(frame, width_mm, capacity.goodput_against_gpus, "Goodput against GPUs")
+
+
+def gpus_needed(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """The fewest GPUs that meet the target."""
+    with style.look():
+        bars = len(capacity.needed(frame))
+        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=14 + 6 * bars)
+        capacity.gpus_needed(frame, axes)
+        axes.tick_params(axis="y", length=0)
+        style.heading(figure, "GPUs needed", [])
+        return _signed(figure, frame)
+
+
+def accuracy_against_latency(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """Accuracy and tail latency of each policy, and the front."""
+    return _single(frame, width_mm, tradeoff.pareto, "Accuracy against latency")
+
+
+def accuracy_against_goodput(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """Accuracy and goodput of each policy, and the front."""
+    return _single(frame, width_mm, tradeoff.pareto, "Accuracy against goodput", x="goodput")
+
+
+def map_of_slo(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """Attainment over load and SLO, a panel per policy."""
+    return attainment_map(frame, width_mm, y="slo_ms")
+
+
+def map_of_burstiness(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """Attainment over load and the CV of the gaps, a panel per policy."""
+    return attainment_map(frame, width_mm, y="cv")
+
+
+def attainment_map(
+    frame: Frame, width_mm: float = style.COLUMN_MM, *, x: str = "load", y: str = "slo_ms", attainment: float = 0.99
+) -> Figure:
+    """Attainment over any two columns of numbers or parameters of the trace's spec, a panel per policy."""
+    need(frame, "policy", x, y)
+    policies, rows = distinct(frame, "policy"), len(distinct(frame, y))
+    with style.look():
+        figure, panels = style.canvas(len(policies), width_mm=width_mm, height_mm=4 + len(policies) * (12 + 5.5 * rows))
+        for axes, policy in zip(panels, policies, strict=True):
+            own = pick(frame, np.asarray([each == policy for each in frame["policy"]]))
+            maps.attainment_map(own, axes, x=x, y=y, attainment=attainment)
+            axes.set_title(str(policy), loc="left", color=style.GREY)
+        style.heading(figure, f"On time: {100 * attainment:g}% or more inside the black line", [])
+        return _signed(figure, frame)
+
+
+def _single(frame: Frame, width_mm: float, draw: Callable[..., Axes], title: str, **settings: Any) -> Figure:
+    with style.look():
+        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=48)
+        draw(frame, axes, **settings)
+        style.heading(figure, title, [axes])
+        return _signed(figure, frame)
+
+
+def _signed(figure: Figure, frame: Frame) -> Figure:
+    """With the small print: models and devices, what all cells have in common, seeds."""
+    style.origin(figure, *origin(frame))
+    return figure
+
+
+def origin(frame: Frame) -> Iterator[str]:
+    """What all cells of a sweep have in common, and the device of each of its tables."""
+    models = " and ".join(distinct(frame, "model"))
+    devices = " and ".join(distinct(frame, "device") or map(_device, distinct(frame, "table")))
+    yield " on ".join(filter(None, (models, devices))) or "device not recorded"
+    gpus, slos, traces = distinct(frame, "gpus"), distinct(frame, "slo_s"), distinct(frame, "trace")
+    if len(gpus) == 1:
+        yield f"{gpus[0]:g} GPU{'s' * (gpus[0] != 1)}"
+    if len(slos) == 1:
+        yield f"SLO {1e3 * slos[0]:.4g} ms"
+    yield str(traces[0]) if len(traces) == 1 else f"{len(traces)} traces"
+    yield seeds(frame)
+
+
+@cache
+def _device(table: str) -> str:
+    """A table's device, with "(modelled)" where it was not measured."""
+    try:
+        return LatencyTable.load(table).device
+    except (LookupError, ValueError, OSError):
+        return f"table {table} (not at hand: device not known)"

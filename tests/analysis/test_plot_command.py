@@ -1,0 +1,91 @@
+"""python -m analysis plot: the same bytes again, every number in a CSV, and what is wrong in one line."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from conftest import formula_table
+
+from analysis.__main__ import main
+from simulator import simulate
+from simulator.output import save
+from traces import Trace
+
+TRACE = Trace(np.arange(10.0), np.full(10, 9))
+TABLE = formula_table(lambda *_: 4e6, students=(1, 2), batches=(1, 2))
+
+
+@pytest.fixture
+def run(tmp_path):
+    save(simulate(TRACE, "greedy", TABLE, slo_s=20.0), tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("gantt", "png"), ("gantt", "pdf"), ("gantt", "svg"), ("timeline", "png")]
+)
+def test_a_figure_is_the_same_bytes_again(tmp_path, run, capsys, name, suffix):
+    outs = [tmp_path / f"{each}.{suffix}" for each in "ab"]
+    for out in outs:
+        assert main(["plot", name, str(run), "--out", str(out)]) == 0
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+    assert f"written to {outs[1]}, its numbers to {outs[1].with_suffix('.csv')}" in capsys.readouterr().err
+
+
+def test_the_numbers_of_a_figure_lie_beside_it(tmp_path, run):
+    assert (
+        main(["plot", "gantt", str(run), "--out", str(tmp_path / "g.png"), "-p", "start_s=0", "-p", "window_s=9"]) == 0
+    )
+    rows = list(csv.DictReader((tmp_path / "g.csv").read_text().splitlines()))
+    assert [(row["x"], row["x_end"]) for row in rows if row["kind"] == "bar"] == [
+        ("0", "4000"), ("4000", "8000"), ("8000", "12000")
+    ]  # fmt: skip
+    assert [row["text"] for row in rows if row["kind"] == "note"] == ["1", "2", "2"]
+    assert {row["panel"] for row in rows} == {"GPU against time after 0.000 s (ms)"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("summary.json", None, "is not the output of a run: it lacks summary.json"),
+        ("summary.json", "{", "is not the output of a run: Expecting property name"),
+        ("run.json", "{}", "is not the output of a run: 'policy'"),
+        ("requests.parquet", "PAR1", "is not the output of a run: "),
+    ],
+)
+def test_a_broken_run_is_one_line_and_status_2(tmp_path, run, capsys, file, text, said):
+    (run / file).unlink()
+    if text is not None:
+        (run / file).write_text(text)
+    assert main(["plot", "timeline", str(run), "--out", str(tmp_path / "out.png")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pie", "RUN"], "no plot 'pie'; there is timeline, latency-cdf"),
+        (["timeline", "RUN", "--out", "out.txt"], "out.txt: figures are written as .png, .pdf, .svg"),
+        (["gantt", "RUN", "-p", "zoom=2"], "-p zoom=2: plot gantt has start_s=, window_s="),
+        (["gantt", "RUN", "-p", "window_s=wide"], "-p window_s=wide: window_s must be a number"),
+        (["padding", "RUN", "-p", "x=1"], "-p x=1: plot padding has no options"),
+        (["timeline", "RUN", "--width-mm", "4"], "--width-mm is 4; it must be 40 to 1000"),
+        (["latency-load", "RUN"], "is a run; this plot is of a sweep"),
+        (["latency-load", "nowhere"], "nowhere is neither a run (a folder with requests.parquet) nor a sweep"),
+        (["latency-load", "a", "b"], "this plot is of one sweep, not of 2"),
+        (["gantt", "RUN", "-p", "start_s=99"], "no batch ran from 99 s for 0.2 s: the run is from 0 to"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(tmp_path, monkeypatch, run, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert main(["plot", *(str(run) if each == "RUN" else each for each in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.glob("*.png"))
