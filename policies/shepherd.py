@@ -43,22 +43,27 @@ class Shepherd:
             raise ValueError(f"ratio is {self.ratio}; below 1 a batch would give way to a smaller one (source: 3.03)")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._alone = [row[1] for row in view.service[-1]]
-        self._running: dict[int, int] = {}  # the size of what each GPU got last
+        self._running: dict[int, Sequence[int]] = {}  # what each GPU got last
+        self._stopped: Sequence[int] = ()
 
     def decide(self, view: View) -> Dispatch | Drop | Preempt | Wait:
         lost = hopeless(view, self._alone)
         if lost:
             return Drop(lost, "deadline")
         if view.idle:
-            batch = self._candidate(view)
-            self._running[view.idle[0]] = len(batch)
+            batch, self._stopped = self._candidate(view), ()
+            self._running[view.idle[0]] = batch
             return Dispatch(batch, view.levels[-1], view.idle[0])
-        gpu = min(self._running, key=lambda each: (self._running[each], each))
-        size = self._running[gpu]
-        if view.waiting >= self.ratio * size and len(self._candidate(view)) >= self.ratio * size:
+        gpu = min(self._running, key=lambda each: (len(self._running[each]), each))
+        enough = self.ratio * len(self._running[gpu])
+        if view.waiting >= enough and len(self._candidate(view)) >= enough:
+            self._stopped = self._running[gpu]
             return Preempt(gpu)
         return Wait()
 
     def _candidate(self, view: View) -> Sequence[int]:
+        """The largest batch that is all on time; of those who wait, but for whom it is to replace."""
         waiting = view.by_deadline(REACH * self._largest)
+        if self._stopped:
+            waiting = [request for request in waiting if request not in self._stopped] or waiting
         return largest_all_in_time(view, view.levels[-1], waiting, self._largest)

@@ -12,21 +12,30 @@ SLOW = {"seconds": lambda k, b, t: 4.0, "slo_s": 20}
 
 def test_a_batch_gives_way_to_one_that_is_lambda_times_as_large():
     assert batches("shepherd", [0, *[0.5] * 3], **SLOW) == [(0, 1), (4, 3)]
-    assert batches("shepherd", [0, *[0.5] * 4], **SLOW) == [(0, 1), (0.5, 5)]
-    assert batches("shepherd(ratio=3)", [0, *[0.5] * 3], **SLOW) == [(0, 1), (0.5, 4)]
+    assert batches("shepherd", [0, *[0.5] * 4], **SLOW) == [(0, 1), (0.5, 4), (4.5, 1)]
+    assert batches("shepherd(ratio=3)", [0, *[0.5] * 3], **SLOW) == [(0, 1), (0.5, 3), (4.5, 1)]
 
 
 def test_who_was_preempted_is_served_once_and_its_first_batch_not_answered():
     report = run("shepherd", [0, *[0.5] * 4], **SLOW)
     assert report.requests["outcome"].tolist() == ["ok"] * 5
-    assert report.batches["answered"].tolist() == [False, True]
-    assert report.requests["start_s"].tolist() == [0.5] * 5
+    assert report.batches["answered"].tolist() == [False, True, True]
+    assert report.requests["start_s"].tolist() == [4.5] + [0.5] * 4
 
 
 def test_the_smallest_batch_gives_way():
     # GPU 0 runs two, GPU 1 one; four more replace the one.
     report = run("shepherd", [0, 0, 0.25, *[0.5] * 4], gpus=2, **SLOW)
-    assert list(zip(report.batches["gpu"], report.batches["size"], strict=True)) == [(0, 2), (1, 1), (1, 5)]
+    assert list(zip(report.batches["gpu"], report.batches["size"], strict=True)) == [(0, 2), (1, 1), (1, 4), (0, 1)]
+
+
+def test_batches_of_many_lengths_do_not_preempt_each_other_for_ever():
+    """The longest in a batch sets its time: with it back in the queue, what replaced it may look smaller."""
+    rng = np.random.default_rng(1)
+    rules = {"seconds": lambda k, b, t: 0.1 * t + 0.02 * b * t, "tokens": (16, 64), "slo_s": 12}
+    for _ in range(10):
+        report = run("shepherd", rng.exponential(0.3, 200).cumsum(), lengths=rng.choice([9, 60], 200), **rules)
+        assert set(report.requests["outcome"]) == {"ok", "dropped"}
 
 
 def test_without_preemption_it_runs_on_any_executor_and_batches_end():
