@@ -29,13 +29,10 @@ def test_the_smallest_batch_gives_way():
     assert list(zip(report.batches["gpu"], report.batches["size"], strict=True)) == [(0, 2), (1, 1), (1, 4), (0, 1)]
 
 
-def test_batches_of_many_lengths_do_not_preempt_each_other_for_ever():
-    """The longest in a batch sets its time: with it back in the queue, what replaced it may look smaller."""
-    rng = np.random.default_rng(1)
-    rules = {"seconds": lambda k, b, t: 0.1 * t + 0.02 * b * t, "tokens": (16, 64), "slo_s": 12}
-    for _ in range(10):
-        report = run("shepherd", rng.exponential(0.3, 200).cumsum(), lengths=rng.choice([9, 60], 200), **rules)
-        assert set(report.requests["outcome"]) == {"ok", "dropped"}
+def test_what_replaces_a_batch_does_not_take_it_in_again():
+    """A long request gives way to four short ones. With it back in the queue no four are on time, but it alone is."""
+    rules = {"seconds": lambda k, b, t: b * t / 64, "tokens": (16, 64), "lengths": [60, 9, 9, 9, 9], "slo_s": 3}
+    assert batches("shepherd", [0, *[0.5] * 4], **rules) == [(0, 1), (0.5, 4), (1.5, 1)]
 
 
 def test_without_preemption_it_runs_on_any_executor_and_batches_end():
