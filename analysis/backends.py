@@ -6,6 +6,8 @@ import contextlib
 import importlib
 import logging
 import os
+import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,6 +90,8 @@ class Pool:
                         f"workers died {ATTEMPTS} times over the same {len(left)} tasks ({type(error).__name__}): "
                         f"is there enough memory? Try fewer jobs"
                     ) from None
+                self.__exit__(None, None, None)  # Ray's pool does not replace a dead worker: begin with a new one
+                self.__enter__()
 
     def _pass(self, function: Callable[..., R], left: Mapping[int, tuple[Any, ...]]) -> Iterator[tuple[int, R]]:
         if self._parallel is None:
@@ -123,10 +127,8 @@ def _loky(workers: Workers, opening: contextlib.ExitStack) -> Any:
 
 def _dask(workers: Workers, opening: contextlib.ExitStack) -> Any:
     distributed, joblib = _library("distributed", "dask"), _library("joblib")
-    try:
+    with _clear("Dask scheduler", workers.address):
         client = distributed.Client(workers.address, timeout=PATIENCE_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ValueError(f"no Dask scheduler answers at {workers.address}: {_line(error)}") from None
     opening.enter_context(client)
     if not client.scheduler_info()["workers"]:
         raise ValueError(f"the Dask cluster at {workers.address} has no workers: start some with `dask worker`")
@@ -138,10 +140,8 @@ def _ray(workers: Workers, opening: contextlib.ExitStack) -> Any:
     ray, joblib = _library("ray", "ray"), _library("joblib")
     where = {"address": workers.address} if workers.address else {"num_cpus": workers.jobs, "include_dashboard": False}
     if not ray.is_initialized():
-        try:
+        with _clear("Ray cluster", workers.address):
             ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
-            raise ValueError(f"no Ray cluster answers at {workers.address}: {_line(error)}") from None
         opening.callback(ray.shutdown)
     _library("ray.util.joblib", "ray").register_ray()
     opening.enter_context(joblib.parallel_config(backend="ray"))
@@ -156,7 +156,7 @@ def _died() -> tuple[type[BaseException], ...]:
     places = {
         "joblib.externals.loky.process_executor": ("TerminatedWorkerError", "BrokenProcessPool"),
         "distributed.scheduler": ("KilledWorker",),
-        "ray.exceptions": ("RayActorError", "WorkerCrashedError", "RayTaskError"),
+        "ray.exceptions": ("RayActorError", "WorkerCrashedError"),
     }
     return tuple(
         getattr(sys.modules[module], name)
@@ -166,8 +166,17 @@ def _died() -> tuple[type[BaseException], ...]:
     )
 
 
-def _line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+@contextlib.contextmanager
+def _clear(what: str, address: str | None) -> Iterator[None]:
+    """One line where nobody answers at an address; found by a plain connection first, since Ray tries for ever."""
+    named = re.fullmatch(r"(?:\w+://)?([\w.-]+):(\d+)", address or "")
+    try:
+        if named:
+            socket.create_connection((named[1], int(named[2])), timeout=PATIENCE_S).close()
+        yield
+    except (OSError, ValueError, OverflowError, RuntimeError) as error:
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"no {what} answers at {address}: {said}") from None
 
 
 #: How many processes there are for, at most: the cores of this machine that this process may use.
