@@ -5,6 +5,8 @@ from policies.adaptive import Adaptive
 from policies.admission import Admission
 from policies.aimd import Aimd
 from policies.bentoml import BentoML
+from policies.buckets import Buckets
+from policies.classes import Edf, Strict, Weighted
 from policies.clipper import Clipper
 from policies.clockwork import Clockwork
 from policies.cocktail import Cocktail
@@ -13,11 +15,13 @@ from policies.fixed import Fixed
 from policies.greedy import Greedy
 from policies.interface import Action, Completion, Dispatch, Drop, Layers, Line, Policy, Preempt, Scale, View, Wait
 from policies.lazybatching import LazyBatching
+from policies.lengths import Lengths
 from policies.nexus import Nexus
 from policies.nobatching import NoBatching
 from policies.optimum import Optimum
 from policies.predicted import Predicted
 from policies.registry import describe, make, needs
+from policies.routing import Router
 from policies.shepherd import Shepherd
 from policies.slackfit import SlackFit
 from policies.switching import Switching
@@ -39,6 +43,12 @@ POLICIES: dict[str, type] = {
     "predicted": Predicted,
     "codel": Codel,
     "tokenbucket": TokenBucket,
+    "buckets": Buckets,
+    "lengths": Lengths,
+    "router": Router,
+    "edf": Edf,
+    "strict": Strict,
+    "weighted": Weighted,
     "nexus": Nexus,
     "clockwork": Clockwork,
     "symphony": Symphony,

@@ -20,9 +20,9 @@ class Codel:
     When the oldest request has waited target_s or more at every decision for interval_s, drop it; then drop another
     interval_s / sqrt(count) after the last, and so on, until a head has waited less than target_s. The drops go on at
     the old pace where they stopped less than 16 intervals ago. Defaults are the RFC's, which are for packets: an SLO of
-    a few milliseconds wants less. Traffic that does not slow down for its losses makes the wait swing between the target
-    and well above. Simplified: it looks once per decision, hence per batch, not per request that leaves; one request
-    behind the head is the RFC's one packet, which is left alone.
+    a few milliseconds wants less. Traffic that does not slow down when it loses makes the wait swing, to well above the
+    target. Simplified: it looks once per decision, hence per batch, not per request that leaves; one request behind the
+    head is the RFC's one packet, which is left alone.
     """
 
     inner: Policy

@@ -1,4 +1,4 @@
-"""Admission by predicted finish around any policy: who would be late for all that waits ahead is turned away at once."""
+"""Admission by predicted finish around any policy: who would be late, for all that waits ahead, is turned away."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from profiler.table import AccuracyTable, LatencyTable
 from traces import Trace
 
 Columns = dict[str, NDArray[Any]]
+#: Every request of a case has one of each.
+CLASSES, TENANTS = ("gold", "silver", "bronze"), ("one", "two")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Case:
 
 def random_case(seed: int) -> Case:
     """Random traffic from idle to far too much, with ties or without, on a random table; 1 to 4 GPUs."""
-    rng = np.random.default_rng(seed)
+    rng, names = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     gap_s, digits = rng.choice([1e-4, 6e-4, 3e-3]), int(rng.choice([3, 12]))
     own_slo = bool(rng.integers(2))
 
@@ -39,6 +41,7 @@ def random_case(seed: int) -> Case:
         n = int(rng.integers(1, 100))
         columns: Columns = {"arrival_s": after + np.round(rng.exponential(gap_s, n).cumsum(), digits)}
         columns["tokens"] = rng.integers(1, 65, n).astype(np.int32)
+        columns |= {"klass": names.choice(CLASSES, n, p=(0.2, 0.3, 0.5)), "tenant": names.choice(TENANTS, n)}
         return columns | ({"slo_s": rng.choice([np.nan, 0.002, 0.02, 0.5], n)} if own_slo else {})
 
     past = traffic(0.0)
@@ -55,14 +58,19 @@ def extreme_cases() -> list[Case]:
     usual, small = formula([1, 2, 4], [1, 4, 16], [16, 64]), formula([3], [16], [64])
     flood = np.where(np.arange(1000) % 20 == 7, 64, 8).astype(np.int32)
     named = {
-        "one request": (Trace(np.array([0.5]), flood[:1]), usual),
-        "requests that all come at one instant": (Trace(np.full(60, 2.0), flood[:60]), usual),
-        "a table of one level, batch size and length": (Trace(rng.exponential(1e-3, 80).cumsum(), flood[:80]), small),
-        "long requests in a flood of short ones": (Trace(rng.exponential(2e-5, 1000).cumsum(), flood), usual),
+        "one request": (np.array([0.5]), usual),
+        "requests that all come at one instant": (np.full(60, 2.0), usual),
+        "a table of one level, batch size and length": (rng.exponential(1e-3, 80).cumsum(), small),
+        "long requests in a flood of short ones": (rng.exponential(2e-5, 1000).cumsum(), usual),
+    }
+    klass, tenant = np.resize(CLASSES, 1000), np.resize(TENANTS, 1000)
+    traces = {
+        name: Trace(arrivals, flood[: len(arrivals)], tenant[: len(arrivals)], klass[: len(arrivals)])
+        for name, (arrivals, _) in named.items()
     }
     return [
-        Case(f"{name}, on {gpus} GPUs", trace, trace, inf, table, gpus, 0.02)
-        for name, (trace, table) in named.items()
+        Case(f"{name}, on {gpus} GPUs", traces[name], traces[name], inf, table, gpus, 0.02)
+        for name, (_, table) in named.items()
         for gpus in (1, 3)
     ]
 

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import pytest
 
-from policies import POLICIES, Dispatch, Drop, Wait, make
+from policies import POLICIES, Dispatch, Drop, Layers, Preempt, Scale, View, Wait, make, needs
 from policies.greedy import Greedy
 from simulator.conformance import check_policy
+from simulator.watching import uses
 
 #: What a wrapper is tried around: one that answers at once and one that waits.
 INNER = ("adaptive", "timeout")
@@ -17,17 +18,29 @@ INNER = ("adaptive", "timeout")
 
 def specs():
     for name, cls in POLICIES.items():
-        if "future" in getattr(cls, "needs", ()):
-            continue  # an oracle breaks I5 by its nature, and is exact for one GPU and one length alone
         if "inner" in cls.__dataclass_fields__:
             yield from (f"{name}({inner})" for inner in INNER)
-        else:
+        elif "future" not in needs(make(name)):  # an oracle refuses what it is not exact for
             yield name
 
 
-@pytest.mark.parametrize("spec", [*specs(), "admission(triton(preferred=(4, 8), delay_s=0.001), max_waiting=6)"])
+#: What the defaults do not exercise, and compositions.
+MORE = (
+    "admission(triton(preferred=(4, 8), delay_s=0.001), max_waiting=6)",
+    "tokenbucket(codel(predicted(timeout), target_s=0.001, interval_s=0.005), classes=('gold',))",
+    "buckets(adaptive, edges=(20, 40))",
+    "router(shepherd, rule='least-backlog')",
+    "admission(router(timeout, rule='two-choices'), max_waiting=20)",
+    "router(lazybatching)",
+    "router(buckets(timeout), rule='round-robin')",
+    "strict(timeout, classes=('gold', 'silver', 'bronze'))",
+    "weighted(adaptive, classes=('gold', 'silver', 'bronze'), weights=(3, 2, 1))",
+)
+
+
+@pytest.mark.parametrize("spec", [*specs(), *MORE])
 def test_every_policy_keeps_the_rules(spec):
-    check_policy(spec)
+    check_policy(spec, seeds=range(6))
 
 
 def test_a_policy_comes_as_text_as_an_object_or_as_what_makes_one():
@@ -114,6 +127,24 @@ class Secretive(OneAtATime):
         return Dispatch(view.oldest(self.size), view.levels[0])
 
 
+class Discreet(OneAtATime):
+    """Says that it uses less than it does."""
+
+    uses = frozenset({"oldest", "levels"})
+
+    def decide(self, view):
+        return Dispatch(view.oldest(1), view.levels[0 if view.rate(1.0) > 2 else -1])
+
+
+class Eavesdrops(OneAtATime):
+    """Does not say that it hears of completions."""
+
+    uses = frozenset({"oldest", "levels"})
+
+    def observe(self, event):
+        self.last = event.finish
+
+
 class Uncopyable(OneAtATime):
     def __deepcopy__(self, memo):
         raise TypeError("not to be copied")
@@ -133,6 +164,8 @@ def test_the_pattern_of_the_bad_policies_is_a_good_one():
         (Shares, "I4"),
         (WaitsForEver, "waits for what cannot come"),
         (TakesBack, "which is gone already"),
+        (Discreet, "reads view.rate, which its `uses` does not name"),
+        (Eavesdrops, "reads finish of a completion"),
         (lambda: Secretive(2), "what its text makes decides otherwise"),
         (Uncopyable, "I4: it cannot be copied"),
     ],
@@ -140,3 +173,56 @@ def test_the_pattern_of_the_bad_policies_is_a_good_one():
 def test_a_bad_policy_is_told_which_rule_it_breaks(bad, broken):
     with pytest.raises(AssertionError, match=broken):
         check_policy(bad)
+
+
+def test_every_policy_says_what_it_uses_in_names_that_there_are():
+    known = {name for name in (*vars(View), *View.__annotations__) if not name.startswith("_")}
+    for name, cls in POLICIES.items():
+        assert cls.uses <= known | {"completions", "future"}, name
+
+
+def test_a_wrapper_uses_what_it_and_its_inner_policy_use():
+    wrapper = make("codel(strict(greedy))")
+    assert uses(wrapper) == POLICIES["codel"].uses | POLICIES["strict"].uses | POLICIES["greedy"].uses
+    assert uses(OneAtATime()) is None
+
+
+@dataclass
+class ChangesItsMind:
+    """Stops every second batch when the next request comes, and runs the others layer by layer."""
+
+    every_arrival = True
+    needs = frozenset({"preempt", "layers"})
+
+    def start(self, view):
+        self.batches, self.whole, self.progress = 0, {}, {}
+
+    def decide(self, view):
+        if not view.idle:
+            return Preempt(0) if self.whole.pop(0, False) else Wait()
+        self.batches += 1
+        head, gpu = view.oldest(1), view.idle[0]
+        self.whole[gpu] = bool(self.batches % 2)
+        if self.whole[gpu]:
+            return Dispatch(head, view.levels[-1], gpu)
+        first = self.progress.get(head[0], 0)
+        self.progress[head[0]] = 1 - first
+        return Dispatch(head, view.levels[-1], gpu, Layers(first, first + 1))
+
+
+@dataclass
+class Breathes:
+    """One GPU more in a crowd, one less in a calm."""
+
+    needs = frozenset({"scale"})
+
+    def decide(self, view):
+        wanted = min(4, 1 + view.waiting // 8)
+        if wanted != view.gpus:
+            return Scale(wanted)
+        return Dispatch(view.oldest(1), view.levels[-1]) if view.waiting and view.idle else Wait()
+
+
+@pytest.mark.parametrize("policy", [ChangesItsMind, Breathes])
+def test_requests_that_come_back_and_gpus_that_come_and_go_are_no_breach_of_the_rules(policy):
+    check_policy(policy, seeds=range(6))

@@ -1,0 +1,160 @@
+"""A queue for every GPU instead of one for all: a router sends each request to a GPU as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from policies import wrapped
+from policies.held import HeldQueue
+from policies.interface import Action, Completion, Dispatch, Drop, Policy, Preempt, Scale, View
+from policies.part import Copies, Part
+from traces import Trace
+
+RULES = ("round-robin", "shortest", "two-choices", "least-backlog")
+#: Longer than any run, and a power of two: a rate over it, times it, is exactly how many have arrived.
+ALL_TIME_S = 2.0**40
+
+
+@dataclass
+class Router:
+    """Send each request to the queue of one GPU as it arrives; a copy of the inner policy serves each.
+
+    rule: "round-robin"; "shortest", the GPU with the fewest requests, waiting and running (join the shortest queue,
+    Winston 1977); "two-choices", the shorter of two drawn at random (Mitzenmacher, IEEE TPDS 2001); "least-backlog",
+    the least predicted work, running and waiting, in full batches at the highest level. Ties go to the lowest GPU.
+    Without a router all GPUs share one queue, which is at least as good wherever requests may wait centrally.
+
+    Requests stay where they were sent, but for a GPU that is scaled away; one that is starting gets none. seed: of the
+    draws. A wrapper that drops, such as `admission`, belongs inside: outside it works, but each drop costs a look at
+    the whole queue.
+    """
+
+    inner: Policy
+    rule: str = "shortest"
+    seed: int = 0
+
+    uses = frozenset(
+        {
+            *("now", "waiting", "gpus", "idle", "plan", "service", "oldest", "longest", "rate", "free_at"),
+            *("arrival", "deadline", "tokens", "seconds", "completions"),
+        }
+    )
+    every_arrival = True
+
+    def foresee(self, trace: Trace) -> None:
+        wrapped.foresee(self.inner, trace)
+
+    def start(self, view: View) -> None:
+        if self.rule not in RULES:
+            raise ValueError(f"router has no rule {self.rule!r}; it has {', '.join(RULES)}")
+        if isinstance(view, Part):
+            raise ValueError("router must be the outermost policy, or inside wrappers that do not split the queue")
+        self._cost = [min(row[size] / size for size in range(1, len(row))) for row in view.service[-1]]
+        self._queues: list[HeldQueue] = []
+        self._copies = Copies(self.inner)
+        self._running: list[int] = []  # requests on each GPU
+        self._planned: list[bool] = []  # whether its batch had a plan
+        self._work: list[float] = []  # predicted seconds of those who wait for each GPU
+        self._gpu_of: list[int] = []  # of every request so far
+        self._gpus = self._turn = 0
+        self._stale = False  # whether requests may have come back
+        self._rng = np.random.default_rng(self.seed)
+        self._resize(view)
+
+    def decide(self, view: View) -> Action:
+        if view.gpus != self._gpus:
+            self._resize(view)
+        self._admit(view)
+        asked = range(self._gpus) if self._copies.every_arrival else view.idle
+        action, gpu = self._copies.ask(each for each in asked if self._queues[each].waiting)
+        if type(action) is Dispatch:
+            self._take(view, gpu, action.requests)
+            self._running[gpu] += len(action.requests)
+            self._planned[gpu] = action.plan is not None
+            return action._replace(gpu=gpu)
+        if type(action) is Drop:
+            self._take(view, gpu, action.requests)
+        elif type(action) is Preempt:
+            self._running[gpu], self._stale = 0, True
+            return Preempt(gpu)
+        elif type(action) is Scale:
+            raise ValueError("a router's inner policy sees one GPU and cannot scale: put the scaling around the router")
+        return action
+
+    def observe(self, event: Completion) -> None:
+        self._running[event.gpu] -= len(event.requests)
+        self._stale |= self._planned[event.gpu]  # some layers, perhaps: its requests are back
+        self._copies.observe(event._replace(gpu=0))
+
+    def _admit(self, view: View) -> None:
+        """Route whom the queues do not hold yet."""
+        seen, arrived = len(self._gpu_of), round(view.rate(ALL_TIME_S) * ALL_TIME_S)
+        held = sum(queue.waiting for queue in self._queues)
+        if not self._stale and held + arrived - seen == view.waiting:
+            if arrived > seen:
+                self._route(view, range(seen, arrived))
+            return
+        waiting, old = view.oldest(view.waiting), set[int]()
+        still = set(waiting)
+        for gpu, queue in enumerate(self._queues):
+            mine = queue.oldest(queue.waiting)
+            old.update(mine)
+            self._take(view, gpu, [request for request in mine if request not in still])
+        self._gpu_of += [self._gpus] * (arrived - seen)
+        new = [request for request in waiting if request not in old]
+        for request in new:
+            if self._gpu_of[request] < self._gpus:  # it was dispatched, and is back
+                self._add(view, self._gpu_of[request], request)
+        self._route(view, [request for request in new if self._gpu_of[request] >= self._gpus])
+        self._stale = False
+
+    def _route(self, view: View, requests: Sequence[int]) -> None:
+        idle = view.idle
+        serving = [gpu for gpu in range(self._gpus) if self._running[gpu] or gpu in idle] or list(range(self._gpus))
+        for request in requests:
+            gpu = self._choose(view, serving)
+            if request < len(self._gpu_of):
+                self._gpu_of[request] = gpu
+            else:
+                self._gpu_of.append(gpu)
+            self._add(view, gpu, request)
+
+    def _choose(self, view: View, serving: list[int]) -> int:
+        """The GPU for the next request, of those that serve."""
+        if self.rule == "round-robin":
+            self._turn += 1
+            return serving[(self._turn - 1) % len(serving)]
+        if self.rule == "least-backlog":
+            return min(serving, key=lambda gpu: (view.free_at(gpu) - view.now + self._work[gpu], gpu))
+        if self.rule == "two-choices" and len(serving) > 2:
+            first, other = int(self._rng.integers(len(serving))), int(self._rng.integers(len(serving) - 1))
+            serving = sorted((serving[first], serving[other + (other >= first)]))
+        return min(serving, key=lambda gpu: self._queues[gpu].waiting + self._running[gpu])
+
+    def _add(self, view: View, gpu: int, request: int) -> None:
+        self._queues[gpu].add(request)
+        self._work[gpu] += self._cost[view.longest((request,))]
+
+    def _take(self, view: View, gpu: int, requests: Sequence[int]) -> None:
+        queue = self._queues[gpu]
+        queue.take(requests)
+        self._work[gpu] -= sum(self._cost[view.longest((request,))] for request in requests)
+        if not queue.waiting:
+            self._work[gpu] = 0.0  # no rounding errors pile up
+
+    def _resize(self, view: View) -> None:
+        """A queue for each GPU; those who wait for one that is gone are routed again."""
+        for gpu in range(len(self._queues), view.gpus):
+            self._queues.append(HeldQueue(view))
+            self._copies.add(Part(view, self._queues[gpu], gpu))
+            self._running.append(0)
+            self._planned.append(False)
+            self._work.append(0.0)
+        self._gpus, gone = view.gpus, self._queues[view.gpus :]
+        for gpu, queue in enumerate(gone, start=view.gpus):
+            stranded = list(queue.oldest(queue.waiting))
+            self._take(view, gpu, stranded)
+            self._route(view, stranded)
