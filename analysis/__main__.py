@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 #: Subcommands by name: the module that has `add_arguments` and `main`, and a line of help. Only the chosen is loaded.
 COMMANDS = {
+    "compare": ("analysis.commands.compare", "policies on the same arrivals, with intervals, against the optimum"),
     "validate": ("analysis.commands.validate", "live runs against simulations of the same arrivals: is it right?"),
     "sweep": ("analysis.commands.sweep", "every combination of policies, loads, targets, GPUs, traces and seeds"),
     "plot": ("analysis.commands.plot", "a figure of runs, a sweep or a plan, with its numbers beside it"),

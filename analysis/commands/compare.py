@@ -1,0 +1,158 @@
+"""python -m analysis compare: policies on the same arrivals, with intervals, and how near each is to the optimum."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.comparison import Comparison, Standing
+    from analysis.statistics import Interval
+
+EXAMPLE = """examples:
+  python -m analysis compare --policies "greedy;timeout;adaptive;nexus" --trace poisson:duration=5 --load 0.9
+  python -m analysis compare --policies all --table synthetic --lengths constant:tokens=64 --trace mmpp:duration=3
+"""
+#: The flags of python -m simulator that mean the same here.
+_FLAGS = ("trace", "trace_format", "rate", "load", "rate_mode", "duration", "lengths", "table", "model", "task",
+          "slo_ms", "gpus", "service_noise", "seed")  # fmt: skip
+_COLUMNS = ("policy", "on time", "accuracy", "weighted", "95 %", "p99 ms", "", "points from", "95 %, together")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from analysis.optimum import EXACT_REQUESTS
+    from simulator.settings import Settings
+    from simulator.simulate import SERVICE_NOISE_CHOICES
+    from traces import FORMATS
+
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
+    kinds = {"rate": float, "load": float, "duration": float, "slo_ms": float, "gpus": int, "seed": int}
+    choices = {
+        "trace_format": ["auto", *FORMATS],
+        "rate_mode": ["superpose", "thin", "compress"],
+        "service_noise": list(SERVICE_NOISE_CHOICES),
+    }
+    parser.add_argument(
+        "--policies", default="greedy;timeout;nexus;adaptive", metavar="SPECS",
+        help='specs with semicolons between them, or all (default: "greedy;timeout;nexus;adaptive")',
+    )  # fmt: skip
+    parser.add_argument(
+        "--reference", metavar="SPEC", help="whose difference is shown (default: adaptive with all, else the first)"
+    )
+    parser.add_argument(
+        "--replications", type=int, default=10, metavar="N",
+        help="seeds from --seed on, or windows of a recorded file (default: 10)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--exact-requests", type=int, default=EXACT_REQUESTS, metavar="N",
+        help=f"replications of more requests get a bound, not the exact optimum (default: {EXACT_REQUESTS})",
+    )  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
+    parser.add_argument("--csv", action="store_true", help="print the rows as CSV, and nothing else")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the rows to a .csv or .parquet file, too")
+    default = Settings()
+    setting = parser.add_argument_group("what is served, as in python -m simulator")
+    for name in _FLAGS:
+        setting.add_argument(
+            f"--{name.replace('_', '-')}", type=kinds.get(name, str), choices=choices.get(name),
+            default=getattr(default, name), metavar=None if name in choices else "VALUE",
+        )  # fmt: skip
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run the comparison and print one line per policy, the best first."""
+    from analysis.columns import to_table, write
+    from analysis.comparison import compare
+    from analysis.progress import progress
+
+    if options.out is not None and options.out.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--out {options.out}: name a .csv or .parquet file")
+    named = ("reference", "replications", "exact_requests", "jobs", *_FLAGS)
+    with progress("replications") as told:
+        compared = compare(options.policies, on_progress=told, **{name: getattr(options, name) for name in named})
+    if options.out is not None:
+        write(to_table(compared.rows()), options.out)
+    if options.csv:
+        print(_csv(compared.rows()), end="")
+        return 0
+    print(text(compared))
+    if options.out is not None:
+        print(f"\nwritten to {options.out}", file=sys.stderr)
+    return 0
+
+
+def text(compared: Comparison) -> str:
+    """The account of a comparison: what was served, a line per policy, what was refused."""
+    its = compared.settings
+    top = compared.ceiling
+    known = "" if top is None else f"; {_named(top.kind)}: {top.accuracy_weighted_goodput:.2%}"
+    rate = "" if its.rate is None else f" at {its.rate:,.6g}/s"
+    lines = [
+        f"trace   {its.trace}{rate}, lengths {its.lengths or 'its own, else short texts'}",
+        f"table   {its.table}: {its.model}, {its.gpus} device{'s' * (its.gpus > 1)}, target {its.slo_ms:.4g} ms",
+        f"runs    {compared.replicated}{known}",
+        "",
+    ]
+    header = list(_COLUMNS)
+    header[6] = "" if top is None else f"of {top.kind}"
+    header[7] += f" {compared.reference}"
+    rows = [header, *(_line(each) for each in compared.standings)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines += [
+        "  ".join(
+            cell.ljust(width) if not at else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    if compared.refused:
+        lines += ["", "not run here:", *(f"  {policy}: {said}" for policy, said in compared.refused.items())]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _named(kind: str) -> str:
+    return (
+        "the exact optimum"
+        if kind == "exact"
+        else "no policy exceeds (a bound)"
+        if kind == "bound"
+        else f"ceiling ({kind})"
+    )
+
+
+def _line(standing: Standing) -> list[str]:
+    weighted, difference = standing.accuracy_weighted_goodput, standing.difference
+    return [
+        standing.policy,
+        _percent(standing.attainment),
+        _percent(standing.accuracy),
+        _percent(weighted.mean),
+        _ends(weighted, "{:.2f}"),
+        "-" if standing.p99_s is None else f"{1e3 * standing.p99_s:,.4g}",
+        _percent(standing.reached),
+        f"{100 * difference.mean:+.2f}",
+        _ends(difference, "{:+.2f}"),
+    ]
+
+
+def _ends(interval: Interval, form: str) -> str:
+    if interval.high == float("inf"):
+        return "unknown"
+    return f"{form.format(100 * interval.low)} to {form.format(100 * interval.high)}"
+
+
+def _percent(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2%}"
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    import csv
+    import io
+
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
