@@ -93,7 +93,7 @@ def nobody_starves(report: Report, log: Log, case: Case) -> bool:
             continue
         for request in action[1]:
             gone[request] = 1
-        passed = 0 if gone[head] else passed + 1
+        passed = 0 if gone[head] else passed + (action[0] == "Dispatch")
         head = gone.find(0, head)
         if passed > PATIENCE:
             return False
