@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.interface import Dispatch, View
-from policies.limits import batch_limit
+from policies.limits import batch_limit, pareto
 
 
 @dataclass
@@ -42,29 +42,29 @@ class Cocktail:
             )
         self._largest = batch_limit(self.max_batch, view.plan)
         self._lines = [view.klass(name) for name in self.classes]
-        best = max(view.levels, key=lambda level: (level.accuracy, level.index)).accuracy
-        losses = (*self.losses, self.loss)
+        self._levels = levels = pareto(view.levels)
         # Where accuracies are unknown, no comparison holds, and every level is within the loss.
         self._floor = [
-            min(level.index for level in view.levels if not level.accuracy < best - loss - 1e-12) for loss in losses
+            next(at for at, level in enumerate(levels) if not level.accuracy < levels[-1].accuracy - loss - 1e-12)
+            for loss in (*self.losses, self.loss)
         ]
-        self._at = [len(view.levels) - 1] * len(losses)
+        self._at = [len(levels) - 1] * len(self._floor)
         self._given_s, self._since = 0.0, 0.0
 
     def decide(self, view: View) -> Dispatch:
         if view.now >= self._since + self.interval_s:
-            self._adapt(self._given_s / ((view.now - self._since) * view.gpus), len(view.levels) - 1)
+            self._adapt(self._given_s / ((view.now - self._since) * view.gpus))
             self._given_s, self._since = 0.0, view.now
         group, batch = self._next(view)
-        level = view.levels[self._at[group]]
+        level = self._levels[self._at[group]]
         self._given_s += view.service[level.index][view.longest(batch)][len(batch)]
         return Dispatch(batch, level)
 
-    def _adapt(self, busy: float, top: int) -> None:
+    def _adapt(self, busy: float) -> None:
         if busy > self.high:
             self._at = [max(floor, at - 1) for floor, at in zip(self._floor, self._at, strict=True)]
         elif busy < self.low:
-            self._at = [min(top, at + 1) for at in self._at]
+            self._at = [min(len(self._levels) - 1, at + 1) for at in self._at]
 
     def _next(self, view: View) -> tuple[int, Sequence[int]]:
         """The class of the oldest request, and the oldest of that class; the last class is that of all others."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from conftest import formula_table
 
+from profiler.table import AccuracyTable, LatencyTable
 from simulator import simulate
 from traces import Trace
 
@@ -45,6 +46,24 @@ def run(
         klass=None if klass is None else np.array(klass, object),
     )
     return simulate(trace, spec, table, gpus=gpus, slo_s=slo_s)
+
+
+def several():
+    """A teacher of 2 s per batch, students of 1 s and 0.5 s, and a 6-layer model that is slower and no better."""
+    models = {"students-2x8": ((1, 0.5, 0.8), (2, 1.0, 0.85)), "teacher-6x8": ((1, 1.5, 0.85),),
+              "teacher-12x8": ((1, 2.0, 0.9),)}  # fmt: skip
+    parts = [
+        formula_table(
+            lambda k, b, t, rows=rows: next(1e6 * s for students, s, _ in rows if students == k),
+            students=[k for k, _, _ in rows],
+            batches=(1, 2, 4, 8),
+            model=model,
+        )
+        for model, rows in models.items()
+    ]
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    accuracy = [(model, k, "toy", a) for model, rows in models.items() for k, _, a in rows]
+    return LatencyTable("several", columns, {"device": "a formula", "kind": "modelled"}, AccuracyTable(tuple(accuracy)))
 
 
 def batches(*arguments, **named):

@@ -4,32 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import formula_table
+from devices import several
 
-from profiler.table import AccuracyTable, LatencyTable
 from simulator import simulate
 from traces import Trace
 
-BATCHES = (1, 2, 4, 8)
-SLOW = 8 / 2.0  # requests per second in full batches, at the most accurate of the levels below
-
-
-def several():
-    """A teacher of 2 s per batch, students of 1 s and 0.5 s, and a 6-layer model that is slower and no better."""
-    models = {"students-2x8": ((1, 0.5, 0.8), (2, 1.0, 0.85)), "teacher-6x8": ((1, 1.5, 0.85),),
-              "teacher-12x8": ((1, 2.0, 0.9),)}  # fmt: skip
-    parts = [
-        formula_table(
-            lambda k, b, t, rows=rows: next(1e6 * s for students, s, _ in rows if students == k),
-            students=[k for k, _, _ in rows],
-            batches=BATCHES,
-            model=model,
-        )
-        for model, rows in models.items()
-    ]
-    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
-    accuracy = [(model, k, "toy", a) for model, rows in models.items() for k, _, a in rows]
-    return LatencyTable("several", columns, {"device": "a formula", "kind": "modelled"}, AccuracyTable(tuple(accuracy)))
+SLOW = 8 / 2.0  # requests per second in full batches, at the most accurate of the levels
 
 
 def levels(spec, rates, seconds=20.0):
