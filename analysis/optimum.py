@@ -69,10 +69,10 @@ def bound(
 
     arrival_s (ascending), deadline_s, buckets: per request. times[level, bucket, index into batches]: seconds.
 
-    Why no schedule exceeds it. (1) Charge each batch to its members that are on time, in equal parts. A member of
-    length bucket k then pays at least l(level, b, k) / c, where the batch runs at size b and at bucket k or above, and
-    c <= b is the number of requests that could be on time together with this one in a batch that takes so long: that
-    have arrived by its deadline less l and are not due before its arrival plus l. The least of these over b is its
+    Why no schedule exceeds it. (1) Charge each batch to its members that are on time, in equal parts. A member then
+    pays at least l(level, b, k) / c, where the batch runs at size b and at some length bucket k, its own or above, and
+    c <= b is the number of requests of at most k that could be on time together with this one in a batch that takes so
+    long: that have arrived by its deadline less l and are not due before its arrival plus l. The least of these is its
     `work` at that level. (2) What it pays lies between its arrival and its deadline, and all GPUs together pay out at
     most `gpus` seconds per second. Let requests be answered in part, at a mixture of levels, interrupted, and by
     several GPUs at once: the accuracy is then at most a concave function of the work paid, through (work, accuracy) of
@@ -99,16 +99,17 @@ def _least_work(
     batches: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Seconds that each request pays at least, by level; infinite where it cannot be on time even alone."""
-    shortest = np.minimum.accumulate(times[:, ::-1], 1)[:, ::-1]  # at this length bucket or above
     work = np.full((len(arrival_s), len(times)), np.inf)
-    for level, by_bucket in enumerate(shortest):
-        for size, seconds in zip(batches, by_bucket.T, strict=True):
-            takes = seconds[buckets]
-            latest, earliest = deadline_s - takes + SLACK_S, arrival_s + takes - SLACK_S
-            company = np.searchsorted(arrival_s, latest, side="right") - np.searchsorted(due_s, earliest)
-            company = COMPANY[np.searchsorted(COMPANY, company.clip(1, size))].clip(max=size)
-            share = np.where(arrival_s <= latest, takes / company, np.inf)
-            np.minimum(work[:, level], share, out=work[:, level])
+    for runs_at in np.unique(buckets):
+        rows = np.flatnonzero(buckets <= runs_at)
+        arrival, deadline, due = arrival_s[rows], deadline_s[rows], due_s[rows]
+        for level, by_size in enumerate(times[:, runs_at]):
+            for size, takes in zip(batches, by_size, strict=True):
+                latest, earliest = deadline - takes + SLACK_S, arrival + takes - SLACK_S
+                company = np.searchsorted(arrival, latest, side="right") - np.searchsorted(due, earliest)
+                company = COMPANY[np.searchsorted(COMPANY, company.clip(1, size))].clip(max=size)
+                share = np.where(arrival <= latest, takes / company, np.inf)
+                work[rows, level] = np.minimum(work[rows, level], share)
     return work
 
 
