@@ -1,0 +1,169 @@
+"""Comparisons: the same arrivals for all, honest replications, a ceiling that says what it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from analysis.__main__ import main
+from analysis.comparison import compare
+from policies import POLICIES
+from simulator.settings import Settings, prepare
+
+SETTING = {"table": "synthetic", "lengths": "constant:tokens=64", "trace": "mmpp:duration=0.06,stays=0.02/0.02"}
+
+
+def test_each_replication_is_the_run_with_its_seed():
+    compared = compare("greedy;adaptive", replications=3, load=0.8, seed=5, **SETTING)
+    for policy in ("greedy", "adaptive"):
+        runs = [
+            prepare(
+                Settings(policy, **SETTING, rate=compared.settings.rate, slo_ms=compared.settings.slo_ms, seed=seed)
+            )
+            for seed in (5, 6, 7)
+        ]
+        expected = [each.run().summary["accuracy_weighted_goodput"] for each in runs]
+        assert compared.values[policy].tolist() == expected
+    assert compared.replicated == "seeds 5 to 7"
+
+
+def test_equal_policies_do_not_differ_at_all_and_the_reference_is_the_first():
+    compared = compare("greedy;triton;nexus", replications=3, load=0.8, **SETTING)
+    by_name = {each.policy: each for each in compared.standings}
+    assert compared.reference == "greedy"
+    assert tuple(by_name["triton"].difference) == tuple(by_name["greedy"].difference) == (0, 0, 0)
+    assert by_name["nexus"].difference.low > 0
+    means = [each.accuracy_weighted_goodput.mean for each in compared.standings]
+    assert means == sorted(means, reverse=True)
+
+
+def test_the_optimum_reaches_all_of_itself_and_others_less():
+    compared = compare(["adaptive", "optimum"], replications=2, load=0.9, **SETTING)
+    assert compared.ceiling.kind == "exact"
+    best, other = compared.standings
+    assert (best.policy, best.reached) == ("optimum", pytest.approx(1.0, abs=1e-12))
+    assert other.reached < 1
+    bounded = compare(["optimum"], replications=2, load=0.9, exact_requests=0, **SETTING)
+    assert bounded.ceiling.kind == "bound"
+    assert bounded.standings[0].reached <= 1
+
+
+def test_some_replications_may_have_the_exact_optimum_and_others_a_bound():
+    lengths = [len(prepare(Settings(**SETTING, rate=8000, seed=seed)).trace) for seed in range(4)]
+    compared = compare("greedy", replications=4, rate=8000, exact_requests=sum(lengths) // 4, **SETTING)
+    assert compared.ceiling.kind == "exact or bound"
+
+
+def test_what_does_not_run_here_is_listed_with_the_reason():
+    compared = compare("greedy;optimum", replications=2, load=0.5, **SETTING | {"gpus": 2})
+    assert [each.policy for each in compared.standings] == ["greedy"]
+    assert compared.refused == {"optimum": "the exact optimum is known for one GPU, not for 2"}
+    with pytest.raises(ValueError, match="the reference optimum does not run here: the exact optimum is known for one"):
+        compare("greedy;optimum", reference="optimum", replications=1, load=0.5, **SETTING | {"gpus": 2})
+
+
+def test_all_are_the_online_policies_and_adaptive_their_reference():
+    compared = compare("all", replications=2, load=0.3, **SETTING)
+    shown = {each.policy.partition("(")[0] for each in compared.standings} | set(compared.refused)
+    assert {name for name in POLICIES if name != "optimum"} <= shown
+    assert "optimum" not in shown
+    assert compared.reference == "adaptive"
+    over = [each for each in compared.standings if each.reached is not None and each.reached > 1 + 1e-9]
+    assert over == []
+
+
+def test_layers_and_more_gpus_are_not_held_against_the_ceiling():
+    compared = compare("lazybatching", replications=1, load=0.3, **SETTING)
+    assert compared.standings[0].reached is None
+
+
+def test_windows_of_a_recorded_file_are_its_replications(tmp_path):
+    arrivals = np.sort(np.random.default_rng(0).uniform(0, 0.4, 800))
+    path = tmp_path / "recorded.csv"
+    path.write_text("arrival_s,tokens\n" + "".join(f"{each!r},60\n" for each in arrivals.tolist()))
+    compared = compare("fixed;adaptive", replications=4, trace=str(path), table="synthetic", slo_ms=4.0)
+    assert "4 consecutive windows of" in compared.replicated
+    whole = prepare(Settings("adaptive", trace=str(path), table="synthetic", slo_ms=4.0)).run()
+    assert compared.values["adaptive"].mean() == pytest.approx(whole.summary["accuracy_weighted_goodput"], abs=0.02)
+    path.write_text("arrival_s,tokens\n0,9\n0.1,9\n9,9\n")
+    with pytest.raises(ValueError, match=r"window 2 of 3 of .* has no requests: ask for fewer"):
+        compare("fixed", replications=3, trace=str(path), table="synthetic")
+
+
+def test_drawn_times_have_no_ceiling():
+    compared = compare("greedy", replications=2, trace="poisson:duration=3", load=0.3, service_noise="profiled")
+    assert compared.ceiling is None
+    assert compared.standings[0].reached is None
+
+
+def test_a_table_without_accuracies_is_compared_by_attainment(tmp_path):
+    path = tmp_path / "bare.csv"
+    rows = [f"students-2x8,{k},2,8,{b},16,{100 * k + 20 * b}" for k in (1, 2) for b in (1, 2, 4)]
+    path.write_text("\n".join(["model,students,depth,hidden,batch,tokens,latency_us", *rows]) + "\n")
+    setting = {"table": str(path), "trace": "poisson:duration=0.2", "lengths": "constant:tokens=9", "load": 1.2}
+    compared = compare("adaptive", replications=2, **setting)
+    standing = compared.standings[0]
+    assert standing.accuracy is None
+    assert standing.accuracy_weighted_goodput.mean == pytest.approx(standing.attainment)
+    assert 0 < standing.reached <= 1
+
+
+def test_processes_change_nothing():
+    pytest.importorskip("joblib")
+    one, two = (compare("greedy;adaptive", replications=2, load=0.8, jobs=jobs, **SETTING) for jobs in (1, 2))
+    assert one.rows() == two.rows()
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"policies": ""}, "no policies are named"),
+        ({"policies": "greedy", "replications": 0}, "replications is 0; at least 1"),
+        ({"policies": "greedy", "slo": 3}, "compare has no setting slo; it has trace, trace_format"),
+        ({"policies": "gready"}, "no policy 'gready'"),
+        ({"policies": "greedy", "reference": "best"}, "no policy 'best'"),
+    ],
+)
+def test_bad_input_is_refused_in_words(named, said):
+    with pytest.raises((ValueError, LookupError), match=said):
+        compare(**named)
+
+
+FLAGS = ["--trace", "poisson:duration=0.02", "--load", "0.5", "--table", "synthetic", "--lengths", "constant:tokens=64"]
+
+
+def test_the_command_prints_a_line_per_policy(capsys):
+    assert main(["compare", "--policies", "greedy;adaptive;optimum", *FLAGS, "--replications", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "runs    seeds 0 to 1; the exact optimum: " in out
+    assert "of exact  points from greedy" in out
+    assert {line.split()[0] for line in out.splitlines()[5:]} == {"greedy", "adaptive", "optimum"}
+
+
+def test_one_replication_says_that_the_spread_is_unknown(capsys):
+    assert main(["compare", "--policies", "greedy", *FLAGS, "--replications", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "seed 0 alone, so nothing is known of the spread" in out
+    assert "unknown" in out.splitlines()[-1]
+
+
+def test_rows_are_written_and_printed_as_csv(tmp_path, capsys):
+    out = tmp_path / "rows.csv"
+    command = ["compare", "--policies", "greedy;adaptive", *FLAGS, "--replications", "2", "--csv", "--out", str(out)]
+    assert main(command) == 0
+    printed = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    written = list(csv.DictReader(io.StringIO(out.read_text())))
+    for one, other in zip(printed, written, strict=True):
+        assert one["policy"] == other["policy"]
+        assert float(one["difference_low"]) == float(other["difference_low"])
+    assert printed[0]["ceiling_kind"] == "exact"
+
+
+def test_the_command_refuses_in_one_line(tmp_path, capsys):
+    assert main(["compare", "--policies", "gready", *FLAGS]) == 2
+    assert capsys.readouterr().err.startswith("error: no policy 'gready'")
+    assert main(["compare", *FLAGS, "--out", str(tmp_path / "rows.txt")]) == 2
+    assert "name a .csv or .parquet file" in capsys.readouterr().err
