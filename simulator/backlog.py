@@ -87,6 +87,19 @@ class Backlog:
             head = holes.find(0, head + 1, arrived)
         return found
 
+    def after(self, request: int, n: int) -> Sequence[int]:
+        """The n oldest waiting requests that arrived after this one; a range where all after it wait."""
+        first, arrived, holes = max(request + 1, self.head), self.arrived, self.holes
+        stop = min(first + n, arrived)
+        if self._in_order or holes.find(1, first, stop) < 0:
+            return range(first, max(first, stop))
+        found: list[int] = []
+        head = holes.find(0, first, arrived)
+        while head >= 0 and len(found) < n:
+            found.append(head)
+            head = holes.find(0, head + 1, arrived)
+        return found
+
     def longest(self, requests: Sequence[int]) -> int:
         """The largest length bucket among them."""
         return self._one_bucket if self._one_bucket is not None else max(map(self._buckets.__getitem__, requests))

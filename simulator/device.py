@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -37,31 +39,37 @@ class DeviceExecutor:
         self._devices, self._ids, self._clock = devices, ids, clock
         classes = max(each.spec.outputs for each in devices[0].values())
         self.logits: NDArray[np.float32] = np.full((len(ids), classes), np.nan, np.float32)
-        self.measured: dict[str, list[float]] = {name: [] for name in ("cycle_s", "staging_s", "device_s", "late_s")}
+        self._cycle, self._staging, self._device, self._late = (array("d") for _ in range(4))
+        self.measured = {
+            "cycle_s": self._cycle,
+            "staging_s": self._staging,
+            "device_s": self._device,
+            "late_s": self._late,
+        }
 
     def __str__(self) -> str:
         return "a real device"
 
     def run(self, batch: Batch, now: float) -> Execution:
         late = self._clock.lateness
-        seconds = self._answer(len(self.measured["late_s"]), batch, late)
+        seconds = self._answer(self._next(), batch, late)
         return Execution(max(seconds, self._clock.lateness))
+
+    def _next(self) -> int:
+        """The number of a batch that is dispatched now, with room for its times."""
+        for values in self.measured.values():
+            values.append(math.nan)
+        return len(self._late) - 1
 
     def _answer(self, number: int, batch: Batch, late: float) -> float:
         """Run a batch, keep its answers and times under its number, return the seconds of its cycle."""
-        requests, ids = batch.requests, self._ids
-        answers = self._devices[batch.gpu][batch.level.model].run(
-            batch.level.students, [ids[each] for each in requests]
-        )
-        rows: Any = slice(requests.start, requests.stop) if type(requests) is range else list(requests)
+        gpu, level, requests, _, _ = batch
+        ids = self._ids
+        answers = self._devices[gpu][level.model].run(level.students, [ids[each] for each in requests])
+        rows = slice(requests.start, requests.stop) if type(requests) is range else np.asarray(requests)
         self.logits[rows, : answers.logits.shape[1]] = answers.logits
-        for values, value in zip(
-            self.measured.values(), (answers.seconds, answers.staging_s, answers.device_s, late), strict=True
-        ):
-            if number == len(values):
-                values.append(value)
-            else:
-                values[number] = value
+        self._cycle[number], self._staging[number] = answers.seconds, answers.staging_s
+        self._device[number], self._late[number] = answers.device_s, late
         return answers.seconds
 
 
@@ -92,9 +100,7 @@ class ParallelExecutor(DeviceExecutor):
 
     def submit(self, batch: Batch, now: float) -> Any:
         """Give a batch to its device's thread; the event carries its Execution."""
-        number, late, event = len(self.measured["late_s"]), self._clock.lateness, self._wall.promise()
-        for values in self.measured.values():
-            values.append(np.nan)  # so that batches are numbered by dispatch
+        number, late, event = self._next(), self._clock.lateness, self._wall.promise()
         self._jobs[batch.gpu].put((number, batch, late, event))
         return event
 

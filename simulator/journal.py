@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from simulator.records import Records
 
 HEADER = "kind,attempt,number,start_s,finish_s,gpu,model,students,reason,requests\n"
+COLUMNS = HEADER.count(",") + 1
 
 
 class Journal:
@@ -87,19 +87,16 @@ def left_behind(folder: Path) -> str | None:
         return None
     batches: dict[str, int] = {}
     attempt, dropped, last = "", 0, 0.0
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if not row["requests"]:
-                continue  # the line that was being written
-            if row["attempt"] != attempt:
-                attempt, dropped, last = row["attempt"], 0, 0.0
-                batches.clear()
-            count = sum(_count(part) for part in row["requests"].split())
-            if row["kind"] == "drop":
-                dropped += count
-            elif row["finish_s"] != "inf":
-                batches[row["number"]] = count
-                last = max(last, float(row["finish_s"]))
+    for line in path.read_text().splitlines()[1:]:
+        kind, tried, number, _, finish, *_, requests = line.split(",", COLUMNS - 1)
+        if tried != attempt:
+            attempt, dropped, last = tried, 0, 0.0
+            batches.clear()
+        if kind == "drop":
+            dropped += _count(requests)
+        elif finish != "inf":
+            batches[number] = _count(requests)
+            last = max(last, float(finish))
     kept = _free(folder)
     folder.rename(kept)
     return (
@@ -117,9 +114,9 @@ def _named(requests: Sequence[int]) -> str:
     """Request numbers in a few characters: `12-43` where they follow one another."""
     if type(requests) is range and requests.step == 1:
         return f"{requests.start}-{requests.stop - 1}"
-    return " ".join(map(str, requests))
+    return str(list(requests))[1:-1]
 
 
-def _count(part: str) -> int:
-    first, _, last = part.partition("-")
-    return int(last or first) - int(first) + 1
+def _count(requests: str) -> int:
+    first, dash, last = requests.partition("-")
+    return int(last) - int(first) + 1 if dash else requests.count(",") + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -47,9 +47,18 @@ class Line:
         self._group.refresh()
         if self.head != self.gone:
             self.head = self._next(self.head)
-        ids, arrived, head = self._ids, self.arrived, self.head
-        if head == self.gone:
-            return ids[head : min(head + n, arrived)]
+        if self.head == self.gone:
+            return self._ids[self.head : min(self.head + n, self.arrived)]
+        return self._from(self.head, n)
+
+    def after(self, request: int, n: int) -> Sequence[int]:
+        """The n oldest that arrived after this request."""
+        self._group.refresh()
+        return self._from(self._next(bisect_right(self._ids, request, 0, self.arrived)), n)
+
+    def _from(self, head: int, n: int) -> Sequence[int]:
+        """The n oldest from this position on, whose request waits."""
+        ids, arrived = self._ids, self.arrived
         found: list[int] = []
         while head < arrived and len(found) < n:
             found.append(ids[head])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import insort
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
@@ -308,9 +309,11 @@ class Server:
 
 
 def _own(requests: Sequence[int]) -> Sequence[int]:
-    """The requests that a policy names as our own tuple, since it may use its list again. A range stays one."""
+    """The requests that a policy names as our own, since it may use its list again. A range stays one."""
     if type(requests) is range:
         return requests
+    if type(requests) is array and requests.typecode == "q":
+        return requests[:]
     try:
         return tuple(map(index, requests))
     except TypeError:

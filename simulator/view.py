@@ -45,7 +45,7 @@ class ServerView:
         self.gpus, self.slo_s = gpus, slo_s
         self.levels, self.plan, self.service = predictions.levels, predictions.plan, predictions.service
         self._backlog, self._records, self._tokens, self._idle = backlog, records, tokens, idle
-        self.oldest = backlog.oldest
+        self.oldest, self.after = backlog.oldest, backlog.after
         self.by_deadline = backlog.by_deadline
         self.longest = backlog.longest
         self.waiting_by_bucket = backlog.waiting_by_bucket

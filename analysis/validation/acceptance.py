@@ -115,7 +115,10 @@ class Acceptance:
     def live(self, prepared: Prepared) -> Report:
         """Run these inputs on the devices, once."""
         vocab = min(each.spec.vocab for each in self.served.executors[0].values())
-        return Devices(prepared, self.served, synthetic(prepared.trace.tokens, vocab, self.seed)).run()
+        report = Devices(prepared, self.served, synthetic(prepared.trace.tokens, vocab, self.seed)).run()
+        if report.run.get("interrupted"):
+            raise KeyboardInterrupt
+        return report
 
     def _calibrated(self) -> Residuals:
         runs = [
@@ -207,7 +210,7 @@ class Acceptance:
         models = {"table": False, "drawn": True}
         simulated = {name: peak(partial(attainment, calibrated=flag)) for name, flag in models.items()}
         live: list[tuple[float, float, bool]] = []
-        for step in CAPACITY_STEPS:
+        for step in CAPACITY_STEPS if np.isfinite(simulated["drawn"]) else ():
             inputs = compressed(base, step * simulated["drawn"])
             inputs = replace(inputs, settings=replace(inputs.settings, clock="wall"))
             report = self.live(inputs)
@@ -243,8 +246,17 @@ class Acceptance:
     def _write(self, name: str, values: Any) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / f"{name}.tmp"
-        partial.write_text(json.dumps(values, indent=1) + "\n")
+        partial.write_text(json.dumps(_known(values), indent=1, allow_nan=False) + "\n")
         partial.rename(self.folder / name)
+
+
+def _known(values: Any) -> Any:
+    """None for NaN, which JSON does not have."""
+    if isinstance(values, dict):
+        return {name: _known(value) for name, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_known(value) for value in values]
+    return None if isinstance(values, float) and not np.isfinite(values) else values
 
 
 def compressed(prepared: Prepared, factor: float) -> Prepared:

@@ -1,0 +1,102 @@
+"""What live mode costs beside the device: per batch, over time, in memory.
+
+A device that answers after a fixed spin, so that all else is ours: the wall clock, the loop, the policy, the executor's
+bookkeeping, the journal. The trace offers more than the device can do, in batches of 32, so that nothing is idle. The
+cost per batch is the time between dispatches less the device's cycle. Exit status 1 where its median is above 40 us.
+
+    python benchmarks/live_overhead.py [--seconds 10] [--device-us 500] [--policy greedy]
+    python benchmarks/live_overhead.py --seconds 600       (memory and lateness over ten minutes)
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import shutil
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from types import SimpleNamespace
+
+import numpy as np
+
+from profiler.executor import Answers
+from profiler.table import LatencyTable, ShapeKey
+from simulator import simulate
+from simulator.cases import formula
+from simulator.clock import WallClock
+from simulator.device import DeviceExecutor
+from simulator.journal import Journal
+from traces import Trace
+
+BATCH, LIMIT_US = 32, 40.0
+
+
+class Spinning:
+    """A device that takes a fixed time, to the clock's resolution."""
+
+    spec = SimpleNamespace(outputs=2)
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._logits = np.zeros((BATCH, 2), np.float32)
+
+    def run(self, students: int, ids: list[np.ndarray]) -> Answers:
+        start = now = perf_counter()
+        while now - start < self._seconds:
+            now = perf_counter()
+        return Answers(self._logits[: len(ids)], ShapeKey(students, BATCH, 16), now - start, 0.0, now - start)
+
+
+def resident_mib() -> float:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--device-us", type=float, default=500.0)
+    parser.add_argument("--policy", default="greedy")
+    arguments = parser.parse_args()
+    device_s = arguments.device_us * 1e-6
+    table: LatencyTable = formula([1], [1, 4, BATCH], [16])
+    requests = int(1.02 * arguments.seconds / device_s * BATCH)
+    trace = Trace(np.arange(requests) * (0.95 * device_s / BATCH), np.full(requests, 9, np.int32))
+    ids = [np.zeros(9, np.int32)] * requests
+    clock = WallClock()
+    executor = DeviceExecutor([{"students-2x8": Spinning(device_s)}], ids, clock)  # type: ignore[dict-item]
+    folder = Path(tempfile.mkdtemp()) / "journal"
+    journal = Journal(folder, {})
+    memory: list[tuple[float, int, float]] = []
+
+    def watch(done: int) -> None:
+        memory.append((clock.now, len(executor.measured["cycle_s"]), resident_mib()))
+
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    report = simulate(
+        trace, arguments.policy, table, clock=clock, executor=executor, records=journal.records(), on_progress=watch
+    )
+    gc.enable()
+    shutil.rmtree(folder.parent)
+    start, cycle = report.batches["start_s"], np.asarray(executor.measured["cycle_s"])
+    full = report.batches["size"][:-1] == BATCH
+    beside = (np.diff(start) - cycle[:-1])[full] * 1e6
+    p50, p90, p99 = np.percentile(beside, [50, 90, 99])
+    thirds = [float(np.median(part)) for part in np.array_split(beside, 3)]
+    size = report.summary["batch_mean"]
+    print(f"{arguments.policy}: {len(cycle):,} batches of {size:.1f} requests in {start[-1]:.0f} s")
+    print(f"beside the device: {p50:.1f} us a batch (p90 {p90:.1f}, p99 {p99:.1f}); limit {LIMIT_US:.0f}")
+    print(f"by thirds of the run: {', '.join(f'{each:.1f}' for each in thirds)} us")
+    early, late = memory[len(memory) // 10], memory[-1]
+    grown, batches = late[2] - early[2], late[1] - early[1]
+    print(f"memory: {early[2]:.1f} MiB at {early[0]:.0f} s, {late[2]:.1f} MiB at {late[0]:.0f} s", end="")
+    print(f": {grown * 2**20 / max(1, batches):.0f} bytes per batch, the record of it")
+    return int(p50 > LIMIT_US)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,158 @@
+"""Is the simulation right? The layers of error, from recorded times to the acceptance set on a tiny device."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from analysis.validation import acceptance, report  # noqa: E402
+from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals  # noqa: E402
+from analysis.validation.figures_of_merit import (  # noqa: E402
+    figures,
+    implied_bias,
+    intervals,
+    same_decisions,
+    service_errors,
+    total_variation,
+)
+from profiler.serving import open_devices  # noqa: E402
+from profiler.table import LatencyTable  # noqa: E402
+from profiler.writing import write_table  # noqa: E402
+from simulator import simulate  # noqa: E402
+from simulator.cases import formula  # noqa: E402
+from simulator.records import Execution  # noqa: E402
+from simulator.view import Predictions  # noqa: E402
+from traces import load  # noqa: E402
+
+
+class Jittery:
+    """The table's times and a known bias, with noise: what stands for a live run."""
+
+    offers = frozenset()
+
+    def __init__(self, predictions, seed, bias_s=50e-6):
+        self.predictions, self.rng, self.bias_s = predictions, np.random.default_rng(seed), bias_s
+
+    def run(self, batch, now):
+        seconds = self.predictions.service[batch.level.index][batch.bucket][len(batch.requests)]
+        return Execution(seconds + self.bias_s + self.rng.exponential(20e-6))
+
+
+@pytest.fixture(scope="module")
+def table():
+    return formula([1, 2, 4], [1, 4, 16, 32], [16, 64])
+
+
+@pytest.fixture(scope="module")
+def predictions(table):
+    model = table.default_model()
+    return Predictions(table, table.levels(model), table.plan(model))
+
+
+def traffic(seed):
+    return load("poisson:rate=1500,duration=6", lengths="constant:tokens=12", seed=seed)
+
+
+@pytest.fixture(scope="module")
+def live(table, predictions):
+    return simulate(traffic(1), "timeout", table, executor=Jittery(predictions, 1))
+
+
+def test_recorded_times_give_the_recorded_run_again(table, live):
+    again = simulate(traffic(1), "timeout", table, executor=RecordedExecutor(live.batches["service_s"].tolist()))
+    assert same_decisions(live, again)
+    assert figures(again) == figures(live)
+
+
+def test_a_run_that_decides_otherwise_is_not_the_same(table, live):
+    assert not same_decisions(live, simulate(traffic(1), "greedy", table))
+    with pytest.raises(ValueError, match="the decisions differ"):
+        simulate(traffic(1), "none", table, executor=RecordedExecutor(live.batches["service_s"].tolist()))
+
+
+def test_residuals_of_another_run_bring_the_simulation_to_the_live_percentiles(table, predictions, live):
+    calibration = simulate(traffic(2), "timeout", table, executor=Jittery(predictions, 2))
+    residuals = Residuals.of([calibration], predictions)
+    drawn = CalibratedExecutor(predictions, residuals, np.random.default_rng(0))
+    bare, calibrated = (simulate(traffic(1), "timeout", table, executor=each) for each in (None, drawn))
+    for name in ("p50_s", "p99_s"):
+        error = [abs(figures(each)[name] / figures(live)[name] - 1) for each in (bare, calibrated)]
+        assert error[1] < 0.02 < error[0], name
+
+
+def test_the_implied_bias_is_the_factor_that_was_put_in(table, predictions):
+    class Slow(CalibratedExecutor):
+        pass
+
+    nothing = Residuals({}, {}, np.zeros(1))
+
+    def p50(factor):
+        executor = Slow(predictions, nothing, scale=factor)
+        return simulate(traffic(1), "greedy", table, executor=executor).summary["p50_s"]
+
+    assert implied_bias(p50, p50(1.1)) == pytest.approx(0.1, abs=0.003)
+    assert np.isnan(implied_bias(p50, 10.0))
+
+
+def test_total_variation_is_a_distance_of_histograms():
+    assert total_variation([1, 1, 2], [1, 2, 1]) == 0
+    assert total_variation([1], [2]) == 1
+    assert total_variation([1, 1, 1, 2], [1, 1, 2, 2]) == 0.25
+    assert total_variation([], []) == 0
+
+
+def test_block_intervals_hold_the_figure_and_are_wider_for_less_data(live):
+    rng = np.random.default_rng(3)
+    low, high = intervals(live, rng)["p50_s"]
+    assert low <= live.summary["p50_s"] <= high
+
+
+def test_service_errors_weigh_keys_by_their_batches():
+    found = service_errors(np.array([1.1, 1.1, 1.1, 2.0]), np.array([1.0, 1.0, 1.0, 2.0]), ["a", "a", "a", "b"])
+    assert found["key_mape"] == pytest.approx(0.075)
+    assert found["key_bias"] == pytest.approx(0.075)
+
+
+def test_the_peak_is_where_the_attainment_falls_below_the_target():
+    assert acceptance.peak(lambda factor: 1.0 if factor <= 2 else 0.5) == pytest.approx(2, rel=0.004)
+    assert np.isnan(acceptance.peak(lambda factor: 0.0))
+    assert acceptance.crossing([1, 2, 3], [1.0, 0.995, 0.985]) == pytest.approx(2.5)
+    assert np.isnan(acceptance.crossing([1, 2], [1.0, 1.0]))
+
+
+def test_the_acceptance_set_runs_on_a_device_and_its_page_says_what_came_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(acceptance, "SCENARIOS", acceptance.SCENARIOS[:1])
+    monkeypatch.setattr(acceptance, "POLICIES", ("greedy",))
+    monkeypatch.setattr(acceptance, "CAPACITY_POLICIES", ())
+    model = "students-1x64"
+    rows = [
+        {"model": model, "students": 1, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1500.0 + b}
+        for b in (1, 4, 8)
+        for t in (16, 128)
+    ]
+    accuracy = [{"model": model, "students": 1, "task": "toy", "accuracy": 0.9}]
+    write_table(tmp_path / "table", rows, {"device": "a test", "threads": 1, "kind": "modelled"}, accuracy=accuracy)
+    table = LatencyTable.load(tmp_path / "table")
+    threads = torch.get_num_threads()
+    served = open_devices("cpu", table, [model], table.plan(model))
+    acceptance.Acceptance(str(tmp_path / "table"), model, served, tmp_path, requests=150, wanted=1, most=2).run()
+    torch.set_num_threads(threads)
+    meta = dict.fromkeys(("device", "table_created", "table_noise", "command", "created", "commit"), "-")
+    meta |= {"model": model, "students": 1, "requests": 150, "slo_s": 0.0075}
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    (tmp_path / "capacity.json").write_text("[]")
+    found = report.read(tmp_path)
+    assert all(run["replay_same_decisions"] for run in found["runs"])
+    words = {row[0]: row[3] for row in report.verdicts(found)}
+    assert words["(i) equal decisions given recorded times"] == "met"
+    assert "| poisson 0.3 | greedy |" in report.page(found)
+    assert (tmp_path / "raw" / "poisson-0.3-greedy.parquet").exists()
+
+
+def test_a_folder_that_is_no_acceptance_set_is_refused(tmp_path):
+    with pytest.raises(LookupError, match="lacks meta, runs, cells, capacity"):
+        report.read(tmp_path)
