@@ -12,8 +12,10 @@ from collections.abc import Sequence
 COMMANDS = {
     "compare": ("analysis.commands.compare", "policies on the same arrivals, with intervals, against the optimum"),
     "validate": ("analysis.commands.validate", "live runs against simulations of the same arrivals: is it right?"),
+    "capacity": ("analysis.commands.capacity", "the highest rate at which a target is met"),
     "sweep": ("analysis.commands.sweep", "every combination of policies, loads, targets, GPUs, traces and seeds"),
     "plot": ("analysis.commands.plot", "a figure of runs, a sweep or a plan, with its numbers beside it"),
+    "report": ("analysis.commands.report", "runs, sweeps and comparisons as one HTML file"),
 }
 
 

@@ -1,12 +1,14 @@
-"""Figures on disk: the same figure gives the same bytes, and a file is whole or not there."""
+"""Figures as files: the same figure gives the same bytes, and a file is whole or not there."""
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from traces.files import replacing
 
 #: What would otherwise put the time of day into the file.
 _TIMELESS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
@@ -14,14 +16,17 @@ _TIMELESS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"
 
 def save(figure: Figure, out: Path, *, dpi: int = 150) -> None:
     """Write PNG, PDF or SVG, by the suffix. Raises ValueError for any other."""
-    kind = out.suffix.lower().lstrip(".")
-    if kind not in _TIMELESS:
-        raise ValueError(f"{out}: figures are written as {', '.join(f'.{each}' for each in _TIMELESS)}")
+    content = encode(figure, out.suffix.lower().lstrip("."), dpi=dpi, name=str(out))
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with mpl.rc_context({"svg.hashsalt": "cohort"}):
-            figure.savefig(partial, format=kind, dpi=dpi, metadata=_TIMELESS[kind])
-        partial.rename(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(out) as part:
+        part.write_bytes(content)
+
+
+def encode(figure: Figure, kind: str, *, dpi: int = 150, name: str = "figure") -> bytes:
+    """The bytes of a figure as "png", "pdf" or "svg". Raises ValueError for any other kind."""
+    if kind not in _TIMELESS:
+        raise ValueError(f"{name}: figures are written as {', '.join(f'.{each}' for each in _TIMELESS)}")
+    content = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "cohort"}):
+        figure.savefig(content, format=kind, dpi=dpi, metadata=_TIMELESS[kind])
+    return content.getvalue()

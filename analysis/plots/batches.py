@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -60,12 +61,17 @@ def padding_by_bucket(requests: Frame, batches: Frame, axes: Axes) -> Axes:
 
 
 def gantt(
-    batches: Frame, axes: Axes, *, start_s: float | None = None, window_s: float = 0.2, most: int | None = None
+    batches: Frame,
+    axes: Axes,
+    *,
+    start_s: float | None = None,
+    window_s: float = 0.2,
+    levels: Sequence[tuple[int, str]] | None = None,
 ) -> Axes:
-    """The GPUs' batches over a window of time: a bar per batch, its size written on it, coloured by its students.
+    """The GPUs' batches over a window of time: a bar per batch, its size written on it, coloured by its level.
 
-    start_s: seconds of the trace; default just before the largest batch, the first of them. most: students of the
-    lightest colour, for panels that are to be compared; default the most of these batches.
+    start_s: seconds of the trace; default just before the largest batch, the first of them. levels: (students, model)
+    from the darkest to the lightest, for panels that are to be compared; default those of these batches.
     """
     if not window_s > 0:
         raise ValueError(f"a window of {window_s} s has no extent")
@@ -75,29 +81,30 @@ def gantt(
     if not len(shown):
         raise ValueError(f"no batch ran from {start_s:g} s for {window_s:g} s: the run is from {start.min():g} to "
                          f"{finish.max():g} s")  # fmt: skip
-    gpus = int(np.max(batches["gpu"])) + 1
-    most = int(np.max(batches["students"])) if most is None else most
-    for students in np.unique(batches["students"][shown]):
-        own = shown[batches["students"][shown] == students]
+    levels = levels_of(batches) if levels is None else levels
+    for place, (students, model) in enumerate(levels):
+        own = shown[(batches["students"][shown] == students) & (batches["model"][shown] == model)]
+        if not len(own):
+            continue
         left, width = 1e3 * (start[own] - start_s), 1e3 * (finish[own] - start[own])
-        colour = mpl.colormaps[MAP](students / most)
-        axes.barh(
-            batches["gpu"][own],
-            width,
-            0.78,
-            left,
-            color=colour,
-            ec="white",
-            lw=0.4,
-            label=f"{students} student{'s' * bool(students > 1)}",
-        )
+        colour = mpl.colormaps[MAP]((place + 1) / len(levels))
+        label = f"{students} student{'s' * (students > 1)}"
+        label += f" of {model}" if len({each for _, each in levels}) > 1 else ""
+        axes.barh(batches["gpu"][own], width, 0.78, left, color=colour, ec="white", lw=0.4, label=label)
         _sizes(axes, batches, own, left, width, window_s, "white" if sum(colour[:3]) < 1.5 else "black")
+    gpus = int(np.max(batches["gpu"])) + 1
     axes.set_xlim(0, 1e3 * window_s)
     axes.set_ylim(gpus - 0.5, -0.5)
     axes.set_yticks(range(gpus), [str(gpu) for gpu in range(gpus)])
     axes.set_ylabel("GPU")
     axes.set_xlabel(f"time after {start_s:,.3f} s (ms)")
     return axes
+
+
+def levels_of(*frames: Frame) -> list[tuple[int, str]]:
+    """The levels, as (students, model), that answered in any of these batches; those with fewer students first."""
+    pairs = (zip(frame["students"].tolist(), frame["model"].tolist(), strict=True) for frame in frames)
+    return sorted({pair for each in pairs for pair in each})
 
 
 def busiest(batches: Frame, window_s: float) -> float:

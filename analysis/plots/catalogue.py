@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.plots import of_runs, of_sweeps
+from analysis.plots import of_comparisons, of_runs, of_sweeps
 
 
 @dataclass(frozen=True)
@@ -48,4 +48,6 @@ PLOTS = {
     "map": Plot("sweep", of_sweeps.attainment_map),
     "accuracy-latency": Plot("sweep", of_sweeps.accuracy_against_latency),
     "accuracy-goodput": Plot("sweep", of_sweeps.accuracy_against_goodput),
+    "weighted": Plot("comparison", of_comparisons.weighted),
+    "differences": Plot("comparison", of_comparisons.against_reference),
 }

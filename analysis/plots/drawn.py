@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from matplotlib.collections import LineCollection, PathCollection, PolyCollectio
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle, StepPatch
+
+from traces.files import replacing
 
 #: x and y of a point; of bars, bands and ranges also where they end; the value of a map's cell; the text of a note.
 FIELDS = ("panel", "kind", "series", "x", "x_end", "y", "y_end", "value", "text")
@@ -26,17 +28,19 @@ def drawn(figure: Figure) -> list[Row]:
             for row in _rows(axes)]  # fmt: skip
 
 
+def drawn_csv(figure: Figure) -> str:
+    """`drawn` as the text of a CSV file; numbers to nine digits, empty where a row has none."""
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _text(value) for name, value in row.items()} for row in drawn(figure))
+    return file.getvalue()
+
+
 def write_drawn(figure: Figure, path: Path) -> None:
-    """Write `drawn` as CSV; numbers to nine digits, empty where a row has none."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({name: _text(value) for name, value in row.items()} for row in drawn(figure))
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write `drawn_csv`."""
+    with replacing(path) as part:
+        part.write_text(drawn_csv(figure), encoding="utf-8")
 
 
 def _panel(axes: Axes) -> str:

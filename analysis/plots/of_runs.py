@@ -53,12 +53,12 @@ def gantt(
 ) -> Figure:
     """What the GPUs did for 200 ms, a panel per run."""
     start_s = batches.busiest(runs[0].batches, window_s) if start_s is None else start_s
-    most = max(int(run.batches["students"].max()) for run in runs)
+    levels = batches.levels_of(*(run.batches for run in runs))
     with style.look():
         lanes = sum(run.summary["gpus"] for run in runs)
         figure, panels = style.canvas(len(runs), width_mm=width_mm, height_mm=4 + 11 * len(runs) + 6 * lanes)
         for axes, (name, run) in zip(panels, _named(runs), strict=True):
-            batches.gantt(run.batches, axes, start_s=start_s, window_s=window_s, most=most)
+            batches.gantt(run.batches, axes, start_s=start_s, window_s=window_s, levels=levels)
             axes.set_title(name if len(runs) > 1 else "", loc="right", color=style.GREY)
         style.heading(figure, "Batches on the GPUs, their sizes and students", panels, handlelength=1.0)
         return _signed(figure, runs)

@@ -54,9 +54,12 @@ def accuracy_against_latency(frame: Frame, width_mm: float = style.COLUMN_MM) ->
     return _single(frame, width_mm, tradeoff.pareto, "Accuracy against latency")
 
 
-def accuracy_against_goodput(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
-    """Accuracy and goodput of each policy, and the front."""
-    return _single(frame, width_mm, tradeoff.pareto, "Accuracy against goodput", x="goodput")
+def accuracy_against_goodput(
+    frame: Frame, width_mm: float = style.COLUMN_MM, *, optimum: float | None = None
+) -> Figure:
+    """Accuracy and goodput of each policy, the front, and the optimum that none exceeds."""
+    settings = {"x": "goodput", "y": "accuracy_on_time", "optimum": optimum}
+    return _single(frame, width_mm, tradeoff.pareto, "Accuracy against goodput", **settings)
 
 
 def map_of_slo(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
@@ -95,22 +98,21 @@ def _single(frame: Frame, width_mm: float, draw: Callable[..., Axes], title: str
 
 def _signed(figure: Figure, frame: Frame) -> Figure:
     """With the small print: models and devices, what all cells have in common, seeds."""
-    style.origin(figure, *origin(frame))
+    style.origin(figure, *setup(frame), seeds(frame))
     return figure
 
 
-def origin(frame: Frame) -> Iterator[str]:
+def setup(frame: Frame) -> Iterator[str]:
     """What all cells of a sweep have in common, and the device of each of its tables."""
     models = " and ".join(distinct(frame, "model"))
     devices = " and ".join(distinct(frame, "device") or map(_device, distinct(frame, "table")))
     yield " on ".join(filter(None, (models, devices))) or "device not recorded"
-    gpus, slos, traces = distinct(frame, "gpus"), distinct(frame, "slo_s"), distinct(frame, "trace")
+    gpus, slos, traces = distinct(frame, "gpus"), distinct(frame, "slo_ms"), distinct(frame, "trace")
     if len(gpus) == 1:
         yield f"{gpus[0]:g} GPU{'s' * (gpus[0] != 1)}"
     if len(slos) == 1:
-        yield f"SLO {1e3 * slos[0]:.4g} ms"
+        yield f"SLO {slos[0]:.4g} ms"
     yield str(traces[0]) if len(traces) == 1 else f"{len(traces)} traces"
-    yield seeds(frame)
 
 
 @cache

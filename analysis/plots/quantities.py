@@ -37,6 +37,7 @@ QUANTITIES = {
     "attainment": Quantity("on time", "% of offered", 100),
     "goodput": Quantity("goodput", "on-time answers/s"),
     "accuracy": Quantity("accuracy", "% of answers", 100),
+    "accuracy_on_time": Quantity("accuracy of on-time answers", "%", 100),
     "accuracy_weighted_goodput": Quantity("accuracy-weighted goodput", "% of offered", 100),
     "batch_mean": Quantity("mean batch", "requests"),
     "students_mean": Quantity("mean students"),

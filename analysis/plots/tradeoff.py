@@ -15,12 +15,13 @@ from analysis.plots.style import COLOURS, GREY, MARKERS, grid, target
 _LESS = ("mean_s", "p50_s", "p95_s", "p99_s", "p999_s", "max_s", "gpus")
 
 
-def pareto(frame: Frame, axes: Axes, *, x: str = "p99_s", y: str = "accuracy") -> Axes:
+def pareto(frame: Frame, axes: Axes, *, x: str = "p99_s", y: str = "accuracy", optimum: float | None = None) -> Axes:
     """A point per series, bars over its seeds, and the front: the series that none beats in x and y at once.
 
-    x: `p99_s` (less is better) or `goodput` (more is). A series whose policy is called `optimum` is drawn as a star:
-    a bound that knows the future, which belongs to no front.
+    x: a latency (less is better) or `goodput` (more is; y is then best `accuracy_on_time`). optimum: with goodput, the
+    accuracy-weighted goodput, as a share of what is offered, that no policy exceeds: a curve that none lies above.
     """
+    frame = with_accuracy_on_time(frame)
     need(frame, x, y)
     names, which = series(frame)
     fx, fy = quantity(x).factor, quantity(y).factor
@@ -29,28 +30,49 @@ def pareto(frame: Frame, axes: Axes, *, x: str = "p99_s", y: str = "accuracy") -
         own = which == number
         xs, ys = fx * numbers(frame, x)[own], fy * numbers(frame, y)[own]
         points[number] = xs.mean(), ys.mean()
-        star = is_optimum(name)
+        reach = [[[max(0.0, mean - each.min())], [max(0.0, each.max() - mean)]]
+                 for each, mean in ((xs, xs.mean()), (ys, ys.mean()))]  # fmt: skip
         axes.errorbar(
-            [xs.mean()], [ys.mean()], [[ys.mean() - ys.min()], [ys.max() - ys.mean()]],
-            [[xs.mean() - xs.min()], [xs.max() - xs.mean()]], label=name, elinewidth=0.8, linestyle="",
-            marker="*" if star else MARKERS[number % len(MARKERS)], markersize=8 if star else 4.5,
-            color="black" if star else COLOURS[number % len(COLOURS)], markeredgecolor="white", markeredgewidth=0.4,
+            points[number, :1], points[number, 1:], xerr=reach[0], yerr=reach[1], label=name, elinewidth=0.8, linestyle="",
+            marker=MARKERS[number % len(MARKERS)], markersize=4.5, color=COLOURS[number % len(COLOURS)],
+            markeredgecolor="white", markeredgewidth=0.4,
         )  # fmt: skip
-    real = np.flatnonzero([not is_optimum(name) for name in names])
-    best = real[front(points[real, 0] * (-1 if x in _LESS else 1), points[real, 1])]
+    best = front(points[:, 0] * (-1 if x in _LESS else 1), points[:, 1])
     best = best[np.argsort(points[best, 0])]
     axes.plot(points[best, 0], points[best, 1], color=GREY, lw=0.7, zorder=1.5, label="_front",
               drawstyle="steps-post" if x in _LESS else "steps-pre")  # fmt: skip
+    axes.margins(0.08)
     if x in _LESS:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-        if x.startswith("p") and "slo_s" in frame and len(slo_s := np.unique(numbers(frame, "slo_s"))) == 1:
+        if "slo_s" in frame and len(slo_s := np.unique(numbers(frame, "slo_s"))) == 1:
             target(axes, 1e3 * slo_s[0], f"SLO {1e3 * slo_s[0]:.4g} ms", vertical=True)
+    elif optimum is not None:
+        _ceiling(axes, optimum, numbers(frame, "offered_rate").mean(), fy)
     axes.set_xlabel(quantity(x).label)
     axes.set_ylabel(quantity(y).label)
-    axes.margins(0.08)
     grid(axes, "both")
     return axes
+
+
+def with_accuracy_on_time(frame: Frame) -> Frame:
+    """With a column for the accuracy of the on-time answers alone, NaN where there is none."""
+    if "accuracy_on_time" in frame or not {"accuracy_weighted_goodput", "attainment"} <= set(frame):
+        return frame
+    on_time = numbers(frame, "attainment")
+    share = np.where(on_time > 0, on_time, np.nan)
+    return {**frame, "accuracy_on_time": numbers(frame, "accuracy_weighted_goodput") / share}
+
+
+def _ceiling(axes: Axes, optimum: float, offered: float, factor: float) -> None:
+    """Where goodput x accuracy is the optimum; up to all that is offered, and to an accuracy of 1."""
+    low, high = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    goodput = np.linspace(max(low, optimum * offered * 1e-3), offered, 200)
+    accuracy = factor * np.minimum(optimum * offered / goodput, 1)
+    axes.plot(goodput, accuracy, color="black", lw=1.0, ls="--", label=f"optimum: {optimum:.1%} weighted")
+    axes.set_xlim(low, max(high, offered * 1.02))
+    axes.set_ylim(bottom, max(top, accuracy.min() + 0.15 * (top - bottom)))
 
 
 def front(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -60,8 +82,3 @@ def front(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:
         bool(np.any(known & (x >= x[i]) & (y >= y[i]) & ((x > x[i]) | (y > y[i])))) for i in range(len(x))
     ]  # fmt: skip
     return np.flatnonzero(known & ~np.asarray(beaten, bool))
-
-
-def is_optimum(name: str) -> bool:
-    """Whether a series is a bound, not a policy that can be run."""
-    return name.startswith("optimum")

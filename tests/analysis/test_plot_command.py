@@ -77,7 +77,7 @@ def test_a_broken_run_is_one_line_and_status_2(tmp_path, run, capsys, file, text
         (["padding", "RUN", "-p", "x=1"], "-p x=1: plot padding has no options"),
         (["timeline", "RUN", "--width-mm", "4"], "--width-mm is 4; it must be 40 to 1000"),
         (["latency-load", "RUN"], "is a run; this plot is of a sweep"),
-        (["latency-load", "nowhere"], "nowhere is neither a run (a folder with requests.parquet) nor a sweep"),
+        (["latency-load", "nowhere"], "nowhere is nothing that can be drawn: name the folder of a run"),
         (["latency-load", "a", "b"], "this plot is of one sweep, not of 2"),
         (["gantt", "RUN", "-p", "start_s=99"], "no batch ran from 99 s for 0.2 s: the run is from 0 to"),
     ],

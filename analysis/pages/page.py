@@ -1,0 +1,64 @@
+"""A page of sections as one HTML file: figures are inside it, nothing is fetched, nothing runs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from analysis.figures import encode
+from analysis.plots.drawn import drawn_csv
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a head. The first column names the row, the others are numbers, set to the right."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure as it stands in a page: SVG and CSV as data URIs."""
+
+    name: str
+    caption: str
+    svg: str
+    csv: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, paragraphs, tables, figures, and details that are folded away on screen and printed last."""
+
+    title: str
+    paragraphs: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Shown] = ()
+    details: Sequence[Table] = ()
+
+
+def show(name: str, figure: Figure, caption: str) -> Shown:
+    """A figure for a page, with all its numbers."""
+    return Shown(
+        name, caption, _uri("image/svg+xml", encode(figure, "svg")), _uri("text/csv", drawn_csv(figure).encode())
+    )
+
+
+def page(title: str, sections: Sequence[Section]) -> str:
+    """The HTML of a report; the same sections give the same text."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(title=title, sections=sections) + "\n"
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

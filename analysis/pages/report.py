@@ -1,0 +1,31 @@
+"""A report of whatever paths are given: runs together, every other result in a section of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.inputs import read_any
+from analysis.pages.page import Section, page
+from analysis.pages.sections import of_comparison, of_runs, of_sweep
+from traces.files import replacing
+
+SECTIONS: dict[str, Callable[[Any], Section]] = {"sweep": of_sweep, "comparison": of_comparison}
+
+
+def write_report(paths: Sequence[Path], out: Path, *, title: str = "Cohort report") -> list[str]:
+    """Write the HTML; the same inputs give the same bytes. Returns the titles of its sections.
+
+    Raises LookupError or ValueError for inputs that are nothing of the kind, and for an `out` that is not .html.
+    """
+    if out.suffix not in (".html", ".htm"):
+        raise ValueError(f"--out {out}: a report is an .html file")
+    found = [read_any(path) for path in paths]
+    runs = [content for kind, content in found if kind == "run"]
+    sections = [of_runs(runs)] if runs else []
+    sections += [SECTIONS[kind](content) for kind, content in found if kind != "run"]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as part:
+        part.write_text(page(title, sections), encoding="utf-8")
+    return [section.title for section in sections]

@@ -1,0 +1,147 @@
+"""What a report says of runs, a sweep and a comparison: a section each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.pages.page import Section, Shown, Table, show
+from analysis.plots.catalogue import PLOTS
+from analysis.plots.frames import distinct, numbers, pick, seeds, series
+from analysis.plots.latency import Frame
+from analysis.plots.of_runs import named
+from analysis.plots.of_sweeps import setup
+from analysis.plots.quantities import quantity
+from analysis.runs import Run
+
+#: Figures are drawn at this width and scaled to the page's.
+WIDTH_MM = 105.0
+#: The figures of a summary, in the order of the tables.
+FIGURES = ("p50_s", "p95_s", "p99_s", "attainment", "goodput", "accuracy", "accuracy_weighted_goodput", "batch_mean",
+           "students_mean", "padding", "utilisation")  # fmt: skip
+#: Rows of a sweep's table; what is beyond is in its results.csv.
+MOST_ROWS = 60
+
+
+def of_runs(runs: Sequence[Run]) -> Section:
+    """One or several runs: a row each, and their figures; those on different traces have no common timeline."""
+    names = named(runs)
+    rows = [[name, *_cells(run.summary), f"{run.summary['requests']:,}", _lost(run.summary)]
+            for name, run in zip(names, runs, strict=True)]  # fmt: skip
+    head = ["policy", *(quantity(name).label for name in FIGURES), "requests", "not on time"]
+    one_trace = all(np.array_equal(run.requests["arrival_s"], runs[0].requests["arrival_s"]) for run in runs)
+    wanted = ["timeline"] if one_trace else []
+    wanted += ["latency-cdf", "latency-tail"] if any(run.summary["ok"] + run.summary["late"] for run in runs) else []
+    wanted += ["batch-sizes", "padding", "gantt"] if all(run.summary["batches"] for run in runs) else []
+    return Section(
+        "Run" if len(runs) == 1 else f"{len(runs)} runs",
+        [*dict.fromkeys(line for run in runs for line in _said_of(run))],
+        [Table(head, rows)],
+        [_figure(name, runs) for name in wanted],
+        [Table(["", ""], list(_origin(run)), f"Where {name} came from") for name, run in zip(names, runs, strict=True)],
+    )
+
+
+def of_sweep(frame: Frame) -> Section:
+    """A sweep: the figures that what it varied calls for, and its cells, mean over seeds."""
+    names, which = series(frame, "seed")
+    several = len(distinct(frame, "policy")) > 1
+    wanted = []
+    if any(len(np.unique(numbers(frame, x).round(9))) > 2 and x in frame for x in ("load", "rate")):
+        wanted += ["latency-load", "attainment-load", "goodput-rate"]
+    if len(distinct(frame, "gpus")) > 1:
+        wanted += ["goodput-gpus", "gpus-needed"]
+    for axis, name in (("slo_ms", "map-slo"), ("cv", "map-burstiness")):
+        if len(distinct(frame, axis)) > 1 and len(distinct(frame, "load")) > 1:
+            wanted.append(name)
+    wanted += ["accuracy-latency", "accuracy-goodput"] if several and len(names) <= 12 else []
+    rows = [[name, *_cells(_mean(frame, which == number))] for number, name in enumerate(names)]
+    caption = f"Mean over {seeds(frame).removeprefix('mean and range of ')}."
+    if len(rows) > MOST_ROWS:
+        caption += f" The first {MOST_ROWS} of {len(rows)} series; all are in the sweep's results.csv."
+    head = ["series", *(quantity(name).label for name in FIGURES)]
+    return Section("Sweep", list(setup(frame)), [Table(head, rows[:MOST_ROWS], caption)],
+                   [_figure(name, frame) for name in wanted])  # fmt: skip
+
+
+def of_comparison(frame: Frame) -> Section:
+    """A comparison: policies with intervals, how near each is to the optimum, differences to the reference."""
+    head = ["policy", quantity("attainment").label, quantity("accuracy").label, quantity("p99_s").label,
+            quantity("accuracy_weighted_goodput").label, "95 %", "of the optimum",
+            f"points from {frame['reference'][0]}", "95 %, together"]  # fmt: skip
+    rows = []
+    for number in range(len(frame["policy"])):
+        row = {name: column[number] for name, column in frame.items()}
+        cells = [
+            _cell(name, row.get(name)) for name in ("attainment", "accuracy", "p99_s", "accuracy_weighted_goodput")
+        ]
+        rows.append([str(row["policy"]), *cells, _ends(row, "accuracy_weighted_goodput"), _percent(row.get("reached")),
+                     f"{100 * row['difference']:+.2f}", _ends(row, "difference")])  # fmt: skip
+    ceilings, kinds = distinct(frame, "ceiling"), distinct(frame, "ceiling_kind")
+    said = f"No policy exceeds {ceilings[0]:.2%} ({' '.join(map(str, kinds))})." if ceilings else "No optimum is known."
+    return Section("Comparison", [*setup(frame), *map(str, distinct(frame, "replications")), said], [Table(head, rows)],
+                   [_figure(name, frame) for name in ("weighted", "differences")])  # fmt: skip
+
+
+def _figure(name: str, drawn_of: Any) -> Shown:
+    plot = PLOTS[name]
+    return show(name, plot.draw(drawn_of, WIDTH_MM), plot.idea)
+
+
+def _said_of(run: Run) -> Iterator[str]:
+    """What served what, in sentences, and what is modelled or illustrative about it."""
+    table = run.settings["table"]
+    yield f"{run.setup}, SLO {run.slo_s * 1e3:.4g} ms, trace {run.settings['trace']['source']}."
+    if table["meta"].get("kind") == "modelled":
+        yield f"The latencies of table {table['name']} are modelled, not measured."
+    accuracy = table["meta"].get("accuracy")
+    kinds = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
+    if run.settings.get("task") == "illustrative" or "illustrative" in {*kinds, *map(str, kinds.values())}:
+        yield "Accuracies are illustrative: they were not measured."
+
+
+def _origin(run: Run) -> Iterator[Sequence[str]]:
+    """The settings and versions of a run, as rows of two."""
+    its = run.settings
+    yield from ((str(name), str(value)) for name, value in its.get("settings", {}).items() if value not in (None, {}))
+    for name in ("seed", "commit", "python", "versions", "command"):
+        if its.get(name) is not None and name not in its.get("settings", {}):
+            value = its[name]
+            yield name, " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    yield "table", f"{its['table']['name']}, digest {its['table']['digest']}"
+    yield from (("trace", str(note)) for note in its["trace"]["notes"])
+
+
+def _lost(summary: Mapping[str, Any]) -> str:
+    parts = [f"{summary[name]:,} {name}" for name in ("late", "dropped", "rejected") if summary[name]]
+    return ", ".join(parts) or "0"
+
+
+def _mean(frame: Frame, rows: Any) -> dict[str, Any]:
+    own = pick(frame, np.flatnonzero(rows))
+    return {name: float(np.mean(numbers(own, name))) for name in FIGURES if name in own}
+
+
+def _cells(figures: Mapping[str, Any]) -> list[str]:
+    return [_cell(name, figures.get(name)) for name in FIGURES]
+
+
+def _cell(name: str, value: Any) -> str:
+    """A figure in the unit of its quantity; a dash where it is undefined."""
+    if value is None or value != value:
+        return "-"
+    scaled = value * quantity(name).factor
+    if quantity(name).unit.startswith("%"):
+        return f"{scaled:.2f}"
+    return f"{scaled:,.0f}" if abs(scaled) >= 1000 else f"{scaled:.4g}"
+
+
+def _percent(value: Any) -> str:
+    return "-" if value is None or value != value else f"{value:.2%}"
+
+
+def _ends(row: Mapping[str, Any], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{100 * low:.2f} to {100 * high:.2f}" if np.isfinite(low) and np.isfinite(high) else "unknown"
