@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
@@ -26,7 +27,7 @@ class LazyBatching:
     conservative: bool = True
     max_batch: int | None = None
     needs = frozenset({"layers"})
-    uses = frozenset({"now", "waiting", "idle", "levels", "plan", "service", "oldest", "deadline", "longest"})
+    uses = frozenset({"now", "waiting", "gpus", "idle", "levels", "plan", "service", "oldest", "deadline", "longest"})
 
     def start(self, view: View) -> None:
         if self.step < 1:
@@ -38,24 +39,34 @@ class LazyBatching:
         self._started: set[int] = set()  # the requests in the stacks
 
     def decide(self, view: View) -> Dispatch | Wait:
+        for gpu in [gpu for gpu in self._stacks if gpu >= view.gpus]:  # scaled away: its requests begin again
+            self._forget({request for part in self._stacks.pop(gpu) for request in part.requests})
         stacks = [(gpu, self._stacks.setdefault(gpu, [])) for gpu in view.idle]
         for _, stack in stacks:
-            self._take_stock(stack)
+            self._take_stock(view, stack)
         for gpu, stack in stacks:
             self._admit(view, stack)
             if stack:
                 return self._run(gpu, stack)
         return Wait()
 
-    def _take_stock(self, stack: list[_Part]) -> None:
+    def _take_stock(self, view: View, stack: list[_Part]) -> None:
         """Note what an idle GPU has done: its newest part has run; it may be through, or have caught up."""
-        if stack:
-            part = stack[-1]
-            part.done = part.until
-            if part.done == self._level.depth:
-                self._started.difference_update(part.requests)
-                stack.pop()
+        if not stack:
+            return
+        part = stack[-1]
+        part.done = part.until
+        if part.done == self._level.depth:
+            self._forget(stack.pop().requests)
+        waiting = set(view.oldest(len(self._started)))  # who has begun is older than all who have not
+        for part in stack:
+            self._forget([request for request in part.requests if request not in waiting])  # dropped by a wrapper
+            part.requests = [request for request in part.requests if request in waiting]
+        stack[:] = [part for part in stack if part.requests]
         self._merge(stack)
+
+    def _forget(self, requests: Iterable[int]) -> None:
+        self._started.difference_update(requests)
 
     def _merge(self, stack: list[_Part]) -> None:
         while len(stack) > 1 and stack[-1].done == stack[-2].done:

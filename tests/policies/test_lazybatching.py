@@ -12,7 +12,7 @@ from devices import run
 from policies import make
 from simulator import simulate
 from simulator.cases import random_case
-from simulator.conformance import Recorder
+from simulator.conformance import Recorder, check_policy
 from traces import Trace
 
 DEEP = {"seconds": lambda k, b, t: 4.0, "depth": 4, "slo_s": 100}  # a second per layer
@@ -83,6 +83,10 @@ def test_every_layer_of_every_request_runs_once_and_in_order(seed, spec):
                 reached[request] = last
     assert set(reached.values()) == {5}
     assert len(reached) == len(case.trace)
+
+
+def test_who_has_begun_may_be_dropped_by_a_wrapper():
+    check_policy("admission(lazybatching, max_waiting=5)")
 
 
 def poisson(spec, depth, load=0.5):
