@@ -12,7 +12,8 @@ from devices import run
 from policies import make
 from simulator import simulate
 from simulator.cases import random_case
-from simulator.conformance import Recorder, check_policy
+from simulator.conformance import check_policy
+from simulator.watching import Recorder
 from traces import Trace
 
 DEEP = {"seconds": lambda k, b, t: 4.0, "depth": 4, "slo_s": 100}  # a second per layer
