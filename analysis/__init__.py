@@ -10,10 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.peak import capacity as capacity
     from analysis.sweeping import sweep as sweep
 
 #: Where each name of the package's interface lies.
-NAMES = {"sweep": "analysis.sweeping"}
+NAMES = {"sweep": "analysis.sweeping", "capacity": "analysis.peak"}
 
 
 def __getattr__(name: str) -> Any:

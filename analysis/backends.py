@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -100,7 +101,12 @@ class Pool:
         delayed = _library("joblib").delayed
         calls = [delayed(_numbered)(function, number, task) for number, task in left.items()]
         if self._parallel.return_generator:
-            yield from self._parallel(calls)
+            results = self._parallel(calls)
+            try:
+                yield from results
+            finally:
+                with warnings.catch_warnings(action="ignore"):  # that tasks are given up is what closing means
+                    results.close()
             return
         wave = 4 * self.jobs  # a backend that hands results out only when all are done is given some at a time
         for at in range(0, len(calls), wave):

@@ -37,6 +37,11 @@ def to_columns(table: pa.Table) -> Columns:
     return {name: np.asarray(table[name].to_numpy()) for name in table.column_names}
 
 
+def columns_table(columns: Mapping[str, NDArray[Any]]) -> pa.Table:
+    """An Arrow table of NumPy columns, NaN as null."""
+    return pa.table({name: pa.array(column, from_pandas=True) for name, column in columns.items()})
+
+
 def write(table: pa.Table, path: Path) -> None:
     """Write .parquet or .csv: the file appears when it is complete."""
     with replacing(path) as part:
@@ -62,7 +67,7 @@ def read(path: Path) -> Columns:
 
 def _column(name: str, values: list[Any]) -> pa.Array:
     found = {type(value) for value in values if value is not None}
-    kind = _SETTINGS.get(name, int if name in _COUNTS else float)
+    kind = _SETTINGS.get(name, int if name in _COUNTS or found == {int} else float)
     if found - {kind} and not (kind is float and found <= {int, float}):
         kind = float if found <= {int, float} else str
     return pa.array(values, _KINDS[kind])

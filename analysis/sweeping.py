@@ -34,6 +34,7 @@ class Laboratory:
         self._pool, self._store = Pool(workers or Workers()), Store(store)
         self._keys, self._on_progress = Keys(), on_progress
         self.ran = self.found = 0  # cells that were simulated, and that the store had
+        self._done, self._expected = 0, 0
 
     def __enter__(self) -> Laboratory:
         self._pool.__enter__()
@@ -42,6 +43,10 @@ class Laboratory:
     def __exit__(self, *error: Any) -> None:
         self._store.join()
         self._pool.__exit__(*error)
+
+    def expect(self, cells: int) -> None:
+        """Say how many cells there will be in all, where they are asked for little by little."""
+        self._expected = self._done + cells
 
     def rows(self, settings: Sequence[Settings], first: Sequence[int] | None = None) -> list[Row]:
         """The row of each, in their order. first: the requests before it only warm up, 0 for all that count.
@@ -53,12 +58,13 @@ class Laboratory:
         known = self._store.find(cell.key for cell in cells)
         missing = list({cell.key: cell for cell in cells if cell.key not in known}.values())
         self.found += len(cells) - len(missing)
-        self._report(len(cells) - len(missing), len(cells))
+        self._tell(len(cells) - len(missing), len(missing))
         for rows in self._run(missing):
             self._store.add(rows)
             known |= {row["key"]: row for row in rows}
             self.ran += len(rows)
-            self._report(len(cells) - len(missing) + sum(cell.key in known for cell in missing), len(cells))
+            missing = [cell for cell in missing if cell.key not in known]
+            self._tell(len(rows), len(missing))
         return [known[cell.key] for cell in cells]
 
     def _run(self, cells: Sequence[Cell]) -> Iterator[list[Row]]:
@@ -74,9 +80,10 @@ class Laboratory:
                 raise ValueError(rows)
             yield rows
 
-    def _report(self, done: int, total: int) -> None:
+    def _tell(self, done: int, left: int) -> None:
+        self._done += done
         if self._on_progress is not None:
-            self._on_progress(done, total)
+            self._on_progress(self._done, max(self._done + left, self._expected))
 
 
 @contextlib.contextmanager

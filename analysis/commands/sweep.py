@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,18 @@ def _axes(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
         axes = {name: value for name, value in axes.items() if name not in ("rate", "load")}
     if "seed" in given:
         axes.pop("seeds", None)
-    for pair in options.p:
+    return axes | given, parameters | parameters_of(options.p)
+
+
+def parameters_of(pairs: Sequence[str]) -> dict[str, str]:
+    """The values of policies' parameters from `-p key=v1,v2`."""
+    parameters = {}
+    for pair in pairs:
         name, equals, values = pair.partition("=")
         if not equals:
             raise ValueError(f"-p {pair}: write key=value,value")
         parameters[name.strip()] = values
-    return axes | given, parameters
+    return parameters
 
 
 def _refuse_foreign(out: Path) -> None:

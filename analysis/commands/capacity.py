@@ -1,0 +1,86 @@
+"""python -m analysis capacity: the highest rate at which a target is met, with its interval over seeds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from analysis.commands.sweep import add_engine, engine, parameters_of
+from analysis.grid import AXES
+
+EXAMPLE = """example:
+  python -m analysis capacity --policy "greedy;timeout;adaptive" --slo-ms 20 --gpus 1,2
+"""
+_LEFT_OUT = ("rate", "load", "seed")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
+    parser.add_argument("--attainment", type=float, default=0.99, metavar="A", help="share on time (default: 0.99)")
+    axes = parser.add_argument_group("axes: several values of each, as for sweep")
+    for name in AXES:
+        if name not in _LEFT_OUT:
+            axes.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUES")
+    axes.add_argument("-p", action="append", default=[], metavar="KEY=V1,V2", help="values of a policy's parameter")
+    search = parser.add_argument_group("search")
+    search.add_argument("--seeds", default="0-4", metavar="SEEDS", help="each is searched by itself (default: 0-4)")
+    search.add_argument(
+        "--requests", type=int, default=100_000, metavar="N", help="of a steady trace at every rate (default: 100000)"
+    )
+    search.add_argument(
+        "--tolerance", type=float, default=0.01, metavar="X", help="between the ends of a search (default: 0.01)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as .parquet or .csv, too")
+    add_engine(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Search and print a table, a row per combination."""
+    from analysis.columns import columns_table, write
+    from analysis.peak import capacity
+    from analysis.progress import progress
+
+    axes = {name: getattr(options, name) for name in AXES if name not in _LEFT_OUT}
+    if options.out is not None and options.out.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"{options.out}: tables are written as .parquet or .csv")
+    with progress("probes") as told:
+        found = capacity(
+            axes,
+            attainment=options.attainment,
+            seeds=options.seeds,
+            requests=options.requests,
+            tolerance=options.tolerance,
+            parameters=parameters_of(options.p),
+            on_progress=told,
+            **engine(options),
+        )
+    rows = [{name: column[at] for name, column in found.items()} for at in range(len(found["policy"]))]
+    print(_printed(rows, options.attainment))
+    if options.out is not None:
+        write(columns_table(found), options.out)
+        print(f"\nwritten to {options.out}")
+    return 0
+
+
+def _printed(rows: list[dict[str, Any]], attainment: float) -> str:
+    from analysis.words import aligned, milliseconds, number, percent
+    from simulator.simulate import as_table
+
+    named = ("table", "model", "trace", "gpus", "slo_ms")
+    same = {name: rows[0][name] for name in named if len({row[name] for row in rows}) == 1}
+    table = as_table(rows[0]["table"])
+    said = ", ".join(f"{name} {number(value) if name == 'slo_ms' else value}" for name, value in same.items())
+    heading = [f"highest rate with {attainment:.4g} of all requests on time, 95 % interval over {rows[0]['seeds']} seeds",
+               said + (f" ({table.device})" if "table" in same else "")]  # fmt: skip
+    columns = [name for name in (*named, "policy") if name not in same]
+    lines = [[*columns, "capacity/s", "interval", "load", "p99 ms", "accuracy", "students", "verdict"]]
+    for row in rows:
+        if not row["rate"]:
+            lines.append([*(str(row[name]) for name in columns), "0", "-", "-", "-", "-", "-", "out of reach"])
+            continue
+        ends = f"{number(row['capacity_low'])} to {number(row['capacity_high'])}" if row["seeds"] > 1 else "-"
+        lines.append([*(str(row[name]) for name in columns), number(row["capacity"]), ends, f"{row['load']:.3g}",
+                      milliseconds(row["p99_s"]), percent(row["accuracy"]), number(row["students_mean"]),
+                      f"{row['verdict']} at {number(row['rate'])}/s"])  # fmt: skip
+    return "\n".join([*heading, "", aligned(lines, text=len(columns))])
