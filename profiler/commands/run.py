@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_key_arguments(parser)
     parser.add_argument("--budget-s", type=float, default=600.0, help="seconds of measuring (default: 600)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-    parser.add_argument("--executor", default="cuda", help="how a GPU runs the models (default: cuda, the best)")
-    parser.add_argument("--dtype", default="bfloat16", help="of a GPU's numbers (default: bfloat16; a CPU has float32)")
+    parser.add_argument("--executor", help="how a GPU runs the models (default: cuda, the best)")
+    parser.add_argument("--dtype", help="of a GPU's numbers (default: bfloat16; a CPU has float32)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
     parser.add_argument(
         "--rank", type=int, default=50, help="place among the shipped tables; the smallest is the default"
@@ -51,6 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
     grids = chosen_grids(arguments)
     if not 0 < arguments.budget_s < math.inf:
         raise ValueError(f"--budget-s is {arguments.budget_s}: measuring needs a positive number of seconds")
+    _refuse_flags_of_the_other_device(arguments)
     refuse_existing(arguments.out, arguments.replace)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -68,6 +69,15 @@ def main(arguments: argparse.Namespace) -> int:
     table = LatencyTable.load(arguments.out)
     print(f"{arguments.out}: {result['keys']} keys on {table.device}; the machine was {noise_words(table.meta)}")
     return 0
+
+
+def _refuse_flags_of_the_other_device(arguments: argparse.Namespace) -> None:
+    """Raise ValueError for a flag that this device would not heed."""
+    foreign = ("threads",) if arguments.device == "cuda" else ("executor", "dtype")
+    given = [f"--{name}" for name in foreign if getattr(arguments, name) is not None]
+    if given:
+        what = "threads are a CPU's" if arguments.device == "cuda" else "a CPU has one executor, in float32"
+        raise ValueError(f"--device {arguments.device} does not heed {', '.join(given)}: {what}")
 
 
 def _measure(arguments: argparse.Namespace, grids: Sequence[Grid]) -> dict[str, Any]:
@@ -126,23 +136,22 @@ def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[En
     from profiler.cuda import DTYPES, KINDS, best_executor
     from profiler.cuda_device import open_cuda
 
-    if arguments.dtype not in DTYPES:
-        raise LookupError(f"unknown dtype {arguments.dtype!r}: use one of {', '.join(DTYPES)}")
-    if arguments.executor not in KINDS:
-        raise LookupError(f"unknown executor {arguments.executor!r}: use one of {', '.join(KINDS)}")
+    kind, dtype = arguments.executor or "cuda", arguments.dtype or "bfloat16"
+    if dtype not in DTYPES:
+        raise LookupError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    if kind not in KINDS:
+        raise LookupError(f"unknown executor {kind!r}: use one of {', '.join(KINDS)}")
     device = open_cuda()
-    shared = device if KINDS[arguments.executor].graphs else None  # all models capture into one pool
+    shared = device if KINDS[kind].graphs else None  # all models capture into one pool
 
     def opened(grid: Grid, own: Weights) -> Executor:
-        name, executor, reasons = best_executor(
-            arguments.executor, own, grid.plan, grid.students, dtype=arguments.dtype, device=shared
-        )
+        name, executor, reasons = best_executor(kind, own, grid.plan, grid.students, dtype=dtype, device=shared)
         for reason in reasons:
             print(f"{grid.model}: {name} stands in ({reason})", file=sys.stderr)
         return executor
 
-    meta = {**gpu_probes.describe(device), "dtype": arguments.dtype}
-    ceilings = gpu_probes.ceilings(device, DTYPES[arguments.dtype], gpu_probes.Sizes())
+    meta = {**gpu_probes.describe(device), "dtype": dtype}
+    ceilings = gpu_probes.ceilings(device, DTYPES[dtype], gpu_probes.Sizes())
     return [_entry(grid, arguments.seed, opened, device.torch_device) for grid in grids], meta, ceilings
 
 

@@ -268,3 +268,16 @@ def test_a_bug_still_shows_its_traceback(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(CpuExecutor, "warm", broken)
     with pytest.raises(RuntimeError, match="mat1"):
         run(tmp_path / "table")
+
+
+@pytest.mark.parametrize("flags", [("--dtype", "float16"), ("--executor", "stock")])
+def test_flags_of_a_gpu_are_refused_on_a_cpu(
+    flags: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "table", *flags) == 2
+    assert f"--device cpu does not heed {flags[0]}" in capsys.readouterr().err
+
+
+def test_threads_are_refused_on_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "table", "--device", "cuda", "--threads", "2") == 2
+    assert "--device cuda does not heed --threads" in capsys.readouterr().err
