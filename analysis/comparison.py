@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.backends import Pool, Workers
-from analysis.optimum import EXACT_REQUESTS, Ceiling, ceiling
+from analysis.optimum import EXACT_REQUESTS, Ceiling
+from analysis.replications import Replication, inputs, named, replicate, resolved
 from analysis.statistics import Interval, mean_intervals
 from policies import POLICIES, make
 from policies.registry import needs
-from simulator.defaults import default_slo_s
-from simulator.settings import Prepared, Settings, prepare
-from simulator.view import Predictions
-from traces.scaling import window
+from simulator.settings import Settings
 
 #: What a policy may need and still not exceed the ceiling: batches of some layers and more GPUs could.
 UNDER_THE_CEILING = frozenset({"future", "preempt"})
@@ -73,14 +70,9 @@ class Comparison:
         return found
 
 
+#: Settings of a single run, and of live ones.
+_NOT_HERE = ("policy", "clock", "device", "weights", "digests")
 _SHOWN = ("trace", "rate", "duration", "lengths", "table", "model", "task", "slo_ms", "gpus", "service_noise", "seed")
-
-
-class Replication(NamedTuple):
-    """One replication: each policy's summary, or why it was refused; and the ceiling."""
-
-    summaries: dict[str, dict[str, Any] | str]
-    ceiling: Ceiling | None
 
 
 def compare(
@@ -110,66 +102,15 @@ def compare(
     first = reference or ("adaptive" if policies == "all" else specs[0])
     specs = list(dict.fromkeys([*specs, first]))
     make(first)  # a mistake in it is found before the runs, not after
-    base = _resolved(_settings(settings))
-    tasks = [(base, tuple(specs), number, replications, exact_requests) for number in range(replications)]
+    whole = resolved(_settings(settings))
+    tasks = [(each, tuple(specs), exact_requests) for each in inputs(whole, replications)]
     done: dict[int, Replication] = {}
     with Pool(Workers(jobs)) as pool:
         for number, result in pool.each(replicate, tasks):
             done[number] = result
             if on_progress is not None:
                 on_progress(len(done), replications)
-    return _summed([done[number] for number in range(replications)], specs, first, base, confidence)
-
-
-def replicate(
-    settings: Settings, policies: Sequence[str], number: int, replications: int, exact_requests: int
-) -> Replication:
-    """One replication of all policies: the same arguments give the same result, in whatever process."""
-    prepared = _inputs(settings, number, replications)
-    summaries: dict[str, dict[str, Any] | str] = {}
-    for policy in policies:
-        try:
-            summaries[policy] = prepared.run(policy).summary
-        except (ValueError, LookupError) as error:
-            summaries[policy] = str(error.args[0] if isinstance(error, LookupError) and error.args else error)
-    its = prepared.settings
-    if its.service_noise != "none":
-        return Replication(summaries, None)
-    assert its.slo_ms is not None
-    slo_s = its.slo_ms / 1e3
-    return Replication(
-        summaries,
-        ceiling(prepared.trace, _predictions(prepared), slo_s=slo_s, gpus=its.gpus, exact_requests=exact_requests),
-    )
-
-
-def _resolved(settings: Settings) -> Settings:
-    """With the rate and the target filled in once, or each replication would have those of its own lengths."""
-    prepared = prepare(settings)
-    if settings.slo_ms is None:
-        slo_s = default_slo_s(_predictions(prepared), prepared.trace.tokens)
-        return replace(prepared.settings, slo_ms=1e3 * slo_s)
-    return prepared.settings
-
-
-def _predictions(prepared: Prepared) -> Predictions:
-    its, table = prepared.settings, prepared.table
-    assert its.model is not None
-    return Predictions(table, table.levels(its.model, its.task), table.plan(its.model))
-
-
-def _inputs(settings: Settings, number: int, replications: int) -> Prepared:
-    """The trace of a replication: with its own seed, or a window of a recorded file."""
-    if not _recorded(settings):
-        return prepare(replace(settings, seed=settings.seed + number))
-    prepared = prepare(settings)
-    start, end = window(prepared.trace)
-    edges = np.searchsorted(prepared.trace.arrival_s, np.linspace(start, end, replications + 1))
-    rows = slice(int(edges[number]) if number else 0, int(edges[number + 1]) if number + 1 < replications else None)
-    if prepared.trace.arrival_s[rows].size == 0:
-        raise ValueError(f"window {number + 1} of {replications} of {settings.trace} has no requests: ask for fewer")
-    trace = replace(prepared.trace.take(rows), duration_s=(end - start) / replications or None)
-    return replace(prepared, trace=trace.noted(f"window {number + 1} of {replications}"))
+    return _summed([done[number] for number in range(replications)], specs, first, whole.settings, confidence)
 
 
 def _summed(
@@ -199,22 +140,14 @@ def _summed(
         for spec, interval, difference in zip(ran, own, differences, strict=True)
     ]
     standings.sort(key=lambda each: -each.accuracy_weighted_goodput.mean)
-    count = len(done)
-    replicated = (
-        f"{count} consecutive windows of {base.trace}, each counting the same"
-        if _recorded(base)
-        else f"seeds {base.seed} to {base.seed + count - 1}"
-        if count > 1
-        else f"seed {base.seed} alone, so nothing is known of the spread"
-    )
-    return Comparison(tuple(standings), refused, reference, base, replicated, top, values)
+    return Comparison(tuple(standings), refused, reference, base, named(base, len(done)), top, values)
 
 
 def _specs(policies: str | Sequence[str]) -> list[str]:
     """The specs that were asked for; wrappers by their bare name go around adaptive."""
     if policies != "all":
-        named = policies.split(";") if isinstance(policies, str) else list(policies)
-        specs = [each.strip() for each in named if each.strip()]
+        given = policies.split(";") if isinstance(policies, str) else list(policies)
+        specs = [each.strip() for each in given if each.strip()]
         if not specs:
             raise ValueError('no policies are named: give specs with semicolons between them, or "all"')
         for spec in specs:
@@ -232,15 +165,11 @@ def _specs(policies: str | Sequence[str]) -> list[str]:
 
 
 def _settings(values: dict[str, Any]) -> Settings:
-    valid = [each.name for each in fields(Settings) if each.name not in ("policy", "digests")]
+    valid = [each.name for each in fields(Settings) if each.name not in _NOT_HERE]
     unknown = sorted(set(values) - set(valid))
     if unknown:
         raise ValueError(f"compare has no setting {', '.join(unknown)}; it has {', '.join(valid)}")
     return Settings(**values)
-
-
-def _recorded(settings: Settings) -> bool:
-    return settings.trace is not None and os.path.exists(settings.trace)
 
 
 def _value(summary: dict[str, Any]) -> float:

@@ -146,7 +146,7 @@ def test_the_command_prints_a_line_per_policy(capsys):
 def test_one_replication_says_that_the_spread_is_unknown(capsys):
     assert main(["compare", "--policies", "greedy", *FLAGS, "--replications", "1"]) == 0
     out = capsys.readouterr().out
-    assert "seed 0 alone, so nothing is known of the spread" in out
+    assert "one run (seed 0), so nothing is known of the spread" in out
     assert "unknown" in out.splitlines()[-1]
 
 
