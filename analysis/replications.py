@@ -29,7 +29,7 @@ def resolved(settings: Settings) -> Prepared:
     prepared = prepare(settings)
     if settings.slo_ms is not None:
         return prepared
-    slo_s = default_slo_s(_predictions(prepared), prepared.trace.tokens)
+    slo_s = default_slo_s(predictions_of(prepared), prepared.trace.tokens)
     return replace(prepared, settings=replace(prepared.settings, slo_ms=1e3 * slo_s))
 
 
@@ -78,13 +78,14 @@ def replicate(of: Settings | Prepared, policies: Sequence[str], exact_requests: 
     if its.service_noise != "none":
         return Replication(summaries, None)
     assert its.slo_ms is not None
-    predictions = _predictions(prepared)
+    predictions = predictions_of(prepared)
     slo_s = its.slo_ms / 1e3
     top = ceiling(prepared.trace, predictions, slo_s=slo_s, gpus=its.gpus, exact_requests=exact_requests)
     return Replication(summaries, top)
 
 
-def _predictions(prepared: Prepared) -> Predictions:
+def predictions_of(prepared: Prepared) -> Predictions:
+    """What the table says of the model and task that the settings name."""
     its, table = prepared.settings, prepared.table
     assert its.model is not None
     return Predictions(table, table.levels(its.model, its.task), table.plan(its.model))
