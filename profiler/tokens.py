@@ -34,9 +34,9 @@ def synthetic(tokens: NDArray[np.int32], vocab: int, seed: int = 0) -> list[Ids]
 def tokenized(
     texts: Sequence[str], checkpoint: str | os.PathLike[str], most: int
 ) -> tuple[list[Ids], NDArray[np.float64]]:
-    """The ids of each text by the `tokenizer.json` in the checkpoint's folder, cut to `most` tokens, and the seconds that each took.
+    """The ids of each text, cut to `most` tokens, and the seconds that each took.
 
-    Raises LookupError where there is no tokenizer, ValueError where the file is not one.
+    By the `tokenizer.json` in the checkpoint's folder. Raises LookupError where there is no tokenizer, ValueError where the file is not one.
     """
     from tokenizers import Tokenizer
 
