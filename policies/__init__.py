@@ -25,6 +25,7 @@ from policies.routing import Router
 from policies.shepherd import Shepherd
 from policies.slackfit import SlackFit
 from policies.switching import Switching
+from policies.smdp import Smdp
 from policies.symphony import Symphony
 from policies.timeout import Timeout
 from policies.tokenbucket import TokenBucket
@@ -49,6 +50,7 @@ POLICIES: dict[str, type] = {
     "edf": Edf,
     "strict": Strict,
     "weighted": Weighted,
+    "smdp": Smdp,
     "nexus": Nexus,
     "clockwork": Clockwork,
     "symphony": Symphony,

@@ -19,10 +19,18 @@ class Arrivals:
         """Those that are new, oldest first; who came and went since the last look is not among them."""
         found: list[int] = []
         for line in self._lines:
-            ids = line.oldest(line.waiting)
-            if len(ids) and ids[-1] > self._seen:
-                found.extend(ids[bisect_right(ids, self._seen) :])
+            found.extend(_after(line, self._seen))
         if found:
             found.sort()
             self._seen = found[-1]
         return found
+
+
+def _after(line: Line, request: int) -> Sequence[int]:
+    """Those of a line that arrived after this request."""
+    after = getattr(line, "after", None)
+    if after is not None:
+        later: Sequence[int] = after(request, line.waiting)
+        return later
+    ids = line.oldest(line.waiting)  # a line that a policy keeps
+    return ids[bisect_right(ids, request) :]

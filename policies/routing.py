@@ -14,8 +14,6 @@ from policies.part import Copies, Part
 from traces import Trace
 
 RULES = ("round-robin", "shortest", "two-choices", "least-backlog")
-#: Longer than any run, and a power of two: a rate over it, times it, is exactly how many have arrived.
-ALL_TIME_S = 2.0**40
 
 
 @dataclass
@@ -38,7 +36,7 @@ class Router:
 
     uses = frozenset(
         {
-            *("now", "waiting", "gpus", "idle", "plan", "service", "oldest", "longest", "rate", "free_at"),
+            *("now", "waiting", "gpus", "idle", "plan", "service", "oldest", "after", "longest", "rate", "free_at"),
             *("arrival", "deadline", "tokens", "seconds", "completions"),
         }
     )
@@ -90,36 +88,27 @@ class Router:
         self._copies.observe(event._replace(gpu=0))
 
     def _admit(self, view: View) -> None:
-        """Route whom the queues do not hold yet."""
-        seen, arrived = len(self._gpu_of), round(view.rate(ALL_TIME_S) * ALL_TIME_S)
-        held = sum(queue.waiting for queue in self._queues)
-        if not self._stale and held + arrived - seen == view.waiting:
-            if arrived > seen:
-                self._route(view, range(seen, arrived))
-            return
-        waiting, old = view.oldest(view.waiting), set[int]()
-        still = set(waiting)
-        for gpu, queue in enumerate(self._queues):
-            mine = queue.oldest(queue.waiting)
-            old.update(mine)
-            self._take(view, gpu, [request for request in mine if request not in still])
-        self._gpu_of += [self._gpus] * (arrived - seen)
-        new = [request for request in waiting if request not in old]
-        for request in new:
-            if self._gpu_of[request] < self._gpus:  # it was dispatched, and is back
-                self._add(view, self._gpu_of[request], request)
-        self._route(view, [request for request in new if self._gpu_of[request] >= self._gpus])
-        self._stale = False
+        """Route who has arrived, and look again at the whole queue where others came back or are gone."""
+        new = view.after(len(self._gpu_of) - 1, view.waiting)
+        if len(new):
+            self._route(view, new)
+        if self._stale or sum(queue.waiting for queue in self._queues) != view.waiting:
+            waiting = view.oldest(view.waiting)
+            back = set(waiting)
+            for gpu, queue in enumerate(self._queues):
+                held = queue.oldest(queue.waiting)
+                self._take(view, gpu, [request for request in held if request not in back])
+                back.difference_update(held)
+            for request in sorted(back):
+                self._add(view, min(self._gpu_of[request], self._gpus - 1), request)
+            self._stale = False
 
     def _route(self, view: View, requests: Sequence[int]) -> None:
         idle = view.idle
         serving = [gpu for gpu in range(self._gpus) if self._running[gpu] or gpu in idle] or list(range(self._gpus))
         for request in requests:
-            gpu = self._choose(view, serving)
-            if request < len(self._gpu_of):
-                self._gpu_of[request] = gpu
-            else:
-                self._gpu_of.append(gpu)
+            self._gpu_of += [0] * (request + 1 - len(self._gpu_of))  # who came and went unseen needs none
+            self._gpu_of[request] = gpu = self._choose(view, serving)
             self._add(view, gpu, request)
 
     def _choose(self, view: View, serving: list[int]) -> int:
