@@ -36,7 +36,8 @@ def tokenized(
 ) -> tuple[list[Ids], NDArray[np.float64]]:
     """The ids of each text, cut to `most` tokens, and the seconds that each took.
 
-    By the `tokenizer.json` in the checkpoint's folder. Raises LookupError where there is no tokenizer, ValueError where the file is not one.
+    By the `tokenizer.json` in the checkpoint's folder. Raises LookupError where there is none, ValueError where the
+    file is not a tokenizer.
     """
     from tokenizers import Tokenizer
 
