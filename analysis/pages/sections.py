@@ -18,9 +18,24 @@ from analysis.runs import Run
 
 #: Figures are drawn at this width and scaled to the page's.
 WIDTH_MM = 105.0
-#: The figures of a summary, in the order of the tables.
-FIGURES = ("p50_s", "p95_s", "p99_s", "attainment", "goodput", "accuracy", "accuracy_weighted_goodput", "batch_mean",
-           "students_mean", "padding", "utilisation")  # fmt: skip
+#: The figures of a summary as the columns of a table.
+FIGURES = {
+    "p50_s": "p50 ms",
+    "p95_s": "p95 ms",
+    "p99_s": "p99 ms",
+    "attainment": "on time %",
+    "goodput": "goodput /s",
+    "accuracy": "accuracy %",
+    "accuracy_weighted_goodput": "weighted %",
+    "batch_mean": "batch",
+    "students_mean": "students",
+    "padding": "padding %",
+    "utilisation": "busy %",
+}
+DENOMINATORS = (
+    "On time and weighted (the sum of accuracies over on-time answers) are shares of the offered requests; latencies "
+    "and accuracy are of the answered ones; padding is of the tokens run, busy of the GPUs' time."
+)
 #: Rows of a sweep's table; what is beyond is in its results.csv.
 MOST_ROWS = 60
 
@@ -28,9 +43,9 @@ MOST_ROWS = 60
 def of_runs(runs: Sequence[Run]) -> Section:
     """One or several runs: a row each, and their figures; those on different traces have no common timeline."""
     names = named(runs)
-    rows = [[name, *_cells(run.summary), f"{run.summary['requests']:,}", _lost(run.summary)]
+    rows = [[name, *_cells(run.summary), _lost(run.summary)]
             for name, run in zip(names, runs, strict=True)]  # fmt: skip
-    head = ["policy", *(quantity(name).label for name in FIGURES), "requests", "not on time"]
+    head = ["policy", *FIGURES.values(), "not on time"]
     one_trace = all(np.array_equal(run.requests["arrival_s"], runs[0].requests["arrival_s"]) for run in runs)
     wanted = ["timeline"] if one_trace else []
     wanted += ["latency-cdf", "latency-tail"] if any(run.summary["ok"] + run.summary["late"] for run in runs) else []
@@ -38,9 +53,9 @@ def of_runs(runs: Sequence[Run]) -> Section:
     return Section(
         "Run" if len(runs) == 1 else f"{len(runs)} runs",
         [*dict.fromkeys(line for run in runs for line in _said_of(run))],
-        [Table(head, rows)],
+        [Table(head, rows, DENOMINATORS)],
         [_figure(name, runs) for name in wanted],
-        [Table(["", ""], list(_origin(run)), f"Where {name} came from") for name, run in zip(names, runs, strict=True)],
+        [_origins(names, runs)],
     )
 
 
@@ -58,18 +73,17 @@ def of_sweep(frame: Frame) -> Section:
             wanted.append(name)
     wanted += ["accuracy-latency", "accuracy-goodput"] if several and len(names) <= 12 else []
     rows = [[name, *_cells(_mean(frame, which == number))] for number, name in enumerate(names)]
-    caption = f"Mean over {seeds(frame).removeprefix('mean and range of ')}."
+    caption = f"Mean over {seeds(frame).removeprefix('mean and range of ')}. {DENOMINATORS}"
     if len(rows) > MOST_ROWS:
         caption += f" The first {MOST_ROWS} of {len(rows)} series; all are in the sweep's results.csv."
-    head = ["series", *(quantity(name).label for name in FIGURES)]
-    return Section("Sweep", list(setup(frame)), [Table(head, rows[:MOST_ROWS], caption)],
+    head = ["series", *FIGURES.values()]
+    return Section("Sweep", [", ".join(setup(frame)) + "."], [Table(head, rows[:MOST_ROWS], caption)],
                    [_figure(name, frame) for name in wanted])  # fmt: skip
 
 
 def of_comparison(frame: Frame) -> Section:
     """A comparison: policies with intervals, how near each is to the optimum, differences to the reference."""
-    head = ["policy", quantity("attainment").label, quantity("accuracy").label, quantity("p99_s").label,
-            quantity("accuracy_weighted_goodput").label, "95 %", "of the optimum",
+    head = ["policy", "on time %", "accuracy %", "p99 ms", "weighted %", "95 %", "of the optimum",
             f"points from {frame['reference'][0]}", "95 %, together"]  # fmt: skip
     rows = []
     for number in range(len(frame["policy"])):
@@ -81,7 +95,8 @@ def of_comparison(frame: Frame) -> Section:
                      f"{100 * row['difference']:+.2f}", _ends(row, "difference")])  # fmt: skip
     ceilings, kinds = distinct(frame, "ceiling"), distinct(frame, "ceiling_kind")
     said = f"No policy exceeds {ceilings[0]:.2%} ({' '.join(map(str, kinds))})." if ceilings else "No optimum is known."
-    return Section("Comparison", [*setup(frame), *map(str, distinct(frame, "replications")), said], [Table(head, rows)],
+    served = ", ".join([*setup(frame), *distinct(frame, "replications")]) + "."
+    return Section("Comparison", [served, said], [Table(head, rows)],
                    [_figure(name, frame) for name in ("weighted", "differences")])  # fmt: skip
 
 
@@ -93,7 +108,10 @@ def _figure(name: str, drawn_of: Any) -> Shown:
 def _said_of(run: Run) -> Iterator[str]:
     """What served what, in sentences, and what is modelled or illustrative about it."""
     table = run.settings["table"]
-    yield f"{run.setup}, SLO {run.slo_s * 1e3:.4g} ms, trace {run.settings['trace']['source']}."
+    seconds = run.summary["seconds"]
+    extent = "" if seconds is None else f" in {seconds:,.4g} s"
+    served = f"{run.summary['requests']:,} requests{extent} of {run.settings['trace']['source']}"
+    yield f"{run.setup}, SLO {run.slo_s * 1e3:.4g} ms; {served}."
     if table["meta"].get("kind") == "modelled":
         yield f"The latencies of table {table['name']} are modelled, not measured."
     accuracy = table["meta"].get("accuracy")
@@ -102,20 +120,33 @@ def _said_of(run: Run) -> Iterator[str]:
         yield "Accuracies are illustrative: they were not measured."
 
 
-def _origin(run: Run) -> Iterator[Sequence[str]]:
-    """The settings and versions of a run, as rows of two."""
+def _origins(names: Sequence[str], runs: Sequence[Run]) -> Table:
+    """The settings and versions of the runs, a column each."""
+    columns = [dict(_origin(run)) for run in runs]
+    keys = dict.fromkeys(key for column in columns for key in column)
+    return Table(
+        ["", *names], [[key, *(column.get(key, "") for column in columns)] for key in keys], "Where this came from"
+    )
+
+
+def _origin(run: Run) -> Iterator[tuple[str, str]]:
     its = run.settings
     yield from ((str(name), str(value)) for name, value in its.get("settings", {}).items() if value not in (None, {}))
     for name in ("seed", "commit", "python", "versions", "command"):
-        if its.get(name) is not None and name not in its.get("settings", {}):
-            value = its[name]
-            yield name, " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        if its.get(name) is not None:
+            yield name, _plain(its[name])
     yield "table", f"{its['table']['name']}, digest {its['table']['digest']}"
-    yield from (("trace", str(note)) for note in its["trace"]["notes"])
+    yield "notes", "; ".join(map(str, its["trace"]["notes"]))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _lost(summary: Mapping[str, Any]) -> str:
-    parts = [f"{summary[name]:,} {name}" for name in ("late", "dropped", "rejected") if summary[name]]
+    parts = [f"{summary[name]:,}\u00a0{name}" for name in ("late", "dropped", "rejected") if summary[name]]
     return ", ".join(parts) or "0"
 
 
@@ -144,4 +175,4 @@ def _percent(value: Any) -> str:
 
 def _ends(row: Mapping[str, Any], name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{100 * low:.2f} to {100 * high:.2f}" if np.isfinite(low) and np.isfinite(high) else "unknown"
+    return f"{100 * low:.2f}\u00a0to\u00a0{100 * high:.2f}" if np.isfinite(low) and np.isfinite(high) else "unknown"

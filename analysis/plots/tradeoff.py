@@ -33,9 +33,9 @@ def pareto(frame: Frame, axes: Axes, *, x: str = "p99_s", y: str = "accuracy", o
         reach = [[[max(0.0, mean - each.min())], [max(0.0, each.max() - mean)]]
                  for each, mean in ((xs, xs.mean()), (ys, ys.mean()))]  # fmt: skip
         axes.errorbar(
-            points[number, :1], points[number, 1:], xerr=reach[0], yerr=reach[1], label=name, elinewidth=0.8, linestyle="",
+            points[number, :1], points[number, 1:], xerr=reach[0], yerr=reach[1], elinewidth=0.8, linestyle="",
             marker=MARKERS[number % len(MARKERS)], markersize=4.5, color=COLOURS[number % len(COLOURS)],
-            markeredgecolor="white", markeredgewidth=0.4,
+            markeredgecolor="white", markeredgewidth=0.4, label=name,
         )  # fmt: skip
     best = front(points[:, 0] * (-1 if x in _LESS else 1), points[:, 1])
     best = best[np.argsort(points[best, 0])]

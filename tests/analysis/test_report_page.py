@@ -1,0 +1,150 @@
+"""python -m analysis report: one file, offline, the same bytes again; its figures and tables say what the runs said."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from conftest import formula_table
+
+from analysis.__main__ import main
+from analysis.columns import read, to_table, write
+from analysis.comparison import compare
+from analysis.pages import sections
+from analysis.runs import Run
+from simulator import simulate
+from simulator.output import save
+from traces import Trace
+
+TABLE = formula_table(lambda k, b, t: 1e4 * (k + b), students=(1, 2), accuracy=lambda k: 0.8 + 0.05 * k)
+TRACE = Trace(np.sort(np.random.default_rng(3).uniform(0, 5, 300)), np.full(300, 9))
+
+
+class Page(HTMLParser):
+    """What a browser would fetch, and the text and tags of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.links += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    for policy in ("greedy", "admission(greedy, max_waiting=4)"):
+        save(simulate(TRACE, policy, TABLE, slo_s=0.2), folder / policy.split("(")[0])
+    policies, trace = "greedy;fixed(students=2)", "poisson:duration=0.05"
+    axes = ["--policy", policies, "--trace", trace, "--load", "0.2,0.5,0.9", "--gpus", "1,2", "--seeds", "0,1"]
+    where = ["--table", "synthetic", "--jobs", "1", "--store", str(folder / "store"), "--out", str(folder / "sweep")]
+    assert main(["sweep", *axes, *where]) == 0
+    compared = compare(policies, table="synthetic", trace=trace, load=0.5, replications=3)
+    write(to_table(compared.rows()), folder / "compared.csv")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def of_a_run(results):
+    """The section of one run; drawn once for all tests."""
+    return sections.of_runs([Run.read(results / "greedy")])
+
+
+def report(results, *names, out="report.html", title="A & B"):
+    status = main(["report", *(str(results / name) for name in names), "--out", str(results / out), "--title", title])
+    assert status == 0
+    return (results / out).read_text()
+
+
+def test_a_report_fetches_nothing_and_runs_nothing(results):
+    text = report(results, "greedy", "admission", "sweep", "compared.csv")
+    page = Page(text)
+    assert not page.open
+    assert all(link.startswith(("data:", "#section-")) for link in page.links)
+    assert "<script" not in text
+    for svg in re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', text):
+        drawing = base64.b64decode(svg).decode()
+        assert not re.findall(r'(?:href|src)="(?!#)[^"]*"', drawing)
+    assert [title for title in ("2 runs", "Sweep", "Comparison") if title in page.text] == [
+        "2 runs",
+        "Sweep",
+        "Comparison",
+    ]
+    assert "<title>A &amp; B</title>" in text
+
+
+def test_the_same_inputs_give_the_same_bytes(results):
+    assert report(results, "compared.csv") == report(results, "compared.csv", out="again.html")
+
+
+def test_numbers_of_a_figure_are_beside_it(results, of_a_run):
+    found = {figure.name: base64.b64decode(figure.csv.partition(",")[2]).decode() for figure in of_a_run.figures}
+    assert list(found) == ["timeline", "latency-cdf", "latency-tail", "batch-sizes", "padding", "gantt"]
+    rows = list(csv.DictReader(found["batch-sizes"].splitlines()))
+    size = Run.read(results / "greedy").batches["size"]
+    assert float(rows[0]["y_end"]) == pytest.approx(100 * np.mean(size == 1))
+
+
+def test_a_runs_table_is_its_summary(results, of_a_run):
+    summary = Run.read(results / "greedy").summary
+    cells = dict(zip(of_a_run.tables[0].head, of_a_run.tables[0].rows[0], strict=True))
+    assert cells["policy"] == "greedy"
+    assert float(cells["p99 ms"]) == pytest.approx(1e3 * summary["p99_s"], rel=1e-3)
+    assert cells["on time %"] == f"{100 * summary['attainment']:.2f}"
+    said = " ".join(of_a_run.paragraphs)
+    assert "on a formula (modelled), 1 device, SLO 200 ms; 300 requests" in said
+    assert "The latencies of table formula are modelled, not measured." in said
+
+
+def test_a_sweeps_table_has_a_row_per_cell_with_the_mean_over_seeds(results):
+    frame = read(results / "sweep")
+    section = sections.of_sweep(frame)
+    assert len(section.tables[0].rows) == 2 * 3 * 2
+    cells = {row[0]: dict(zip(section.tables[0].head, row, strict=True)) for row in section.tables[0].rows}
+    rows = (frame["policy"] == "greedy") & (frame["load"] == 0.5) & (frame["gpus"] == 2)
+    assert rows.sum() == 2
+    assert cells["greedy, 2 GPUs, load 0.5"]["busy %"] == f"{100 * frame['utilisation'][rows].mean():.2f}"
+    figures = "latency-load attainment-load goodput-rate goodput-gpus gpus-needed accuracy-latency accuracy-goodput"
+    assert [figure.name for figure in section.figures] == figures.split()
+
+
+def test_a_comparison_says_what_none_exceeds(results):
+    text = Page(report(results, "compared.csv")).text
+    assert "No policy exceeds" in text
+    assert "(modelled), 1 GPU" in text
+    assert "seeds 0 to 2" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["greedy", "--out", "report.pdf"], "--out report.pdf: a report is an .html file"),
+        (["nothing"], "nothing is nothing that can be drawn"),
+        (["text.csv"], "is neither a sweep nor a comparison: it has no column policy, but a, b"),
+        (["broken.csv"], "broken.csv cannot be read"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_line(results, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(results)
+    (results / "text.csv").write_text("a,b\n1,2\n")
+    (results / "broken.csv").write_text("a,b\n1\n")
+    assert main(["report", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
