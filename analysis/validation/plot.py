@@ -50,5 +50,5 @@ def panel(axes: Axes, cells: list[dict[str, Any]], name: str, bound: float) -> A
     axes.set_xlabel(f"error of {name.removesuffix('_s')} (%)")
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys(), fontsize=7, title="x: bare table", title_fontsize=7)
+    axes.legend(unique.values(), unique.keys(), fontsize=7, title="x: bare table; hollow: INVALID", title_fontsize=7)
     return axes

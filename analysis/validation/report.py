@@ -38,7 +38,7 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     replay = max((abs(run[name]) for run in runs for name in ("replay_p50_error", "replay_p99_error")), default=np.nan)
     same = sum(run["replay_same_decisions"] for run in runs)
     rows = [
-        ("(i) recorded times replayed: p50, p99", f"{REPLAY:.1%}", f"{replay:.3%}", _under(replay, REPLAY)),
+        ("(i) recorded times replayed: p50, p99", f"{REPLAY:.1%}", _percent(replay), _under(replay, REPLAY)),
         ("(i) equal decisions given recorded times", "all runs", f"{same} of {len(runs)}", _word(same == len(runs))),
     ]
     valid = [cell for cell in cells if cell["valid"]]
@@ -46,10 +46,10 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     over = [cell for cell in valid if cell["scenario"].startswith(OVERLOAD)]
     cycle = np.median([run["key_mape"] for run in runs if run["valid"]] or [np.nan])
     rows.append(
-        ("(ii) device cycle against the table, median run", f"{CYCLE:.0%}", f"{cycle:.2%}", _under(cycle, CYCLE))
+        ("(ii) device cycle against the table, median run", f"{CYCLE:.0%}", _percent(cycle), _under(cycle, CYCLE))
     )
     tv = max((cell[name] for cell in calm for name in ("decisions_batch_tv", "decisions_students_tv")), default=np.nan)
-    rows.append(("(iii) decisions, total variation, worst", f"{DECISIONS:.0%}", f"{tv:.1%}", _under(tv, DECISIONS)))
+    rows.append(("(iii) decisions, total variation, worst", f"{DECISIONS:.0%}", _percent(tv), _under(tv, DECISIONS)))
     p50 = [abs(error(cell, "p50_s")) for cell in calm]
     rows.append(("(iv) p50, worst", f"{P50:.0%}", _share(p50), _within(p50, P50)))
     p99 = [abs(error(cell, "p99_s")) for cell in calm]
@@ -58,7 +58,7 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     rows.append(("(iv) p99, worst", f"{P99:.0%} or 2 x live spread", _share(p99), _word(good)))
     points = [abs(cell["drawn_attainment"] - cell["live_attainment"]) for cell in calm]
     mean = float(np.mean(points)) if points else np.nan
-    rows.append(("(iv) attainment, mean", "0.5 points", f"{mean * 100:.2f}", _under(mean, ATTAINMENT_MEAN)))
+    rows.append(("(iv) attainment, mean", "0.5 points", _points([mean]), _under(mean, ATTAINMENT_MEAN)))
     rows.append(("(iv) attainment, worst", "1.5 points", _points(points), _within(points, ATTAINMENT_MAX)))
     dropped = [abs(cell["drawn_answered"] - cell["live_answered"]) for cell in over]
     rows.append(("overload: drops", "2 points", _points(dropped), _within(dropped, OVERLOAD_POINTS)))
@@ -184,8 +184,12 @@ def _share(values: list[float]) -> str:
     return f"{max(values):.1%}" if values else "-"
 
 
+def _percent(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.2%}"
+
+
 def _points(values: list[float]) -> str:
-    return f"{max(values) * 100:.2f}" if values else "-"
+    return f"{max(values) * 100:.2f}" if values and not np.isnan(max(values)) else "-"
 
 
 def _ms(seconds: float) -> str:
