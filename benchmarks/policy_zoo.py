@@ -11,6 +11,7 @@ meet the same requests; the mean over seeds. The accuracies of all three tables 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -47,11 +48,12 @@ def situations(seed: int) -> dict[str, Run]:
     return runs
 
 
-def worth(run: Run, spec: str) -> float:
+def worth(run: Run, spec: str, refused: set[str]) -> float:
     """NaN where the policy refuses the situation, as the exact optimum refuses lengths and several GPUs."""
     try:
         value = run(spec).summary["accuracy_weighted_goodput"]
-    except (ValueError, LookupError):
+    except (ValueError, LookupError) as error:
+        refused.add(f"{spec}: {error}")
         return float("nan")
     return 100 * float(value)
 
@@ -66,10 +68,12 @@ def main() -> None:
     specs = specs or [f"{name}(greedy)" if name in wraps else name for name in POLICIES]
     seeds = [situations(seed) for seed in range(arguments.seeds)]
     names = ("calm", "busy", "burst", "four", "cpu")
-    print("| policy | " + " | ".join(names) + " |\n|---" * 1 + "|---" * len(names) + "|")
+    print("| policy | " + " | ".join(names) + " |\n" + "|---" * (1 + len(names)) + "|")
+    refused: set[str] = set()
     for spec in specs:
-        means = [np.mean([worth(runs[name], spec) for runs in seeds]) for name in names]
+        means = [np.mean([worth(runs[name], spec, refused) for runs in seeds]) for name in names]
         print(f"| `{spec}` | " + " | ".join("" if mean != mean else f"{mean:.1f}" for mean in means) + " |", flush=True)
+    print("\n".join(sorted(refused)), file=sys.stderr)
 
 
 if __name__ == "__main__":
