@@ -18,7 +18,12 @@ EXAMPLE = """examples:
 #: The flags of python -m simulator that mean the same here.
 _FLAGS = ("trace", "trace_format", "rate", "load", "rate_mode", "duration", "lengths", "table", "model", "task",
           "slo_ms", "gpus", "service_noise", "seed")  # fmt: skip
-_COLUMNS = ("policy", "on time", "accuracy", "weighted", "95 %", "p99 ms", "", "points from", "95 %, together")
+_COLUMNS = ("policy", "on time", "99 %?", "accuracy", "weighted", "95 %", "p99 ms", "", "points from", "95 %, together")
+_MEANING = {
+    "exact": "the exact optimum of one who knows the future",
+    "bound": "a bound, which no policy exceeds, and which perhaps none can reach",
+    "exact or bound": "the exact optimum, or a bound for replications of many requests",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,20 +89,23 @@ def main(options: argparse.Namespace) -> int:
 
 
 def text(compared: Comparison) -> str:
-    """The account of a comparison: what was served, a line per policy, what was refused."""
+    """The account of a comparison: what was served, a line per policy, what was refused.
+
+    The column "99 %?" says whether 99 % of all requests are on time, at 99 % confidence.
+    """
     its = compared.settings
     top = compared.ceiling
-    known = "" if top is None else f"; {_named(top.kind)}: {top.accuracy_weighted_goodput:.2%}"
     rate = "" if its.rate is None else f" at {its.rate:,.6g}/s"
     lines = [
         f"trace   {its.trace}{rate}, lengths {its.lengths or 'its own, else short texts'}",
         f"table   {its.table}: {its.model}, {its.gpus} device{'s' * (its.gpus > 1)}, target {its.slo_ms:.4g} ms",
-        f"runs    {compared.replicated}{known}",
+        f"runs    {compared.replicated}",
+        *([] if top is None else [f"ceiling {top.accuracy_weighted_goodput:.2%} weighted: {_MEANING[top.kind]}"]),
         "",
     ]
     header = list(_COLUMNS)
-    header[6] = "" if top is None else f"of {top.kind}"
-    header[7] += f" {compared.reference}"
+    header[7] = "" if top is None else f"of {top.kind}"
+    header[8] += f" {compared.reference}"
     rows = [header, *(_line(each) for each in compared.standings)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines += [
@@ -112,21 +120,12 @@ def text(compared: Comparison) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _named(kind: str) -> str:
-    return (
-        "the exact optimum"
-        if kind == "exact"
-        else "no policy exceeds (a bound)"
-        if kind == "bound"
-        else f"ceiling ({kind})"
-    )
-
-
 def _line(standing: Standing) -> list[str]:
     weighted, difference = standing.accuracy_weighted_goodput, standing.difference
     return [
         standing.policy,
         _percent(standing.attainment),
+        standing.verdict,
         _percent(standing.accuracy),
         _percent(weighted.mean),
         _ends(weighted, "{:.2f}"),

@@ -75,6 +75,14 @@ def test_all_are_the_online_policies_and_adaptive_their_reference():
     assert over == []
 
 
+def test_ninety_nine_percent_on_time_needs_enough_requests_to_say():
+    short, long, over = (
+        compare("adaptive", replications=2, trace="poisson", table="synthetic", slo_ms=20, load=load, duration=duration)
+        for load, duration in ((0.2, 0.02), (0.2, 0.2), (5, 0.2))
+    )
+    assert [each.standings[0].verdict for each in (short, long, over)] == ["undecided", "valid", "invalid"]
+
+
 def test_layers_and_more_gpus_are_not_held_against_the_ceiling():
     compared = compare("lazybatching", replications=1, load=0.3, **SETTING)
     assert compared.standings[0].reached is None
@@ -138,9 +146,10 @@ FLAGS = ["--trace", "poisson:duration=0.02", "--load", "0.5", "--table", "synthe
 def test_the_command_prints_a_line_per_policy(capsys):
     assert main(["compare", "--policies", "greedy;adaptive;optimum", *FLAGS, "--replications", "2"]) == 0
     out = capsys.readouterr().out
-    assert "runs    seeds 0 to 1; the exact optimum: " in out
+    assert "runs    seeds 0 to 1\nceiling " in out
+    assert "the exact optimum of one who knows the future" in out
     assert "of exact  points from greedy" in out
-    assert {line.split()[0] for line in out.splitlines()[5:]} == {"greedy", "adaptive", "optimum"}
+    assert {line.split()[0] for line in out.splitlines()[6:]} == {"greedy", "adaptive", "optimum"}
 
 
 def test_one_replication_says_that_the_spread_is_unknown(capsys):
