@@ -100,6 +100,8 @@ def compare(
     """
     if replications < 1:
         raise ValueError(f"replications is {replications}; at least 1 is needed")
+    if settings.get("gpus", 1) < 1:
+        raise ValueError(f"gpus is {settings['gpus']}; at least 1 is needed")
     specs = _specs(policies)
     first = reference or ("adaptive" if policies == "all" else specs[0])
     specs = list(dict.fromkeys([*specs, first]))

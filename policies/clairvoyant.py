@@ -54,8 +54,7 @@ def optimal_schedule(
     Where deadlines are in the order of arrivals, batches can be taken to be blocks of consecutive requests: members of
     two batches that are out of order can change places, and of a member and a dropped request after it, the older one
     can be dropped. So a dynamic program over the requests sees all there is. Its state after the first j are decided is
-    (when the GPU is free, accuracy lost); states that are later and have lost more than another are left out. After
-    reference section 1.17 of the project's notes, with the front of undominated states instead of a table of losses.
+    (when the GPU is free, accuracy lost); what is later and has lost more than another state is left out.
     """
     times = np.asarray(service, np.float64)
     _refuse(deadline_s, times)

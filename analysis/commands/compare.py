@@ -104,7 +104,7 @@ def text(compared: Comparison) -> str:
         "",
     ]
     header = list(_COLUMNS)
-    header[7] = "" if top is None else f"of {top.kind}"
+    header[7] = f"of {top.kind if top else 'ceiling'}"
     header[8] += f" {compared.reference}"
     rows = [header, *(_line(each) for each in compared.standings)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -129,7 +129,7 @@ def _line(standing: Standing) -> list[str]:
         _percent(standing.accuracy),
         _percent(weighted.mean),
         _ends(weighted, "{:.2f}"),
-        "-" if standing.p99_s is None else f"{1e3 * standing.p99_s:,.4g}",
+        _milliseconds(standing.p99_s),
         _percent(standing.reached),
         f"{100 * difference.mean:+.2f}",
         _ends(difference, "{:+.2f}"),
@@ -140,6 +140,12 @@ def _ends(interval: Interval, form: str) -> str:
     if interval.high == float("inf"):
         return "unknown"
     return f"{form.format(100 * interval.low)} to {form.format(100 * interval.high)}"
+
+
+def _milliseconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{1e3 * seconds:,.0f}" if seconds >= 1 else f"{1e3 * seconds:.4g}"
 
 
 def _percent(ratio: float | None) -> str:

@@ -130,6 +130,7 @@ def test_processes_change_nothing():
     [
         ({"policies": ""}, "no policies are named"),
         ({"policies": "greedy", "replications": 0}, "replications is 0; at least 1"),
+        ({"policies": "greedy", "gpus": 0}, "gpus is 0; at least 1"),
         ({"policies": "greedy", "slo": 3}, "compare has no setting slo; it has trace, trace_format"),
         ({"policies": "gready"}, "no policy 'gready'"),
         ({"policies": "greedy", "reference": "best"}, "no policy 'best'"),
