@@ -16,6 +16,7 @@ from policies.greedy import Greedy
 from policies.interface import Action, Completion, Dispatch, Drop, Layers, Line, Policy, Preempt, Scale, View, Wait
 from policies.lazybatching import LazyBatching
 from policies.lengths import Lengths
+from policies.mpc import Mpc
 from policies.nexus import Nexus
 from policies.nobatching import NoBatching
 from policies.optimum import Optimum
@@ -51,6 +52,7 @@ POLICIES: dict[str, type] = {
     "strict": Strict,
     "weighted": Weighted,
     "smdp": Smdp,
+    "mpc": Mpc,
     "nexus": Nexus,
     "clockwork": Clockwork,
     "symphony": Symphony,
