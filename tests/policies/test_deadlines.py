@@ -14,7 +14,7 @@ from simulator.cases import formula, random_case
 from traces import Trace
 
 
-@given(st.floats(0, 1e9), st.floats(1e-6, 1e3))
+@given(st.floats(1e-3, 1e9), st.floats(1e-6, 1e9))
 def test_the_latest_start_is_on_time_and_a_moment_later_is_not(deadline, seconds):
     start = latest_start(deadline, seconds)
     assert start + seconds <= deadline

@@ -103,6 +103,10 @@ def test_two_layers_gain_nothing_over_greedy():
     assert poisson("lazybatching", 2) == pytest.approx(poisson("greedy", 2), rel=0.15)
 
 
+def test_it_beats_batches_that_wait_to_be_filled():
+    assert poisson("lazybatching", 12) < 0.5 * poisson("timeout(max_batch=16, timeout_s=0.005)", 12)
+
+
 def test_a_step_of_no_layers_is_refused():
     with pytest.raises(ValueError, match="step is 0"):
         run("lazybatching(step=0)", [0])
