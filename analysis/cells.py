@@ -21,11 +21,11 @@ _FREE = ("policy", "slo_ms", "service_noise", "gpus")
 
 @dataclass(frozen=True)
 class Cell:
-    """What is run, the key that its row is kept under, and the first request that counts (those before warm up)."""
+    """What is run, the key that its row is kept under, and when counting begins (arrivals before that only warm up)."""
 
     settings: Settings
     key: str
-    first: int = 0
+    since_s: float = 0.0
 
 
 def inputs(settings: Settings) -> tuple[Any, ...]:
@@ -84,11 +84,14 @@ def row(cell: Cell, resolved: Settings, report: Report) -> Row:
     settings |= {"service_noise": asked.service_noise, "load": load if asked.load is None else asked.load}
     settings["rate"] = resolved.rate if resolved.rate is not None else summary["offered_rate"]
     found = {**settings, **summary, "offered_load": load}
-    return found | (_counted(cell.first, report) if cell.first else {}) | {"key": cell.key}
+    return found | (_counted(cell.since_s, report) if cell.since_s else {}) | {"key": cell.key}
 
 
-def _counted(first: int, report: Report) -> Row:
-    """The figures of the requests from `first` on."""
+def _counted(since_s: float, report: Report) -> Row:
+    """The figures of the requests that arrive from then on. Raises ValueError where there are none."""
+    first = int(np.searchsorted(report.trace.arrival_s, since_s))
+    if first == len(report.trace):
+        raise ValueError(f"no request arrives from {since_s:g} s on: there is nothing to count")
     outcome, batch = report.times["outcome"][first:], report.times["batch"][first:]
     accuracy = np.asarray([level.accuracy for level in report.levels])
     level = np.fromiter((each[3].index for each in report.records.batches), np.intp, len(report.records.batches))

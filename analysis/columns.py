@@ -69,5 +69,5 @@ def _column(name: str, values: list[Any]) -> pa.Array:
     found = {type(value) for value in values if value is not None}
     kind = _SETTINGS.get(name, int if name in _COUNTS or found == {int} else float)
     if found - {kind} and not (kind is float and found <= {int, float}):
-        kind = float if found <= {int, float} else str
+        kind = float if found <= {int, float} else bool if found == {bool} else str
     return pa.array(values, _KINDS[kind])

@@ -48,13 +48,13 @@ class Keys:
         self._tables: dict[str | None, str] = {}
         self._policies: dict[str, str] = {}
 
-    def key(self, settings: Settings, first: int = 0) -> str:
+    def key(self, settings: Settings, since_s: float = 0.0) -> str:
         """Equal where nothing that can change a cell's row differs."""
         values = {name: getattr(settings, name) for name in AXES if name != "table"}
         for name in ("trace", "lengths"):
             values[name] = self._content(values[name])
         values |= {"table": self._table(settings.table), "outside": self._outside(settings.policy)}
-        text = json.dumps([values, first, code_digest()], sort_keys=True)
+        text = json.dumps([values, since_s, code_digest()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _content(self, named: str | None) -> list[str | None]:

@@ -48,13 +48,13 @@ class Laboratory:
         """Say how many cells there will be in all, where they are asked for little by little."""
         self._expected = self._done + cells
 
-    def rows(self, settings: Sequence[Settings], first: Sequence[int] | None = None) -> list[Row]:
-        """The row of each, in their order. first: the requests before it only warm up, 0 for all that count.
+    def rows(self, settings: Sequence[Settings], since_s: Sequence[float] | None = None) -> list[Row]:
+        """The row of each, in their order. since_s: arrivals before that only warm up, 0 where all count.
 
         Raises ValueError that names the cell that cannot be run; rows that were finished before are kept.
         """
-        firsts = [0] * len(settings) if first is None else first
-        cells = [Cell(each, self._keys.key(each, begin), begin) for each, begin in zip(settings, firsts, strict=True)]
+        begins = [0.0] * len(settings) if since_s is None else since_s
+        cells = [Cell(each, self._keys.key(each, begin), begin) for each, begin in zip(settings, begins, strict=True)]
         known = self._store.find(cell.key for cell in cells)
         missing = list({cell.key: cell for cell in cells if cell.key not in known}.values())
         self.found += len(cells) - len(missing)

@@ -63,7 +63,7 @@ def test_a_key_changes_with_whatever_changes_a_result(tmp_path):
     others = [Settings(trace=str(trace), table="synthetic", policy="greedy", seed=1),
               Settings(trace=str(trace), table="h200-modelled", policy="greedy"),
               Settings(trace=str(trace), table="synthetic", policy="timeout")]  # fmt: skip
-    assert len({key, *(Keys().key(each) for each in others), Keys().key(base, first=1)}) == 5
+    assert len({key, *(Keys().key(each) for each in others), Keys().key(base, since_s=1.0)}) == 5
     assert Keys().key(base) == key
     moved = tmp_path / "moved.csv"
     moved.write_bytes(trace.read_bytes())

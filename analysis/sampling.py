@@ -1,0 +1,162 @@
+"""Traffic too long to be simulated in full: its busiest windows and a stratified sample of the others.
+
+A window is simulated with the traffic before it as warm-up, and only its own requests count. The estimate over the
+trace is the strata's, weighted by their requests (Cochran 1977, ch. 5 and 6: stratified ratio estimator).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.cells import Row
+from analysis.statistics import Interval, student_quantile
+from traces import Trace, write
+from traces.scaling import window
+
+#: Windows that are simulated in any case, the busiest; and of the others, strata by their rate, and windows of each.
+BUSIEST, STRATA, OF_EACH = 4, 4, 3
+#: Of a window's length, how much of the traffic before it warms up.
+WARM_UP = 0.5
+#: A window lasts for at least so many latency targets: what it begins with must not decide it.
+TARGETS = 20
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Traffic that is simulated: a Parquet file, its seed and rate, and when counting begins in it."""
+
+    file: str
+    seed: int
+    rate: float | None
+    since_s: float
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Stretches that stand for so many requests: all there are (`whole`), or a sample of `windows`."""
+
+    requests: int
+    windows: float
+    stretches: tuple[Stretch, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What of a trace is simulated. simulated: requests of it, warm-up included; said: in words, for the reader."""
+
+    strata: tuple[Stratum, ...]
+    requests: int
+    simulated: int
+    said: str
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        return [each for stratum in self.strata for each in stratum.stretches]
+
+
+def whole(traces: Sequence[Trace], folder: Path) -> Sample:
+    """All of a recorded trace; or of each seed's trace of a generator, which then are the replications."""
+    stretches = tuple(Stretch(_kept(each, folder), seed, each.rate, 0.0) for seed, each in enumerate(traces))
+    requests = sum(map(len, traces))
+    seeds = f"{len(traces)} seeds, " if len(traces) > 1 else ""
+    said = f"{seeds}all {requests:,} requests simulated"
+    return Sample((Stratum(requests, math.inf if seeds else 1, stretches),), requests, requests, said)
+
+
+def windows(trace: Trace, most: int, slo_s: float, seed: int, folder: Path) -> Sample:
+    """The busiest windows and some of every stratum, at most about so many requests with their warm-up.
+
+    Raises ValueError where the trace is too short to be cut into enough windows.
+    """
+    number = BUSIEST + STRATA * OF_EACH
+    begin, end = window(trace)
+    length = max((end - begin) * most / len(trace) / (number * (1 + WARM_UP)), TARGETS * slo_s)
+    count = int((end - begin) / length)
+    if count < number:
+        raise ValueError(f"the trace has {len(trace):,} requests in {end - begin:.4g} s, too short for "
+                         f"{number} windows of {length:.3g} s: let more requests be simulated (now {most:,})")  # fmt: skip
+    edges = begin + np.arange(count + 1) * ((end - begin) / count)
+    rows = np.searchsorted(trace.arrival_s, edges)
+    rows[-1] = len(trace)
+    strata, simulated = [], 0
+    for members, chosen in _strata(np.diff(rows), np.random.default_rng(seed)):
+        requests = int(np.diff(rows)[members].sum())
+        cut = [_cut(trace, edges, int(each)) for each in chosen if rows[each + 1] > rows[each]]
+        simulated += sum(len(part) for part, _ in cut)
+        stretches = tuple(Stretch(_kept(part, folder), seed, part.rate, since) for part, since in cut)
+        if requests:
+            strata.append(Stratum(requests, len(members), stretches))
+    drawn = sum(len(each.stretches) for each in strata)
+    said = (f"{drawn} of {count} windows of {(end - begin) / count:.3g} s simulated, with their warm-up "
+            f"{simulated:,} of {len(trace):,} requests: the {BUSIEST} busiest, others by rate")  # fmt: skip
+    return Sample(tuple(strata), len(trace), simulated, said)
+
+
+def _strata(counts: NDArray[np.int64], rng: np.random.Generator) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """(windows, those chosen of them): the busiest, all chosen, then strata of the others by how busy they are."""
+    order = np.argsort(-counts, kind="stable")
+    busiest, others = order[:BUSIEST], order[BUSIEST:]
+    others = others[counts[others] > 0]
+    found = [(busiest, busiest)]
+    for members in np.array_split(others, STRATA):
+        if len(members):
+            found.append((members, np.sort(rng.choice(members, min(OF_EACH, len(members)), replace=False))))
+    return found
+
+
+def _cut(trace: Trace, edges: NDArray[Any], place: int) -> tuple[Trace, float]:
+    """A window with its warm-up, from 0 on, and when its own requests begin."""
+    start, end = float(edges[place]), float(edges[place + 1])
+    before = max(float(edges[0]), start - WARM_UP * (end - start))
+    first, last = np.searchsorted(trace.arrival_s, [before, end])
+    last = len(trace) if place == len(edges) - 2 else last
+    part = trace.take(slice(int(first), int(last)))
+    moved = np.minimum(part.arrival_s - before, np.nextafter(end - before, 0))
+    return replace(part, arrival_s=moved, duration_s=end - before, notes=()), start - before
+
+
+def _kept(trace: Trace, folder: Path) -> str:
+    """The file of a stretch, named by what is in it."""
+    digest = hashlib.sha256(repr(trace.duration_s).encode())
+    for name, column in trace.columns():
+        digest.update(name.encode() + (column.tobytes() if column.dtype != object else repr(column.tolist()).encode()))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{digest.hexdigest()[:24]}.parquet"
+    if not path.exists():
+        write(replace(trace, source="a window", notes=()), path)
+    return str(path)
+
+
+def estimate(sample: Sample, rows: Sequence[Row], value: Callable[[Row], float | None] | None = None) -> Interval:
+    """A share over the trace from the rows of its stretches, with its 95 % interval for what was not simulated.
+
+    value: of a row, default its attainment; rows without one (None) do not count. Whole recorded traces are exact.
+    """
+    value = value or (lambda row: row["attainment"])
+    left = iter(rows)
+    mean, variance, freedom = 0.0, 0.0, 0
+    for stratum in sample.strata:
+        own = [
+            (value(row), float(row.get("counted") or row["requests"]))
+            for row in (next(left) for _ in stratum.stretches)
+        ]
+        shares = np.asarray([math.nan if share is None else share for share, _ in own])
+        sizes = np.where(np.isnan(shares), 0.0, [size for _, size in own])
+        ratio = float(np.nansum(shares * sizes) / sizes.sum()) if sizes.any() else math.nan
+        weight = stratum.requests / sample.requests
+        mean += weight * ratio
+        if stratum.windows > len(own) > 1:
+            residuals = np.nan_to_num(shares - ratio) * sizes / sizes.mean()
+            unseen = 1 - len(own) / stratum.windows
+            variance += weight**2 * unseen * float((residuals**2).sum()) / (len(own) - 1) / len(own)
+            freedom += len(own) - 1
+    reach = student_quantile(0.95, freedom) * math.sqrt(variance) if freedom and variance == variance else 0.0
+    return Interval(max(0.0, mean - reach), mean, min(1.0, mean + reach))
