@@ -4,6 +4,7 @@ from policies.accscale import AccScale
 from policies.adaptive import Adaptive
 from policies.admission import Admission
 from policies.aimd import Aimd
+from policies.autoscale import Autoscale, Hpa
 from policies.bentoml import BentoML
 from policies.buckets import Buckets
 from policies.classes import Edf, Strict, Weighted
@@ -25,8 +26,8 @@ from policies.registry import describe, make, needs
 from policies.routing import Router
 from policies.shepherd import Shepherd
 from policies.slackfit import SlackFit
-from policies.switching import Switching
 from policies.smdp import Smdp
+from policies.switching import Switching
 from policies.symphony import Symphony
 from policies.timeout import Timeout
 from policies.tokenbucket import TokenBucket
@@ -53,6 +54,8 @@ POLICIES: dict[str, type] = {
     "weighted": Weighted,
     "smdp": Smdp,
     "mpc": Mpc,
+    "autoscale": Autoscale,
+    "hpa": Hpa,
     "nexus": Nexus,
     "clockwork": Clockwork,
     "symphony": Symphony,

@@ -34,6 +34,8 @@ MORE = (
     "router(lazybatching)",
     "router(buckets(timeout), rule='round-robin')",
     "strict(timeout, classes=('gold', 'silver', 'bronze'))",
+    "autoscale(router(timeout), interval_s=0.002, look_back_s=0.002, up_delay_s=0.002, down_delay_s=0.002, most=5)",
+    "hpa(greedy, interval_s=0.003, down_delay_s=0.01, most=4)",
     "weighted(adaptive, classes=('gold', 'silver', 'bronze'), weights=(3, 2, 1))",
 )
 
