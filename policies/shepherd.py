@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.deadlines import hopeless, largest_all_in_time
-from policies.interface import Dispatch, Drop, Preempt, View, Wait
+from policies.interface import Completion, Dispatch, Drop, Preempt, View, Wait
 from policies.limits import batch_limit
 
 #: How far, in largest batches, the queue is looked at.
@@ -28,7 +28,10 @@ class Shepherd:
     ratio: float = 3.03
     preempt: bool = True
     max_batch: int | None = None
-    uses = frozenset({"now", "waiting", "idle", "levels", "plan", "service", "by_deadline", "deadline", "longest"})
+    uses = frozenset(
+        {"now", "waiting", "gpus", "idle", "levels", "plan", "service", "by_deadline", "deadline", "longest"}
+        | {"completions"}
+    )
 
     @property
     def needs(self) -> frozenset[str]:
@@ -43,23 +46,27 @@ class Shepherd:
             raise ValueError(f"ratio is {self.ratio}; below 1 a batch would give way to a smaller one (source: 3.03)")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._alone = [row[1] for row in view.service[-1]]
-        self._running: dict[int, Sequence[int]] = {}  # what each GPU got last
-        self._stopped: Sequence[int] = ()
+        self._running: dict[int, Sequence[int]] = {}
+        self._stopped: frozenset[int] = frozenset()
 
     def decide(self, view: View) -> Dispatch | Drop | Preempt | Wait:
         lost = hopeless(view, self._alone)
         if lost:
             return Drop(lost, "deadline")
         if view.idle:
-            batch, self._stopped = self._candidate(view), ()
+            batch, self._stopped = self._candidate(view), frozenset()
             self._running[view.idle[0]] = batch
             return Dispatch(batch, view.levels[-1], view.idle[0])
-        gpu = min(self._running, key=lambda each: (len(self._running[each]), each))
-        enough = self.ratio * len(self._running[gpu])
-        if view.waiting >= enough and len(self._candidate(view)) >= enough:
-            self._stopped = self._running[gpu]
-            return Preempt(gpu)
+        sizes = [(len(batch), gpu) for gpu, batch in self._running.items() if gpu < view.gpus]
+        if sizes:
+            size, gpu = min(sizes)
+            if view.waiting >= self.ratio * size and len(self._candidate(view)) >= self.ratio * size:
+                self._stopped = frozenset(self._running[gpu])
+                return Preempt(gpu)
         return Wait()
+
+    def observe(self, event: Completion) -> None:
+        del self._running[event.gpu]
 
     def _candidate(self, view: View) -> Sequence[int]:
         """The largest batch that is all on time; of those who wait, but for whom it is to replace."""
