@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE", help="PNG, PDF or SVG (default: NAME.png)")
     parser.add_argument("--width-mm", type=float, default=85.0, metavar="MM", help="85 is a column of a page (default)")
+    parser.add_argument("--dpi", type=int, default=300, metavar="N", help="of a PNG (default: 300)")
     parser.add_argument(
         "-p", action="append", default=[], metavar="KEY=VALUE", help="an option of the plot, repeatable"
     )
@@ -37,11 +38,13 @@ def main(arguments: argparse.Namespace) -> int:
         raise LookupError(f"no plot {arguments.name!r}; there is {', '.join(PLOTS)}")
     if not 40 <= arguments.width_mm <= 1000:
         raise ValueError(f"--width-mm is {arguments.width_mm:g}; it must be 40 to 1000")
+    if not 20 <= arguments.dpi <= 2400:
+        raise ValueError(f"--dpi is {arguments.dpi}; it must be 20 to 2400")
     plot = PLOTS[arguments.name]
     options = _options(arguments.p, plot.options, arguments.name)
     out = arguments.out or Path(f"{arguments.name}.png")
     figure = plot.draw(read_all(arguments.inputs, plot.of), arguments.width_mm, **options)
-    save(figure, out, dpi=300)
+    save(figure, out, dpi=arguments.dpi)
     write_drawn(figure, out.with_suffix(".csv"))
     print(f"written to {out}, its numbers to {out.with_suffix('.csv')}", file=sys.stderr)
     return 0

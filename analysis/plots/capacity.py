@@ -14,6 +14,7 @@ from analysis.plots.latency import Frame
 from analysis.plots.quantities import quantity
 from analysis.plots.rates import _curve
 from analysis.plots.style import COLOURS, GREY, from_zero, grid, target
+from analysis.words import number
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def goodput_against_gpus(frame: Frame, axes: Axes) -> Axes:
     need(frame, "offered_rate")
     offered = numbers(frame, "offered_rate")
     if np.ptp(offered) < 0.05 * offered.mean():
-        target(axes, offered.mean(), f"offered: {offered.mean():.4g} requests/s")
+        target(axes, offered.mean(), f"offered: {number(offered.mean())} requests/s")
     from_zero(axes)
     axes.set_ylabel(quantity("goodput").label)
     axes.set_xlabel(quantity("gpus").label)

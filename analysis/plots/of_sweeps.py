@@ -18,9 +18,7 @@ from profiler.table import LatencyTable
 
 def latency_against_load(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
     """p99 (marks) and p50 (dotted) against the load, and the knee (ring)."""
-    return _single(
-        frame, width_mm, rates.latency_against_load, "Latency: p99 (marks), p50 (dotted), knee of p99 (ring)"
-    )
+    return _single(frame, width_mm, rates.latency_against_load, "Latency: p99 (marks), p50 (dotted), knee (ring)")
 
 
 def goodput_against_rate(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:

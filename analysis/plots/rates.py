@@ -32,7 +32,7 @@ def latency_against_load(frame: Frame, axes: Axes, *, x: str = "load") -> Axes:
                   color=look["color"], label=f"_{p99.name} knee")  # fmt: skip
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_ylabel("latency (ms)")
+    axes.set_ylabel("latency of answers (ms)")
     _slo(frame, axes)
     return _against(axes, x)
 

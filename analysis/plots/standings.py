@@ -31,7 +31,7 @@ def differences(frame: Frame, axes: Axes) -> Axes:
     _dots(frame, axes, "difference")
     reference = frame["reference"][0]
     target(axes, 0.0, "", vertical=True)
-    axes.set_xlabel(f"points of accuracy-weighted goodput from {reference}")
+    axes.set_xlabel(f"weighted goodput, points from {reference}")
     return axes
 
 
