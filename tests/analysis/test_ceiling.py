@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
+import scipy.optimize
 from conftest import formula_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,3 +147,40 @@ def test_one_saturated_length_without_deadlines_is_bounded_by_the_best_rate():
     assert found * n == pytest.approx(seconds / 4e-3 * 8 * 0.9)
     exact = optimal_schedule(arrival[:300], deadline[:300], [[0, 1e-3, *[4e-3] * 7]], [0.9])
     assert exact.accuracy_weighted_goodput * 300 == pytest.approx(seconds / 4e-3 * 8 * 0.9)
+
+
+def linear_program(arrival, due, work, accuracies, gpus):
+    """The greatest accuracy where requests may be answered in part and work flows between arrival and due."""
+    n, levels = work.shape
+    moments = np.unique(np.concatenate([arrival, due]))
+    spans = list(pairwise(moments))
+    chosen = [(j, level) for j in range(n) for level in range(levels) if np.isfinite(work[j, level])]
+    flows = [(j, s) for j in range(n) for s, (low, high) in enumerate(spans) if arrival[j] <= low and high <= due[j]]
+    columns = len(chosen) + len(flows)
+    whole, capacity, balance = np.zeros((n, columns)), np.zeros((len(spans), columns)), np.zeros((n, columns))
+    for column, (j, level) in enumerate(chosen):
+        whole[j, column], balance[j, column] = 1, work[j, level]
+    for column, (j, s) in enumerate(flows, len(chosen)):
+        capacity[s, column], balance[j, column] = 1, -1
+    gain = np.concatenate([[accuracies[level] for _, level in chosen], np.zeros(len(flows))])
+    limits = np.concatenate([np.ones(n), [gpus * (high - low) for low, high in spans]])
+    found = scipy.optimize.linprog(-gain, np.vstack([whole, capacity]), limits, balance, np.zeros(n))
+    assert found.status == 0
+    return -found.fun
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("in_order", [True, False])
+def test_the_bound_is_the_value_of_its_linear_program_where_deadlines_are_in_order(seed, in_order):
+    rng = np.random.default_rng(seed)
+    gpus = 1 + seed % 2
+    arrival, buckets = rng.exponential(0.2 / gpus, 25).cumsum(), rng.integers(0, 2, 25)
+    deadline = arrival + (3.0 if in_order else rng.choice([2.5, 6.0], 25))
+    times = rng.uniform(0.5, 1.0, (3, 1, 1)) * np.array([[[1.0, 1.4, 2.0]], [[1.3, 1.8, 2.2]], [[1.5, 2.5, 4.0]]])
+    times, accuracies = np.concatenate([times, 1.3 * times], 1), np.array([0.8, 0.9, 1.0])
+    due = np.maximum.accumulate(deadline)
+    work = optimum._least_work(arrival, deadline, due, buckets, times, BATCHES)
+    found = bound(arrival, deadline, buckets, times, BATCHES, accuracies, gpus) * 25
+    assert found == pytest.approx(linear_program(arrival, due, work, accuracies, gpus), rel=1e-6)
+    assert found >= linear_program(arrival, deadline, work, accuracies, gpus) - 1e-6
+    assert 5 < found < 25 * 0.999, "too easy or too hard to tell"
