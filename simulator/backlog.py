@@ -24,6 +24,9 @@ NEAR = 16
 class Backlog:
     """What has arrived and not gone, oldest first, and by group; the future is hidden behind `arrived`."""
 
+    #: Whether requests may still come of which nothing is known yet.
+    open = False
+
     def __init__(self, trace: Trace, buckets: NDArray[np.integer[Any]], bucket_count: int, slo_s: float) -> None:
         self.arrivals = array("d", trace.arrival_s.tobytes())
         self.total = len(self.arrivals)
@@ -121,10 +124,15 @@ class Backlog:
             taken = buckets[head : head + count]
         else:
             self._take_one_by_one(requests)
-            taken = type(buckets)(map(buckets.__getitem__, requests))  # type: ignore[call-arg]
+            taken = self._gathered(requests)
         for group in self._groups.values():
             group.leave(taken if group.codes is buckets else [group.codes[request] for request in requests], in_order)
         return max(taken)
+
+    def _gathered(self, requests: Sequence[int]) -> Sequence[int]:
+        """The length buckets of these."""
+        buckets = self._buckets
+        return type(buckets)(map(buckets.__getitem__, requests))  # type: ignore[call-arg]
 
     def _come_next(self, requests: Sequence[int]) -> bool:
         """Whether these are exactly the oldest of all, in order."""
@@ -182,8 +190,11 @@ class Backlog:
         group = self._groups.get(column)
         if group is None:
             self._keep_holes()
-            group = self._groups[column] = Group(self, self._buckets if column == "bucket" else self._names(column))
+            group = self._groups[column] = self._group(self._buckets if column == "bucket" else self._names(column))
         return group.line(name)
+
+    def _group(self, codes: Sequence[Any]) -> Group:
+        return Group(self, codes)
 
     def waiting_by_bucket(self) -> list[int]:
         """How many requests wait in each length bucket of the plan."""
@@ -233,6 +244,11 @@ class Backlog:
 
     def reaches(self, wait: Wait) -> float:
         """When as many requests wait as a Wait asks for, if none goes; infinite where that never happens."""
+        ids, position = self._place(wait)
+        return self.arrivals[ids[position]] if position < len(ids) else inf
+
+    def _place(self, wait: Wait) -> tuple[Sequence[int], int]:
+        """All requests that a Wait counts, past and future, and the place among them of the one that ends it."""
         ids: Sequence[int] = range(self.total)
         waiting, arrived = self.waiting, self.arrived
         if wait.bucket is not None:
@@ -245,5 +261,4 @@ class Backlog:
             raise PolicyError(
                 f"waits for {target} requests, but {waiting} wait already: dispatch them, or wait for more"
             )
-        position = arrived + (target - waiting) - 1
-        return self.arrivals[ids[position]] if position < len(ids) else inf
+        return ids, arrived + (target - waiting) - 1

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,26 +18,42 @@ from simulator.clock import Clock, WallClock
 from simulator.records import Execution
 
 if TYPE_CHECKING:
+    from profiler.executor import Answers, Ids
     from profiler.executor import Executor as Device
-    from profiler.executor import Ids
     from profiler.serving import Served
 
 
-class DeviceExecutor:
-    """Runs batches on real devices, blocking, and keeps answers and times.
+class Begun(NamedTuple):
+    """A batch that goes to its device: its number in the order of dispatch, when it began, and how late that was."""
 
-    ids: the token ids of each request. logits: float32 [requests, classes], NaN where a request was not answered.
-    measured: a value per batch in the order of dispatch, in seconds: `cycle_s`, from the batch in hand to the answers
-    in hand; `staging_s`, the part before the device had its work; `device_s`, what the device worked; `late_s`, by how
-    much the dispatch was late. A batch is charged what the wall clock says, where that is more than its cycle: the
-    work of the loop costs capacity too.
+    number: int
+    now: float
+    late: float
+
+
+class Askers(Protocol):
+    """Those whose requests are run: they give the token ids and take the answers."""
+
+    def begin(self, now: float, late: float) -> Begun:
+        """A batch is dispatched, now; in the loop's thread."""
+
+    def ids(self, requests: Sequence[int]) -> list[Ids]:
+        """The token ids of these; in the thread of the device, as `take` is."""
+
+    def take(self, begun: Begun, batch: Batch, answers: Answers) -> None:
+        """The answers of a batch, as soon as they are in hand."""
+
+
+class TraceAskers:
+    """The requests of a trace, and what became of them.
+
+    logits: float32 [requests, classes], NaN where a request was not answered. measured: a value per batch in the order
+    of dispatch, in seconds: `cycle_s`, from the batch in hand to the answers in hand; `staging_s`, the part before the
+    device had its work; `device_s`, what the device worked; `late_s`, by how much the dispatch was late.
     """
 
-    offers: frozenset[str] = frozenset()
-
-    def __init__(self, devices: Sequence[Mapping[str, Device]], ids: Sequence[Ids], clock: Clock) -> None:
-        self._devices, self._ids, self._clock = devices, ids, clock
-        classes = max(each.spec.outputs for each in devices[0].values())
+    def __init__(self, ids: Sequence[Ids], classes: int) -> None:
+        self._ids = ids
         self.logits: NDArray[np.float32] = np.full((len(ids), classes), np.nan, np.float32)
         self._cycle, self._staging, self._device, self._late = (array("d") for _ in range(4))
         self.measured = {
@@ -47,39 +63,58 @@ class DeviceExecutor:
             "late_s": self._late,
         }
 
+    def begin(self, now: float, late: float) -> Begun:
+        for values in self.measured.values():
+            values.append(math.nan)
+        return Begun(len(self._late) - 1, now, late)
+
+    def ids(self, requests: Sequence[int]) -> list[Ids]:
+        ids = self._ids
+        return [ids[each] for each in requests]
+
+    def take(self, begun: Begun, batch: Batch, answers: Answers) -> None:
+        requests, number = batch.requests, begun.number
+        rows = slice(requests.start, requests.stop) if type(requests) is range else np.asarray(requests)
+        self.logits[rows, : answers.logits.shape[1]] = answers.logits
+        self._cycle[number], self._staging[number] = answers.seconds, answers.staging_s
+        self._device[number], self._late[number] = answers.device_s, begun.late
+
+
+class DeviceExecutor:
+    """Runs batches on real devices, blocking.
+
+    A batch is charged what the wall clock says, where that is more than its cycle: the work of the loop costs capacity
+    too.
+    """
+
+    offers: frozenset[str] = frozenset()
+
+    def __init__(self, devices: Sequence[Mapping[str, Device]], askers: Askers, clock: Clock) -> None:
+        self._devices, self._askers, self._clock = devices, askers, clock
+
     def __str__(self) -> str:
         return "a real device"
 
     def run(self, batch: Batch, now: float) -> Execution:
-        late = self._clock.lateness
-        seconds = self._answer(self._next(), batch, late)
+        seconds = self._answer(self._askers.begin(now, self._clock.lateness), batch)
         return Execution(max(seconds, self._clock.lateness))
 
-    def _next(self) -> int:
-        """The number of a batch that is dispatched now, with room for its times."""
-        for values in self.measured.values():
-            values.append(math.nan)
-        return len(self._late) - 1
-
-    def _answer(self, number: int, batch: Batch, late: float) -> float:
-        """Run a batch, keep its answers and times under its number, return the seconds of its cycle."""
+    def _answer(self, begun: Begun, batch: Batch) -> float:
+        """Run a batch, hand its answers over, return the seconds of its cycle."""
         gpu, level, requests, _, _ = batch
-        ids = self._ids
-        answers = self._devices[gpu][level.model].run(level.students, [ids[each] for each in requests])
-        rows = slice(requests.start, requests.stop) if type(requests) is range else np.asarray(requests)
-        self.logits[rows, : answers.logits.shape[1]] = answers.logits
-        self._cycle[number], self._staging[number] = answers.seconds, answers.staging_s
-        self._device[number], self._late[number] = answers.device_s, late
+        askers = self._askers
+        answers = self._devices[gpu][level.model].run(level.students, askers.ids(requests))
+        askers.take(begun, batch, answers)
         return answers.seconds
 
 
 class ParallelExecutor(DeviceExecutor):
     """The same for several devices at once: a thread each, which posts completions to the wall clock's inbox."""
 
-    def __init__(self, served: Served, ids: Sequence[Ids], clock: WallClock) -> None:
-        super().__init__(served.executors, ids, clock)
+    def __init__(self, served: Served, askers: Askers, clock: WallClock) -> None:
+        super().__init__(served.executors, askers, clock)
         self._wall = clock
-        self._jobs: list[SimpleQueue[tuple[int, Batch, float, Any] | None]] = [SimpleQueue() for _ in served.executors]
+        self._jobs: list[SimpleQueue[tuple[Begun, Batch, Any] | None]] = [SimpleQueue() for _ in served.executors]
         self._threads = [
             threading.Thread(target=self._work, args=(jobs, bind), daemon=True)
             for jobs, bind in zip(self._jobs, served.bind, strict=True)
@@ -100,15 +135,15 @@ class ParallelExecutor(DeviceExecutor):
 
     def submit(self, batch: Batch, now: float) -> Any:
         """Give a batch to its device's thread; the event carries its Execution."""
-        number, late, event = self._next(), self._clock.lateness, self._wall.promise()
-        self._jobs[batch.gpu].put((number, batch, late, event))
+        begun, event = self._askers.begin(now, self._clock.lateness), self._wall.promise()
+        self._jobs[batch.gpu].put((begun, batch, event))
         return event
 
-    def _work(self, jobs: SimpleQueue[tuple[int, Batch, float, Any] | None], bind: Any) -> None:
+    def _work(self, jobs: SimpleQueue[tuple[Begun, Batch, Any] | None], bind: Any) -> None:
         bind()
         while (job := jobs.get()) is not None:
-            number, batch, late, event = job
+            begun, batch, event = job
             try:
-                self._wall.post(event, Execution(self._answer(number, batch, late)))
+                self._wall.post(event, Execution(self._answer(begun, batch)))
             except BaseException as error:  # whatever it is, the loop's thread must hear of it
                 self._wall.post(event, error, ok=False)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from profiler.table import ShapeKey
 from simulator.clock import WallClock
-from simulator.device import DeviceExecutor, ParallelExecutor
+from simulator.device import DeviceExecutor, ParallelExecutor, TraceAskers
 from simulator.journal import Journal
 from simulator.report import Report
 from simulator.settings import Prepared
@@ -42,19 +42,21 @@ class Devices:
     def run(self, policy: str | None = None, journal: Journal | None = None, **how: Any) -> Report:
         """Run the trace once. The report has the devices' times per batch, the answers, and `validity` in its `run`."""
         clock = self.prepared.clock
+        classes = max(each.spec.outputs for each in self.served.executors[0].values())
+        askers = TraceAskers(self.ids, classes)
         executor: DeviceExecutor
         working: AbstractContextManager[None] = nullcontext()
         if isinstance(clock, WallClock) and len(self.served.executors) > 1:
-            executor = parallel = ParallelExecutor(self.served, self.ids, clock)
+            executor = parallel = ParallelExecutor(self.served, askers, clock)
             working = parallel.working()
         else:
-            executor = DeviceExecutor(self.served.executors, self.ids, clock)
+            executor = DeviceExecutor(self.served.executors, askers, clock)
         if journal is not None:
             how["records"] = journal.records()
         watch = Watch(self._canary())
         with watch.watching(), working:
             report = self.prepared.run(policy, clock=clock, executor=executor, **how)
-        report.records.measured = executor.measured
+        report.records.measured = askers.measured
         validity = self._verdict(report, watch)
         live: dict[str, Any] = {
             "device": self.served.name,
@@ -66,7 +68,7 @@ class Devices:
         if self.tokenizing is not None:
             p50, p99 = np.percentile(self.tokenizing, [50, 99]).tolist()
             live["tokenizing"] = {"p50_s": p50, "p99_s": p99}
-        return replace(report, run={**report.run, "live": live}, logits=executor.logits[: len(report.trace)])
+        return replace(report, run={**report.run, "live": live}, logits=askers.logits[: len(report.trace)])
 
     def attempts(
         self,

@@ -18,6 +18,7 @@ from simulator.batch import Batch
 from simulator.clock import Clock
 from simulator.error import PolicyError, place
 from simulator.executor import Executor
+from simulator.fleet import Due, Fleet
 from simulator.records import Execution, Records
 from simulator.view import ServerView
 
@@ -55,15 +56,13 @@ class Server:
         self.records, self._idle = records, idle
         self._observe: Callable[[Completion], None] | None = getattr(policy, "observe", None)
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
-        self._on_progress, self._cold_start_s = on_progress, cold_start_s
+        self._on_progress, self._scales = on_progress, cold_start_s is not None
         self._submit = getattr(executor, "submit", None)
         self._elsewhere = 0  # batches whose completion will come through the clock's inbox
-        self._up = set(idle)  # GPUs that run, start, or stop when their batch is done
-        records.gpus.append((clock.now, len(idle)))
         self._largest = view.plan.max_batch
         self._levels = {id(level) for level in view.levels}
-        # (when, batch, the GPU that becomes free or -1, what to observe or None), soonest first.
-        self._due: list[tuple[float, int, int, Completion | None]] = []
+        self._due: list[Due] = []  # soonest first
+        self._fleet = Fleet(idle, self._due, view, records, clock.now, cold_start_s)
         self._waits, self._waits_since = 0, 0
         self._restless = (-inf, 0)  # the moment of the last Scale or Preempt, and how many there were at it
         self._steps = self._serve()
@@ -86,7 +85,7 @@ class Server:
         self.backlog.close(now)
         if self.backlog.waiting:
             self._drop(Drop(self.backlog.oldest(self.backlog.waiting), "interrupted"), now)
-        self._interrupt()
+        self.interrupt()
 
     def _go_on(self, alarm: Any) -> None:
         """What a SimPy process does when its event rings, less the bookkeeping of who waits for whom."""
@@ -95,7 +94,7 @@ class Server:
             if upcoming is not None:
                 upcoming.callbacks.append(self._go_on)
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
         """Go on at once, before the alarm that was waited for."""
         if self._upcoming is not None:
             self._upcoming.callbacks.clear()  # so that nobody sleeps until then
@@ -106,7 +105,7 @@ class Server:
         """Yields the alarm to wake for, takes the time it rang at; None once everything is served."""
         clock, backlog, view, due = self.clock, self.backlog, self.view, self._due
         idle, decide, every_arrival = self._idle, self.policy.decide, self._every_arrival
-        records, unanswered, scales = self.records, self.records.unanswered, self._cold_start_s is not None
+        records, unanswered, scales = self.records, self.records.unanswered, self._scales
         watched = self._observe is not None or self._on_progress is not None
         now = clock.now
         while True:
@@ -114,7 +113,7 @@ class Server:
             while due and due[0][0] <= now:
                 _, batch, gpu, done = heappop(due)
                 if gpu >= view.gpus:
-                    self._retire(gpu, now)
+                    self._fleet.retire(gpu, now)
                 elif gpu >= 0:
                     insort(idle, gpu)
                 if unanswered and batch in unanswered:
@@ -136,7 +135,8 @@ class Server:
                 elif type(action) is Drop:
                     self._drop(action, now)
                 elif type(action) is Scale:
-                    self._scale(action, now)
+                    self._settle(now)
+                    self._fleet.scale(action, now)
                 elif type(action) is Preempt:
                     self._preempt(action, now)
                 else:
@@ -145,8 +145,8 @@ class Server:
                 wake = min(wake, backlog.next_arrival())
             if due and due[0][0] < wake:
                 wake = due[0][0]
-            if wake == inf and self._elsewhere:
-                now = yield clock.event()  # never rings: a completion interrupts
+            if wake == inf and (self._elsewhere or backlog.open):
+                now = yield clock.event()  # never rings: a completion or an arrival interrupts
             elif wake == inf:
                 if view.waiting:
                     raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")
@@ -199,7 +199,7 @@ class Server:
         self._elsewhere -= 1
         done = None if self._observe is None else Completion(gpu, level, requests, start, now)
         self._ends(number, replace(event.value, seconds=now - start), done)
-        self._interrupt()
+        self.interrupt()
 
     def _ends(self, number: int, execution: Execution, done: Completion | None) -> None:
         """Note when a batch is done, its device is free, and what of it is more than seconds."""
@@ -230,31 +230,6 @@ class Server:
         self.view.waiting = self.backlog.waiting
         self.records.drops.append((now, requests, action.reason))
 
-    def _scale(self, action: Scale, now: float) -> None:
-        """Start the GPUs that are missing; stop those too many, the highest first, busy ones when they are done."""
-        gpus, view = action.gpus, self.view
-        self._settle(now)
-        if self._cold_start_s is None:
-            raise PolicyError('scales, which not every run offers: declare needs = frozenset({"scale"})')
-        if not (isinstance(gpus, int) and gpus >= 1):
-            raise PolicyError(f"scales to {gpus!r} GPUs; at least 1 is needed")
-        if gpus == view.gpus:
-            raise PolicyError(f"scales to the {gpus} GPUs that there are: return Wait() to do nothing")
-        view.gpus = gpus
-        for gpu in sorted(set(range(gpus)) - self._up):
-            self._up.add(gpu)
-            self.records.starting[gpu] = now + self._cold_start_s
-            heappush(self._due, (now + self._cold_start_s, -1, gpu, None))
-        for gpu in [each for each in self._idle if each >= gpus]:
-            self._idle.remove(gpu)
-            self._up.discard(gpu)
-        self.records.gpus.append((now, len(self._up)))
-
-    def _retire(self, gpu: int, now: float) -> None:
-        """Let a GPU go that was too many, now that it is done."""
-        self._up.discard(gpu)
-        self.records.gpus.append((now, len(self._up)))
-
     def _preempt(self, action: Preempt, now: float) -> None:
         """End the batch of a GPU now; its requests wait again."""
         due, records = self._due, self.records
@@ -272,7 +247,7 @@ class Server:
         self.backlog.give_back(requests)
         self.view.waiting = self.backlog.waiting
         if gpu >= self.view.gpus:
-            self._retire(gpu, now)
+            self._fleet.retire(gpu, now)
         else:
             insort(self._idle, gpu)
 

@@ -78,8 +78,8 @@ def simulate(
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
     records, idle = Records() if records is None else records, list(range(gpus))
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle)
-    runs = _equipped(executor or _by_table(predictions, table, service_noise, seed), policy)
-    _started(policy, view, trace)
+    runs = equipped(executor or _by_table(predictions, table, service_noise, seed), policy)
+    started(policy, view, trace)
     if cold_start_s is None:
         cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))
     cold = cold_start_s if "scale" in needs(policy) else None
@@ -116,7 +116,7 @@ def _by_table(predictions: Predictions, table: LatencyTable, service_noise: str,
     return NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
 
 
-def _equipped(executor: Executor, policy: Policy) -> Executor:
+def equipped(executor: Executor, policy: Policy) -> Executor:
     """The executor with what the policy needs; ValueError where it does not offer that."""
     lacking = sorted(needs(policy) - executor.offers)
     if lacking:
@@ -125,7 +125,7 @@ def _equipped(executor: Executor, policy: Policy) -> Executor:
     return LayeredExecutor(executor) if "layers" in needs(policy) else executor
 
 
-def _started(policy: Policy, view: ServerView, trace: Trace) -> None:
+def started(policy: Policy, view: ServerView, trace: Trace | None) -> None:
     """Let the policy prepare itself, with the future where it needs that."""
     start, foresee = getattr(policy, "start", None), getattr(policy, "foresee", None)
     try:
