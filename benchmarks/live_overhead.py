@@ -25,7 +25,7 @@ from profiler.table import LatencyTable, ShapeKey
 from simulator import simulate
 from simulator.cases import formula
 from simulator.clock import WallClock
-from simulator.device import DeviceExecutor
+from simulator.device import DeviceExecutor, TraceAskers
 from simulator.journal import Journal
 from traces import Trace
 
@@ -66,13 +66,14 @@ def main() -> int:
     trace = Trace(np.arange(requests) * (0.95 * device_s / BATCH), np.full(requests, 9, np.int32))
     ids = [np.zeros(9, np.int32)] * requests
     clock = WallClock()
-    executor = DeviceExecutor([{"students-2x8": Spinning(device_s)}], ids, clock)  # type: ignore[dict-item]
+    askers = TraceAskers(ids, 2)
+    executor = DeviceExecutor([{"students-2x8": Spinning(device_s)}], askers, clock)  # type: ignore[dict-item]
     folder = Path(tempfile.mkdtemp()) / "journal"
     journal = Journal(folder, {})
     memory: list[tuple[float, int, float]] = []
 
     def watch(done: int) -> None:
-        memory.append((clock.now, len(executor.measured["cycle_s"]), resident_mib()))
+        memory.append((clock.now, len(askers.measured["cycle_s"]), resident_mib()))
 
     gc.collect()
     gc.freeze()
@@ -82,7 +83,7 @@ def main() -> int:
     )
     gc.enable()
     shutil.rmtree(folder.parent)
-    start, cycle = report.batches["start_s"], np.asarray(executor.measured["cycle_s"])
+    start, cycle = report.batches["start_s"], np.asarray(askers.measured["cycle_s"])
     full = report.batches["size"][:-1] == BATCH
     beside = (np.diff(start) - cycle[:-1])[full] * 1e6
     p50, p90, p99 = np.percentile(beside, [50, 90, 99])
