@@ -1,68 +1,117 @@
-"""Adaptive student pruning with a length-aware buffer that never waits."""
+"""Adaptive student pruning: batch and level by what the time that they take is worth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import mul
+from itertools import chain
+from math import sqrt
 
-from policies.interface import Dispatch, Line, View
+from policies.choices import Choices
+from policies.deadlines import fastest_alone, hopeless
+from policies.interface import Dispatch, Drop, View
+from policies.latecomers import LateComers
 from policies.limits import batch_limit
-from profiler.table import Level
+
+DROPS = ("none", "hopeless")
+#: After so many batches in a row without the oldest request, the next one takes it along.
+PATIENCE = 50
+#: Between two looks at which lengths wait, so many decisions.
+LOOK = 16
 
 
 @dataclass
 class Adaptive:
-    """The most accurate level with which the backlog and the arrivals to come still meet their deadlines.
+    """The batch and the level that lose least: now, and by the time they take from those behind and those to come.
 
-    An idle GPU takes the oldest request, with those of like length whose company costs less than a batch of their own.
-    The level is the highest one with which (1) this batch meets the earliest deadline that can still be met, and (2) a
-    request that arrives as it starts is on time too: after this batch, those left waiting, and those that arrive
-    meanwhile, all at this level. Where no level does, the GPU is saturated, and the level is the one with the most
-    accuracy per second; where pruning buys no time that is the full ensemble.
+    An idle GPU serves the oldest request that can still be on time, with those of like length whose company costs less
+    than a batch of their own. For every level and batch size the loss is the accuracy that these answers lack, plus all
+    of it for those who would be late in this batch, plus what is to be expected afterwards: an `Outlook` knows what a
+    backlog costs at the present arrival rate, and so what a second of the GPU is worth. In calm traffic that is
+    nothing, and the full ensemble answers; as traffic grows, students are left out just so far that those behind are on
+    time; beyond that, as much is answered as can be.
 
-    It sheds at once, and takes up a more accurate level than the last only with slack to spare. window: the arrival
-    rate is that of the last so many SLOs. shed, recover: the share of the slack that (2) may use at the last level or
-    below, and at a more accurate one; the rest is for the chance in what arrives. max_batch: default the table's
-    largest. Re-implemented from the published description of student parallelism (arXiv 2408.12526), whose own rule
-    is not public.
+    drop: "none" serves everybody: who missed the deadline waits behind all others, for places in a batch that would be
+    padding, or until nobody else waits, or until passed over PATIENCE times; "hopeless" drops them. reluctance:
+    accuracy per request that another level than the last must gain. window, memory: in SLOs; the arrival rate is that
+    of the last `memory`, as far as the last `window` does not contradict it by two standard deviations. max_batch:
+    default the table's largest.
+
+    It never waits. Where only a part of the queue is in view (inside `buckets`, `classes` or a router), "none" serves
+    in order. Re-implemented from the published description of student parallelism (arXiv 2408.12526), whose own rule
+    is not public; this one is ours, close to the semi-Markov decision processes of arXiv 2301.12865.
     """
 
-    window: float = 1.0
-    shed: float = 0.65
-    recover: float = 0.5
+    drop: str = "none"
+    reluctance: float = 0.001
+    window: float = 2.0
+    memory: float = 8.0
     max_batch: int | None = None
+    uses = frozenset(
+        {"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "after", "by_deadline", "bucket"}
+        | {"waiting_by_bucket", "longest", "deadline", "rate"}
+    )
 
     def start(self, view: View) -> None:
-        if not (self.window > 0 and 0 < self.recover <= self.shed <= 1):
-            given = f"{self.window}, {self.recover}, {self.shed}"
-            raise ValueError(f"adaptive needs window > 0 and 0 < recover <= shed <= 1, not {given}")
-        self._largest = largest = batch_limit(self.max_batch, view.plan)
-        self._top = self._level = len(view.levels) - 1
-        self._lines: list[Line] = [view.bucket(index) for index in range(len(view.plan.tokens))]
-        # Least seconds per request, by level and bucket: what the rest of a backlog will take in full batches.
-        self._cost = [[min(row[b] / b for b in range(1, largest + 1)) for row in rows] for rows in view.service]
-        # What a batch takes beyond that, however small.
-        self._overhead = [
-            [row[1] - cost for row, cost in zip(rows, costs, strict=True)]
-            for rows, costs in zip(view.service, self._cost, strict=True)
-        ]
-        fastest = [min(rows[bucket][1] for rows in view.service) for bucket in range(len(self._lines))]
-        self._fastest = fastest
+        """Prepare for a run."""
+        if self.drop not in DROPS:
+            raise ValueError(f"drop is {self.drop!r}; it must be one of {', '.join(DROPS)}")
+        if not (0 < self.window <= self.memory and 0 <= self.reluctance < 1):
+            given = f"{self.window}, {self.memory}, {self.reluctance}"
+            raise ValueError(f"adaptive needs 0 < window <= memory and 0 <= reluctance < 1, not {given}")
+        self._largest = batch_limit(self.max_batch, view.plan)
+        buckets = len(view.plan.tokens)
+        self._lines = [view.bucket(index) for index in range(buckets)] if buckets > 1 else [view]
+        self._late = LateComers(self._lines) if self.drop == "none" and hasattr(view, "after") else None
+        self._alone = fastest_alone(view)
+        self._choices = Choices(view, self._largest)
+        self._level = self._choices.order[0]
+        self._decided = self._passed_over = 0
 
-    def decide(self, view: View) -> Dispatch:
-        head = view.oldest(1)
-        at = view.longest(head)
-        if len(self._lines) == 1:
-            counts, low, high, size = [view.waiting], 0, 0, min(view.waiting, self._largest)
-        else:
-            counts = view.waiting_by_bucket()
-            low, high, size = self._company(view.service[self._level], counts, at)
-        slack = view.deadline(head[0]) - view.now
-        if slack < self._fastest[at]:
+    def decide(self, view: View) -> Dispatch | Drop:
+        """The next batch, or whom to drop before it."""
+        if self.drop == "hopeless":
+            lost = hopeless(view, self._alone)
+            if lost:
+                return Drop(lost, "hopeless")
+        counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
+        head = view.by_deadline(1)[0]
+        at, slack = view.longest((head,)), view.deadline(head) - view.now
+        late = self._late
+        if late is not None and (late.waiting or slack < self._alone[at]):
+            heads, counts = self._others(view, late, counts)
+            if not heads:
+                return self._late_batch(view, late)
+            head = min(heads)
+            at, slack = view.longest((head,)), view.deadline(head) - view.now
+        if slack < self._alone[at]:
             slack = view.slo_s  # that one is late whatever we do: judge by those that can still be on time
-        level = self._choose(view, counts, slack, high, size)
-        return Dispatch(self._requests(view, low, high, size), level)
+        if self._decided % LOOK == 0:
+            self._choices.learn(counts)
+        self._decided += 1
+        waiting = sum(counts)
+        low, high, size = self._company(view.service[self._level], counts, at)
+        level, size = self._choices.best(
+            self._rate(view, waiting), high, size, waiting, slack, self._level, self.reluctance
+        )
+        seconds = view.service[level][high][size]
+        if seconds > slack:
+            lost = self._too_old(view, low, high, view.now + seconds)
+            if lost:
+                return Drop(lost, "hopeless")
+        everybody = size == waiting == view.waiting
+        requests = view.oldest(size) if everybody else self._oldest(low, high, size)
+        if not requests:
+            return self.decide(view)  # all of them were too old for that batch
+        self._level = level
+        return Dispatch(self._with_the_late(view, requests, head, high), view.levels[level])
+
+    def _rate(self, view: View, waiting: int) -> float:
+        """Arrivals per second; at least as many as wait came within an SLO."""
+        recent_s = self.window * view.slo_s
+        recent, rate = view.rate(recent_s), view.rate(self.memory * view.slo_s)
+        deviation = 2 * sqrt(max(recent, rate, 1 / recent_s) / recent_s)
+        return max(min(max(rate, recent - deviation), recent + deviation), waiting / view.slo_s)
 
     def _company(self, service: Sequence[Sequence[float]], counts: list[int], at: int) -> tuple[int, int, int]:
         """The range of length buckets that is cheaper in the oldest request's batch than on its own, and its size."""
@@ -70,7 +119,7 @@ class Adaptive:
         low = high = at
         size = counts[at]
         if size >= largest:
-            return at, at, largest
+            return at, at, size
         for bucket in range(at - 1, -1, -1):
             more = counts[bucket]
             if more:
@@ -85,36 +134,56 @@ class Adaptive:
                 high, size = bucket, size + more
         return low, high, size
 
-    def _choose(self, view: View, counts: list[int], slack: float, bucket: int, size: int) -> Level:
-        """The level for a batch of `size` at this bucket; slack: seconds until the earliest deadline in question."""
-        slo_s, gpus, waiting = view.slo_s, view.gpus, view.waiting
-        rate, rest = view.rate(self.window * slo_s), waiting - size
-        for index in range(self._top, -1, -1):
-            batch_s = view.service[index][bucket][size]
-            if batch_s > slack:
-                continue
-            mean_s = sum(map(mul, counts, self._cost[index])) / waiting / gpus
-            # What arrives as this batch starts waits for it and for those ahead, and then for a batch of its own.
-            wait_s = batch_s / gpus
-            clear_s = self._overhead[index][bucket] + (rest + rate * wait_s) * mean_s
-            share = self.shed if index <= self._level else self.recover
-            if clear_s <= share * (slo_s - wait_s):
-                break
+    def _oldest(self, low: int, high: int, size: int) -> Sequence[int]:
+        """The oldest `size` of these buckets, without the late comers."""
+        late = self._late
+        if late is not None and late.waiting:
+            found = [late.others(bucket, size) for bucket in range(low, high + 1)]
         else:
-            index = self._saturated(view, counts)
-        self._level = index
-        return view.levels[index]
-
-    def _saturated(self, view: View, counts: Sequence[int]) -> int:
-        """The level that answers most, weighted by accuracy, per second of GPU."""
-        accuracies = [1.0 if level.accuracy != level.accuracy else level.accuracy for level in view.levels]
-        seconds = [sum(map(mul, counts, cost)) for cost in self._cost]
-        return max(range(len(seconds)), key=lambda index: (accuracies[index] / seconds[index], index))
-
-    def _requests(self, view: View, low: int, high: int, size: int) -> Sequence[int]:
-        """The oldest `size` of these buckets; the oldest of all is among them."""
-        if size == view.waiting:
-            return view.oldest(size)
+            found = [line.oldest(size) for line in self._lines[low : high + 1]]
         if low == high:
-            return self._lines[low].oldest(size)
-        return sorted(request for line in self._lines[low : high + 1] for request in line.oldest(size))[:size]
+            return found[0]
+        merged = [*chain.from_iterable(found)]
+        merged.sort()
+        return merged[:size]
+
+    def _too_old(self, view: View, low: int, high: int, end: float) -> list[int]:
+        """Pass over who would be late at `end`: to be dropped, where anybody is; else they are late comers now."""
+        if self._late is None:
+            requests = self._oldest(low, high, self._largest) if self.drop == "hopeless" else ()
+            return [request for request in requests if view.deadline(request) < end]
+        for bucket in range(low, high + 1):
+            self._late.pass_over(view, bucket, end)
+        return []
+
+    def _others(self, view: View, late: LateComers, counts: Sequence[int]) -> tuple[list[int], list[int]]:
+        """The oldest of every bucket, and how many wait there, without those who cannot be on time any more."""
+        for bucket, alone in enumerate(self._alone):
+            late.pass_over(view, bucket, view.now + alone)
+        counts = late.less(counts)
+        heads = [late.others(bucket, 1) for bucket, count in enumerate(counts) if count]
+        return [head[0] for head in heads if head], counts
+
+    def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop:
+        """Late comers alone, since nobody else waits."""
+        bucket = late.oldest_bucket()
+        level, size = self._choices.for_late(self._rate(view, 1), bucket, min(late.waiting, self._largest))
+        requests = late.take(bucket, size)
+        return Dispatch(sorted(requests), view.levels[level]) if requests else self.decide(view)
+
+    def _with_the_late(self, view: View, requests: Sequence[int], head: int, bucket: int) -> Sequence[int]:
+        """These, with late comers in the places that would be padding, and the oldest of all if it is time."""
+        late, oldest = self._late, view.oldest(1)[0]
+        if requests[0] == oldest:
+            self._passed_over = 0
+            return requests
+        room = self._choices.padded(len(requests)) - len(requests)
+        if late is not None and late.waiting and room:
+            requests = sorted([*late.take(bucket, room), *requests])
+        self._passed_over = 0 if requests[0] == oldest else self._passed_over + 1
+        if self._passed_over < PATIENCE:
+            return requests
+        self._passed_over = 0
+        if late is not None:
+            late.served(view.longest((oldest,)))
+        return [oldest, *requests][: self._largest] if room else [oldest, *requests[:-1]]

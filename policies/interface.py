@@ -91,6 +91,8 @@ class Line(Protocol):
     def oldest(self, n: int) -> Sequence[int]:
         """The n oldest, or as many as there are."""
 
+    # The run's own lines have `after` too, as the View; a line that a policy keeps may lack it.
+
 
 class View(Protocol):
     """All that a policy may know at a decision: never the future, never a true service time. Seconds throughout."""
@@ -119,6 +121,9 @@ class View(Protocol):
 
     def oldest(self, n: int) -> Sequence[int]:
         """The n oldest waiting requests, or as many as there are; a range while the queue is first in, first out."""
+
+    def after(self, request: int, n: int) -> Sequence[int]:
+        """The n oldest waiting requests that arrived after this one. The view of a part of a queue may lack it."""
 
     def by_deadline(self, n: int) -> Sequence[int]:
         """The n waiting requests with the earliest deadlines, earliest first."""

@@ -1,0 +1,182 @@
+"""Which level and batch size lose least: the candidates, their outlooks by arrival rate, and what was found before."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+from math import ceil, inf, isnan, log
+from operator import itemgetter
+from typing import NamedTuple
+
+import numpy as np
+
+from policies.interface import View
+from policies.outlook import Outlook, interpolated
+
+#: Rates that differ by less than this factor share an outlook; so do mixes of lengths, by their cost.
+STEP = 1.1
+LOG_STEP = log(STEP)
+#: The slack of a request is told apart in so many classes.
+SLACKS = 128
+#: Batch sizes that differ by less than this factor count as one.
+RATIO = 1.25
+#: Of the lengths seen, this share still counts at the next look.
+KEEPS = 0.98
+#: What a late answer's accuracy counts, of an answer's on time.
+LATE = 1e-3
+#: So many decisions are remembered at most.
+REMEMBERED = 100_000
+
+
+class Candidate(NamedTuple):
+    """A batch of up to `size` at a level. loss: of accuracy, per answer. after: expected losses, by backlog left."""
+
+    level: int
+    size: int
+    seconds: float
+    loss: float
+    after: list[float]
+
+
+class Choices:
+    """The best level and size for what waits, by how it stands with rate, lengths and slack.
+
+    The outlook is that of typical requests, in the mix of lengths that was seen lately: `learn` tells it of them.
+    """
+
+    def __init__(self, view: View, largest: int) -> None:
+        self._slo_s, self._gpus, self._service = view.slo_s, view.gpus, view.service
+        accuracies = [1.0 if isnan(level.accuracy) else level.accuracy for level in view.levels]
+        self._worst = max(accuracies)
+        self._losses = [self._worst - accuracy for accuracy in accuracies]
+        #: Indices of the levels, the most accurate first.
+        self.order = sorted(range(len(accuracies)), key=lambda index: (accuracies[index], index), reverse=True)
+        self.sizes = [1]
+        for size in [*view.plan.batches, largest]:
+            if self.sizes[-1] * RATIO <= size < largest / RATIO or size == largest > self.sizes[-1]:
+                self.sizes.append(size)
+        self._cost = [min(row[size] / size for size in self.sizes) for row in view.service[self.order[0]]]
+        self._mix = [1e-3] * len(self._cost)
+        self._planned = 0.0  # mean cost of the mix that the outlooks are for
+        self._outlooks: dict[int, Outlook] = {}
+        self._candidates: dict[tuple[int, int], list[Candidate]] = {}
+        self._known: dict[tuple[int, ...], tuple[int, int]] = {}
+
+    def learn(self, counts: Sequence[int]) -> None:
+        """Take note of who waits, by length bucket; where the mix has changed, begin anew."""
+        self._mix = mix = [KEEPS * share + count for share, count in zip(self._mix, counts, strict=True)]
+        cost = sum(share * each for share, each in zip(mix, self._cost, strict=True)) / sum(mix)
+        if not 1 / STEP < cost / (self._planned or inf) < STEP:
+            self._planned = cost
+            for stale in (self._outlooks, self._candidates, self._known):
+                stale.clear()
+
+    def best(
+        self, rate: float, bucket: int, size: int, waiting: int, slack: float, last: int, gain: float
+    ) -> tuple[int, int]:
+        """The level's index and the batch's size, for `size` requests at hand at this length bucket.
+
+        waiting: with all others. slack: of the oldest at hand, in seconds. A level other than `last` must `gain` so
+        much per request.
+        """
+        step = round(log(rate) / LOG_STEP)
+        key = step, bucket, _about(size), _about(waiting), SLACKS, last
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._search(*key, gain)
+        if self._service[found[0]][bucket][min(size, found[1])] > slack:
+            key = *key[:4], int(slack / self._slo_s * SLACKS), last
+            found = self._known.get(key)
+            if found is None:
+                if len(self._known) > REMEMBERED:
+                    self._known.clear()
+                found = self._known[key] = self._search(*key, gain)
+        return found[0], min(size, found[1])
+
+    def _search(
+        self, step: int, bucket: int, size: int, waiting: int, slack: int, last: int, gain: float
+    ) -> tuple[int, int]:
+        """The candidate of least loss. slack: its class."""
+        backlog, slack_s = self._outlook(step).listed, self._slo_s * slack / SLACKS
+        largest, waiting = self.padded(size), max(size, waiting)
+        least, best = inf, (self.order[0], largest)
+        for level, most, seconds, loss, after in self._tried(step, bucket):
+            if most > largest or seconds > self._slo_s:
+                continue
+            passed = 0
+            if seconds > slack_s:  # their ages are taken to be even
+                passed = ceil(size * min(1.0, 1 - (self._slo_s - seconds) / (self._slo_s - slack_s)) - 1e-9)
+            served = min(most, size - passed)
+            if served <= 0:
+                continue
+            total = loss * served + self._worst * passed + interpolated(after, backlog, waiting - passed - served)
+            if level != last:
+                total += gain * served
+            if total < least - 1e-9 * size:
+                least, best = total, (level, most)
+        return best
+
+    def padded(self, size: int) -> int:
+        """The size that a batch of so many runs at."""
+        return self.sizes[min(bisect_left(self.sizes, size), len(self.sizes) - 1)]
+
+    def for_late(self, rate: float, bucket: int, size: int) -> tuple[int, int]:
+        """The level's index and the size for requests that are late, when nobody else waits: least loss per answer."""
+        step, largest = round(log(rate, STEP)), self.padded(size)
+        tried = [each for each in self._tried(step, bucket) if each.size <= largest]
+        best = min(tried, key=lambda each: each.after[0] / min(each.size, size) + LATE * each.loss)
+        return best.level, min(best.size, size)
+
+    def _tried(self, step: int, bucket: int) -> list[Candidate]:
+        """All candidates at a length: the most accurate levels and the largest batches first."""
+        found = self._candidates.get((step, bucket))
+        if found is None:
+            pairs = [(level, size) for level in self.order for size in reversed(self.sizes)]
+            seconds = [self._service[level][bucket][size] for level, size in pairs]
+            after = self._outlook(step).after(np.array(seconds)).tolist()
+            found = self._candidates[step, bucket] = [
+                Candidate(level, size, s, self._losses[level], costs)
+                for (level, size), s, costs in zip(pairs, seconds, after, strict=True)
+            ]
+        return found
+
+    def _outlook(self, step: int) -> Outlook:
+        """For this rate, in logarithmic steps, and the lengths seen lately.
+
+        A batch is of one length, then only the share of that length can be in it, or of all lengths.
+        """
+        if step in self._outlooks:
+            return self._outlooks[step]
+        total = sum(self._mix)
+        shares = [share / total for share in self._mix]
+        alike = sum(share * share for share in shares)
+        batches: list[tuple[int, float, float, float]] = []
+        for level in self.order:
+            rows, loss = self._service[level], self._losses[level]
+            for size in reversed(self.sizes):
+                mean_s = sum(share * row[size] for share, row in zip(shares, rows, strict=True))
+                batches.append((size, mean_s, loss, alike))
+                longest = next(
+                    at for at, below in enumerate(accumulate(shares)) if below**size >= 0.5 or at == len(rows) - 1
+                )
+                batches.append((size, rows[longest][size], loss, 1.0))
+        in_time = [each for each in batches if each[1] <= self._slo_s] or [min(batches, key=itemgetter(1))]
+        sizes, seconds, losses, reach = zip(*dict.fromkeys(in_time), strict=True)
+        self._outlooks[step] = Outlook(
+            STEP**step,
+            sizes=sizes,
+            seconds=seconds,
+            losses=losses,
+            reach=reach,
+            worst=self._worst,
+            slo_s=self._slo_s,
+            gpus=self._gpus,
+        )
+        return self._outlooks[step]
+
+
+def _about(count: int) -> int:
+    """The count to four binary digits: what differs by less gets the same answer."""
+    rest = max(0, count.bit_length() - 4)
+    return count >> rest << rest

@@ -1,0 +1,119 @@
+"""What a backlog will cost: a Markov decision process over how many wait, solved for one arrival rate."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+#: Neighbouring backlogs of the grid differ by this factor, or by one.
+RATIO = 1.2
+#: Three points that stand for a normal variable (Gauss-Hermite), and their weights.
+POINTS, WEIGHTS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1 / 6, 2 / 3, 1 / 6])
+#: How likely the backlog is to vanish at a step: so each leads to the empty one, and the equations have a solution.
+ENDS = 1e-6
+#: Rounds of policy iteration; it settles after 4 to 10.
+ROUNDS = 16
+
+
+class Outlook:
+    """Expected losses under the best choices from now on, for Poisson arrivals at `rate` (requests per second).
+
+    A loss is the accuracy that an answer lacks compared with the most accurate level; who is not answered in time loses
+    all of it (`worst`). sizes, seconds, losses, reach: of the batches to choose from; losses per answer; reach: the
+    share of those waiting who are of a length to be in it. The state is how many wait, `backlog`, when a GPU is free;
+    their ages are taken to be even, one arrival apart. Those who would be late in a batch are passed over. Several GPUs
+    count as one that is free again after the `gpus`-th part of a batch.
+
+    cost: of a backlog, relative to an empty one. per_second: the average over time, in the long run.
+
+    Solved by policy iteration (Howard 1960) for the average loss, on a grid of backlogs with linear interpolation.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        sizes: Sequence[int],
+        seconds: Sequence[float],
+        losses: Sequence[float],
+        reach: Sequence[float],
+        worst: float,
+        slo_s: float,
+        gpus: int,
+    ) -> None:
+        self._rate, self._gpus = rate, gpus
+        columns = sizes, seconds, losses, reach
+        size, taken, lost, share = (np.array(each, np.float64)[:, None] for each in columns)
+        self.backlog = n = _grid(1.2 * rate * slo_s + max(sizes))
+        age = np.maximum(n - 1, 0) / rate
+        in_time = np.maximum(slo_s - taken, 0) / np.maximum(age, 1e-12)
+        candidates = np.minimum(n, np.maximum(1.0, share * n))
+        passed = np.ceil(candidates * (1 - in_time) - 1e-9).clip(0, candidates)
+        served = np.minimum(size, candidates - passed)
+        loss = lost * served + worst * passed
+        then = np.minimum((n - passed - served)[..., None] + self._arrivals(taken)[:, None], n[-1])
+        below = np.minimum(np.searchsorted(n, then, side="right") - 1, len(n) - 2)
+        above = (then - n[below]) / (n[below + 1] - n[below])
+        self.cost, self.per_second = self._solved(loss, taken[:, 0] / gpus, below, above)
+        self.listed: list[float] = n.tolist()
+
+    def after(self, seconds: Array) -> Array:
+        """Expected losses from batches of these seconds on, by [batch][how many they leave waiting: `backlog`]."""
+        then = self.backlog[:, None] + self._arrivals(seconds[:, None])[:, None]
+        ahead: Array = np.interp(then, self.backlog, self.cost) @ WEIGHTS
+        return ahead - self.per_second * seconds[:, None] / self._gpus
+
+    def _arrivals(self, seconds: Array) -> Array:
+        """How many arrive meanwhile, by [batch][point]: the square root of a Poisson count is about normal."""
+        mean = self._rate * seconds / self._gpus
+        count = np.maximum((np.sqrt(mean) + POINTS / 2) ** 2 - 0.25, 0)
+        return np.asarray(count * (mean / (count @ WEIGHTS)[:, None]))
+
+    def _solved(self, loss: Array, seconds: Array, below: NDArray[np.intp], above: Array) -> tuple[Array, float]:
+        """The cost of every backlog, and the loss per second. Shapes: [choice][backlog], the last two also [point]."""
+        states = below.shape[1]
+        rows = np.arange(1, states)
+        cost: Array = np.zeros(states)
+        per_second = 0.0
+        best: NDArray[np.intp] = np.zeros(0, np.intp)
+        for _ in range(ROUNDS):
+            ahead = (cost[below] * (1 - above) + cost[below + 1] * above) @ WEIGHTS
+            chosen = (loss + ahead - per_second * seconds[:, None]).argmin(0)[1:]
+            if np.array_equal(chosen, best):
+                break
+            best = chosen
+            # Unknown: the loss per second in place of the empty backlog's cost (which is 0), and the other costs.
+            equations, known = np.zeros((states, states)), np.zeros(states)
+            known[1:] = loss[best, rows]
+            for point, weight in enumerate(WEIGHTS * (1 - ENDS)):
+                to, share = below[best, rows, point], above[best, rows, point]
+                equations[rows, to] -= weight * (1 - share)
+                equations[rows, to + 1] -= weight * share
+            equations[0, 1] = -1.0  # nobody waits: the next to arrive is alone
+            equations[np.diag_indices(states)] += 1.0
+            equations[0, 0], equations[1:, 0] = 1 / self._rate, seconds[best]
+            cost = np.asarray(np.linalg.solve(equations, known))
+            per_second, cost[0] = float(cost[0]), 0.0
+        return cost, per_second
+
+
+def interpolated(values: Sequence[float], backlog: Sequence[float], waiting: float) -> float:
+    """The value at so many waiting, of values at these backlogs; beyond the last, the last."""
+    at = bisect_right(backlog, waiting)
+    if at == len(backlog):
+        return values[-1]
+    low, high = backlog[at - 1], backlog[at]
+    return values[at - 1] + (values[at] - values[at - 1]) * (waiting - low) / (high - low)
+
+
+def _grid(largest: float) -> Array:
+    """Backlogs from 0 to at least `largest`, by ones at first."""
+    backlogs = [0.0, 1.0]
+    while backlogs[-1] < largest:
+        backlogs.append(max(backlogs[-1] + 1, float(int(backlogs[-1] * RATIO))))
+    return np.array(backlogs)
