@@ -13,6 +13,7 @@ COMMANDS = {
     "compare": ("analysis.commands.compare", "policies on the same arrivals, with intervals, against the optimum"),
     "validate": ("analysis.commands.validate", "live runs against simulations of the same arrivals: is it right?"),
     "capacity": ("analysis.commands.capacity", "the highest rate at which a target is met"),
+    "plan": ("analysis.commands.plan", "how many GPUs, which policy and which model meet a target on your traffic"),
     "sweep": ("analysis.commands.sweep", "every combination of policies, loads, targets, GPUs, traces and seeds"),
     "plot": ("analysis.commands.plot", "a figure of runs, a sweep or a plan, with its numbers beside it"),
     "report": ("analysis.commands.report", "runs, sweeps and comparisons as one HTML file"),

@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,8 @@ def plan(
             planner = Planner(opened, sample, name, task_here, demand, growth, max_gpus)
             best = planner.best(open_)
             if best is None:
-                closest.append(planner.closest(open_, table.name, refused))
+                nearest = open_ or _nearest(table, of_table[table.name], specs, task_here, demand)
+                closest.append(planner.closest(nearest, table.name, refused))
             else:
                 choices.append(_choice(planner, best, table, traffic))
             points += planner.tried()
@@ -304,15 +305,22 @@ class Planner:
         )
 
     def closest(self, open_: Sequence[Candidate], table: str, refused: dict[str, str]) -> Closest:
-        """The point with the most on time on the most GPUs, and the latency target that it would meet."""
-        points = [self.point(each, self._max_gpus) for each in open_ if each.least <= self._max_gpus]
+        """The point on the most GPUs that misses least, of these, and the latency target that it would meet."""
         refused = refused | {each.model: f"needs {each.least} GPUs or more" for each in open_
                              if each.least > self._max_gpus}  # fmt: skip
+        points = [self.point(each, self._max_gpus) for each in open_ if each.least <= self._max_gpus]
         if not points:
             return Closest(table, None, None, refused)
-        best = max(points, key=lambda each: (each.attainment.mean, each.accuracy or 0.0))
+        best = min(points, key=self._short)
         missed = best.attainment.mean < self._demand.attainment
         return Closest(table, best, self.least_slo_ms(best.candidate, best.gpus) if missed else None, refused)
+
+    def _short(self, point: Point) -> tuple[float, float]:
+        """By how much a point misses the target, its two shares added; then its attainment, negative."""
+        floor = self._demand.min_accuracy
+        late = max(0.0, self._demand.attainment - point.attainment.mean)
+        wrong = 0.0 if floor is None else max(0.0, floor - (point.accuracy or 0.0))
+        return late + wrong, -point.attainment.mean
 
     def tried(self) -> list[Row]:
         """A row per point, in the order in which they were simulated."""
@@ -334,6 +342,14 @@ def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[st
     kwh = None if power_w is None else hours * float(power_w) / 1e3
     cost = None if price is None else hours * float(price)
     return Choice(best, planner.sure(best), most, planner.less(best), hours, kwh, cost)
+
+
+def _nearest(
+    table: LatencyTable, models: Sequence[str], specs: Sequence[str], task: str | None, demand: Demand
+) -> list[Candidate]:
+    """Where nothing can meet the target: the candidates with the least work and with the highest accuracy."""
+    everything, _ = candidates(table, models, specs, task, replace(demand, slo_s=math.inf, min_accuracy=None))
+    return list(dict.fromkeys([everything[0], max(everything, key=lambda each: _rounded(each.accuracy))]))
 
 
 def _sampled(

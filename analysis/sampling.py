@@ -81,8 +81,10 @@ def windows(trace: Trace, most: int, slo_s: float, seed: int, folder: Path) -> S
     length = max((end - begin) * most / len(trace) / (number * (1 + WARM_UP)), TARGETS * slo_s)
     count = int((end - begin) / length)
     if count < number:
-        raise ValueError(f"the trace has {len(trace):,} requests in {end - begin:.4g} s, too short for "
-                         f"{number} windows of {length:.3g} s: let more requests be simulated (now {most:,})")  # fmt: skip
+        raise ValueError(
+            f"the trace has {len(trace):,} requests in {end - begin:.4g} s, too short for {number} windows of "
+            f"{length:.3g} s: let more requests be simulated (now {most:,})"
+        )
     edges = begin + np.arange(count + 1) * ((end - begin) / count)
     rows = np.searchsorted(trace.arrival_s, edges)
     rows[-1] = len(trace)

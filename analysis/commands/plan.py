@@ -1,0 +1,102 @@
+"""python -m analysis plan: how many GPUs, which policy and which model meet a target on your traffic."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from analysis.commands.sweep import add_engine, engine
+
+EXAMPLE = """examples:
+  python -m analysis plan --trace requests.parquet --slo-ms 20 --attainment 0.99 --min-accuracy 0.9 --growth 2x
+  python -m analysis plan --trace burst:rate=60000,duration=4,start=1,length=0.5 --slo-ms 10 --tables h200-modelled
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
+    target = parser.add_argument_group("target")
+    target.add_argument("--slo-ms", type=float, required=True, metavar="MS", help="latency target")
+    target.add_argument("--attainment", type=float, default=0.99, metavar="A", help="share on time (default: 0.99)")
+    target.add_argument("--min-accuracy", type=float, metavar="A", help="mean accuracy of the answers at least")
+    traffic = parser.add_argument_group("traffic")
+    traffic.add_argument("--trace", required=True, metavar="FILE|SPEC|NAME", help="as in python -m simulator")
+    traffic.add_argument("--trace-format", default="auto", metavar="FORMAT")
+    traffic.add_argument("--growth", default="1", metavar="G", help="times that traffic: 2x (default: 1x)")
+    traffic.add_argument("--rate", type=float, metavar="R", help="mean requests per second")
+    traffic.add_argument("--duration", type=float, metavar="S", help="only so many seconds")
+    traffic.add_argument("--lengths", metavar="FILE|SPEC", help="draw token counts from here")
+    choice = parser.add_argument_group("to choose from")
+    choice.add_argument("--tables", metavar="T1,T2", help="tables, commas between them (default: the first shipped)")
+    choice.add_argument("--policies", metavar="P1;P2", help="policies, semicolons between them")
+    choice.add_argument("--models", metavar="M1;M2", help="models, semicolons between them (default: all)")
+    choice.add_argument("--task", metavar="NAME", help="whose accuracies count (default: the table's first)")
+    choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
+    run = parser.add_argument_group("simulation")
+    run.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generated trace (default: 3)")
+    run.add_argument(
+        "--simulated",
+        type=int,
+        default=600_000,
+        metavar="N",
+        help="requests; of a longer trace windows are simulated (default: 600000)",
+    )
+    run.add_argument("--out", type=Path, metavar="DIR", help="write plan.json and points.parquet, too")
+    add_engine(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Plan and print it. Status 1 where no table meets the target."""
+    from analysis.answer import printed
+    from analysis.planning import POLICIES, plan
+    from analysis.progress import progress
+
+    out = options.out
+    if (
+        out is not None
+        and out.exists()
+        and not (out.is_dir() and ((out / "plan.json").exists() or not any(out.iterdir())))
+    ):
+        raise ValueError(f"{out} exists and is not the output of a plan: name another --out")
+    names = ("slo_ms", "attainment", "min_accuracy", "trace_format", "rate", "duration", "lengths", "models", "task",
+             "max_gpus", "seeds", "simulated")  # fmt: skip
+    with progress("simulations") as told:
+        found = plan(
+            options.trace,
+            **{name: getattr(options, name) for name in names},
+            growth=_growth(options.growth),
+            tables=None if options.tables is None else options.tables.replace(",", ";"),
+            policies=options.policies or POLICIES,
+            on_progress=told,
+            **engine(options),
+        )
+    print(printed(found))
+    if out is not None:
+        _save(found, out)
+        print(f"\nwritten to {out}/: plan.json, points.parquet, points.csv")
+    return 0 if found.choices else 1
+
+
+def _growth(text: str) -> float:
+    try:
+        return float(text.removesuffix("x"))
+    except ValueError:
+        raise ValueError(f"--growth is {text!r}; write a factor such as 2x or 1.5") from None
+
+
+def _save(found: object, out: Path) -> None:
+    from analysis.columns import columns_table, write
+    from analysis.planning import Plan
+    from simulator.output import provenance, to_json
+    from traces.files import replacing
+
+    assert isinstance(found, Plan)
+    out.mkdir(parents=True, exist_ok=True)
+    table = columns_table(found.points)
+    write(table, out / "points.parquet")
+    write(table, out / "points.csv")
+    values = {"asked": found.asked, "traffic": found.traffic, "choices": [asdict(each) for each in found.choices],
+              "closest": [asdict(each) for each in found.closest], "ran": found.ran, "found": found.found}  # fmt: skip
+    with replacing(out / "plan.json") as part:
+        part.write_text(to_json({**values, **provenance()}))
