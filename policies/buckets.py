@@ -9,7 +9,7 @@ from itertools import chain
 
 from policies import wrapped
 from policies.interface import Action, Completion, Line, Policy, View
-from policies.part import NOBODY, Copies, Part
+from policies.part import NOBODY, Copies, Part, later
 from traces import Trace
 
 
@@ -28,6 +28,9 @@ class BucketQueue:
         if self._only is not None:
             return self._only.oldest(n)
         return sorted(chain.from_iterable(line.oldest(n) for line in self._lines.values()))[:n]
+
+    def after(self, request: int, n: int) -> Sequence[int]:
+        return sorted(chain.from_iterable(later(line, request, n) for line in self._lines.values()))[:n]
 
     def bucket(self, index: int) -> Line:
         return self._lines.get(index, NOBODY)

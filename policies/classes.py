@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from policies import wrapped
-from policies.interface import Action, Completion, Dispatch, Policy, View
+from policies.arrivals import Arrivals
+from policies.held import HeldBuckets
+from policies.interface import Action, Completion, Dispatch, Drop, Line, Policy, Preempt, View
 from policies.limits import batch_limit
-from policies.part import Copies, Part
+from policies.part import Copies, Part, later
 from traces import Trace
-
-#: How many of a class its policy sees the lengths of, in largest batches; those behind are counted as if like these.
-LOOK = 4
 
 
 @dataclass
@@ -36,80 +35,79 @@ class Edf:
 
 
 class ClassQueue:
-    """The waiting requests of a class, with length buckets made from the oldest of them."""
+    """The waiting requests of a class, and its length buckets once somebody asks for one."""
 
     def __init__(self, view: View, name: str) -> None:
         self._view, self._line = view, view.klass(name)
         self.oldest = self._line.oldest
-        self._buckets = [ClassBucket(self, view) for _ in view.plan.tokens]
-        self._sorted = False
+        self._arrivals = Arrivals(self._line)
+        self._buckets: HeldBuckets | None = None
 
     @property
     def waiting(self) -> int:
         return self._line.waiting
 
-    def bucket(self, index: int) -> ClassBucket:
-        return self._buckets[index]
+    def after(self, request: int, n: int) -> Sequence[int]:
+        return later(self._line, request, n)
 
-    def renew(self) -> None:
-        """Forget the buckets: the queue has changed."""
-        self._sorted = False
+    def bucket(self, index: int) -> Line:
+        if self._buckets is None:
+            self._buckets = HeldBuckets(self._view)
+            self._buckets.add(self._arrivals.new())
+        return self._buckets.lines[index]
 
-    def sort(self) -> None:
-        """Sort the oldest into their buckets, unless that is done."""
-        if self._sorted:
+    def renew(self, returned: bool) -> None:
+        """Sort who has arrived into the buckets; all anew where some returned, or were dropped by somebody else."""
+        if self._buckets is None:
             return
-        self._sorted = True
-        for bucket in self._buckets:
-            bucket.requests = []
-        oldest = self.oldest(LOOK * self._view.plan.max_batch)
-        for request in oldest:
-            self._buckets[self._view.longest((request,))].requests.append(request)
-        for bucket in self._buckets:
-            bucket.count = len(bucket.requests) * self.waiting // max(1, len(oldest))
+        self._buckets.add(self._arrivals.new())
+        if returned or self._buckets.waiting != self._line.waiting:
+            for line in self._buckets.lines:
+                line.clear()
+            self._buckets.add(self._line.oldest(self._line.waiting))
 
-
-class ClassBucket:
-    """The line of those of one length in a class."""
-
-    def __init__(self, queue: ClassQueue, view: View) -> None:
-        self._queue, self._view = queue, view
-        self.requests: list[int] = []
-        self.count = 0
-
-    @property
-    def waiting(self) -> int:
-        self._queue.sort()
-        return self.count
-
-    @property
-    def oldest_arrival(self) -> float:
-        first = self.oldest(1)
-        return self._view.arrival(first[0]) if first else inf
-
-    def oldest(self, n: int) -> Sequence[int]:
-        self._queue.sort()
-        return self.requests[:n]
+    def take(self, requests: Sequence[int]) -> None:
+        """Let these go."""
+        if self._buckets is not None:
+            self._buckets.take(requests)
 
 
 class Classes:
-    """A copy of a policy for each class, all of which must be named; none named: one policy for the whole queue."""
+    """A copy of a policy for each class, all of which must be named."""
 
     def __init__(self, inner: Policy, names: Sequence[str], view: View) -> None:
         if len(set(names)) < len(names):
             raise ValueError(f"classes {names} names one twice")
         self.names, self._view = names, view
-        self.queues = [ClassQueue(view, name) for name in names]
-        self.copies = Copies(inner, [Part(view, queue) for queue in self.queues])
+        self._queues = [ClassQueue(view, name) for name in names]
+        self._copies = Copies(inner, [Part(view, queue) for queue in self._queues])
+        self.every_arrival = self._copies.every_arrival
+        self._planned = self._returned = False
 
     def waiting(self) -> list[int]:
         """Which classes have requests waiting."""
-        for queue in self.queues:
-            queue.renew()
-        counts = [queue.waiting for queue in self.queues]
+        for queue in self._queues:
+            queue.renew(self._returned)
+        self._returned = False
+        counts = [queue.waiting for queue in self._queues]
         if sum(counts) < self._view.waiting:
             raise ValueError(f"a request waits whose class is none of {', '.join(self.names)}: name every class")
         return [index for index, count in enumerate(counts) if count]
+
+    def ask(self, order: Iterable[int]) -> tuple[Action, int]:
+        """What the policy of the first of these classes does that does not wait, and which class it is."""
+        action, index = self._copies.ask(order)
+        if type(action) is Dispatch or type(action) is Drop:
+            self._queues[index].take(action.requests)
+        if type(action) is Dispatch:
+            self._planned |= action.plan is not None
+        self._returned |= type(action) is Preempt
+        return action, index
+
+    def observe(self, event: Completion) -> None:
+        """Tell the policy whose batch it was."""
+        self._returned |= self._planned  # some layers, perhaps: its requests are back
+        self._copies.observe(event)
 
 
 @dataclass
@@ -132,16 +130,16 @@ class Strict:
     def start(self, view: View) -> None:
         self._classes = Classes(self.inner, self.classes, view)
         alone = not self.classes and wrapped.start(self.inner, view)
-        self.every_arrival = alone or self._classes.copies.every_arrival
+        self.every_arrival = alone or self._classes.every_arrival
 
     def decide(self, view: View) -> Action:
         if not self.classes:
             return self.inner.decide(view)
-        return self._classes.copies.ask(self._classes.waiting())[0]
+        return self._classes.ask(self._classes.waiting())[0]
 
     def observe(self, event: Completion) -> None:
         if self.classes:
-            self._classes.copies.observe(event)
+            self._classes.observe(event)
         else:
             wrapped.observe(self.inner, event)
 
@@ -174,13 +172,13 @@ class Weighted:
         self._ends = [0.0] * len(self.classes)
         self._classes = Classes(self.inner, self.classes, view)
         alone = not self.classes and wrapped.start(self.inner, view)
-        self.every_arrival = alone or self._classes.copies.every_arrival
+        self.every_arrival = alone or self._classes.every_arrival
 
     def decide(self, view: View) -> Action:
         if not self.classes:
             return self.inner.decide(view)
         tags = sorted((max(self._virtual, self._ends[index]), index) for index in self._classes.waiting())
-        action, index = self._classes.copies.ask(index for _, index in tags)
+        action, index = self._classes.ask(index for _, index in tags)
         if type(action) is Dispatch:
             seconds = view.service[action.level.index][view.longest(action.requests)][len(action.requests)]
             self._virtual = max(self._virtual, self._ends[index])
@@ -189,6 +187,6 @@ class Weighted:
 
     def observe(self, event: Completion) -> None:
         if self.classes:
-            self._classes.copies.observe(event)
+            self._classes.observe(event)
         else:
             wrapped.observe(self.inner, event)

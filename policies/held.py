@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from math import inf
 
@@ -39,6 +39,11 @@ class Held:
             head += 1
         return found
 
+    def after(self, request: int, n: int) -> Sequence[int]:
+        """The n oldest that arrived after this one."""
+        start = max(self._head, bisect_right(self._ids, request))
+        return [each for each in self._ids[start:] if each not in self._gone][:n]
+
     def add(self, request: int) -> None:
         """Let one in; one that was here before goes to its old place."""
         if self._ids and request <= self._ids[-1]:
@@ -51,10 +56,45 @@ class Held:
 
     def take(self, requests: Sequence[int]) -> None:
         """Let these go."""
-        self._gone.update(requests)
-        while self._head < len(self._ids) and self._ids[self._head] in self._gone:
-            self._gone.remove(self._ids[self._head])
-            self._head += 1
+        ids, head, gone = self._ids, self._head, self._gone
+        if not gone and ids[head : head + len(requests)] == list(requests):
+            self._head += len(requests)
+            return
+        gone.update(requests)
+        while head < len(ids) and ids[head] in gone:
+            gone.remove(ids[head])
+            head += 1
+        self._head = head
+
+    def clear(self) -> None:
+        """Let all go."""
+        self._head = len(self._ids)
+        self._gone.clear()
+
+
+class HeldBuckets:
+    """Requests by length bucket, each bucket a line."""
+
+    def __init__(self, view: View) -> None:
+        self._longest = view.longest
+        self.lines = [Held(view) for _ in view.plan.tokens]
+
+    @property
+    def waiting(self) -> int:
+        return sum(line.waiting for line in self.lines)
+
+    def add(self, requests: Sequence[int]) -> None:
+        """Let these in."""
+        for request in requests:
+            self.lines[self._longest((request,))].add(request)
+
+    def take(self, requests: Sequence[int]) -> None:
+        """Let these go."""
+        by_bucket: dict[int, list[int]] = {}
+        for request in requests:
+            by_bucket.setdefault(self._longest((request,)), []).append(request)
+        for index, gone in by_bucket.items():
+            self.lines[index].take(gone)
 
 
 class HeldQueue:
@@ -63,31 +103,27 @@ class HeldQueue:
     def __init__(self, view: View) -> None:
         self._view = view
         self.line = Held(view)
-        self.oldest, self._buckets = self.line.oldest, list[Held]()
+        self.oldest, self.after = self.line.oldest, self.line.after
+        self._buckets: HeldBuckets | None = None
 
     @property
     def waiting(self) -> int:
         return self.line.waiting
 
     def bucket(self, index: int) -> Held:
-        if not self._buckets:
-            self._buckets = [Held(self._view) for _ in self._view.plan.tokens]
-            for request in self.line.oldest(self.line.waiting):
-                self._buckets[self._view.longest((request,))].add(request)
-        return self._buckets[index]
+        if self._buckets is None:
+            self._buckets = HeldBuckets(self._view)
+            self._buckets.add(self.line.oldest(self.line.waiting))
+        return self._buckets.lines[index]
 
     def add(self, request: int) -> None:
         """Let one in."""
         self.line.add(request)
-        if self._buckets:
-            self._buckets[self._view.longest((request,))].add(request)
+        if self._buckets is not None:
+            self._buckets.add((request,))
 
     def take(self, requests: Sequence[int]) -> None:
         """Let these go."""
         self.line.take(requests)
-        if self._buckets:
-            by_bucket: dict[int, list[int]] = {}
-            for request in requests:
-                by_bucket.setdefault(self._view.longest((request,)), []).append(request)
-            for index, gone in by_bucket.items():
-                self._buckets[index].take(gone)
+        if self._buckets is not None:
+            self._buckets.take(requests)

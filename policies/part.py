@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Protocol, cast
@@ -22,6 +23,9 @@ class Queue(Protocol):
     def oldest(self, n: int) -> Sequence[int]:
         """The n oldest of them."""
 
+    def after(self, request: int, n: int) -> Sequence[int]:
+        """The n oldest of them that arrived after this one."""
+
     def bucket(self, index: int) -> Line:
         """Those of one length bucket."""
 
@@ -35,8 +39,21 @@ class Nobody:
     def oldest(self, n: int) -> Sequence[int]:
         return ()
 
+    def after(self, request: int, n: int) -> Sequence[int]:
+        return ()
+
 
 NOBODY = Nobody()
+
+
+def later(line: Line, request: int, n: int) -> Sequence[int]:
+    """The n oldest of a line that arrived after this request."""
+    after = getattr(line, "after", None)
+    if after is None:  # a line that a policy keeps
+        ids = line.oldest(line.waiting)
+        return ids[bisect_right(ids, request) :][:n]
+    found: Sequence[int] = after(request, n)
+    return found
 
 
 class Part:
@@ -95,6 +112,9 @@ class Part:
 
     def oldest(self, n: int) -> Sequence[int]:
         return self.queue.oldest(n)
+
+    def after(self, request: int, n: int) -> Sequence[int]:
+        return self.queue.after(request, n)
 
     def by_deadline(self, n: int) -> Sequence[int]:
         return sorted(self.queue.oldest(n), key=self.whole.deadline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
 
@@ -35,12 +36,12 @@ class Predicted:
         rows = view.service[-1 if self.full else 0]
         self._alone = [row[1] for row in rows]
         self._share = [min(row[size] / size for size in range(1, len(row))) for row in rows]
-        self._arrivals = Arrivals([view.bucket(index) for index in range(len(rows))])
+        self._arrivals = Arrivals(view)
         self.every_arrival = wrapped.start(self.inner, view)
 
     def decide(self, view: View) -> Action:
         new = self._arrivals.new()
-        if new:
+        if len(new):
             late = self._late(view, new)
             if late:
                 return Drop(late, "admission")
@@ -49,7 +50,7 @@ class Predicted:
     def observe(self, event: Completion) -> None:
         wrapped.observe(self.inner, event)
 
-    def _late(self, view: View, new: list[int]) -> list[int]:
+    def _late(self, view: View, new: Sequence[int]) -> list[int]:
         """Of the new requests those that would be late, each behind those that were let in before it."""
         share = self._share
         buckets = [view.longest((request,)) for request in new]

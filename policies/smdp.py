@@ -16,7 +16,7 @@ from policies.interface import Dispatch, View, Wait
 from policies.limits import batch_limit
 
 #: Queue lengths that are planned for, and how many largest batches they are at most.
-STATES, LARGEST_BATCHES = 256, 3
+STATES, LARGEST_BATCHES = 256, 2
 #: Rates that are planned for, as shares of what the fastest level serves: from, to, how many.
 RATES = (0.02, 1.3, 16)
 Floats = NDArray[np.float64]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -26,7 +27,7 @@ class TokenBucket:
     burst: float | None = None
     classes: tuple[str, ...] = ()
 
-    uses = frozenset({"plan", "gpus", "service", "bucket", "klass", "arrival"})
+    uses = frozenset({"waiting", "plan", "gpus", "service", "after", "klass", "arrival"})
 
     def foresee(self, trace: Trace) -> None:
         wrapped.foresee(self.inner, trace)
@@ -38,15 +39,15 @@ class TokenBucket:
         self._burst = float(view.plan.max_batch if self.burst is None else self.burst)
         if not (0 < self._rate < inf and 1 <= self._burst < inf):
             raise ValueError(f"tokenbucket needs rate > 0 and burst >= 1, not {self._rate}, {self._burst}")
-        self._all = Arrivals([view.bucket(index) for index in range(len(view.plan.tokens))])
-        self._by_class = [Arrivals([view.klass(name)]) for name in self.classes]
+        self._all = Arrivals(view)
+        self._by_class = [Arrivals(view.klass(name)) for name in self.classes]
         self._tokens = [self._burst] * (len(self.classes) + 1)  # the last is for all others
-        self._filled = [0.0] * len(self._tokens)  # when each was last counted
+        self._counted = [0.0] * len(self._tokens)  # when each was last counted
         self.every_arrival = wrapped.start(self.inner, view)
 
     def decide(self, view: View) -> Action:
         new = self._all.new()
-        if new:
+        if len(new):
             excess = self._excess(view, new)
             if excess:
                 return Drop(excess, "admission")
@@ -55,16 +56,28 @@ class TokenBucket:
     def observe(self, event: Completion) -> None:
         wrapped.observe(self.inner, event)
 
-    def _excess(self, view: View, new: list[int]) -> list[int]:
+    def _excess(self, view: View, new: Sequence[int]) -> list[int]:
         """Of the new requests those that find no token."""
-        whose = {request: index for index, each in enumerate(self._by_class) for request in each.new()}
-        excess = []
-        for request in new:
-            index, arrival = whose.get(request, -1), view.arrival(request)
-            tokens = min(self._burst, self._tokens[index] + (arrival - self._filled[index]) * self._rate)
+        groups = [each.new() for each in self._by_class]
+        others = sorted(set(new).difference(*groups)) if groups else new
+        excess: list[int] = []
+        for index, requests in enumerate([*groups, others]):
+            if len(requests):
+                excess += self._refused(view, index, requests)
+        return sorted(excess)
+
+    def _refused(self, view: View, index: int, requests: Sequence[int]) -> list[int]:
+        """Of these, which come to one bucket in this order, those that find no token."""
+        tokens, before, rate, burst = self._tokens[index], self._counted[index], self._rate, self._burst
+        refused = []
+        for request, arrival in zip(requests, map(view.arrival, requests), strict=True):
+            tokens += (arrival - before) * rate
+            before = arrival
+            if tokens > burst:
+                tokens = burst
             if tokens >= 1:
                 tokens -= 1
             else:
-                excess.append(request)
-            self._tokens[index], self._filled[index] = tokens, arrival
-        return excess
+                refused.append(request)
+        self._tokens[index], self._counted[index] = tokens, before
+        return refused
