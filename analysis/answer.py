@@ -80,9 +80,8 @@ def _out_of_reach(closest: Closest, plan: Plan) -> list[str]:
     asked, best = plan.asked, closest.best
     lines = [f"{closest.table}: out of reach with up to {_gpus(asked['max_gpus'])}"]
     if best is not None:
-        lines.append(
-            f"  closest: {_gpus(best.gpus)} with {best.candidate.policy} and {best.candidate.model}: {_short(best, plan)}"
-        )
+        its = best.candidate
+        lines.append(f"  closest: {_gpus(best.gpus)} with {its.policy} and {its.model}: {_short(best, plan)}")
         if closest.slo_ms is not None:
             lines.append(f"  that would meet {closest.slo_ms:.4g} ms instead of {asked['slo_ms']:g}")
     return lines + [f"  {model} {why}" for model, why in closest.refused.items()]
