@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -34,10 +34,20 @@ def synthetic(tokens: NDArray[np.int32], vocab: int, seed: int = 0) -> list[Ids]
 def tokenized(
     texts: Sequence[str], checkpoint: str | os.PathLike[str], most: int
 ) -> tuple[list[Ids], NDArray[np.float64]]:
-    """The ids of each text, cut to `most` tokens, and the seconds that each took.
+    """The ids of each text, cut to `most` tokens, and the seconds that each took. Raises what `open_tokenizer` does."""
+    tokenize = open_tokenizer(checkpoint, most)
+    rows, seconds = [], np.empty(len(texts))
+    for index, text in enumerate(texts):
+        began = perf_counter()
+        rows.append(tokenize(text))
+        seconds[index] = perf_counter() - began
+    return rows, seconds
 
-    By the `tokenizer.json` in the checkpoint's folder. Raises LookupError where there is none, ValueError where the
-    file is not a tokenizer.
+
+def open_tokenizer(checkpoint: str | os.PathLike[str], most: int) -> Callable[[str], Ids]:
+    """What gives the ids of a text, cut to `most` tokens, by the `tokenizer.json` in the checkpoint's folder.
+
+    Raises LookupError where there is no tokenizer, ValueError where the file is not one.
     """
     from tokenizers import Tokenizer
 
@@ -50,9 +60,4 @@ def tokenized(
         raise ValueError(f"{path} is not a tokenizer: {error}") from None
     tokenizer.enable_truncation(most)
     tokenizer.no_padding()
-    rows, seconds = [], np.empty(len(texts))
-    for index, text in enumerate(texts):
-        began = perf_counter()
-        rows.append(np.asarray(tokenizer.encode(text).ids, np.int32))
-        seconds[index] = perf_counter() - began
-    return rows, seconds
+    return lambda text: np.asarray(tokenizer.encode(text).ids, np.int32)

@@ -31,6 +31,11 @@ from traces import GENERATORS, NAMED
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 attainment below what was required, 2 bad input."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["serve"]:
+        from simulator.endpoint.command import main as serve
+
+        return serve(arguments[1:])
     options = parser().parse_args(arguments)
     try:
         return _run(options)

@@ -1,0 +1,165 @@
+"""The waiting requests of an endpoint: a backlog that grows as they arrive, and forgets those who are long gone."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from heapq import heapify
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from policies.interface import Wait
+from simulator.backlog import Backlog
+from simulator.endpoint.window import Window
+from simulator.error import PolicyError
+from simulator.lines import Group, Line
+
+#: So many requests are remembered after they have gone, since policies look back (a rate, who was answered);
+#: at 30 bytes each. Twice as many make it forget.
+REMEMBERED = 1 << 18
+
+
+class OpenBacklog(Backlog):
+    """A backlog that nobody knows the future of. Requests are numbered from 0 as they arrive, for ever.
+
+    tokens: the lengths, by request. remembered: how many that have gone are kept.
+    """
+
+    open = True
+
+    def __init__(self, bucket_count: int, slo_s: float, remembered: int = REMEMBERED) -> None:
+        self.arrivals = Window(array("d"))  # type: ignore[assignment]
+        self.tokens = Window(array("i"))
+        self.holes = Window(bytearray())  # type: ignore[assignment]
+        self.total = self.arrived = self.gone = 0
+        self._in_order = False  # who is gone is known from the beginning
+        self._codes = Window(bytearray() if bucket_count <= 256 else [])
+        self._buckets = self._codes  # type: ignore[assignment]
+        self._klass = Window([])
+        self._one_bucket = None
+        self._slo_s = slo_s
+        self._own_slo = Window(array("d"))  # type: ignore[assignment]
+        self._deadlines = []
+        self._heaped = self._head = 0
+        self._groups = {}
+        self._bucket_count = bucket_count
+        self._by_bucket = None
+        self._offered = None
+        self._since = {}
+        self._remembered = remembered
+        self._awaited: list[tuple[Sequence[int] | None, int]] = []  # places that the loop waits to see filled
+
+    def append(self, now: float, tokens: int, bucket: int, slo_s: float | None = None, klass: str = "") -> int:
+        """Let a request in that arrives now; returns its number. slo_s: its own, in seconds; klass: its class."""
+        number = self.total
+        self.arrivals.append(now)
+        self.tokens.append(tokens)
+        self.holes.append(0)
+        self._codes.append(bucket)
+        self._klass.append(klass)
+        self._own_slo.append(self._slo_s if slo_s is None else slo_s)  # type: ignore[union-attr]
+        for group in self._groups.values():
+            line = group.lines.get(group.codes[number])
+            if line is not None:
+                line._ids.append(number)
+        self.total = number + 1
+        if len(self.holes.values) > 2 * self._remembered:  # type: ignore[attr-defined]
+            self._forget(min(self.head, number - self._remembered))
+        return number
+
+    def satisfied(self) -> bool:
+        """Whether what the loop waits for has arrived; told once."""
+        for ids, position in self._awaited:
+            if (self.total if ids is None else len(ids)) > position:
+                self._awaited.clear()
+                return True
+        return False
+
+    def admit(self, now: float) -> int:
+        """All that are known have arrived; return how many wait."""
+        self._awaited.clear()
+        self.arrived = self.total
+        return self.arrived - self.gone
+
+    def next_arrival(self) -> float:
+        """Nobody knows; the loop is to be woken by it."""
+        self._awaited.append((None, self.arrived))
+        return inf
+
+    def reaches(self, wait: Wait) -> float:
+        """Nobody knows; the loop is to be woken by it."""
+        ids, position = self._place(wait)
+        self._awaited.append((ids if wait.bucket is not None else None, position))
+        return inf
+
+    def close(self, now: float) -> None:
+        super().close(now)
+        self.open = False
+
+    def rate(self, now: float, window_s: float) -> float:
+        """Arrivals in (now - window_s, now] per second, of those that are remembered."""
+        arrivals = self.arrivals
+        first: int = arrivals.first  # type: ignore[attr-defined]
+        since = bisect_right(arrivals, now - window_s, max(first, self._since.get(window_s, 0)), self.arrived)
+        self._since[window_s] = since
+        if since == first > 0:  # the window goes back to what is forgotten
+            window_s = now - arrivals[first]
+        return (self.arrived - since) / window_s
+
+    def refuse_future(self, request: int) -> None:
+        super().refuse_future(request)
+        if request < self.arrivals.first:  # type: ignore[attr-defined]
+            raise PolicyError(f"named request {request}, which has gone so long ago that it is forgotten")
+
+    def _gathered(self, requests: Sequence[int]) -> Sequence[int]:
+        named = map(self._codes.__getitem__, requests)
+        return bytes(named) if isinstance(self._codes.values, bytearray) else list(named)
+
+    def _group(self, codes: Sequence[Any]) -> Group:
+        return OpenGroup(self, codes)
+
+    def _names(self, column: str) -> Any:
+        if column == "klass":
+            return self._klass
+        raise PolicyError(f"asked for a {column}, but requests of an endpoint have none")
+
+    def _forget(self, until: int) -> None:
+        for group in self._groups.values():
+            group.refresh()
+            for line in group.lines.values():
+                forget_line(line, until)
+        for kept in (self.arrivals, self.tokens, self.holes, self._codes, self._klass, self._own_slo):
+            kept.forget(until)  # type: ignore[union-attr]
+        holes = self.holes
+        self._deadlines = [entry for entry in self._deadlines if entry[1] >= until and not holes[entry[1]]]
+        heapify(self._deadlines)
+        self._heaped = max(self._heaped, until)
+        if self._awaited:
+            self._awaited = [(None, 0)]  # places have moved: the loop is woken, and asks again
+
+
+class OpenGroup(Group):
+    """The lines of a column that grows."""
+
+    def line(self, name: Any) -> Line:
+        if name not in self.lines:
+            self.refresh()
+            codes: Any = self.codes
+            kept = codes[codes.first : len(codes)]
+            known = np.frombuffer(kept, np.uint8) if isinstance(kept, bytes) else np.asarray(kept)
+            ids = (np.flatnonzero(known == name) + codes.first).astype(np.int64)
+            self.lines[name] = Line(self, array("q", ids.tobytes()))
+        return self.lines[name]
+
+
+def forget_line(line: Line, until: int) -> None:
+    """Let a line forget the requests before this one, all of which have gone; positions in it move."""
+    count = bisect_left(line._ids, until)
+    del line._ids[:count]
+    line.arrived -= count
+    line.gone -= count
+    line.head = max(0, line.head - count)
+    line._jumps.clear()

@@ -1,0 +1,268 @@
+"""python -m simulator serve: a policy and a device behind the Open Inference Protocol."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import logging.config
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from policies import POLICIES, describe, make
+from simulator.arguments import parameters
+from simulator.defaults import default_slo_s
+from simulator.output import provenance
+from simulator.settings import Settings
+from simulator.simulate import as_table
+from simulator.view import Predictions
+from traces.lengths import SHORT_TEXT
+
+if TYPE_CHECKING:
+    from profiler.serving import Served
+    from profiler.table import LatencyTable
+    from simulator.endpoint.app import Endpoint
+
+log = logging.getLogger("cohort.serve")
+#: What must be installed: the extra `serve`.
+NEEDED = ("starlette", "uvicorn", "httptools", "prometheus_client")
+MIB = 1 << 20
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = argparse.ArgumentParser(
+        prog="python -m simulator serve",
+        description="Serve a model with a batching and pruning policy, on a real device, over HTTP: the Open Inference "
+        "Protocol, version 2, with Prometheus metrics, and a record of what arrived that the simulator replays.",
+    )
+    what = flags.add_argument_group("what is served, how")
+    what.add_argument("--policy", default="adaptive", metavar="SPEC", help=f"{', '.join(POLICIES)}, or a path to one")
+    what.add_argument("-p", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the policy")
+    what.add_argument("--slo-ms", type=float, metavar="MS", help="target of requests that do not name their own")
+    device = flags.add_argument_group("device")
+    device.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
+    device.add_argument("--gpus", type=int, default=1, metavar="N", help="devices behind one queue (default: 1)")
+    device.add_argument("--table", metavar="NAME|DIR", help="measured latencies, which the policy believes")
+    device.add_argument("--model", metavar="NAME", help="model of the table (default: its first students-*)")
+    device.add_argument("--task", metavar="NAME", help="whose accuracies count (default: the table's first)")
+    device.add_argument("--weights", metavar="DIR|FILE", help="checkpoint, with tokenizer.json for texts")
+    device.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
+    http = flags.add_argument_group("http")
+    http.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
+    )
+    http.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    limits = flags.add_argument_group("limits")
+    limits.add_argument("--queue", type=int, default=1024, metavar="N", help="requests inside; more get 503")
+    limits.add_argument("--connections", type=int, default=1024, metavar="N", help="open connections; more get 503")
+    limits.add_argument("--body-kib", type=int, default=256, metavar="N", help="a request's body; more gets 413")
+    limits.add_argument("--timeout-s", type=float, default=30.0, metavar="S", help="until a request gets 504")
+    limits.add_argument("--patience-s", type=float, default=10.0, metavar="S", help="for a client to send a request")
+    record = flags.add_argument_group("record")
+    record.add_argument("--record", type=Path, metavar="DIR", help="write what arrives, and what becomes of it")
+    record.add_argument("--record-mib", type=int, default=256, metavar="N", help="the most disk for it (default: 256)")
+    record.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    record.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C; returns the exit status: 0 drained, 1 the executor failed, 2 bad input."""
+    options = parser().parse_args(arguments)
+    try:
+        return _serve(options)
+    except (ValueError, LookupError, OSError, RuntimeError) as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _serve(options: argparse.Namespace) -> int:
+    _refuse_nonsense(options)
+    _refuse_missing()
+    import uvicorn
+
+    from simulator.endpoint.connections import limited
+    from simulator.endpoint.logs import configuration
+
+    logging.config.dictConfig(configuration(options.log_level))
+    with _bound(options.host, options.port) as listening:
+        endpoint, served = _endpoint(options)
+        config = uvicorn.Config(
+            endpoint.app(),
+            http=limited(options.connections, options.patience_s),
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(options.timeout_s) + 1,
+        )
+        host, port = listening.getsockname()[:2]
+        log.info("listening", extra={"url": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"})
+        # What is here now stays: no collection needs to look at it again.
+        gc.collect()
+        gc.freeze()
+        # uvicorn drains on these, then raises them again for whoever was there before.
+        previous = {each: signal.signal(each, _nothing) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        finally:
+            gc.unfreeze()
+            for each, handler in previous.items():
+                signal.signal(each, handler)
+    failed = not endpoint.service.alive
+    served.close()
+    log.info("ended", extra={"failed": failed})
+    return int(failed)
+
+
+def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
+    """Everything that is to be served, warm."""
+    from profiler.serving import default_device, open_devices
+    from profiler.tokens import open_tokenizer
+    from simulator.endpoint.app import Endpoint
+    from simulator.endpoint.metrics import Metrics
+    from simulator.endpoint.protocol import Limits
+    from simulator.endpoint.recording import Recorder
+    from simulator.endpoint.service import Service
+
+    table: LatencyTable = as_table(options.table)
+    model = options.model or table.default_model()
+    task = options.task or table.default_task()
+    levels, plan = table.levels(model, task), table.plan(model)
+    predictions = Predictions(table, levels, plan)
+    lengths = SHORT_TEXT.values.clip(max=plan.max_tokens)
+    slo_s = default_slo_s(predictions, lengths) if options.slo_ms is None else options.slo_ms / 1e3
+    policy = make(options.policy, parameters(options.p))
+    device = options.device or default_device()
+    served = open_devices(
+        device,
+        table,
+        model.split(","),
+        plan,
+        count=options.gpus,
+        checkpoint=options.weights,
+        seed=options.seed,
+        on_progress=lambda what: log.info(what),
+    )
+    for note in served.notes:
+        log.warning(note)
+    tokenize = None
+    if options.weights is not None and _has_tokenizer(Path(options.weights)):
+        tokenize = open_tokenizer(options.weights, plan.max_tokens)
+    specs = [each.spec for each in served.executors[0].values()]
+    limits = Limits(min(each.vocab for each in specs), plan.max_tokens, tokenize is not None)
+    settings = Settings(
+        policy=describe(policy),
+        table=options.table or table.name,
+        model=model,
+        task=task,
+        slo_ms=slo_s * 1e3,
+        gpus=options.gpus,
+        device=device,
+        clock="wall",
+        weights=options.weights,
+        seed=options.seed,
+    )
+    about = {
+        "policy": settings.policy,
+        "slo_ms": settings.slo_ms,
+        "task": task,
+        "device": served.name,
+        "gpus": options.gpus,
+        "levels": [
+            {"model": each.model, "students": each.students, "depth": each.depth, "accuracy": each.accuracy}
+            for each in levels
+        ],
+        "table": {"name": table.name, "device": table.device, "digest": table.digest},
+        "notes": list(served.notes),
+    }
+    metrics = Metrics(model)
+    listeners: list[Any] = [metrics]
+    closed: list[Callable[[], object]] = []
+    if options.record is not None:
+        run = {"settings": asdict(settings), "table": about["table"], "device": served.name, **provenance()}
+        recorder = Recorder(options.record, run, slo_s, options.record_mib * MIB)
+        log.info("recording", extra={"folder": str(recorder.folder)})
+        listeners.append(recorder)
+        closed.append(recorder.close)
+    service = Service(
+        predictions,
+        policy,
+        served,
+        slo_s,
+        most=options.queue,
+        patience_s=options.timeout_s,
+        listeners=listeners,
+    )
+    metrics.watch(service)
+    endpoint = Endpoint(
+        service,
+        model,
+        max(each.outputs for each in specs),
+        limits,
+        about,
+        metrics,
+        _version(),
+        body=options.body_kib * 1024,
+        within_s=options.timeout_s,
+        tokenize=tokenize,
+        closed=closed,
+    )
+    return endpoint, served
+
+
+def _has_tokenizer(weights: Path) -> bool:
+    return ((weights if weights.is_dir() else weights.parent) / "tokenizer.json").exists()
+
+
+def _refuse_nonsense(options: argparse.Namespace) -> None:
+    for name in ("gpus", "queue", "connections", "body_kib", "timeout_s", "patience_s", "record_mib", "slo_ms"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0")
+    if options.seed < 0:
+        raise ValueError(f"--seed is {options.seed}; it must be 0 or more")
+    if not 0 <= options.port < 65536:
+        raise ValueError(f"--port is {options.port}; it must lie in 0 to 65535")
+
+
+def _refuse_missing() -> None:
+    import importlib.util
+
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise LookupError(f"serve needs {', '.join(missing)}: pip install 'cohort-serving[serve]'")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket with an address of its own, which nobody can connect to until the server is ready."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise ValueError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
+    return bound
+
+
+def _nothing(number: int, frame: Any) -> None:
+    """uvicorn has drained by then."""
+
+
+def _version() -> str:
+    try:
+        return version("cohort-serving")
+    except PackageNotFoundError:
+        return "unknown"

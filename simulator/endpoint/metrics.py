@@ -1,0 +1,121 @@
+"""Prometheus metrics: Triton's names where the meaning is the same (times in microseconds), ours in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from simulator.endpoint.service import Answer, Listener
+
+if TYPE_CHECKING:
+    from simulator.endpoint.service import Service
+
+OUTCOMES = ("ok", "late", "dropped", "rejected", "refused", "failed")
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+STUDENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
+
+
+class Metrics(Listener):
+    """Counts what a service does. model: the label of Triton's names."""
+
+    def __init__(self, model: str) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "cohort_requests", "Requests by what became of them", ["outcome"], registry=self.registry
+        )
+        for outcome in OUTCOMES:
+            self._requests.labels(outcome)
+        self._ok, self._late = self._requests.labels("ok"), self._requests.labels("late")
+        self._duration = self._histogram(
+            "cohort_request_duration_seconds", "From arrival in the queue to the answer", SECONDS
+        )
+        self._queue = self._histogram(
+            "cohort_request_queue_seconds", "From arrival in the queue to the batch's start", SECONDS
+        )
+        self._compute = self._histogram(
+            "cohort_batch_compute_seconds", "From batch in hand to answers in hand", SECONDS
+        )
+        self._size = self._histogram("cohort_batch_size", "Requests per batch", BATCHES)
+        self._students = self._histogram("cohort_batch_students", "Students per batch", STUDENTS)
+        self._tokenize = self._histogram("cohort_tokenize_seconds", "Of a text, before the queue", SECONDS)
+        self._triton = Triton(model)
+        self.registry.register(self._triton)
+        ProcessCollector(registry=self.registry)
+
+    def watch(self, service: Service) -> None:
+        """Show what the service holds at the moment of asking."""
+        for name, about, value in (
+            ("cohort_queue_length", "Requests that wait for a batch", lambda: service.waiting),
+            ("cohort_pending_requests", "Requests that wait or run", lambda: service.pending),
+            ("cohort_gpus", "Devices", lambda: service.gpus),
+            ("cohort_ready", "1 where requests are let in", lambda: service.ready),
+        ):
+            Gauge(name, about, registry=self.registry).set_function(value)
+        self._triton.pending = lambda: service.pending
+
+    def tokenized(self, seconds: float) -> None:
+        """A text was tokenized."""
+        self._tokenize.observe(seconds)
+
+    def answered(self, answers: Sequence[Answer], slo_s: Sequence[float]) -> None:
+        on_time = 0
+        queued = 0.0
+        for answer, slo in zip(answers, slo_s, strict=True):
+            queue_s = answer.start_s - answer.arrival_s
+            queued += queue_s
+            self._queue.observe(queue_s)
+            self._duration.observe(queue_s + answer.compute_s)
+            on_time += queue_s + answer.compute_s <= slo
+        self._ok.inc(on_time)
+        self._late.inc(len(answers) - on_time)
+        if answers:
+            first = answers[0]
+            self._size.observe(first.batch_size)
+            self._students.observe(first.level.students)
+            self._compute.observe(first.compute_s)
+            self._triton.add(len(answers), queued, first.compute_s)
+
+    def unanswered(self, outcome: str, count: int) -> None:
+        self._requests.labels(outcome).inc(count)
+        self._triton.failures += count
+
+    def _histogram(self, name: str, about: str, buckets: Sequence[float]) -> Any:
+        return Histogram(name, about, buckets=buckets, registry=self.registry)
+
+
+class Triton(Collector):
+    """The counters that dashboards for Triton read; its names lack the suffix that the library gives counters."""
+
+    def __init__(self, model: str) -> None:
+        self._labels = {"model": model, "version": "1"}
+        self.successes = self.failures = self.executions = 0
+        self.request_s = self.queue_s = self.compute_s = 0.0
+        self.pending: Any = lambda: 0
+
+    def add(self, count: int, queue_s: float, compute_s: float) -> None:
+        """A batch was answered. queue_s: summed over its requests."""
+        self.successes += count
+        self.executions += 1
+        self.queue_s += queue_s
+        self.compute_s += compute_s * count
+        self.request_s += queue_s + compute_s * count
+
+    def collect(self) -> Iterator[Metric]:
+        for name, about, value in (
+            ("nv_inference_request_success", "Requests answered", self.successes),
+            ("nv_inference_request_failure", "Requests not answered", self.failures),
+            ("nv_inference_count", "Requests answered, by any batch", self.successes),
+            ("nv_inference_exec_count", "Batches", self.executions),
+            ("nv_inference_request_duration_us", "Queue and compute, summed over requests", int(self.request_s * 1e6)),
+            ("nv_inference_queue_duration_us", "Queue, summed over requests", int(self.queue_s * 1e6)),
+            ("nv_inference_compute_infer_duration_us", "Compute, summed over requests", int(self.compute_s * 1e6)),
+            ("nv_inference_pending_request_count", "Requests that wait or run", self.pending()),
+        ):
+            metric = Metric(name, about, "unknown")
+            metric.add_sample(name, self._labels, value)
+            yield metric

@@ -1,0 +1,326 @@
+"""The service: the simulator's own serving loop, in a thread, for requests that come in from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.interface import Policy
+from profiler.table import Level
+from simulator.batch import Batch
+from simulator.clock import WallClock
+from simulator.device import Begun, DeviceExecutor, ParallelExecutor
+from simulator.endpoint.backlog import OpenBacklog
+from simulator.endpoint.records import Told, passing
+from simulator.executor import Executor
+from simulator.loop import Server
+from simulator.simulate import equipped, started
+from simulator.view import Predictions, ServerView
+
+if TYPE_CHECKING:
+    from profiler.executor import Answers, Ids
+    from profiler.serving import Served
+
+log = logging.getLogger("cohort.service")
+
+
+class Unanswered(Exception):
+    """A request that gets no answer. status: what HTTP calls that. outcome: ours."""
+
+    def __init__(self, status: int, outcome: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.outcome, self.reason = status, outcome, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request is answered. Times in seconds of the service's clock; compute_s: the batch's own cycle."""
+
+    logits: NDArray[np.float32]
+    level: Level
+    batch_size: int
+    arrival_s: float
+    start_s: float
+    compute_s: float
+
+
+@dataclass(eq=False, slots=True)
+class Asked:
+    """A request on its way. number and arrival_s are known once the loop has it."""
+
+    ids: Ids
+    slo_s: float
+    klass: str
+    answer: asyncio.Future[Answer]
+    number: int = -1
+    arrival_s: float = field(default=float("nan"))
+
+
+class Listener:
+    """Who hears what the service does, to record or count it; this one does not care. All but `answered` and
+    `unanswered`, which are called in the event loop's thread, are called in the loop's own.
+    """
+
+    def arrived(self, number: int, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
+        """A request has arrived in the queue."""
+
+    def refused(self, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
+        """A request was turned away before the queue."""
+
+    def batch(self, number: int, row: tuple[Any, ...], cycle_s: float, late_s: float) -> None:
+        """A batch is done. row: as in `Records.batches`."""
+
+    def dropped(self, now: float, requests: Sequence[int], reason: str) -> None:
+        """The policy turned these away."""
+
+    def answered(self, answers: Sequence[Answer], slo_s: Sequence[float]) -> None:
+        """The requests of a batch have their answers."""
+
+    def unanswered(self, outcome: str, count: int) -> None:
+        """So many requests got none: dropped, rejected, refused or failed."""
+
+
+class Service:
+    """One queue, warm devices and a policy. Open it, ask, close it.
+
+    most: how many may be in it, waiting or running; who comes then is refused. patience_s: a batch that runs for longer
+    counts as stuck. The policy is the service's own from now on. Raises ValueError for one that needs what a device
+    does not offer.
+    """
+
+    def __init__(
+        self,
+        predictions: Predictions,
+        policy: Policy,
+        served: Served,
+        slo_s: float,
+        *,
+        most: int,
+        patience_s: float = 30.0,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self.predictions, self.policy, self.slo_s, self.most = predictions, policy, slo_s, most
+        self._served, self._patience_s, self._listeners = served, patience_s, listeners
+        self._clock = clock = WallClock(spin_s=0.0)  # an endpoint's thread must not spin: others need the interpreter
+        self._askers = Clients(self._release)
+        gpus = len(served.executors)
+        self._working: AbstractContextManager[None] = nullcontext()
+        executor: DeviceExecutor
+        if gpus > 1:
+            executor = parallel = ParallelExecutor(served, self._askers, clock)
+            self._working = parallel.working()
+        else:
+            executor = DeviceExecutor(served.executors, self._askers, clock)
+        runs: Executor = equipped(executor, policy)
+        self._backlog = OpenBacklog(len(predictions.plan.tokens), slo_s)
+        records, idle = passing(Told(self._batch, self._dropped)), list(range(gpus))
+        view = ServerView(self._backlog, predictions, gpus, slo_s, self._backlog.tokens, records, idle)  # type: ignore[arg-type]
+        started(policy, view, None)
+        self._server = Server(clock, runs, policy, self._backlog, view, records, idle)
+        self._open = clock.promise()
+        self._open.callbacks.append(lambda _: self._server.close())
+        self._inside: set[Asked] = set()
+        self._closing, self._failure = False, ""
+        self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
+        self._ended = asyncio.Event()
+
+    @property
+    def gpus(self) -> int:
+        return len(self._served.executors)
+
+    @property
+    def pending(self) -> int:
+        """How many are waiting or running."""
+        return len(self._inside)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait, as of the last decision."""
+        return self._backlog.total - self._backlog.gone
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop runs and no batch is stuck."""
+        oldest = min(self._askers.running.values(), default=float("inf"))
+        return not self._failure and monotonic() - oldest < self._patience_s
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are let in."""
+        return self.alive and self._thread.is_alive() and not self._closing
+
+    async def open(self) -> None:
+        """Let time begin."""
+        self._loop = asyncio.get_running_loop()
+        self._askers.loop = self._loop
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Let nobody in, turn those away who wait, finish what runs."""
+        self._closing = True
+        if self._thread.is_alive() and not self._failure:
+            self._clock.post(self._open)
+        await self._ended.wait()
+        self._thread.join()
+
+    async def ask(self, ids: Ids, slo_s: float | None = None, klass: str = "", within_s: float = 30.0) -> Answer:
+        """The answer to a request. slo_s: its own target. within_s: how long to wait for it.
+
+        Raises Unanswered where there is none: refused, dropped, late beyond `within_s`, or the executor has failed.
+        """
+        if self._failure:
+            raise self._lost()
+        if self._closing:
+            raise self._unanswered(503, "refused", "the server is shutting down")
+        event = self._clock.event()
+        if len(self._inside) >= self.most:
+            event.callbacks.append(partial(self._refuse, len(ids), slo_s, klass))
+            self._clock.post(event)
+            raise self._unanswered(503, "refused", f"{self.most} requests are waiting already: try again later")
+        asked = Asked(ids, self.slo_s if slo_s is None else slo_s, klass, self._loop.create_future())
+        self._inside.add(asked)
+        event.callbacks.append(self._let_in)
+        self._clock.post(event, asked)
+        try:
+            async with asyncio.timeout(within_s):
+                return await asked.answer
+        except TimeoutError:
+            raise self._unanswered(504, "dropped", f"there was no answer within {within_s:g} s") from None
+
+    def _let_in(self, event: Any) -> None:
+        """A request has arrived; in the loop's thread."""
+        asked: Asked = event.value
+        now = asked.arrival_s = self._clock.now
+        own = None if asked.slo_s == self.slo_s else asked.slo_s
+        bucket = self._askers.bucket(self.predictions, len(asked.ids))
+        asked.number = number = self._backlog.append(now, len(asked.ids), bucket, own, asked.klass)
+        self._askers.asked[number] = asked
+        for each in self._listeners:
+            each.arrived(number, now, len(asked.ids), own, asked.klass)
+        if self._backlog.satisfied():
+            self._server.interrupt()
+
+    def _refuse(self, tokens: int, slo_s: float | None, klass: str, event: Any) -> None:
+        for each in self._listeners:
+            each.refused(self._clock.now, tokens, slo_s, klass)
+
+    def _batch(self, number: int, row: tuple[Any, ...]) -> None:
+        cycle_s, late_s = self._askers.measured.pop(number, (float("nan"), float("nan")))
+        for each in self._listeners:
+            each.batch(number, row, cycle_s, late_s)
+
+    def _dropped(self, now: float, requests: Sequence[int], reason: str) -> None:
+        for each in self._listeners:
+            each.dropped(now, requests, reason)
+        gone = [self._askers.asked.pop(request) for request in requests]
+        error = _turned_away(reason)
+        self._loop.call_soon_threadsafe(self._turn_away, gone, error)
+
+    def _release(self, asked: Sequence[Asked], answers: Sequence[Answer]) -> None:
+        """Let the answers of a batch go; in the event loop's thread."""
+        heard = [(one, answer) for one, answer in zip(asked, answers, strict=True) if not one.answer.done()]
+        self._inside.difference_update(asked)
+        for one, answer in heard:
+            one.answer.set_result(answer)
+        for each in self._listeners:
+            each.answered([answer for _, answer in heard], [one.slo_s for one, _ in heard])
+
+    def _turn_away(self, asked: Sequence[Asked], error: Unanswered) -> None:
+        for one in asked:
+            self._inside.discard(one)
+            if not one.answer.done():
+                one.answer.set_exception(self._unanswered(error.status, error.outcome, error.reason))
+
+    def _unanswered(self, status: int, outcome: str, reason: str) -> Unanswered:
+        for each in self._listeners:
+            each.unanswered(outcome, 1)
+        return Unanswered(status, outcome, reason)
+
+    def _lost(self) -> Unanswered:
+        return self._unanswered(500, "failed", "the executor has failed; the server must be started again")
+
+    def _run(self) -> None:
+        """The loop's thread. Whatever ends it, everybody inside hears of it."""
+        ended: Callable[[], object] = self._end
+        try:
+            self._served.bind[0]()
+            with self._working:
+                self._clock.start()
+                self._server.serve()
+        except BaseException as error:
+            log.exception("the serving loop has failed")
+            ended = partial(self._fail, f"{type(error).__name__}: {error}")
+        self._loop.call_soon_threadsafe(ended)
+
+    def _fail(self, failure: str) -> None:
+        self._failure = failure
+        for one in self._inside:
+            if not one.answer.done():
+                one.answer.set_exception(self._lost())
+        self._inside.clear()
+        self._end()
+
+    def _end(self) -> None:
+        self._ended.set()
+
+
+class Clients:
+    """Those who ask: the token ids of their requests, and their answers on the way back.
+
+    release: called in the event loop's thread with a batch's requests and answers. running: when each batch that is on
+    a device began. measured: (cycle, lateness) of batches, in seconds, until somebody takes them.
+    """
+
+    def __init__(self, release: Callable[[Sequence[Asked], Sequence[Answer]], None]) -> None:
+        self._release = release
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.asked: dict[int, Asked] = {}
+        self.running: dict[int, float] = {}
+        self.measured: dict[int, tuple[float, float]] = {}
+        self._batches = 0
+
+    def bucket(self, predictions: Predictions, tokens: int) -> int:
+        """The length bucket of a request."""
+        plan = predictions.plan
+        return plan.tokens.index(plan.padded_tokens(tokens))
+
+    def begin(self, now: float, late: float) -> Begun:
+        number = self._batches
+        self._batches += 1
+        self.running[number] = monotonic()
+        return Begun(number, now, late)
+
+    def ids(self, requests: Sequence[int]) -> list[Ids]:
+        asked = self.asked
+        return [asked[each].ids for each in requests]
+
+    def take(self, begun: Begun, batch: Batch, answers: Answers) -> None:
+        asked = [self.asked.pop(each) for each in batch.requests]
+        size = len(asked)
+        made = [
+            Answer(row, batch.level, size, one.arrival_s, begun.now, answers.seconds)
+            for one, row in zip(asked, answers.logits, strict=True)
+        ]
+        self.measured[begun.number] = (answers.seconds, begun.late)
+        del self.running[begun.number]
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(self._release, asked, made)
+
+
+def _turned_away(reason: str) -> Unanswered:
+    """What a request hears that the policy drops for this reason."""
+    if reason == "admission":
+        return Unanswered(503, "rejected", "the policy turned the request away: try again later")
+    if reason == "interrupted":
+        return Unanswered(503, "dropped", "the server is shutting down")
+    return Unanswered(504, "dropped", f"the policy dropped the request ({reason}): it could not be answered in time")
