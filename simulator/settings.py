@@ -160,6 +160,7 @@ def _digests(its: Settings) -> dict[str, str]:
     named += [part.rpartition("=")[2].strip() for each in named for part in each.partition(":")[2].split(",")]
     parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv")
     named += [os.path.join(each, part) for each in named if os.path.isdir(each) for part in parts]
+    named += [str(part) for each in named if os.path.isdir(each) for part in sorted(Path(each).glob("trace-*.parquet"))]
     return {str(Path(each)): _digest(Path(each)) for each in named if os.path.isfile(each)}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from traces import files
+from traces import files, recorded
 from traces.arrivals import bounded
 from traces.draft import Draft
 from traces.findings import findings
@@ -173,7 +173,10 @@ def detect(path: Path) -> tuple[str, str]:
 
 def read(path: Path, format: str, reading: Reading) -> Draft:
     """Read a file in a named format, or the one detected; the notes begin with which it was and why."""
-    if reading.columns:
+    if path.is_dir() and format == "auto" and not reading.columns:
+        note = "a recorded session: it is a folder"
+        draft = recorded.read(path)
+    elif reading.columns:
         note = "columns " + ", ".join(f"{ours}={theirs}" for ours, theirs in reading.columns.items())
         draft = mapped(path, reading)
     elif format == "auto":

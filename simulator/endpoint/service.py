@@ -44,7 +44,10 @@ class Unanswered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request is answered. Times in seconds of the service's clock; compute_s: the batch's own cycle."""
+    """What a request is answered. Times in seconds of the service's clock.
+
+    start_s: when its batch really began, the loop's lateness included. compute_s: the batch's own cycle.
+    """
 
     logits: NDArray[np.float32]
     level: Level
@@ -306,9 +309,9 @@ class Clients:
 
     def take(self, begun: Begun, batch: Batch, answers: Answers) -> None:
         asked = [self.asked.pop(each) for each in batch.requests]
-        size = len(asked)
+        size, start_s = len(asked), begun.now + begun.late
         made = [
-            Answer(row, batch.level, size, one.arrival_s, begun.now, answers.seconds)
+            Answer(row, batch.level, size, one.arrival_s, start_s, answers.seconds)
             for one, row in zip(asked, answers.logits, strict=True)
         ]
         self.measured[begun.number] = (answers.seconds, begun.late)
