@@ -1,0 +1,44 @@
+"""A recorded session of an endpoint: its segments, in order, as one trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from traces import files
+from traces.draft import Draft
+
+#: What a column holds for requests of a segment that lacks it.
+MISSING: dict[str, Any] = {"slo_s": np.nan, "klass": ""}
+
+
+def segments(folder: Path) -> list[Path]:
+    """The files of a session's trace, in order. Raises ValueError where there are none."""
+    found = sorted(folder.glob("trace-*.parquet"))
+    if not found:
+        inner = sorted(each.parent for each in folder.glob("*/trace-*.parquet"))
+        hint = f": name one session in it, such as {inner[-1]}" if inner else ": name a file, or a recorded session"
+        raise ValueError(f"{folder} is a folder without trace-*.parquet{hint}")
+    return found
+
+
+def read(folder: Path) -> Draft:
+    """The requests of a session; times are the session's, and the oldest may have been deleted."""
+    pieces: list[dict[str, NDArray[Any]]] = []
+    for path in segments(folder):
+        names = files.parquet_schema(path).names
+        pieces.append(files.read_parquet(path, {name: files.TYPES[name] for name in names}))
+    columns: dict[str, NDArray[Any]] = {}
+    for name in ("arrival_s", "tokens", "klass", "slo_s"):
+        if any(name in piece for piece in pieces):
+            filled = [piece.get(name, _filled(name, len(piece["arrival_s"]))) for piece in pieces]
+            columns[name] = np.concatenate(filled)
+    notes = (f"{len(pieces)} segments of a recorded session",)
+    return Draft(columns.pop("arrival_s"), columns, None, notes, own=True)
+
+
+def _filled(name: str, count: int) -> NDArray[Any]:
+    return np.full(count, MISSING[name], files.TYPES[name].to_pandas_dtype() if name == "slo_s" else object)
