@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from operator import mul
 
 import numpy as np
 
@@ -27,8 +26,8 @@ class Mpc:
     for its slope. Batches: the largest of which two in a row fit into the SLO (Nexus's rule). The first plan of a run
     assumes the rate so far.
 
-    Simplified: GPUs share the work evenly; the plan is for the mean length of those who wait, as a share of the
-    middle length's time.
+    Simplified: GPUs share the work evenly; the plan is for the length to which the oldest are padded together, as a
+    multiple of the middle length's time.
     """
 
     interval: float = 0.25
@@ -38,10 +37,7 @@ class Mpc:
     trend: float = 0.2
     max_batch: int | None = None
 
-    uses = frozenset(
-        {"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "longest", "rate"}
-        | {"waiting_by_bucket"}
-    )
+    uses = frozenset({"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "longest", "rate"})
 
     def start(self, view: View) -> None:
         shares = (self.patience, self.smoothing, self.trend)
@@ -50,7 +46,8 @@ class Mpc:
                 "mpc needs interval > 0, steps >= 1, and patience, smoothing and trend in 0 to 1, "
                 f"not {self.interval}, {self.steps}, {shares}"
             )
-        largest, middle = batch_limit(self.max_batch, view.plan), len(view.plan.tokens) // 2
+        self._largest = largest = batch_limit(self.max_batch, view.plan)
+        middle = len(view.plan.tokens) // 2
         self._limit = [[_limit(row, largest, view.slo_s) for row in rows] for rows in view.service]
         rows = [rows[middle][: largest + 1] for rows in view.service]
         self._seconds = np.array([[row[1], *row[1:]] for row in rows])  # by [level][size], a batch of none as of one
@@ -89,7 +86,7 @@ class Mpc:
 
     def _plan(self, view: View) -> int:
         """The first level of the cheapest sequence."""
-        share = sum(map(mul, view.waiting_by_bucket(), self._share)) / view.waiting
+        share = self._share[view.longest(view.oldest(self._largest))]
         budget, patience_s = self._step_s * view.gpus / share, self.patience * view.slo_s
         queue = np.full(self._sequences.shape[1], float(view.waiting))
         cost, rate, slope = np.zeros_like(queue), self._rate, self._slope
