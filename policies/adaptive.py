@@ -92,7 +92,7 @@ class Adaptive:
         waiting = sum(counts)
         low, high, size = self._company(view.service[self._level], counts, at)
         level, size = self._choices.best(
-            self._rate(view, waiting), high, size, waiting, slack, self._level, self.reluctance
+            self._rate(view, waiting), high, size, counts, slack, self._level, self.reluctance
         )
         seconds = view.service[level][high][size]
         if seconds > slack:

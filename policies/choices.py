@@ -6,13 +6,13 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 from math import ceil, inf, isnan, log
-from operator import itemgetter
+from operator import itemgetter, mul
 from typing import NamedTuple
 
 import numpy as np
 
 from policies.interface import View
-from policies.outlook import Outlook, interpolated
+from policies.outlook import HURRY, Outlook, interpolated
 
 #: Rates that differ by less than this factor share an outlook; so do mixes of lengths, by their cost.
 STEP = 1.1
@@ -30,12 +30,10 @@ REMEMBERED = 100_000
 
 
 class Candidate(NamedTuple):
-    """A batch of up to `size` at a level. loss: of accuracy, per answer. after: expected losses, by backlog left."""
+    """A batch of up to `size`. after: the losses to expect from its end on, by the backlog that it leaves."""
 
-    level: int
     size: int
     seconds: float
-    loss: float
     after: list[float]
 
 
@@ -59,8 +57,9 @@ class Choices:
         self._cost = [min(row[size] / size for size in self.sizes) for row in view.service[self.order[0]]]
         self._mix = [1e-3] * len(self._cost)
         self._planned = 0.0  # mean cost of the mix that the outlooks are for
+        self._weights = [1.0] * len(self._cost)  # what a request of each length counts, in typical ones
         self._outlooks: dict[int, Outlook] = {}
-        self._candidates: dict[tuple[int, int], list[Candidate]] = {}
+        self._candidates: dict[tuple[int, int], list[tuple[int, list[Candidate]]]] = {}
         self._known: dict[tuple[int, ...], tuple[int, int]] = {}
 
     def learn(self, counts: Sequence[int]) -> None:
@@ -69,18 +68,20 @@ class Choices:
         cost = sum(share * each for share, each in zip(mix, self._cost, strict=True)) / sum(mix)
         if not 1 / STEP < cost / (self._planned or inf) < STEP:
             self._planned = cost
+            self._weights = [each / cost for each in self._cost]
             for stale in (self._outlooks, self._candidates, self._known):
                 stale.clear()
 
     def best(
-        self, rate: float, bucket: int, size: int, waiting: int, slack: float, last: int, gain: float
+        self, rate: float, bucket: int, size: int, counts: Sequence[int], slack: float, last: int, gain: float
     ) -> tuple[int, int]:
         """The level's index and the batch's size, for `size` requests at hand at this length bucket.
 
-        waiting: with all others. slack: of the oldest at hand, in seconds. A level other than `last` must `gain` so
+        counts: of all that wait, by bucket. slack: of the oldest at hand, in seconds. A level other than `last` must `gain` so
         much per request.
         """
         step = round(log(rate) / LOG_STEP)
+        waiting = round(sum(map(mul, counts, self._weights)))
         key = step, bucket, _about(size), _about(waiting), SLACKS, last
         found = self._known.get(key)
         if found is None:
@@ -95,26 +96,36 @@ class Choices:
         return found[0], min(size, found[1])
 
     def _search(
-        self, step: int, bucket: int, size: int, waiting: int, slack: int, last: int, gain: float
+        self, step: int, bucket: int, size: int, waiting: float, slack: int, last: int, gain: float
     ) -> tuple[int, int]:
         """The candidate of least loss. slack: its class."""
         backlog, slack_s = self._outlook(step).listed, self._slo_s * slack / SLACKS
-        largest, waiting = self.padded(size), max(size, waiting)
+        largest, weight = self.padded(size), self._weights[bucket]
+        waiting = max(waiting, size * weight)
+        hold = HURRY / self._slo_s / self._gpus
         least, best = inf, (self.order[0], largest)
-        for level, most, seconds, loss, after in self._tried(step, bucket):
-            if most > largest or seconds > self._slo_s:
-                continue
-            passed = 0
-            if seconds > slack_s:  # their ages are taken to be even
-                passed = ceil(size * min(1.0, 1 - (self._slo_s - seconds) / (self._slo_s - slack_s)) - 1e-9)
-            served = min(most, size - passed)
-            if served <= 0:
-                continue
-            total = loss * served + self._worst * passed + interpolated(after, backlog, waiting - passed - served)
-            if level != last:
-                total += gain * served
-            if total < least - 1e-9 * size:
-                least, best = total, (level, most)
+        for level, candidates in self._tried(step, bucket):
+            unhurried = 0
+            for most, seconds, after in candidates:
+                if most > largest or seconds > self._slo_s:
+                    continue
+                passed = 0
+                if seconds > slack_s:  # their ages are taken to be even
+                    passed = ceil(size * min(1.0, 1 - (self._slo_s - seconds) / (self._slo_s - slack_s)) - 1e-9)
+                served = min(most, size - passed)
+                if served <= 0:
+                    continue
+                left = waiting - weight * (passed + served)
+                total = self._losses[level] * served + self._worst * passed + interpolated(after, backlog, left)
+                total += hold * waiting * seconds
+                if level != last:
+                    total += gain * min(size, largest)
+                if total < least - 1e-9 * size:
+                    least, best = total, (level, most)
+                if seconds <= slack_s:
+                    unhurried += 1
+                    if unhurried == 2:
+                        break
         return best
 
     def padded(self, size: int) -> int:
@@ -123,22 +134,27 @@ class Choices:
 
     def for_late(self, rate: float, bucket: int, size: int) -> tuple[int, int]:
         """The level's index and the size for requests that are late, when nobody else waits: least loss per answer."""
-        step, largest = round(log(rate, STEP)), self.padded(size)
-        tried = [each for each in self._tried(step, bucket) if each.size <= largest]
-        best = min(tried, key=lambda each: each.after[0] / min(each.size, size) + LATE * each.loss)
-        return best.level, min(best.size, size)
+        step, largest = round(log(rate) / LOG_STEP), self.padded(size)
+        tried = [
+            (each.after[0] / min(each.size, size) + LATE * self._losses[level], level, min(each.size, size))
+            for level, candidates in self._tried(step, bucket)
+            for each in candidates
+            if each.size <= largest
+        ]
+        _, level, size = min(tried, key=itemgetter(0))
+        return level, size
 
-    def _tried(self, step: int, bucket: int) -> list[Candidate]:
-        """All candidates at a length: the most accurate levels and the largest batches first."""
+    def _tried(self, step: int, bucket: int) -> list[tuple[int, list[Candidate]]]:
+        """The candidates at a length, by level: the most accurate levels and the largest batches first."""
         found = self._candidates.get((step, bucket))
         if found is None:
-            pairs = [(level, size) for level in self.order for size in reversed(self.sizes)]
-            seconds = [self._service[level][bucket][size] for level, size in pairs]
-            after = self._outlook(step).after(np.array(seconds)).tolist()
-            found = self._candidates[step, bucket] = [
-                Candidate(level, size, s, self._losses[level], costs)
-                for (level, size), s, costs in zip(pairs, seconds, after, strict=True)
-            ]
+            sizes = self.sizes[::-1]
+            found = []
+            for level in self.order:
+                seconds = [self._service[level][bucket][size] for size in sizes]
+                after = self._outlook(step).after(np.array(seconds)).tolist()
+                found.append((level, [Candidate(*each) for each in zip(sizes, seconds, after, strict=True)]))
+            self._candidates[step, bucket] = found
         return found
 
     def _outlook(self, step: int) -> Outlook:

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-#: Neighbouring backlogs of the grid differ by this factor, or by one.
-RATIO = 1.2
+#: Neighbouring backlogs of the grid differ by at most this factor, or by one; and there are about so many.
+RATIO, STATES = 1.2, 100
 #: Three points that stand for a normal variable (Gauss-Hermite), and their weights.
 POINTS, WEIGHTS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1 / 6, 2 / 3, 1 / 6])
+#: What it costs that one request waits for one SLO, in accuracy: of two ways to lose as much, the quicker is safer.
+HURRY = 0.005
 #: How likely the backlog is to vanish at a step: so each leads to the empty one, and the equations have a solution.
 ENDS = 1e-6
 #: Rounds of policy iteration; it settles after 4 to 10.
@@ -49,13 +51,13 @@ class Outlook:
         self._rate, self._gpus = rate, gpus
         columns = sizes, seconds, losses, reach
         size, taken, lost, share = (np.array(each, np.float64)[:, None] for each in columns)
-        self.backlog = n = _grid(1.2 * rate * slo_s + max(sizes))
+        self.backlog = n = _grid(1.2 * rate * slo_s + max(sizes), max(sizes))
         age = np.maximum(n - 1, 0) / rate
         in_time = np.maximum(slo_s - taken, 0) / np.maximum(age, 1e-12)
         candidates = np.minimum(n, np.maximum(1.0, share * n))
         passed = np.ceil(candidates * (1 - in_time) - 1e-9).clip(0, candidates)
         served = np.minimum(size, candidates - passed)
-        loss = lost * served + worst * passed
+        loss = lost * served + worst * passed + HURRY * n * taken / slo_s / gpus
         then = np.minimum((n - passed - served)[..., None] + self._arrivals(taken)[:, None], n[-1])
         below = np.minimum(np.searchsorted(n, then, side="right") - 1, len(n) - 2)
         above = (then - n[below]) / (n[below + 1] - n[below])
@@ -111,9 +113,10 @@ def interpolated(values: Sequence[float], backlog: Sequence[float], waiting: flo
     return values[at - 1] + (values[at] - values[at - 1]) * (waiting - low) / (high - low)
 
 
-def _grid(largest: float) -> Array:
-    """Backlogs from 0 to at least `largest`, by ones at first."""
+def _grid(largest: float, batch: int) -> Array:
+    """Backlogs from 0 to at least `largest`: by ones at first, then by steps that a batch can tell apart."""
+    coarsest = max(1.0, batch / 4, largest / STATES)
     backlogs = [0.0, 1.0]
     while backlogs[-1] < largest:
-        backlogs.append(max(backlogs[-1] + 1, float(int(backlogs[-1] * RATIO))))
+        backlogs.append(backlogs[-1] + max(1.0, min(coarsest, backlogs[-1] * (RATIO - 1))))
     return np.array(backlogs)
