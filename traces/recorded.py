@@ -12,7 +12,7 @@ from traces import files
 from traces.draft import Draft
 
 #: What a column holds for requests of a segment that lacks it.
-MISSING: dict[str, Any] = {"slo_s": np.nan, "klass": ""}
+MISSING = {"slo_s": np.nan, "klass": np.asarray("", object)}
 
 
 def segments(folder: Path) -> list[Path]:
@@ -31,14 +31,14 @@ def read(folder: Path) -> Draft:
     for path in segments(folder):
         names = files.parquet_schema(path).names
         pieces.append(files.read_parquet(path, {name: files.TYPES[name] for name in names}))
-    columns: dict[str, NDArray[Any]] = {}
-    for name in ("arrival_s", "tokens", "klass", "slo_s"):
+    columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in ("arrival_s", "tokens")}
+    for name, kind in MISSING.items():
         if any(name in piece for piece in pieces):
-            filled = [piece.get(name, _filled(name, len(piece["arrival_s"]))) for piece in pieces]
-            columns[name] = np.concatenate(filled)
+            columns[name] = np.concatenate([_given(piece, name, kind) for piece in pieces])
     notes = (f"{len(pieces)} segments of a recorded session",)
     return Draft(columns.pop("arrival_s"), columns, None, notes, own=True)
 
 
-def _filled(name: str, count: int) -> NDArray[Any]:
-    return np.full(count, MISSING[name], files.TYPES[name].to_pandas_dtype() if name == "slo_s" else object)
+def _given(piece: dict[str, NDArray[Any]], name: str, missing: Any) -> NDArray[Any]:
+    """A column of a segment; where it has none, what stands for that."""
+    return piece[name] if name in piece else np.full(len(piece["arrival_s"]), missing)
