@@ -1,0 +1,134 @@
+"""python -m profiler distill: fine-tune a teacher on a task, and train students that answer together like it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from profiler.commands.printing import console, progress_bar
+from profiler.distill.recipe import RECIPES, Recipe
+from profiler.distill.tasks import DATA, NAMED
+
+if TYPE_CHECKING:
+    import torch
+
+    from profiler.distill.results import Results
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(NAMED)
+    parser.add_argument("--task", required=True, metavar="FILE|NAME", help=f"columns text and label; or one of {names}")
+    parser.add_argument("--teacher", required=True, metavar="DIR|minilm", help="a BERT checkpoint's folder, or minilm")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results and checkpoints")
+    parser.add_argument(
+        "--data", type=Path, default=DATA, metavar="DIR", help=f"where named tasks lie (default: {DATA})"
+    )
+    parser.add_argument("--development", type=Path, metavar="FILE", help="a further file to evaluate on")
+    parser.add_argument("--held-out", type=int, metavar="N", help="training rows kept for evaluation")
+    parser.add_argument("--texts", type=Path, nargs="*", default=(), metavar="FILE", help="more texts, without labels")
+    parser.add_argument("--limit", type=int, metavar="N", help="use so many training rows only")
+    parser.add_argument("--recipe", choices=list(RECIPES), help="default: full on a GPU, reduced on a CPU")
+    parser.add_argument(
+        "-p", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
+    parser.add_argument("--device", choices=["cuda", "cpu"], help="default: the GPU where there is one")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Train and evaluate; 0 done, 130 interrupted: the same command then goes on from there."""
+    try:
+        results, card = _study(arguments)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    _print(results, card)
+    return 0
+
+
+def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
+    from profiler.distill import initial, tasks
+    from profiler.distill.journal import Journal
+    from profiler.distill.preparation import costs, prepare, settle
+    from profiler.distill.results import Results, hardware
+    from profiler.distill.study import Study
+    from profiler.distill.training import Run
+    from profiler.metadata import origin
+
+    device = _device(arguments)
+    recipe = _recipe(arguments, device)
+    source = tasks.find(arguments.task, arguments.data, development=arguments.development, held_out=arguments.held_out)
+    task = tasks.load(source, most=arguments.limit)
+    folder = initial.teacher_folder(arguments.teacher)
+    checkpoint = initial.load_teacher(folder)
+    initial.shape(checkpoint[0], recipe.depth, recipe.width, recipe.students, len(task.classes))
+    initial.check_tokens(checkpoint[0], recipe.tokens)
+    work = arguments.out / "work"
+    same = {"task": task.name, "training": len(task.training), "seed": arguments.seed, "device": device.type}
+    settle(work, recipe, {**same, "teacher": folder.name, "weights": initial.digest(checkpoint[1])})
+    with ExitStack() as stack:
+        bar = progress_bar(stack)
+        bar(0.0, "reading texts")
+        data = prepare(task, folder, recipe, arguments.data, arguments.texts)
+        phases = costs(recipe, checkpoint[0].layers, len(task.training))
+        journal = Journal(arguments.out / "log.jsonl", phases, bar, lambda line: print(line, flush=True))
+        study = Study(Run(work, arguments.seed, device, _half(device), journal), recipe, data, checkpoint)
+        models = study.models()
+        records = dict(zip(models, study.evaluated(list(models.values())), strict=True))
+    about = {
+        "seed": arguments.seed,
+        "recipe": vars(recipe),
+        "teacher": str(arguments.teacher),
+        "seconds": journal.seconds,
+    }
+    about |= {"device": hardware(device), "bfloat16": _half(device), **origin()}
+    results = Results(task, data.evaluated[0], models, records, next(iter(models)), study.spec.name, about)
+    return results, results.write(arguments.out, folder / "tokenizer.json")
+
+
+def _device(arguments: argparse.Namespace) -> torch.device:
+    import torch
+
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise ValueError(f"--threads is {arguments.threads}: at least one is needed")
+        torch.set_num_threads(arguments.threads)
+    chosen = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if chosen == "cuda" and not torch.cuda.is_available():
+        raise LookupError("no CUDA device is visible to torch: use --device cpu")
+    return torch.device(chosen)
+
+
+def _recipe(arguments: argparse.Namespace, device: torch.device) -> Recipe:
+    name = arguments.recipe or ("full" if device.type == "cuda" else "reduced")
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ValueError(f"--limit is {arguments.limit}: at least one row is needed")
+    return RECIPES[name].changed(arguments.settings)
+
+
+def _half(device: torch.device) -> bool:
+    """Whether products are faster in bfloat16: on GPUs, and on processors that say so."""
+    if device.type == "cuda":
+        return True
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and any(word in flags.read_text() for word in ("amx_bf16", "avx512_bf16"))
+
+
+def _print(results: Results, card: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    grid = Table(title=f"{card['task']}: accuracy on texts that nothing was trained on", title_justify="left")
+    for name in ("model", "students", "task", "accuracy", "95 %", "as the teacher"):
+        grid.add_column(name, justify="left" if name in ("model", "task") else "right")
+    for row in card["accuracy"]:
+        interval = f"{row['low']:.4f} to {row['high']:.4f}"
+        cells = (row["model"], str(row["students"]), row["task"], f"{row['accuracy']:.4f}", interval)
+        grid.add_row(*cells, f"{row['agreement']:.4f}")
+    console().print(grid)
+    if "closing" in card:
+        print(f"gap between {results.single} and {results.teacher} that is closed: {card['closing']['gap_closed']:.2f}")
+    print(f"the CPU executor differs from training by at most {card['executor_gap']:.1e} in a logit")

@@ -1,0 +1,147 @@
+"""How good a model is on texts it never saw: accuracy of every prefix, with intervals and against other models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from profiler.distill.correction import prefixes
+from profiler.distill.encoder import Tensors
+from profiler.distill.heads import MOST, fitted
+from profiler.distill.teacher import Target
+from profiler.distill.training import Corpus, Run, answers
+from profiler.spec import Spec
+from profiler.weights import Weights, assemble
+
+#: Normal quantile of a two-sided interval of 95 %.
+Z = 1.959964
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Texts with labels [N], and what the teacher says about them: logits [N, C]."""
+
+    corpus: Corpus
+    labels: torch.Tensor
+    said: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What a model's prefixes answer to the evaluated texts. logits: float32 [K, N, C]. labels: [N]."""
+
+    name: str
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @property
+    def answers(self) -> NDArray[np.int64]:
+        """The class of each answer, [K, N]."""
+        return np.asarray(self.logits.argmax(-1))
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """[K, N]."""
+        return np.asarray(self.answers == self.labels)
+
+    def chances(self) -> NDArray[np.float64]:
+        """Softmax of the logits, [K, N, C]."""
+        raised = np.exp(self.logits.astype(np.float64) - self.logits.max(-1, keepdims=True))
+        return np.asarray(raised / raised.sum(-1, keepdims=True))
+
+
+def finished(
+    run: Run, spec: Spec, tensors: Tensors, fitting: Labelled, tuning: Labelled, target: Target, *, mean: bool = False
+) -> Weights:
+    """An ensemble with a head for every prefix, as executors run it. mean: a prefix answers with its mean, not its sum.
+
+    fitting: texts with labels, of which some thousand are enough.
+    """
+    rows = np.arange(len(fitting.labels)) if len(fitting.labels) <= MOST else _sample(run, len(fitting.labels))
+    index = torch.from_numpy(rows).to(run.device)
+    texts = replace(
+        fitting.corpus.texts, ids=fitting.corpus.texts.ids[rows], lengths=fitting.corpus.texts.lengths[rows]
+    )
+    sums = prefixes(answers(run, spec, tensors, Corpus(texts, run.device)))
+    tuned = prefixes(answers(run, spec, tensors, tuning.corpus))
+    found = []
+    for count, (own, other) in enumerate(zip(sums, tuned, strict=True), start=1):
+        share = 1 / count if mean else 1.0
+        learned = (own * share, fitting.said[index], fitting.labels[index])
+        weight, bias = fitted(learned, (other * share, tuning.labels), target)
+        found.append((weight * share, bias))
+    heads = {"head_weight": torch.stack([w for w, _ in found]), "head_bias": torch.stack([b for _, b in found])}
+    return assemble(spec, {name: tensor.float() for name, tensor in (tensors | heads).items()})
+
+
+def record(run: Run, weights: Weights, evaluated: Labelled) -> Record:
+    """The answers of all prefixes to the evaluated texts, by the code that training uses, in float32."""
+    tensors = weights.tensors()
+    sums = prefixes(answers(run, weights.spec, tensors, evaluated.corpus))
+    logits = torch.baddbmm(tensors["head_bias"][:, None], sums, tensors["head_weight"])
+    return Record(weights.spec.name, logits.cpu().numpy(), evaluated.labels.cpu().numpy())
+
+
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """Wilson's interval of 95 % for a share."""
+    share, spread = right / count, Z * Z / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = Z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
+    return middle - half, middle + half
+
+
+def paired(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """How much more often a is right than b on the same texts: the difference, and its interval of 95 %."""
+    gaps = a.astype(np.float64) - b
+    half = Z * float(gaps.std(ddof=1)) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.inf
+    return float(gaps.mean()), float(gaps.mean()) - half, float(gaps.mean()) + half
+
+
+def accuracy_rows(
+    task: str,
+    records: Mapping[str, Record],
+    runs_as: Mapping[str, str],
+    splits: Mapping[str, NDArray[np.bool_]],
+    teacher: str,
+    single: str | None,
+) -> list[dict[str, Any]]:
+    """The rows of accuracy.csv. splits: which of the evaluated texts belong to a task's name, by that name.
+
+    teacher, single: the models that others are compared with, text by text (`over_teacher`, `over_single`, intervals
+    beside them). runs_as: the model of a latency table that takes the same time.
+    """
+    rows = []
+    for name, chosen in {task: np.ones(len(next(iter(splits.values()))), bool), **splits}.items():
+        count = int(chosen.sum())
+        for model, own in records.items():
+            for index in range(len(own.logits)):
+                right = own.correct[index, chosen]
+                low, high = wilson(int(right.sum()), count)
+                row = {"model": model, "students": index + 1, "task": name, "accuracy": round(float(right.mean()), 6)}
+                row |= {"low": round(low, 6), "high": round(high, 6), "texts": count}
+                same = own.answers[index, chosen] == records[teacher].answers[0, chosen]
+                row["agreement"] = round(float(same.mean()), 6)
+                for word, other in (("teacher", teacher), ("single", single)):
+                    gaps = paired(right, records[other].correct[0, chosen]) if other else (math.nan,) * 3
+                    row |= {
+                        f"over_{word}{end}": round(gap, 6) for end, gap in zip(("", "_low", "_high"), gaps, strict=True)
+                    }
+                rows.append(row | {"runs_as": runs_as[model]})
+    return rows
+
+
+def closed(records: Mapping[str, Record], ensemble: str, single: str, teacher: str) -> dict[str, float]:
+    """The share of the gap between a single student and the teacher that the whole ensemble closes; NaN without one."""
+    of = {name: float(records[name].correct[-1].mean()) for name in (ensemble, single, teacher)}
+    gap = of[teacher] - of[single]
+    return {**of, "gap_closed": (of[ensemble] - of[single]) / gap if gap > 0 else math.nan}
+
+
+def _sample(run: Run, count: int) -> NDArray[np.int64]:
+    return np.sort(run.rng("heads").choice(count, MOST, replace=False))

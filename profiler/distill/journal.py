@@ -1,0 +1,65 @@
+"""What a study says while it runs: a log of lines of JSON, progress over all phases, and the time that is left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+
+class Journal:
+    """Writes log.jsonl and reports progress. costs: how much of the whole each phase is, in any unit."""
+
+    def __init__(
+        self,
+        path: Path,
+        costs: Mapping[str, float],
+        progress: Callable[[float, str], None] = lambda share, what: None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._path, self._costs, self._progress, self._say = path, dict(costs), progress, say
+        self._whole = sum(costs.values()) or 1.0
+        self._done = 0.0  # cost of the phases that are over
+        self._spent = 0.0  # cost that was spent in this process, for the time left
+        self._began = self._phase_began = monotonic()
+        self._words = ""
+        self.seconds: dict[str, float] = {}
+
+    def begin(self, phase: str) -> None:
+        """A phase starts that no earlier run has finished."""
+        self._phase_began = monotonic()
+        self.seconds[phase] = 0.0
+        self._progress(self._done / self._whole, phase)
+
+    def step(self, phase: str, step: int, steps: int, loss: float) -> None:
+        """Training got so far; `loss` is the mean since the last call."""
+        cost = self._costs.get(phase, 0.0) * step / steps
+        self._write(phase=phase, step=step, steps=steps, loss=round(loss, 6))
+        self._progress((self._done + cost) / self._whole, f"{phase} {step}/{steps}, loss {loss:.4f}{self._words}")
+
+    def end(self, phase: str) -> None:
+        """A phase is over, now or in an earlier run."""
+        cost = self._costs.get(phase, 0.0)
+        self._done += cost
+        if phase in self.seconds:
+            self._spent += cost
+            self.seconds[phase] = monotonic() - self._phase_began
+            self._write(phase=phase, event="done", seconds=round(self.seconds[phase], 2))
+
+    def note(self, phase: str, words: str, **figures: Any) -> None:
+        """Say a line about a finished phase, with the time that is left, and log its figures."""
+        self._write(phase=phase, **figures)
+        self._words = f" ({words})"
+        self._say(f"{phase:14} {words}{self._left()}")
+
+    def _left(self) -> str:
+        if not self._spent or self._done >= self._whole:
+            return ""
+        minutes = (monotonic() - self._began) / self._spent * (self._whole - self._done) / 60
+        return f"; about {minutes:.0f} min left" if minutes >= 1 else ""
+
+    def _write(self, **figures: Any) -> None:
+        with self._path.open("a") as file:
+            file.write(json.dumps({"at_s": round(monotonic() - self._began, 2), **figures}) + "\n")

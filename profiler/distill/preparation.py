@@ -1,0 +1,100 @@
+"""Before any training: everything is read and checked, and the settings are those that the folder was begun with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from profiler.distill import tasks
+from profiler.distill.recipe import Recipe
+from profiler.distill.study import Data
+from profiler.distill.tasks import Split, Task
+from profiler.distill.texts import Texts, tokenize
+from profiler.reading import read_columns
+
+
+def prepare(task: Task, folder: Path, recipe: Recipe, data: Path, more: Sequence[Path] = ()) -> Data:
+    """A task's texts by the tokenizer of the teacher's folder, and the other sets' texts that may be learned from.
+
+    data: where the tasks known by name lie; those that are there lend their training texts, labels aside. more: further
+    files with a column text. No text that is evaluated, here or there, is learned from.
+    """
+
+    def tokens(split: Split) -> tuple[Texts, Split]:
+        return tokenize(split.texts, folder, recipe.tokens), split
+
+    evaluated = joined(task)
+    hidden = {text.strip().lower() for text in evaluated.texts}
+    others: list[str] = []
+    for name in tasks.NAMED:
+        if name == task.name:
+            continue
+        try:
+            others += tasks.load(tasks.find(name, data)).training.texts
+        except LookupError:
+            continue  # not every set is everywhere
+    for path in more:
+        others += [str(text) for text in read_columns(path, ("text",))["text"]]
+    others = [text for text in others if text.strip() and text.strip().lower() not in hidden]
+    unlabelled = tokenize(others, folder, recipe.tokens) if others else None
+    return Data(tokens(task.training), tokens(task.tuning), tokens(evaluated), unlabelled, len(task.classes))
+
+
+def joined(task: Task) -> Split:
+    """All evaluated splits, one after the other."""
+    splits = list(task.evaluated.values())
+    texts = tuple(text for split in splits for text in split.texts)
+    return Split(texts, np.concatenate([s.labels for s in splits]), np.concatenate([s.rows for s in splits]))
+
+
+def split_names(task: Task) -> np.ndarray[Any, Any]:
+    """The split of each evaluated text, as `joined` orders them."""
+    return np.concatenate([np.full(len(split), name, object) for name, split in task.evaluated.items()])
+
+
+def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:
+    """Keep the settings beside the checkpoints. Raises ValueError where the folder was begun with others."""
+    own = json.loads(json.dumps({**others, **asdict(recipe)}))
+    path = work / "settings.json"
+    if path.exists():
+        known = json.loads(path.read_text())
+        changed = [
+            f"{key} was {known.get(key)!r}, is {own.get(key)!r}"
+            for key in own | known
+            if known.get(key) != own.get(key)
+        ]
+        if changed:
+            raise ValueError(f"{work.parent} was begun with other settings: {'; '.join(changed)}. Choose another --out")
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(own, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def costs(recipe: Recipe, layers: int, training: int) -> dict[str, float]:
+    """How much of a study each phase is, in layers that a text passes (a step of learning passes three times).
+
+    The last layer is computed for [CLS] alone, which saves three quarters of it; twice the width costs four times.
+    """
+    fitting = max(recipe.fitting_texts, training)
+    short, own = recipe.depth - 0.75, recipe.imitation_texts * (layers + 3.0 * recipe.depth * recipe.bodies)
+    peers = 2 if recipe.peer else 1
+    found = {"teacher": 3.6 * recipe.teacher_texts * layers, "targets": float(fitting * layers)}
+    found[f"imitators-{recipe.depth}"] = own
+    for number in range(1, recipe.students + 1):
+        found[f"student-{number}"] = short * (3.0 * peers * recipe.student_texts + fitting)
+    found["joint"] = 3.0 * short * recipe.joint_texts * recipe.students
+    costs_of = {
+        "single": 3.0 * short * recipe.single_texts,
+        "deep": 3.0 * (2 * recipe.depth - 0.75) * recipe.single_texts
+        + recipe.imitation_texts * (layers + 6.0 * recipe.depth),
+        "wide": 12.0 * short * recipe.single_texts,
+        "bagging": 3.0 * short * recipe.bagging_texts * recipe.students,
+    }
+    return found | {f"baseline-{name}": costs_of[name] for name in recipe.wanted}

@@ -1,0 +1,153 @@
+"""What a study leaves: the ensemble and its tokenizer, accuracy.csv, the recorded answers, the other models, a card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from profiler import weights as stored
+from profiler.cpu import CpuExecutor
+from profiler.distill.evaluation import Record, accuracy_rows, closed
+from profiler.distill.items import Items
+from profiler.distill.preparation import joined, split_names
+from profiler.distill.tasks import Task
+from profiler.distill.texts import Texts
+from profiler.table import BucketPlan
+from profiler.weights import Weights
+from profiler.writing import as_csv
+
+#: Texts on which the executor that serves is compared with the code that trained.
+COMPARED = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What is written. texts: the evaluated ones. ensemble, teacher: their models' names. about: its origin."""
+
+    task: Task
+    texts: Texts
+    models: Mapping[str, Weights]
+    records: Mapping[str, Record]
+    teacher: str
+    ensemble: str
+    about: Mapping[str, Any]
+
+    @property
+    def single(self) -> str | None:
+        """The baseline of the students' own shape, where it was trained."""
+        name = self.ensemble.replace("students-", "single-")
+        return name if name in self.models else None
+
+    def write(self, out: Path, tokenizer: Path) -> dict[str, Any]:
+        """Write everything into a folder; returns the card."""
+        (out / "models").mkdir(parents=True, exist_ok=True)
+        for name, own in self.models.items():
+            target = out / "ensemble.safetensors" if name == self.ensemble else out / "models" / f"{name}.safetensors"
+            stored.save(own.to("cpu"), target)
+        for folder in (out, out / "models"):
+            shutil.copy(tokenizer, folder / "tokenizer.json")
+        rows = self.accuracy()
+        _write(out / "accuracy.csv", as_csv(rows))
+        self.items().write(out / "items.parquet")
+        card = self.card(rows)
+        _write(out / "card.json", json.dumps(card, indent=1) + "\n")
+        return card
+
+    def accuracy(self) -> list[dict[str, Any]]:
+        """The rows of accuracy.csv: all evaluated texts under the task's name, each split under TASK-SPLIT."""
+        names = split_names(self.task)
+        splits = {f"{self.task.name}-{name}": names == name for name in self.task.evaluated}
+        return accuracy_rows(
+            self.task.name,
+            self.records,
+            {name: _runs_as(own) for name, own in self.models.items()},
+            splits if len(splits) > 1 else {},
+            self.teacher,
+            self.single,
+        )
+
+    def items(self) -> Items:
+        """How sure and how right every prefix of the ensemble was, text by text."""
+        own, teacher, split = self.records[self.ensemble], self.records[self.teacher], joined(self.task)
+        ordered = np.sort(own.chances(), axis=-1)
+        return Items(
+            tokens=self.texts.lengths.astype(np.int32),
+            label=split.labels,
+            split=split_names(self.task),
+            row=split.rows,
+            answer=own.answers,
+            confidence=ordered[..., -1].astype(np.float32),
+            margin=(ordered[..., -1] - ordered[..., -2]).astype(np.float32),
+            teacher_answer=teacher.answers[0],
+            teacher_confidence=teacher.chances()[0].max(-1).astype(np.float32),
+            about={
+                "model": self.ensemble,
+                "task": self.task.name,
+                "teacher": self.teacher,
+                "seed": str(self.about["seed"]),
+            },
+        )
+
+    def card(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Data, settings, seeds, times, hardware, versions, and the figures in short."""
+        card: dict[str, Any] = {
+            "task": self.task.name,
+            "classes": list(self.task.classes),
+            "rows": {
+                "training": len(self.task.training),
+                "tuning": len(self.task.tuning),
+                **{name: len(split) for name, split in self.task.evaluated.items()},
+                "removed because evaluated": self.task.removed,
+            },
+            "accuracy": [
+                {key: row[key] for key in ("model", "students", "task", "accuracy", "low", "high", "agreement")}
+                for row in rows
+            ],
+            "executor_gap": executor_gap(self.models[self.ensemble], self.texts, self.records[self.ensemble]),
+        }
+        if self.single:
+            card["closing"] = closed(self.records, self.ensemble, self.single, self.teacher)
+        return card | dict(self.about)
+
+
+def executor_gap(own: Weights, texts: Texts, record: Record) -> float:
+    """The largest difference between the logits that the CPU executor gives and those recorded, over all prefixes."""
+    chosen = np.linspace(0, len(texts) - 1, min(COMPARED, len(texts))).astype(int).tolist()
+    longest = max(int(texts.lengths[index]) for index in chosen)
+    executor = CpuExecutor(own.to("cpu"), BucketPlan((len(chosen),), (longest,)))
+    executor.warm()
+    ids = [texts.row(index) for index in chosen]
+    gaps = [
+        np.abs(executor.run(count, ids).logits - record.logits[count - 1, chosen]).max()
+        for count in range(1, own.spec.students + 1)
+    ]
+    executor.close()
+    return float(max(gaps))
+
+
+def hardware(device: torch.device) -> str:
+    """The name of what trained."""
+    from profiler.metadata import cpu_name
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{cpu_name()}, {torch.get_num_threads()} threads"
+
+
+def _runs_as(own: Weights) -> str:
+    """The model of a latency table that takes the same time: single ones are tables' teachers."""
+    kind = "students" if own.spec.students > 1 or own.spec.name.startswith("students") else "teacher"
+    return f"{kind}-{own.spec.layers}x{own.spec.hidden}"
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -1,0 +1,166 @@
+"""A study: the teacher, the students, their baselines and what they are worth, phase by phase, each resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+
+from profiler.distill import baselines, boosting, correction, initial, teacher
+from profiler.distill.boosting import Lesson
+from profiler.distill.encoder import Tensors
+from profiler.distill.evaluation import Labelled, Record, finished, record
+from profiler.distill.imitation import imitators
+from profiler.distill.recipe import Recipe
+from profiler.distill.tasks import Split
+from profiler.distill.teacher import Target
+from profiler.distill.texts import Texts, augmented, join
+from profiler.distill.training import Corpus, Run
+from profiler.spec import Spec
+from profiler.weights import Weights, assemble
+
+#: [MASK] in BERT's vocabulary; one beyond a smaller vocabulary is replaced by its last word.
+MASK = 103
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A task's texts as ids. evaluated: all evaluated splits, one after the other. unlabelled: of other sets."""
+
+    training: tuple[Texts, Split]
+    tuning: tuple[Texts, Split]
+    evaluated: tuple[Texts, Split]
+    unlabelled: Texts | None
+    classes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What trains on what. checkpoint: the encoder that becomes the teacher, with its shape."""
+
+    run: Run
+    recipe: Recipe
+    data: Data
+    checkpoint: tuple[Spec, Tensors]
+
+    @cached_property
+    def spec(self) -> Spec:
+        """The ensemble's shape."""
+        recipe = self.recipe
+        own = initial.shape(self.checkpoint[0], recipe.depth, recipe.width, recipe.students, self.data.classes)
+        return replace(own, positions=self.checkpoint[0].positions)
+
+    @cached_property
+    def teacher(self) -> tuple[Spec, Tensors]:
+        """The fine-tuned teacher, its logits as its vector."""
+        own, tensors = self.checkpoint
+        classes = self.data.classes
+        spec = replace(own, name=f"teacher-{own.layers}x{own.hidden}", outputs=classes, classes=classes)
+        texts, split = self.data.training
+        corpus, labels = self._corpus(texts), self._labels(split)
+        start = {name: tensor.to(self.run.device) for name, tensor in tensors.items()}
+        make = lambda: teacher.fine_tune(self.run, self.recipe, spec, start, corpus, labels)  # noqa: E731
+        return spec, self.run.cached("teacher", make)
+
+    @cached_property
+    def lesson(self) -> Lesson:
+        """The fitting texts, the training ones first, and what the teacher says about them (cached, as float16)."""
+        texts, split = self.data.training
+        labels = self._labels(split)
+        more = self.recipe.fitting_texts - len(texts)
+        if more > 0:
+            mask = min(MASK, self.checkpoint[0].vocab - 1)
+            texts = join(texts, augmented(texts, more, self.recipe.tokens, mask, self.run.rng("augmentation")))
+            labels = torch.nn.functional.pad(labels, (0, more), value=-1)
+        corpus = self._corpus(texts)
+        said = self.run.cached("targets", lambda: {"said": teacher.says(self.run, *self.teacher, corpus).half()})
+        says = said["said"].float()
+        target = Target.fitted(says, self.data.classes, self.recipe.logits)
+        return Lesson(corpus, labels, target, target.of(says), says[:, -self.data.classes :].contiguous())
+
+    @cached_property
+    def ensemble(self) -> Tensors:
+        """The students, boosted one after another, then corrected together, each with its best step at last."""
+        depth, (texts, split) = self.recipe.depth, self.data.tuning
+        tuning = (self._corpus(texts), self._labels(split))
+        start = lambda number: self.body(depth, number - 1)  # noqa: E731
+        students = correction.stack(boosting.boost(self.run, self.recipe, self.spec, start, self.lesson, tuning))
+        if self.recipe.joint_texts:
+            students = self.run.cached("joint", lambda: self._corrected(students))
+        found, steps = correction.searched(self.run, self.spec, students, self.lesson)
+        words = f"residual by students {', '.join(f'{step.after:.4f}' for step in steps)}"
+        self.run.journal.note(
+            "joint", words, steps=[step.size for step in steps], residuals=[step.after for step in steps]
+        )
+        return found
+
+    def _corrected(self, students: Tensors) -> Tensors:
+        _, steps = correction.searched(self.run, self.spec, students, self.lesson)
+        return correction.correct(self.run, self.recipe, self.spec, students, self.lesson, steps[-1].after)
+
+    def body(self, depth: int, number: int) -> Tensors:
+        """What an encoder of this depth starts as: one of the imitators, in turn. [1, ...]."""
+        recipe, name = self.recipe, f"imitators-{depth}"
+        count = recipe.bodies if depth == recipe.depth else 1
+        if name not in self._bodies:
+            own = replace(self.spec, layers=depth)
+            texts = self.lesson.corpus.texts
+            corpus = self._corpus(texts if self.data.unlabelled is None else join(texts, self.data.unlabelled))
+            self._bodies[name] = self.run.cached(
+                name, lambda: imitators(self.run, recipe, name, own, self.teacher, corpus, count)
+            )
+        return correction.only(self.spec, self._bodies[name], number % count)[1]
+
+    @cached_property
+    def _bodies(self) -> dict[str, Tensors]:
+        return {}
+
+    def models(self) -> dict[str, Weights]:
+        """The teacher, the ensemble and the baselines, ready for an executor, by name."""
+        spec, tensors = self.teacher
+        head = torch.eye(spec.classes, device=self.run.device)[None]
+        tensors = tensors | {"head_weight": head, "head_bias": torch.zeros_like(head[:, 0])}
+        found = {spec.name: assemble(spec, tensors)}
+        self._say(found[spec.name])
+        found[self.spec.name] = self._finished(self.spec, self.ensemble)
+        for name in self.recipe.wanted:
+            made = self.run.cached(f"baseline-{name}", partial(self._baseline, name))
+            own = baselines.SHAPE[name](self.spec)
+            found[own.name] = self._finished(own, made, mean=name == "bagging")
+        return found
+
+    def _baseline(self, name: str) -> Tensors:
+        return baselines.train(self.run, self.recipe, name, self.spec, self.body, self.lesson)
+
+    def evaluated(self, models: Sequence[Weights]) -> list[Record]:
+        """The answers of these models to the evaluated texts."""
+        texts, split = self.data.evaluated
+        corpus, labels = self._corpus(texts), self._labels(split)
+        return [record(self.run, own, Labelled(corpus, labels, labels)) for own in models]
+
+    def _finished(self, spec: Spec, tensors: Tensors, mean: bool = False) -> Weights:
+        lesson, count = self.lesson, len(self.data.training[1])
+        texts, split = self.data.tuning
+        fitting = Labelled(self._corpus(self.data.training[0]), lesson.labels[:count], lesson.said[:count])
+        labels = self._labels(split)
+        tuning = Labelled(self._corpus(texts), labels, labels)
+        own = finished(self.run, spec, tensors, fitting, tuning, lesson.target, mean=mean)
+        self._say(own)
+        return own
+
+    def _say(self, own: Weights) -> None:
+        """Note the accuracy of every prefix on the tuning texts, which is what progress is judged by."""
+        texts, split = self.data.tuning
+        labels = self._labels(split)
+        right = record(self.run, own, Labelled(self._corpus(texts), labels, labels)).correct.mean(1)
+        words = f"accuracy on {len(split)} tuning texts: {', '.join(f'{share:.4f}' for share in right)}"
+        self.run.journal.note(own.spec.name, words, tuning=np.round(right, 6).tolist())
+
+    def _corpus(self, texts: Texts) -> Corpus:
+        return Corpus(texts, self.run.device)
+
+    def _labels(self, split: Split) -> torch.Tensor:
+        return torch.from_numpy(split.labels).to(self.run.device)

@@ -1,0 +1,165 @@
+"""A classification task: labelled texts, split so that nothing evaluated was trained on. Without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.reading import read_columns
+
+#: Where tasks known by name are looked for unless told: NAME/train.csv.gz, and the file of the development set.
+DATA = Path("../shared/data")
+#: Rows of the training set that choices are made by (none are trained on, none evaluated): a share, and the most.
+TUNING_SHARE, TUNING_MOST = 0.1, 1000
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a task's rows come from. held_out: training rows that are kept for evaluation."""
+
+    name: str
+    train: Path
+    development: Path | None
+    held_out: int
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled texts. labels: int64 indices into the task's classes. rows: their places in the file they are from."""
+
+    texts: tuple[str, ...]
+    labels: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A task's classes and splits. evaluated: by name (development, held-out), each shown to nothing before the end.
+
+    tuning: training rows that choices are made by. removed: training rows left out because their text is evaluated.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    training: Split
+    tuning: Split
+    evaluated: dict[str, Split]
+    removed: int
+
+
+#: The tasks known by name: files in the folder of data, and how many training rows are held out.
+NAMED = {
+    "sst2": ("sst2", "train.csv.gz", "dev.csv.gz", 5000),
+    "banking77": ("banking77", "train.csv.gz", None, 2000),
+    "snips": ("snips_intents", "train.csv.gz", "validate.csv.gz", 2000),
+}
+
+
+def find(task: str, data: Path, *, development: Path | None = None, held_out: int | None = None) -> Source:
+    """The source of a task by name or of a file with columns text and label; by default a fifth is held out, at most.
+
+    Raises LookupError for a name that is not known, or whose files are not there.
+    """
+    if task in NAMED:
+        folder, train, own, count = NAMED[task]
+        paths = [data / folder / train, *([data / folder / own] if own else [])]
+        for path in paths:
+            if not path.is_file():
+                raise LookupError(f"task {task}: {path} is not there; name the folder with {folder}/{train} by --data")
+        return Source(
+            task, paths[0], development or (paths[1] if own else None), count if held_out is None else held_out
+        )
+    path = Path(task)
+    if not path.is_file():
+        raise LookupError(f"no task {task!r}: neither a file nor one of {', '.join(NAMED)}")
+    return Source(path.name.split(".")[0], path, development, -1 if held_out is None else held_out)
+
+
+def load(source: Source, *, most: int | None = None) -> Task:
+    """Read and split a task. The split is drawn with a fixed seed: it is the same for every study's seed.
+
+    Texts are compared without regard to case and outer spaces: what is evaluated occurs nowhere in training or tuning,
+    and nothing is held out twice. most: keep so many training rows only. Raises ValueError for missing columns, labels
+    that training does not know, and splits that would be empty.
+    """
+    texts, labels = _read(source.train)
+    classes = tuple(sorted(set(labels)))
+    if len(classes) < 2:
+        raise ValueError(f"{source.train}: all labels are {classes[0]!r}; a task needs two classes at least")
+    evaluated: dict[str, Split] = {}
+    if source.development is not None:
+        evaluated["development"] = _development(source, classes)
+    seen = {_key(text) for split in evaluated.values() for text in split.texts}
+    index = {label: place for place, label in enumerate(classes)}
+    whole = Split(texts, np.array([index[label] for label in labels], np.int64), np.arange(len(texts)))
+    held, rest = _hold_out(whole, source, seen)
+    if len(held):
+        evaluated["held-out"] = held
+    if not evaluated:
+        raise ValueError(f"task {source.name}: nothing to evaluate on; give a development file or hold rows out")
+    rng = np.random.default_rng(2)
+    order = rng.permutation(len(rest))
+    count = min(TUNING_MOST, round(TUNING_SHARE * len(rest)))
+    tuning, training = order[:count], order[count:][:most]
+    if not len(tuning) or not len(training):
+        raise ValueError(f"task {source.name}: {len(rest)} rows are left to train on; that is too few")
+    known = {_key(rest.texts[row]) for row in tuning.tolist()}
+    kept = [row for row in sorted(training.tolist()) if _key(rest.texts[row]) not in known]
+    removed = len(whole) - len(held) - len(rest)
+    return Task(source.name, classes, _pick(rest, kept), _pick(rest, sorted(tuning.tolist())), evaluated, removed)
+
+
+def _read(path: Path) -> tuple[tuple[str, ...], list[str]]:
+    columns = read_columns(path, ("text", "label"))
+    texts = tuple(map(str, columns["text"]))
+    if not texts:
+        raise ValueError(f"{path} has no rows")
+    empty = next((row for row, text in enumerate(texts) if not text.strip()), None)
+    if empty is not None:
+        raise ValueError(f"{path}, row {empty}: the text is empty")
+    return texts, [str(label) for label in columns["label"].tolist()]
+
+
+def _development(source: Source, classes: tuple[str, ...]) -> Split:
+    assert source.development is not None
+    texts, labels = _read(source.development)
+    if unknown := sorted(set(labels) - set(classes)):
+        raise ValueError(
+            f"{source.development}: label {unknown[0]!r} does not occur in {source.train} "
+            f"(known: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''})"
+        )
+    index = {label: place for place, label in enumerate(classes)}
+    return Split(texts, np.array([index[label] for label in labels], np.int64), np.arange(len(texts)))
+
+
+def _hold_out(whole: Split, source: Source, seen: set[str]) -> tuple[Split, Split]:
+    """Rows held out, all different, and the rows whose text is evaluated nowhere."""
+    keys = [_key(text) for text in whole.texts]
+    wanted = source.held_out if source.held_out >= 0 else min(2000, len(whole) // 5)
+    if wanted >= len(whole):
+        raise ValueError(f"task {source.name}: {wanted} rows held out of {len(whole)} leave none to train on")
+    held: list[int] = []
+    for row in np.random.default_rng(1).permutation(len(whole)).tolist() if wanted else ():
+        if keys[row] not in seen:
+            seen.add(keys[row])
+            held.append(row)
+            if len(held) == wanted:
+                break
+    if len(held) < wanted:
+        raise ValueError(f"task {source.name}: only {len(held)} different texts could be held out, not {wanted}")
+    return _pick(whole, sorted(held)), _pick(whole, [row for row, key in enumerate(keys) if key not in seen])
+
+
+def _key(text: str) -> str:
+    return text.strip().lower()
+
+
+def _pick(split: Split, rows: list[int]) -> Split:
+    places = np.array(rows, np.int64)
+    return Split(tuple(split.texts[row] for row in rows), split.labels[places], split.rows[places])
