@@ -31,9 +31,8 @@ from traces.lengths import SHORT_TEXT
 
 LIMIT_US = 100
 CLASSES = ("gold", "silver", "bronze")
-#: What is measured of a policy whose default exercises nothing, or not one GPU alone.
+#: What is measured of a policy whose default exercises nothing, and the GPUs of those that are for more than one.
 SPECS = {
-    "tokenbucket": f"tokenbucket(greedy, classes={CLASSES})",
     "strict": f"strict(greedy, classes={CLASSES})",
     "weighted": f"weighted(greedy, classes={CLASSES})",
 }

@@ -59,7 +59,8 @@ class TokenBucket:
     def _excess(self, view: View, new: Sequence[int]) -> list[int]:
         """Of the new requests those that find no token."""
         groups = [each.new() for each in self._by_class]
-        others = sorted(set(new).difference(*groups)) if groups else new
+        named = sum(map(len, groups))
+        others = () if named == len(new) else sorted(set(new).difference(*groups)) if named else new
         excess: list[int] = []
         for index, requests in enumerate([*groups, others]):
             if len(requests):
