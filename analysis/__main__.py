@@ -16,6 +16,7 @@ COMMANDS = {
     "plan": ("analysis.commands.plan", "how many GPUs, which policy and which model meet a target on your traffic"),
     "sweep": ("analysis.commands.sweep", "every combination of policies, loads, targets, GPUs, traces and seeds"),
     "plot": ("analysis.commands.plot", "a figure of runs, a sweep or a plan, with its numbers beside it"),
+    "sensitivity": ("analysis.commands.sensitivity", "what the number of GPUs of a plan depends on"),
     "report": ("analysis.commands.report", "runs, sweeps and comparisons as one HTML file"),
     "gallery": ("analysis.commands.gallery", "every plot from real simulations, on a page with its commands"),
 }

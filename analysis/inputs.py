@@ -1,7 +1,8 @@
-"""What plots and reports are made of, read from disk: runs, sweeps, comparisons."""
+"""What plots and reports are made of, read from disk: runs, sweeps, comparisons, plans."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
+from analysis.candidates import Candidate
 from analysis.columns import Columns, read, to_columns
+from analysis.planning import Choice, Closest, Less, Plan, Point
 from analysis.runs import Run
+from analysis.statistics import Interval
 
 #: The columns by which a table is told to be a comparison.
 _COMPARED = {"difference", "reference"}
+#: ... and to be a sensitivity.
+_VARIED = {"assumption", "low", "high", "base"}
 
 
 def read_all(paths: Sequence[Path], of: str) -> Any:
-    """What a plot of `of` takes: a list of runs, or the frame of one sweep or comparison.
+    """What a plot of `of` takes: a list of runs, a plan, or the frame of a sweep, a comparison or a sensitivity.
 
     Raises LookupError and ValueError for what is not that.
     """
@@ -32,24 +38,48 @@ def read_all(paths: Sequence[Path], of: str) -> Any:
 
 
 def read_any(path: Path) -> tuple[str, Any]:
-    """What a path holds, and its content: ("run", a Run), or ("sweep" or "comparison", its columns).
+    """What a path holds, and its content: ("run", a Run), ("plan", a Plan), or columns and what they are of.
 
     Raises LookupError for a path that is nothing of these, ValueError for what cannot be read.
     """
     if (path / "requests.parquet").exists():
         return "run", Run.read(path)
+    if (path / "plan.json").exists():
+        return "plan", _read_plan(path)
     if (path / "results.parquet").exists() or (path.is_file() and path.suffix == ".parquet"):
         columns = read(path)
     elif path.is_file() and path.suffix == ".csv":
         columns = _read_csv(path)
     else:
-        raise LookupError(f"{path} is nothing that can be drawn: name the folder of a run (requests.parquet) or of "
-                          f"a sweep (results.parquet), or a comparison's .parquet or .csv")  # fmt: skip
+        raise LookupError(
+            f"{path} is nothing that can be drawn: name the folder of a run (requests.parquet), of a sweep "
+            f"(results.parquet) or of a plan (plan.json), or a comparison's .parquet or .csv"
+        )
+    if set(columns) >= _VARIED:
+        return "sensitivity", columns
     if "policy" not in columns:
         raise ValueError(
             f"{path} is neither a sweep nor a comparison: it has no column policy, but {', '.join(columns)}"
         )
     return ("comparison" if set(columns) >= _COMPARED else "sweep"), columns
+
+
+def _read_plan(folder: Path) -> Plan:
+    try:
+        values = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+        choices = [
+            Choice(**each | {"best": _point(each["best"]), "less": each["less"] and Less(**each["less"])})
+            for each in values["choices"]
+        ]
+        closest = [Closest(**each | {"best": each["best"] and _point(each["best"])}) for each in values["closest"]]
+        return Plan(values["asked"], values["traffic"], tuple(choices), tuple(closest), read(folder / "points.parquet"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder} is not the output of a plan: {error}") from error
+
+
+def _point(values: dict[str, Any]) -> Point:
+    candidate, attainment = Candidate(**values["candidate"]), Interval(*values["attainment"])
+    return Point(**values | {"candidate": candidate, "attainment": attainment})
 
 
 def _read_csv(path: Path) -> Columns:

@@ -37,13 +37,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, paragraphs, tables, figures, and details that are folded away on screen and printed last."""
+    """A heading, paragraphs, text with its line breaks kept, tables, figures, and tables that can be folded away."""
 
     title: str
     paragraphs: Sequence[str] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[Shown] = ()
     details: Sequence[Table] = ()
+    text: str = ""
 
 
 def show(name: str, figure: Figure, caption: str) -> Shown:

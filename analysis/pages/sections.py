@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from analysis.answer import printed
 from analysis.pages.page import Section, Shown, Table, show
+from analysis.planning import Plan
 from analysis.plots.catalogue import PLOTS
 from analysis.plots.frames import distinct, numbers, pick, seeds, series
 from analysis.plots.latency import Frame
@@ -98,6 +100,21 @@ def of_comparison(frame: Frame) -> Section:
     served = ", ".join([*setup(frame), *distinct(frame, "replications")]) + "."
     return Section("Comparison", [served, said], [Table(head, rows)],
                    [_figure(name, frame) for name in ("weighted", "differences")])  # fmt: skip
+
+
+def of_plan(plan: Plan) -> Section:
+    """A plan: the answer in words, and what was tried."""
+    figures = [_figure("plan", plan)] if plan.points else []
+    return Section("Plan", text=printed(plan), figures=figures)
+
+
+def of_sensitivity(frame: Frame) -> Section:
+    """What the number of GPUs depends on."""
+    head = ["assumption", "at", "GPUs", "at", "GPUs"]
+    rows = [[str(frame["assumption"][row]), str(frame["low_label"][row]), f"{frame['low'][row]:g}",
+             str(frame["high_label"][row]), f"{frame['high'][row]:g}"] for row in range(len(frame["low"]))]  # fmt: skip
+    said = f"The plan needs {frame['base'][0]:g} GPUs; here is what it would need were an assumption wrong."
+    return Section("Sensitivity", [said], [Table(head, rows)], [_figure("tornado", frame)])
 
 
 def _figure(name: str, drawn_of: Any) -> Shown:

@@ -8,11 +8,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from analysis.plots.latency import Frame
-from analysis.plots.style import MAP, from_zero, grid
+from analysis.plots.style import MAP, from_zero, grid, whole_numbers
 
 #: The three things that a padded batch computes: asked for, length padding, empty places.
 PADDING = (("tokens", "#0072B2", ""), ("padding to the length", "#E69F00", "///"), ("empty places", "#CC79A7", "..."))
@@ -30,7 +29,7 @@ def batch_sizes(batches: Frame, axes: Axes, **look: Any) -> Axes:
     axes.set_ylabel("share (% of batches)")
     axes.set_xlim(0.5, max(axes.get_xlim()[1], len(share) + 0.5))
     from_zero(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(axes)
     grid(axes)
     return axes
 

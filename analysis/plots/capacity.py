@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from analysis.plots.frames import curves, need, numbers
 from analysis.plots.latency import Frame
 from analysis.plots.quantities import quantity
 from analysis.plots.rates import _curve
-from analysis.plots.style import COLOURS, GREY, from_zero, grid, target
+from analysis.plots.style import COLOURS, GREY, from_zero, grid, target, whole_numbers
 from analysis.words import number
 
 
@@ -42,7 +41,7 @@ def goodput_against_gpus(frame: Frame, axes: Axes) -> Axes:
     from_zero(axes)
     axes.set_ylabel(quantity("goodput").label)
     axes.set_xlabel(quantity("gpus").label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(axes)
     grid(axes)
     return axes
 
@@ -69,7 +68,7 @@ def gpus_needed(frame: Frame, axes: Axes, *, attainment: float = 0.99) -> Axes:
     axes.set_yticks(range(len(found)), [each.name for each in found])
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set_xlim(0, 1.25 * most)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(axes)
     axes.set_xlabel(f"GPUs needed for {100 * attainment:g}% on time")
     grid(axes, "x")
     return axes

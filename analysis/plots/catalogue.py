@@ -9,12 +9,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.plots import of_comparisons, of_runs, of_sweeps
+from analysis.plots import of_comparisons, of_plans, of_runs, of_sweeps
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure: `draw(inputs, width_mm, **options)`, of a list of runs, of a sweep's frame, or of a plan."""
+    """A figure: `draw(inputs, width_mm, **options)`, of a list of runs, a plan, or a frame of what `of` names."""
 
     of: str
     draw: Callable[..., Figure]
@@ -50,4 +50,6 @@ PLOTS = {
     "accuracy-goodput": Plot("sweep", of_sweeps.accuracy_against_goodput),
     "weighted": Plot("comparison", of_comparisons.weighted),
     "differences": Plot("comparison", of_comparisons.against_reference),
+    "plan": Plot("plan", of_plans.attainment_against_gpus),
+    "tornado": Plot("sensitivity", of_plans.sensitivity),
 }

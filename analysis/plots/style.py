@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator
 
 #: A column of a two-column page, and the page, in millimetres. Text is 6 to 7 points when printed at this width.
 COLUMN_MM, PAGE_MM = 85.0, 170.0
@@ -70,7 +71,7 @@ def origin(figure: Figure, *parts: str) -> None:
     lines = [""]
     # Specs are broken at commas, short parts not at all.
     whole = (part.replace(" ", "\u00a0") if len(part) < 40 else part for part in parts)
-    for piece in re.findall(r"[^ ,]*[ ,]?", " \u00b7 ".join(whole)):
+    for piece in re.findall(r"(?:[^ ,]|,(?=\d))*[ ,]?", " \u00b7 ".join(whole)):
         if _width(lines[-1] + piece.rstrip(), 5.5) > width:
             lines.append("")
         lines[-1] += piece
@@ -138,6 +139,11 @@ def from_zero(axes: Axes, *, least: float = 0.0) -> None:
     """The y axis from 0 to a little above all that has been drawn, at least to `least`."""
     axes.autoscale(axis="y")
     axes.set_ylim(0, max(axes.get_ylim()[1], least))
+
+
+def whole_numbers(axes: Axes) -> None:
+    """Ticks of the x axis at whole numbers only."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def grid(axes: Axes, axis: Literal["x", "y", "both"] = "y") -> None:

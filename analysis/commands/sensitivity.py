@@ -1,0 +1,72 @@
+"""python -m analysis sensitivity: what the number of GPUs of a plan depends on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from analysis.commands.sweep import add_engine, engine
+
+EXAMPLE = """example:
+  python -m analysis sensitivity --trace poisson:rate=400,duration=20 --slo-ms 60 --out depends.csv
+  python -m analysis plot tornado depends.csv
+"""
+#: Plain flags, as in python -m analysis plan: their kinds and help.
+_FLAGS: dict[str, tuple[type, str]] = {
+    "trace": (str, "as in python -m simulator"),
+    "slo_ms": (float, "latency target"),
+    "attainment": (float, "share on time (default: 0.99)"),
+    "min_accuracy": (float, "mean accuracy of the answers at least"),
+    "growth": (float, "times that traffic (default: 1)"),
+    "rate": (float, "mean requests per second"),
+    "duration": (float, "only so many seconds"),
+    "lengths": (str, "draw token counts from here"),
+    "table": (str, "default: the first shipped"),
+    "policies": (str, "policies, semicolons between them"),
+    "models": (str, "models, semicolons between them (default: all)"),
+    "max_gpus": (int, "at most so many (default: 64)"),
+    "seeds": (int, "of a generated trace (default: 3)"),
+    "simulated": (int, "requests; of a longer trace windows are simulated (default: 600000)"),
+    "by": (float, "how wrong an assumption is (default: 0.2, that is 20 %%)"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
+    for name, (kind, line) in _FLAGS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, metavar="X", help=line, required=name in ("trace", "slo_ms")
+        )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as .parquet or .csv, too")
+    add_engine(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Plan nine times, and print a line per assumption."""
+    from analysis.columns import columns_table, write
+    from analysis.progress import progress
+    from analysis.sensitivity import sensitivity
+
+    if options.out is not None and options.out.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"{options.out}: tables are written as .parquet or .csv")
+    given: dict[str, Any] = {name: getattr(options, name) for name in _FLAGS if getattr(options, name) is not None}
+    with progress("plans") as told:
+        found = sensitivity(given.pop("trace"), on_progress=told, **given, **engine(options))
+    print(_printed(found))
+    if options.out is not None:
+        write(columns_table(found), options.out)
+        print(f"\nwritten to {options.out}")
+    return 0
+
+
+def _printed(found: Any) -> str:
+    from analysis.words import aligned, number
+
+    heading = [f"{found['setup'][0]}, {found['target'][0]}", f"{found['traffic'][0]}; {found['replications'][0]}",
+               f"{found['base'][0]:g} GPUs needed; with one assumption wrong:"]  # fmt: skip
+    lines = [["assumption", "", "GPUs", "", "GPUs"]]
+    for row, name in enumerate(found["assumption"]):
+        lines.append([name, found["low_label"][row], number(found["low"][row]), found["high_label"][row],
+                      number(found["high"][row])])  # fmt: skip
+    return "\n".join([*heading, "", aligned(lines)])

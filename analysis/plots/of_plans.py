@@ -1,0 +1,70 @@
+"""Figures of a plan: on time against GPUs for what was tried, and how sure the number of GPUs is."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.planning import Plan
+from analysis.plots import style
+from analysis.plots.frames import numbers, pick
+from analysis.plots.latency import Frame
+from analysis.plots.quantities import quantity
+from analysis.plots.tornado import tornado
+
+#: Curves that fit into one plot: the candidates that get furthest with the fewest GPUs.
+_MOST = 6
+
+
+def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Figure:
+    """Share on time against GPUs for the policies and models that a plan tried, with the target."""
+    asked = plan.asked
+    points = pick(plan.points, (numbers(plan.points, "growth") == asked["growth"]) &
+                  (numbers(plan.points, "slo_ms") == asked["slo_ms"]))  # fmt: skip
+    with style.look():
+        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=48)
+        for index, (name, own) in enumerate(list(_candidates(points).items())[:_MOST]):
+            look = style.marked_look(index)
+            gpus, (low, mean, high) = own["gpus"], (100 * own[f"attainment{end}"] for end in ("_low", "", "_high"))
+            axes.plot(gpus, mean, label=name, **look)
+            axes.vlines(gpus, low, high, color=look["color"], lw=0.8, label=f"_{name} interval")
+        style.target(axes, 100 * asked["attainment"], f"target: {100 * asked['attainment']:g}%")
+        style.from_zero(axes)
+        style.whole_numbers(axes)
+        style.grid(axes)
+        axes.set_xlabel(quantity("gpus").label)
+        axes.set_ylabel(quantity("attainment").label)
+        style.heading(figure, f"On time within {asked['slo_ms']:g} ms, 95 % intervals", [axes])
+        return _signed(figure, plan)
+
+
+def sensitivity(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """The GPUs needed were each assumption of a plan somewhat wrong, the widest on top."""
+    with style.look():
+        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=16 + 7.0 * len(frame["assumption"]))
+        tornado(frame, axes, base=float(frame["base"][0]))
+        style.heading(figure, "What the number of GPUs depends on", [])
+        style.origin(figure, *(str(frame[name][0]) for name in ("setup", "target", "traffic", "replications")))
+        return figure
+
+
+def _candidates(points: Frame) -> dict[str, Frame]:
+    """The points of each candidate in the order of their GPUs, the candidate with the most on time per GPU first."""
+    several = {name for name in ("table", "model", "policy") if len(set(points[name])) > 1} or {"policy"}
+    found: dict[str, Frame] = {}
+    keys = list(zip(points["table"], points["model"], points["policy"], strict=True))
+    for key in dict.fromkeys(keys):
+        rows = np.asarray([row for row, each in enumerate(keys) if each == key])
+        name = ", ".join(part for part, of in zip(key, ("table", "model", "policy"), strict=True) if of in several)
+        found[name] = pick(points, rows[np.argsort(points["gpus"][rows])])
+    best = sorted(found, key=lambda name: (-float(np.max(found[name]["attainment"])), float(found[name]["gpus"][0])))
+    return {name: found[name] for name in best}
+
+
+def _signed(figure: Figure, plan: Plan) -> Figure:
+    devices = dict.fromkeys(
+        each.best.candidate.device for each in (*plan.choices, *plan.closest) if each.best is not None
+    )
+    grown = "" if plan.asked["growth"] == 1 else f", times {plan.asked['growth']:g}"
+    style.origin(figure, " and ".join(devices), plan.traffic["source"] + grown, plan.traffic["simulated"])
+    return figure
