@@ -25,7 +25,7 @@ Bodies = Callable[[int, int], Tensors]
 def plain(
     run: Run, recipe: Recipe, name: str, spec: Spec, start: Tensors, lesson: Lesson, texts: int, *, bag: bool = False
 ) -> Tensors:
-    """Train K encoders, independent of each other, to be the teacher.
+    """Train K encoders, independent of each other, to be the teacher. Returns everything but the embeddings.
 
     bag: each sees the fitting texts with weights of its own, Poisson distributed with mean 1 (the bootstrap).
     """
@@ -50,7 +50,7 @@ def plain(
         return total + recipe.labels * spec.students * cross_entropy(logits, lesson.labels[batch.rows])
 
     fit(run, name, trained, recipe.rate, -(-texts // recipe.batch), loss)
-    return frozen | trained
+    return trained
 
 
 def _single(spec: Spec) -> Spec:
@@ -78,14 +78,17 @@ def _bagging(spec: Spec) -> Spec:
 SHAPE = {"single": _single, "deep": _deep, "wide": _wide, "bagging": _bagging}
 
 
-def train(run: Run, recipe: Recipe, name: str, spec: Spec, bodies: Bodies, lesson: Lesson) -> Tensors:
-    """Train the baseline of this name beside an ensemble of shape `spec`. The wide one starts as two side by side."""
-    own, bag = SHAPE[name](spec), name == "bagging"
-    if bag:
-        start = stack([bodies(spec.layers, index) for index in range(spec.students)])
-    elif name == "wide":
-        start = beside([bodies(spec.layers, 0), bodies(spec.layers, 1)])
-    else:
-        start = bodies(own.layers, 0)
+def begin(name: str, spec: Spec, bodies: Bodies) -> Tensors:
+    """What the baseline of this name starts as; the wide one as two encoders side by side."""
+    if name == "bagging":
+        return stack([bodies(spec.layers, index) for index in range(spec.students)])
+    if name == "wide":
+        return beside([bodies(spec.layers, 0), bodies(spec.layers, 1)])
+    return bodies(SHAPE[name](spec).layers, 0)
+
+
+def train(run: Run, recipe: Recipe, name: str, spec: Spec, start: Tensors, lesson: Lesson) -> Tensors:
+    """Train the baseline of this name beside an ensemble of shape `spec`."""
+    bag = name == "bagging"
     texts = recipe.bagging_texts if bag else recipe.single_texts
-    return plain(run, recipe, name, own, start, lesson, texts, bag=bag)
+    return plain(run, recipe, name, SHAPE[name](spec), start, lesson, texts, bag=bag)

@@ -53,6 +53,8 @@ def student(
 ) -> Tensors:
     """Train the student of this number (from 1) on the residual [N, O] of those before; `start`: its body [1, ...].
 
+    Returns what it learned: everything but the embeddings.
+
     The loss: mean squared residual (over its mean before); the divergence of the new prefix's answers from the
     teacher's and their cross-entropy with the labels; a head of the student's own, for training alone, which keeps it
     good for a vote; and, where recipe.peer is positive, the distance from a stacked helper: its twin that is told the
@@ -88,8 +90,7 @@ def student(
         return total
 
     fit(run, name, trained, recipe.rate, -(-recipe.student_texts // recipe.batch), loss)
-    kept = {key: tensor[:1] for key, tensor in trained.items() if not key.startswith(("alone_", "hint_"))}
-    return frozen | kept
+    return {key: tensor[:1] for key, tensor in trained.items() if not key.startswith(("alone_", "hint_"))}
 
 
 def boost(
@@ -108,8 +109,9 @@ def boost(
     residual = lesson.wanted.clone()
     total = torch.zeros(len(tuning[1]), spec.outputs, device=run.device)
     for number in range(1, recipe.students + 1):
-        make = partial(_student, run, recipe, number, spec, starts, lesson, residual)
-        own = run.cached(f"student-{number}", make)
+        start = starts(number)
+        make = partial(student, run, recipe, number, spec, start, lesson, residual)
+        own = {key: start[key] for key in EMBEDDINGS} | run.cached(f"student-{number}", make)
         alone = replace(spec, students=1)
         says = answers(run, alone, own, lesson.corpus)[0]
         step = line_search(residual, says, recipe.shrinkage)
@@ -121,18 +123,6 @@ def boost(
         figures = {"step_size": step.size, "residual": step.after, "identity": step.identity, "tuning": round(right, 6)}
         run.journal.note(f"student-{number}", words, **figures)
     return found
-
-
-def _student(
-    run: Run,
-    recipe: Recipe,
-    number: int,
-    spec: Spec,
-    starts: Callable[[int], Tensors],
-    lesson: Lesson,
-    residual: Tensor,
-) -> Tensors:
-    return student(run, recipe, number, spec, starts(number), lesson, residual)
 
 
 def line_search(residual: Tensor, says: Tensor, share: float = 1.0) -> Step:

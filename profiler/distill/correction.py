@@ -34,7 +34,7 @@ def correct(run: Run, recipe: Recipe, spec: Spec, students: Tensors, lesson: Les
     """Train all students [K, ...] on the whole ensemble's loss plus the weighted mean loss of its prefixes.
 
     The mean over prefixes is what dropping a random tail costs on average. left: the mean squared residual of boosting,
-    which the squared error is divided by.
+    which the squared error is divided by. Returns everything but the embeddings.
     """
     name = "joint"
     frozen = {key: students[key] for key in EMBEDDINGS}
@@ -54,7 +54,7 @@ def correct(run: Run, recipe: Recipe, spec: Spec, students: Tensors, lesson: Les
         return total + recipe.labels * cross_entropy(logits, lesson.labels[batch.rows])
 
     fit(run, name, trained, recipe.joint_rate, -(-recipe.joint_texts // recipe.batch), loss)
-    return frozen | trained
+    return trained
 
 
 def searched(run: Run, spec: Spec, students: Tensors, lesson: Lesson) -> tuple[Tensors, list[Step]]:

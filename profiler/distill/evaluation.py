@@ -117,7 +117,7 @@ def accuracy_rows(
     beside them). runs_as: the model of a latency table that takes the same time.
     """
     rows = []
-    for name, chosen in {task: np.ones(len(next(iter(splits.values()))), bool), **splits}.items():
+    for name, chosen in {task: np.ones(len(records[teacher].labels), bool), **splits}.items():
         count = int(chosen.sum())
         for model, own in records.items():
             for index in range(len(own.logits)):

@@ -20,7 +20,7 @@ from profiler.distill.teacher import Target
 from profiler.distill.texts import Texts, augmented, join
 from profiler.distill.training import Corpus, Run
 from profiler.spec import Spec
-from profiler.weights import Weights, assemble
+from profiler.weights import EMBEDDINGS, Weights, assemble
 
 #: [MASK] in BERT's vocabulary; one beyond a smaller vocabulary is replaced by its last word.
 MASK = 103
@@ -86,10 +86,11 @@ class Study:
         """The students, boosted one after another, then corrected together, each with its best step at last."""
         depth, (texts, split) = self.recipe.depth, self.data.tuning
         tuning = (self._corpus(texts), self._labels(split))
+        self.body(depth, 0)  # a phase of its own, before the first student's
         start = lambda number: self.body(depth, number - 1)  # noqa: E731
         students = correction.stack(boosting.boost(self.run, self.recipe, self.spec, start, self.lesson, tuning))
         if self.recipe.joint_texts:
-            students = self.run.cached("joint", lambda: self._corrected(students))
+            students = students | self.run.cached("joint", lambda: self._corrected(students))
         found, steps = correction.searched(self.run, self.spec, students, self.lesson)
         words = f"residual by students {', '.join(f'{step.after:.4f}' for step in steps)}"
         self.run.journal.note(
@@ -127,13 +128,12 @@ class Study:
         self._say(found[spec.name])
         found[self.spec.name] = self._finished(self.spec, self.ensemble)
         for name in self.recipe.wanted:
-            made = self.run.cached(f"baseline-{name}", partial(self._baseline, name))
+            start = baselines.begin(name, self.spec, self.body)
+            make = partial(baselines.train, self.run, self.recipe, name, self.spec, start, self.lesson)
+            made = {key: start[key] for key in EMBEDDINGS} | self.run.cached(f"baseline-{name}", make)
             own = baselines.SHAPE[name](self.spec)
             found[own.name] = self._finished(own, made, mean=name == "bagging")
         return found
-
-    def _baseline(self, name: str) -> Tensors:
-        return baselines.train(self.run, self.recipe, name, self.spec, self.body, self.lesson)
 
     def evaluated(self, models: Sequence[Weights]) -> list[Record]:
         """The answers of these models to the evaluated texts."""
