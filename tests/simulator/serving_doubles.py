@@ -120,7 +120,7 @@ def call(address, method="POST", path=f"/v2/models/{MODEL}/infer", content=None,
         connection.request(method, path, content, headers or {})
         response = connection.getresponse()
         found = response.read()
-        if response.headers.get("content-type") == "application/json":
+        if found and response.headers.get("content-type") == "application/json":
             found = json.loads(found)
         return response.status, dict(response.headers), found
     finally:
