@@ -45,6 +45,20 @@ def test_every_policy_keeps_the_rules(spec):
     check_policy(spec, seeds=range(6))
 
 
+def test_an_oracle_keeps_the_rules_where_it_is_exact():
+    def exact(case):
+        plan = case.table.plan("students-2x8")
+        rows = [row for level in case.table.levels("students-2x8") for row in case.table.grid(level, plan)]
+        grows = len(plan.tokens) == 1 and all(row == sorted(row) for row in rows)
+        if case.gpus == 1 and grows and case.trace.slo_s is None:
+            tried.append(case.name)
+        return case.name in tried
+
+    tried = []
+    check_policy("optimum", seeds=range(0, 80, 4), only=exact)
+    assert len(tried) >= 3
+
+
 def test_a_policy_comes_as_text_as_an_object_or_as_what_makes_one():
     check_policy("greedy(max_batch=3)", seeds=[1])
     check_policy(make("greedy(max_batch=3)"), seeds=[1])
