@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -41,27 +41,28 @@ class LazyBatching:
     def decide(self, view: View) -> Dispatch | Wait:
         for gpu in [gpu for gpu in self._stacks if gpu >= view.gpus]:  # scaled away: its requests begin again
             self._forget({request for part in self._stacks.pop(gpu) for request in part.requests})
+        oldest = view.oldest(len(self._started) + self._largest)  # all who have begun, and who may be next
         stacks = [(gpu, self._stacks.setdefault(gpu, [])) for gpu in view.idle]
         for _, stack in stacks:
-            self._take_stock(view, stack)
+            if stack:
+                self._take_stock(stack, set(oldest))
         for gpu, stack in stacks:
-            self._admit(view, stack)
+            self._admit(view, stack, oldest)
             if stack:
                 return self._run(gpu, stack)
         return Wait()
 
-    def _take_stock(self, view: View, stack: list[_Part]) -> None:
+    def _take_stock(self, stack: list[_Part], waiting: set[int]) -> None:
         """Note what an idle GPU has done: its newest part has run; it may be through, or have caught up."""
-        if not stack:
-            return
         part = stack[-1]
         part.done = part.until
         if part.done == self._level.depth:
             self._forget(stack.pop().requests)
-        waiting = set(view.oldest(len(self._started)))  # who has begun is older than all who have not
         for part in stack:
-            self._forget([request for request in part.requests if request not in waiting])  # dropped by a wrapper
-            part.requests = [request for request in part.requests if request in waiting]
+            dropped = set(part.requests) - waiting  # by a wrapper
+            if dropped:
+                self._forget(dropped)
+                part.requests = [request for request in part.requests if request in waiting]
         stack[:] = [part for part in stack if part.requests]
         self._merge(stack)
 
@@ -73,13 +74,12 @@ class LazyBatching:
             newer = stack.pop()
             stack[-1].join(newer)
 
-    def _admit(self, view: View, stack: list[_Part]) -> None:
+    def _admit(self, view: View, stack: list[_Part], oldest: Sequence[int]) -> None:
         """Push as many newcomers as may come in."""
         inside = sum(len(part.requests) for part in stack)
         room = self._largest - inside
         if room <= 0 or view.waiting <= inside:
             return
-        oldest = view.oldest(len(self._started) + room)
         newcomers = [request for request in oldest if request not in self._started][:room]
         buckets, deadlines = [view.longest((each,)) for each in newcomers], list(map(view.deadline, newcomers))
         count = self._how_many(view.now, stack, buckets, deadlines)

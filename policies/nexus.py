@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.deadlines import CHUNK, hopeless, largest_in_time
@@ -35,13 +37,21 @@ class Nexus:
         if self.lazy:
             return self._lazily(view)
         waiting = view.by_deadline(CHUNK + self._largest)
-        for first, request in enumerate(waiting[:CHUNK]):
-            reach = waiting[first : first + self._largest]
-            bucket = view.longest(reach)
-            window = reach[: self._target[bucket]]
-            if view.now + self._service[bucket][len(window)] <= view.deadline(request):
-                return Drop(waiting[:first], "early") if first else Dispatch(window, view.levels[-1])
-        return Drop(waiting[:CHUNK], "early")
+        bucket = view.longest(waiting)
+        size = self._target[bucket]
+        first = self._first(view, waiting, size, self._service[bucket])
+        return Drop(waiting[:first], "early") if first else Dispatch(waiting[:size], view.levels[-1])
+
+    def _first(self, view: View, waiting: Sequence[int], size: int, seconds: Sequence[float]) -> int:
+        """Where the first window begins whose oldest is on time; at most CHUNK."""
+        full = max(0, len(waiting) - size + 1)  # so many windows are full, the others are what is left
+        first = bisect_left(waiting, view.now + seconds[size], 0, full, key=view.deadline)
+        if first == full:
+            while first < min(len(waiting), CHUNK):
+                if view.now + seconds[len(waiting) - first] <= view.deadline(waiting[first]):
+                    break
+                first += 1
+        return min(first, CHUNK)
 
     def _lazily(self, view: View) -> Dispatch | Drop:
         lost = hopeless(view, self._alone)
