@@ -77,8 +77,8 @@ class Choices:
     ) -> tuple[int, int]:
         """The level's index and the batch's size, for `size` requests at hand at this length bucket.
 
-        counts: of all that wait, by bucket. slack: of the oldest at hand, in seconds. A level other than `last` must `gain` so
-        much per request.
+        counts: of all that wait, by bucket. slack: of the oldest at hand, in seconds. A level other than `last` must
+        `gain` so much per request.
         """
         step = round(log(rate) / LOG_STEP)
         waiting = round(sum(map(mul, counts, self._weights)))
