@@ -91,4 +91,4 @@ def train(run: Run, recipe: Recipe, name: str, spec: Spec, start: Tensors, lesso
     """Train the baseline of this name beside an ensemble of shape `spec`."""
     bag = name == "bagging"
     texts = recipe.bagging_texts if bag else recipe.single_texts
-    return plain(run, recipe, name, SHAPE[name](spec), start, lesson, texts, bag=bag)
+    return plain(run, recipe, f"baseline-{name}", SHAPE[name](spec), start, lesson, texts, bag=bag)

@@ -27,8 +27,10 @@ WARMUP = 0.06
 DECAY, CLIP = 0.01, 1.0
 #: Steps between two looks at the loss: looking makes a GPU wait.
 LOOK = 25
+#: Seconds between two checkpoints.
+CHECKPOINT_S = 60.0
 #: Tokens that are answered at once where nothing is learned.
-ANSWERED_TOKENS = 16_384
+ANSWERED_TOKENS = 8192
 
 
 class Batch(NamedTuple):
@@ -41,14 +43,13 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how a study trains. half: products in bfloat16. checkpoint_s: seconds between two checkpoints."""
+    """Where and how a study trains. half: products in bfloat16."""
 
     folder: Path
     seed: int
     device: torch.device
     half: bool
     journal: Journal
-    checkpoint_s: float = 60.0
 
     def rng(self, name: str, *more: int) -> np.random.Generator:
         """The stream of chance of this name."""
@@ -160,7 +161,7 @@ def fit(run: Run, name: str, trained: Tensors, rate: float, steps: int, loss: Ca
         total.zero_()
         if not math.isfinite(mean):
             raise ArithmeticError(f"{name}: the loss is {mean} at step {step}; lower the rate (-p rate=...)")
-        if monotonic() - saved >= run.checkpoint_s:
+        if monotonic() - saved >= CHECKPOINT_S:
             write(run.partial(name), _state(trained, optimizer) | {"step": torch.tensor(step + 1)})
             saved = monotonic()
         run.journal.step(name, step + 1, steps, mean)
@@ -170,14 +171,16 @@ def fit(run: Run, name: str, trained: Tensors, rate: float, steps: int, loss: Ca
 
 def answers(run: Run, spec: Spec, tensors: Tensors, corpus: Corpus) -> Tensor:
     """The vectors of K encoders for every text, float32 [K, N, O], each independent of the others."""
-    order = np.argsort(corpus.texts.lengths, kind="stable")
+    order = np.argsort(-corpus.texts.lengths, kind="stable")
     outputs = tensors["projection_weight"].shape[-1]
     found = torch.empty(spec.students, len(order), outputs, device=run.device)
-    size = max(1, ANSWERED_TOKENS // corpus.texts.ids.shape[1])
+    start = 0
     with torch.inference_mode():
-        for start in range(0, len(order), size):
+        while start < len(order):
+            size = max(1, ANSWERED_TOKENS // int(corpus.texts.lengths[order[start]]))
             batch = corpus.batch(order[start : start + size])
             found[:, batch.rows] = vectors(tensors, encode(spec, tensors, batch.ids, batch.mask).cls)
+            start += size
     return found.clone()  # an ordinary tensor again
 
 

@@ -1,4 +1,4 @@
-"""A toy task and a toy teacher: small enough to be learned in seconds, hard enough that one shallow student is not it."""
+"""A toy task and a toy teacher: small enough to be learned in seconds, too hard for one shallow student."""
 
 from __future__ import annotations
 

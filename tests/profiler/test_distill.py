@@ -1,0 +1,190 @@
+"""Distillation on a toy task: accuracy rises with students, an interrupted study ends with the same weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from profiler import weights
+from profiler.__main__ import main
+from profiler.distill.items import Items
+from profiler.distill.journal import Journal
+from profiler.table import AccuracyTable
+
+pytest.importorskip("transformers")
+from distill_toy import write_task, write_teacher
+
+QUICK = {"students": 4, "depth": 1, "batch": 32, "tokens": 16, "fitting_texts": 4000, "rate": 2e-3, "joint_rate": 1e-3}
+QUICK |= {"teacher_texts": 16000, "teacher_rate": 2e-3, "teacher_dropout": 0.0, "imitation_texts": 2000}
+QUICK |= {"student_texts": 4000, "joint_texts": 4000, "single_texts": 4000, "bagging_texts": 2000}
+#: Smaller still, with everything that is optional.
+SMALLEST = {"students": 2, "depth": 2, "batch": 32, "tokens": 16, "fitting_texts": 900, "peer": 0.5, "bodies": 2}
+SMALLEST |= {"teacher_texts": 640, "teacher_dropout": 0.1, "imitation_texts": 640, "student_texts": 960}
+SMALLEST |= {"joint_texts": 640, "single_texts": 320, "bagging_texts": 320}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("toy")
+    write_task(folder / "toy.csv", 4000)
+    write_task(folder / "few.csv", 700, seed=1)
+    write_teacher(folder / "teacher")
+    return folder
+
+
+def distill(toy: Path, out: Path, settings: dict[str, float], *more: str, task: str = "few.csv") -> int:
+    flags = ["--task", str(toy / task), "--teacher", str(toy / "teacher"), "--out", str(out), "--data", str(toy)]
+    return main(["distill", *flags, "--device", "cpu", *(f"-p{key}={value}" for key, value in settings.items()), *more])
+
+
+@pytest.fixture(scope="module")
+def study(toy: Path) -> Path:
+    assert distill(toy, toy / "study", QUICK, "-pbaselines=single,bagging", task="toy.csv") == 0
+    return toy / "study"
+
+
+def test_accuracy_rises_with_students_above_a_single_one_and_above_bagging(study: Path) -> None:
+    table = AccuracyTable.read(study / "accuracy.csv")
+    ours, vote = table.of("students-1x32", "toy"), table.of("bagged-1x32", "toy")
+    single, teacher = table.of("single-1x32", "toy")[1], table.of("teacher-4x32", "toy")[1]
+    assert ours[4] > ours[1] + 0.02
+    assert ours[4] > vote[4] + 0.05
+    assert ours[4] - single >= 0.5 * (teacher - single)
+    assert teacher > 0.95
+
+
+def test_intervals_hold_the_accuracy_and_the_teacher_agrees_with_itself(study: Path) -> None:
+    with (study / "accuracy.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["runs_as"] for row in rows} == {"teacher-4x32", "students-1x32", "teacher-1x32"}
+    for row in rows:
+        assert float(row["low"]) < float(row["accuracy"]) < float(row["high"])
+        assert float(row["over_teacher_low"]) <= float(row["over_teacher"]) <= float(row["over_teacher_high"])
+        if row["model"] == "teacher-4x32":
+            assert (float(row["agreement"]), float(row["over_teacher"])) == (1, 0)
+
+
+def test_residual_never_grows_with_students_and_obeys_the_law_of_the_step(study: Path) -> None:
+    log = [json.loads(line) for line in (study / "log.jsonl").read_text().splitlines()]
+    boosted = [line for line in log if "identity" in line]
+    assert len(boosted) == 4
+    assert max(line["identity"] for line in boosted) < 1e-9
+    corrected = next(line["residuals"] for line in log if line["phase"] == "joint" and "residuals" in line)
+    for residuals in ([line["residual"] for line in boosted], corrected):
+        assert (np.diff([2.0, *residuals]) <= 0).all(), residuals
+
+
+def test_the_executor_that_serves_gives_the_logits_of_training(study: Path) -> None:
+    card = json.loads((study / "card.json").read_text())
+    assert card["executor_gap"] < 1e-4
+    loaded = weights.load(study / "ensemble.safetensors")
+    assert (loaded.spec.students, loaded.spec.name, loaded.spec.shared_embeddings) == (4, "students-1x32", True)
+    assert loaded.prefix(2).projection_weight.data_ptr() == loaded.projection_weight.data_ptr()
+
+
+def test_recorded_answers_are_those_of_the_accuracy_table(study: Path) -> None:
+    items = Items.read(study / "items.parquet")
+    table = AccuracyTable.read(study / "accuracy.csv")
+    assert items.about["model"] == "students-1x32"
+    shares = items.correct.mean(1)
+    assert [round(float(share), 6) for share in shares] == list(table.of("students-1x32", "toy").values())
+    assert round(float(items.teacher_correct.mean()), 6) == table.of("teacher-4x32", "toy")[1]
+    assert ((items.margin >= 0) & (items.margin <= items.confidence)).all()
+    assert items.tokens.min() >= 6
+    assert items.tokens.max() <= 11
+
+
+def test_calibrated_confidence_is_near_the_accuracy(study: Path) -> None:
+    items = Items.read(study / "items.parquet")
+    gaps = np.abs(items.confidence.mean(1) - items.correct.mean(1))
+    assert gaps.max() < 4 * np.sqrt(0.25 / len(items.label)), gaps
+
+
+def test_an_interrupted_study_goes_on_and_ends_with_the_same_weights(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Interrupted within the teacher, within a student with its helper, and within the corrective phase."""
+    assert distill(toy, toy / "whole", SMALLEST) == 0
+    looked = Journal.step
+    for phase in ("teacher", "student-2", "joint", None):
+
+        def step(self: Journal, name: str, *more: float, phase: str | None = phase) -> None:
+            looked(self, name, *more)  # type: ignore[arg-type]
+            if name == phase:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Journal, "step", step)
+        monkeypatch.setattr("profiler.distill.training.CHECKPOINT_S", 0.0)
+        assert distill(toy, toy / "halves", SMALLEST) == (0 if phase is None else 130)
+        assert phase is None or (toy / "halves" / "work" / f"{phase}.partial.safetensors").exists()
+    assert "the same command goes on" in capsys.readouterr().err
+    whole, halves = (load_file(toy / name / "ensemble.safetensors") for name in ("whole", "halves"))
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+    assert (toy / "whole" / "accuracy.csv").read_text() == (toy / "halves" / "accuracy.csv").read_text()
+    assert not list((toy / "halves" / "work").glob("*.partial*"))
+
+
+def test_another_seed_gives_other_weights_and_other_settings_are_refused(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert distill(toy, toy / "one", SMALLEST, "-pbaselines=none", "--seed", "1") == 0
+    one, whole = (load_file(toy / name / "ensemble.safetensors") for name in ("one", "whole"))
+    assert not torch.equal(one["projection_weight"], whole["projection_weight"])
+    assert distill(toy, toy / "one", SMALLEST, "-pbaselines=none", "--seed", "2") == 2
+    assert "seed was 1, is 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "flags", "says"),
+    [
+        (["txt,label", "a,yes"], [], "no column text (required: text, label; found: txt, label)"),
+        (["text,label"], [], "has no rows"),
+        (["text,label", "w1,yes", "w2,yes"], [], "a task needs two classes"),
+        (["text,label", "w1,yes", " ,no"], [], "row 1: the text is empty"),
+        (
+            ["text,label", *(f"w{i % 9} w{i},{i % 2}" for i in range(30))],
+            ["--held-out", "30"],
+            "leave none to train on",
+        ),
+        (["text,label", *(f"w{i % 9},{i % 2}" for i in range(30))], ["--held-out", "20"], "only 9 different texts"),
+    ],
+)
+def test_bad_tasks_are_named_before_any_training(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: list[str], flags: list[str], says: str
+) -> None:
+    (tmp_path / "bad.csv").write_text("\n".join(rows) + "\n")
+    assert distill(toy, tmp_path / "out", {}, *flags, task=str(tmp_path / "bad.csv")) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_bad_input_is_named_before_any_training(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dev.csv").write_text("text,label\nw1 w2,maybe\n")
+    for flags, says in (
+        (["--development", str(tmp_path / "dev.csv")], "label 'maybe' does not occur in"),
+        (["--teacher", str(tmp_path)], "config.json is not there"),
+        (["-ptokens=64"], "the teacher has positions for 16"),
+        (["-ptokens=16", "-pwidth=30"], "width 30 is no multiple"),
+        (["-pstudent=2"], "unknown setting 'student'; there are students, depth"),
+        (["-pstudents=two"], "'two' is not of type int"),
+        (["-pbaselines=tall"], "unknown baseline tall"),
+    ):
+        assert distill(toy, tmp_path / "out", {}, *flags) == 2
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
