@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import filterfalse, islice
 from math import inf
 
 from policies.interface import Dispatch, Layers, View, Wait
@@ -80,8 +81,9 @@ class LazyBatching:
         room = self._largest - inside
         if room <= 0 or view.waiting <= inside:
             return
-        newcomers = [request for request in oldest if request not in self._started][:room]
-        buckets, deadlines = [view.longest((each,)) for each in newcomers], list(map(view.deadline, newcomers))
+        newcomers = list(islice(filterfalse(self._started.__contains__, oldest), room))
+        alone = zip(newcomers, strict=True)
+        buckets, deadlines = list(map(view.longest, alone)), list(map(view.deadline, newcomers))
         count = self._how_many(view.now, stack, buckets, deadlines)
         if count:
             alone_s = sum(self._service[bucket][1] for bucket in buckets[:count])
