@@ -49,7 +49,7 @@ class Buckets:
     inner: Policy
     edges: tuple[int, ...] = ()
 
-    uses = frozenset({"idle", "plan", "bucket", "arrival", "deadline", "longest", "tokens", "seconds", "completions"})
+    uses = frozenset({"plan", "bucket", "arrival", "deadline", "completions"})
 
     def foresee(self, trace: Trace) -> None:
         wrapped.foresee(self.inner, trace)

@@ -122,7 +122,7 @@ class Strict:
     inner: Policy
     classes: tuple[str, ...] = ()
 
-    uses = frozenset({"waiting", "plan", "klass", "longest", "arrival", "deadline", "tokens", "seconds", "completions"})
+    uses = frozenset({"waiting", "plan", "klass", "longest", "arrival", "deadline", "completions"})
 
     def foresee(self, trace: Trace) -> None:
         wrapped.foresee(self.inner, trace)

@@ -68,8 +68,6 @@ class Part:
         self.whole, self.queue, self.gpu = whole, queue, gpu
         self.gone = 0  # how many were dispatched or dropped
         self.share = 1.0  # of all arrivals
-        self.longest, self.arrival, self.deadline = whole.longest, whole.arrival, whole.deadline
-        self.tokens, self.seconds = whole.tokens, whole.seconds
 
     @property
     def now(self) -> float:
@@ -130,6 +128,21 @@ class Part:
 
     def tenant(self, name: str) -> Line:
         raise ValueError(f"tenant {name!r} of a part of the queue: put the policy that asks for tenants outermost")
+
+    def longest(self, requests: Sequence[int]) -> int:
+        return self.whole.longest(requests)
+
+    def arrival(self, request: int) -> float:
+        return self.whole.arrival(request)
+
+    def deadline(self, request: int) -> float:
+        return self.whole.deadline(request)
+
+    def tokens(self, request: int) -> int:
+        return self.whole.tokens(request)
+
+    def seconds(self, level: Level, size: int, tokens: int) -> float:
+        return self.whole.seconds(level, size, tokens)
 
     def free_at(self, gpu: int) -> float:
         return self.whole.free_at(gpu if self.gpu is None else self.gpu)

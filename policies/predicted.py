@@ -27,7 +27,9 @@ class Predicted:
     inner: Policy
     full: bool = False
 
-    uses = frozenset({"now", "gpus", "service", "bucket", "waiting_by_bucket", "longest", "deadline", "free_at"})
+    uses = frozenset(
+        {"now", "waiting", "gpus", "service", "after", "waiting_by_bucket", "longest", "deadline", "free_at"}
+    )
 
     def foresee(self, trace: Trace) -> None:
         wrapped.foresee(self.inner, trace)

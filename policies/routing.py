@@ -35,10 +35,8 @@ class Router:
     seed: int = 0
 
     uses = frozenset(
-        {
-            *("now", "waiting", "gpus", "idle", "plan", "service", "oldest", "after", "longest", "rate", "free_at"),
-            *("arrival", "deadline", "tokens", "seconds", "completions"),
-        }
+        {"now", "waiting", "gpus", "idle", "plan", "service", "oldest", "after", "longest", "free_at"}
+        | {"arrival", "deadline", "completions"}
     )
     every_arrival = True
 

@@ -13,7 +13,7 @@ from simulator.conformance import check_policy
 from simulator.watching import uses
 
 #: What a wrapper is tried around: one that answers at once and one that waits.
-INNER = ("adaptive", "timeout")
+INNER = ("greedy", "timeout")
 
 
 def specs():
@@ -26,6 +26,7 @@ def specs():
 
 #: What the defaults do not exercise, and compositions.
 MORE = (
+    "admission(adaptive, max_waiting=50)",
     "admission(triton(preferred=(4, 8), delay_s=0.001), max_waiting=6)",
     "tokenbucket(codel(predicted(timeout), target_s=0.001, interval_s=0.005), classes=('gold',))",
     "buckets(adaptive, edges=(20, 40))",
@@ -42,7 +43,7 @@ MORE = (
 
 @pytest.mark.parametrize("spec", [*specs(), *MORE])
 def test_every_policy_keeps_the_rules(spec):
-    check_policy(spec, seeds=range(6))
+    check_policy(spec, seeds=range(5))
 
 
 def test_an_oracle_keeps_the_rules_where_it_is_exact():

@@ -54,7 +54,7 @@ def test_least_backlog_is_one_shared_queue_where_the_work_is_known_exactly(gpus)
 
 def test_better_informed_rules_wait_less():
     rng = np.random.default_rng(1)
-    arrivals, tokens = rng.exponential(1.6 / 6 / 0.85, 6000).cumsum(), rng.choice([9] * 4 + [60], 6000)
+    arrivals, tokens = rng.exponential(1.6 / 6 / 0.85, 4000).cumsum(), rng.choice([9] * 4 + [60], 4000)
     waits = {
         rule: run(f"router(none, rule='{rule}')", arrivals, tokens, gpus=6).summary["mean_s"] for rule in RULES
     } | {"shared": run("none", arrivals, tokens, gpus=6).summary["mean_s"]}

@@ -86,11 +86,11 @@ def test_the_gain_is_what_the_simulation_earns():
     rate = 3.0
     rows = [[seconds(k, size) for size in range(17)] for k in STUDENTS]
     plan = optimal_plan(actions_of(rows, list(ACCURACIES.values()), BATCHES), rate, PENALTY / SLO_S, states=48)
-    earned = objective(f"smdp(penalty={PENALTY}, rate={rate})", rate, seed=0, n=60_000)
+    earned = objective(f"smdp(penalty={PENALTY}, rate={rate})", rate, seed=0, n=40_000)
     assert earned == pytest.approx(plan.gain / rate, abs=2e-3)
 
 
-def objective(spec, rate, seed, n=12_000):
+def objective(spec, rate, seed, n=8_000):
     """Mean accuracy less the penalty for mean latency, per request."""
     arrivals = np.random.default_rng(seed).exponential(1 / rate, n).cumsum()
     report = simulate(Trace(arrivals, np.full(n, 9)), spec, TABLE, slo_s=SLO_S)
@@ -102,7 +102,7 @@ def objective(spec, rate, seed, n=12_000):
 def test_no_fixed_level_and_batch_limit_beats_it_on_poisson_arrivals(rate):
     seeds = range(5)
     ours = np.array([objective(f"smdp(penalty={PENALTY}, rate={rate})", rate, seed) for seed in seeds])
-    for students, limit in product(STUDENTS, (2, 8, 16)):
+    for students, limit in product(STUDENTS, (2, 16)):
         theirs = [objective(f"fixed(students={students}, max_batch={limit})", rate, seed) for seed in seeds]
         gap = ours - np.array(theirs)
         # Paired over replications; Student's t, 4 degrees of freedom, one-sided 99.9 %.
