@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.planning import Choice, Closest, Plan, Point
+from analysis.planner import Closest, Point
+from analysis.planning import Choice, Plan
 from analysis.words import aligned, number, percent
 
 
