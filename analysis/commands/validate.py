@@ -19,9 +19,16 @@ BUDGET_S = 60
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Run the acceptance set live and simulated on the same arrivals, and report the error in layers. "
-        "Takes about ten minutes; every finished run is in --out at once. --report only writes the page again."
+        "Takes about ten minutes; every finished run is in --out at once. --report only writes the page again. "
+        "--recorded looks at the traffic of an endpoint instead."
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="results, raw records, page and plots")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="results, raw records, page and plots")
+    parser.add_argument(
+        "--recorded",
+        type=Path,
+        metavar="DIR",
+        help="instead: a session that an endpoint recorded, against the simulation of its arrivals",
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what runs live (default: cpu)")
     parser.add_argument("--table", metavar="DIR", help="measured on this device (default: a tiny ensemble, now)")
     parser.add_argument("--model", metavar="NAME", help="of the table (default: its first students-*)")
@@ -36,6 +43,10 @@ def main(arguments: argparse.Namespace) -> int:
     """Run the set and write its page; 1 where a bound is missed."""
     from analysis.validation import report
 
+    if arguments.recorded is not None:
+        return _recorded(arguments)
+    if arguments.out is None:
+        raise ValueError("--out is needed: a folder for the results (or --recorded: a session to look at)")
     for name in ("requests", "wanted", "most"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1")
@@ -52,6 +63,20 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{what.ljust(width)}  {bound:>22}  {reached:>10}  {word.strip('*')}")
     print(f"\nwritten to {arguments.out}/report.md")
     return int(any("missed" in row[3] for row in rows))
+
+
+def _recorded(arguments: argparse.Namespace) -> int:
+    """Compare a recorded session with its simulation; the figures go to --out, if that is given."""
+    from analysis.validation import recorded
+
+    found = recorded.compare(recorded.read(arguments.recorded), arguments.seed)
+    print(recorded.page(found))
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        partial = arguments.out / "recorded.json.tmp"
+        partial.write_text(json.dumps(recorded.plain(found), indent=1, allow_nan=False) + "\n")
+        partial.rename(arguments.out / "recorded.json")
+    return 0
 
 
 def _measure(arguments: argparse.Namespace) -> None:

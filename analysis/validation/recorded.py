@@ -1,0 +1,231 @@
+"""What happened at an endpoint, against what the simulator says would have happened to the same arrivals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
+from analysis.validation.figures_of_merit import decisions, figures, same_decisions
+from profiler.table import Level
+from simulator.defaults import saturation
+from simulator.records import Records
+from simulator.report import Report
+from simulator.settings import Prepared, Settings, prepare
+from simulator.validity import MAX_LATE, MAX_STALLED, stalls
+from simulator.view import Predictions
+from traces.recorded import segments
+
+#: Requests with these outcomes were in the queue and left it; the rest was refused at the door or has no end.
+ENDED = ("ok", "late", "dropped", "rejected")
+#: What is printed of every run, and how.
+SHOWN = {
+    "attainment": "on time",
+    "answered": "answered",
+    "p50_s": "p50",
+    "p95_s": "p95",
+    "p99_s": "p99",
+    "students_mean": "students",
+    "batch_mean": "batch",
+    "accuracy_weighted_goodput": "accuracy-weighted goodput",
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A session. happened: a report of it. prepared: the simulation of the same requests.
+
+    refused: requests that were turned away before the queue, which the simulation does not have. unknown: those whose
+    end or batch is not in what is left of the record. reasons: why the session is INVALID as a measurement.
+    """
+
+    happened: Report
+    prepared: Prepared
+    refused: int
+    unknown: int
+    reasons: tuple[str, ...]
+
+
+def read(folder: Path) -> Recorded:
+    """A session's folder, or a folder with one session. Raises LookupError or ValueError where it is neither."""
+    folder = _session(folder)
+    run = json.loads((folder / "run.json").read_text())
+    settings = replace(Settings.read(run["settings"]), trace=str(folder), device=None, clock="virtual", weights=None)
+    prepared = prepare(settings)
+    if prepared.table.digest != run["table"]["digest"]:
+        raise ValueError(f"table {prepared.table.name} has changed since the session: validation needs the old one")
+    outcomes, batches = (_column_tables(folder, kind) for kind in ("outcomes", "batches"))
+    outcome = outcomes["outcome"]
+    known = np.isin(outcome, ENDED) & ((outcomes["batch"] < 0) | np.isin(outcomes["batch"], batches["batch"]))
+    if not known.any():
+        raise ValueError(f"{folder} has no request that left the queue: there is nothing to compare")
+    trace = prepared.trace.take(known)
+    levels = prepared.table.levels(settings.model or "", settings.task)
+    plan = prepared.table.plan(settings.model or "")
+    buckets = plan.buckets(trace.tokens)
+    records = _records(outcomes["batch"][known], outcome[known], batches, levels, buckets)
+    assert settings.slo_ms is not None
+    rate = saturation(Predictions(prepared.table, levels, plan), buckets)
+    report = Report(trace, levels, plan, settings.gpus, settings.slo_ms / 1e3, rate, records)
+    refused = int((outcome == "refused").sum())
+    unknown = len(outcome) - refused - int(known.sum())
+    return Recorded(report, replace(prepared, trace=trace), refused, unknown, _reasons(report))
+
+
+def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
+    """The figures of what happened and of three simulations, as plain values.
+
+    table: the bare medians. calibrated: plus a residual drawn from what the session's own batches took beyond them.
+    replayed: with the very times that the batches took, which must lead to the same decisions.
+    """
+    happened, prepared = recorded.happened, recorded.prepared
+    predictions = Predictions(prepared.table, happened.levels, happened.plan)
+    residuals = Residuals.of([happened], predictions) if happened.records.batches else None
+    runs = {"table": prepared.run()}
+    if residuals is not None:
+        rng = np.random.default_rng(seed)
+        runs["calibrated"] = prepared.run(executor=CalibratedExecutor(predictions, residuals, rng))
+    found: dict[str, Any] = {
+        "requests": len(happened.trace),
+        "refused": recorded.refused,
+        "unknown": recorded.unknown,
+        "valid": not recorded.reasons,
+        "reasons": list(recorded.reasons),
+        "happened": figures(happened),
+        **{name: figures(run) for name, run in runs.items()},
+        **{f"{name}_decisions": decisions(happened, run) for name, run in runs.items()},
+    }
+    try:
+        replayed = prepared.run(executor=RecordedExecutor(happened.batches["service_s"].tolist()))
+    except ValueError:  # more batches than there were
+        found["replayed_same_decisions"] = False
+    else:
+        found["replayed"] = figures(replayed)
+        found["replayed_same_decisions"] = same_decisions(happened, replayed) if not happened.records.drops else None
+    return found
+
+
+def page(found: dict[str, Any]) -> str:
+    """The comparison as an aligned table."""
+    runs = [name for name in ("happened", "replayed", "table", "calibrated") if name in found]
+    rows = [["", *runs]]
+    for name, title in SHOWN.items():
+        rows.append([title, *(_shown(name, found[run][name]) for run in runs)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    ]
+    points = (found["table"]["attainment"] - found["happened"]["attainment"]) * 100
+    lines += [
+        "",
+        f"{found['requests']} requests; {found['refused']} more were refused before the queue"
+        + (f", of {found['unknown']} the end is not recorded" if found["unknown"] else ""),
+        f"simulated on time less what happened: {points:+.2f} points (bare table)",
+        "replayed with the recorded times, the simulator decides "
+        + {True: "the same, batch by batch", False: "otherwise somewhere", None: "as shown (drops have no time)"}[
+            found["replayed_same_decisions"]
+        ],
+        "session: " + ("VALID" if found["valid"] else f"INVALID: {'; '.join(found['reasons'])}"),
+    ]
+    return "\n".join(lines)
+
+
+def plain(values: Any) -> Any:
+    """The figures for a JSON file, which knows no NaN."""
+    if isinstance(values, dict):
+        return {name: plain(value) for name, value in values.items()}
+    return None if isinstance(values, float) and not np.isfinite(values) else values
+
+
+def _shown(name: str, value: float) -> str:
+    if not np.isfinite(value):
+        return "-"
+    if name.endswith("_s"):
+        return f"{value * 1e3:.4g} ms"
+    return f"{value:.2f}" if name.endswith("_mean") else f"{value:.2%}"
+
+
+def _session(folder: Path) -> Path:
+    if (folder / "run.json").exists():
+        return folder
+    inner = sorted(each.parent for each in folder.glob("*/run.json"))
+    if len(inner) != 1:
+        what = f"has {len(inner)} sessions: name one of them" if inner else "is not a recorded session (no run.json)"
+        raise LookupError(f"{folder} {what}")
+    return inner[0]
+
+
+def _column_tables(folder: Path, kind: str) -> dict[str, NDArray[Any]]:
+    """The columns of a session's files of one kind; -1 or NaN where a value is missing."""
+    tables = [
+        pyarrow.parquet.read_table(trace.with_name(trace.name.replace("trace", kind, 1))) for trace in segments(folder)
+    ]
+    whole = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    found: dict[str, NDArray[Any]] = {}
+    for name in whole.column_names:
+        column = whole[name]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(pa.string())
+        if pa.types.is_integer(column.type):
+            column = column.fill_null(-1)
+        found[name] = column.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _records(
+    batch: NDArray[np.int64],
+    outcome: NDArray[Any],
+    batches: dict[str, NDArray[Any]],
+    levels: Sequence[Level],
+    buckets: NDArray[np.intp],
+) -> Records:
+    """Records of a run, by the requests' new numbers, in the order of dispatch."""
+    level_of = {(level.model, level.students): level for level in levels}
+    row_of = {number: row for row, number in enumerate(batches["batch"].tolist())}
+    served = np.flatnonzero(batch >= 0)
+    order = served[np.argsort(batch[served], kind="stable")]
+    numbers, firsts = np.unique(batch[order], return_index=True)
+    records = Records()
+    kept = []
+    for number, members in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):
+        row = row_of[number]
+        kept.append(row)
+        start, finish = float(batches["start_s"][row]), float(batches["finish_s"][row])
+        level = level_of[str(batches["model"][row]), int(batches["students"][row])]
+        requests = tuple(members.tolist())
+        records.batches.append((start, finish, int(batches["gpu"][row]), level, int(buckets[members].max()), requests))
+    records.measured = {name: batches[name][kept].tolist() for name in ("cycle_s", "late_s")}
+    for name, reason in (("rejected", "admission"), ("dropped", "recorded")):
+        gone = np.flatnonzero(outcome == name)
+        if len(gone):
+            records.drops.append((float("nan"), tuple(gone.tolist()), reason))
+    records.gpus.append((0.0, 1 + max((row[2] for row in records.batches), default=0)))
+    return records
+
+
+def _reasons(report: Report) -> tuple[str, ...]:
+    """What the record itself shows of disturbances: stalls, and batches that began late."""
+    batches = report.batches
+    if not len(batches["batch"]):
+        return ("no batch was recorded",)
+    keys = [(row[3].index, row[4], report.plan.padded_batch(len(row[5]))) for row in report.records.batches]
+    seconds = float(batches["finish_s"].max() - batches["start_s"].min())
+    stalled = float(stalls(batches["cycle_s"], keys).sum()) / seconds
+    late = float(np.percentile(batches["late_s"], 99))
+    reasons = []
+    if stalled > MAX_STALLED:
+        reasons.append(f"stalls took {stalled:.2%} of the time (limit {MAX_STALLED:.1%})")
+    if late > MAX_LATE * report.slo_s:
+        reasons.append(f"batches began {late * 1e3:.2f} ms late at p99 (limit {MAX_LATE:.0%} of the target)")
+    return tuple(reasons)
