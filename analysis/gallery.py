@@ -19,6 +19,10 @@ from traces.files import replacing
 #: Told how many of the commands are done, and how many there are.
 Progress = Callable[[int, int], None]
 _SEVEN = "'adaptive;fixed(students=1);fixed(students=2);fixed(students=4);nexus;clipper;slackfit'"
+_PLANNED = (
+    "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 400 --slo-ms 60 --min-accuracy 0.89 "
+    "--models students-2x384 --seeds 2"
+)
 #: What the plots are of: the commands, by what they write into the scratch folder.
 INPUTS = {
     "adaptive": "python -m simulator --policy adaptive --out adaptive",
@@ -29,7 +33,7 @@ INPUTS = {
     "loads": "python -m analysis sweep --policy 'adaptive;greedy;timeout;fixed(students=2);nexus' "
     "--trace poisson:duration=100 --load 0.1:1.2:0.1 --seeds 0-4 --jobs 1 --out loads",
     "gpus": "python -m analysis sweep --table h200-modelled --policy 'adaptive;greedy;timeout;nexus' "
-    "--trace poisson:duration=0.25 --rate 150000 --gpus 1-8 --slo-ms 5 --seeds 0-2 --jobs 1 --out gpus",
+    "--trace poisson:duration=0.1 --rate 150000 --gpus 1-8 --slo-ms 5 --seeds 0-2 --jobs 1 --out gpus",
     "targets": "python -m analysis sweep --policy 'adaptive;nexus' --trace poisson:duration=100 --load 0.1:1.1:0.2 "
     "--slo-ms 25,50,100,200,400 --seeds 0-2 --jobs 1 --out targets",
     "bursts": "python -m analysis sweep --policy 'adaptive;nexus' --load 0.1:1.1:0.2 --seeds 0-2 --jobs 1 --out bursts "
@@ -38,6 +42,8 @@ INPUTS = {
     f"--policy {_SEVEN} --out policies",
     "compared.parquet": "python -m analysis compare --trace poisson:duration=100 --load 0.7 --replications 5 "
     f"--policies {_SEVEN} --out compared.parquet",
+    "plan": f"python -m analysis plan {_PLANNED} --policies 'adaptive;nexus;timeout' --jobs 1 --out plan",
+    "depends.csv": f"python -m analysis sensitivity {_PLANNED} --policies adaptive --jobs 1 --out depends.csv",
 }
 
 
@@ -80,6 +86,8 @@ PICTURES = (
     Picture("accuracy-goodput", "policies", "No policy lies above the dashed curve.", "-p optimum=CEILING"),
     Picture("weighted", "compared.parquet", "Both at once: accuracies summed over on-time answers."),
     Picture("differences", "compared.parquet", "Paired, on common random numbers; the intervals hold together."),
+    Picture("plan", "plan", "Where a curve crosses the line is what to buy."),
+    Picture("tornado", "depends.csv", "The longest bar is the assumption to check first."),
 )
 
 

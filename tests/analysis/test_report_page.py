@@ -14,6 +14,7 @@ from conftest import formula_table
 from analysis.__main__ import main
 from analysis.columns import read, to_table, write
 from analysis.comparison import compare
+from analysis.inputs import read_any
 from analysis.pages import sections
 from analysis.runs import Run
 from simulator import simulate
@@ -148,3 +149,41 @@ def test_what_cannot_be_reported_is_one_line(results, monkeypatch, capsys, argum
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_plan_is_in_the_words_of_its_command(tmp_path, capsys):
+    arguments = [
+        "--trace",
+        "poisson:rate=20000,duration=0.05",
+        "--slo-ms",
+        "5",
+        "--tables",
+        "synthetic",
+        "--seeds",
+        "2",
+    ]
+    rest = [
+        "--policies",
+        "greedy;none",
+        "--jobs",
+        "1",
+        "--store",
+        str(tmp_path / "store"),
+        "--out",
+        str(tmp_path / "plan"),
+    ]
+    assert main(["plan", *arguments, *rest]) == 0
+    printed = capsys.readouterr().out
+    kind, found = read_any(tmp_path / "plan")
+    assert kind == "plan"
+    section = sections.of_plan(found)
+    assert section.text in printed
+    assert "(modelled)" in section.text
+    rows = list(csv.DictReader(base64.b64decode(section.figures[0].csv.partition(",")[2]).decode().splitlines()))
+    best = found.choices[0].best
+    assert (best.gpus, 100 * best.attainment.mean) in [
+        (int(row["x"]), pytest.approx(float(row["y"]))) for row in rows if row["kind"] == "line"
+    ]
+    (tmp_path / "plan" / "plan.json").write_text("{}")
+    assert main(["report", str(tmp_path / "plan")]) == 2
+    assert "plan is not the output of a plan: 'choices'" in capsys.readouterr().err
