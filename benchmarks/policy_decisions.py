@@ -36,7 +36,7 @@ SPECS = {
     "strict": f"strict(greedy, classes={CLASSES})",
     "weighted": f"weighted(greedy, classes={CLASSES})",
 }
-GPUS = {"router": 4, "autoscale": 4, "hpa": 4, "shepherd": 4}
+GPUS = {"router": 4, "autoscale": 4, "hpa": 4, "tail": 4, "shepherd": 4}
 
 
 class Enough(BaseException):

@@ -4,7 +4,7 @@ from policies.accscale import AccScale
 from policies.adaptive import Adaptive
 from policies.admission import Admission
 from policies.aimd import Aimd
-from policies.autoscale import Autoscale, Hpa
+from policies.autoscale import Autoscale, Hpa, Tail
 from policies.bentoml import BentoML
 from policies.buckets import Buckets
 from policies.classes import Edf, Strict, Weighted
@@ -56,6 +56,7 @@ POLICIES: dict[str, type] = {
     "mpc": Mpc,
     "autoscale": Autoscale,
     "hpa": Hpa,
+    "tail": Tail,
     "nexus": Nexus,
     "clockwork": Clockwork,
     "symphony": Symphony,

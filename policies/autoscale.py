@@ -1,4 +1,4 @@
-"""How many GPUs to have, around any policy: Ray Serve's rule and the Kubernetes horizontal pod autoscaler's."""
+"""How many GPUs to have, around any policy: by the rules of Ray Serve, of Kubernetes, and of Symphony."""
 
 from __future__ import annotations
 
@@ -132,6 +132,53 @@ class Hpa:
         return min(max(wanted, self.least), self.most)
 
 
+@dataclass
+class Tail:
+    """As many GPUs as were used, and a few to spare.
+
+    Symphony's consolidation (arXiv 2308.07470): the lowest idle GPU takes the next batch, so those at the tail that
+    nothing ran on for window_s are not needed. Every interval_s: the highest GPU used, and `spare` above it. Only the
+    abstract of its autoscaling is public to us; the spare GPUs, by which it grows, and the defaults are ours.
+    """
+
+    inner: Policy
+    spare: int = 1
+    interval_s: float = 1.0
+    window_s: float = 10.0
+    least: int = 1
+    most: int = 8
+
+    needs = frozenset({"scale"})
+    uses = Autoscale.uses
+
+    def foresee(self, trace: Trace) -> None:
+        wrapped.foresee(self.inner, trace)
+
+    def start(self, view: View) -> None:
+        _check("tail", self.least, self.most, (1.0, self.interval_s), (self.spare, self.window_s))
+        self._fleet = Fleet(self.inner, view, self.interval_s)
+        self._since = view.now
+        self.every_arrival = self._fleet.every_arrival
+
+    def decide(self, view: View) -> Action:
+        if self._fleet.due(view):
+            gpus = self._wanted(view)
+            if gpus != view.gpus:
+                return Scale(gpus)
+        return self._fleet.ask(view)
+
+    def observe(self, event: Completion) -> None:
+        self._fleet.observe(event)
+
+    def _wanted(self, view: View) -> int:
+        """The number of GPUs to have from now on."""
+        used = max(self._fleet.used_since(view.now - self.window_s), default=-1) + 1
+        wanted = used + self.spare
+        if wanted < view.gpus and view.now < self._since + self.window_s:
+            return view.gpus  # too soon to say that any is not needed
+        return min(max(wanted, self.least), self.most)
+
+
 class Fleet:
     """A policy that is scaled: asks it when it can act, wakes for the next look, and counts what runs."""
 
@@ -139,6 +186,7 @@ class Fleet:
         self._policy, self._interval_s = policy, interval_s
         self._look = view.now + interval_s
         self._on: dict[int, int] = {}  # requests by GPU
+        self._used: dict[int, float] = {}  # when each GPU last began or ended a batch
         self.busy_s = 0.0  # of all batches that are done
         self.every_arrival = wrapped.start(policy, view)
 
@@ -146,6 +194,10 @@ class Fleet:
     def running(self) -> int:
         """How many requests are being served."""
         return sum(self._on.values())
+
+    def used_since(self, time: float) -> list[int]:
+        """The GPUs that have run anything since then."""
+        return [gpu for gpu, last in self._used.items() if last > time or self._on[gpu]]
 
     def due(self, view: View) -> bool:
         """Whether it is time to look; the next time is an interval later."""
@@ -162,6 +214,7 @@ class Fleet:
         if type(action) is Dispatch:
             gpu = view.idle[0] if action.gpu is None else action.gpu
             self._on[gpu] = self._on.get(gpu, 0) + len(action.requests)
+            self._used[gpu] = view.now
         elif type(action) is Preempt:
             self._on[action.gpu] = 0
         elif type(action) is Wait:
@@ -171,6 +224,7 @@ class Fleet:
     def observe(self, event: Completion) -> None:
         """Count a batch that is done, and tell the policy."""
         self._on[event.gpu] -= len(event.requests)
+        self._used[event.gpu] = event.finish
         self.busy_s += event.finish - event.start
         wrapped.observe(self._policy, event)
 

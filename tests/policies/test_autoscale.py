@@ -128,7 +128,23 @@ def test_gpus_go_when_the_traffic_does_and_the_bill_falls():
     assert scaled["attainment"] > 0.95 * fixed["attainment"]
 
 
-@pytest.mark.parametrize("name", ["autoscale", "hpa"])
+def test_gpus_at_the_tail_that_nothing_ran_on_are_given_back_but_for_the_spare():
+    arrivals = steady(1.5, 60)  # one and a half GPUs' work, on the lowest of eight that are idle
+    report = run("tail(none)", arrivals, gpus=8)
+    assert report.records.gpus[1][1] == 3  # two are used, and one to spare
+    assert 10 <= report.records.gpus[1][0] <= 11.5
+    assert np.array_equal(report.requests["start_s"], arrivals)  # nobody noticed
+
+
+def test_the_spare_gpu_is_how_it_grows():
+    report = run("tail(none, window_s=5.0)", steady(2.9, 60), gpus=1, cold_start_s=2.0)
+    numbers = [gpus for _, gpus in report.records.gpus]
+    assert numbers[:4] == [1, 2, 3, 4]  # one at a time, each after the last was used
+    late = report.requests["start_s"] - report.requests["arrival_s"]
+    assert late[-30:].max() < 1
+
+
+@pytest.mark.parametrize("name", ["autoscale", "hpa", "tail"])
 def test_with_one_gpu_at_most_it_is_the_inner_policy(name):
     arrivals = np.random.default_rng(0).exponential(1.1, 300).cumsum()
     for inner in ("greedy", "timeout(max_batch=1)", "adaptive"):
@@ -138,7 +154,13 @@ def test_with_one_gpu_at_most_it_is_the_inner_policy(name):
 
 @pytest.mark.parametrize(
     "spec",
-    ["autoscale(greedy, least=0)", "autoscale(greedy, target=0)", "hpa(greedy, interval_s=0)", "hpa(greedy, least=9)"],
+    [
+        "autoscale(greedy, least=0)",
+        "autoscale(greedy, target=0)",
+        "hpa(greedy, interval_s=0)",
+        "hpa(greedy, least=9)",
+        "tail(greedy, spare=-1)",
+    ],
 )
 def test_senseless_parameters_are_refused(spec):
     with pytest.raises(ValueError, match="needs"):
