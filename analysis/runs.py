@@ -29,9 +29,16 @@ class Run:
 
     @property
     def setup(self) -> str:
-        """What served: the model, the device (with "(modelled)" where it was not measured), how many."""
-        gpus = self.summary["gpus"]
-        return f"{self.settings['model']} on {self.settings['table']['device']}, {gpus} device{'s' * (gpus > 1)}"
+        """What served: the model, the device, how many; "(modelled)" where a table's device was not measured.
+
+        A live run says so, and INVALID where its verdict is that.
+        """
+        gpus, live = self.summary["gpus"], self.settings.get("live")
+        many = f"{gpus} device{'s' * (gpus > 1)}"
+        if live is None:
+            return f"{self.settings['model']} on {self.settings['table']['device']}, {many}"
+        word = "live" if live["validity"]["valid"] else "live (INVALID)"
+        return f"{self.settings['model']} {word} on {live['device']}, {many}"
 
     @property
     def slo_s(self) -> float:

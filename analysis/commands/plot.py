@@ -13,12 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from analysis.plots import PLOTS
 
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    lines = [f"  {name:18}{plot.of:7}{plot.idea}" for name, plot in PLOTS.items()]
+    lines = [f"  {name:17} {plot.of:12} {plot.idea}" for name, plot in PLOTS.items()]
     parser.epilog = "\n".join(["plots, and what each is of:", *lines])
     parser.add_argument("name", metavar="NAME", help="one of the plots below")
     parser.add_argument(
         "inputs", type=Path, nargs="+", metavar="INPUT",
-        help="folders of python -m simulator --out (one or several), or the results of a sweep or a plan",
+        help="folders of python -m simulator --out (one or several), or one result of another command",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE", help="PNG, PDF or SVG (default: NAME.png)")
     parser.add_argument("--width-mm", type=float, default=85.0, metavar="MM", help="85 is a column of a page (default)")

@@ -129,7 +129,10 @@ def _said_of(run: Run) -> Iterator[str]:
     extent = "" if seconds is None else f" in {seconds:,.4g} s"
     served = f"{run.summary['requests']:,} requests{extent} of {run.settings['trace']['source']}"
     yield f"{run.setup}, SLO {run.slo_s * 1e3:.4g} ms; {served}."
-    if table["meta"].get("kind") == "modelled":
+    live = run.settings.get("live")
+    if live is not None and not live["validity"]["valid"]:
+        yield f"This live run is INVALID: {'; '.join(live['validity']['reasons'])}."
+    if live is None and table["meta"].get("kind") == "modelled":
         yield f"The latencies of table {table['name']} are modelled, not measured."
     accuracy = table["meta"].get("accuracy")
     kinds = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}

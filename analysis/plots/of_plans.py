@@ -17,7 +17,7 @@ _MOST = 6
 
 
 def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Figure:
-    """Share on time against GPUs for the policies and models that a plan tried, with the target."""
+    """Share on time against GPUs for what a plan tried, and the target."""
     asked = plan.asked
     points = pick(plan.points, (numbers(plan.points, "growth") == asked["growth"]) &
                   (numbers(plan.points, "slo_ms") == asked["slo_ms"]))  # fmt: skip
@@ -39,7 +39,7 @@ def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Fi
 
 
 def sensitivity(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
-    """The GPUs needed were each assumption of a plan somewhat wrong, the widest on top."""
+    """The GPUs needed were an assumption somewhat wrong, the widest on top."""
     with style.look():
         figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=16 + 7.0 * len(frame["assumption"]))
         tornado(frame, axes, base=float(frame["base"][0]))

@@ -73,7 +73,7 @@ def map_of_burstiness(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure
 def attainment_map(
     frame: Frame, width_mm: float = style.COLUMN_MM, *, x: str = "load", y: str = "slo_ms", attainment: float = 0.99
 ) -> Figure:
-    """Attainment over any two columns of numbers or parameters of the trace's spec, a panel per policy."""
+    """Attainment over any two columns of numbers, a panel per policy: -p x=load -p y=cv."""
     need(frame, "policy", x, y)
     policies, rows = distinct(frame, "policy"), len(distinct(frame, y))
     with style.look():

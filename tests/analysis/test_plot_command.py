@@ -29,7 +29,7 @@ def run(tmp_path):
 def test_a_figure_is_the_same_bytes_again(tmp_path, run, capsys, name, suffix):
     outs = [tmp_path / f"{each}.{suffix}" for each in "ab"]
     for out in outs:
-        assert main(["plot", name, str(run), "--out", str(out)]) == 0
+        assert main(["plot", name, str(run), "--dpi", "60", "--out", str(out)]) == 0
     assert outs[0].read_bytes() == outs[1].read_bytes()
     assert f"written to {outs[1]}, its numbers to {outs[1].with_suffix('.csv')}" in capsys.readouterr().err
 

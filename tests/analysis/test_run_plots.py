@@ -9,6 +9,7 @@ import pytest
 from conftest import formula_table
 from matplotlib.figure import Figure
 
+from analysis.pages.sections import of_runs as of_run_section
 from analysis.plots import batches as of_batches
 from analysis.plots import drawn, of_runs
 from analysis.plots import timeline as over_time
@@ -186,3 +187,13 @@ def test_only_runs_on_one_trace_share_a_timeline():
         of_runs.timeline([RUN, later])
     with pytest.raises(ValueError, match="shows 1 to 7 runs, not 8"):
         of_runs.timeline([RUN] * 8)
+
+
+@pytest.mark.parametrize(("valid", "word"), [(True, "live"), (False, "live (INVALID)")])
+def test_a_live_run_is_of_the_device_that_ran(valid, word):
+    validity = {"valid": valid, "reasons": [] if valid else ["the canary drifted"]}
+    run = replace(RUN, settings=RUN.settings | {"live": {"device": "a real GPU", "validity": validity}})
+    assert run.setup == f"students-2x8 {word} on a real GPU, 1 device"
+    said = " ".join(of_run_section([run]).paragraphs)
+    assert ("This live run is INVALID: the canary drifted." in said) is not valid
+    assert "modelled" not in said
