@@ -83,10 +83,10 @@ class Endpoint:
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        with ThreadPoolExecutor(1, "tokenizing") as self_pool:
-            app.state.pool = self_pool
+        with ThreadPoolExecutor(1, "tokenizing") as pool:
+            app.state.pool = pool
             await self.service.open()
-            log.info("ready", extra={"model": self.model})
+            log.info("serving", extra={"model": self.model})
             yield
             log.info("draining", extra={"pending": self.service.pending})
             await self.service.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from heapq import heapify
 from math import inf
 from typing import Any
 
@@ -43,7 +42,7 @@ class OpenBacklog(Backlog):
         self._slo_s = slo_s
         self._own_slo = Window(array("d"))  # type: ignore[assignment]
         self._deadlines = []
-        self._heaped = self._head = 0
+        self._sorted = self._head = 0
         self._groups = {}
         self._bucket_count = bucket_count
         self._by_bucket = None
@@ -135,8 +134,7 @@ class OpenBacklog(Backlog):
             kept.forget(until)  # type: ignore[union-attr]
         holes = self.holes
         self._deadlines = [entry for entry in self._deadlines if entry[1] >= until and not holes[entry[1]]]
-        heapify(self._deadlines)
-        self._heaped = max(self._heaped, until)
+        self._sorted = max(self._sorted, until)
         if self._awaited:
             self._awaited = [(None, 0)]  # places have moved: the loop is woken, and asks again
 

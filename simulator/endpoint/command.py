@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import logging
 import logging.config
@@ -108,14 +109,14 @@ def _serve(options: argparse.Namespace) -> int:
             timeout_graceful_shutdown=int(options.timeout_s) + 1,
         )
         host, port = listening.getsockname()[:2]
-        log.info("listening", extra={"url": f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"})
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         # What is here now stays: no collection needs to look at it again.
         gc.collect()
         gc.freeze()
         # uvicorn drains on these, then raises them again for whoever was there before.
         previous = {each: signal.signal(each, _nothing) for each in (signal.SIGINT, signal.SIGTERM)}
         try:
-            uvicorn.Server(config).run(sockets=[listening])
+            asyncio.run(_until_told(uvicorn.Server(config), listening, url))
         finally:
             gc.unfreeze()
             for each, handler in previous.items():
@@ -124,6 +125,16 @@ def _serve(options: argparse.Namespace) -> int:
     served.close()
     log.info("ended", extra={"failed": failed})
     return int(failed)
+
+
+async def _until_told(server: Any, listening: socket.socket, url: str) -> None:
+    """Run the server; say where it is once it can be reached."""
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    while not (server.started or serving.done()):
+        await asyncio.sleep(0.01)
+    if server.started:
+        log.info("ready", extra={"url": url})
+    await serving
 
 
 def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
@@ -249,10 +260,14 @@ def _bound(host: str, port: int) -> socket.socket:
     """A socket with an address of its own, which nobody can connect to until the server is ready."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind)
+    except OSError as error:
+        raise ValueError(f"cannot listen on {host}: {error.strerror or error}") from None
+    bound = socket.socket(family, kind)
+    try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
+        bound.close()
         raise ValueError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
     return bound
 

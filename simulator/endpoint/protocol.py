@@ -124,7 +124,9 @@ def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
 
 
 def _parameters(message: dict[str, Any]) -> dict[str, Any]:
-    parameters = message.get("parameters") or {}
+    parameters = message.get("parameters")
+    if parameters is None:
+        return {}
     if not isinstance(parameters, dict):
         raise BadRequest("parameters must be an object")
     return parameters
@@ -179,8 +181,12 @@ def _numbers(name: str, tensor: tuple[Any, int, Any]) -> list[int]:
         return values
     if isinstance(data, list) and len(data) == 1 and isinstance(data[0], list):
         data = data[0]
-    if not isinstance(data, list) or not all(type(each) is int for each in data):
+    if not isinstance(data, list):
         raise BadRequest(f"input {name}: data must be a list of whole numbers")
+    if not all(type(each) is int for each in data):  # JSON has numbers only, and some clients write 7 as 7.0
+        if not all(type(each) is int or (type(each) is float and each.is_integer()) for each in data):
+            raise BadRequest(f"input {name}: data must be a list of whole numbers")
+        data = [int(each) for each in data]
     if len(data) != count:
         raise BadRequest(f"input {name}: its shape needs {count} numbers, there are {len(data)}")
     return data
