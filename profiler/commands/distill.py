@@ -131,4 +131,9 @@ def _print(results: Results, card: dict[str, Any]) -> None:
     console().print(grid)
     if "closing" in card:
         print(f"gap between {results.single} and {results.teacher} that is closed: {card['closing']['gap_closed']:.2f}")
+    for own in card["per_request"]:
+        print(
+            f"stopping text by text, at most {own['flips allowed']:.1%} of answers changed: "
+            f"{own['students']:.2f} students on average, accuracy {own['accuracy']:.4f}, {own['flips']:.1%} changed"
+        )
     print(f"the CPU executor differs from training by at most {card['executor_gap']:.1e} in a logit")

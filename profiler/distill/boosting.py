@@ -100,8 +100,8 @@ def boost(
     starts: Callable[[int], Tensors],
     lesson: Lesson,
     tuning: tuple[Corpus, Tensor],
-) -> list[Tensors]:
-    """All students in turn, each a file of its own, with boosting's step folded into its projection.
+) -> tuple[list[Tensors], float]:
+    """All students in turn, each a file of its own, with boosting's step folded into its projection; what is left.
 
     starts: the body that a student begins as. tuning: texts and labels on which every prefix is looked at.
     """
@@ -122,7 +122,7 @@ def boost(
         words = f"residual {step.before:.4f} -> {step.after:.4f}, step {step.size:.3f}, tuning accuracy {right:.4f}"
         figures = {"step_size": step.size, "residual": step.after, "identity": step.identity, "tuning": round(right, 6)}
         run.journal.note(f"student-{number}", words, **figures)
-    return found
+    return found, inner(residual, residual)
 
 
 def line_search(residual: Tensor, says: Tensor, share: float = 1.0) -> Step:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from profiler.distill.boosting import Lesson, Step, inner, line_search, scaled
+from profiler.distill.boosting import Lesson, Step, line_search, scaled
 from profiler.distill.encoder import Tensors, encode, vectors
 from profiler.distill.recipe import Recipe
 from profiler.distill.teacher import cross_entropy, divergence
@@ -66,11 +66,6 @@ def searched(run: Run, spec: Spec, students: Tensors, lesson: Lesson) -> tuple[T
         residual -= steps[-1].size * own
     singles = [_single(students, index) for index in range(spec.students)]
     return stack([scaled(own, step.size) for own, step in zip(singles, steps, strict=True)]), steps
-
-
-def residuals(says: Tensor, wanted: Tensor) -> list[float]:
-    """The mean squared residual of every prefix: of vectors [K, N, O] against targets [N, O]."""
-    return [inner(rest, rest) for rest in (wanted - total for total in prefixes(says))]
 
 
 def _single(students: Tensors, index: int) -> Tensors:

@@ -97,9 +97,13 @@ def shape(teacher: Spec, depth: int, width: int, students: int, classes: int) ->
 
 
 def segment_layers(depth: int, layers: int, which: int) -> tuple[int, ...]:
-    """One layer from each of `depth` segments of a teacher's layers: the first of each, the second of each, ..."""
-    longest = -(-layers // depth)
-    return tuple(min(layers - 1, index * layers // depth + which % longest) for index in range(depth))
+    """One layer from each of `depth` segments of a teacher's layers: the last of each, then the one before, ...
+
+    The last is always the teacher's last: what ends otherwise is far worse to begin with (docs/distillation.md).
+    """
+    back = which % -(-layers // depth)
+    ends = [max(0, (index + 1) * layers // depth - 1) for index in range(depth)]
+    return (*(max(0, end - back) for end in ends[:-1]), ends[-1])
 
 
 def body(spec: Spec, teacher: Spec, tensors: Tensors, which: int, fill: Sequence[Tensor]) -> Tensors:

@@ -14,7 +14,8 @@ class Recipe:
     """All settings of a study but the task, the teacher and the seed. Sizes of training are texts seen, not epochs.
 
     students, depth, width: of the ensemble; width 0 is the teacher's. batch: texts a step. teacher_texts, teacher_rate,
-    teacher_dropout: of fine-tuning, in batches of teacher_batch. fitting_texts: the training texts are filled
+    teacher_dropout: of fine-tuning, in batches of teacher_batch;
+    teacher_embeddings: whether (1) or not (0) its embeddings learn. fitting_texts: the training texts are filled
     up to so many by augmented ones, which the teacher labels (inputs are data). imitation_texts: for learning
     the teacher's hidden states and attention on the text of all sets, which bodies encoders do, each from other layers
     of the teacher; students begin as copies of them. student_texts, rate: of one boosted student. joint_texts,
@@ -34,16 +35,17 @@ class Recipe:
     width: int = 0
     batch: int = 64
     teacher_batch: int = 32
-    teacher_texts: int = 200_000
+    teacher_texts: int = 120_000
+    teacher_embeddings: int = 0
     teacher_rate: float = 5e-5
     teacher_dropout: float = 0.1
     fitting_texts: int = 80_000
     bodies: int = 2
-    imitation_texts: int = 60_000
-    student_texts: int = 100_000
-    joint_texts: int = 60_000
-    single_texts: int = 240_000
-    bagging_texts: int = 100_000
+    imitation_texts: int = 40_000
+    student_texts: int = 60_000
+    joint_texts: int = 20_000
+    single_texts: int = 100_000
+    bagging_texts: int = 60_000
     rate: float = 5e-4
     joint_rate: float = 2e-4
     logits: float = 1.0
@@ -59,7 +61,15 @@ class Recipe:
     baselines: str = ",".join(BASELINES)
 
     def __post_init__(self) -> None:
-        may_be_zero = {"width", "fitting_texts", "imitation_texts", "joint_texts", "single_texts", "bagging_texts"}
+        may_be_zero = {
+            "width",
+            "teacher_embeddings",
+            "fitting_texts",
+            "imitation_texts",
+            "joint_texts",
+            "single_texts",
+            "bagging_texts",
+        }
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
             if isinstance(value, int) and value < (0 if name in may_be_zero else 1):
                 raise ValueError(f"{name} is {value} (must be at least {0 if name in may_be_zero else 1})")
@@ -96,14 +106,16 @@ class Recipe:
 RECIPES = {
     "reduced": Recipe(),
     "full": Recipe(
-        batch=256,
+        batch=512,
+        teacher_texts=200_000,
+        teacher_embeddings=1,
         fitting_texts=300_000,
-        bodies=4,
-        imitation_texts=600_000,
-        student_texts=800_000,
-        joint_texts=1_000_000,
-        single_texts=1_600_000,
-        bagging_texts=800_000,
+        bodies=3,
+        imitation_texts=400_000,
+        student_texts=600_000,
+        joint_texts=800_000,
+        single_texts=1_200_000,
+        bagging_texts=600_000,
         rate=1e-3,
         joint_rate=4e-4,
         peer=0.2,

@@ -88,19 +88,17 @@ class Study:
         tuning = (self._corpus(texts), self._labels(split))
         self.body(depth, 0)  # a phase of its own, before the first student's
         start = lambda number: self.body(depth, number - 1)  # noqa: E731
-        students = correction.stack(boosting.boost(self.run, self.recipe, self.spec, start, self.lesson, tuning))
+        boosted, left = boosting.boost(self.run, self.recipe, self.spec, start, self.lesson, tuning)
+        students = correction.stack(boosted)
         if self.recipe.joint_texts:
-            students = students | self.run.cached("joint", lambda: self._corrected(students))
+            make = partial(correction.correct, self.run, self.recipe, self.spec, students, self.lesson, left)
+            students = students | self.run.cached("joint", make)
         found, steps = correction.searched(self.run, self.spec, students, self.lesson)
         words = f"residual by students {', '.join(f'{step.after:.4f}' for step in steps)}"
         self.run.journal.note(
             "joint", words, steps=[step.size for step in steps], residuals=[step.after for step in steps]
         )
         return found
-
-    def _corrected(self, students: Tensors) -> Tensors:
-        _, steps = correction.searched(self.run, self.spec, students, self.lesson)
-        return correction.correct(self.run, self.recipe, self.spec, students, self.lesson, steps[-1].after)
 
     def body(self, depth: int, number: int) -> Tensors:
         """What an encoder of this depth starts as: one of the imitators, in turn. [1, ...]."""

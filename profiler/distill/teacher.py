@@ -12,6 +12,7 @@ from profiler.distill.encoder import Tensors, encode, vectors
 from profiler.distill.recipe import Recipe
 from profiler.distill.training import Corpus, Run, Stream, answers, fit
 from profiler.spec import Spec
+from profiler.weights import EMBEDDINGS
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,10 @@ class Target:
 
 
 def fine_tune(run: Run, recipe: Recipe, spec: Spec, tensors: Tensors, corpus: Corpus, labels: Tensor) -> Tensors:
-    """Train a checkpoint and a new linear head on labels [N]; embeddings learn too."""
+    """Train a checkpoint and a new linear head on labels [N]; embeddings too, where the recipe says so."""
     name = "teacher"
-    trained = {key: tensor.clone() for key, tensor in tensors.items()}
+    frozen = {} if recipe.teacher_embeddings else {key: tensors[key] for key in EMBEDDINGS}
+    trained = {key: tensor.clone() for key, tensor in tensors.items() if key not in frozen}
     trained["projection_weight"] = run.normal("teacher head", (1, spec.hidden, spec.classes))
     trained["projection_bias"] = torch.zeros(1, spec.classes, device=run.device)
     stream = Stream(run, name, corpus, recipe.teacher_batch)
@@ -61,12 +63,12 @@ def fine_tune(run: Run, recipe: Recipe, spec: Spec, tensors: Tensors, corpus: Co
     def loss(step: int) -> Tensor:
         batch = stream.batch(step)
         drop = run.dropout(name, recipe.teacher_dropout, step)
-        cls = encode(spec, trained, batch.ids, batch.mask, drop=drop).cls
+        cls = encode(spec, frozen | trained, batch.ids, batch.mask, drop=drop).cls
         logits = vectors(trained, drop(cls) if drop else cls)[0]
         return F.cross_entropy(logits.float(), labels[batch.rows])
 
     fit(run, name, trained, recipe.teacher_rate, -(-recipe.teacher_texts // recipe.teacher_batch), loss)
-    return trained
+    return frozen | trained
 
 
 def says(run: Run, spec: Spec, tensors: Tensors, corpus: Corpus) -> Tensor:

@@ -21,7 +21,13 @@ pytest.importorskip("transformers")
 from distill_toy import write_task, write_teacher
 
 QUICK = {"students": 4, "depth": 1, "batch": 32, "tokens": 16, "fitting_texts": 4000, "rate": 2e-3, "joint_rate": 1e-3}
-QUICK |= {"teacher_texts": 16000, "teacher_rate": 2e-3, "teacher_dropout": 0.0, "imitation_texts": 2000}
+QUICK |= {
+    "teacher_texts": 16000,
+    "teacher_rate": 2e-3,
+    "teacher_embeddings": 1,
+    "teacher_dropout": 0,
+    "imitation_texts": 2000,
+}
 QUICK |= {"student_texts": 4000, "joint_texts": 4000, "single_texts": 4000, "bagging_texts": 2000}
 #: Smaller still, with everything that is optional.
 SMALLEST = {"students": 2, "depth": 2, "batch": 32, "tokens": 16, "fitting_texts": 900, "peer": 0.5, "bodies": 2}

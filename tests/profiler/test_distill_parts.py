@@ -17,7 +17,9 @@ from profiler.distill.encoder import encode, vectors
 from profiler.distill.evaluation import paired, wilson
 from profiler.distill.heads import fitted
 from profiler.distill.initial import beside, body, segment_layers, shape
+from profiler.distill.items import Items
 from profiler.distill.recipe import RECIPES, Recipe
+from profiler.distill.stopping import learned, outcome
 from profiler.distill.teacher import Target, cross_entropy, divergence
 from profiler.distill.texts import augmented, batches, pack
 from profiler.spec import parse_spec
@@ -122,9 +124,9 @@ def test_a_head_is_only_replaced_where_that_helps_and_its_heat_is_calibrated() -
     assert abs(float(sure - right)) < 0.04
 
 
-def test_each_body_takes_one_layer_of_every_segment() -> None:
-    assert [segment_layers(2, 6, which) for which in range(4)] == [(0, 3), (1, 4), (2, 5), (0, 3)]
-    assert segment_layers(4, 6, 0) == (0, 1, 3, 4)
+def test_each_body_takes_one_layer_of_every_segment_and_the_teachers_last() -> None:
+    assert [segment_layers(2, 6, which) for which in range(4)] == [(2, 5), (1, 5), (0, 5), (2, 5)]
+    assert segment_layers(4, 6, 0) == (0, 2, 3, 5)
     assert segment_layers(6, 6, 5) == (0, 1, 2, 3, 4, 5)
     assert segment_layers(3, 2, 0) == (0, 0, 1)
 
@@ -217,6 +219,44 @@ def test_intervals_against_known_figures() -> None:
         _, low, high = paired(a, b)
         covered += low <= 0.05 <= high
     assert 0.92 <= covered / 400 <= 0.98
+
+
+def recorded(texts: int, flips: float) -> Items:
+    """Answers of three prefixes; with margin m the first one is flipped with chance 2 flips (1 - m)."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, texts)
+    margin = rng.random((3, texts)).astype(np.float32)
+    last = np.where(rng.random(texts) < 0.9, label, 1 - label)
+    answer = np.where(rng.random((3, texts)) < 2 * flips * (1 - margin), 1 - last, last)
+    answer[-1] = last
+    more = {"teacher_answer": label, "teacher_confidence": margin[0], "about": {"task": "made up"}}
+    place = np.arange(texts)
+    names = np.full(texts, "held-out", object)
+    return Items(np.full(texts, 9, np.int32), label, names, place, answer, (1 + margin) / 2, margin, **more)
+
+
+def test_stopping_text_by_text_keeps_to_the_share_of_flips(tmp_path: Path) -> None:
+    items = recorded(20_000, 0.2)
+    before = 3.0
+    for share in (0.0, 0.02, 0.1):
+        rule = learned(items, share)
+        own = outcome(items, rule)
+        assert own.flips <= share
+        assert own.students < before
+        before = own.students
+        half = np.arange(0, 20_000, 2)
+        unseen = outcome(items, learned(items, share, half), half + 1)
+        assert unseen.flips <= share + 4 * np.sqrt(0.02 / 10_000)
+    # of a uniform margin m, the texts above it are flipped with chance 0.2 (1 - m) on average
+    assert learned(items, 0.1).margins[0] == pytest.approx(1 - 0.1 / 0.2, abs=0.05)
+    assert learned(items, 0.1).margins[-1] == 0
+    items.write(tmp_path / "items.parquet")
+    again = Items.read(tmp_path / "items.parquet")
+    assert (again.answer == items.answer).all()
+    assert (again.margin == items.margin).all()
+    assert dict(again.about) == {"task": "made up"}
+    with pytest.raises(LookupError, match="no recorded answers"):
+        Items.read(tmp_path / "none.parquet")
 
 
 def test_recipes_refuse_nonsense() -> None:
