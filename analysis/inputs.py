@@ -12,7 +12,8 @@ import pyarrow.csv
 
 from analysis.candidates import Candidate
 from analysis.columns import Columns, read, to_columns
-from analysis.planning import Choice, Closest, Less, Plan, Point
+from analysis.planner import Closest, Less, Point
+from analysis.planning import Choice, Plan
 from analysis.runs import Run
 from analysis.statistics import Interval
 

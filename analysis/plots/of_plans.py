@@ -62,9 +62,8 @@ def _candidates(points: Frame) -> dict[str, Frame]:
 
 
 def _signed(figure: Figure, plan: Plan) -> Figure:
-    devices = dict.fromkeys(
-        each.best.candidate.device for each in (*plan.choices, *plan.closest) if each.best is not None
-    )
+    best = [each.best for each in plan.choices] + [each.best for each in plan.closest if each.best is not None]
+    devices = dict.fromkeys(each.candidate.device for each in best)
     grown = "" if plan.asked["growth"] == 1 else f", times {plan.asked['growth']:g}"
     style.origin(figure, " and ".join(devices), plan.traffic["source"] + grown, plan.traffic["simulated"])
     return figure
