@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from policies import wrapped
+from policies.deadlines import fastest_alone, hopeless
 from policies.interface import Action, Completion, Drop, Policy, View
 from traces import Trace
-
-#: How many requests are looked at per answer; the policy is asked again while there may be more.
-CHUNK = 64
 
 
 @dataclass
@@ -33,29 +31,17 @@ class Admission:
     def start(self, view: View) -> None:
         if self.max_waiting is not None and self.max_waiting < 1:
             raise ValueError(f"max_waiting is {self.max_waiting} (must be at least 1)")
-        self._fastest = [min(grid[bucket][1] for grid in view.service) for bucket in range(len(view.plan.tokens))]
-        self._slowest = max(self._fastest)
+        self._fastest = fastest_alone(view)
         self.every_arrival = wrapped.start(self.inner, view)
 
     def decide(self, view: View) -> Action:
         if self.max_waiting is not None and view.waiting > self.max_waiting:
             return Drop(view.oldest(view.waiting)[self.max_waiting :], "admission")
         if self.hopeless:
-            hopeless = self._hopeless(view)
-            if hopeless:
-                return Drop(hopeless, "hopeless")
+            lost = hopeless(view, self._fastest)
+            if lost:
+                return Drop(lost, "hopeless")
         return self.inner.decide(view)
 
     def observe(self, event: Completion) -> None:
         wrapped.observe(self.inner, event)
-
-    def _hopeless(self, view: View) -> list[int]:
-        """Of the earliest deadlines, those that cannot be met; the search ends where even the longest could be."""
-        found: list[int] = []
-        for request in view.by_deadline(CHUNK):
-            deadline = view.deadline(request)
-            if view.now + self._fastest[view.longest((request,))] > deadline:  # as lateness is judged, to the last bit
-                found.append(request)
-            elif view.now + self._slowest <= deadline:
-                break
-        return found

@@ -100,7 +100,7 @@ class View(Protocol):
     now: float
     #: How many requests wait.
     waiting: int
-    #: The model's levels, ascending by students.
+    #: The model's levels, ascending by students; of several models ascending by a batch of one at the greatest length.
     levels: tuple[Level, ...]
     #: The sizes that batches are padded to.
     plan: BucketPlan
@@ -170,6 +170,7 @@ class Policy(Protocol):
     `every_arrival = True` asks also at every arrival and while all GPUs are busy; that costs an event per request.
     `needs`, a frozenset, names what not every run offers: "scale", "preempt", "layers" (batches of some layers only),
     "future". A policy that needs the future gets the trace by `foresee(trace)` before `start`; live, it is refused.
+    `uses`, a frozenset, names what it reads of the View; the conformance suite holds it to that.
     """
 
     def decide(self, view: View, /) -> Action:

@@ -1,4 +1,4 @@
-"""From the text of a policy to the object and back: `admission(adaptive(recover=0.4), max_waiting=100)`."""
+"""From the text of a policy to the object and back: `admission(timeout(max_batch=8), max_waiting=100)`."""
 
 from __future__ import annotations
 

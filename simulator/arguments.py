@@ -80,7 +80,9 @@ def parser() -> argparse.ArgumentParser:
     )
     device = flags.add_argument_group("device")
     device.add_argument("--table", metavar="NAME|DIR|CSV", help="measured latencies (default: the first of --list)")
-    device.add_argument("--model", metavar="NAME", help="model of the table (default: its first students-*)")
+    device.add_argument(
+        "--model", metavar="NAME", help="model of the table, or several with commas (default: its first students-*)"
+    )
     device.add_argument("--task", metavar="NAME", help="whose accuracies count (default: the table's first)")
     device.add_argument(
         "--service-noise",

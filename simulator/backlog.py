@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
-from heapq import heappop, heappush
 from math import inf
 from typing import Any
 
@@ -19,6 +18,8 @@ from traces import Trace
 
 #: Arrivals between two decisions are few: a search looks among so many first, which stay in the processor's cache.
 NEAR = 16
+#: So many new deadlines are put into their places one by one, and so many that are gone are carried along.
+FEW = 64
 
 
 class Backlog:
@@ -39,8 +40,8 @@ class Backlog:
         self._own_slo: list[float] | None = None
         if trace.slo_s is not None:
             self._own_slo = np.where(np.isnan(trace.slo_s), slo_s, trace.slo_s).tolist()
-        self._deadlines: list[tuple[float, int]] = []  # a heap of the first `_heaped` requests
-        self._heaped = 0
+        self._deadlines: list[tuple[float, int]] = []  # of the first `_sorted` requests, some of them gone
+        self._sorted = 0
         self._groups: dict[str, Group] = {}
         self._bucket_count = bucket_count
         self._by_bucket: list[Line] | None = None
@@ -164,10 +165,11 @@ class Backlog:
         self._head = min(self._head, min(requests))
         for group in self._groups.values():
             group.come_back(requests)
-        if self._own_slo is not None:
-            for request in requests:
-                if request < self._heaped:
-                    heappush(self._deadlines, (self.deadline(request), request))
+        for request in requests if self._own_slo is not None else ():
+            entry = (self.deadline(request), request)
+            place = bisect_left(self._deadlines, entry)
+            if request < self._sorted and self._deadlines[place : place + 1] != [entry]:
+                self._deadlines.insert(place, entry)
 
     def close(self, now: float) -> None:
         """Take in what has arrived, and nobody after that."""
@@ -219,18 +221,27 @@ class Backlog:
         if self._own_slo is None:
             return self.oldest(n)
         self._keep_holes()
-        heap = self._deadlines
-        for request in range(self._heaped, self.arrived):
-            heappush(heap, (self.deadline(request), request))
-        self._heaped = self.arrived
-        found: list[tuple[float, int]] = []
-        while heap and len(found) < n:
-            entry = heappop(heap)
-            if not self.holes[entry[1]] and not (found and found[-1] == entry):  # one that came back may be in it twice
-                found.append(entry)
-        for entry in found:
-            heappush(heap, entry)
-        return [request for _, request in found]
+        entries, new = self._deadlines, range(self._sorted, self.arrived)
+        if len(new) > FEW:
+            entries.extend((self.deadline(request), request) for request in new)
+            entries.sort()
+        else:
+            for request in new:
+                insort(entries, (self.deadline(request), request))
+        self._sorted = self.arrived
+        holes = self.holes
+        found: list[int] = []
+        gone = 0
+        for _, request in entries:
+            if holes[request]:
+                gone += 1
+            else:
+                found.append(request)
+                if len(found) == n:
+                    break
+        if gone > FEW + n:
+            self._deadlines = [entry for entry in entries if not holes[entry[1]]]
+        return found
 
     def rate(self, now: float, window_s: float) -> float:
         """Arrivals in (now - window_s, now] per second."""
