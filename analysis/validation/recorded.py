@@ -20,7 +20,7 @@ from simulator.defaults import saturation
 from simulator.records import Records
 from simulator.report import Report
 from simulator.settings import Prepared, Settings, prepare
-from simulator.validity import MAX_LATE, MAX_STALLED, stalls
+from simulator.validity import MAX_LATE, MAX_STALLED, MAX_WAITING, stalls
 from simulator.view import Predictions
 from traces.recorded import segments
 
@@ -77,7 +77,9 @@ def read(folder: Path) -> Recorded:
     report = Report(trace, levels, plan, settings.gpus, settings.slo_ms / 1e3, rate, records)
     refused = int((outcome == "refused").sum())
     unknown = len(outcome) - refused - int(known.sum())
-    return Recorded(report, replace(prepared, trace=trace), refused, unknown, _reasons(report))
+    return Recorded(
+        report, replace(prepared, trace=trace), refused, unknown, _reasons(report, run.get("run_queue_delay"))
+    )
 
 
 def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
@@ -214,8 +216,11 @@ def _records(
     return records
 
 
-def _reasons(report: Report) -> tuple[str, ...]:
-    """What the record itself shows of disturbances: stalls, and batches that began late."""
+def _reasons(report: Report, waiting: float | None) -> tuple[str, ...]:
+    """What the record shows of disturbances: stalls, batches that began late, threads that waited for a core.
+
+    waiting: the share of the session's time, None where it did not end properly or the system does not say.
+    """
     batches = report.batches
     if not len(batches["batch"]):
         return ("no batch was recorded",)
@@ -224,6 +229,10 @@ def _reasons(report: Report) -> tuple[str, ...]:
     stalled = float(stalls(batches["cycle_s"], keys).sum()) / seconds
     late = float(np.percentile(batches["late_s"], 99))
     reasons = []
+    if waiting is None:
+        reasons.append("the run-queue delay is not known")
+    elif waiting > MAX_WAITING:
+        reasons.append(f"threads waited for a core {waiting:.2%} of the time (limit {MAX_WAITING:.1%})")
     if stalled > MAX_STALLED:
         reasons.append(f"stalls took {stalled:.2%} of the time (limit {MAX_STALLED:.1%})")
     if late > MAX_LATE * report.slo_s:

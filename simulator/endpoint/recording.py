@@ -16,12 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from profiler import noise
 from simulator.endpoint.service import Listener
 from traces import Trace, write
 from traces.files import replacing
@@ -78,9 +80,9 @@ class Recorder(Listener):
         self.folder = folder / f"{began:%Y%m%dT%H%M%S}-{os.getpid()}"
         self.folder.mkdir(parents=True)
         self._root, self._slo_s, self._most_bytes, self._rows = folder, slo_s, most_bytes, rows
-        (self.folder / "run.json").write_text(
-            json.dumps({"began": began.isoformat(), **run}, indent=2, default=str) + "\n"
-        )
+        self._run = {"began": began.isoformat(), **run}
+        self._write_run()
+        self._began_s, self._waited_s = monotonic(), noise.run_queue_delay_s()
         self._writer = ThreadPoolExecutor(1, "recording")
         self._open = [Segment(1, 0.0)]  # the last one grows; those before it wait for their requests to end
         self._where: dict[int, tuple[Segment, int]] = {}
@@ -120,11 +122,18 @@ class Recorder(Listener):
         self._flush()
 
     def close(self) -> None:
-        """Write what is left, with the loop ended; who has no answer is so noted."""
+        """Write what is left, with the loop ended; who has no answer is so noted, and how long threads waited."""
         for segment in self._open:
             segment.unknown = 0
         self._flush(last=True)
         self._writer.shutdown()
+        share = (noise.run_queue_delay_s() - self._waited_s) / (monotonic() - self._began_s)
+        self._run |= {"ended": datetime.now(UTC).isoformat(), "run_queue_delay": None if math.isnan(share) else share}
+        self._write_run()
+
+    def _write_run(self) -> None:
+        with replacing(self.folder / "run.json") as part:
+            part.write_text(json.dumps(self._run, indent=2, default=str) + "\n")
 
     def _segment(self, now: float) -> Segment:
         """The one that grows; a new one where that is full or old."""
