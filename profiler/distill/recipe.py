@@ -7,76 +7,70 @@ from dataclasses import dataclass, fields, replace
 
 #: What is trained beside the boosted students, to compare with.
 BASELINES = ("single", "deep", "wide", "bagging")
+_MAY_BE_ZERO = {"width", "teacher_embeddings", "fitting_texts", "imitation_texts", "joint_texts"}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All settings of a study but the task, the teacher and the seed. Sizes of training are texts seen, not epochs.
+    """All settings of a study but the task, the teacher and the seed. `_texts` count texts seen, not epochs."""
 
-    students, depth, width: of the ensemble; width 0 is the teacher's. batch: texts a step. teacher_texts, teacher_rate,
-    teacher_dropout: of fine-tuning, in batches of teacher_batch;
-    teacher_embeddings: whether (1) or not (0) its embeddings learn. fitting_texts: the training texts are filled
-    up to so many by augmented ones, which the teacher labels (inputs are data). imitation_texts: for learning
-    the teacher's hidden states and attention on the text of all sets, which bodies encoders do, each from other layers
-    of the teacher; students begin as copies of them. student_texts, rate: of one boosted student. joint_texts,
-    joint_rate: of the corrective phase that trains all students together; 0 leaves boosting's. single_texts: of a
-    baseline trained by plain distillation (the best one the budget buys); bagging_texts: of each bagged student.
-
-    logits: weight of the teacher's logits beside its vector in what students regress. distil: weight of the divergence
-    from the teacher's answers, labels: of the cross-entropy with the labels (both of the prefix that a student ends).
-    alone: weight of a head of the student's own that only training has. peer: weight of following the stacked helper,
-    which sees the sum of the students before; 0 leaves it out. attention: weight of attention in imitation. prefixes:
-    weight of all prefixes' mean loss beside the whole ensemble's in the corrective phase. shrinkage: share of
-    boosting's step that is taken. temperature: of the answers that are compared.
-    """
-
+    #: The ensemble's shape; width 0 is the teacher's.
     students: int = 8
     depth: int = 2
     width: int = 0
+    #: Longer texts are cut.
+    tokens: int = 128
+    #: Texts a step, everywhere but in fine-tuning.
     batch: int = 64
-    teacher_batch: int = 32
+    #: Fine-tuning of the teacher. teacher_embeddings: whether (1) or not (0) its embeddings learn.
     teacher_texts: int = 120_000
-    teacher_embeddings: int = 0
+    teacher_batch: int = 32
     teacher_rate: float = 5e-5
     teacher_dropout: float = 0.1
+    teacher_embeddings: int = 0
+    #: The training texts are filled up to so many by augmented ones, which the teacher labels.
     fitting_texts: int = 80_000
+    #: Imitation of hidden states and attention: by so many encoders at once, which students begin as copies of.
     bodies: int = 2
     imitation_texts: int = 40_000
-    student_texts: int = 60_000
-    joint_texts: int = 20_000
-    single_texts: int = 100_000
-    bagging_texts: int = 60_000
-    rate: float = 5e-4
-    joint_rate: float = 2e-4
-    logits: float = 1.0
-    distil: float = 0.5
-    labels: float = 0.1
-    alone: float = 0.1
-    peer: float = 0.0
     attention: float = 0.1
-    prefixes: float = 0.3
+    #: One boosted student. shrinkage: the share of the best step that is taken.
+    student_texts: int = 40_000
+    rate: float = 5e-4
     shrinkage: float = 1.0
+    #: The corrective phase; 0 texts leave boosting's students as they are. prefixes: weight of all prefixes' mean loss.
+    joint_texts: int = 50_000
+    joint_rate: float = 2e-4
+    prefixes: float = 0.3
+    #: Weight of the teacher's logits beside its vector in what students regress.
+    logits: float = 1.0
+    #: Weights of a prefix's divergence from the teacher's answers (at a temperature) and cross-entropy with the labels.
+    distil: float = 0.5
     temperature: float = 2.0
-    tokens: int = 128
+    labels: float = 0.1
+    #: Weight of a head of the student's own, for training alone, which keeps single students useful.
+    alone: float = 0.1
+    #: Weight of following a helper that is told the sum of the students before; 0 leaves the helper out.
+    peer: float = 0.0
+    #: What is trained to compare with, comma-separated or none; texts of a single model, of a bagged one.
     baselines: str = ",".join(BASELINES)
+    single_texts: int = 90_000
+    bagging_texts: int = 90_000
 
     def __post_init__(self) -> None:
-        may_be_zero = {
-            "width",
-            "teacher_embeddings",
-            "fitting_texts",
-            "imitation_texts",
-            "joint_texts",
-            "single_texts",
-            "bagging_texts",
-        }
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
-            if isinstance(value, int) and value < (0 if name in may_be_zero else 1):
-                raise ValueError(f"{name} is {value} (must be at least {0 if name in may_be_zero else 1})")
+            least = 0 if name in _MAY_BE_ZERO else 1
+            if isinstance(value, int) and value < least:
+                raise ValueError(f"{name} is {value} (must be at least {least})")
             if isinstance(value, float) and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} is {value} (must be a finite number of at least 0)")
+        for name in ("temperature", "rate", "joint_rate", "teacher_rate", "logits"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)} (must be positive)")
         if not 0 < self.shrinkage <= 1:
             raise ValueError(f"shrinkage is {self.shrinkage} (must lie above 0, up to 1)")
+        if not self.teacher_dropout < 1:
+            raise ValueError(f"teacher_dropout is {self.teacher_dropout} (must lie below 1)")
         if unknown := [name for name in self.wanted if name not in BASELINES]:
             raise LookupError(f"unknown baseline {', '.join(unknown)}; there are {', '.join(BASELINES)} (or none)")
 
@@ -114,8 +108,8 @@ RECIPES = {
         imitation_texts=400_000,
         student_texts=600_000,
         joint_texts=800_000,
-        single_texts=1_200_000,
-        bagging_texts=600_000,
+        single_texts=1_400_000,
+        bagging_texts=1_400_000,
         rate=1e-3,
         joint_rate=4e-4,
         peer=0.2,
