@@ -2,10 +2,11 @@
 
 Throughput: the executor alone in a closed loop of full batches, and the endpoint in a process of its own with `greedy`
 under more load than that, in alternation; the figure is the median ratio (limit 0.7). Host cost: CPU seconds of the
-server's process per answer, less those of the executor's own. Overload: three times the load that the table allows for a
-minute, by open-loop arrivals, with the server's memory beside it, and what the simulator says of the same arrivals.
+server's process per answer, on a device that does nothing. Overload: three times what the table allows, for so many
+seconds, by open-loop arrivals, with the server's memory beside it, and what the simulator says of the same arrivals.
 
     python benchmarks/endpoint.py [--rounds 3] [--seconds 8]
+    python benchmarks/endpoint.py --host 1000
     python benchmarks/endpoint.py --overload 60 [--policy "admission(adaptive)"]
 """
 
@@ -16,6 +17,7 @@ import json
 import os
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -29,17 +31,82 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import uvicorn
 
-from profiler.serving import open_devices
-from profiler.table import LatencyTable
+from policies import make
+from profiler.executor import Answers
+from profiler.serving import Served, open_devices
+from profiler.table import LatencyTable, ShapeKey
 from simulator.defaults import short_text_saturation
+from simulator.endpoint.app import Endpoint
+from simulator.endpoint.connections import limited
 from simulator.endpoint.load import send
+from simulator.endpoint.metrics import Metrics
+from simulator.endpoint.protocol import Limits
+from simulator.endpoint.recording import Recorder
+from simulator.endpoint.service import Service
 from simulator.view import Predictions
 from traces import Trace, load
 
 LIMIT = 0.7
 ROOT = Path(__file__).parents[1]
 TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Nothing:
+    """A device that answers at once."""
+
+    def __init__(self, vocab: int, outputs: int) -> None:
+        self.spec = SimpleNamespace(vocab=vocab, outputs=outputs)
+        self._logits = np.zeros((256, outputs), np.float32)
+
+    def run(self, students: int, ids: list[Any]) -> Answers:
+        return Answers(self._logits[: len(ids)], ShapeKey(students, len(ids), 1), 1e-6, 0.0, 1e-6)
+
+
+def serve_nothing(arguments: argparse.Namespace) -> int:
+    """An endpoint on a device that answers at once, until SIGTERM; prints its address."""
+    table = LatencyTable.load(arguments.table)
+    model = arguments.model
+    predictions = Predictions(table, table.levels(model), table.plan(model))
+    served = Served("nothing", ({model: Nothing(30522, 2)},), (lambda: None,), (), 0.0, 0.0)  # type: ignore[dict-item]
+    metrics = Metrics(model)
+    recorder = Recorder(Path(tempfile.mkdtemp()), {}, 0.1, 1 << 26)
+    service = Service(predictions, make("greedy"), served, 0.1, most=8192, listeners=[metrics, recorder])
+    endpoint = Endpoint(service, model, 2, Limits(30522, predictions.plan.max_tokens, False), {}, metrics, "benchmark")
+    listening = socket.create_server(("127.0.0.1", 0))
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+    config = uvicorn.Config(
+        endpoint.app(), http=limited(1024, 10.0), ws="none", lifespan="on", log_config=None, access_log=False
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+def host_cost(arguments: argparse.Namespace) -> int:
+    command = [sys.executable, __file__, "--nothing", "--table", arguments.table, "--model", arguments.model]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    time.sleep(1.0)
+    costs = []
+    try:
+        for _ in range(arguments.rounds):
+            due = np.arange(int(arguments.host * arguments.seconds)) / arguments.host
+            before, alone = cpu_s(process.pid), thread_s(process.pid)
+            sent = send(url, Trace(due, np.full(len(due), arguments.tokens, np.int32)), arguments.model)
+            answered = int((sent.status == 200).sum())
+            used, front = cpu_s(process.pid) - before, thread_s(process.pid) - alone
+            costs.append(used / answered)
+            print(
+                f"{answered} answers of {len(due)}, {arguments.host:.0f} /s offered: {costs[-1] * 1e6:.0f} us of CPU "
+                f"each, {front / answered * 1e6:.0f} of them http; batches of {sent.batch_size.mean():.1f}"
+            )
+    finally:
+        process.terminate()
+        process.wait(30)
+    print(f"host cost: {statistics.median(costs) * 1e6:.0f} us of CPU per answer, recorded and counted")
+    return 0
 
 
 @contextmanager
@@ -72,6 +139,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
+def thread_s(pid: int) -> float:
+    """CPU seconds of a process's first thread so far."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) * 1e-9
+
+
 def resident_mib(pid: int) -> float:
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) / 1024 if found else float("nan")
@@ -93,7 +165,7 @@ def throughput(arguments: argparse.Namespace) -> int:
     executor, students = served.executors[0][arguments.model], table.levels(arguments.model)[-1].students
     batch, tokens, seconds = arguments.batch, arguments.tokens, arguments.seconds
     print(f"{arguments.model}, {students} students, batches of {batch} with {tokens} tokens, {served.name}")
-    ratios, costs = [], []
+    ratios = []
     with server(arguments, "--policy", f"greedy(max_batch={batch})", "--queue", "8192") as endpoint:
         for _ in range(arguments.rounds):
             alone, own_s = closed_loop(executor, students, batch, tokens, seconds / 2)
@@ -107,14 +179,13 @@ def throughput(arguments: argparse.Namespace) -> int:
             steady = done[(done > 0.1 * seconds) & (done < seconds)]
             rate = (len(steady) - 1) / (steady[-1] - steady[0]) if len(steady) > 1 else 0.0
             ratios.append(rate / statistics.mean((alone, after)))
-            costs.append(used / answered.sum() - own_s)
             print(
-                f"executor {alone:7.1f} and {after:7.1f} /s, endpoint {rate:7.1f} /s: ratio {ratios[-1]:.2f}; CPU per answer "
-                f"{used / answered.sum() * 1e6:7.0f} us, executor's own {own_s * 1e6:7.0f}; {np.sum(~answered)} not answered; "
-                f"batches of {sent.batch_size[answered].mean():.1f}"
+                f"executor {alone:.1f} and {after:.1f} /s, endpoint {rate:.1f} /s: ratio {ratios[-1]:.2f}; CPU per "
+                f"answer {used / answered.sum() * 1e6:.0f} us, of the executor alone {own_s * 1e6:.0f}; "
+                f"batches of {sent.batch_size[answered].mean():.1f}; {np.sum(~answered)} not answered"
             )
-    ratio, cost = statistics.median(ratios), statistics.median(costs)
-    print(f"endpoint / executor: {ratio:.2f} (limit {LIMIT}); host cost {cost * 1e6:.0f} us of CPU per answer")
+    ratio = statistics.median(ratios)
+    print(f"endpoint / executor: {ratio:.2f} (limit {LIMIT})")
     return int(ratio < LIMIT)
 
 
@@ -153,9 +224,15 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--host", type=float, metavar="R", help="host cost at so many requests per second, instead")
+    parser.add_argument("--nothing", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--overload", type=float, metavar="S", help="seconds of 3x overload, instead")
     parser.add_argument("--policy", default="admission(adaptive)", help="for --overload")
     arguments = parser.parse_args()
+    if arguments.nothing:
+        return serve_nothing(arguments)
+    if arguments.host is not None:
+        return host_cost(arguments)
     return throughput(arguments) if arguments.overload is None else overload(arguments)
 
 
