@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from policies import describe, make, needs
+from policies import describe, make, needs, placement
 from policies.interface import Policy
 from profiler.table import LatencyTable, shipped
 from simulator.backlog import Backlog
@@ -141,11 +141,13 @@ def started(policy: Policy, view: ServerView, trace: Trace | None) -> None:
 
 
 def as_table(table: LatencyTable | str | os.PathLike[str] | None) -> LatencyTable:
-    """A table by object, name or path; the first shipped one where none is named."""
+    """A table by object, name, path or spec (`split:...`); the first shipped one where none is named."""
     if isinstance(table, LatencyTable):
         return table
     if table is None:
         if not shipped():
             raise LookupError("no table is shipped with this installation: name one with --table")
         table = shipped()[0]
+    if str(table).startswith(placement.PREFIX):
+        return placement.from_spec(str(table))
     return LatencyTable.load(table)
