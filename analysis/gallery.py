@@ -86,7 +86,7 @@ PICTURES = (
     Picture("accuracy-goodput", "policies", "No policy lies above the dashed curve.", "-p optimum=CEILING"),
     Picture("weighted", "compared.parquet", "Both at once: accuracies summed over on-time answers."),
     Picture("differences", "compared.parquet", "Paired, on common random numbers; the intervals hold together."),
-    Picture("plan", "plan", "Where a curve crosses the line is what to buy."),
+    Picture("plan", "plan", "The first filled point is what to buy."),
     Picture("tornado", "depends.csv", "The longest bar is the assumption to check first."),
 )
 

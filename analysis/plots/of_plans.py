@@ -17,7 +17,7 @@ _MOST = 6
 
 
 def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Figure:
-    """Share on time against GPUs for what a plan tried, and the target."""
+    """Share on time against GPUs for what a plan tried; open where it is too little, or the accuracy is."""
     asked = plan.asked
     points = pick(plan.points, (numbers(plan.points, "growth") == asked["growth"]) &
                   (numbers(plan.points, "slo_ms") == asked["slo_ms"]))  # fmt: skip
@@ -26,7 +26,11 @@ def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Fi
         for index, (name, own) in enumerate(list(_candidates(points).items())[:_MOST]):
             look = style.marked_look(index)
             gpus, (low, mean, high) = own["gpus"], (100 * own[f"attainment{end}"] for end in ("_low", "", "_high"))
-            axes.plot(gpus, mean, label=name, **look)
+            axes.plot(gpus, mean, label=name, markevery=list(np.flatnonzero(own["met"])), **look)
+            short = np.flatnonzero(~own["met"].astype(bool))
+            axes.plot(
+                gpus[short], mean[short], **look | {"linestyle": ""}, markerfacecolor="white", label=f"_{name} short"
+            )
             axes.vlines(gpus, low, high, color=look["color"], lw=0.8, label=f"_{name} interval")
         style.target(axes, 100 * asked["attainment"], f"target: {100 * asked['attainment']:g}%")
         style.from_zero(axes)
@@ -34,7 +38,7 @@ def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Fi
         style.grid(axes)
         axes.set_xlabel(quantity("gpus").label)
         axes.set_ylabel(quantity("attainment").label)
-        style.heading(figure, f"On time within {asked['slo_ms']:g} ms, 95 % intervals", [axes])
+        style.heading(figure, f"Within {asked['slo_ms']:g} ms (open: target or accuracy missed)", [axes])
         return _signed(figure, plan)
 
 

@@ -74,7 +74,7 @@ def origin(figure: Figure, *parts: str) -> None:
     for piece in re.findall(r"(?:[^ ,]|,(?=\d))*[ ,]?", " \u00b7 ".join(whole)):
         if _width(lines[-1] + piece.rstrip(), 5.5) > width:
             lines.append("")
-        lines[-1] += piece
+        lines[-1] += piece if lines[-1] else piece.lstrip()
     _grow(figure, len(lines))
     figure.supxlabel("\n".join(lines), x=0.012, ha="left", fontsize=5.5, color=GREY, linespacing=1.15)
 
