@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": ("profiler.commands.compare", "put two tables or models side by side"),
     "campaign": ("profiler.commands.campaign", "measure everything there is on a GPU, part by part"),
     "distill": ("profiler.commands.distill", "train students that answer together like a teacher"),
+    "seeds": ("profiler.commands.seeds", "put studies of several seeds together"),
     "synth": ("profiler.commands.synth", "compute a modelled table for a device nobody has measured"),
 }
 

@@ -17,6 +17,7 @@ from profiler.cpu import CpuExecutor
 from profiler.distill.evaluation import Record, accuracy_rows, closed
 from profiler.distill.items import Items
 from profiler.distill.preparation import joined, split_names
+from profiler.distill.seeds import ANSWERS, Answers
 from profiler.distill.stopping import learned, outcome
 from profiler.distill.tasks import Task
 from profiler.distill.texts import Texts
@@ -60,6 +61,7 @@ class Results:
         _write(out / "accuracy.csv", as_csv(rows))
         items = self.items()
         items.write(out / "items.parquet")
+        self.answers().write(out / ANSWERS)
         card = self.card(rows) | {"per_request": per_request(items)}
         _write(out / "card.json", json.dumps(card, indent=1) + "\n")
         return card
@@ -98,6 +100,14 @@ class Results:
                 "seed": str(self.about["seed"]),
             },
         )
+
+    def answers(self) -> Answers:
+        """The answers of all models, for studies of several seeds."""
+        split = joined(self.task)
+        about = {"task": self.task.name, "seed": self.about["seed"], "teacher": self.teacher, "ensemble": self.ensemble}
+        about |= {"single": self.single or "", "runs_as": {name: _runs_as(own) for name, own in self.models.items()}}
+        answers = {name: own.answers.astype(np.int32) for name, own in self.records.items()}
+        return Answers(split_names(self.task), split.rows, split.labels, answers, about)
 
     def card(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Data, settings, seeds, times, hardware, versions, and the figures in short."""

@@ -114,6 +114,14 @@ def test_recorded_answers_are_those_of_the_accuracy_table(study: Path) -> None:
     assert items.tokens.max() <= 11
 
 
+def test_one_seed_put_together_is_the_study_itself(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["seeds", str(study), "--out", str(tmp_path / "accuracy.csv")]) == 0
+    assert "4 students close" in capsys.readouterr().out
+    assert AccuracyTable.read(tmp_path / "accuracy.csv").rows == AccuracyTable.read(study / "accuracy.csv").rows
+
+
 def test_calibrated_confidence_is_near_the_accuracy(study: Path) -> None:
     items = Items.read(study / "items.parquet")
     gaps = np.abs(items.confidence.mean(1) - items.correct.mean(1))

@@ -1,0 +1,45 @@
+"""python -m profiler seeds: put studies of one task with several seeds together."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from profiler.commands.printing import console
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "studies", type=Path, nargs="+", metavar="DIR", help="what profiler distill wrote, one per seed"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the rows of accuracy.csv there")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print accuracy over seeds, beside the teacher and the single student, and the share of the gap closed."""
+    from rich.table import Table
+
+    from profiler.distill.seeds import Answers, gap_closed, pooled
+    from profiler.writing import as_csv
+
+    studies = [Answers.read(folder) for folder in arguments.studies]
+    rows, about = pooled(studies), studies[0].about
+    grid = Table(title=f"{about['task']}: {len(studies)} seeds; intervals of 95 % over texts", title_justify="left")
+    for name in ("model", "students", "task", "accuracy", "95 %", "seeds", "over teacher", "over single"):
+        grid.add_column(name, justify="left" if name in ("model", "task") else "right")
+    for row in rows:
+        ends = [f"{row[low]:.4f} to {row[high]:.4f}" for low, high in (("low", "high"), ("lowest", "highest"))]
+        gaps = [
+            f"{row[f'over_{word}']:+.4f} ({row[f'over_{word}_low']:+.4f} to {row[f'over_{word}_high']:+.4f})"
+            for word in ("teacher", "single")
+        ]
+        grid.add_row(row["model"], str(row["students"]), row["task"], f"{row['accuracy']:.4f}", *ends, *gaps)
+    console().print(grid)
+    students = len(studies[0].answers[about["ensemble"]])
+    share, low, high = gap_closed(studies, students)
+    print(f"{students} students close {share:.2f} of the gap from single to teacher (95 %: {low:.2f} to {high:.2f})")
+    if arguments.out:
+        temporary = arguments.out.with_name(arguments.out.name + ".tmp")
+        temporary.write_text(as_csv(rows))
+        temporary.replace(arguments.out)
+    return 0

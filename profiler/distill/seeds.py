@@ -1,0 +1,143 @@
+"""Studies of one task with several seeds, put together: every text answered by each, so that differences are paired."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+#: The file of a study's folder that has every model's answers.
+ANSWERS = "answers.parquet"
+#: Normal quantile of a two-sided interval of 95 %; resamples for the interval of a ratio.
+Z, RESAMPLES = 1.959964, 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What all models of a study answer to the N evaluated texts. answers: int32 [K, N] by model.
+
+    about: task, seed, teacher, ensemble and single (models' names, the last may be empty), and runs_as by model.
+    """
+
+    split: NDArray[np.object_]
+    row: NDArray[np.int64]
+    label: NDArray[np.int64]
+    answers: Mapping[str, NDArray[np.int32]]
+    about: Mapping[str, Any]
+
+    def write(self, path: Path) -> None:
+        """One row per text, a column MODEL/STUDENTS per prefix. Written beside its place, then moved."""
+        columns: dict[str, Any] = {"split": self.split, "row": self.row, "label": self.label}
+        for model, own in self.answers.items():
+            columns |= {f"{model}/{count}": answer for count, answer in enumerate(own, start=1)}
+        temporary = path.with_name(path.name + ".tmp")
+        table = pa.table(columns).replace_schema_metadata({"about": json.dumps(dict(self.about))})
+        pa.parquet.write_table(table, temporary)
+        temporary.replace(path)
+
+    @classmethod
+    def read(cls, folder: Path) -> Answers:
+        """The answers of a study's folder. Raises LookupError where there are none."""
+        path = folder / ANSWERS
+        if not path.is_file():
+            raise LookupError(
+                f"no finished study at {folder}: {path} is not there (python -m profiler distill writes it)"
+            )
+        table = pa.parquet.read_table(path)
+        rows: dict[str, list[NDArray[np.int32]]] = {}
+        for name in table.column_names:
+            if "/" in name:
+                rows.setdefault(name.rpartition("/")[0], []).append(table[name].to_numpy())
+        split, row, label = (table[name].to_numpy() for name in ("split", "row", "label"))
+        about = json.loads(table.schema.metadata[b"about"])
+        return cls(split, row, label, {model: np.stack(own) for model, own in rows.items()}, about)
+
+
+def pooled(studies: Sequence[Answers]) -> list[dict[str, Any]]:
+    """Rows of an accuracy.csv over all seeds: the mean, its interval over texts, the lowest and highest seed.
+
+    A text counts once, with the share of seeds that answer it right; `over_teacher` and `over_single` are paired by
+    text. Raises ValueError where the studies are not of one task with the same texts and models.
+    """
+    first = _checked(studies)
+    right = {
+        model: np.stack([study.answers[model] == study.label for study in studies]).astype(np.float64)
+        for model in first.answers
+    }  # [seeds, K, N]
+    names = {first.about["task"]: np.ones(len(first.label), bool)}
+    if len(found := dict.fromkeys(first.split)) > 1:
+        names |= {f"{first.about['task']}-{name}": first.split == name for name in found}
+    rows = []
+    for task, chosen in names.items():
+        for model, own in right.items():
+            for index in range(own.shape[1]):
+                mean = own[:, index, chosen].mean(0)
+                low, high = _interval(mean)
+                seeds = own[:, index, chosen].mean(1)
+                row = {"model": model, "students": index + 1, "task": task, "accuracy": round(float(mean.mean()), 6)}
+                row |= {"low": low, "high": high, "texts": int(chosen.sum()), "seeds": len(studies)}
+                row |= {"lowest": round(float(seeds.min()), 6), "highest": round(float(seeds.max()), 6)}
+                for word in ("teacher", "single"):
+                    other = right.get(first.about[word])
+                    gaps = mean - other[:, 0, chosen].mean(0) if other is not None else np.full(len(mean), math.nan)
+                    ends = _interval(gaps)
+                    row |= {f"over_{word}": round(float(gaps.mean()), 6)}
+                    row |= {f"over_{word}_low": ends[0], f"over_{word}_high": ends[1]}
+                rows.append(row | {"runs_as": first.about["runs_as"][model]})
+    return rows
+
+
+def gap_closed(studies: Sequence[Answers], students: int) -> tuple[float, float, float]:
+    """The share of the gap from single to teacher that so many students close, and its bootstrap interval over texts.
+
+    NaN where no single model was trained, or where it is as good as the teacher.
+    """
+    first = _checked(studies)
+    names = (first.about["ensemble"], first.about["single"], first.about["teacher"])
+    if names[1] not in first.answers:
+        return (math.nan,) * 3
+    places = (students - 1, 0, 0)
+    ours, single, teacher = (
+        np.mean([study.answers[name][place] == study.label for study in studies], axis=0)
+        for name, place in zip(names, places, strict=True)
+    )
+    rng = np.random.default_rng(0)
+    picks = rng.integers(0, len(ours), (RESAMPLES, len(ours)))
+    shares = np.array([_share(ours[pick], single[pick], teacher[pick]) for pick in picks])
+    shares = shares[np.isfinite(shares)]
+    low, high = np.percentile(shares, [2.5, 97.5]) if len(shares) else (math.nan, math.nan)
+    return _share(ours, single, teacher), float(low), float(high)
+
+
+def _share(ours: NDArray[Any], single: NDArray[Any], teacher: NDArray[Any]) -> float:
+    gap = float(teacher.mean() - single.mean())
+    return float(ours.mean() - single.mean()) / gap if gap > 0 else math.nan
+
+
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    half = Z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return round(float(values.mean()) - half, 6), round(float(values.mean()) + half, 6)
+
+
+def _checked(studies: Sequence[Answers]) -> Answers:
+    if not studies:
+        raise ValueError("no study was named")
+    first = studies[0]
+    for other in studies[1:]:
+        if other.about["task"] != first.about["task"]:
+            raise ValueError(f"studies of {first.about['task']} and {other.about['task']} cannot be put together")
+        shapes = [{model: own.shape for model, own in study.answers.items()} for study in (first, other)]
+        if shapes[0] != shapes[1] or not np.array_equal(first.row, other.row):
+            raise ValueError("the studies have other models or other evaluated texts: use equal settings but the seed")
+    seeds = [study.about["seed"] for study in studies]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seed {max(seeds, key=seeds.count)} is there twice")
+    return first
