@@ -76,7 +76,7 @@ def gantt(
         raise ValueError(f"a window of {window_s} s has no extent")
     start, finish = np.asarray(batches["start_s"]), np.asarray(batches["finish_s"])
     start_s = busiest(batches, window_s) if start_s is None else start_s
-    shown = np.flatnonzero((finish > start_s) & (start < start_s + window_s))
+    shown = running(batches, start_s, window_s)
     if not len(shown):
         raise ValueError(f"no batch ran from {start_s:g} s for {window_s:g} s: the run is from {start.min():g} to "
                          f"{finish.max():g} s")  # fmt: skip
@@ -98,6 +98,11 @@ def gantt(
     axes.set_ylabel("GPU")
     axes.set_xlabel(f"time after {start_s:,.3f} s (ms)")
     return axes
+
+
+def running(batches: Frame, start_s: float, window_s: float) -> NDArray[np.intp]:
+    """The batches that run at some time of a window."""
+    return np.flatnonzero((batches["finish_s"] > start_s) & (batches["start_s"] < start_s + window_s))
 
 
 def levels_of(*frames: Frame) -> list[tuple[int, str]]:

@@ -58,7 +58,11 @@ def gantt(
         lanes = sum(run.summary["gpus"] for run in runs)
         figure, panels = style.canvas(len(runs), width_mm=width_mm, height_mm=4 + 11 * len(runs) + 6 * lanes)
         for axes, (name, run) in zip(panels, _named(runs), strict=True):
-            batches.gantt(run.batches, axes, start_s=start_s, window_s=window_s, levels=levels)
+            if run is runs[0] or len(batches.running(run.batches, start_s, window_s)):
+                batches.gantt(run.batches, axes, start_s=start_s, window_s=window_s, levels=levels)
+            else:  # done before, or idle
+                axes.set_axis_off()
+                axes.text(0.5, 0.5, "no batch runs in this window", ha="center", transform=axes.transAxes)
             axes.set_title(name if len(runs) > 1 else "", loc="right", color=style.GREY)
         style.heading(figure, "Batches on the GPUs, their sizes and students", panels, handlelength=1.0)
         return _signed(figure, runs)

@@ -197,3 +197,10 @@ def test_a_live_run_is_of_the_device_that_ran(valid, word):
     said = " ".join(of_run_section([run]).paragraphs)
     assert ("This live run is INVALID: the canary drifted." in said) is not valid
     assert "modelled" not in said
+
+
+def test_a_run_that_idles_in_the_window_of_the_first_has_an_empty_panel():
+    done = replace(RUN, batches={name: column[:1] for name, column in RUN.batches.items()})
+    figure = of_runs.gantt([RUN, done], start_s=5.0, window_s=2.0)
+    assert [(row["x"], row["x_end"]) for row in of_kind(figure, "bar")] == [(-1000.0, 3000.0)]
+    assert [row["text"] for row in of_kind(figure, "note")] == ["2", "no batch runs in this window"]
