@@ -43,7 +43,7 @@ class Adaptive:
     """
 
     drop: str = "none"
-    reluctance: float = 0.001
+    reluctance: float = 0.003
     window: float = 2.0
     memory: float = 8.0
     max_batch: int | None = None

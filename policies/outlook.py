@@ -52,17 +52,42 @@ class Outlook:
         columns = sizes, seconds, losses, reach
         size, taken, lost, share = (np.array(each, np.float64)[:, None] for each in columns)
         self.backlog = n = _grid(1.2 * rate * slo_s + max(sizes), max(sizes))
-        age = np.maximum(n - 1, 0) / rate
+        age = self._ages(sizes, seconds, losses, reach, slo_s)
         in_time = np.maximum(slo_s - taken, 0) / np.maximum(age, 1e-12)
+        n = np.maximum(n, 1.0)  # an empty queue is served when somebody has come
         candidates = np.minimum(n, np.maximum(1.0, share * n))
         passed = np.ceil(candidates * (1 - in_time) - 1e-9).clip(0, candidates)
         served = np.minimum(size, candidates - passed)
         loss = lost * served + worst * passed + HURRY * n * taken / slo_s / gpus
         then = np.minimum((n - passed - served)[..., None] + self._arrivals(taken)[:, None], n[-1])
-        below = np.minimum(np.searchsorted(n, then, side="right") - 1, len(n) - 2)
-        above = (then - n[below]) / (n[below + 1] - n[below])
-        self.cost, self.per_second = self._solved(loss, taken[:, 0] / gpus, below, above)
-        self.listed: list[float] = n.tolist()
+        grid = self.backlog
+        below = np.minimum(np.searchsorted(grid, then, side="right") - 1, len(grid) - 2)
+        above = (then - grid[below]) / (grid[below + 1] - grid[below])
+        spent = np.repeat(taken / gpus, len(grid), 1)
+        spent[:, 0] += 1 / rate
+        self.cost, self.per_second = self._solved(loss, spent, below, above)
+        self.listed: list[float] = grid.tolist()
+
+    def _ages(
+        self,
+        sizes: Sequence[int],
+        seconds: Sequence[float],
+        losses: Sequence[float],
+        reach: Sequence[float],
+        slo_s: float,
+    ) -> Array:
+        """How long the oldest has waited, by backlog, when a batch ends.
+
+        One arrival apart. In calm traffic, where a batch of the most accurate level could take twice as many as come in
+        its time, no longer than such a batch; who exceeds the largest batch has been there before.
+        """
+        backlog, rate = self.backlog, self._rate
+        batches = zip(sizes, seconds, losses, reach, strict=True)
+        for size, batch_s in sorted(each[:2] for each in batches if each[2] == min(losses) and each[3] == 1):
+            if size >= 2 * rate * batch_s / self._gpus:
+                longest = batch_s / self._gpus * backlog / (backlog + 1) + np.maximum(backlog - max(sizes), 0) / rate
+                return np.asarray(np.minimum(backlog / rate, longest))
+        return np.asarray(np.maximum(backlog - 1, 0) / rate)
 
     def after(self, seconds: Array) -> Array:
         """Expected losses from batches of these seconds on, by [batch][how many they leave waiting: `backlog`]."""
@@ -79,27 +104,24 @@ class Outlook:
     def _solved(self, loss: Array, seconds: Array, below: NDArray[np.intp], above: Array) -> tuple[Array, float]:
         """The cost of every backlog, and the loss per second. Shapes: [choice][backlog], the last two also [point]."""
         states = below.shape[1]
-        rows = np.arange(1, states)
+        rows = np.arange(states)
         cost: Array = np.zeros(states)
         per_second = 0.0
         best: NDArray[np.intp] = np.zeros(0, np.intp)
         for _ in range(ROUNDS):
             ahead = (cost[below] * (1 - above) + cost[below + 1] * above) @ WEIGHTS
-            chosen = (loss + ahead - per_second * seconds[:, None]).argmin(0)[1:]
+            chosen = (loss + ahead - per_second * seconds).argmin(0)
             if np.array_equal(chosen, best):
                 break
             best = chosen
             # Unknown: the loss per second in place of the empty backlog's cost (which is 0), and the other costs.
-            equations, known = np.zeros((states, states)), np.zeros(states)
-            known[1:] = loss[best, rows]
+            equations = np.eye(states)
             for point, weight in enumerate(WEIGHTS * (1 - ENDS)):
                 to, share = below[best, rows, point], above[best, rows, point]
                 equations[rows, to] -= weight * (1 - share)
                 equations[rows, to + 1] -= weight * share
-            equations[0, 1] = -1.0  # nobody waits: the next to arrive is alone
-            equations[np.diag_indices(states)] += 1.0
-            equations[0, 0], equations[1:, 0] = 1 / self._rate, seconds[best]
-            cost = np.asarray(np.linalg.solve(equations, known))
+            equations[:, 0] = seconds[best, rows]
+            cost = np.asarray(np.linalg.solve(equations, loss[best, rows]))
             per_second, cost[0] = float(cost[0]), 0.0
         return cost, per_second
 
