@@ -20,7 +20,16 @@ from profiler.table import AccuracyTable
 pytest.importorskip("transformers")
 from distill_toy import write_task, write_teacher
 
-QUICK = {"students": 4, "depth": 1, "batch": 32, "tokens": 16, "fitting_texts": 4000, "rate": 2e-3, "joint_rate": 1e-3}
+QUICK = {
+    "students": 4,
+    "depth": 1,
+    "width": 16,
+    "batch": 32,
+    "tokens": 16,
+    "fitting_texts": 4000,
+    "rate": 2e-3,
+    "joint_rate": 1e-3,
+}
 QUICK |= {
     "teacher_texts": 16000,
     "teacher_rate": 2e-3,
@@ -28,7 +37,7 @@ QUICK |= {
     "teacher_dropout": 0,
     "imitation_texts": 2000,
 }
-QUICK |= {"student_texts": 4000, "joint_texts": 4000, "single_texts": 4000, "bagging_texts": 2000}
+QUICK |= {"student_texts": 4000, "joint_texts": 6000, "single_texts": 4000, "bagging_texts": 2000}
 #: Smaller still, with everything that is optional.
 SMALLEST = {"students": 2, "depth": 2, "batch": 32, "tokens": 16, "fitting_texts": 900, "peer": 0.5, "bodies": 2}
 SMALLEST |= {"teacher_texts": 640, "teacher_dropout": 0.1, "imitation_texts": 640, "student_texts": 960}
@@ -65,18 +74,18 @@ def study(toy: Path) -> Path:
 
 def test_accuracy_rises_with_students_above_a_single_one_and_above_bagging(study: Path) -> None:
     table = AccuracyTable.read(study / "accuracy.csv")
-    ours, vote = table.of("students-1x32", "toy"), table.of("bagged-1x32", "toy")
-    single, teacher = table.of("single-1x32", "toy")[1], table.of("teacher-4x32", "toy")[1]
+    ours, vote = table.of("students-1x16", "toy"), table.of("bagged-1x16", "toy")
+    single, teacher = table.of("single-1x16", "toy")[1], table.of("teacher-4x32", "toy")[1]
     assert ours[4] > ours[1] + 0.02
     assert ours[4] > vote[4] + 0.05
-    assert ours[4] - single >= 0.5 * (teacher - single)
+    assert ours[4] - single >= 0.4 * (teacher - single)
     assert teacher > 0.95
 
 
 def test_intervals_hold_the_accuracy_and_the_teacher_agrees_with_itself(study: Path) -> None:
     with (study / "accuracy.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["runs_as"] for row in rows} == {"teacher-4x32", "students-1x32", "teacher-1x32"}
+    assert {row["runs_as"] for row in rows} == {"teacher-4x32", "students-1x16", "teacher-1x16"}
     for row in rows:
         assert float(row["low"]) < float(row["accuracy"]) < float(row["high"])
         assert float(row["over_teacher_low"]) <= float(row["over_teacher"]) <= float(row["over_teacher_high"])
@@ -98,16 +107,16 @@ def test_the_executor_that_serves_gives_the_logits_of_training(study: Path) -> N
     card = json.loads((study / "card.json").read_text())
     assert card["executor_gap"] < 1e-4
     loaded = weights.load(study / "ensemble.safetensors")
-    assert (loaded.spec.students, loaded.spec.name, loaded.spec.shared_embeddings) == (4, "students-1x32", True)
+    assert (loaded.spec.students, loaded.spec.name, loaded.spec.shared_embeddings) == (4, "students-1x16", True)
     assert loaded.prefix(2).projection_weight.data_ptr() == loaded.projection_weight.data_ptr()
 
 
 def test_recorded_answers_are_those_of_the_accuracy_table(study: Path) -> None:
     items = Items.read(study / "items.parquet")
     table = AccuracyTable.read(study / "accuracy.csv")
-    assert items.about["model"] == "students-1x32"
+    assert items.about["model"] == "students-1x16"
     shares = items.correct.mean(1)
-    assert [round(float(share), 6) for share in shares] == list(table.of("students-1x32", "toy").values())
+    assert [round(float(share), 6) for share in shares] == list(table.of("students-1x16", "toy").values())
     assert round(float(items.teacher_correct.mean()), 6) == table.of("teacher-4x32", "toy")[1]
     assert ((items.margin >= 0) & (items.margin <= items.confidence)).all()
     assert items.tokens.min() >= 6
@@ -132,7 +141,7 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_weights(
     toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Interrupted within the teacher, within a student with its helper, and within the corrective phase."""
-    assert distill(toy, toy / "whole", SMALLEST) == 0
+    assert distill(toy, toy / "whole", SMALLEST, "-pbaselines=deep,wide") == 0
     looked = Journal.step
     for phase in ("teacher", "student-2", "joint", None):
 
@@ -143,7 +152,7 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_weights(
 
         monkeypatch.setattr(Journal, "step", step)
         monkeypatch.setattr("profiler.distill.training.CHECKPOINT_S", 0.0)
-        assert distill(toy, toy / "halves", SMALLEST) == (0 if phase is None else 130)
+        assert distill(toy, toy / "halves", SMALLEST, "-pbaselines=deep,wide") == (0 if phase is None else 130)
         assert phase is None or (toy / "halves" / "work" / f"{phase}.partial.safetensors").exists()
     assert "the same command goes on" in capsys.readouterr().err
     whole, halves = (load_file(toy / name / "ensemble.safetensors") for name in ("whole", "halves"))
