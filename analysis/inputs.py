@@ -19,8 +19,9 @@ from analysis.statistics import Interval
 
 #: The columns by which a table is told to be a comparison.
 _COMPARED = {"difference", "reference"}
-#: ... and to be a sensitivity.
+#: ... a sensitivity, and a capacity.
 _VARIED = {"assumption", "low", "high", "base"}
+_CAPACITY = {"capacity", "capacity_low", "capacity_high"}
 
 
 def read_all(paths: Sequence[Path], of: str) -> Any:
@@ -54,10 +55,12 @@ def read_any(path: Path) -> tuple[str, Any]:
     else:
         raise LookupError(
             f"{path} is nothing that can be drawn: name the folder of a run (requests.parquet), of a sweep "
-            f"(results.parquet) or of a plan (plan.json), or a comparison's .parquet or .csv"
+            f"(results.parquet) or of a plan (plan.json), or a .parquet or .csv that another command wrote"
         )
     if set(columns) >= _VARIED:
         return "sensitivity", columns
+    if set(columns) >= _CAPACITY:
+        return "capacity", columns
     if "policy" not in columns:
         raise ValueError(
             f"{path} is neither a sweep nor a comparison: it has no column policy, but {', '.join(columns)}"

@@ -8,12 +8,13 @@ from typing import Any
 
 from analysis.inputs import read_any
 from analysis.pages.page import Section, page
-from analysis.pages.sections import of_comparison, of_plan, of_runs, of_sensitivity, of_sweep
+from analysis.pages.sections import of_capacity, of_comparison, of_plan, of_runs, of_sensitivity, of_sweep
 from traces.files import replacing
 
 SECTIONS: dict[str, Callable[[Any], Section]] = {
     "sweep": of_sweep,
     "comparison": of_comparison,
+    "capacity": of_capacity,
     "plan": of_plan,
     "sensitivity": of_sensitivity,
 }

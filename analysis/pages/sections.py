@@ -102,6 +102,21 @@ def of_comparison(frame: Frame) -> Section:
                    [_figure(name, frame) for name in ("weighted", "differences")])  # fmt: skip
 
 
+def of_capacity(frame: Frame) -> Section:
+    """Capacities: the highest rate of each series, with its interval and verdict."""
+    names, which = series(frame, "load")
+    head = ["series", "capacity /s", "95 %", "load", "p99 ms", "accuracy %", "students", "verdict"]
+    rows = []
+    for number, name in enumerate(names[each] for each in which):
+        row = {key: column[number] for key, column in frame.items()}
+        ends = f"{row['capacity_low']:.4g}\u00a0to\u00a0{row['capacity_high']:.4g}"
+        cells = [_cell(key, row[key]) for key in ("load", "p99_s", "accuracy", "students_mean")]
+        rows.append([name, _cell("capacity", row["capacity"]), ends if row["seeds"] > 1 else "unknown", *cells,
+                     str(row["verdict"])])  # fmt: skip
+    said = f"{', '.join(setup(frame))}; {frame['target'][0]:.4g} of the requests on time."
+    return Section("Capacity", [said], [Table(head, rows)], [_figure("capacity", frame)])
+
+
 def of_plan(plan: Plan) -> Section:
     """A plan: the answer in words, and what was tried."""
     figures = [_figure("plan", plan)] if plan.points else []

@@ -50,6 +50,7 @@ PLOTS = {
     "accuracy-goodput": Plot("sweep", of_sweeps.accuracy_against_goodput),
     "weighted": Plot("comparison", of_comparisons.weighted),
     "differences": Plot("comparison", of_comparisons.against_reference),
+    "capacity": Plot("capacity", of_comparisons.capacity),
     "plan": Plot("plan", of_plans.attainment_against_gpus),
     "tornado": Plot("sensitivity", of_plans.sensitivity),
 }

@@ -1,9 +1,10 @@
-"""Figures of a comparison: its standings, and the differences to its reference."""
+"""Figures of comparisons and capacities: a row per policy, with intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -11,7 +12,7 @@ from analysis.plots import style
 from analysis.plots.frames import distinct
 from analysis.plots.latency import Frame
 from analysis.plots.of_sweeps import setup
-from analysis.plots.standings import differences, standings
+from analysis.plots.standings import capacities, differences, standings
 
 
 def weighted(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
@@ -24,9 +25,19 @@ def against_reference(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure
     return _forest(frame, width_mm, differences, "Paired differences, 95 % intervals together")
 
 
+def capacity(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """The highest rate at which each policy meets the target."""
+    shares, seeds = distinct(frame, "target"), distinct(frame, "seeds")
+    target = f"{100 * shares[0]:g}% on time, " if len(shares) == 1 else ""
+    frame = (
+        {**frame, "replications": np.asarray([f"{seeds[0]:g} seed{'s' * (seeds[0] > 1)}"], object)} if seeds else frame
+    )
+    return _forest(frame, width_mm, capacities, f"Capacity: {target}95 % intervals")
+
+
 def _forest(frame: Frame, width_mm: float, draw: Callable[[Frame, Axes], Axes], title: str) -> Figure:
     with style.look():
-        rows = len(next(iter(frame.values()), ()))
+        rows = len(frame["policy"])
         figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=12 + 3.6 * rows)
         draw(frame, axes)
         style.heading(figure, title, [axes])

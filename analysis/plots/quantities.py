@@ -25,6 +25,7 @@ QUANTITIES = {
     "slo_ms": Quantity("SLO", "ms"),
     "slo_s": Quantity("SLO", "ms", 1e3),
     "gpus": Quantity("GPUs"),
+    "capacity": Quantity("capacity", "requests/s"),
     "cv": Quantity("burstiness", "CV of gaps"),
     "factor": Quantity("height of the burst", "times the base rate"),
     "mean_s": Quantity("mean latency", "ms", 1e3),

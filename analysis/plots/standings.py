@@ -1,11 +1,13 @@
-"""Policies in a comparison: how each does, how near the optimum, and how far from the reference."""
+"""Dots with intervals: policies against the optimum and a reference, and the capacity of each."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.plots.frames import distinct, need, numbers
+from analysis.plots.frames import distinct, need, numbers, series
 from analysis.plots.latency import Frame
 from analysis.plots.quantities import quantity
 from analysis.plots.style import COLOURS, GREY, grid, target
@@ -35,18 +37,31 @@ def differences(frame: Frame, axes: Axes) -> Axes:
     return axes
 
 
-def _dots(frame: Frame, axes: Axes, name: str) -> None:
-    """A dot per policy with its interval; open where no interval is known."""
-    mean, low, high = (100 * numbers(frame, each) for each in (name, f"{name}_low", f"{name}_high"))
-    for place, policy in enumerate(frame["policy"]):
+def capacities(frame: Frame, axes: Axes) -> Axes:
+    """The highest rate at which each series meets its target, with its interval over seeds."""
+    need(frame, "policy", "capacity", "capacity_low", "capacity_high")
+    names, which = series(frame, "load")
+    _dots(frame, axes, "capacity", names=[names[each] for each in which], factor=1.0)
+    axes.set_xlim(0, None)
+    axes.set_xlabel(quantity("capacity").label)
+    return axes
+
+
+def _dots(
+    frame: Frame, axes: Axes, name: str, *, names: Sequence[str] | None = None, factor: float = 100.0
+) -> None:  # fmt: skip
+    """A dot per row with its interval; open where no interval is known. names: instead of policies."""
+    mean, low, high = (factor * numbers(frame, each) for each in (name, f"{name}_low", f"{name}_high"))
+    names = [str(policy) for policy in frame["policy"]] if names is None else names
+    for place, row in enumerate(names):
         known = bool(np.isfinite(low[place]) and np.isfinite(high[place]))
         if known:
-            axes.plot([low[place], high[place]], [place, place], color=COLOURS[0], lw=1.2, marker="|",
-                      markersize=6, label=f"_{policy} interval")  # fmt: skip
-        axes.plot(mean[place], place, "o", color=COLOURS[0], markersize=3, label=f"_{policy}",
+            axes.plot([low[place], high[place]], [place, place], color=COLOURS[0], lw=1.2, marker="|", markersize=6,
+                      label=f"_{row} interval")  # fmt: skip
+        axes.plot(mean[place], place, "o", color=COLOURS[0], markersize=3, label=f"_{row}",
                   markerfacecolor=COLOURS[0] if known else "white")  # fmt: skip
-    axes.set_yticks(range(len(mean)), [str(policy) for policy in frame["policy"]])
-    axes.set_ylim(len(mean) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.margins(x=0.06)
     axes.tick_params(axis="y", length=0)
     grid(axes, "x")

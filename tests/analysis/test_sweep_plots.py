@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 import analysis
 from analysis.columns import to_columns, to_table
 from analysis.comparison import compare
+from analysis.pages.sections import of_capacity
 from analysis.plots import PLOTS, drawn, frames
 from analysis.plots.capacity import gpus_needed, needed
 from analysis.plots.maps import attainment_map
@@ -174,6 +175,25 @@ def test_a_figure_of_a_comparison_has_its_intervals_and_its_ceiling():
     assert "(modelled)" in figure.get_supxlabel()
     assert "seeds 0 to 2" in figure.get_supxlabel().replace("\xa0", " ")
     assert "from greedy" in PLOTS["differences"].draw(rows, 85.0).axes[0].get_xlabel()
+
+
+def test_capacities_are_dots_with_the_intervals_of_the_search():
+    found = analysis.capacity(
+        policy="greedy;fixed(students=2)", table="synthetic", seeds=[0, 1], requests=300, tolerance=0.2
+    )
+    figure = PLOTS["capacity"].draw(found, 85.0)
+    for row, policy in enumerate(found["policy"]):
+        assert [each["x"] for each in of_kind(figure, "line", policy)] == pytest.approx([found["capacity"][row]])
+        ends = [each["x"] for each in of_kind(figure, "line", f"{policy} interval")]
+        assert ends == pytest.approx([found["capacity_low"][row], found["capacity_high"][row]])
+    assert figure.axes[0].get_xlabel() == "capacity (requests/s)"
+    small = figure.get_supxlabel().replace("\xa0", " ")
+    assert "(modelled)" in small
+    assert "2 seeds" in small
+    section = of_capacity(found)
+    assert [cells[:2] for cells in section.tables[0].rows] == [
+        [policy, f"{capacity:,.0f}"] for policy, capacity in zip(found["policy"], found["capacity"], strict=True)
+    ]
 
 
 def test_what_a_sweep_lacks_is_said_in_one_line():
