@@ -1,4 +1,4 @@
-"""Whether any online policy is worth more than adaptive: every kind of traffic, load and target, paired and family-wise.
+"""Whether any online policy is worth more than adaptive, on every kind of traffic, at every load and target.
 
     python benchmarks/policy_contest.py [--quick] [--tables synthetic,h200-modelled] [--traces poisson,mmpp]
         [--loads 0.3,0.9] [--slos 2,5,20] [--policies "smdp;nexus"] [--requests 4000] [--replications 5] [--ceiling]
@@ -38,10 +38,13 @@ SERVING = (
 )
 #: Some are turned away.
 DROPPING = (
-    "nexus;clockwork;symphony;slackfit(drop=True);slackfit(choice='batch', drop=True);clipper;bentoml;accscale;shepherd;"
-    "admission(smdp);admission(mpc);admission(switching);predicted(smdp);predicted(mpc);codel(smdp)"
+    "nexus;clockwork;symphony;slackfit(drop=True);slackfit(choice='batch', drop=True);clipper;bentoml;accscale;"
+    "shepherd;admission(smdp);admission(mpc);admission(switching);predicted(smdp);predicted(mpc);codel(smdp)"
 )
-QUICK = "greedy;fixed(students=1);slackfit;smdp;mpc;switching;nexus;symphony;slackfit(drop=True);shepherd;admission(smdp);admission(mpc)"
+QUICK = (
+    "greedy;fixed(students=1);slackfit;smdp;mpc;switching;nexus;symphony;slackfit(drop=True);shepherd;"
+    "admission(smdp);admission(mpc)"
+)
 #: Traffic by name: a spec with its own clock, in full batches of the highest level, or the seconds of one that is
 #: compressed from hours.
 PROCESSES = {
@@ -155,7 +158,9 @@ def main() -> None:
     dropping = f"{spec[:-1]}, drop='hopeless')" if spec.endswith(")") else f"{spec}(drop='hopeless')"
     settings = {name: Setting.load(name) for name in arguments.tables.split(",")}
     started, beaten, count = process_time(), [], 0
-    print(f"{'table':16}{'trace':24}{'load':>5}{'SLO':>5}{'none':>8}{'drop':>8}{'ceiling':>8}  best rival, its lead and interval")
+    print(
+        f"{'table':16}{'trace':24}{'load':>5}{'SLO':>5}{'none':>8}{'drop':>8}{'ceiling':>8}  best rival, its lead and interval"
+    )
     for table, trace, offered, slo in cells(arguments):
         setting = settings[table]
         traces = [setting.traffic(trace, offered, requests, seed) for seed in range(replications)]
@@ -167,7 +172,7 @@ def main() -> None:
             tops = [ceiling(each, setting.predictions, slo_s=slo_s) for each in traces]
             top = f"{np.mean([each.accuracy_weighted_goodput for each in tops]):.4f}"
         print(
-            f"{table:16}{trace:24}{offered:5g}{slo:5g}{own[spec]:8.4f}{own[dropping]:8.4f}{top:>8}  {best.policy} "
+            f"{table:18}{trace:24}{offered:5g}{slo:5g}{own[spec]:8.4f}{own[dropping]:8.4f}{top:>8}  {best.policy} "
             f"{100 * best.lead:+.2f} ({100 * best.low:+.2f} to {100 * best.high:+.2f})",
             flush=True,
         )

@@ -103,7 +103,8 @@ class Choices:
         largest, weight = self.padded(size), self._weights[bucket]
         waiting = max(waiting, size * weight)
         hold = HURRY / self._slo_s / self._gpus
-        least, best = inf, (self.order[0], largest)
+        quickest = min(self.order, key=lambda level: self._service[level][bucket][largest])
+        least, best = inf, (quickest, largest)  # where nobody can be on time
         for level, candidates in self._tried(step, bucket):
             unhurried = 0
             for most, seconds, after in candidates:
