@@ -17,7 +17,8 @@ EPILOG = """examples:
   python -m simulator --policy "admission(adaptive)" --trace poisson:rate=200,duration=60 --gpus 2 --slo-ms 500
   python -m simulator --policy my_policy:MyPolicy -p limit=12 --out runs/mine
   python -m simulator --policy adaptive --live --device cpu --trace poisson:duration=20 --load 0.5
-  python -m simulator --rerun runs/mine"""
+  python -m simulator --rerun runs/mine
+  python -m simulator serve --policy adaptive --device cpu     (an HTTP endpoint; python -m simulator serve --help)"""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
-from analysis.validation.figures_of_merit import decisions, figures, same_decisions
+from analysis.validation.figures_of_merit import decisions, figures
 from profiler.table import Level
 from simulator.defaults import saturation
 from simulator.records import Records
@@ -111,7 +111,7 @@ def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
         found["replayed_same_decisions"] = False
     else:
         found["replayed"] = figures(replayed)
-        found["replayed_same_decisions"] = same_decisions(happened, replayed) if not happened.records.drops else None
+        found["replayed_same_decisions"] = _dispatched(happened) == _dispatched(replayed)
     return found
 
 
@@ -135,12 +135,15 @@ def page(found: dict[str, Any]) -> str:
         + (f", of {found['unknown']} the end is not recorded" if found["unknown"] else ""),
         f"simulated on time less what happened: {points:+.2f} points (bare table)",
         "replayed with the recorded times, the simulator decides "
-        + {True: "the same, batch by batch", False: "otherwise somewhere", None: "as shown (drops have no time)"}[
-            found["replayed_same_decisions"]
-        ],
+        + ("the same, batch by batch" if found["replayed_same_decisions"] else "otherwise somewhere"),
         "session: " + ("VALID" if found["valid"] else f"INVALID: {'; '.join(found['reasons'])}"),
     ]
     return "\n".join(lines)
+
+
+def _dispatched(report: Report) -> list[tuple[Any, ...]]:
+    """Who was dispatched when, where and at which level."""
+    return [(start, gpu, level, sorted(requests)) for start, _, gpu, level, _, requests in report.records.batches]
 
 
 def plain(values: Any) -> Any:

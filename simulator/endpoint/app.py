@@ -56,21 +56,20 @@ class Endpoint:
     def app(self) -> Starlette:
         """The application, for any ASGI server."""
         model = "/v2/models/{model}"
-        named = [
+        routes = [  # in the order of how often they are asked for
             Route(f"{path}{end}", handler, methods=[method])
-            for path in (model, f"{model}/versions/{{version}}")
             for end, handler, method in (
-                ("", self._metadata, "GET"),
-                ("/ready", self._model_ready, "GET"),
                 ("/infer", self._infer, "POST"),
+                ("/ready", self._model_ready, "GET"),
+                ("", self._metadata, "GET"),
             )
+            for path in (model, f"{model}/versions/{{version}}")
         ]
-        routes = [
-            Route("/v2", self._server, methods=["GET"]),
+        routes += [
             Route("/v2/health/live", self._live, methods=["GET"]),
             Route("/v2/health/ready", self._ready, methods=["GET"]),
             Route("/metrics", self._show_metrics, methods=["GET"]),
-            *named,
+            Route("/v2", self._server, methods=["GET"]),
         ]
         handlers: Any = {
             BadRequest: lambda request, error: _error(400, str(error)),

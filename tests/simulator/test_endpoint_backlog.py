@@ -98,8 +98,18 @@ def decided(report):
     return [(start, gpu, level.students, tuple(requests)) for start, _, gpu, level, _, requests in rows]
 
 
-@pytest.mark.parametrize("policy", ["none", "greedy", "timeout", "adaptive", "edf", "admission(adaptive)"])
-@pytest.mark.parametrize("remembered", [1 << 20, 64])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "none",
+        "greedy",
+        "timeout",
+        "adaptive(memory=2.0, window=1.0)",
+        "edf",
+        "admission(adaptive(memory=2.0, window=1.0))",
+    ],
+)
+@pytest.mark.parametrize("remembered", [1 << 20, 128])
 def test_a_policy_decides_the_same_whether_the_future_is_in_the_backlog_or_not(policy, remembered):
     requests = trace(600, own_slo=policy == "edf")
     expected = simulate(requests, policy, TABLE, slo_s=SLO_S, gpus=2)
@@ -113,7 +123,7 @@ def test_a_policy_decides_the_same_whether_the_future_is_in_the_backlog_or_not(p
 @pytest.mark.parametrize("policy", list(specs()))
 def test_every_policy_that_a_device_can_serve_runs_on_an_open_backlog(policy):
     requests = trace(150)
-    assert Arrivals(policy, requests, 32).run() == decided(simulate(requests, policy, TABLE, slo_s=SLO_S, gpus=2))
+    assert Arrivals(policy, requests, 1 << 10).run() == decided(simulate(requests, policy, TABLE, slo_s=SLO_S, gpus=2))
 
 
 def test_memory_is_bounded_by_what_is_remembered_and_what_waits():
