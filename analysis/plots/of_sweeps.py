@@ -16,9 +16,9 @@ from analysis.plots.latency import Frame
 from profiler.table import LatencyTable
 
 
-def latency_against_load(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def latency_against_load(frame: Frame, width_mm: float = style.COLUMN_MM, *, x: str = "load") -> Figure:
     """p99 (marks) and p50 (dotted) against the load, and the knee (ring)."""
-    return _single(frame, width_mm, rates.latency_against_load, "Latency: p99 (marks), p50 (dotted), knee (ring)")
+    return _single(frame, width_mm, rates.latency_against_load, "Latency: p99 (marks), p50 (dotted), knee (ring)", x=x)
 
 
 def goodput_against_rate(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
@@ -26,9 +26,12 @@ def goodput_against_rate(frame: Frame, width_mm: float = style.COLUMN_MM) -> Fig
     return _single(frame, width_mm, rates.goodput_against_rate, "Goodput against the offered rate")
 
 
-def attainment_against_load(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def attainment_against_load(
+    frame: Frame, width_mm: float = style.COLUMN_MM, *, x: str = "load", attainment: float = 0.99
+) -> Figure:
     """Share answered on time against the offered load."""
-    return _single(frame, width_mm, rates.attainment_against_load, "Attainment against the load")
+    settings = {"x": x, "attainment": attainment}
+    return _single(frame, width_mm, rates.attainment_against_load, "Attainment against the load", **settings)
 
 
 def goodput_against_gpus(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
@@ -36,12 +39,12 @@ def goodput_against_gpus(frame: Frame, width_mm: float = style.COLUMN_MM) -> Fig
     return _single(frame, width_mm, capacity.goodput_against_gpus, "Goodput against GPUs")
 
 
-def gpus_needed(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def gpus_needed(frame: Frame, width_mm: float = style.COLUMN_MM, *, attainment: float = 0.99) -> Figure:
     """The fewest GPUs that meet the target."""
     with style.look():
-        bars = len(capacity.needed(frame))
+        bars = len(capacity.needed(frame, attainment=attainment))
         figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=14 + 6 * bars)
-        capacity.gpus_needed(frame, axes)
+        capacity.gpus_needed(frame, axes, attainment=attainment)
         axes.tick_params(axis="y", length=0)
         style.heading(figure, "GPUs needed", [])
         return _signed(figure, frame)

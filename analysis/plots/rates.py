@@ -70,7 +70,7 @@ def attainment_against_load(frame: Frame, axes: Axes, *, x: str = "load", attain
         _curve(axes, curve, index, factor=100)
     axes.set_ylim(0, 104)
     axes.set_ylabel(quantity("attainment").label)
-    target(axes, 100 * attainment, "")
+    target(axes, 100 * attainment, f"target: {100 * attainment:g}%")
     return _against(axes, x)
 
 
