@@ -130,7 +130,9 @@ def _print(results: Results, card: dict[str, Any]) -> None:
         grid.add_row(*cells, f"{row['agreement']:.4f}")
     console().print(grid)
     if "closing" in card:
-        print(f"gap between {results.single} and {results.teacher} that is closed: {card['closing']['gap_closed']:.2f}")
+        own = card["closing"]
+        share = "it is not measurable" if own["gap_closed"] is None else f"{own['gap_closed']:.2f} of it is closed"
+        print(f"gap from {results.single} to {results.teacher}: {own['gap']:.4f}; {share}")
     for own in card["per_request"]:
         print(
             f"stopping text by text, at most {own['flips allowed']:.1%} of answers changed: "

@@ -137,10 +137,14 @@ def accuracy_rows(
 
 
 def closed(records: Mapping[str, Record], ensemble: str, single: str, teacher: str) -> dict[str, float]:
-    """The share of the gap between a single student and the teacher that the whole ensemble closes; NaN without one."""
+    """The share of the gap between a single student and the teacher that the whole ensemble closes.
+
+    NaN where the teacher is not measurably better than the single student (the paired interval reaches zero).
+    """
     of = {name: float(records[name].correct[-1].mean()) for name in (ensemble, single, teacher)}
-    gap = of[teacher] - of[single]
-    return {**of, "gap_closed": (of[ensemble] - of[single]) / gap if gap > 0 else math.nan}
+    gap, low, high = paired(records[teacher].correct[0], records[single].correct[0])
+    share = (of[ensemble] - of[single]) / gap if low > 0 else math.nan
+    return {**of, "gap": gap, "gap_low": low, "gap_high": high, "gap_closed": share}
 
 
 def _sample(run: Run, count: int) -> NDArray[np.int64]:

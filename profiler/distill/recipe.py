@@ -36,11 +36,11 @@ class Recipe:
     attention: float = 0.1
     #: One boosted student. shrinkage: the share of the best step that is taken.
     student_texts: int = 40_000
-    rate: float = 5e-4
+    rate: float = 1e-3
     shrinkage: float = 1.0
     #: The corrective phase; 0 texts leave boosting's students as they are. prefixes: weight of all prefixes' mean loss.
     joint_texts: int = 50_000
-    joint_rate: float = 2e-4
+    joint_rate: float = 4e-4
     prefixes: float = 0.3
     #: Weight of the teacher's logits beside its vector in what students regress.
     logits: float = 1.0
@@ -102,6 +102,8 @@ RECIPES = {
     "full": Recipe(
         batch=512,
         teacher_texts=200_000,
+        teacher_batch=64,
+        teacher_rate=1e-4,
         teacher_embeddings=1,
         fitting_texts=300_000,
         bodies=3,
@@ -110,8 +112,6 @@ RECIPES = {
         joint_texts=800_000,
         single_texts=1_400_000,
         bagging_texts=1_400_000,
-        rate=1e-3,
-        joint_rate=4e-4,
         peer=0.2,
     ),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,7 +128,8 @@ class Results:
             "executor_gap": executor_gap(self.models[self.ensemble], self.texts, self.records[self.ensemble]),
         }
         if self.single:
-            card["closing"] = closed(self.records, self.ensemble, self.single, self.teacher)
+            own = closed(self.records, self.ensemble, self.single, self.teacher)
+            card["closing"] = {key: None if math.isnan(value) else value for key, value in own.items()}
         return card | dict(self.about)
 
 
