@@ -133,14 +133,17 @@ def cells(arguments: argparse.Namespace) -> Iterator[tuple[str, str, float, floa
                     yield table, trace, offered, slo
 
 
+def numbers(text: str) -> list[float]:
+    return [float(each) for each in text.split(",")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers = {"type": lambda text: [float(each) for each in text.split(",")]}
     parser.add_argument("--quick", action="store_true", help="fewer cells, policies and requests: under 3 minutes")
     parser.add_argument("--tables", default="synthetic")
     parser.add_argument("--traces", default=",".join([*PROCESSES, *COMPRESSED]))
-    parser.add_argument("--loads", **numbers, default=None)
-    parser.add_argument("--slos", **numbers, default=None)
+    parser.add_argument("--loads", type=numbers, default=None)
+    parser.add_argument("--slos", type=numbers, default=None)
     parser.add_argument("--policies", default=None, metavar="A;B")
     parser.add_argument("--requests", type=int, default=None, help="per run (default: 4000; quick: 1500)")
     parser.add_argument("--replications", type=int, default=None, help="default: 5; quick: 3")
@@ -158,9 +161,8 @@ def main() -> None:
     dropping = f"{spec[:-1]}, drop='hopeless')" if spec.endswith(")") else f"{spec}(drop='hopeless')"
     settings = {name: Setting.load(name) for name in arguments.tables.split(",")}
     started, beaten, count = process_time(), [], 0
-    print(
-        f"{'table':16}{'trace':24}{'load':>5}{'SLO':>5}{'none':>8}{'drop':>8}{'ceiling':>8}  best rival, its lead and interval"
-    )
+    heading = f"{'table':18}{'trace':24}{'load':>5}{'SLO':>5}{'none':>8}{'drop':>8}{'ceiling':>8}"
+    print(f"{heading}  best rival, its lead and interval")
     for table, trace, offered, slo in cells(arguments):
         setting = settings[table]
         traces = [setting.traffic(trace, offered, requests, seed) for seed in range(replications)]

@@ -104,7 +104,11 @@ class Adaptive:
         if not requests:
             return self.decide(view)  # all of them were too old for that batch
         self._level = level
-        return Dispatch(self._with_the_late(view, requests, head, high), view.levels[level])
+        if requests[0] == head == view.oldest(1)[0]:
+            self._passed_over = 0
+        else:
+            requests = self._with_the_late(view, requests)
+        return Dispatch(requests, view.levels[level])
 
     def _rate(self, view: View, waiting: int) -> float:
         """Arrivals per second; at least as many as wait came within an SLO."""
@@ -171,15 +175,12 @@ class Adaptive:
         requests = late.take(bucket, size)
         return Dispatch(sorted(requests), view.levels[level]) if requests else self.decide(view)
 
-    def _with_the_late(self, view: View, requests: Sequence[int], head: int, bucket: int) -> Sequence[int]:
+    def _with_the_late(self, view: View, requests: Sequence[int]) -> Sequence[int]:
         """These, with late comers in the places that would be padding, and the oldest of all if it is time."""
         late, oldest = self._late, view.oldest(1)[0]
-        if requests[0] == oldest:
-            self._passed_over = 0
-            return requests
         room = self._choices.padded(len(requests)) - len(requests)
         if late is not None and late.waiting and room:
-            requests = sorted([*late.take(bucket, room), *requests])
+            requests = sorted([*late.take(view.longest(requests), room), *requests])
         self._passed_over = 0 if requests[0] == oldest else self._passed_over + 1
         if self._passed_over < PATIENCE:
             return requests

@@ -14,8 +14,10 @@ import numpy as np
 from policies.interface import View
 from policies.outlook import HURRY, Outlook, interpolated
 
-#: Rates that differ by less than this factor share an outlook; so do mixes of lengths, by their cost.
+#: Rates that differ by less than this factor share an outlook.
 STEP = 1.1
+#: By so much the mean cost of a request may change before the outlooks are made anew.
+DRIFT = 1.2
 LOG_STEP = log(STEP)
 #: The slack of a request is told apart in so many classes.
 SLACKS = 128
@@ -54,6 +56,7 @@ class Choices:
         for size in [*view.plan.batches, largest]:
             if self.sizes[-1] * RATIO <= size < largest / RATIO or size == largest > self.sizes[-1]:
                 self.sizes.append(size)
+        self._coarse = self.sizes[::-2]  # enough to tell what a backlog costs
         self._cost = [min(row[size] / size for size in self.sizes) for row in view.service[self.order[0]]]
         self._mix = [1e-3] * len(self._cost)
         self._planned = 0.0  # mean cost of the mix that the outlooks are for
@@ -66,7 +69,7 @@ class Choices:
         """Take note of who waits, by length bucket; where the mix has changed, begin anew."""
         self._mix = mix = [KEEPS * share + count for share, count in zip(self._mix, counts, strict=True)]
         cost = sum(share * each for share, each in zip(mix, self._cost, strict=True)) / sum(mix)
-        if not 1 / STEP < cost / (self._planned or inf) < STEP:
+        if not 1 / DRIFT < cost / (self._planned or inf) < DRIFT:
             self._planned = cost
             self._weights = [each / cost for each in self._cost]
             for stale in (self._outlooks, self._candidates, self._known):
@@ -171,7 +174,7 @@ class Choices:
         batches: list[tuple[int, float, float, float]] = []
         for level in self.order:
             rows, loss = self._service[level], self._losses[level]
-            for size in reversed(self.sizes):
+            for size in self._coarse:
                 mean_s = sum(share * row[size] for share, row in zip(shares, rows, strict=True))
                 batches.append((size, mean_s, loss, alike))
                 longest = next(

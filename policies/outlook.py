@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 #: Neighbouring backlogs of the grid differ by at most this factor, or by one; and there are about so many.
-RATIO, STATES = 1.2, 100
+RATIO, STATES = 1.2, 60
 #: Three points that stand for a normal variable (Gauss-Hermite), and their weights.
 POINTS, WEIGHTS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1 / 6, 2 / 3, 1 / 6])
 #: What it costs that one request waits for one SLO, in accuracy: of two ways to lose as much, the quicker is safer.
@@ -137,7 +137,7 @@ def interpolated(values: Sequence[float], backlog: Sequence[float], waiting: flo
 
 def _grid(largest: float, batch: int) -> Array:
     """Backlogs from 0 to at least `largest`: by ones at first, then by steps that a batch can tell apart."""
-    coarsest = max(1.0, batch / 4, largest / STATES)
+    coarsest = max(1.0, batch / 3, largest / STATES)
     backlogs = [0.0, 1.0]
     while backlogs[-1] < largest:
         backlogs.append(backlogs[-1] + max(1.0, min(coarsest, backlogs[-1] * (RATIO - 1))))
