@@ -71,7 +71,7 @@ def plan(
     duration: float | None = None,
     lengths: str | None = None,
     seeds: int = 3,
-    simulated: int = 600_000,
+    simulated: int = 400_000,
     jobs: int = 1,
     backend: str = "loky",
     address: str | None = None,

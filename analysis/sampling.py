@@ -25,8 +25,8 @@ from traces.scaling import window
 
 #: Windows that are simulated in any case, those under the most pressure; then strata of the others in that order, each
 #: with its share of them and how many windows of it are simulated: misses are where the pressure is.
-BUSIEST = 5
-STRATA = ((0.05, 6), (0.10, 5), (0.25, 4), (0.60, 3))
+BUSIEST = 4
+STRATA = ((0.05, 4), (0.10, 3), (0.25, 2), (0.60, 2))
 #: Of a window's length, how much of the traffic before it warms up; up to so many lengths where a backlog is likely.
 WARM_UP, LONGEST_WARM_UP = 0.5, 4.0
 #: A backlog is likely where GPUs would have one that keep up with this share of the windows.
@@ -84,7 +84,8 @@ def windows(trace: Trace, most: int, slo_s: float, seed: int, folder: Path) -> S
     """
     number = BUSIEST + sum(count for _, count in STRATA)
     begin, end = window(trace)
-    length = max((end - begin) * most / len(trace) / (number * (1 + WARM_UP)), TARGETS * slo_s)
+    # The warm-ups of those under pressure are longer: one and a half windows each is about what they come to.
+    length = max((end - begin) * most / len(trace) / (2.5 * number), TARGETS * slo_s)
     count = int((end - begin) / length)
     if count < number:
         raise ValueError(

@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--simulated",
         type=int,
-        default=600_000,
+        default=400_000,
         metavar="N",
-        help="requests; of a longer trace windows are simulated (default: 600000)",
+        help="requests; of a longer trace windows are simulated (default: 400000)",
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="write plan.json and points.parquet, too")
     add_engine(parser)

@@ -31,7 +31,7 @@ def on_time(rate, limit_s):
 
 def test_the_capacity_of_m_d_1_is_that_of_theory(table):
     found = analysis.capacity(
-        policy="none", table=table, slo_ms=50, attainment=0.95, seeds=5, requests=10_000, tolerance=0.01
+        policy="none", table=table, slo_ms=50, attainment=0.95, seeds=4, requests=8_000, tolerance=0.02
     )
     low, high = 1.0, 99.0
     while high - low > 1e-6:

@@ -94,7 +94,7 @@ def test_windows_count_only_their_own_requests(tmp_path):
     trace = load("poisson:rate=2000,duration=100", seed=0, max_tokens=128)
     sample = windows(trace, 40_000, 0.01, 0, tmp_path)
     assert sum(each.requests for each in sample.strata) == len(trace)
-    assert 30_000 < sample.simulated < 50_000
+    assert 15_000 < sample.simulated < 50_000
     cells = [Settings(policy="greedy", table="synthetic", trace=each.file, slo_ms=20) for each in sample.stretches]
     with laboratory() as opened:
         rows = opened.rows(cells, [each.since_s for each in sample.stretches])
@@ -122,7 +122,7 @@ def test_windows_are_within_two_points_of_the_full_run(policy, table, tmp_path):
 
 
 def test_a_long_trace_needs_as_many_gpus_by_its_windows_as_in_full(table):
-    trace = scale(load(CHANGING, seed=1), 1000, seed=0)
+    trace = scale(load(CHANGING, duration=120, seed=1), 1000, seed=0)
     found = analysis.plan(trace, slo_ms=60, attainment=0.98, tables=table, policies="greedy", simulated=60_000)
     assert "windows" in found.traffic["simulated"]
     choice = found.choices[0]
