@@ -71,7 +71,8 @@ def _printed(rows: list[dict[str, Any]], attainment: float) -> str:
     same = {name: rows[0][name] for name in named if len({row[name] for row in rows}) == 1}
     table = as_table(rows[0]["table"])
     said = ", ".join(f"{name} {number(value) if name == 'slo_ms' else value}" for name, value in same.items())
-    heading = [f"highest rate with {attainment:.4g} of all requests on time, 95 % interval over {rows[0]['seeds']} seeds",
+    seeds = f"95 % interval over {rows[0]['seeds']} seeds"
+    heading = [f"highest rate with {attainment:.4g} of all requests on time, {seeds}",
                said + (f" ({table.device})" if "table" in same else "")]  # fmt: skip
     columns = [name for name in (*named, "policy") if name not in same]
     lines = [[*columns, "capacity/s", "interval", "load", "p99 ms", "accuracy", "students", "verdict"]]
