@@ -60,7 +60,8 @@ def test_it_sheds_within_one_decision_of_a_step():
     assert (students[start < 1] == TOP).all()
     first = np.flatnonzero(start >= 1)[0]
     assert students[first] < TOP
-    assert report.summary["attainment"] == 1  # the full ensemble would take 74 ms for the flood, and the target is 50
+    full = run("greedy", trace(poisson(0.2 * capacity(), 1), flood))  # it takes 74 ms for the flood; the target is 50
+    assert report.summary["attainment"] > 0.95 > full.summary["attainment"]
 
 
 def test_it_recovers_when_the_burst_is_over():
