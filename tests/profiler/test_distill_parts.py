@@ -73,6 +73,20 @@ def test_a_student_answers_the_same_whichever_others_run() -> None:
         assert torch.allclose(shorter, together[index, 1], atol=1e-5)
 
 
+def test_gradients_in_bfloat16_point_where_those_of_float32_do() -> None:
+    """The path of a GPU's training, autocast on a CPU: hint, attention and states included."""
+    tensors, ids, mask = draw()
+    gradients = []
+    for half in (False, True):
+        own = {key: tensor.clone().requires_grad_() for key, tensor in tensors.items() if not key.startswith("head")}
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            found = encode(SPEC, own, ids, mask, hint=torch.ones(3, 5, 64), everything=True)
+            loss = vectors(own, found.cls).float().square().mean() + found.states[0].float().square().mean()
+        (loss + found.attention[1].exp().square().mean()).backward()
+        gradients.append(torch.cat([tensor.grad.flatten() for tensor in own.values() if tensor.grad is not None]))
+    assert float(torch.nn.functional.cosine_similarity(*gradients, dim=0)) > 0.99
+
+
 def test_the_line_search_is_the_least_squares_step_and_obeys_the_identity() -> None:
     generator = torch.Generator().manual_seed(0)
     residual = torch.randn(70_000, 5, generator=generator)
