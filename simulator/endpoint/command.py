@@ -122,7 +122,8 @@ def _serve(options: argparse.Namespace) -> int:
             for each, handler in previous.items():
                 signal.signal(each, handler)
     failed = not endpoint.service.alive
-    served.close()
+    if not failed:
+        served.close()
     log.info("ended", extra={"failed": failed})
     return int(failed)
 

@@ -34,6 +34,8 @@ OUTCOMES = ("ok", "late", "dropped", "rejected", "refused", "unanswered")
 OK, LATE, DROPPED, REJECTED, REFUSED, UNANSWERED = range(6)
 #: A segment ends after so many requests or seconds, whichever is first.
 ROWS, SECONDS = 1 << 16, 60.0
+#: So many segments may wait for the ends of their requests.
+MOST_OPEN = 8
 #: The files of a segment, the trace first, so that it is the first to go.
 KINDS = ("trace", "outcomes", "batches")
 BATCH = {"batch": "q", "gpu": "i", "start_s": "d", "finish_s": "d", "size": "i", "cycle_s": "d", "late_s": "d"}
@@ -141,13 +143,16 @@ class Recorder(Listener):
         if len(last.arrival_s) >= self._rows or (len(last.arrival_s) and now - last.first_s > SECONDS):
             last = Segment(last.number + 1, now)
             self._open.append(last)
+            self._flush()
         if not last.arrival_s:
             last.first_s = now
         return last
 
     def _flush(self, last: bool = False) -> None:
-        """Hand over the segments that are complete, in order."""
-        while self._open and (last or len(self._open) > 1) and not self._open[0].unknown:
+        """Hand over the segments that are complete, in order; the oldest also where too many wait for their ends."""
+        while (
+            self._open and (last or len(self._open) > 1) and (not self._open[0].unknown or len(self._open) > MOST_OPEN)
+        ):
             segment = self._open.pop(0)
             batches, models = self._batches, self._batch_models
             self._batches, self._batch_models = self._no_batches(), []

@@ -169,11 +169,17 @@ class Service:
         self._thread.start()
 
     async def close(self) -> None:
-        """Let nobody in, turn those away who wait, finish what runs."""
+        """Let nobody in, turn those away who wait, finish what runs, unless that is stuck."""
         self._closing = True
         if self._thread.is_alive() and not self._failure:
             self._clock.post(self._open)
-        await self._ended.wait()
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._ended.wait()
+        except TimeoutError:
+            self._failure = "stuck"
+            log.error("a batch does not end: it is left behind")
+            return
         self._thread.join()
 
     async def ask(self, ids: Ids, slo_s: float | None = None, klass: str = "", within_s: float = 30.0) -> Answer:
@@ -185,6 +191,8 @@ class Service:
             raise self._lost()
         if self._closing:
             raise self._unanswered(503, "refused", "the server is shutting down")
+        if not self.alive:  # nobody would take in what is posted
+            raise self._unanswered(503, "refused", "a batch takes too long: try again later")
         event = self._clock.event()
         if len(self._inside) >= self.most:
             event.callbacks.append(partial(self._refuse, len(ids), slo_s, klass))
