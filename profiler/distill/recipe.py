@@ -29,7 +29,7 @@ class Recipe:
     teacher_dropout: float = 0.1
     teacher_embeddings: int = 0
     #: The training texts are filled up to so many by augmented ones, which the teacher labels.
-    fitting_texts: int = 80_000
+    fitting_texts: int = 70_000
     #: Imitation of hidden states and attention: by so many encoders at once, which students begin as copies of.
     bodies: int = 2
     imitation_texts: int = 40_000
@@ -39,7 +39,7 @@ class Recipe:
     rate: float = 1e-3
     shrinkage: float = 1.0
     #: The corrective phase; 0 texts leave boosting's students as they are. prefixes: weight of all prefixes' mean loss.
-    joint_texts: int = 50_000
+    joint_texts: int = 40_000
     joint_rate: float = 4e-4
     prefixes: float = 0.3
     #: Weight of the teacher's logits beside its vector in what students regress.
@@ -54,8 +54,8 @@ class Recipe:
     peer: float = 0.0
     #: What is trained to compare with, comma-separated or none; texts of a single model, of a bagged one.
     baselines: str = ",".join(BASELINES)
-    single_texts: int = 90_000
-    bagging_texts: int = 90_000
+    single_texts: int = 80_000
+    bagging_texts: int = 80_000
 
     def __post_init__(self) -> None:
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
