@@ -10,12 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.comparison import compare as compare
     from analysis.peak import capacity as capacity
     from analysis.planning import plan as plan
     from analysis.sweeping import sweep as sweep
 
 #: Where each name of the package's interface lies.
-NAMES = {"sweep": "analysis.sweeping", "capacity": "analysis.peak", "plan": "analysis.planning"}
+NAMES = {
+    "compare": "analysis.comparison",
+    "sweep": "analysis.sweeping",
+    "capacity": "analysis.peak",
+    "plan": "analysis.planning",
+}
 
 
 def __getattr__(name: str) -> Any:
