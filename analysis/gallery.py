@@ -40,8 +40,8 @@ INPUTS = {
     "--trace 'gamma:duration=100,cv=1;gamma:duration=100,cv=2;gamma:duration=100,cv=4;gamma:duration=100,cv=8'",
     "policies": "python -m analysis sweep --trace poisson:duration=100 --load 0.7 --seeds 0-4 --jobs 1 "
     f"--policy {_SEVEN} --out policies",
-    "capacity.csv": "python -m analysis capacity --policy 'adaptive;greedy;timeout;fixed(students=2);nexus' "
-    "--seeds 0-2 --requests 5000 --jobs 1 --out capacity.csv",
+    "capacities.parquet": "python -m analysis capacity --policy 'adaptive;greedy;timeout;fixed(students=2);nexus' "
+    "--seeds 0-2 --requests 5000 --jobs 1 --out capacities.parquet",
     "compared.parquet": "python -m analysis compare --trace poisson:duration=100 --load 0.7 --replications 5 "
     f"--policies {_SEVEN} --out compared.parquet",
     "plan": f"python -m analysis plan {_PLANNED} --policies 'adaptive;nexus;timeout' --jobs 1 --out plan",
@@ -88,7 +88,7 @@ PICTURES = (
     Picture("accuracy-goodput", "policies", "No policy lies above the dashed curve.", "-p optimum=CEILING"),
     Picture("weighted", "compared.parquet", "Both at once: accuracies summed over on-time answers."),
     Picture("differences", "compared.parquet", "Paired, on common random numbers; the intervals hold together."),
-    Picture("capacity", "capacity.csv", "One number per policy: how much traffic it carries."),
+    Picture("capacity", "capacities.parquet", "One number per policy: how much traffic it carries."),
     Picture("plan", "plan", "The first filled point is what to buy."),
     Picture("tornado", "depends.csv", "The longest bar is the assumption to check first."),
 )

@@ -43,6 +43,10 @@ def main(arguments: argparse.Namespace) -> int:
     plot = PLOTS[arguments.name]
     options = _options(arguments.p, plot.options, arguments.name)
     out = arguments.out or Path(f"{arguments.name}.png")
+    if any(path.resolve() == out.with_suffix(".csv").resolve() for path in arguments.inputs):
+        raise ValueError(
+            f"--out {out}: the numbers would go to {out.with_suffix('.csv')}, which is an input: name another"
+        )
     figure = plot.draw(read_all(arguments.inputs, plot.of), arguments.width_mm, **options)
     save(figure, out, dpi=arguments.dpi)
     write_drawn(figure, out.with_suffix(".csv"))

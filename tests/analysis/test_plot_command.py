@@ -70,6 +70,7 @@ def test_a_broken_run_is_one_line_and_status_2(tmp_path, run, capsys, file, text
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["capacity", "capacity.csv"], "the numbers would go to capacity.csv, which is an input: name another"),
         (["pie", "RUN"], "no plot 'pie'; there is timeline, latency-cdf"),
         (["timeline", "RUN", "--out", "out.txt"], "out.txt: figures are written as .png, .pdf, .svg"),
         (["gantt", "RUN", "-p", "zoom=2"], "-p zoom=2: plot gantt has start_s=, window_s="),
