@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -115,7 +115,7 @@ class Service:
         self.predictions, self.policy, self.slo_s, self.most = predictions, policy, slo_s, most
         self._served, self._patience_s, self._listeners = served, patience_s, listeners
         self._clock = clock = WallClock(spin_s=0.0)  # an endpoint's thread must not spin: others need the interpreter
-        self._askers = Clients(self._release)
+        self._askers = Clients(partial(self._tell, self._release))
         gpus = len(served.executors)
         self._working: AbstractContextManager[None] = nullcontext()
         executor: DeviceExecutor
@@ -165,7 +165,6 @@ class Service:
     async def open(self) -> None:
         """Let time begin."""
         self._loop = asyncio.get_running_loop()
-        self._askers.loop = self._loop
         self._thread.start()
 
     async def close(self) -> None:
@@ -208,6 +207,11 @@ class Service:
         except TimeoutError:
             raise self._unanswered(504, "dropped", f"there was no answer within {within_s:g} s") from None
 
+    def _tell(self, what: Callable[..., object], *about: Any) -> None:
+        """Call this in the event loop's thread. After an end with a stuck batch, nobody is there any more."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(what, *about)
+
     def _let_in(self, event: Any) -> None:
         """A request has arrived; in the loop's thread."""
         asked: Asked = event.value
@@ -235,7 +239,7 @@ class Service:
             each.dropped(now, requests, reason)
         gone = [self._askers.asked.pop(request) for request in requests]
         error = _turned_away(reason)
-        self._loop.call_soon_threadsafe(self._turn_away, gone, error)
+        self._tell(self._turn_away, gone, error)
 
     def _release(self, asked: Sequence[Asked], answers: Sequence[Answer]) -> None:
         """Let the answers of a batch go; in the event loop's thread."""
@@ -271,7 +275,7 @@ class Service:
         except BaseException as error:
             log.exception("the serving loop has failed")
             ended = partial(self._fail, f"{type(error).__name__}: {error}")
-        self._loop.call_soon_threadsafe(ended)
+        self._tell(ended)
 
     def _fail(self, failure: str) -> None:
         self._failure = failure
@@ -288,13 +292,12 @@ class Service:
 class Clients:
     """Those who ask: the token ids of their requests, and their answers on the way back.
 
-    release: called in the event loop's thread with a batch's requests and answers. running: when each batch that is on
+    release: called with a batch's requests and answers, in the device's thread. running: when each batch that is on
     a device began. measured: (cycle, lateness) of batches, in seconds, until somebody takes them.
     """
 
     def __init__(self, release: Callable[[Sequence[Asked], Sequence[Answer]], None]) -> None:
         self._release = release
-        self.loop: asyncio.AbstractEventLoop | None = None
         self.asked: dict[int, Asked] = {}
         self.running: dict[int, float] = {}
         self.measured: dict[int, tuple[float, float]] = {}
@@ -324,8 +327,7 @@ class Clients:
         ]
         self.measured[begun.number] = (answers.seconds, begun.late)
         del self.running[begun.number]
-        assert self.loop is not None
-        self.loop.call_soon_threadsafe(self._release, asked, made)
+        self._release(asked, made)
 
 
 def _turned_away(reason: str) -> Unanswered:

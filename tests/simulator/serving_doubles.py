@@ -57,7 +57,7 @@ def predictions(of=None):
     return Predictions(of, of.levels(MODEL, "toy"), of.plan(MODEL))
 
 
-def endpoint(devices, policy="greedy", *, slo_s=0.1, most=64, listeners=(), tokenize=None, **limits):
+def endpoint(devices, policy="greedy", *, slo_s=0.1, most=64, patience_s=30.0, listeners=(), tokenize=None, **limits):
     """An Endpoint on these devices; nothing of it runs yet."""
     from simulator.endpoint.app import Endpoint
     from simulator.endpoint.metrics import Metrics
@@ -68,7 +68,9 @@ def endpoint(devices, policy="greedy", *, slo_s=0.1, most=64, listeners=(), toke
         "a test", tuple({MODEL: each} for each in devices), tuple(lambda: None for _ in devices), (), 0.0, 0.0
     )
     metrics = Metrics(MODEL)
-    service = Service(predictions(), make(policy), served, slo_s, most=most, listeners=[metrics, *listeners])
+    service = Service(
+        predictions(), make(policy), served, slo_s, most=most, patience_s=patience_s, listeners=[metrics, *listeners]
+    )
     metrics.watch(service)
     limits = {"within_s": 5.0} | limits
     taken = Limits(VOCAB, 16, tokenize is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -37,6 +38,17 @@ from traces import load
 ROOT = Path(__file__).parents[2]
 MODEL = "students-1x64"
 INFER = f"/v2/models/{MODEL}/infer"
+
+
+@pytest.fixture
+def logging_restored():
+    """The command configures logging for its process; here it shares one with other tests."""
+    loggers = [logging.getLogger(name) for name in ("cohort", "uvicorn", "uvicorn.error", "uvicorn.access")]
+    before = [(each.handlers[:], each.propagate, each.level) for each in loggers]
+    yield
+    for each, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        each.handlers[:], each.propagate = handlers, propagate
+        each.setLevel(level)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +163,7 @@ def test_two_devices_serve_one_queue(folder):
         (["--weights", "nowhere"], "nowhere"),
     ],
 )
-def test_bad_input_is_an_error_in_one_line(folder, capsys, arguments, word):
+def test_bad_input_is_an_error_in_one_line(folder, capsys, logging_restored, arguments, word):
     given = ["--device", "cpu", "--table", str(folder / "table"), "--port", "0", "--log-level", "error"]
     assert main([*given, *arguments]) == 2
     said = capsys.readouterr().err
@@ -159,7 +171,7 @@ def test_bad_input_is_an_error_in_one_line(folder, capsys, arguments, word):
     assert "Traceback" not in said
 
 
-def test_a_port_that_is_taken_is_said_before_anything_is_loaded(folder, capsys):
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(capsys, logging_restored):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

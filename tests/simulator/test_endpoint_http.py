@@ -226,3 +226,33 @@ def test_the_end_is_a_drain_everybody_inside_is_answered():
         time.sleep(0.05)
         address.stop()
         assert [each.result()[0] for each in inside] == [200] * 4
+
+
+def test_a_batch_that_does_not_end_turns_health_red_and_does_not_keep_the_server_from_ending():
+    class Stuck(SleepingDevice):
+        freed = threading.Event()
+
+        def run(self, students, ids):
+            self.freed.wait(20)
+            return super().run(students, ids)
+
+    began = time.monotonic()
+    try:
+        with running(endpoint([Stuck()], patience_s=0.2, within_s=0.3), drain_s=1) as address:
+            assert call(address, content=body())[0] == 504
+            assert get(address, "/v2/health/live")[0] == 503
+            status, headers, _ = call(address, content=body())
+            assert (status, headers["retry-after"]) == (503, "1")
+        assert time.monotonic() - began < 10
+    finally:
+        Stuck.freed.set()
+
+
+def test_health_is_green_again_when_a_long_batch_has_ended():
+    with running(endpoint([SleepingDevice(0.4)], patience_s=0.1)) as address:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(call, address, content=body())
+            time.sleep(0.25)
+            assert get(address, "/v2/health/live")[0] == 503
+            assert asked.result()[0] == 200
+        assert get(address, "/v2/health/live")[0] == 200

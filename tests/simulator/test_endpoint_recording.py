@@ -161,6 +161,18 @@ def test_a_segment_waits_for_the_last_of_its_requests(tmp_path):
     assert not [each for each in recorder.folder.iterdir() if each.name.startswith(".")]
 
 
+def test_a_request_that_never_ends_does_not_hold_the_record_in_memory(tmp_path):
+    recorder = Recorder(tmp_path, {}, 0.1, 1 << 20, rows=10)
+    recorder.arrived(0, 0.0, 5, None, "")
+    for number in range(1, 400):
+        recorder.refused(0.01 * number, 5, None, "")
+    recorder._writer.submit(int).result()
+    assert len(recorder._open) <= 9
+    assert len(segment_numbers(recorder.folder)) > 20
+    recorder.batch(0, (5.0, 5.1, 0, LEVEL, 0, (0,)), 0.1, 0.0)  # too late to be written, and no harm
+    recorder.close()
+
+
 def test_a_folder_that_is_no_session_is_an_error_that_says_what_to_name(tmp_path):
     with pytest.raises(ValueError, match="folder without trace"):
         load(tmp_path)
