@@ -56,7 +56,8 @@ class Choices:
         for size in [*view.plan.batches, largest]:
             if self.sizes[-1] * RATIO <= size < largest / RATIO or size == largest > self.sizes[-1]:
                 self.sizes.append(size)
-        self._coarse = self.sizes[::-2]  # enough to tell what a backlog costs
+        finest = self.sizes[::-2] if len(self.sizes) > 8 else self.sizes[:0:-1]
+        self._coarse = [size for size in finest if size > 1] + [1]  # enough to tell what a backlog costs
         self._cost = [min(row[size] / size for size in self.sizes) for row in view.service[self.order[0]]]
         self._mix = [1e-3] * len(self._cost)
         self._planned = 0.0  # mean cost of the mix that the outlooks are for
