@@ -22,9 +22,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator.endpoint import protocol
+from simulator.endpoint.asking import Unanswered
 from simulator.endpoint.metrics import Metrics
 from simulator.endpoint.protocol import BadRequest, Limits
-from simulator.endpoint.service import Service, Unanswered
+from simulator.endpoint.service import Service
 
 log = logging.getLogger("cohort.http")
 #: Gives the token ids of a text, cut to what the model takes.

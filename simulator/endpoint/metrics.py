@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from simulator.endpoint.service import Answer, Listener
+from simulator.endpoint.asking import Answer, Listener
 
 if TYPE_CHECKING:
     from simulator.endpoint.service import Service

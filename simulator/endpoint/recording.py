@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from profiler import noise
-from simulator.endpoint.service import Listener
+from simulator.endpoint.asking import Listener
 from traces import Trace, write
 from traces.files import replacing
 

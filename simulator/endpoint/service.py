@@ -7,19 +7,14 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from policies.interface import Policy
-from profiler.table import Level
-from simulator.batch import Batch
 from simulator.clock import WallClock
-from simulator.device import Begun, DeviceExecutor, ParallelExecutor
+from simulator.device import DeviceExecutor, ParallelExecutor
+from simulator.endpoint.asking import Answer, Asked, Clients, Listener, Unanswered, turned_away
 from simulator.endpoint.backlog import OpenBacklog
 from simulator.endpoint.records import Told, passing
 from simulator.executor import Executor
@@ -28,69 +23,10 @@ from simulator.simulate import equipped, started
 from simulator.view import Predictions, ServerView
 
 if TYPE_CHECKING:
-    from profiler.executor import Answers, Ids
+    from profiler.executor import Ids
     from profiler.serving import Served
 
 log = logging.getLogger("cohort.service")
-
-
-class Unanswered(Exception):
-    """A request that gets no answer. status: what HTTP calls that. outcome: ours."""
-
-    def __init__(self, status: int, outcome: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status, self.outcome, self.reason = status, outcome, reason
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a request is answered. Times in seconds of the service's clock.
-
-    start_s: when its batch really began, the loop's lateness included. compute_s: the batch's own cycle.
-    """
-
-    logits: NDArray[np.float32]
-    level: Level
-    batch_size: int
-    arrival_s: float
-    start_s: float
-    compute_s: float
-
-
-@dataclass(eq=False, slots=True)
-class Asked:
-    """A request on its way. number and arrival_s are known once the loop has it."""
-
-    ids: Ids
-    slo_s: float
-    klass: str
-    answer: asyncio.Future[Answer]
-    number: int = -1
-    arrival_s: float = field(default=float("nan"))
-
-
-class Listener:
-    """Who hears what the service does, to record or count it; this one does not care. All but `answered` and
-    `unanswered`, which are called in the event loop's thread, are called in the loop's own.
-    """
-
-    def arrived(self, number: int, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
-        """A request has arrived in the queue."""
-
-    def refused(self, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
-        """A request was turned away before the queue."""
-
-    def batch(self, number: int, row: tuple[Any, ...], cycle_s: float, late_s: float) -> None:
-        """A batch is done. row: as in `Records.batches`."""
-
-    def dropped(self, now: float, requests: Sequence[int], reason: str) -> None:
-        """The policy turned these away."""
-
-    def answered(self, answers: Sequence[Answer], slo_s: Sequence[float]) -> None:
-        """The requests of a batch have their answers."""
-
-    def unanswered(self, outcome: str, count: int) -> None:
-        """So many requests got none: dropped, rejected, refused or failed."""
 
 
 class Service:
@@ -238,7 +174,7 @@ class Service:
         for each in self._listeners:
             each.dropped(now, requests, reason)
         gone = [self._askers.asked.pop(request) for request in requests]
-        error = _turned_away(reason)
+        error = turned_away(reason)
         self._tell(self._turn_away, gone, error)
 
     def _release(self, asked: Sequence[Asked], answers: Sequence[Answer]) -> None:
@@ -287,53 +223,3 @@ class Service:
 
     def _end(self) -> None:
         self._ended.set()
-
-
-class Clients:
-    """Those who ask: the token ids of their requests, and their answers on the way back.
-
-    release: called with a batch's requests and answers, in the device's thread. running: when each batch that is on
-    a device began. measured: (cycle, lateness) of batches, in seconds, until somebody takes them.
-    """
-
-    def __init__(self, release: Callable[[Sequence[Asked], Sequence[Answer]], None]) -> None:
-        self._release = release
-        self.asked: dict[int, Asked] = {}
-        self.running: dict[int, float] = {}
-        self.measured: dict[int, tuple[float, float]] = {}
-        self._batches = 0
-
-    def bucket(self, predictions: Predictions, tokens: int) -> int:
-        """The length bucket of a request."""
-        plan = predictions.plan
-        return plan.tokens.index(plan.padded_tokens(tokens))
-
-    def begin(self, now: float, late: float) -> Begun:
-        number = self._batches
-        self._batches += 1
-        self.running[number] = monotonic()
-        return Begun(number, now, late)
-
-    def ids(self, requests: Sequence[int]) -> list[Ids]:
-        asked = self.asked
-        return [asked[each].ids for each in requests]
-
-    def take(self, begun: Begun, batch: Batch, answers: Answers) -> None:
-        asked = [self.asked.pop(each) for each in batch.requests]
-        size, start_s = len(asked), begun.now + begun.late
-        made = [
-            Answer(row, batch.level, size, one.arrival_s, start_s, answers.seconds)
-            for one, row in zip(asked, answers.logits, strict=True)
-        ]
-        self.measured[begun.number] = (answers.seconds, begun.late)
-        del self.running[begun.number]
-        self._release(asked, made)
-
-
-def _turned_away(reason: str) -> Unanswered:
-    """What a request hears that the policy drops for this reason."""
-    if reason == "admission":
-        return Unanswered(503, "rejected", "the policy turned the request away: try again later")
-    if reason == "interrupted":
-        return Unanswered(503, "dropped", "the server is shutting down")
-    return Unanswered(504, "dropped", f"the policy dropped the request ({reason}): it could not be answered in time")
