@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from time import monotonic
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -14,13 +15,15 @@ from analysis.columns import to_table, write
 
 #: Segments of one session from which on they are joined into one.
 MANY = 8
+#: Seconds for which finished rows are gathered before they are written: a segment costs as much as a small cell.
+GATHER_S = 1.0
 
 
 class Store:
     """A folder of segments, each some rows with their `key`. Several processes may add to it at once.
 
-    folder: made when the first rows come; None keeps nothing. A segment appears whole (temporary name, then renamed),
-    so an interrupt loses no row that was added.
+    folder: made when the first rows come; None keeps nothing. A segment appears whole (temporary name, then renamed).
+    Call `flush` at the end, also of an interrupted run: nothing that was added is lost then.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -28,6 +31,8 @@ class Store:
             raise ValueError(f"{folder} is a file: name a folder to keep results in")
         self.folder = folder
         self._added: list[tuple[Path, list[Row]]] = []
+        self._waiting: list[Row] = []
+        self._written = 0.0
 
     def find(self, keys: Iterable[str]) -> dict[str, Row]:
         """The rows that are there for these keys."""
@@ -47,20 +52,29 @@ class Store:
         return found
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Keep rows from now on."""
+        """Keep rows: they are written with those that come within a second."""
+        self._waiting += rows
+        if monotonic() - self._written > GATHER_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added and is not written."""
+        rows, self._waiting = self._waiting, []
+        self._written = monotonic()
         if self.folder is None or not rows:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{_name(rows)}.parquet"
         write(to_table(rows), path)
-        self._added.append((path, list(rows)))
+        self._added.append((path, rows))
 
     def join(self) -> None:
         """Join the segments that this process added into one, where they are many."""
         if len(self._added) < MANY:
             return
         parts, self._added = self._added, []
-        self.add([row for _, rows in parts for row in rows])
+        self._waiting = [row for _, rows in parts for row in rows]
+        self.flush()
         kept = self._added[0][0]
         for path, _ in parts:
             if path != kept:

@@ -59,12 +59,16 @@ class Laboratory:
         missing = list({cell.key: cell for cell in cells if cell.key not in known}.values())
         self.found += len(cells) - len(missing)
         self._tell(len(cells) - len(missing), len(missing))
-        for rows in self._run(missing):
-            self._store.add(rows)
-            known |= {row["key"]: row for row in rows}
-            self.ran += len(rows)
-            missing = [cell for cell in missing if cell.key not in known]
-            self._tell(len(rows), len(missing))
+        left = len(missing)
+        try:
+            for rows in self._run(missing):
+                self._store.add(rows)
+                known |= {row["key"]: row for row in rows}
+                self.ran += len(rows)
+                left -= len(rows)
+                self._tell(len(rows), left)
+        finally:
+            self._store.flush()
         return [known[cell.key] for cell in cells]
 
     def _run(self, cells: Sequence[Cell]) -> Iterator[list[Row]]:
