@@ -16,6 +16,8 @@ RATIO, STATES = 1.2, 60
 POINTS, WEIGHTS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1 / 6, 2 / 3, 1 / 6])
 #: What it costs that one request waits for one SLO, in accuracy: of two ways to lose as much, the quicker is safer.
 HURRY = 0.005
+#: Where fewer than so many arrive within an SLO, ages one arrival apart would be too high.
+FEW = 3.0
 #: How likely the backlog is to vanish at a step: so each leads to the empty one, and the equations have a solution.
 ENDS = 1e-6
 #: Rounds of policy iteration; it settles after 4 to 10.
@@ -87,6 +89,8 @@ class Outlook:
             if size >= 2 * rate * batch_s / self._gpus:
                 longest = batch_s / self._gpus * backlog / (backlog + 1) + np.maximum(backlog - max(sizes), 0) / rate
                 return np.asarray(np.minimum(backlog / rate, longest))
+        if rate * slo_s < FEW:  # what waits came lately, or somebody would have been served
+            return np.asarray(np.minimum(backlog / rate, slo_s * backlog / (backlog + 1)))
         return np.asarray(np.maximum(backlog - 1, 0) / rate)
 
     def after(self, seconds: Array) -> Array:
