@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 #: What is measured where no table is named: small enough for some thousand requests per second on one core.
-TINY = {"models": "students-2x64", "students": "1,2,4", "batches": "1,2,4,8,16,32", "tokens": "16,32,64,128"}
+TINY = {"models": "students-2x64", "students": "1,2,4", "batches": "1,2,4,8,16,32", "tokens": "32"}
 #: Seconds of measuring that table.
-BUDGET_S = 60
+BUDGET_S = 40
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--requests", type=int, default=20_000, metavar="N", help="per run (default: 20000)")
     parser.add_argument("--wanted", type=int, default=2, metavar="N", help="VALID runs per cell (default: 2)")
     parser.add_argument("--most", type=int, default=4, metavar="N", help="attempts per cell to get them (default: 4)")
+    parser.add_argument("--lengths", metavar="FILE|SPEC", default="constant:tokens=32", help="of all requests")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", action="store_true", help="write page and plots from the files in --out")
 
@@ -99,7 +100,16 @@ def _measure(arguments: argparse.Namespace) -> None:
         served = open_devices(arguments.device, table, [model], plan, seed=arguments.seed)
         stack.callback(served.close)
         acceptance = Acceptance(
-            source, model, served, out, arguments.requests, arguments.wanted, arguments.most, arguments.seed, progress
+            source,
+            model,
+            served,
+            out,
+            arguments.requests,
+            arguments.wanted,
+            arguments.most,
+            arguments.seed,
+            arguments.lengths,
+            progress,
         )
         slo_s = acceptance.prepared("poisson:", 0.3, "greedy", arguments.seed, "virtual").run().slo_s
         made: dict[str, Any] = origin() | {"command": shlex.join(["python", "-m", "analysis", *sys.argv[1:]])}
@@ -109,6 +119,7 @@ def _measure(arguments: argparse.Namespace) -> None:
             "model": model,
             "students": levels[-1].students,
             "requests": arguments.requests,
+            "lengths": arguments.lengths,
             "slo_s": slo_s,
             "table": source,
             "table_digest": table.digest,

@@ -23,11 +23,12 @@ from analysis.validation.figures_of_merit import (
 from profiler.serving import Served
 from profiler.table import LatencyTable
 from profiler.tokens import synthetic
-from simulator.defaults import short_text_saturation
+from simulator.defaults import saturation
 from simulator.live import Devices, validity
 from simulator.report import Report
 from simulator.settings import Prepared, Settings, prepare
 from simulator.view import Predictions
+from traces import load as load_trace
 
 Progress = Callable[[float, str], None]
 
@@ -62,6 +63,9 @@ CALIBRATION_LOADS, CALIBRATION_SEED = (0.3, 0.9), 10_000
 class Acceptance:
     """The set on warm devices. requests: per run. wanted, most: VALID runs per cell, and attempts to get them.
 
+    lengths: of all requests; one length by default, so that a load means the same for every policy (those that mix
+    lengths saturate earlier).
+
     rows: of every live run. cells: of every scenario and policy. Both are plain values for files. raw: per cell the
     times of the batches of one run, which lead the simulator to the same decisions.
     """
@@ -74,6 +78,7 @@ class Acceptance:
     wanted: int = 2
     most: int = 4
     seed: int = 0
+    lengths: str = "constant:tokens=32"
     progress: Progress = lambda share, what: None
     rows: list[dict[str, Any]] = field(default_factory=list)
     cells: list[dict[str, Any]] = field(default_factory=list)
@@ -99,12 +104,14 @@ class Acceptance:
 
     def prepared(self, source: str, load: float, policy: str, seed: int, clock: str) -> Prepared:
         """A run's inputs, with as many requests as asked for."""
-        seconds = self.requests / (load * short_text_saturation(self.predictions))
+        typical = load_trace("constant:rate=100,duration=1", lengths=self.lengths, seed=seed).tokens
+        seconds = self.requests / (load * saturation(self.predictions, self.predictions.plan.buckets(typical)))
         return prepare(
             Settings(
                 policy=policy,
                 trace=f"{source}duration={seconds:.6g}",
                 load=load,
+                lengths=self.lengths,
                 table=self.table,
                 model=self.model,
                 seed=seed,

@@ -109,7 +109,8 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         f"# Simulation against live runs: {meta['device']}",
         "",
-        f"{meta['model']} with up to {meta['students']} students, {meta['requests']:,} requests per run, target "
+        f"{meta['model']} with up to {meta['students']} students, {meta['requests']:,} requests per run, "
+        f"lengths {meta['lengths']}, target "
         f"{meta['slo_s'] * 1e3:.3g} ms; table measured {meta['table_created']}, {meta['table_noise']}. "
         f"Made by `{meta['command']}` on {meta['created']}, commit {meta['commit']}.",
         "",

@@ -142,6 +142,7 @@ def test_the_acceptance_set_runs_on_a_device_and_its_page_says_what_came_of_it(t
     acceptance.Acceptance(str(tmp_path / "table"), model, served, tmp_path, requests=150, wanted=1, most=2).run()
     torch.set_num_threads(threads)
     meta = dict.fromkeys(("device", "table_created", "table_noise", "command", "created", "commit"), "-")
+    meta["lengths"] = "constant:tokens=32"
     meta |= {"model": model, "students": 1, "requests": 150, "slo_s": 0.0075}
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     (tmp_path / "capacity.json").write_text("[]")
