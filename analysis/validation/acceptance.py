@@ -128,10 +128,14 @@ class Acceptance:
         return report
 
     def _calibrated(self) -> Residuals:
-        runs = [
-            self.live(self.prepared("poisson:", load, "adaptive", CALIBRATION_SEED + number, "wall"))
-            for number, load in enumerate(CALIBRATION_LOADS)
-        ]
+        runs = []
+        for number, load in enumerate(CALIBRATION_LOADS):
+            inputs = self.prepared("poisson:", load, "adaptive", CALIBRATION_SEED + number, "wall")
+            runs.append(self.live(inputs))
+            for _ in range(self.most - 1):
+                if validity(runs[-1])["valid"]:
+                    break
+                runs[-1] = self.live(inputs)
         told = [{"load": load, **validity(run)} for load, run in zip(CALIBRATION_LOADS, runs, strict=True)]
         self._write("calibration.json", told)
         return Residuals.of(runs, self.predictions)

@@ -158,10 +158,9 @@ def page(found: dict[str, Any]) -> str:
     for row in found["capacity"]:
         live = row["live_rate"]
         shown = f"{live:,.0f}" if np.isfinite(live) else "not found within the rates tried"
-        lines.append(
-            f"| {row['policy']} | {shown} | {row['drawn_rate']:,.0f} ({row['drawn_rate'] / live - 1:+.1%}) "
-            f"| {row['table_rate']:,.0f} ({row['table_rate'] / live - 1:+.1%}) |"
-        )
+        simulated = [row["drawn_rate"], row["table_rate"]]
+        words = [f"{rate:,.0f}" + (f" ({rate / live - 1:+.1%})" if np.isfinite(live) else "") for rate in simulated]
+        lines.append(f"| {row['policy']} | {shown} | {words[0]} | {words[1]} |")
     lines += ["", "## Runs that are INVALID", ""]
     lines += [
         f"- {run['scenario']}, {run['policy']}, attempt {run['attempt']}: {run['reasons']}" for run in invalid
