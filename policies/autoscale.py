@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
 
@@ -49,11 +50,7 @@ class Autoscale:
         self.every_arrival = self._fleet.every_arrival
 
     def decide(self, view: View) -> Action:
-        if self._fleet.due(view):
-            gpus = self._wanted(view)
-            if gpus != view.gpus:
-                return Scale(gpus)
-        return self._fleet.ask(view)
+        return self._fleet.decide(view, self._wanted)
 
     def observe(self, event: Completion) -> None:
         self._fleet.observe(event)
@@ -108,11 +105,7 @@ class Hpa:
         self.every_arrival = self._fleet.every_arrival
 
     def decide(self, view: View) -> Action:
-        if self._fleet.due(view):
-            gpus = self._wanted(view)
-            if gpus != view.gpus:
-                return Scale(gpus)
-        return self._fleet.ask(view)
+        return self._fleet.decide(view, self._wanted)
 
     def observe(self, event: Completion) -> None:
         self._fleet.observe(event)
@@ -161,11 +154,7 @@ class Tail:
         self.every_arrival = self._fleet.every_arrival
 
     def decide(self, view: View) -> Action:
-        if self._fleet.due(view):
-            gpus = self._wanted(view)
-            if gpus != view.gpus:
-                return Scale(gpus)
-        return self._fleet.ask(view)
+        return self._fleet.decide(view, self._wanted)
 
     def observe(self, event: Completion) -> None:
         self._fleet.observe(event)
@@ -199,14 +188,16 @@ class Fleet:
         """The GPUs that have run anything since then."""
         return [gpu for gpu, last in self._used.items() if last > time or self._on[gpu]]
 
-    def due(self, view: View) -> bool:
-        """Whether it is time to look; the next time is an interval later."""
-        if view.now < self._look:
-            return False
-        self._look = view.now + self._interval_s
-        return True
+    def decide(self, view: View, wanted: Callable[[View], int]) -> Action:
+        """Have as many GPUs as are wanted, where it is time to look; else what the policy does."""
+        if view.now >= self._look:
+            self._look = view.now + self._interval_s
+            gpus = wanted(view)
+            if gpus != view.gpus:
+                return Scale(gpus)
+        return self._ask(view)
 
-    def ask(self, view: View) -> Action:
+    def _ask(self, view: View) -> Action:
         """What the policy does, or a wait until the next look."""
         if not (view.waiting and (view.idle or self.every_arrival)):
             return Wait(until=self._look, waiting=NEVER)
