@@ -36,8 +36,8 @@ class TableExecutor:
     offers = frozenset({"preempt", "layers", "scale", "future"})
 
     def __init__(self, predictions: Predictions) -> None:
-        execution = {seconds: Execution(seconds) for rows in predictions.service for row in rows for seconds in row}
-        self._executions = [[[execution[s] for s in row] for row in rows] for rows in predictions.service]
+        measured = [[list(map(Execution, row)) for row in rows] for rows in predictions.grid]
+        self._executions = predictions.by_size(measured)
 
     def run(self, batch: Batch, now: float) -> Execution:
         return self._executions[batch.level.index][batch.bucket][len(batch.requests)]

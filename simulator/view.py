@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from policies.interface import Line
 from profiler.table import BucketPlan, LatencyTable, Level
 from simulator.backlog import Backlog
 from simulator.records import Records
+
+T = TypeVar("T")
 
 
 class Predictions:
@@ -23,8 +26,13 @@ class Predictions:
     def __init__(self, table: LatencyTable, levels: tuple[Level, ...], plan: BucketPlan) -> None:
         self.levels, self.plan = levels, plan
         self.grid = [table.grid(level, plan) for level in levels]
-        at = [0] + [plan.batches.index(plan.padded_batch(size)) for size in range(1, plan.max_batch + 1)]
-        self.service = [[[row[i] for i in at] for row in rows] for rows in self.grid]
+        self.service = self.by_size(self.grid)
+
+    def by_size(self, grid: list[list[list[T]]]) -> list[list[list[T]]]:
+        """What is given for the measured batch sizes, for every size from 0 (never used) to the largest."""
+        padded = [1, *range(1, self.plan.max_batch + 1)]
+        at = np.searchsorted(self.plan.batches, padded).tolist()
+        return [[[row[i] for i in at] for row in rows] for rows in grid]
 
 
 class ServerView:
