@@ -10,8 +10,10 @@ import numpy as np
 
 from analysis.grid import AXES
 from analysis.origin import code_digest
+from profiler.table import LatencyTable
 from simulator.report import OK, Report
-from simulator.settings import Prepared, Settings, prepare
+from simulator.settings import Settings, prepare
+from simulator.simulate import as_table
 
 #: One cell's figures by name: its settings, `Report.summary`, and where they clash what `row` says.
 Row = dict[str, Any]
@@ -34,29 +36,39 @@ def inputs(settings: Settings) -> tuple[Any, ...]:
     return tuple(getattr(settings, name) for name in AXES if name not in free)
 
 
-def batches(cells: Sequence[Cell], size: int) -> list[tuple[Cell, ...]]:
-    """The cells in groups of the same inputs, at most `size` in each."""
+def batches(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
+    """The cells in tasks of at most `size`, those of the same inputs beside each other."""
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         groups.setdefault(inputs(cell.settings), []).append(cell)
-    return [tuple(group[at : at + size]) for group in groups.values() for at in range(0, len(group), size)]
+    tasks: list[list[Cell]] = [[]]
+    for part in (group[at : at + size] for group in groups.values() for at in range(0, len(group), size)):
+        if len(tasks[-1]) + len(part) > size:
+            tasks.append([])
+        tasks[-1] += part
+    return [task for task in tasks if task]
 
 
 def run(cells: Sequence[Cell]) -> Iterator[Row]:
-    """The row of each cell, in order; all have the same inputs, which are loaded once.
+    """The row of each cell, in order. A trace is loaded once for all that have it in a row, a table once for all.
 
     Raises ValueError that names the cell where it cannot be run.
     """
-    prepared: Prepared | None = None
+    tables: dict[str | None, LatencyTable] = {}
+    loaded: tuple[Any, ...] | None = None
     for cell in cells:
+        its = cell.settings
         try:
-            prepared = prepare(cell.settings) if prepared is None else prepared
-            free = {name: getattr(cell.settings, name) for name in _FREE}
+            if inputs(its) != loaded:
+                if its.table not in tables:
+                    tables[its.table] = as_table(its.table)
+                prepared, loaded = prepare(its, table=tables[its.table]), inputs(its)
+            free = {name: getattr(its, name) for name in _FREE}
             report = replace(prepared, settings=replace(prepared.settings, **free)).run()
             found = row(cell, prepared.settings, report)
         except (ValueError, LookupError, OSError) as error:
             said = error.args[0] if isinstance(error, LookupError) and error.args else error
-            raise ValueError(f"{named(cell.settings)}: {said}") from None
+            raise ValueError(f"{named(its)}: {said}") from None
         yield found
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -188,10 +189,11 @@ class LatencyTable:
 
     def grid(self, level: Level, plan: BucketPlan) -> list[list[float]]:
         """Seconds by [length bucket][batch index of the plan]. Raises LookupError naming the first hole."""
-        return [
-            [self.seconds(level, ShapeKey(level.students, batch, tokens)) for batch in plan.batches]
-            for tokens in plan.tokens
-        ]
+        known = self._rows.get((level.model, level.students), {})
+        for tokens, batch in product(plan.tokens, plan.batches):
+            if (batch, tokens) not in known:
+                self.seconds(level, ShapeKey(level.students, batch, tokens))  # says what is missing
+        return [[known[batch, tokens] for batch in plan.batches] for tokens in plan.tokens]
 
     def idle_factor(self, gap_s: float) -> float:
         """The factor on the first batch after an idle gap, from meta `idle_factor` ([[gap_s, factor], ...]); else 1."""

@@ -94,8 +94,13 @@ class Prepared:
         return replace(report, run={"settings": asdict(its), **report.run})
 
 
-def prepare(settings: Settings, parameters: dict[str, str] | None = None) -> Prepared:
-    """Load what the settings name and fill in the defaults. Raises ValueError, LookupError or OSError for bad input."""
+def prepare(
+    settings: Settings, parameters: dict[str, str] | None = None, table: LatencyTable | None = None
+) -> Prepared:
+    """Load what the settings name and fill in the defaults. table: the one that they name, where it is loaded already.
+
+    Raises ValueError, LookupError or OSError for bad input.
+    """
     if settings.clock not in CLOCKS:
         raise ValueError(f"clock is {settings.clock!r}; it must be one of {', '.join(CLOCKS)}")
     if settings.rate is not None and settings.load is not None:
@@ -103,7 +108,7 @@ def prepare(settings: Settings, parameters: dict[str, str] | None = None) -> Pre
     if settings.seed < 0:
         raise ValueError(f"seed is {settings.seed}; it must be 0 or more")
     policy = describe(make(settings.policy, parameters))
-    table = as_table(settings.table)
+    table = as_table(settings.table) if table is None else table
     model = table.default_model() if settings.model is None else settings.model
     task = table.default_task() if settings.task is None else settings.task
     predictions = Predictions(table, table.levels(model, task), table.plan(model))
