@@ -26,17 +26,22 @@ def fastest_alone(view: View) -> list[float]:
     return [min(rows[bucket][1] for rows in view.service) for bucket in range(len(view.plan.tokens))]
 
 
-def hopeless(view: View, alone: Sequence[float]) -> list[int]:
+def hopeless(view: View, alone: Sequence[float]) -> Sequence[int]:
     """Of the CHUNK earliest deadlines, those that are missed even alone; `alone`: its seconds, by length bucket."""
-    longest, now = max(alone), view.now
-    found: list[int] = []
-    for request in view.by_deadline(CHUNK):
-        deadline = view.deadline(request)
-        if now + longest <= deadline:
+    now, earliest, deadline_of = view.now, view.by_deadline(CHUNK), view.deadline
+    longest = now + max(alone)
+    if not earliest or longest <= deadline_of(earliest[0]):
+        return ()
+    # In the order of deadlines come those that no length would save, those that depend on theirs, and those in time.
+    lost = earliest[: bisect_left(earliest, now + min(alone), key=deadline_of)]
+    more: list[int] = []
+    for request in earliest[len(lost) :]:
+        deadline = deadline_of(request)
+        if longest <= deadline:
             break
         if now + alone[view.longest((request,))] > deadline:
-            found.append(request)
-    return found
+            more.append(request)
+    return [*lost, *more] if more else lost
 
 
 def sizes_up_to(view: View, most: int) -> list[int]:

@@ -106,7 +106,11 @@ class Backlog:
 
     def longest(self, requests: Sequence[int]) -> int:
         """The largest length bucket among them."""
-        return self._one_bucket if self._one_bucket is not None else max(map(self._buckets.__getitem__, requests))
+        if self._one_bucket is not None:
+            return self._one_bucket
+        if type(requests) is range and requests.step == 1:
+            return max(self._buckets[requests.start : requests.stop])
+        return max(self._gathered(requests)) if len(requests) > 1 else self._buckets[requests[0]]
 
     def take(self, requests: Sequence[int]) -> int:
         """Remove waiting requests and return the largest length bucket among them.

@@ -85,8 +85,10 @@ class ServerView:
         return self._backlog.arrivals[request]
 
     def deadline(self, request: int) -> float:
-        self._backlog.refuse_future(request)
-        return self._backlog.deadline(request)
+        backlog = self._backlog
+        if not 0 <= request < backlog.arrived:
+            backlog.refuse_future(request)
+        return backlog.deadline(request)
 
     def tokens(self, request: int) -> int:
         self._backlog.refuse_future(request)
