@@ -38,7 +38,6 @@ class VirtualClock(simpy.Environment):
 
     #: How far real time is ahead of `now`: never, here.
     lateness = 0.0
-    _rung: Alarm | None = None
 
     def start(self) -> None:
         """Nothing to do: simulated time stands still until the run."""
@@ -48,28 +47,18 @@ class VirtualClock(simpy.Environment):
         return nullcontext()
 
     def at(self, time: float) -> simpy.Event:
-        """An event at this absolute time; one that has rung is used again, since making it is a quarter of its cost."""
-        alarm = self._rung
-        if alarm is None or alarm.callbacks is not None:
-            self._rung = alarm = Alarm(self, time)
-        else:
-            alarm.callbacks, alarm._value = [], time
-            heappush(self._queue, (time, NORMAL, next(self._eid), alarm))
-        return alarm
+        """An event at this absolute time."""
+        return Alarm(self, time)
 
-    def run(self, until: Any = None) -> Any:
-        """As SimPy's `run`; without `until`, its `step` stands in the loop, which saves two calls per event."""
-        if until is not None:
-            return super().run(until)
-        queue = self._queue
-        while queue:
-            self._now, _, _, event = heappop(queue)
-            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
-            for callback in callbacks:
-                callback(event)
-            if not event._ok and not hasattr(event, "_defused"):
-                raise type(event._value)(*event._value.args) from event._value
-        return None
+    def skip(self, time: float) -> bool:
+        """Let it be this time at once, where nothing is scheduled: what an event would come to, less its cost.
+
+        Returns whether it is.
+        """
+        if self._queue:
+            return False
+        self._now = time
+        return True
 
 
 class Promise(simpy.Event):
@@ -101,6 +90,10 @@ class WallClock(RealtimeEnvironment):
     def at(self, time: float) -> simpy.Event:
         """An event at this absolute time, or at once where that has passed."""
         return Alarm(self, time)
+
+    def skip(self, time: float) -> bool:
+        """Real time is not skipped."""
+        return False
 
     def promise(self) -> simpy.Event:
         """An event that somebody will `post`; the clock does not end before."""

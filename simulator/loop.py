@@ -152,7 +152,7 @@ class Server:
                     raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")
                 yield None
             else:
-                now = yield clock.at(wake)
+                now = wake if clock.skip(wake) else (yield clock.at(wake))
 
     def _dispatch(self, action: Dispatch, now: float) -> None:
         requests, level, gpu, plan = action
