@@ -14,9 +14,23 @@ from policies.cocktail import Cocktail
 from policies.codel import Codel
 from policies.fixed import Fixed
 from policies.greedy import Greedy
-from policies.interface import Action, Completion, Dispatch, Drop, Layers, Line, Policy, Preempt, Scale, View, Wait
+from policies.interface import (
+    Action,
+    Completion,
+    Dispatch,
+    Drop,
+    Layers,
+    Line,
+    Policy,
+    Preempt,
+    Scale,
+    Stops,
+    View,
+    Wait,
+)
 from policies.lazybatching import LazyBatching
 from policies.lengths import Lengths
+from policies.margin import Margin
 from policies.mpc import Mpc
 from policies.nexus import Nexus
 from policies.nobatching import NoBatching
@@ -68,6 +82,7 @@ POLICIES: dict[str, type] = {
     "cocktail": Cocktail,
     "shepherd": Shepherd,
     "lazybatching": LazyBatching,
+    "margin": Margin,
     "optimum": Optimum,
 }
 
@@ -82,6 +97,7 @@ __all__ = [
     "Policy",
     "Preempt",
     "Scale",
+    "Stops",
     "View",
     "Wait",
     "describe",

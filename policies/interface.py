@@ -64,6 +64,18 @@ class Layers(NamedTuple):
     last: int
 
 
+class Stops(NamedTuple):
+    """The plan of a Dispatch whose requests are answered one by one, each by the first prefix that is sure enough.
+
+    margins: (students, least margin) of each prefix that is looked at, ascending; the last is the level's, with 0. A
+    margin is the chance of the most likely answer less that of the next. recorded: the file of recorded answers
+    (items.parquet of `python -m profiler distill`) that a simulation replays; a real device works its margins out.
+    """
+
+    margins: tuple[tuple[int, float], ...]
+    recorded: str
+
+
 class Completion(NamedTuple):
     """What `observe` learns when a batch is done. Times in seconds."""
 
@@ -169,7 +181,8 @@ class Policy(Protocol):
     `observe(completion)` is called for every batch that is done. Class attributes, optional too:
     `every_arrival = True` asks also at every arrival and while all GPUs are busy; that costs an event per request.
     `needs`, a frozenset, names what not every run offers: "scale", "preempt", "layers" (batches of some layers only),
-    "future". A policy that needs the future gets the trace by `foresee(trace)` before `start`; live, it is refused.
+    "stops" (requests that stop early within their batch), "future". A policy that needs the future gets the trace by
+    `foresee(trace)` before `start`; live, it is refused.
     `uses`, a frozenset, names what it reads of the View; the conformance suite holds it to that.
     """
 

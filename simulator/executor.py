@@ -24,7 +24,7 @@ class Executor(Protocol):
 
     @property
     def offers(self) -> frozenset[str]:
-        """What it can do for a policy that needs more than plain batches: "preempt", "layers", "scale", "future"."""
+        """What it can do for a policy that needs more than plain batches: "preempt", "layers", "stops", "scale", "future"."""
 
     def run(self, batch: Batch, now: float) -> Execution:
         """Blocks on a real device. `now` is the start."""
@@ -33,7 +33,7 @@ class Executor(Protocol):
 class TableExecutor:
     """Takes exactly the measured median of the key that would be run."""
 
-    offers = frozenset({"preempt", "layers", "scale", "future"})
+    offers = frozenset({"preempt", "layers", "stops", "scale", "future"})
 
     def __init__(self, predictions: Predictions) -> None:
         measured = [[list(map(Execution, row)) for row in rows] for rows in predictions.grid]

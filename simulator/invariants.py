@@ -64,18 +64,30 @@ def idles_on_a_wait(report: Report, log: Log, case: Case) -> bool:
 
 def littles_law(report: Report, log: Log, case: Case) -> bool:
     """I8: the requests in the system, summed over time, are the times in the system, summed over requests."""
-    answered = _answered(report)
-    finish, size = report.batches["finish_s"][answered], report.batches["size"][answered]
+    leaving = _leaving(report)
     drops = [(time, action[1]) for time, action in log if action[0] == "Drop"]
-    events = [(time, 1) for time in case.trace.arrival_s] + list(zip(finish, -size, strict=True))
+    events = [(time, 1) for time in case.trace.arrival_s] + [(time, -count) for time, count in leaving]
     events += [(time, -len(requests)) for time, requests in drops]
     inside, before, area = 0, 0.0, 0.0
     for time, change in sorted(events, key=lambda event: event[0]):
         area += inside * (time - before)
         inside, before = inside + change, time
-    stays = (report.summary["mean_s"] or 0.0) * int(size.sum())
+    stays = (report.summary["mean_s"] or 0.0) * sum(count for _, count in leaving)
     stays += sum(time - case.trace.arrival_s[request] for time, requests in drops for request in requests)
     return inside == 0 and abs(area - stays) <= 1e-9 * (1 + len(events)) * max(1.0, before)
+
+
+def _leaving(report: Report) -> list[tuple[float, int]]:
+    """When answers left, and how many at once: with their batch, or before it where they stopped early."""
+    found: list[tuple[float, int]] = []
+    for number in np.flatnonzero(_answered(report)).tolist():
+        start, finish, *_, requests = report.records.batches[number]
+        execution = report.records.executions.get(number)
+        if execution is None or execution.released is None:
+            found.append((finish, len(requests)))
+        else:
+            found += [(start + seconds, 1) for seconds in execution.released]
+    return found
 
 
 def nobody_starves(report: Report, log: Log, case: Case) -> bool:

@@ -132,6 +132,10 @@ class Report:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The figures of the run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
+        return self._of_batches() | self._of_requests()
+
+    def _of_batches(self) -> dict[str, Any]:
+        """The figures where all requests of a batch are answered alike."""
         times, batches, n = self.times, self.batches, len(self.trace)
         served = times["batch"] >= 0
         latency = (times["finish_s"] - self.trace.arrival_s)[served]
@@ -174,6 +178,24 @@ class Report:
             "gpus": self.gpus,
             **({"gpu_seconds": gpu_seconds} if len(self.records.gpus) > 1 else {}),
             **({"valid": self.run["live"]["validity"]["valid"]} if "live" in self.run else {}),
+        }
+
+    def _of_requests(self) -> dict[str, Any]:
+        """Students and accuracy where an executor reported them request by request.
+
+        Where it cannot tell what was right, the accuracy of requests that stopped early is not known.
+        """
+        if "students" not in self._columns:
+            return {}
+        batch, outcome = self.times["batch"], self.times["outcome"]
+        accuracy = np.asarray([level.accuracy for level in self.levels])[self._level_of_batch][batch]
+        reported = self._columns["students"]
+        right = np.where(np.isnan(reported), accuracy, self._columns.get("correct", np.full(len(batch), np.nan)))
+        students = np.where(np.isnan(reported), self.batches["students"][batch], reported)
+        return {
+            "accuracy": _known(_mean(right[batch >= 0])),
+            "accuracy_weighted_goodput": _known(float(right[outcome == OK].sum()) / len(batch)),
+            "students_mean": _mean(students[batch >= 0]),
         }
 
     def _gpu_seconds(self, makespan: float) -> float:

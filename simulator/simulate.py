@@ -19,6 +19,7 @@ from simulator.executor import Executor, LayeredExecutor, NoisyTableExecutor, Ta
 from simulator.loop import Server
 from simulator.records import Records
 from simulator.report import Report
+from simulator.stopping import StoppingExecutor
 from simulator.view import Predictions, ServerView
 from traces import Trace, load
 from traces.streams import Stream, stream
@@ -79,6 +80,8 @@ def simulate(
     records, idle = Records() if records is None else records, list(range(gpus))
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle)
     runs = equipped(executor or _by_table(predictions, table, service_noise, seed), policy)
+    if executor is None and "stops" in needs(policy):
+        runs = StoppingExecutor(runs, predictions.levels, trace, buckets)
     started(policy, view, trace)
     if cold_start_s is None:
         cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))

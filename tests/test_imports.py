@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "traces": set(),
     "profiler": set(),
-    "policies": {"traces", "profiler.table"},
+    "policies": {"traces", "profiler.table", "profiler.distill.items", "profiler.distill.stopping"},
     "simulator": {"traces", "profiler", "policies"},
     "analysis": {"traces", "profiler", "policies", "simulator"},
 }

@@ -5,7 +5,8 @@ A trace's column `item` names a row here, so that every policy meets the same re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
+
+#: Where recorded answers are shipped: a file per model.
+SHIPPED = Path(__file__).parents[1] / "answers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +65,9 @@ class Items:
         temporary.replace(path)
 
     @classmethod
-    def read(cls, path: Path) -> Items:
+    def read(cls, path: str | os.PathLike[str]) -> Items:
         """Raises LookupError where there is no such file, ValueError where it holds something else."""
+        path = Path(path)
         if not path.is_file():
             raise LookupError(f"no recorded answers at {path}: python -m profiler distill writes items.parquet")
         try:
@@ -84,3 +89,8 @@ class Items:
             own[name] = np.stack([table[f"{name}_{k + 1}"].to_numpy() for k in range(students)])
         about.pop("ARROW:schema", None)
         return cls(**own, about=about)
+
+
+def shipped(models: Sequence[str]) -> str | None:
+    """The recorded answers that are shipped for the first of these models which has some."""
+    return next((str(path) for model in models if (path := SHIPPED / f"{model}.parquet").is_file()), None)

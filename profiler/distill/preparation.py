@@ -82,7 +82,7 @@ def costs(recipe: Recipe, layers: int, training: int) -> dict[str, float]:
 
     The last layer is computed for [CLS] alone, which saves three quarters of it; twice the width costs four times.
     """
-    fitting = max(recipe.fitting_texts, training)
+    fitting = recipe.fitting_texts or training
     short, own = recipe.depth - 0.75, recipe.imitation_texts * (layers + 3.0 * recipe.depth * recipe.bodies)
     peers = 2 if recipe.peer else 1
     found = {"teacher": 3.6 * recipe.teacher_texts * layers, "targets": float(fitting * layers)}

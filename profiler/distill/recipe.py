@@ -28,7 +28,8 @@ class Recipe:
     teacher_rate: float = 5e-5
     teacher_dropout: float = 0.1
     teacher_embeddings: int = 0
-    #: The training texts are filled up to so many by augmented ones, which the teacher labels.
+    #: Students learn from so many texts: of more training texts a sample; fewer are filled up by augmented ones, which
+    #: the teacher labels. 0: the training texts.
     fitting_texts: int = 70_000
     #: Imitation of hidden states and attention: by so many encoders at once, which students begin as copies of.
     bodies: int = 2

@@ -14,13 +14,13 @@ from profiler.distill.items import Items
 
 @dataclass(frozen=True)
 class Rule:
-    """The least margin with which each of K prefixes may answer; the last is 0, since nobody is left to ask."""
+    """The least margin with which each of K prefixes may answer: infinite where it is not asked, 0 for the last."""
 
     margins: tuple[float, ...]
 
     def students(self, items: Items) -> NDArray[np.int64]:
         """How many students each text needs, [N]: the first prefix that is sure enough."""
-        sure = items.margin >= np.array(self.margins)[:, None]
+        sure = items.margin[: len(self.margins)] >= np.array(self.margins)[:, None]
         return np.asarray(sure.argmax(0) + 1, np.int64)
 
 
@@ -33,20 +33,32 @@ class Outcome:
     flips: float
 
 
-def learned(items: Items, share: float, rows: Sequence[int] | NDArray[np.int64] | None = None) -> Rule:
-    """The most eager rule that changes at most this share of the whole ensemble's answers, on these rows.
+def learned(
+    items: Items,
+    share: float,
+    rows: Sequence[int] | NDArray[np.int64] | None = None,
+    *,
+    students: int | None = None,
+    looks: Sequence[int] | None = None,
+) -> Rule:
+    """The most eager rule that changes at most this share of the answers of `students` (default: all), on these rows.
 
     Prefix after prefix: among the texts that have not stopped, the least margin above which at most that share of the
-    answers is flipped later. What every stage keeps to, all of them together keep to.
+    answers is flipped later. What every stage keeps to, all of them together keep to. looks: the prefixes that may
+    answer, by their students; default all.
     """
     if not 0 <= share < 1:
         raise ValueError(f"the share of flips is {share} (must lie in 0 to 1)")
+    most = items.students if students is None else students
     left = np.arange(len(items.label)) if rows is None else np.asarray(rows)
     margins = []
-    for own, answer in zip(items.margin[:-1], items.answer[:-1], strict=True):
-        least = _least(own[left], answer[left] != items.answer[-1, left], share)
+    for count in range(1, most):
+        least = math.inf
+        if looks is None or count in looks:
+            own = items.margin[count - 1, left]
+            least = _least(own, items.answer[count - 1, left] != items.answer[most - 1, left], share)
+            left = left[own < least]
         margins.append(least)
-        left = left[own[left] < least]
     return Rule((*margins, 0.0))
 
 
@@ -55,7 +67,7 @@ def outcome(items: Items, rule: Rule, rows: NDArray[np.int64] | None = None) -> 
     chosen = np.arange(len(items.label)) if rows is None else rows
     students = rule.students(items)[chosen]
     answers = items.answer[students - 1, chosen]
-    right, flips = answers == items.label[chosen], answers != items.answer[-1, chosen]
+    right, flips = answers == items.label[chosen], answers != items.answer[len(rule.margins) - 1, chosen]
     return Outcome(float(students.mean()), float(right.mean()), float(flips.mean()))
 
 

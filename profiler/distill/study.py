@@ -8,6 +8,7 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from profiler.distill import baselines, boosting, correction, initial, teacher
 from profiler.distill.boosting import Lesson
@@ -66,10 +67,19 @@ class Study:
         return spec, self.run.cached("teacher", make)
 
     @cached_property
-    def lesson(self) -> Lesson:
-        """The fitting texts, the training ones first, and what the teacher says about them (cached, as float16)."""
+    def fitting(self) -> tuple[Texts, Tensor]:
+        """The training texts that students learn from, and their labels: all, or as many as the recipe wants."""
         texts, split = self.data.training
-        labels = self._labels(split)
+        labels, count = self._labels(split), self.recipe.fitting_texts
+        if not 0 < count < len(texts):
+            return texts, labels
+        rows = np.sort(self.run.rng("fitting").choice(len(texts), count, replace=False))
+        return Texts(texts.ids[rows], texts.lengths[rows]), labels[torch.from_numpy(rows).to(self.run.device)]
+
+    @cached_property
+    def lesson(self) -> Lesson:
+        """The fitting texts, real ones first, and what the teacher says about them (cached, as float16)."""
+        texts, labels = self.fitting
         more = self.recipe.fitting_texts - len(texts)
         if more > 0:
             mask = min(MASK, self.checkpoint[0].vocab - 1)
@@ -140,9 +150,9 @@ class Study:
         return [record(self.run, own, Labelled(corpus, labels, labels)) for own in models]
 
     def _finished(self, spec: Spec, tensors: Tensors, mean: bool = False) -> Weights:
-        lesson, count = self.lesson, len(self.data.training[1])
+        lesson, (real, known) = self.lesson, self.fitting
         texts, split = self.data.tuning
-        fitting = Labelled(self._corpus(self.data.training[0]), lesson.labels[:count], lesson.said[:count])
+        fitting = Labelled(self._corpus(real), known, lesson.said[: len(known)])
         labels = self._labels(split)
         tuning = Labelled(self._corpus(texts), labels, labels)
         own = finished(self.run, spec, tensors, fitting, tuning, lesson.target, mean=mean)
@@ -160,5 +170,5 @@ class Study:
     def _corpus(self, texts: Texts) -> Corpus:
         return Corpus(texts, self.run.device)
 
-    def _labels(self, split: Split) -> torch.Tensor:
+    def _labels(self, split: Split) -> Tensor:
         return torch.from_numpy(split.labels).to(self.run.device)

@@ -1,0 +1,152 @@
+"""Margin: requests stop at the first prefix that is sure, where that leaves the device less to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from policies import make
+from policies.interface import Dispatch, Stops
+from profiler.distill.items import Items
+from profiler.table import AccuracyTable, LatencyTable
+from simulator import simulate
+from simulator.cases import formula
+from simulator.conformance import check_policy
+from simulator.error import PolicyError
+from traces import Trace
+
+MODEL = "students-2x8"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight prefixes; with margin m one is flipped with chance 0.3 (0.8 - m), 0 from there on; margins grow."""
+    rng, texts = np.random.default_rng(0), 4000
+    label = rng.integers(0, 2, texts)
+    margin = np.sort(rng.random((8, texts)), axis=0).astype(np.float32)
+    last = np.where(rng.random(texts) < 0.9, label, 1 - label)
+    answer = np.where(rng.random((8, texts)) < 0.3 * (0.8 - margin), 1 - last, last)
+    answer[-1] = last
+    more = {"teacher_answer": label, "teacher_confidence": margin[0], "about": {"model": MODEL, "task": "made up"}}
+    names, place = np.full(texts, "held-out", object), np.arange(texts)
+    path = tmp_path_factory.mktemp("recorded") / "items.parquet"
+    Items(np.full(texts, 9, np.int32), label, names, place, answer, (1 + margin) / 2, margin, **more).write(path)
+    return path
+
+
+def table(batch_us: float = 0.0) -> LatencyTable:
+    """Times in proportion to students and requests, but for what a batch costs as such."""
+    found = formula([1, 2, 4, 8], [1, 2, 4, 8, 16], [16, 64])
+    k, b, t = (found.columns[name] for name in ("students", "batch", "tokens"))
+    accuracy = AccuracyTable(tuple((MODEL, count, "made up", 0.8 + count / 100) for count in (1, 2, 4, 8)))
+    return LatencyTable("linear", {**found.columns, "latency_us": batch_us + 10.0 * k * b * t / 16}, {}, accuracy)
+
+
+def flood(count: int = 2000, **more: object) -> Trace:
+    return Trace(np.linspace(0, 0.1, count), np.full(count, 12, np.int32), **more)
+
+
+def spec(recorded: Path, inner: str = "greedy", **parameters: object) -> str:
+    more = "".join(f", {name}={value!r}" for name, value in parameters.items())
+    return f"margin({inner}, items={str(recorded)!r}{more})"
+
+
+def test_it_keeps_the_rules_around_others_with_recorded_answers(recorded: Path) -> None:
+    for inner in ("greedy", "timeout"):
+        check_policy(spec(recorded, inner, flips=0.05), seeds=range(8))
+
+
+def test_students_fall_and_answers_change_as_seldom_as_was_asked(recorded: Path) -> None:
+    items = Items.read(recorded)
+    rows = 2 * np.arange(2000)
+    trace, before = flood(item=rows), 8.0
+    for flips in (0.0, 0.01, 0.05):
+        report = simulate(trace, spec(recorded, flips=flips), table(), slo_s=10.0)
+        students = report.requests["students"]
+        changed = items.answer[students - 1, rows] != items.answer[-1, rows]
+        assert changed.mean() <= flips + 4 * np.sqrt(max(flips, 1e-3) / 2000)
+        assert report.summary["students_mean"] == students.mean() < before
+        before = students.mean()
+        right = items.correct[students - 1, rows]
+        reported = report.requests["correct"]
+        staged = ~np.isnan(reported)
+        assert staged.any()
+        assert (reported[staged] == right[staged]).all()
+        expected = np.where(staged, right, 0.88).mean()  # what ran whole has its level's accuracy
+        assert report.summary["accuracy"] == pytest.approx(expected)
+        assert report.summary["accuracy_weighted_goodput"] == pytest.approx(expected)
+
+
+def test_less_work_is_less_time_and_who_is_sure_leaves_first(recorded: Path) -> None:
+    whole, stopped = (simulate(flood(), each, table(), slo_s=10.0) for each in ("greedy", spec(recorded, flips=0.05)))
+    assert stopped.batches["finish_s"].max() < 0.8 * whole.batches["finish_s"].max()
+    requests = stopped.requests
+    first = requests["batch"] == 10
+    by_students = [requests["finish_s"][first & (requests["students"] == k)] for k in np.unique(requests["students"])]
+    ends = [float(each[0]) for each in by_students if len(each)]
+    assert len(ends) >= 2
+    assert ends == sorted(ends)
+    assert ends[-1] == pytest.approx(stopped.batches["finish_s"][10])
+    assert all((each == each[0]).all() for each in by_students if len(each))
+
+
+def test_a_stage_takes_what_as_many_students_take(recorded: Path) -> None:
+    items, row = Items.read(recorded), None
+    policy = make(spec(recorded, flips=0.05))
+    for number in range(0, 4000, 2):
+        report = simulate(flood(1, item=np.array([number])), policy, table(), slo_s=10.0)
+        if report.requests["students"][0] == 8:
+            row = number
+            break
+    assert row is not None
+    assert report.batches["service_s"][0] == pytest.approx(8 * 10e-6)
+    assert report.requests["correct"][0] == items.correct[7, row]
+
+
+def test_batches_run_whole_where_stages_would_cost_more(recorded: Path) -> None:
+    dear = simulate(flood(), spec(recorded, flips=0.05), table(batch_us=5000.0), slo_s=10.0)
+    greedy = simulate(flood(), "greedy", table(batch_us=5000.0), slo_s=10.0)
+    assert dear.summary == greedy.summary
+
+
+def test_it_runs_whole_batches_at_once_where_no_answers_are_shipped() -> None:
+    assert simulate(flood(), "margin(greedy)", table()).summary == simulate(flood(), "greedy", table()).summary
+
+
+def test_the_level_stays_the_inner_policys(recorded: Path) -> None:
+    report = simulate(flood(), spec(recorded, "fixed(students=4)", flips=0.05), table(), slo_s=10.0)
+    assert report.requests["students"].max() == 4
+    assert set(report.batches["students"]) == {4}
+
+
+def test_wrong_parameters_and_files_are_named(recorded: Path, tmp_path: Path) -> None:
+    trace = flood(5)
+    with pytest.raises(ValueError, match="0 <= flips < 1"):
+        simulate(trace, spec(recorded, flips=1.5), table())
+    with pytest.raises(ValueError, match=r"margin: no recorded answers at .*none\.parquet"):
+        simulate(trace, f"margin(greedy, items='{tmp_path}/none.parquet')", table())
+    with pytest.raises(PolicyError, match="the trace names item 4000"):
+        simulate(flood(1, item=np.array([4000])), spec(recorded, flips=0.05), table(), slo_s=10.0)
+
+
+class LooksWhereItCannot:
+    """Stops where no level fits."""
+
+    needs = frozenset({"stops"})
+
+    def __init__(self, recorded: str, margins: tuple[tuple[int, float], ...]) -> None:
+        self.plan = Stops(margins, recorded)
+
+    def decide(self, view):
+        return Dispatch(view.oldest(1), view.levels[-1], plan=self.plan)
+
+
+@pytest.mark.parametrize(
+    ("margins", "wrong"),
+    [(((3, 0.5), (8, 0.0)), "no level has 3"), (((1, 0.5), (4, 0.0)), "stops at 4 students at the latest")],
+)
+def test_stops_that_cannot_be_are_refused(recorded: Path, margins, wrong: str) -> None:
+    with pytest.raises(PolicyError, match=wrong):
+        simulate(flood(5), LooksWhereItCannot(str(recorded), margins), table())
