@@ -24,7 +24,7 @@ class Executor(Protocol):
 
     @property
     def offers(self) -> frozenset[str]:
-        """What it can do for a policy that needs more than plain batches: "preempt", "layers", "stops", "scale", "future"."""
+        """What it can do beyond plain batches, by the names of `needs`: preempt, layers, stops, scale, future."""
 
     def run(self, batch: Batch, now: float) -> Execution:
         """Blocks on a real device. `now` is the start."""
