@@ -46,7 +46,8 @@ def hopeless(view: View, alone: Sequence[float]) -> Sequence[int]:
 
 def sizes_up_to(view: View, most: int) -> list[int]:
     """Batch sizes worth trying for so many requests, descending: all of them, and the plan's below that."""
-    return [most, *(size for size in reversed(view.plan.batches) if size < most)]
+    smaller = view.plan.batches[: bisect_left(view.plan.batches, most)]
+    return [most, *smaller[::-1]]
 
 
 def largest_in_time(view: View, level: Level, requests: Sequence[int], until: float) -> int:

@@ -28,18 +28,21 @@ class Symphony:
         if not self.margin_s >= 0:
             raise ValueError(f"margin_s is {self.margin_s} (must be 0 or more seconds)")
         self._largest = batch_limit(self.max_batch, view.plan)
-        self._alone = [row[1] for row in view.service[-1]]
+        self._level = view.levels[-1]
+        self._service = view.service[-1]
+        self._alone = [row[1] for row in self._service]
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         lost = hopeless(view, self._alone)
         if lost:
             return Drop(lost, "deadline")
-        level, waiting = view.levels[-1], view.by_deadline(self._largest)
-        due = view.deadline(waiting[0]) - self.margin_s
-        size = max(1, largest_in_time(view, level, waiting, due))
+        waiting = view.by_deadline(self._largest)
+        due, size = view.deadline(waiting[0]) - self.margin_s, len(waiting)
+        service = self._service[view.longest(waiting)]
+        if view.now + service[size] > due:
+            return Dispatch(waiting[: max(1, largest_in_time(view, self._level, waiting, due))], self._level)
         if size == view.waiting < self._largest:
-            service = view.service[level.index][view.longest(waiting)]
             opens = latest_start(due, max(service[size], service[size + 1]))
             if view.now < opens:
                 return Wait(until=opens)
-        return Dispatch(waiting[:size], level)
+        return Dispatch(waiting, self._level)
