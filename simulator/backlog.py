@@ -259,6 +259,8 @@ class Backlog:
 
     def reaches(self, wait: Wait) -> float:
         """When as many requests wait as a Wait asks for, if none goes; infinite where that never happens."""
+        if wait.waiting is None and wait.bucket is None:
+            return self.next_arrival()
         ids, position = self._place(wait)
         return self.arrivals[ids[position]] if position < len(ids) else inf
 

@@ -41,7 +41,7 @@ def end(view, level, batch):
 class Hopeless(Probe):
     def compare(self, view, waiting):
         late = [r for r in waiting if view.now + self.alone[view.longest([r])] > view.deadline(r)]
-        assert hopeless(view, self.alone) == late
+        assert list(hopeless(view, self.alone)) == late
 
 
 class InTime(Probe):
