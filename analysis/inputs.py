@@ -1,4 +1,4 @@
-"""What plots and reports are made of, read from disk: runs, sweeps, comparisons, plans."""
+"""What plots and reports are made of, read from disk: runs, sweeps, comparisons, plans, studies."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _COMPARED = {"difference", "reference"}
 #: ... a sensitivity, and a capacity.
 _VARIED = {"assumption", "low", "high", "base"}
 _CAPACITY = {"capacity", "capacity_low", "capacity_high"}
+#: ... and the accuracy.csv of a distillation.
+_STUDY = {"model", "students", "task", "accuracy", "low", "high", "runs_as"}
 
 
 def read_all(paths: Sequence[Path], of: str) -> Any:
@@ -61,6 +63,8 @@ def read_any(path: Path) -> tuple[str, Any]:
         return "sensitivity", columns
     if set(columns) >= _CAPACITY:
         return "capacity", columns
+    if set(columns) >= _STUDY:
+        return "study", columns
     if "policy" not in columns:
         raise ValueError(
             f"{path} is neither a sweep nor a comparison: it has no column policy, but {', '.join(columns)}"

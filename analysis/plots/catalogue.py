@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from analysis.plots import of_comparisons, of_plans, of_runs, of_sweeps
+from analysis.plots import of_comparisons, of_plans, of_runs, of_studies, of_sweeps
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,5 @@ PLOTS = {
     "capacity": Plot("capacity", of_comparisons.capacity),
     "plan": Plot("plan", of_plans.attainment_against_gpus),
     "tornado": Plot("sensitivity", of_plans.sensitivity),
+    "students": Plot("study", of_studies.accuracy_against_cost),
 }

@@ -1,0 +1,89 @@
+"""Figures of a distillation: what a prefix of the students is right about, against what it costs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from analysis.plots import style
+from analysis.plots.frames import numbers, pick
+from analysis.plots.latency import Frame
+from analysis.plots.tradeoff import front
+from profiler.plan import ShapeKey
+from profiler.roofline import kernels
+from profiler.spec import parse_spec
+from profiler.table import LatencyTable, shipped
+
+Points = NDArray[np.float64]
+
+
+def accuracy_against_cost(
+    frame: Frame, width_mm: float = style.COLUMN_MM, *, task: str = "", table: str = "", tokens: int = 32
+) -> Figure:
+    """Accuracy of every prefix and baseline against students, arithmetic and latency, with the front."""
+    tasks = list(dict.fromkeys(map(str, frame["task"])))
+    if task and task not in tasks:
+        raise LookupError(f"no task {task!r}; there is {', '.join(tasks)}")
+    task = task or tasks[0]
+    own = pick(frame, np.asarray(frame["task"]) == task)
+    times = LatencyTable.load(table or shipped()[0])
+    shapes = list(zip(map(str, own["runs_as"]), map(int, own["students"]), strict=True))
+    costs = {
+        "students": numbers(own, "students"),
+        f"million operations per text of {tokens} tokens": np.array([_millions(*each, tokens) for each in shapes]),
+        f"ms for one text of {tokens} tokens": np.array([_milliseconds(times, *each, tokens) for each in shapes]),
+    }
+    with style.look():
+        figure, panels = style.canvas(len(costs), width_mm=width_mm, height_mm=46.0 * len(costs))
+        for axes, (label, cost) in zip(panels, costs.items(), strict=True):
+            _panel(axes, own, cost, fronted=label != "students")
+            axes.set_xlabel(label)
+            axes.set_ylabel("accuracy (%)")
+        style.whole_numbers(panels[0])
+        timed = {str(own["model"][row]) for row in np.flatnonzero(~np.isnan(list(costs.values())[-1]))}
+        untimed = [model for model in dict.fromkeys(map(str, own["model"])) if model not in timed]
+        style.heading(figure, f"{task}: {int(own['texts'][0])} texts that nothing was trained on", panels[:1])
+        left_out = [f"not timed: {', '.join(untimed)}"] if untimed else []
+        bars = "bars: 95 % of texts" if "seeds" not in own else f"mean of {int(own['seeds'][0])} seeds; bars: 95 %"
+        style.origin(figure, f"latency: {times.device}, batch 1", bars, *left_out)
+    return figure
+
+
+def _panel(axes: Axes, frame: Frame, cost: Points, *, fronted: bool) -> None:
+    accuracy, low, high = (100 * numbers(frame, name) for name in ("accuracy", "low", "high"))
+    models = np.asarray(frame["model"]).astype(str)
+    for index, model in enumerate(dict.fromkeys(models)):
+        rows = np.flatnonzero((models == model) & ~np.isnan(cost))
+        if len(rows):
+            look = style.marked_look(index)
+            axes.plot(cost[rows], accuracy[rows], label=model, **look)
+            axes.vlines(cost[rows], low[rows], high[rows], color=look["color"], lw=0.7, label=f"_{model} interval")
+    if fronted:
+        known = np.flatnonzero(~np.isnan(cost))
+        best = known[front(-cost[known], accuracy[known])]
+        best = best[np.argsort(cost[best])]
+        axes.plot(cost[best], accuracy[best], color=style.GREY, lw=0.7, drawstyle="steps-post", label="_front")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+    style.grid(axes)
+
+
+def _millions(runs_as: str, students: int, tokens: int) -> float:
+    """Floating-point operations of one text, a multiply-add counting two, in millions."""
+    spec = parse_spec(runs_as, students, shared_embeddings=True)
+    return sum(kernel.flops for kernel in kernels(spec, ShapeKey(students, 1, tokens))) / 1e6
+
+
+def _milliseconds(table: LatencyTable, runs_as: str, students: int, tokens: int) -> float:
+    """The table's time of one text; one student is a model of its shape. NaN where it was not measured."""
+    for model in (runs_as, runs_as.replace("teacher-", "students-")):
+        if model in table.models:
+            for level in table.levels(model):
+                if level.students == students:
+                    return 1e3 * table.seconds(level, table.plan(model).key(students, [tokens]))
+    return math.nan
