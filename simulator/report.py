@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -41,26 +41,33 @@ class Report:
     @cached_property
     def batches(self) -> Columns:
         """One row per batch, in the order of dispatch. `model` and `students` are of the level that answered."""
-        rows = self.records.batches
-        start, finish, gpu, level, bucket, requests = zip(*rows, strict=True) if rows else [()] * 6
-        size = np.fromiter(map(len, requests), np.int64, len(rows))
+        start_s, finish_s, gpu, _, bucket, requests = self._columns_of_batches
+        size = np.fromiter(map(len, requests), np.int64, len(requests))
         run_batch = np.asarray(self.plan.batches)[np.searchsorted(self.plan.batches, size)]
-        run_tokens = np.asarray(self.plan.tokens, np.int64)[np.asarray(bucket, np.intp)]
-        start_s, finish_s = np.asarray(start, np.float64), np.asarray(finish, np.float64)
+        run_tokens = np.asarray(self.plan.tokens, np.int64)[bucket]
         return {
-            "batch": np.arange(len(rows)),
-            "gpu": np.asarray(gpu, np.int32),
+            "batch": np.arange(len(size)),
+            "gpu": gpu,
             "start_s": start_s,
             "finish_s": finish_s,
             "size": size,
-            "model": np.asarray([each.model for each in level], object),
-            "students": np.fromiter((each.students for each in level), np.int32, len(rows)),
+            "model": np.asarray([each.model for each in self.levels], object)[self._level_of_batch],
+            "students": np.asarray([each.students for each in self.levels], np.int32)[self._level_of_batch],
             "tokens_max": self._longest(size),
             "padded_tokens": run_tokens * run_batch,
             "service_s": finish_s - start_s,
             **({} if self._answered is None else {"answered": self._answered}),
             **{name: np.asarray(values) for name, values in self.records.measured.items()},
         }
+
+    @cached_property
+    def _columns_of_batches(self) -> tuple[Any, ...]:
+        """The records of the batches by column: arrays, and lists of the levels and of the requests."""
+        # zip(*rows) would make an iterator per row, which is slower.
+        columns = [[row[at] for row in self.records.batches] for at in range(6)]
+        start, finish, gpu, level, bucket, requests = columns
+        times = (np.asarray(each, np.float64) for each in (start, finish))
+        return (*times, np.asarray(gpu, np.int32), level, np.asarray(bucket, np.intp), requests)
 
     @cached_property
     def _answered(self) -> NDArray[np.bool_] | None:
@@ -72,24 +79,25 @@ class Report:
         return answered
 
     @cached_property
-    def _served_batches(self) -> tuple[list[Any], NDArray[np.int64]]:
-        """The records of the batches that were answered, and their numbers."""
-        rows = self.records.batches
+    def _served_batches(self) -> tuple[Sequence[Sequence[int]], NDArray[np.int64]]:
+        """The requests of each batch that was answered, and its number."""
+        requests = self._columns_of_batches[5]
         if self._answered is None:
-            return rows, np.arange(len(rows))
+            return requests, np.arange(len(requests))
         numbers = np.flatnonzero(self._answered)
-        return [rows[number] for number in numbers.tolist()], numbers
+        return [requests[number] for number in numbers.tolist()], numbers
 
     @cached_property
     def times(self) -> Columns:
         """Per request: `start_s`, `finish_s` (NaN where not served), `batch` (-1), `outcome` (index of OUTCOMES)."""
         n = len(self.trace)
-        rows, numbers = self._served_batches
+        numbers = self._served_batches[1]
         order, sizes = self._order
+        start_s, finish_s = self._columns_of_batches[:2]
         start, finish = np.full(n, np.nan), np.full(n, np.nan)
         batch = np.full(n, -1, np.int32)
-        start[order] = np.repeat(np.fromiter(map(itemgetter(0), rows), np.float64, len(rows)), sizes)
-        finish[order] = np.repeat(np.fromiter(map(itemgetter(1), rows), np.float64, len(rows)), sizes)
+        start[order] = np.repeat(start_s[numbers], sizes)
+        finish[order] = np.repeat(finish_s[numbers], sizes)
         batch[order] = np.repeat(numbers.astype(np.int32), sizes)
         for number, execution in self.records.executions.items():
             if execution.released is not None:
@@ -117,14 +125,14 @@ class Report:
             "start_s": times["start_s"],
             "finish_s": times["finish_s"],
             "tokens": self.trace.tokens[rows],
-            "padded_tokens": _gather(np.asarray(self.plan.tokens)[self._bucket_of_batch], batch, served),
+            "padded_tokens": _gather(np.asarray(self.plan.tokens)[self._columns_of_batches[4]], batch, served),
             "batch": batch,
             "batch_size": _gather(self.batches["size"], batch, served),
             "model": _gather(np.asarray([each.model for each in self.levels], object)[level], batch, served, None),
             "students": self._students(
                 rows, _gather(np.asarray([e.students for e in self.levels])[level], batch, served)
             ),
-            "gpu": _gather(np.fromiter((row[2] for row in self.records.batches), np.int32), batch, served),
+            "gpu": _gather(self._columns_of_batches[2], batch, served),
             "outcome": np.asarray(OUTCOMES, object)[times["outcome"]],
             **self._extra(rows),
         }
@@ -215,10 +223,10 @@ class Report:
     @cached_property
     def _order(self) -> tuple[NDArray[np.int64] | slice, NDArray[np.int64]]:
         """The served requests in the order of dispatch (a slice where that is the trace's), and each batch's size."""
-        requests = list(map(itemgetter(5), self._served_batches[0]))
+        requests = self._served_batches[0]
         sizes = np.fromiter(map(len, requests), np.int64, len(requests))
         if set(map(type, requests)) == {range}:
-            first = np.fromiter(map(itemgetter(0), requests), np.int64, len(requests))
+            first = np.fromiter(map(attrgetter("start"), requests), np.int64, len(requests))
             shift = first - np.concatenate(([0], sizes.cumsum()[:-1]))
             if not shift.any():
                 return slice(0, int(sizes.sum())), sizes
@@ -227,14 +235,11 @@ class Report:
 
     @cached_property
     def _level_of_batch(self) -> NDArray[np.intp]:
-        return np.fromiter((row[3].index for row in self.records.batches), np.intp, len(self.records.batches))
-
-    @cached_property
-    def _bucket_of_batch(self) -> NDArray[np.intp]:
-        return np.fromiter((row[4] for row in self.records.batches), np.intp, len(self.records.batches))
+        levels = self._columns_of_batches[3]
+        return np.fromiter(map(attrgetter("index"), levels), np.intp, len(levels))
 
     def _longest(self, sizes: NDArray[np.int64]) -> NDArray[np.int32]:
-        order = self._order[0] if self._answered is None else _joined(map(itemgetter(5), self.records.batches), sizes)
+        order = self._order[0] if self._answered is None else _joined(self._columns_of_batches[5], sizes)
         if not len(sizes):
             return np.zeros(0, np.int32)
         return np.maximum.reduceat(self.trace.tokens[order], np.concatenate(([0], sizes.cumsum()[:-1])))
