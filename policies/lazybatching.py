@@ -81,33 +81,33 @@ class LazyBatching:
         room = self._largest - inside
         if room <= 0 or view.waiting <= inside:
             return
-        newcomers = list(islice(filterfalse(self._started.__contains__, oldest), room))
-        alone = zip(newcomers, strict=True)
-        buckets, deadlines = list(map(view.longest, alone)), list(map(view.deadline, newcomers))
-        count = self._how_many(view.now, stack, buckets, deadlines)
-        if count:
-            alone_s = sum(self._service[bucket][1] for bucket in buckets[:count])
-            part = _Part(newcomers[:count], sorted(deadlines[:count]), alone_s, max(buckets[:count]))
+        newcomers = islice(filterfalse(self._started.__contains__, oldest), room)
+        part = self._welcome(view, stack, newcomers)
+        if part is not None:
             self._started.update(part.requests)
             stack.append(part)
             self._merge(stack)
 
-    def _how_many(self, now: float, stack: list[_Part], buckets: list[int], deadlines: list[float]) -> int:
-        """Of the newcomers, how many may come in before somebody would miss a deadline that could still be met."""
-        service, conservative = self._service, self.conservative
+    def _welcome(self, view: View, stack: list[_Part], newcomers: Iterable[int]) -> _Part | None:
+        """Newcomers, one after the other, until somebody would miss a deadline that could still be met."""
+        service, conservative, now = self._service, self.conservative, view.now
         ahead_s = sum(self._left(part) for part in stack)
         until = min((part.urgent(now, self._level.depth) for part in stack), default=inf)
+        requests: list[int] = []
+        deadlines: list[float] = []
         sum_s, longest = 0.0, 0
-        for count, (bucket, deadline) in enumerate(zip(buckets, deadlines, strict=True)):
+        for request in newcomers:
+            bucket, deadline = view.longest((request,)), view.deadline(request)
             alone_s = service[bucket][1]
             if deadline < until and now + alone_s <= deadline:
                 until = deadline
-            sum_s += alone_s
-            if bucket > longest:
-                longest = bucket
-            if now + ahead_s + (sum_s if conservative else service[longest][count + 1]) > until:
-                return count
-        return len(buckets)
+            together, sum_with_s = max(longest, bucket), sum_s + alone_s
+            if now + ahead_s + (sum_with_s if conservative else service[together][len(requests) + 1]) > until:
+                break
+            sum_s, longest = sum_with_s, together
+            requests.append(request)
+            deadlines.append(deadline)
+        return _Part(requests, sorted(deadlines), sum_s, longest) if requests else None
 
     def _left(self, part: _Part) -> float:
         """Seconds that this part is predicted to need."""
