@@ -7,6 +7,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from profiler import forward
 from profiler.executor import Answers, Ids, all_keys
@@ -52,6 +53,7 @@ class CpuExecutor:
             weights = weights.to(dtype=torch.float32)
         self._weights = simplify(weights) if simplified else weights
         self._prefixes = {k: self._weights.prefix(k) for k in self.students}
+        self._parts: dict[tuple[int, int], Weights] = {}
         self._staging: dict[tuple[int, int], _Staging] = {}
         self._ready: set[ShapeKey] = set()
 
@@ -76,8 +78,23 @@ class CpuExecutor:
 
     def run(self, students: int, ids: Sequence[Ids]) -> Answers:
         """Answer a batch; see profiler.executor.Executor."""
+        if students not in self._prefixes:
+            raise LookupError(f"{self.spec.name} is not warm for {students} students: it serves {self.students}")
+        return self._answer(self._prefixes[students], ids)
+
+    def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:
+        """The sum of the vectors of students first + 1 to last; see profiler.executor.Parts."""
+        if (first, last) not in self._parts:
+            self._parts[first, last] = self._weights.part(first, last)
+        return self._answer(self._parts[first, last], ids)
+
+    @property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._weights.head_weight.numpy(), self._weights.head_bias.numpy()
+
+    def _answer(self, weights: Weights, ids: Sequence[Ids]) -> Answers:
         start = perf_counter()
-        key = self.plan.key(students, [len(row) for row in ids])
+        key = self.plan.key(weights.spec.students, [len(row) for row in ids])
         if key not in self._ready:
             raise LookupError(f"{self.spec.name} is not warm for {key}: it serves {self.students} students; call warm")
         staging = self._staging[key.batch, key.tokens]
@@ -88,9 +105,7 @@ class CpuExecutor:
         staged = perf_counter()
         run = forward.stacked if self._stacks(key) else forward.looped
         with torch.inference_mode():
-            out = run(
-                self._prefixes[students], staging.ids, staging.mask if masked else None, cls_only=self.cls_only
-            ).numpy()
+            out = run(weights, staging.ids, staging.mask if masked else None, cls_only=self.cls_only).numpy()
         logits = out[: len(ids)]
         done = perf_counter()
         return Answers(logits, key, done - start, staged - start, done - staged)
@@ -98,6 +113,7 @@ class CpuExecutor:
     def close(self) -> None:
         """Forget buffers and weights."""
         self._prefixes.clear()
+        self._parts.clear()
         self._staging.clear()
         self._ready.clear()
 

@@ -83,6 +83,20 @@ class BackToBack(Protocol):
         ...
 
 
+@runtime_checkable
+class Parts(Protocol):
+    """An executor that runs some of its students by themselves, so that a request may stop at any prefix."""
+
+    @property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of every prefix: weights [K, O, C] and biases [K, C]. Its logits are (sum of vectors) @ weight + bias."""
+        ...
+
+    def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:
+        """Students first + 1 to last; as `run`, with the sum of their vectors [requests, O] in place of logits."""
+        ...
+
+
 def all_keys(plan: BucketPlan, students: Iterable[int]) -> list[ShapeKey]:
     """Every key of a plan for these numbers of students, largest first (so that shared memory pools are sized once)."""
     keys = [ShapeKey(k, batch, tokens) for k in students for batch in plan.batches for tokens in plan.tokens]

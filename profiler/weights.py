@@ -113,6 +113,18 @@ class Weights:
         tensors = self.tensors().items()
         return assemble(spec, {name: tensor if name in shared else tensor[:students] for name, tensor in tensors})
 
+    def part(self, first: int, last: int) -> Weights:
+        """Students first + 1 to last as a model of their own that answers with the sum of their vectors."""
+        own, students = self.prefix(last), last - first
+        if not 0 <= first < last:
+            raise LookupError(f"{self.spec.name} has no students {first + 1} to {last}")
+        spec = replace(self.spec, students=students, classes=self.spec.outputs)
+        shared = EMBEDDINGS if self.spec.shared_embeddings else ()
+        tensors = {name: tensor if name in shared else tensor[first:] for name, tensor in own.tensors().items()}
+        bias = torch.zeros_like(self.projection_bias[:1]).expand(students, -1)
+        unit = torch.eye(self.spec.outputs, dtype=self.dtype, device=self.device).expand(students, -1, -1)
+        return assemble(spec, tensors | {"head_weight": unit, "head_bias": bias})
+
 
 def random(spec: Spec, seed: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Weights:
     """Weights drawn as BERT's are (normal, 0.02), with biases and norms that are not neutral, so that tests see them.

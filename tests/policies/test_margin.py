@@ -150,3 +150,35 @@ class LooksWhereItCannot:
 def test_stops_that_cannot_be_are_refused(recorded: Path, margins, wrong: str) -> None:
     with pytest.raises(PolicyError, match=wrong):
         simulate(flood(5), LooksWhereItCannot(str(recorded), margins), table())
+
+
+def test_on_a_device_the_margins_are_its_own(recorded: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from profiler import weights
+    from profiler.cpu import CpuExecutor
+    from profiler.spec import Spec
+    from simulator.clock import VirtualClock
+    from simulator.device import DeviceExecutor, TraceAskers
+
+    torch.set_num_threads(1)
+    spec = Spec(MODEL, 8, 2, 8, heads=2, ffn=16, vocab=50, positions=64, outputs=3, shared_embeddings=True)
+    drawn = weights.random(spec, 0).map(lambda name, tensor: tensor if "ln" in name else tensor * 20)
+    times, trace, rng = table(), flood(400), np.random.default_rng(0)
+    device = CpuExecutor(drawn, times.plan(MODEL))
+    device.warm()
+    ids = [rng.integers(0, 50, 12, dtype=np.int32) for _ in range(400)]
+    clock = VirtualClock()
+    askers = TraceAskers(ids, 2)
+    executor, text = (
+        DeviceExecutor([{MODEL: device}], askers, clock),
+        f"margin(greedy, items={str(recorded)!r}, flips=0.05)",
+    )
+    report = simulate(trace, text, times, slo_s=10.0, clock=clock, executor=executor)
+    students = report.requests["students"]
+    assert len(np.unique(students)) == 3
+    for count in np.unique(students):
+        rows = np.flatnonzero(students == count)[:16]
+        expected = device.run(int(count), [ids[row] for row in rows]).logits
+        np.testing.assert_allclose(askers.logits[rows], expected, atol=1e-4)
+    assert report.summary["students_mean"] == students.mean()
+    assert report.summary["accuracy"] is None  # nobody knows what is right
