@@ -14,6 +14,7 @@ import argparse
 import gc
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
@@ -70,20 +71,22 @@ def main() -> int:
     executor = DeviceExecutor([{"students-2x8": Spinning(device_s)}], askers, clock)  # type: ignore[dict-item]
     folder = Path(tempfile.mkdtemp()) / "journal"
     journal = Journal(folder, {})
+    records = journal.records(askers.measured)
     memory: list[tuple[float, int, float]] = []
 
     def watch(done: int) -> None:
-        memory.append((clock.now, len(askers.measured["cycle_s"]), resident_mib()))
+        memory.append((clock.now, len(records.batches), resident_mib()))
 
     gc.collect()
     gc.freeze()
     gc.disable()
     report = simulate(
-        trace, arguments.policy, table, clock=clock, executor=executor, records=journal.records(), on_progress=watch
+        trace, arguments.policy, table, clock=clock, executor=executor, records=records, on_progress=watch
     )
     gc.enable()
+    report = replace(report, records=journal.read(records, report.levels))
     shutil.rmtree(folder.parent)
-    start, cycle = report.batches["start_s"], np.asarray(askers.measured["cycle_s"])
+    start, cycle = report.batches["start_s"], report.batches["cycle_s"]
     full = report.batches["size"][:-1] == BATCH
     beside = (np.diff(start) - cycle[:-1])[full] * 1e6
     p50, p90, p99 = np.percentile(beside, [50, 90, 99])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.interface import Stops
+from profiler.executor import Parts
+from profiler.stopping import until_sure
 from simulator.batch import Batch
 from simulator.clock import Clock, WallClock
 from simulator.records import Execution
@@ -47,37 +49,32 @@ class Askers(Protocol):
 class TraceAskers:
     """The requests of a trace, and what became of them.
 
-    logits: float32 [requests, classes], NaN where a request was not answered. measured: a value per batch in the order
-    of dispatch, in seconds: `cycle_s`, from the batch in hand to the answers in hand; `staging_s`, the part before the
-    device had its work; `device_s`, what the device worked; `late_s`, by how much the dispatch was late.
+    logits: float32 [requests, classes], NaN where a request was not answered.
     """
 
     def __init__(self, ids: Sequence[Ids], classes: int) -> None:
         self._ids = ids
         self.logits: NDArray[np.float32] = np.full((len(ids), classes), np.nan, np.float32)
-        self._cycle, self._staging, self._device, self._late = (array("d") for _ in range(4))
-        self.measured = {
-            "cycle_s": self._cycle,
-            "staging_s": self._staging,
-            "device_s": self._device,
-            "late_s": self._late,
-        }
+        self._begun = 0
+        self._measured: dict[int, tuple[float, float, float, float]] = {}
 
     def begin(self, now: float, late: float) -> Begun:
-        for values in self.measured.values():
-            values.append(math.nan)
-        return Begun(len(self._late) - 1, now, late)
+        self._begun += 1
+        return Begun(self._begun - 1, now, late)
 
     def ids(self, requests: Sequence[int]) -> list[Ids]:
         ids = self._ids
         return [ids[each] for each in requests]
 
     def take(self, begun: Begun, batch: Batch, answers: Answers) -> None:
-        requests, number = batch.requests, begun.number
+        requests = batch.requests
         rows = slice(requests.start, requests.stop) if type(requests) is range else np.asarray(requests)
         self.logits[rows, : answers.logits.shape[1]] = answers.logits
-        self._cycle[number], self._staging[number] = answers.seconds, answers.staging_s
-        self._device[number], self._late[number] = answers.device_s, begun.late
+        self._measured[begun.number] = answers.seconds, answers.staging_s, answers.device_s, begun.late
+
+    def measured(self, number: int) -> tuple[float, float, float, float]:
+        """What the device said of a batch, as in `journal.MEASURED`: seconds; once."""
+        return self._measured.pop(number)
 
 
 class DeviceExecutor:
@@ -87,25 +84,34 @@ class DeviceExecutor:
     too.
     """
 
-    offers: frozenset[str] = frozenset()
-
     def __init__(self, devices: Sequence[Mapping[str, Device]], askers: Askers, clock: Clock) -> None:
         self._devices, self._askers, self._clock = devices, askers, clock
 
     def __str__(self) -> str:
         return "a real device"
 
-    def run(self, batch: Batch, now: float) -> Execution:
-        seconds = self._answer(self._askers.begin(now, self._clock.lateness), batch)
-        return Execution(max(seconds, self._clock.lateness))
+    @property
+    def offers(self) -> frozenset[str]:
+        parts = all(isinstance(each, Parts) for models in self._devices for each in models.values())
+        return frozenset({"stops"} if parts else ())
 
-    def _answer(self, begun: Begun, batch: Batch) -> float:
-        """Run a batch, hand its answers over, return the seconds of its cycle."""
-        gpu, level, requests, _, _ = batch
-        askers = self._askers
-        answers = self._devices[gpu][level.model].run(level.students, askers.ids(requests))
+    def run(self, batch: Batch, now: float) -> Execution:
+        execution = self._answer(self._askers.begin(now, self._clock.lateness), batch)
+        late = self._clock.lateness
+        return execution if execution.seconds >= late else replace(execution, seconds=late)
+
+    def _answer(self, begun: Begun, batch: Batch) -> Execution:
+        """Run a batch, hand its answers over, return what its cycle took."""
+        gpu, level, requests, _, plan = batch
+        askers, device = self._askers, self._devices[gpu][level.model]
+        if type(plan) is Stops:
+            assert isinstance(device, Parts)  # or it is not offered
+            answers, students, released = until_sure(device, plan.margins, askers.ids(requests))
+            askers.take(begun, batch, answers)
+            return Execution(answers.seconds, released=released, columns={"students": students})
+        answers = device.run(level.students, askers.ids(requests))
         askers.take(begun, batch, answers)
-        return answers.seconds
+        return Execution(answers.seconds)
 
 
 class ParallelExecutor(DeviceExecutor):
@@ -144,6 +150,6 @@ class ParallelExecutor(DeviceExecutor):
         while (job := jobs.get()) is not None:
             begun, batch, event = job
             try:
-                self._wall.post(event, Execution(self._answer(begun, batch)))
+                self._wall.post(event, self._answer(begun, batch))
             except BaseException as error:  # whatever it is, the loop's thread must hear of it
                 self._wall.post(event, error, ok=False)

@@ -1,80 +1,93 @@
-"""What a live run did, written as it happens: a killed run loses nothing that had ended."""
+"""What a live run did, written as it happens and kept nowhere else: a killed run loses nothing that had ended."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from profiler.table import Level
+from simulator.passing import Told, passing
 from simulator.records import Records
 
-HEADER = "kind,attempt,number,start_s,finish_s,gpu,model,students,reason,requests\n"
-COLUMNS = HEADER.count(",") + 1
+#: What a device says of a batch, in seconds: from the batch in hand to the answers in hand; the part of it before the
+#: device had its work; what the device worked; by how much the dispatch was late.
+MEASURED = ("cycle_s", "staging_s", "device_s", "late_s")
+BATCHES = ("number", "start_s", "finish_s", "gpu", "model", "students", "bucket", *MEASURED, "requests")
+DROPS = ("time_s", "reason", "requests")
 
 
 class Journal:
-    """A folder beside the output: `settings.json`, and `journal.csv` with a line per batch and per drop.
+    """A folder beside the output: `settings.json`, and per attempt a line per batch that ended and per drop.
 
-    A line goes to the system at once (some 2 us), so that only a crash of the machine can lose one. A batch that ran
-    elsewhere has a second line, with its finish, when that is known.
+    `batches-1.csv`, `drops-1.csv` belong to the first attempt. A line goes to the system at once (some 2 us), so that
+    only a crash of the machine can lose one. A run of any length takes no memory for its records.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
-        self._attempt = 1
-        self._file = os.open(folder / "journal.csv", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._write(HEADER)
+        self._attempt = 0
+        self._files: tuple[int, ...] = ()
 
-    def begin(self, attempt: int) -> None:
-        """What comes from now on belongs to this attempt."""
-        self._attempt = attempt
+    def records(self, measured: Callable[[int], Sequence[float]]) -> Records:
+        """Records of a new attempt. measured: says once, of a batch by number, what its device said."""
+        self._close()
+        self._attempt += 1
+        batches, drops = (self._open(*each) for each in (("batches", BATCHES), ("drops", DROPS)))
+        self._files = batches, drops
 
-    def records(self) -> Records:
-        """Records of a new run whose batches and drops are written down as they are appended."""
-        records = Records()
-        records.batches = Written(self._batch)
-        records.drops = Written(self._drop)
-        return records
+        def batch(number: int, row: tuple[Any, ...]) -> None:
+            start, finish, gpu, level, bucket, requests = row
+            where = f"{number},{start!r},{finish!r},{gpu},{level.model},{level.students},{bucket}"
+            times = ",".join(map(repr, measured(number)))
+            os.write(batches, f"{where},{times},{_named(requests)}\n".encode())
+
+        def dropped(time: float, requests: Sequence[int], reason: str) -> None:
+            os.write(drops, f"{time!r},{reason},{_named(requests)}\n".encode())
+
+        return passing(Told(batch, dropped))
+
+    def read(self, records: Records, levels: Iterable[Level]) -> Records:
+        """The records of this attempt with all that was written down, in the order of dispatch."""
+        by_name = {(level.model, level.students): level for level in levels}
+        rows: list[tuple[Any, ...]] = []
+        for number, start, finish, gpu, model, students, bucket, *times, requests in self._rows("batches"):
+            level = by_name[model, int(students)]
+            row = (float(start), float(finish), int(gpu), level, int(bucket), _numbers(requests))
+            rows.append((int(number), row, *map(float, times)))
+        rows.sort(key=lambda row: row[0])
+        _, batches, *columns = zip(*rows, strict=True) if rows else [()] * (2 + len(MEASURED))
+        return replace(
+            records,
+            batches=list(batches),
+            drops=[(float(time), _numbers(requests), reason) for time, reason, requests in self._rows("drops")],
+            measured=dict(zip(MEASURED, columns, strict=True)),
+        )
 
     def remove(self) -> None:
         """The run is written elsewhere: the journal has done its duty."""
-        os.close(self._file)
-        for name in ("journal.csv", "settings.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        self._close()
+        for path in (*self.folder.glob("*.csv"), self.folder / "settings.json"):
+            path.unlink(missing_ok=True)
         self.folder.rmdir()
 
-    def _batch(self, number: int, row: tuple[Any, ...]) -> None:
-        start, finish, gpu, level, _bucket, requests = row
-        self._write(
-            f"batch,{self._attempt},{number},{start!r},{finish!r},{gpu},{level.model},{level.students},,{_named(requests)}\n"
-        )
+    def _open(self, kind: str, names: Sequence[str]) -> int:
+        file = os.open(self.folder / f"{kind}-{self._attempt}.csv", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(file, (",".join(names) + "\n").encode())
+        return file
 
-    def _drop(self, number: int, row: tuple[Any, ...]) -> None:
-        time, requests, reason = row
-        self._write(f"drop,{self._attempt},{number},{time!r},,,,,{reason},{_named(requests)}\n")
+    def _close(self) -> None:
+        for file in self._files:
+            os.close(file)
+        self._files = ()
 
-    def _write(self, line: str) -> None:
-        os.write(self._file, line.encode())
-
-
-class Written(list[Any]):
-    """A list that writes down what is appended or replaced."""
-
-    def __init__(self, write: Callable[[int, tuple[Any, ...]], None]) -> None:
-        super().__init__()
-        self._write = write
-
-    def append(self, row: Any) -> None:
-        self._write(len(self), row)
-        super().append(row)
-
-    def __setitem__(self, number: Any, row: Any) -> None:
-        self._write(number, row)
-        super().__setitem__(number, row)
+    def _rows(self, kind: str) -> Iterator[list[str]]:
+        return _rows(self.folder / f"{kind}-{self._attempt}.csv")
 
 
 def left_behind(folder: Path) -> str | None:
@@ -82,41 +95,43 @@ def left_behind(folder: Path) -> str | None:
 
     The folder gets another name, so that a new run can write its own.
     """
-    path = folder / "journal.csv"
-    if not path.exists():
+    attempt = len(list(folder.glob("batches-*.csv")))
+    if not attempt:
         return None
-    batches: dict[str, int] = {}
-    attempt, dropped, last = "", 0, 0.0
-    for line in path.read_text().splitlines()[1:]:
-        kind, tried, number, _, finish, *_, requests = line.split(",", COLUMNS - 1)
-        if tried != attempt:
-            attempt, dropped, last = tried, 0, 0.0
-            batches.clear()
-        if kind == "drop":
-            dropped += _count(requests)
-        elif finish != "inf":
-            batches[number] = _count(requests)
-            last = max(last, float(finish))
+    batches = list(_rows(folder / f"batches-{attempt}.csv"))
+    answered, dropped = (
+        sum(len(_numbers(row[-1])) for row in rows) for rows in (batches, _rows(folder / f"drops-{attempt}.csv"))
+    )
+    last = max((float(row[2]) for row in batches), default=0.0)
     kept = _free(folder)
     folder.rename(kept)
+    which = f" (attempt {attempt})" if attempt > 1 else ""
     return (
-        f"an earlier live run did not end: {sum(batches.values())} requests in {len(batches)} batches were answered "
+        f"an earlier live run{which} did not end: {answered} requests in {len(batches)} batches were answered "
         f"and {dropped} dropped by {last:.3f} s; its journal is kept in {kept}"
     )
 
 
+def _rows(path: Path) -> Iterator[list[str]]:
+    """The lines of a journal's file, split; the last one is left out where it was not written to its end."""
+    if path.exists():
+        with path.open() as file:
+            next(file, None)
+            yield from (line[:-1].split(",") for line in file if line.endswith("\n"))
+
+
 def _free(folder: Path) -> Path:
-    names: Iterable[Path] = (folder.with_name(f"{folder.name}.{number}") for number in range(1, 10_000))
+    names = (folder.with_name(f"{folder.name}.{number}") for number in range(1, 10_000))
     return next(name for name in names if not name.exists())
 
 
 def _named(requests: Sequence[int]) -> str:
     """Request numbers in a few characters: `12-43` where they follow one another."""
-    if type(requests) is range and requests.step == 1:
+    if type(requests) is range and requests.step == 1 and requests:
         return f"{requests.start}-{requests.stop - 1}"
-    return str(list(requests))[1:-1]
+    return " ".join(map(str, requests))
 
 
-def _count(requests: str) -> int:
+def _numbers(requests: str) -> Sequence[int]:
     first, dash, last = requests.partition("-")
-    return int(last) - int(first) + 1 if dash else requests.count(",") + 1
+    return range(int(first), int(last) + 1) if dash else tuple(map(int, requests.split()))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from simulator.device import DeviceExecutor, ParallelExecutor, TraceAskers
 from simulator.journal import Journal
 from simulator.report import Report
 from simulator.settings import Prepared
-from simulator.validity import Validity, Watch
+from simulator.validity import Validity, Watch, judge
 
 if TYPE_CHECKING:
     from profiler.executor import Ids
@@ -40,7 +42,13 @@ class Devices:
     tokenizing: NDArray[np.float64] | None = None
 
     def run(self, policy: str | None = None, journal: Journal | None = None, **how: Any) -> Report:
-        """Run the trace once. The report has the devices' times per batch, the answers, and `validity` in its `run`."""
+        """Run the trace once. The report has the devices' times per batch, the answers, and `validity` in its `run`.
+
+        journal: where the run is written down as it happens; by default in a folder that goes with the run.
+        """
+        if journal is None:
+            with TemporaryDirectory() as folder:
+                return self.run(policy, Journal(Path(folder) / "journal", {}), **how)
         clock = self.prepared.clock
         classes = max(each.spec.outputs for each in self.served.executors[0].values())
         askers = TraceAskers(self.ids, classes)
@@ -51,12 +59,11 @@ class Devices:
             working = parallel.working()
         else:
             executor = DeviceExecutor(self.served.executors, askers, clock)
-        if journal is not None:
-            how["records"] = journal.records()
-        watch = Watch(self._canary())
+        records = journal.records(askers.measured)
+        watch = Watch(canary(self.served))
         with watch.watching(), working:
-            report = self.prepared.run(policy, clock=clock, executor=executor, **how)
-        report.records.measured = askers.measured
+            report = self.prepared.run(policy, clock=clock, executor=executor, records=records, **how)
+        report = replace(report, records=journal.read(records, report.levels))
         validity = self._verdict(report, watch)
         live: dict[str, Any] = {
             "device": self.served.name,
@@ -87,12 +94,6 @@ class Devices:
                 break
         return made
 
-    def _canary(self) -> Callable[[], object]:
-        """The first model's smallest batch, with all its students, on the first device."""
-        executor = next(iter(self.served.executors[0].values()))
-        shortest = np.zeros(executor.plan.tokens[0], np.int32)
-        return partial(executor.run, executor.students[-1], [shortest])
-
     def _verdict(self, report: Report, watch: Watch) -> Validity:
         batches, plan = report.batches, report.plan
         keys = [
@@ -105,7 +106,15 @@ class Devices:
                 strict=True,
             )
         ]
-        return watch.verdict(batches, keys, report.slo_s, self.prepared.settings.clock == "wall")
+        clocked = self.prepared.settings.clock == "wall"
+        return judge(batches, keys, report.slo_s, watch.seconds, watch.waiting, watch.canary_s, clocked)
+
+
+def canary(served: Served) -> Callable[[], object]:
+    """The first model's smallest batch, with all its students, on the first device."""
+    executor = next(iter(served.executors[0].values()))
+    shortest = np.zeros(executor.plan.tokens[0], np.int32)
+    return partial(executor.run, executor.students[-1], [shortest])
 
 
 def validity(report: Report) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +20,8 @@ MAX_DRIFT = 0.01
 MAX_WAITING = 0.001
 #: batches may take so large a share of the run beyond STALL times the median of their key,
 MAX_STALLED, STALL = 0.002, 2.0
+#: for so large a share of its blocks of time the device may be faster or slower than its own medians by SLOW,
+MAX_SLOWED, SLOW, BLOCK_S = 0.02, 0.1, 0.25
 #: and a free device's batch may begin so late, at the 99th percentile, as a share of the target.
 MAX_LATE = 0.05
 #: Repetitions of the canary, and the most seconds for them.
@@ -30,18 +32,21 @@ CANARIES, CANARY_S = 200, 0.25
 class Validity:
     """reasons: why the run is INVALID, none where it is VALID. Shares are of the run's seconds; None: not known.
 
-    canary_drift: of a fixed batch's median time, from before the run to after it. run_queue_delay: the threads' waits
-    for a core, by the scheduler's statistics. stalls, stalled: batches that took more than twice their key's median,
-    and the time beyond it. late_p50_s, late_p99_s: by how much batches began late. overhead_p50_s: what the loop took
-    per batch beside the device's cycle.
+    canary_s, canary_drift: a fixed batch's median time, and how it moved from before the run to after it.
+    run_queue_delay: the threads' waits for a core, by the scheduler's statistics. stalls, stalled: batches that took
+    more than twice their key's median, and the time beyond it. slowed: the share of blocks of time in which the device
+    had another speed. late_p50_s, late_p99_s: by how much batches began late. overhead_p50_s: what the loop took per
+    batch beside the device's cycle.
     """
 
     reasons: tuple[str, ...]
     seconds: float
-    canary_drift: float
+    canary_s: float | None
+    canary_drift: float | None
     run_queue_delay: float | None
     stalls: int
     stalled: float
+    slowed: float
     late_p50_s: float
     late_p99_s: float
     overhead_p50_s: float
@@ -63,12 +68,13 @@ class Watch:
 
     def __init__(self, canary: Callable[[], object]) -> None:
         self._canary = canary
-        self.seconds = self.drift = self.waiting = float("nan")
+        self.canary_s = (float("nan"), float("nan"))
+        self.seconds = self.waiting = float("nan")
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Within it nothing is collected, so that no collection falls into a batch."""
-        before = self._median()
+        before = median_s(self._canary)
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -77,64 +83,90 @@ class Watch:
             yield
         finally:
             self.seconds = time.perf_counter() - began
-            self.waiting = noise.run_queue_delay_s() - waited
+            self.waiting = (noise.run_queue_delay_s() - waited) / self.seconds
             gc.enable()
             gc.unfreeze()
-        self.drift = self._median() / before - 1
-
-    def verdict(
-        self, batches: Mapping[str, NDArray[Any]], keys: Sequence[tuple[Any, ...]], slo_s: float, clocked: bool
-    ) -> Validity:
-        """What is to be said of the run. batches: its columns, those of a device included; keys: what each ran at.
-
-        clocked: whether the run was on the wall clock, so that lateness counts.
-        """
-        cycle, late, service = batches["cycle_s"], batches["late_s"], batches["service_s"]
-        excess = stalls(cycle, keys)
-        share = self.waiting / self.seconds
-        late_p50, late_p99 = np.percentile(late, [50, 99]).tolist() if len(late) else (0.0, 0.0)
-        stalled = float(excess.sum()) / self.seconds
-        reasons = []
-        if abs(self.drift) > MAX_DRIFT:
-            reasons.append(f"the canary drifted by {self.drift:+.1%} (limit {MAX_DRIFT:.0%})")
-        if np.isnan(share):
-            reasons.append("the run-queue delay is not known on this system")
-        elif share > MAX_WAITING:
-            reasons.append(f"threads waited for a core {share:.2%} of the time (limit {MAX_WAITING:.1%})")
-        if stalled > MAX_STALLED:
-            reasons.append(f"stalls took {stalled:.2%} of the time (limit {MAX_STALLED:.1%})")
-        if clocked and late_p99 > MAX_LATE * slo_s:
-            reasons.append(f"batches began {late_p99 * 1e3:.2f} ms late at p99 (limit {MAX_LATE:.0%} of the target)")
-        return Validity(
-            tuple(reasons),
-            round(self.seconds, 3),
-            round(self.drift, 5),
-            None if np.isnan(share) else round(share, 6),
-            int((excess > 0).sum()),
-            round(stalled, 6),
-            late_p50,
-            late_p99,
-            float(np.median(service - cycle)) if len(cycle) else 0.0,
-        )
-
-    def _median(self) -> float:
-        taken: list[float] = []
-        began = time.perf_counter()
-        while len(taken) < CANARIES and (len(taken) < 5 or time.perf_counter() - began < CANARY_S):
-            start = time.perf_counter()
-            self._canary()
-            taken.append(time.perf_counter() - start)
-        return float(np.median(taken))
+        self.canary_s = (before, median_s(self._canary))
 
 
-def stalls(seconds: NDArray[np.float64], keys: Sequence[tuple[Any, ...]]) -> NDArray[np.float64]:
-    """Seconds of each batch beyond its key's median, where it took more than STALL times that; else 0."""
-    groups: dict[tuple[Any, ...], list[int]] = {}
+def median_s(run: Callable[[], object]) -> float:
+    """The median time of a canary, within a quarter of a second."""
+    taken: list[float] = []
+    began = time.perf_counter()
+    while len(taken) < CANARIES and (len(taken) < 5 or time.perf_counter() - began < CANARY_S):
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))
+
+
+def judge(
+    batches: Mapping[str, NDArray[Any]],
+    keys: Sequence[Hashable],
+    slo_s: float,
+    seconds: float,
+    waiting: float | None,
+    canary_s: tuple[float, float] | None = None,
+    clocked: bool = True,
+) -> Validity:
+    """What is to be said of a run of so many seconds.
+
+    batches: its columns, those of a device included. keys: what each batch ran at. waiting: the share of the time that
+    threads waited for a core. canary_s: before and after the run, where there was one. clocked: whether the run was on
+    the wall clock, so that lateness counts.
+    """
+    cycle, late = batches["cycle_s"], batches["late_s"]
+    waiting = None if waiting is None or np.isnan(waiting) else waiting
+    drift = canary_s[1] / canary_s[0] - 1 if canary_s else None
+    medians = by_key(cycle, keys)
+    excess = np.where(cycle > STALL * medians, cycle - medians, 0.0)
+    stalled, slowed = float(excess.sum()) / seconds, slow_blocks(batches["start_s"], cycle / medians)
+    late_p50, late_p99 = np.percentile(late, [50, 99]).tolist() if len(late) else (0.0, 0.0)
+    reasons = []
+    if drift is not None and abs(drift) > MAX_DRIFT:
+        reasons.append(f"the canary drifted by {drift:+.1%} (limit {MAX_DRIFT:.0%})")
+    if waiting is None:
+        reasons.append("the run-queue delay is not known")
+    elif waiting > MAX_WAITING:
+        reasons.append(f"threads waited for a core {waiting:.2%} of the time (limit {MAX_WAITING:.1%})")
+    if stalled > MAX_STALLED:
+        reasons.append(f"stalls took {stalled:.2%} of the time (limit {MAX_STALLED:.1%})")
+    if slowed > MAX_SLOWED:
+        reasons.append(f"the device's speed was off by {SLOW:.0%} in {slowed:.0%} of the time (limit {MAX_SLOWED:.0%})")
+    if clocked and late_p99 > MAX_LATE * slo_s:
+        reasons.append(f"batches began {late_p99 * 1e3:.2f} ms late at p99 (limit {MAX_LATE:.0%} of the target)")
+    return Validity(
+        tuple(reasons),
+        round(seconds, 3),
+        float(np.mean(canary_s)) if canary_s else None,
+        None if drift is None else round(drift, 5),
+        None if waiting is None else round(waiting, 6),
+        int((excess > 0).sum()),
+        round(stalled, 6),
+        round(slowed, 4),
+        late_p50,
+        late_p99,
+        float(np.median(batches["service_s"] - cycle)) if len(cycle) else 0.0,
+    )
+
+
+def by_key(seconds: NDArray[np.float64], keys: Sequence[Hashable]) -> NDArray[np.float64]:
+    """Of each batch the median of its key."""
+    groups: dict[Hashable, list[int]] = {}
     for number, key in enumerate(keys):
         groups.setdefault(key, []).append(number)
-    excess = np.zeros(len(seconds))
+    medians = np.empty(len(seconds))
     for members in groups.values():
-        own = seconds[members]
-        median = np.median(own)
-        excess[members] = np.where(own > STALL * median, own - median, 0.0)
-    return excess
+        medians[members] = np.median(seconds[members])
+    return medians
+
+
+def slow_blocks(start_s: NDArray[np.float64], ratio: NDArray[np.float64]) -> float:
+    """The share of blocks in time in which the median batch was off its key's median by SLOW; 0 where nothing ran.
+
+    This is what another guest of the host does to a processor for a second or two: too little for a stall, in the
+    midst of the run, where no canary sees it.
+    """
+    edges = np.flatnonzero(np.diff(np.floor(start_s / BLOCK_S), prepend=-1.0))
+    medians = [np.median(block) for block in np.split(ratio, edges[1:]) if len(block)]
+    return float(np.mean(np.abs(np.log(medians)) > np.log1p(SLOW))) if medians else 0.0

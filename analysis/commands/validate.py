@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-#: What is measured where no table is named: small enough for some thousand requests per second on one core.
-TINY = {"models": "students-2x64", "students": "1,2,4", "batches": "1,2,4,8,16,32", "tokens": "32"}
+#: What is measured where no table is named: some 8,000 requests per second on one core, and so short that a batch of 32
+#: takes only six times as long as one of 1: a device that gains by batching, as a GPU does.
+TINY = {"models": "students-2x64", "students": "1,2,4", "batches": "1,2,4,8,16,32", "tokens": "8"}
+#: Tokens of all requests where the table is named.
+TOKENS = "32"
 #: Seconds of measuring that table.
 BUDGET_S = 40
 
@@ -29,13 +31,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="instead: a session that an endpoint recorded, against the simulation of its arrivals",
     )
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what runs live (default: cpu)")
+    parser.add_argument(
+        "--device",
+        choices=["cpu", "cuda", "timer"],
+        default="cpu",
+        help="what runs live (default: cpu; timer: nothing, batches take the table's times, the host's path is real)",
+    )
     parser.add_argument("--table", metavar="DIR", help="measured on this device (default: a tiny ensemble, now)")
     parser.add_argument("--model", metavar="NAME", help="of the table (default: its first students-*)")
     parser.add_argument("--requests", type=int, default=20_000, metavar="N", help="per run (default: 20000)")
     parser.add_argument("--wanted", type=int, default=2, metavar="N", help="VALID runs per cell (default: 2)")
     parser.add_argument("--most", type=int, default=4, metavar="N", help="attempts per cell to get them (default: 4)")
-    parser.add_argument("--lengths", metavar="FILE|SPEC", default="constant:tokens=32", help="of all requests")
+    parser.add_argument(
+        "--lengths", metavar="FILE|SPEC", help="of all requests (default: constant, 32 tokens; 8 if tiny)"
+    )
+    parser.add_argument(
+        "--slo-ms", type=float, metavar="MS", help="target (default: five times batch 1, or twice the largest batch)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", action="store_true", help="write page and plots from the files in --out")
 
@@ -48,6 +60,10 @@ def main(arguments: argparse.Namespace) -> int:
         return _recorded(arguments)
     if arguments.out is None:
         raise ValueError("--out is needed: a folder for the results (or --recorded: a session to look at)")
+    if arguments.slo_ms is not None and not arguments.slo_ms > 0:
+        raise ValueError(f"--slo-ms is {arguments.slo_ms}; it must be more than 0")
+    if arguments.device == "timer" and arguments.table is None and not arguments.report:
+        raise ValueError("--device timer needs a --table whose times it takes, such as h200-modelled")
     for name in ("requests", "wanted", "most"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1")
@@ -68,20 +84,19 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _recorded(arguments: argparse.Namespace) -> int:
     """Compare a recorded session with its simulation; the figures go to --out, if that is given."""
-    from analysis.validation import recorded
+    from analysis.validation import files, recorded
 
     found = recorded.compare(recorded.read(arguments.recorded), arguments.seed)
     print(recorded.page(found))
     if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        partial = arguments.out / "recorded.json.tmp"
-        partial.write_text(json.dumps(recorded.plain(found), indent=1, allow_nan=False) + "\n")
-        partial.rename(arguments.out / "recorded.json")
+        files.write(arguments.out / "recorded.json", found)
     return 0
 
 
 def _measure(arguments: argparse.Namespace) -> None:
+    from analysis.validation import files
     from analysis.validation.acceptance import Acceptance
+    from analysis.validation.timer import open_timer
     from profiler.commands.printing import noise_words, progress_bar
     from profiler.metadata import origin
     from profiler.serving import open_devices
@@ -94,10 +109,14 @@ def _measure(arguments: argparse.Namespace) -> None:
     table = LatencyTable.load(source)
     model = arguments.model or table.default_model()
     levels, plan = table.levels(model), table.plan(model)
+    lengths = arguments.lengths or f"constant:tokens={TOKENS if arguments.table else TINY['tokens']}"
     with ExitStack() as stack:
         progress = progress_bar(stack)
         progress(0.0, "warming up")
-        served = open_devices(arguments.device, table, [model], plan, seed=arguments.seed)
+        if arguments.device == "timer":
+            served = open_timer(table, model)
+        else:
+            served = open_devices(arguments.device, table, [model], plan, seed=arguments.seed)
         stack.callback(served.close)
         acceptance = Acceptance(
             source,
@@ -108,10 +127,10 @@ def _measure(arguments: argparse.Namespace) -> None:
             arguments.wanted,
             arguments.most,
             arguments.seed,
-            arguments.lengths,
+            lengths,
+            None if arguments.slo_ms is None else arguments.slo_ms / 1e3,
             progress,
         )
-        slo_s = acceptance.prepared("poisson:", 0.3, "greedy", arguments.seed, "virtual").run().slo_s
         made: dict[str, Any] = origin() | {"command": shlex.join(["python", "-m", "analysis", *sys.argv[1:]])}
         meta = {
             "device": served.name,
@@ -119,8 +138,8 @@ def _measure(arguments: argparse.Namespace) -> None:
             "model": model,
             "students": levels[-1].students,
             "requests": arguments.requests,
-            "lengths": arguments.lengths,
-            "slo_s": slo_s,
+            "lengths": lengths,
+            "slo_s": acceptance.slo_s,
             "table": source,
             "table_digest": table.digest,
             "table_created": table.meta.get("created", "at an unknown date"),
@@ -128,8 +147,7 @@ def _measure(arguments: argparse.Namespace) -> None:
             "seed": arguments.seed,
             **made,
         }
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+        files.write(out / "meta.json", meta)
         acceptance.run()
 
 

@@ -20,7 +20,7 @@ from simulator.defaults import saturation
 from simulator.records import Records
 from simulator.report import Report
 from simulator.settings import Prepared, Settings, prepare
-from simulator.validity import MAX_LATE, MAX_STALLED, MAX_WAITING, stalls
+from simulator.validity import judge
 from simulator.view import Predictions
 from traces.recorded import segments
 
@@ -146,13 +146,6 @@ def _dispatched(report: Report) -> list[tuple[Any, ...]]:
     return [(start, gpu, level, sorted(requests)) for start, _, gpu, level, _, requests in report.records.batches]
 
 
-def plain(values: Any) -> Any:
-    """The figures for a JSON file, which knows no NaN."""
-    if isinstance(values, dict):
-        return {name: plain(value) for name, value in values.items()}
-    return None if isinstance(values, float) and not np.isfinite(values) else values
-
-
 def _shown(name: str, value: float) -> str:
     if not np.isfinite(value):
         return "-"
@@ -229,15 +222,4 @@ def _reasons(report: Report, waiting: float | None) -> tuple[str, ...]:
         return ("no batch was recorded",)
     keys = [(row[3].index, row[4], report.plan.padded_batch(len(row[5]))) for row in report.records.batches]
     seconds = float(batches["finish_s"].max() - batches["start_s"].min())
-    stalled = float(stalls(batches["cycle_s"], keys).sum()) / seconds
-    late = float(np.percentile(batches["late_s"], 99))
-    reasons = []
-    if waiting is None:
-        reasons.append("the run-queue delay is not known")
-    elif waiting > MAX_WAITING:
-        reasons.append(f"threads waited for a core {waiting:.2%} of the time (limit {MAX_WAITING:.1%})")
-    if stalled > MAX_STALLED:
-        reasons.append(f"stalls took {stalled:.2%} of the time (limit {MAX_STALLED:.1%})")
-    if late > MAX_LATE * report.slo_s:
-        reasons.append(f"batches began {late * 1e3:.2f} ms late at p99 (limit {MAX_LATE:.0%} of the target)")
-    return tuple(reasons)
+    return judge(batches, keys, report.slo_s, seconds, waiting).reasons

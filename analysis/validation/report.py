@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from analysis.validation import files
 
 #: What is asked of a quiet device: relative errors of percentiles, points of shares, total variation of decisions.
 P50, P99, ATTAINMENT_MEAN, ATTAINMENT_MAX = 0.03, 0.05, 0.005, 0.015
@@ -20,16 +21,7 @@ def read(folder: Path) -> dict[str, Any]:
     missing = [name for name in names if not (folder / f"{name}.json").exists()]
     if missing:
         raise LookupError(f"{folder} is not the output of `analysis validate`: it lacks {', '.join(missing)}.json")
-    return {name: _numbers(json.loads((folder / f"{name}.json").read_text())) for name in names}
-
-
-def _numbers(values: Any) -> Any:
-    """NaN for what was not known."""
-    if isinstance(values, dict):
-        return {name: _numbers(value) for name, value in values.items()}
-    if isinstance(values, list):
-        return [_numbers(value) for value in values]
-    return float("nan") if values is None else values
+    return {name: files.read(folder / f"{name}.json") for name in names}
 
 
 def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:

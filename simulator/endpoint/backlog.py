@@ -12,9 +12,9 @@ import numpy as np
 
 from policies.interface import Wait
 from simulator.backlog import Backlog
-from simulator.endpoint.window import Window
 from simulator.error import PolicyError
 from simulator.lines import Group, Line
+from simulator.window import Window
 
 #: So many requests are remembered after they have gone, since policies look back (a rate, who was answered);
 #: at 30 bytes each. Twice as many make it forget.

@@ -16,9 +16,9 @@ from simulator.clock import WallClock
 from simulator.device import DeviceExecutor, ParallelExecutor
 from simulator.endpoint.asking import Answer, Asked, Clients, Listener, Unanswered, turned_away
 from simulator.endpoint.backlog import OpenBacklog
-from simulator.endpoint.records import Told, passing
 from simulator.executor import Executor
 from simulator.loop import Server
+from simulator.passing import Told, passing
 from simulator.simulate import equipped, started
 from simulator.view import Predictions, ServerView
 

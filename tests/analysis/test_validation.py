@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from analysis.validation import acceptance, report  # noqa: E402
+from analysis.validation import acceptance, capacity, files, report  # noqa: E402
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals  # noqa: E402
 from analysis.validation.figures_of_merit import (  # noqa: E402
     figures,
@@ -118,16 +116,30 @@ def test_service_errors_weigh_keys_by_their_batches():
 
 
 def test_the_peak_is_where_the_attainment_falls_below_the_target():
-    assert acceptance.peak(lambda factor: 1.0 if factor <= 2 else 0.5) == pytest.approx(2, rel=0.004)
-    assert np.isnan(acceptance.peak(lambda factor: 0.0))
-    assert acceptance.crossing([1, 2, 3], [1.0, 0.995, 0.985]) == pytest.approx(2.5)
-    assert np.isnan(acceptance.crossing([1, 2], [1.0, 1.0]))
+    assert capacity.peak(lambda factor: 1.0 if factor <= 2 else 0.5) == pytest.approx(2, rel=0.004)
+    assert np.isnan(capacity.peak(lambda factor: 0.0))
+    assert capacity.crossing([(1, 1.0, True), (2, 0.995, True), (3, 0.985, True)]) == pytest.approx(2.5)
+    assert np.isnan(capacity.crossing([(1, 1.0, True), (2, 1.0, True)]))
+
+
+@pytest.mark.parametrize("real", [0.7, 0.97, 1.0, 1.2])
+def test_live_rates_are_tried_until_they_hold_the_capacity_between_them(real):
+    tried = []
+
+    def live(factor):
+        tried.append(factor)
+        return 0.99 - 0.1 * (factor - real), True
+
+    assert capacity.crossing(capacity.measured(live, 1.0)) == pytest.approx(real, rel=1e-6)
+    assert len(tried) <= 8
 
 
 def test_the_acceptance_set_runs_on_a_device_and_its_page_says_what_came_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(acceptance, "SCENARIOS", acceptance.SCENARIOS[:1])
     monkeypatch.setattr(acceptance, "POLICIES", ("greedy",))
-    monkeypatch.setattr(acceptance, "CAPACITY_POLICIES", ())
+    monkeypatch.setattr(acceptance, "CAPACITY_POLICIES", ("greedy",))
+    monkeypatch.setattr(acceptance, "CANARIES", 1)
+    monkeypatch.setattr(capacity, "STEPS", 2)
     model = "students-1x64"
     rows = [
         {"model": model, "students": 1, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1500.0 + b}
@@ -144,8 +156,7 @@ def test_the_acceptance_set_runs_on_a_device_and_its_page_says_what_came_of_it(t
     meta = dict.fromkeys(("device", "table_created", "table_noise", "command", "created", "commit"), "-")
     meta["lengths"] = "constant:tokens=32"
     meta |= {"model": model, "students": 1, "requests": 150, "slo_s": 0.0075}
-    (tmp_path / "meta.json").write_text(json.dumps(meta))
-    (tmp_path / "capacity.json").write_text("[]")
+    files.write(tmp_path / "meta.json", meta)
     found = report.read(tmp_path)
     assert all(run["replay_same_decisions"] for run in found["runs"])
     words = {row[0]: row[3] for row in report.verdicts(found)}

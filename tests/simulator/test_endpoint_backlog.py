@@ -11,13 +11,13 @@ from simulator import simulate
 from simulator.backlog import Backlog
 from simulator.clock import Alarm, VirtualClock
 from simulator.endpoint.backlog import OpenBacklog
-from simulator.endpoint.window import Window
 from simulator.error import PolicyError
 from simulator.executor import TableExecutor
 from simulator.loop import Server
 from simulator.records import Records
 from simulator.simulate import started
 from simulator.view import Predictions, ServerView
+from simulator.window import Window
 from traces import Trace
 
 TABLE = formula_table(

@@ -28,7 +28,7 @@ from simulator.journal import left_behind  # noqa: E402
 from simulator.live import open_live, validity  # noqa: E402
 from simulator.records import Execution  # noqa: E402
 from simulator.settings import Settings, prepare  # noqa: E402
-from simulator.validity import stalls  # noqa: E402
+from simulator.validity import BLOCK_S, by_key, judge, slow_blocks  # noqa: E402
 from traces import Trace, write  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -138,8 +138,6 @@ def test_a_device_that_fails_ends_the_run_with_its_words(table, tmp_path, monkey
 
     write(Trace(np.zeros(8), np.full(8, 4, np.int32)), tmp_path / "at_once.csv")
     devices = live(table, tmp_path / "at_once.csv", clock="wall", policy="greedy", gpus=2)
-    canary = devices._canary()
-    monkeypatch.setattr(type(devices), "_canary", lambda self: canary)
     answer = CpuExecutor.run
     monkeypatch.setattr(
         CpuExecutor, "run", lambda self, students, ids: (lost if len(ids) > 1 else answer)(self, students, ids)
@@ -169,14 +167,26 @@ def test_only_disturbed_runs_are_repeated_and_all_attempts_are_told(table, traff
     made = devices.attempts(most=2)
     assert len(made) == 2
     assert "canary" in validity(made[0])["reasons"][0]
-    for limit in ("MAX_DRIFT", "MAX_WAITING", "MAX_STALLED", "MAX_LATE"):
+    for limit in ("MAX_DRIFT", "MAX_WAITING", "MAX_STALLED", "MAX_SLOWED", "MAX_LATE"):
         monkeypatch.setattr(f"simulator.validity.{limit}", 1e9)
     assert len(devices.attempts(most=2)) == 1
 
 
 def test_a_stall_is_what_takes_twice_the_median_of_its_key():
-    excess = stalls(np.array([1.0, 1.0, 5.0, 3.0, 3.0]), [("a",), ("a",), ("a",), ("b",), ("b",)])
-    assert excess.tolist() == [0, 0, 4, 0, 0]
+    cycle = np.array([1.0, 1.0, 5.0, 3.0, 3.0])
+    keys = ["a", "a", "a", "b", "b"]
+    assert by_key(cycle, keys).tolist() == [1, 1, 1, 3, 3]
+    batches = {"cycle_s": cycle, "service_s": cycle, "late_s": cycle * 0, "start_s": np.arange(5.0) * 1e-3}
+    told = judge(batches, keys, slo_s=1.0, seconds=13.0, waiting=0.0)
+    assert (told.stalls, told.stalled) == (1, pytest.approx(4 / 13, abs=1e-6))
+    assert ["stalls" in reason for reason in told.reasons] == [True]
+
+
+def test_a_second_in_which_the_device_is_slower_is_seen_though_no_batch_stalls():
+    start = np.arange(0.0, 10.0, 0.01)
+    ratio = np.where((start >= 3) & (start < 4), 1.3, 1.0)
+    assert slow_blocks(start, ratio) == pytest.approx(1 / 10, abs=BLOCK_S / 10)
+    assert slow_blocks(start, np.ones(len(start))) == 0
 
 
 def command(folder, table, *arguments):
@@ -202,7 +212,7 @@ def lines_of(journal, process, count):
 
 def test_ctrl_c_reports_what_was_served_and_the_outputs_are_whole(table, tmp_path):
     process = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=600", "--out", "run")
-    lines_of(tmp_path / "run.live" / "journal.csv", process, 10)
+    lines_of(tmp_path / "run.live" / "batches-1.csv", process, 10)
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=60)
     assert process.returncode == 130, complained
@@ -217,15 +227,15 @@ def test_ctrl_c_reports_what_was_served_and_the_outputs_are_whole(table, tmp_pat
 
 def test_a_killed_run_leaves_its_journal_and_the_next_start_says_what_is_there(table, tmp_path):
     process = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=600", "--out", "run")
-    lines_of(tmp_path / "run.live" / "journal.csv", process, 10)
+    lines_of(tmp_path / "run.live" / "batches-1.csv", process, 10)
     process.kill()
     process.communicate()
-    written = (tmp_path / "run.live" / "journal.csv").read_text().count("\nbatch")
+    written = (tmp_path / "run.live" / "batches-1.csv").read_text().count("\n") - 1
     again = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=0.1", "--out", "run")
     _, complained = again.communicate(timeout=60)
     assert again.returncode == 0, complained
     assert f"{written} requests in {written} batches were answered" in complained
-    assert (tmp_path / "run.live.1" / "journal.csv").exists()
+    assert (tmp_path / "run.live.1" / "batches-1.csv").exists()
     assert not (tmp_path / "run.live").exists()
     assert left_behind(tmp_path / "run.live") is None
 

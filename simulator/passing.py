@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from simulator.endpoint.window import Window
 from simulator.records import Records
+from simulator.window import Window
 
 #: Batches that are kept, since the loop and the view look back to those that run.
 KEPT = 1 << 12

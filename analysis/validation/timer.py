@@ -1,0 +1,62 @@
+"""A timer in a device's place: batches take a table's times, all else of a live run is real.
+
+It needs no device and is as steady as the machine's clock, so that what it shows is the host's path: the clock, the
+loop, the policy, the bookkeeping, and what the simulation makes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from time import perf_counter
+
+import numpy as np
+
+from profiler.executor import Answers, Ids, all_keys
+from profiler.serving import Served
+from profiler.spec import parse_spec
+from profiler.table import LatencyTable, ShapeKey
+
+
+class TimedExecutor:
+    """Stages a batch as an executor does, then polls until the key's time has passed since the batch was in hand."""
+
+    dtype = "none"
+
+    def __init__(self, table: LatencyTable, model: str) -> None:
+        levels = {level.students: level for level in table.levels(model)}
+        self.plan, self.students = table.plan(model), tuple(levels)
+        self.spec = parse_spec(model, max(levels))
+        self._seconds = {key: table.seconds(levels[key.students], key) for key in all_keys(self.plan, levels)}
+        self._rows = np.zeros((self.plan.max_batch, self.plan.max_tokens), np.int32)
+        self._logits = np.zeros((self.plan.max_batch, self.spec.outputs), np.float32)
+
+    def warm(self, keys: Iterable[ShapeKey] | None = None) -> float:
+        """Nothing to do."""
+        return 0.0
+
+    def implementation(self, key: ShapeKey) -> str:
+        return "timer"
+
+    def run(self, students: int, ids: Sequence[Ids]) -> Answers:
+        """See profiler.executor.Executor; the answers are zeros."""
+        start = perf_counter()
+        lengths = [len(row) for row in ids]
+        key = self.plan.key(students, lengths)
+        for index, row in enumerate(ids):
+            self._rows[index, : lengths[index]] = row
+        staged = perf_counter()
+        logits = self._logits[: len(ids)].copy()
+        end = start + self._seconds[key]
+        while (now := perf_counter()) < end:
+            pass
+        return Answers(logits, key, now - start, staged - start, now - staged)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def open_timer(table: LatencyTable, model: str) -> Served:
+    """One timer that is ready to serve a model of a table."""
+    executor = TimedExecutor(table, model)
+    notes = ("a timer: batches take the table's times, nothing is computed",)
+    return Served(f"a timer with the times of {table.name}", ({model: executor},), (lambda: None,), notes, 0.0, 0.0)
