@@ -217,8 +217,11 @@ class Backlog:
         return listed
 
     def deadline(self, request: int) -> float:
-        """Arrival plus SLO."""
-        return self.arrivals[request] + (self._slo_s if self._own_slo is None else self._own_slo[request])
+        """Arrival plus SLO. Raises PolicyError for a request that has not arrived."""
+        if not 0 <= request < self.arrived:
+            self.refuse_future(request)
+        own = self._own_slo
+        return self.arrivals[request] + (self._slo_s if own is None else own[request])
 
     def by_deadline(self, n: int) -> Sequence[int]:
         """The n waiting requests with the earliest deadlines, earliest first."""

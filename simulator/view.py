@@ -54,7 +54,7 @@ class ServerView:
         self.levels, self.plan, self.service = predictions.levels, predictions.plan, predictions.service
         self._backlog, self._records, self._tokens, self._idle = backlog, records, tokens, idle
         self.oldest, self.after = backlog.oldest, backlog.after
-        self.by_deadline = backlog.by_deadline
+        self.by_deadline, self.deadline = backlog.by_deadline, backlog.deadline
         self.longest = backlog.longest
         self.waiting_by_bucket = backlog.waiting_by_bucket
         self._bucket_of = {size: index for index, size in enumerate(self.plan.tokens)}
@@ -83,12 +83,6 @@ class ServerView:
     def arrival(self, request: int) -> float:
         self._backlog.refuse_future(request)
         return self._backlog.arrivals[request]
-
-    def deadline(self, request: int) -> float:
-        backlog = self._backlog
-        if not 0 <= request < backlog.arrived:
-            backlog.refuse_future(request)
-        return backlog.deadline(request)
 
     def tokens(self, request: int) -> int:
         self._backlog.refuse_future(request)
