@@ -83,7 +83,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
         "seed": arguments.seed,
         "recipe": vars(recipe),
         "teacher": str(arguments.teacher),
-        "seconds": journal.seconds,
+        "seconds": journal.seconds(),
+        "cpu_seconds": journal.seconds("cpu_seconds"),
     }
     about |= {"device": hardware(device), "bfloat16": _half(device), **origin()}
     results = Results(task, data.evaluated[0], models, records, next(iter(models)), study.spec.name, about)

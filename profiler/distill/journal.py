@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any
 
 
@@ -24,13 +24,13 @@ class Journal:
         self._done = 0.0  # cost of the phases that are over
         self._spent = 0.0  # cost that was spent in this process, for the time left
         self._began = self._phase_began = monotonic()
-        self._words = ""
-        self.seconds: dict[str, float] = {}
+        self._words, self._cpu_began = "", 0.0
+        self._running: set[str] = set()
 
     def begin(self, phase: str) -> None:
         """A phase starts that no earlier run has finished."""
-        self._phase_began = monotonic()
-        self.seconds[phase] = 0.0
+        self._phase_began, self._cpu_began = monotonic(), process_time()
+        self._running.add(phase)
         self._progress(self._done / self._whole, phase)
 
     def step(self, phase: str, step: int, steps: int, loss: float) -> None:
@@ -43,16 +43,25 @@ class Journal:
         """A phase is over, now or in an earlier run."""
         cost = self._costs.get(phase, 0.0)
         self._done += cost
-        if phase in self.seconds:
+        if phase in self._running:
+            self._running.remove(phase)
             self._spent += cost
-            self.seconds[phase] = monotonic() - self._phase_began
-            self._write(phase=phase, event="done", seconds=round(self.seconds[phase], 2))
+            spent = {"seconds": monotonic() - self._phase_began, "cpu_seconds": process_time() - self._cpu_began}
+            self._write(phase=phase, event="done", **{name: round(value, 2) for name, value in spent.items()})
 
     def note(self, phase: str, words: str, **figures: Any) -> None:
         """Say a line about a finished phase, with the time that is left, and log its figures."""
         self._write(phase=phase, **figures)
         self._words = f" ({words})"
         self._say(f"{phase:14} {words}{self._left()}")
+
+    def seconds(self, clock: str = "seconds") -> dict[str, float]:
+        """What every phase took, by the wall ("seconds") or of the processor ("cpu_seconds"), earlier runs included.
+
+        Of a phase that was interrupted, the part after the last interruption.
+        """
+        lines = [json.loads(line) for line in self._path.read_text().splitlines()] if self._path.exists() else []
+        return {line["phase"]: line[clock] for line in lines if line.get("event") == "done" and clock in line}
 
     def _left(self) -> str:
         if not self._spent or self._done >= self._whole:
