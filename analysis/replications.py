@@ -12,13 +12,14 @@ import numpy as np
 
 from analysis.optimum import Ceiling, ceiling
 from simulator.defaults import default_slo_s
+from simulator.groups import Group
 from simulator.settings import Prepared, Settings, prepare
 from simulator.view import Predictions
 from traces.scaling import window
 
 
 class Replication(NamedTuple):
-    """One replication: each policy's summary, or why it was refused; and the ceiling, None for drawn service times."""
+    """One replication: each policy's summary, or why it was refused; and the ceiling, None where it is none."""
 
     summaries: dict[str, dict[str, Any] | str]
     ceiling: Ceiling | None
@@ -75,7 +76,7 @@ def replicate(of: Settings | Prepared, policies: Sequence[str], exact_requests: 
         except (ValueError, LookupError) as error:
             summaries[policy] = str(error.args[0] if isinstance(error, LookupError) and error.args else error)
     its = prepared.settings
-    if its.service_noise != "none":
+    if its.service_noise != "none" or Group.of(prepared.table) is not None:  # a group runs several batches at a time
         return Replication(summaries, None)
     assert its.slo_ms is not None
     predictions = predictions_of(prepared)

@@ -152,7 +152,7 @@ class Report:
         on_time = np.bincount(times["batch"][times["outcome"] == OK], minlength=len(accuracy))
         seconds = self.trace.seconds
         p50, p95, p99, p999 = np.percentile(latency, [50, 95, 99, 99.9]).tolist() if len(latency) else [None] * 4
-        busy = float(batches["service_s"].sum())
+        busy = self._busy_seconds()
         # To the end of the last batch: answers may leave before their device is free.
         makespan = float(batches["finish_s"].max() - self.trace.arrival_s[0]) if len(latency) else 0.0
         padded = int(batches["padded_tokens"].sum())
@@ -205,6 +205,19 @@ class Report:
             "accuracy_weighted_goodput": _known(float(right[outcome == OK].sum()) / len(batch)),
             "students_mean": _mean(students[batch >= 0]),
         }
+
+    def _busy_seconds(self) -> float:
+        """For how long GPUs ran something, summed over them."""
+        batches = self.batches
+        if all(each.accepts is None for each in self.records.executions.values()):
+            return float(batches["service_s"].sum())
+        busy = 0.0
+        for gpu in np.unique(batches["gpu"]):  # several batches at a time: in the order of their starts
+            mine = batches["gpu"] == gpu
+            start_s, until_s = batches["start_s"][mine], np.maximum.accumulate(batches["finish_s"][mine])
+            gaps = np.maximum(start_s[1:] - until_s[:-1], 0)
+            busy += float(until_s[-1] - start_s[0] - gaps.sum())
+        return busy
 
     def _gpu_seconds(self, makespan: float) -> float:
         """For how long GPUs were held, summed over them, until the last batch was done."""

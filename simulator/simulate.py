@@ -16,6 +16,7 @@ from simulator.clock import Clock, VirtualClock
 from simulator.defaults import default_slo_s, saturation
 from simulator.error import PolicyError, place
 from simulator.executor import Executor, LayeredExecutor, NoisyTableExecutor, TableExecutor
+from simulator.groups import Group, GroupExecutor
 from simulator.loop import Server
 from simulator.records import Records
 from simulator.report import Report
@@ -114,9 +115,11 @@ def simulate(
 
 def _by_table(predictions: Predictions, table: LatencyTable, service_noise: str, seed: int) -> Executor:
     """What takes the table's times, its medians or drawn."""
-    if service_noise == "none":
-        return TableExecutor(predictions)
-    return NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
+    executor: Executor = TableExecutor(predictions)
+    if service_noise != "none":
+        executor = NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
+    group = Group.of(table)
+    return executor if group is None else GroupExecutor(executor, group)
 
 
 def equipped(executor: Executor, policy: Policy) -> Executor:
