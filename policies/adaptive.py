@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from math import sqrt
 
-from policies.choices import Choices
+from policies.choices import Choices, rate_step
 from policies.deadlines import fastest_alone, hopeless
 from policies.interface import Dispatch, Drop, View
 from policies.latecomers import LateComers
@@ -16,8 +16,8 @@ from policies.limits import batch_limit
 DROPS = ("none", "hopeless")
 #: After so many batches in a row without the oldest request, the next one takes it along.
 PATIENCE = 50
-#: Between two looks at which lengths wait, so many decisions.
-LOOK = 16
+#: In each of the two windows for the arrival rate, so many looks at it, and at which lengths wait.
+LOOKS = 10
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Adaptive:
     max_batch: int | None = None
     uses = frozenset(
         {"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "after", "by_deadline", "bucket"}
-        | {"waiting_by_bucket", "longest", "deadline", "rate"}
+        | {"waiting_by_bucket", "longest", "deadline", "rate", "oldest_arrival"}
     )
 
     def start(self, view: View) -> None:
@@ -66,7 +66,8 @@ class Adaptive:
         self._alone = fastest_alone(view)
         self._choices = Choices(view, self._largest)
         self._level = self._choices.order[0]
-        self._decided = self._passed_over = 0
+        self._began = self._look = view.now
+        self._passed_over = 0
 
     def decide(self, view: View) -> Dispatch | Drop:
         """The next batch, or whom to drop before it."""
@@ -75,7 +76,9 @@ class Adaptive:
             if lost:
                 return Drop(lost, "hopeless")
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
-        head = view.by_deadline(1)[0]
+        if view.now >= self._look:
+            self._look_around(view, counts)
+        first = head = view.by_deadline(1)[0]
         at, slack = view.longest((head,)), view.deadline(head) - view.now
         late = self._late
         if late is not None and (late.waiting or slack < self._alone[at]):
@@ -86,36 +89,38 @@ class Adaptive:
             at, slack = view.longest((head,)), view.deadline(head) - view.now
         if slack < self._alone[at]:
             slack = view.slo_s  # that one is late whatever we do: judge by those that can still be on time
-        if self._decided % LOOK == 0:
-            self._choices.learn(counts)
-        self._decided += 1
         waiting = sum(counts)
-        low, high, size = self._company(view.service[self._level], counts, at)
-        level, size = self._choices.best(
-            self._rate(view, waiting), high, size, counts, slack, self._level, self.reluctance
-        )
+        step = self._step if waiting <= self._usual else rate_step(waiting / view.slo_s)  # they came within an SLO
+        low, high, company = self._company(view.service[self._level], counts, at)
+        level, size = self._choices.best(step, high, company, counts, slack, self._level, self.reluctance)
         seconds = view.service[level][high][size]
         if seconds > slack:
             lost = self._too_old(view, low, high, view.now + seconds)
             if lost:
                 return Drop(lost, "hopeless")
-        everybody = size == waiting == view.waiting
-        requests = view.oldest(size) if everybody else self._oldest(low, high, size)
+        alike = company == waiting == view.waiting  # all that wait could go together
+        in_order = alike and (seconds <= slack or size == waiting)
+        requests = view.oldest(size) if in_order else self._oldest(low, high, size)
         if not requests:
             return self.decide(view)  # all of them were too old for that batch
         self._level = level
-        if requests[0] == head == view.oldest(1)[0]:
+        if requests[0] == first:
             self._passed_over = 0
         else:
-            requests = self._with_the_late(view, requests)
+            requests = self._with_the_late(view, requests, first)
         return Dispatch(requests, view.levels[level])
 
-    def _rate(self, view: View, waiting: int) -> float:
-        """Arrivals per second; at least as many as wait came within an SLO."""
-        recent_s = self.window * view.slo_s
-        recent, rate = view.rate(recent_s), view.rate(self.memory * view.slo_s)
-        deviation = 2 * sqrt(max(recent, rate, 1 / recent_s) / recent_s)
-        return max(min(max(rate, recent - deviation), recent + deviation), waiting / view.slo_s)
+    def _look_around(self, view: View, counts: Sequence[int]) -> None:
+        """Learn the arrival rate, and so how many usually come within an SLO, and the mix of lengths."""
+        recent_s, memory_s = self.window * view.slo_s, self.memory * view.slo_s
+        self._look = view.now + recent_s / LOOKS
+        seen_s = max(view.now - self._began, recent_s / LOOKS)
+        recent = view.rate(recent_s) * max(1.0, recent_s / seen_s)
+        rate = view.rate(memory_s) * max(1.0, memory_s / seen_s)
+        deviation = 2 * sqrt(max(recent, rate, 1 / recent_s) / min(recent_s, seen_s))
+        rate = max(min(max(rate, recent - deviation), recent + deviation), 1 / memory_s)
+        self._step, self._usual = rate_step(rate), rate * view.slo_s
+        self._choices.learn(counts)
 
     def _company(self, service: Sequence[Sequence[float]], counts: list[int], at: int) -> tuple[int, int, int]:
         """The range of length buckets that is cheaper in the oldest request's batch than on its own, and its size."""
@@ -125,15 +130,15 @@ class Adaptive:
         if size >= largest:
             return at, at, size
         for bucket in range(at - 1, -1, -1):
-            more = counts[bucket]
+            more = min(counts[bucket], largest - size)
             if more:
-                if size + more > largest or service[at][size + more] > service[at][size] + service[bucket][more]:
+                if service[at][size + more] > service[at][size] + service[bucket][more]:
                     break
                 low, size = bucket, size + more
         for bucket in range(at + 1, len(counts)):
-            more = counts[bucket]
+            more = min(counts[bucket], largest - size)
             if more:
-                if size + more > largest or service[bucket][size + more] > service[high][size] + service[bucket][more]:
+                if service[bucket][size + more] > service[high][size] + service[bucket][more]:
                     break
                 high, size = bucket, size + more
         return low, high, size
@@ -171,20 +176,20 @@ class Adaptive:
     def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop:
         """Late comers alone, since nobody else waits."""
         bucket = late.oldest_bucket()
-        level, size = self._choices.for_late(self._rate(view, 1), bucket, min(late.waiting, self._largest))
+        level, size = self._choices.for_late(self._step, bucket, min(late.waiting, self._largest))
         requests = late.take(bucket, size)
         return Dispatch(sorted(requests), view.levels[level]) if requests else self.decide(view)
 
-    def _with_the_late(self, view: View, requests: Sequence[int]) -> Sequence[int]:
-        """These, with late comers in the places that would be padding, and the oldest of all if it is time."""
-        late, oldest = self._late, view.oldest(1)[0]
+    def _with_the_late(self, view: View, requests: Sequence[int], first: int) -> Sequence[int]:
+        """These, with late comers in the places that would be padding, and the first of all if it is time."""
+        late = self._late
         room = self._choices.padded(len(requests)) - len(requests)
         if late is not None and late.waiting and room:
             requests = sorted([*late.take(view.longest(requests), room), *requests])
-        self._passed_over = 0 if requests[0] == oldest else self._passed_over + 1
+        self._passed_over = 0 if requests[0] == first else self._passed_over + 1
         if self._passed_over < PATIENCE:
             return requests
         self._passed_over = 0
         if late is not None:
-            late.served(view.longest((oldest,)))
-        return [oldest, *requests][: self._largest] if room else [oldest, *requests[:-1]]
+            late.served(view.longest((first,)))
+        return [first, *requests][: self._largest] if room else [first, *requests[:-1]]

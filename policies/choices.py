@@ -27,6 +27,8 @@ RATIO = 1.25
 KEEPS = 0.98
 #: What a late answer's accuracy counts, of an answer's on time.
 LATE = 1e-3
+#: So many binary digits of a count are told apart.
+DIGITS = 4
 #: So many decisions are remembered at most.
 REMEMBERED = 100_000
 
@@ -37,6 +39,35 @@ class Candidate(NamedTuple):
     size: int
     seconds: float
     after: list[float]
+
+
+class About(dict[int, int]):
+    """Counts to DIGITS binary digits: what differs by less gets the same answer."""
+
+    def __missing__(self, count: int) -> int:
+        rest = max(0, count.bit_length() - DIGITS)
+        self[count] = about = count >> rest << rest
+        return about
+
+
+def rate_step(rate: float) -> int:
+    """The logarithmic step of a rate: those of one step share an outlook."""
+    return round(log(rate) / LOG_STEP)
+
+
+class Found(NamedTuple):
+    """The least loss, with the level's index and the batch's size; and the least loss and its size of every level."""
+
+    loss: float
+    level: int
+    size: int
+    by_level: list[tuple[float, int]]
+
+    def unless(self, last: int, gain: float) -> tuple[int, int]:
+        """Level and size, but those of the last level where no other gains so much."""
+        if self.level == last or not self.by_level[last][0] <= self.loss + gain < inf:
+            return self.level, self.size
+        return last, self.by_level[last][1]
 
 
 class Choices:
@@ -64,7 +95,8 @@ class Choices:
         self._weights = [1.0] * len(self._cost)  # what a request of each length counts, in typical ones
         self._outlooks: dict[int, Outlook] = {}
         self._candidates: dict[tuple[int, int], list[tuple[int, list[Candidate]]]] = {}
-        self._known: dict[tuple[int, ...], tuple[int, int]] = {}
+        self._about = About()
+        self._known: dict[tuple[int, ...], Found] = {}
 
     def learn(self, counts: Sequence[int]) -> None:
         """Take note of who waits, by length bucket; where the mix has changed, begin anew."""
@@ -77,40 +109,32 @@ class Choices:
                 stale.clear()
 
     def best(
-        self, rate: float, bucket: int, size: int, counts: Sequence[int], slack: float, last: int, gain: float
+        self, step: int, bucket: int, size: int, counts: Sequence[int], slack: float, last: int, gain: float
     ) -> tuple[int, int]:
         """The level's index and the batch's size, for `size` requests at hand at this length bucket.
 
-        counts: of all that wait, by bucket. slack: of the oldest at hand, in seconds. A level other than `last` must
-        `gain` so much per request.
+        step: of the arrival rate. counts: of all that wait, by bucket. slack: of the oldest at hand, in seconds. A
+        level other than `last` must `gain` so much per request.
         """
-        step = round(log(rate) / LOG_STEP)
-        waiting = round(sum(map(mul, counts, self._weights)))
-        key = step, bucket, _about(size), _about(waiting), SLACKS, last
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._search(*key, gain)
-        if self._service[found[0]][bucket][min(size, found[1])] > slack:
-            key = *key[:4], int(slack / self._slo_s * SLACKS), last
-            found = self._known.get(key)
-            if found is None:
-                if len(self._known) > REMEMBERED:
-                    self._known.clear()
-                found = self._known[key] = self._search(*key, gain)
-        return found[0], min(size, found[1])
+        waiting = self._about[round(sum(map(mul, counts, self._weights)))]
+        key = step, bucket, self._about[size], waiting
+        gain *= min(size, self.sizes[-1])
+        level, most = (self._known.get((*key, SLACKS)) or self._search(*key, SLACKS)).unless(last, gain)
+        if self._service[level][bucket][min(size, most)] > slack:
+            hurry = int(slack / self._slo_s * SLACKS)
+            level, most = (self._known.get((*key, hurry)) or self._search(*key, hurry)).unless(last, gain)
+        return level, min(size, most)
 
-    def _search(
-        self, step: int, bucket: int, size: int, waiting: float, slack: int, last: int, gain: float
-    ) -> tuple[int, int]:
-        """The candidate of least loss. slack: its class."""
+    def _search(self, step: int, bucket: int, size: int, waiting: int, slack: int) -> Found:
+        """What every level loses at best. slack: its class."""
         backlog, slack_s = self._outlook(step).listed, self._slo_s * slack / SLACKS
         largest, weight = self.padded(size), self._weights[bucket]
-        waiting = max(waiting, size * weight)
+        # Where the oldest is in a hurry, so are those behind, until as many have gone as came in its time.
+        backlogged = max(waiting, size * weight, STEP**step * (self._slo_s - slack_s))
         hold = HURRY / self._slo_s / self._gpus
-        quickest = min(self.order, key=lambda level: self._service[level][bucket][largest])
-        least, best = inf, (quickest, largest)  # where nobody can be on time
+        by_level = [(inf, largest)] * len(self.order)
         for level, candidates in self._tried(step, bucket):
-            unhurried = 0
+            least, unhurried = inf, 0
             for most, seconds, after in candidates:
                 if most > largest or seconds > self._slo_s:
                     continue
@@ -120,26 +144,32 @@ class Choices:
                 served = min(most, size - passed)
                 if served <= 0:
                     continue
-                left = waiting - weight * (passed + served)
+                left = backlogged - weight * (passed + served)
                 total = self._losses[level] * served + self._worst * passed + interpolated(after, backlog, left)
-                total += hold * waiting * seconds
-                if level != last:
-                    total += gain * min(size, largest)
+                total += hold * backlogged * seconds
                 if total < least - 1e-9 * size:
-                    least, best = total, (level, most)
+                    least = total
+                    by_level[level] = total, most
                 if seconds <= slack_s:
                     unhurried += 1
                     if unhurried == 2:
                         break
-        return best
+        best = min(self.order, key=lambda level: by_level[level][0])
+        if by_level[best][0] == inf:  # nobody can be on time
+            best = min(self.order, key=lambda level: self._service[level][bucket][largest])
+        if len(self._known) > REMEMBERED:
+            self._known.clear()
+        key = step, bucket, size, waiting, slack
+        found = self._known[key] = Found(by_level[best][0], best, by_level[best][1], by_level)
+        return found
 
     def padded(self, size: int) -> int:
         """The size that a batch of so many runs at."""
         return self.sizes[min(bisect_left(self.sizes, size), len(self.sizes) - 1)]
 
-    def for_late(self, rate: float, bucket: int, size: int) -> tuple[int, int]:
+    def for_late(self, step: int, bucket: int, size: int) -> tuple[int, int]:
         """The level's index and the size for requests that are late, when nobody else waits: least loss per answer."""
-        step, largest = round(log(rate) / LOG_STEP), self.padded(size)
+        largest = self.padded(size)
         tried = [
             (each.after[0] / min(each.size, size) + LATE * self._losses[level], level, min(each.size, size))
             for level, candidates in self._tried(step, bucket)
@@ -195,9 +225,3 @@ class Choices:
             gpus=self._gpus,
         )
         return self._outlooks[step]
-
-
-def _about(count: int) -> int:
-    """The count to four binary digits: what differs by less gets the same answer."""
-    rest = max(0, count.bit_length() - 4)
-    return count >> rest << rest

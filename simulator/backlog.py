@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from math import inf
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ class Backlog:
 
     #: Whether requests may still come of which nothing is known yet.
     open = False
+    #: The line that was last asked for its oldest.
+    asked: Line | None = None
 
     def __init__(self, trace: Trace, buckets: NDArray[np.integer[Any]], bucket_count: int, slo_s: float) -> None:
         self.arrivals = array("d", trace.arrival_s.tobytes())
@@ -127,6 +130,9 @@ class Backlog:
             if self._one_bucket is not None and not self._groups:
                 return self._one_bucket
             taken = buckets[head : head + count]
+        elif count and len(self._groups) == 1 and self.asked is not None and self.asked.took_oldest(requests):
+            self.gone += count
+            return self.longest(requests)
         else:
             self._take_one_by_one(requests)
             taken = self._gathered(requests)
@@ -137,7 +143,9 @@ class Backlog:
     def _gathered(self, requests: Sequence[int]) -> Sequence[int]:
         """The length buckets of these."""
         buckets = self._buckets
-        return type(buckets)(map(buckets.__getitem__, requests))  # type: ignore[call-arg]
+        if len(requests) == 1:
+            return buckets[requests[0] : requests[0] + 1]
+        return type(buckets)(itemgetter(*requests)(buckets))  # type: ignore[call-arg]
 
     def _come_next(self, requests: Sequence[int]) -> bool:
         """Whether these are exactly the oldest of all, in order."""
@@ -149,7 +157,8 @@ class Backlog:
     def _take_one_by_one(self, requests: Sequence[int]) -> None:
         if not len(requests):
             raise PolicyError("named no requests: a Dispatch or Drop needs at least one; return Wait() to do nothing")
-        self._keep_holes()
+        if self._in_order:
+            self._keep_holes()
         holes = self.holes
         self.refuse_future(min(requests))
         self.refuse_future(max(requests))

@@ -6,6 +6,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from math import inf
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +49,20 @@ class Line:
         if self.head != self.gone:
             self.head = self._next(self.head)
         if self.head == self.gone:
+            self._group.backlog.asked = self
             return self._ids[self.head : min(self.head + n, self.arrived)]
         return self._from(self.head, n)
+
+    def took_oldest(self, requests: Sequence[int]) -> bool:
+        """Whether these are just its oldest, as an array; if so they are gone, which is quicker than one by one."""
+        head, end = self.head, self.head + len(requests)
+        if type(requests) is not array or head != self.gone or requests != self._ids[head : min(end, self.arrived)]:
+            return False
+        holes = self._group.backlog.holes
+        for request in requests:
+            holes[request] = 1
+        self.head = self.gone = end
+        return True
 
     def after(self, request: int, n: int) -> Sequence[int]:
         """The n oldest that arrived after this request."""
@@ -67,9 +80,11 @@ class Line:
 
     def leave(self, count: int) -> None:
         """Take note that `count` of these requests are gone; mostly they are the oldest ones."""
-        head, end = self.head, self.head + count
-        if head == self.gone and all(map(self._group.backlog.holes.__getitem__, self._ids[head:end])):
-            self.head = end
+        head = self.head
+        if head == self.gone:
+            first, holes = self._ids[head : head + count], self._group.backlog.holes
+            if holes[first[0]] and (count == 1 or 0 not in itemgetter(*first)(holes)):
+                self.head = head + count
         self.gone += count
 
     def come_back(self, request: int) -> None:
@@ -111,8 +126,12 @@ class Group:
         if self.seen == arrived:
             return
         new, self.seen = self.codes[self.seen : arrived], arrived
-        for name in self.lines if isinstance(new, bytes) else set(new) & self.lines.keys():
-            self.lines[name].arrived += new.count(name)
+        if isinstance(new, bytes):
+            for name, line in self.lines.items():
+                line.arrived += new.count(name)
+        else:
+            for name in set(new) & self.lines.keys():
+                self.lines[name].arrived += new.count(name)
 
     def come_back(self, requests: Sequence[int]) -> None:
         """Take note that requests that were gone wait again."""
