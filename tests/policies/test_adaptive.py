@@ -64,6 +64,19 @@ def test_it_sheds_within_one_decision_of_a_step():
     assert report.summary["attainment"] > 0.95 > full.summary["attainment"]
 
 
+@pytest.mark.parametrize("slo_s", [0.001, 0.004])
+def test_in_a_burst_it_does_not_cling_to_the_oldest_and_fall_behind_what_the_fastest_level_serves(slo_s):
+    arrivals = np.concatenate([poisson(60e3, 0.02), poisson(290e3, 0.02, start=0.02)])
+    tokens = np.minimum(np.random.default_rng(1).geometric(1 / 14, len(arrivals)) + 2, 120)
+    latency = LatencyTable.load("h200-modelled")
+    adaptive, fastest = (
+        run(spec, Trace(arrivals, tokens), latency, slo_s=slo_s).summary for spec in ("adaptive", "fixed(students=1)")
+    )
+    assert fastest["attainment"] == 1
+    assert adaptive["attainment"] > 0.98
+    assert adaptive["accuracy_weighted_goodput"] > fastest["accuracy_weighted_goodput"]
+
+
 def test_it_recovers_when_the_burst_is_over():
     calm = 0.2 * capacity()
     report = run("adaptive", trace(poisson(calm, 1), poisson(3 * capacity(), 1, start=1), poisson(calm, 1, start=2)))
