@@ -34,7 +34,7 @@ class Journal:
         self._attempt = 0
         self._files: tuple[int, ...] = ()
 
-    def records(self, measured: Callable[[int], Sequence[float]]) -> Records:
+    def records(self, measured: Callable[[int], tuple[float, float, float, float]]) -> Records:
         """Records of a new attempt. measured: says once, of a batch by number, what its device said."""
         self._close()
         self._attempt += 1
@@ -43,9 +43,13 @@ class Journal:
 
         def batch(number: int, row: tuple[Any, ...]) -> None:
             start, finish, gpu, level, bucket, requests = row
-            where = f"{number},{start!r},{finish!r},{gpu},{level.model},{level.students},{bucket}"
-            times = ",".join(map(repr, measured(number)))
-            os.write(batches, f"{where},{times},{_named(requests)}\n".encode())
+            cycle, staging, device, late = measured(number)
+            # What is computed with is exact; what is only told of is as exact as the clock.
+            line = (
+                f"{number},{start!r},{finish!r},{gpu},{level.model},{level.students},{bucket},"
+                f"{cycle!r},{staging:.9f},{device:.9f},{late:.9f},{_named(requests)}\n"
+            )
+            os.write(batches, line.encode())
 
         def dropped(time: float, requests: Sequence[int], reason: str) -> None:
             os.write(drops, f"{time!r},{reason},{_named(requests)}\n".encode())
