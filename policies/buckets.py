@@ -49,7 +49,7 @@ class Buckets:
     inner: Policy
     edges: tuple[int, ...] = ()
 
-    uses = frozenset({"plan", "bucket", "arrival", "deadline", "completions"})
+    uses = frozenset({"plan", "bucket", "waiting", "arrival", "deadline", "completions"})
 
     def foresee(self, trace: Trace) -> None:
         wrapped.foresee(self.inner, trace)

@@ -53,24 +53,29 @@ def random_case(seed: int) -> Case:
 
 
 def extreme_cases() -> list[Case]:
-    """One request, all at one instant, one level and size and length, and long requests in a flood of short ones."""
+    """One request, all at one instant, one level and size and length, long requests in a flood of short ones; overload.
+
+    Overload: three times as much as can be served, of several lengths and of one, so that most are late.
+    """
     rng = np.random.default_rng(0)
     usual, small = formula([1, 2, 4], [1, 4, 16], [16, 64]), formula([3], [16], [64])
     flood = np.where(np.arange(1000) % 20 == 7, 64, 8).astype(np.int32)
     named = {
-        "one request": (np.array([0.5]), usual),
-        "requests that all come at one instant": (np.full(60, 2.0), usual),
-        "a table of one level, batch size and length": (rng.exponential(1e-3, 80).cumsum(), small),
-        "long requests in a flood of short ones": (rng.exponential(2e-5, 1000).cumsum(), usual),
+        "one request": (np.array([0.5]), usual, 0.02),
+        "requests that all come at one instant": (np.full(60, 2.0), usual, 0.02),
+        "a table of one level, batch size and length": (rng.exponential(1e-3, 80).cumsum(), small, 0.02),
+        "long requests in a flood of short ones": (rng.exponential(2e-5, 1000).cumsum(), usual, 0.02),
+        "overload": (rng.exponential(1.5e-5, 200).cumsum(), usual, 0.002),
+        "overload, one level, batch size and length": (rng.exponential(4e-5, 120).cumsum(), small, 0.004),
     }
     klass, tenant = np.resize(CLASSES, 1000), np.resize(TENANTS, 1000)
     traces = {
         name: Trace(arrivals, flood[: len(arrivals)], tenant[: len(arrivals)], klass[: len(arrivals)])
-        for name, (arrivals, _) in named.items()
+        for name, (arrivals, _, _) in named.items()
     }
     return [
-        Case(f"{name}, on {gpus} GPUs", traces[name], traces[name], inf, table, gpus, 0.02)
-        for name, (_, table) in named.items()
+        Case(f"{name}, on {gpus} GPUs", traces[name], traces[name], inf, table, gpus, slo_s)
+        for name, (_, table, slo_s) in named.items()
         for gpus in (1, 3)
     ]
 

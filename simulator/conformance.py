@@ -35,7 +35,7 @@ def check_policy(
     a GPU (I2, I3); equal runs are equal, also of a used or copied object (I4); the future changes nothing before it
     (I5), unless the policy needs the future; a GPU idles beside waiting requests only on a Wait (I6); Little's law
     (I8); nobody starves; the text that `describe` gives makes the same policy again; where it declares what it `uses`,
-    it reads no other name of the View, and of completions only if it names `completions`.
+    it reads no other name of the View and its lines, and of completions only if it names `completions`.
     """
     new = _maker(policy)
     for case in filter(only, [*map(random_case, seeds), *extreme_cases()]):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from policies import needs
-from policies.interface import Action, Completion, Dispatch, Drop, Policy, Preempt, Scale, View, Wait
+from policies.interface import Action, Completion, Dispatch, Drop, Line, Policy, Preempt, Scale, View, Wait
 from traces import Trace
 
 #: (time, action) with plain values in the action; equal logs are equal decisions.
 Log = list[tuple[float, tuple[Any, ...]]]
+#: What of the View gives lines.
+LINES = ("bucket", "klass", "tenant")
 
 
 def chain(policy: Policy) -> Iterator[Policy]:
@@ -30,15 +32,20 @@ def uses(policy: Policy) -> frozenset[str] | None:
 
 
 class WatchedView:
-    """A View that raises AttributeError for every name but these."""
+    """A View that raises AttributeError for every name but these, and whose lines do."""
 
-    def __init__(self, view: View, allowed: frozenset[str]) -> None:
+    def __init__(self, view: View | Line, allowed: frozenset[str]) -> None:
         self._watched, self._allowed = view, allowed
 
     def __getattr__(self, name: str) -> Any:
         if name not in self._allowed:
-            raise AttributeError(f"it reads view.{name}, which its `uses` does not name")
-        return getattr(self._watched, name)
+            of = "view" if hasattr(self._watched, "now") else "line"
+            raise AttributeError(f"it reads {of}.{name}, which its `uses` does not name")
+        found = getattr(self._watched, name)
+        return self._line(found) if name in LINES else found
+
+    def _line(self, of: Callable[[Any], Line]) -> Callable[[Any], WatchedView]:
+        return lambda named: WatchedView(of(named), self._allowed)
 
 
 class Unread:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from policies import POLICIES, Dispatch, Drop, Layers, Preempt, Scale, View, Wait, make, needs
+from policies.adaptive import Adaptive
 from policies.greedy import Greedy
 from simulator.conformance import check_policy
 from simulator.watching import uses
@@ -153,6 +154,21 @@ class Discreet(OneAtATime):
         return Dispatch(view.oldest(1), view.levels[0 if view.rate(1.0) > 2 else -1])
 
 
+class ReadsALine(OneAtATime):
+    """Does not say what it reads of a length bucket."""
+
+    uses = frozenset({"oldest", "levels", "bucket"})
+
+    def decide(self, view):
+        return Dispatch(view.oldest(1), view.levels[0 if view.bucket(0).waiting > 2 else -1])
+
+
+class ForgetsTheLate(Adaptive):
+    """Does not say that it asks which of those who are late came first."""
+
+    uses = Adaptive.uses - {"oldest_arrival"}
+
+
 class Eavesdrops(OneAtATime):
     """Does not say that it hears of completions."""
 
@@ -182,6 +198,9 @@ def test_the_pattern_of_the_bad_policies_is_a_good_one():
         (WaitsForEver, "waits for what cannot come"),
         (TakesBack, "which is gone already"),
         (Discreet, "reads view.rate, which its `uses` does not name"),
+        (ReadsALine, "reads line.waiting, which its `uses` does not name"),
+        (ForgetsTheLate, "reads line.oldest_arrival"),
+        (lambda: POLICIES["hpa"](ForgetsTheLate()), "reads line.oldest_arrival"),
         (Eavesdrops, "reads finish of a completion"),
         (lambda: Secretive(2), "what its text makes decides otherwise"),
         (Uncopyable, "I4: it cannot be copied"),
