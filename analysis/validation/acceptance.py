@@ -194,6 +194,8 @@ class Acceptance:
 
         table, drawn = capacity.peak(simulated(False)), capacity.peak(simulated(True))
         points = capacity.measured(live, drawn) if np.isfinite(drawn) else []
+        known = capacity.crossing([point for point in points if point[2]])
+        found = known if np.isfinite(known) else capacity.crossing(points)
         rate = base.trace.rate or float("nan")
         self.capacities.append(
             {
@@ -202,7 +204,8 @@ class Acceptance:
                 "attainment": capacity.ATTAINMENT,
                 "table_rate": rate * table,
                 "drawn_rate": rate * drawn,
-                "live_rate": rate * capacity.crossing(points),
+                "live_rate": rate * found,
+                "valid": bool(np.isfinite(known)),
                 "live_points": [[rate * factor, share, valid] for factor, share, valid in points],
             }
         )

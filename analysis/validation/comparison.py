@@ -64,6 +64,7 @@ def cell(
     found: dict[str, Any] = {
         "implied_bias": implied_bias(lambda factor: float(calibrated(factor).summary["p50_s"]), p50),
         **{f"decisions_{name}": value for name, value in decisions(scored[0], drawn).items()},
+        **{f"spread_{name}": value for name, value in decisions(scored[0], scored[-1]).items()},
     }
     for name in live[0]:
         values = np.asarray([each[name] for each in live])

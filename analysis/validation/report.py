@@ -17,7 +17,7 @@ OVERLOAD = "overload"
 
 def read(folder: Path) -> dict[str, Any]:
     """The files of an acceptance set. Raises LookupError where the folder has none."""
-    names = ("meta", "runs", "cells", "capacity")
+    names = ("meta", "calibration", "runs", "cells", "capacity")
     missing = [name for name in names if not (folder / f"{name}.json").exists()]
     if missing:
         raise LookupError(f"{folder} is not the output of `analysis validate`: it lacks {', '.join(missing)}.json")
@@ -57,11 +57,7 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     highest = found["meta"]["students"]
     students = [abs(cell["drawn_students_mean"] - cell["live_students_mean"]) / highest for cell in over]
     rows.append(("overload: mean students", "2 points", _points(students), _within(students, OVERLOAD_POINTS)))
-    capacity = [
-        abs(row["drawn_rate"] / row["live_rate"] - 1)
-        for row in found["capacity"]
-        if np.isfinite(row["live_rate"]) and all(point[2] for point in row["live_points"])
-    ]
+    capacity = [abs(row["drawn_rate"] / row["live_rate"] - 1) for row in found["capacity"] if row["valid"]]
     rows.append(("capacity", f"{CAPACITY:.0%}", _share(capacity), _within(capacity, CAPACITY)))
     agree, pairs = ranking(valid)
     rows.append(
@@ -107,8 +103,8 @@ def page(found: dict[str, Any]) -> str:
         f"Made by `{meta['command']}` on {meta['created']}, commit {meta['commit']}.",
         "",
         f"**{len(runs) - len(invalid)} of {len(runs)} live runs are VALID.** Latency bounds are judged where a cell "
-        "has VALID runs, and only there. Simulated: the table's median plus a residual drawn from two calibration runs "
-        "that are not scored.",
+        "has VALID runs, and only there. Simulated: the table's median plus a residual drawn from calibration runs "
+        f"that are not scored ({', '.join(map(_calibration, found['calibration']['runs']))}).",
         "",
         "| layer | bound | reached | |",
         "|---|---|---|---|",
@@ -119,14 +115,16 @@ def page(found: dict[str, Any]) -> str:
         "## Every cell",
         "",
         "Live figures are means over the VALID runs (over all where none is), ± half their spread; sim: drawn "
-        "residuals; table: the bare table. Intervals of the live run are 95 %, by blocks of 0.1 s.",
+        "residuals; table: the bare table. Intervals of the live run are 95 %, by blocks of 0.1 s. Decisions: total "
+        "variation between the histograms of live and simulated batches, or students where that is more (and between "
+        "two live runs).",
         "",
         "| traffic | policy | VALID | p50 live ms | sim | table | p99 live ms (95 %) | sim | table | on time live "
         "| sim | students live | sim | decisions TV | implied bias |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for cell in found["cells"]:
-        tv = max(cell["decisions_batch_tv"], cell["decisions_students_tv"])
+        tv, own = (max(cell[f"{which}_batch_tv"], cell[f"{which}_students_tv"]) for which in ("decisions", "spread"))
         lines.append(
             f"| {cell['scenario']} | {cell['policy']} | {cell['valid']} of {cell['runs']} "
             f"| {_ms(cell['live_p50_s'])} ± {_ms(cell['spread_p50_s'] / 2)} | {error(cell, 'p50_s'):+.1%} "
@@ -136,7 +134,7 @@ def page(found: dict[str, Any]) -> str:
             f"| {error(cell, 'p99_s'):+.1%} | {error(cell, 'p99_s', 'table'):+.1%} "
             f"| {cell['live_attainment']:.2%} | {(cell['drawn_attainment'] - cell['live_attainment']) * 100:+.2f} "
             f"| {cell['live_students_mean']:.2f} | {cell['drawn_students_mean'] - cell['live_students_mean']:+.2f} "
-            f"| {tv:.1%} | {_bias(cell['implied_bias'])} |"
+            f"| {tv:.1%} ({own:.1%}) | {_bias(cell['implied_bias'])} |"
         )
     lines += [
         "",
@@ -150,6 +148,7 @@ def page(found: dict[str, Any]) -> str:
     for row in found["capacity"]:
         live = row["live_rate"]
         shown = f"{live:,.0f}" if np.isfinite(live) else "not found within the rates tried"
+        shown += "" if row["valid"] else " (INVALID runs)"
         simulated = [row["drawn_rate"], row["table_rate"]]
         words = [f"{rate:,.0f}" + (f" ({rate / live - 1:+.1%})" if np.isfinite(live) else "") for rate in simulated]
         lines.append(f"| {row['policy']} | {shown} | {words[0]} | {words[1]} |")
@@ -158,6 +157,10 @@ def page(found: dict[str, Any]) -> str:
         f"- {run['scenario']}, {run['policy']}, attempt {run['attempt']}: {run['reasons']}" for run in invalid
     ] or ["None."]
     return "\n".join(lines) + "\n"
+
+
+def _calibration(run: dict[str, Any]) -> str:
+    return f"{run['policy']} at {run['load']} {'VALID' if run['valid'] else 'INVALID'}"
 
 
 def _word(good: bool | None) -> str:

@@ -166,5 +166,5 @@ def test_the_acceptance_set_runs_on_a_device_and_its_page_says_what_came_of_it(t
 
 
 def test_a_folder_that_is_no_acceptance_set_is_refused(tmp_path):
-    with pytest.raises(LookupError, match="lacks meta, runs, cells, capacity"):
+    with pytest.raises(LookupError, match="lacks meta, calibration, runs, cells, capacity"):
         report.read(tmp_path)
