@@ -127,7 +127,7 @@ def _by_table(predictions: Predictions, table: LatencyTable, service_noise: str,
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Look for no garbage meanwhile: a run makes many objects and hardly any cycle, so that is a tenth of it in vain."""
+    """Look for no garbage meanwhile: a run makes many objects and no cycles, so a tenth of it would be in vain."""
     collects = gc.isenabled()
     gc.disable()
     try:
