@@ -104,7 +104,7 @@ def plan(
         demand = _demand(traffic.pop("histogram"), growth, slo_ms, attainment, min_accuracy)
         choices, closest, points = [], [], []
         for name, table in zip(named, opened_tables, strict=True):
-            task_here = table.default_task() if task is None else task
+            task_here = table.default_task(",".join(of_table[table.name])) if task is None else task
             open_, refused = candidates(table, of_table[table.name], specs, task_here, demand)
             planner = Planner(opened, sample, name, task_here, demand, growth, max_gpus)
             best = planner.best(open_)

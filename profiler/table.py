@@ -114,8 +114,13 @@ class LatencyTable:
         """The first ensemble of students, else the first model."""
         return next((model for model in self.models if model.startswith("students-")), self.models[0])
 
-    def default_task(self) -> str | None:
-        return self.accuracy.tasks[0] if self.accuracy and self.accuracy.tasks else None
+    def default_task(self, model: str | None = None) -> str | None:
+        """The first task; the first that a model (or all of several, with commas between them) was evaluated on."""
+        if self.accuracy is None or not self.accuracy.tasks:
+            return None
+        models = [] if model is None else self._named(model)
+        known = (task for task in self.accuracy.tasks if all(self.accuracy.of(each, task) for each in models))
+        return next(known, self.accuracy.tasks[0])
 
     def levels(self, model: str, task: str | None = None) -> tuple[Level, ...]:
         """The levels of a model, ascending by students, with their accuracy on the task (NaN without one).

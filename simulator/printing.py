@@ -32,7 +32,8 @@ def heading(report: Report) -> str:
         if summary["load"] is None
         else (f", {_number(summary['offered_rate'])}/s = load {summary['load']:.3g} on {_count(report.gpus, 'device')}")
     )
-    task = "no accuracies" if run["task"] is None else f"accuracy: {run['task']}{_provenance(table['meta'])}"
+    known = run["task"] is not None
+    task = f"accuracy: {run['task']}{_provenance(table['meta'], run['task'])}" if known else "no accuracies"
     lines = [
         f"trace   {trace['source']}",
         f"        {summary['requests']:,} requests {seconds}{offered}",
@@ -84,10 +85,11 @@ def verdict(report: Report) -> str:
     )
 
 
-def _provenance(meta: dict[str, Any]) -> str:
-    source = meta.get("accuracy")
-    kind = source.get("kind") if isinstance(source, dict) else source
-    return f" ({kind})" if kind else ""
+def _provenance(meta: dict[str, Any], task: str) -> str:
+    """Where the accuracies on a task come from: the note in the table's metadata, up to its first colon."""
+    notes = meta.get("accuracy")
+    note = notes.get(task) if isinstance(notes, dict) else notes
+    return f" ({str(note).partition(':')[0]})" if note else ""
 
 
 def _ms(seconds: float | None) -> str:

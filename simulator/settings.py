@@ -110,7 +110,7 @@ def prepare(
     policy = describe(make(settings.policy, parameters))
     table = as_table(settings.table) if table is None else table
     model = table.default_model() if settings.model is None else settings.model
-    task = table.default_task() if settings.task is None else settings.task
+    task = table.default_task(model) if settings.task is None else settings.task
     predictions = Predictions(table, table.levels(model, task), table.plan(model))
     source = default_trace(predictions) if settings.trace is None else settings.trace
     its = replace(settings, policy=policy, trace=source, model=model, task=task, table=settings.table or table.name)

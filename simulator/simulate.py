@@ -68,7 +68,7 @@ def simulate(
         raise ValueError(f"cold_start_s is {cold_start_s}; it must be a number of seconds, 0 or more")
     table = as_table(table)
     model = table.default_model() if model is None else model
-    task = table.default_task() if task is None else task
+    task = table.default_task(model) if task is None else task
     predictions = Predictions(table, table.levels(model, task), table.plan(model))
     if not isinstance(trace, Trace):
         trace = load(trace, seed=seed, max_tokens=predictions.plan.max_tokens)

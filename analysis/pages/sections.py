@@ -149,9 +149,7 @@ def _said_of(run: Run) -> Iterator[str]:
         yield f"This live run is INVALID: {'; '.join(live['validity']['reasons'])}."
     if live is None and table["meta"].get("kind") == "modelled":
         yield f"The latencies of table {table['name']} are modelled, not measured."
-    accuracy = table["meta"].get("accuracy")
-    kinds = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
-    if run.settings.get("task") == "illustrative" or "illustrative" in {*kinds, *map(str, kinds.values())}:
+    if run.settings.get("task") == "illustrative":
         yield "Accuracies are illustrative: they were not measured."
 
 

@@ -150,7 +150,7 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
 
     table: LatencyTable = as_table(options.table)
     model = options.model or table.default_model()
-    task = options.task or table.default_task()
+    task = options.task or table.default_task(model)
     levels, plan = table.levels(model, task), table.plan(model)
     predictions = Predictions(table, levels, plan)
     lengths = SHORT_TEXT.values.clip(max=plan.max_tokens)

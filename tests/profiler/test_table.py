@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from profiler.table import BucketPlan, Jitter, LatencyTable, ShapeKey, shipped
+from profiler.table import AccuracyTable, BucketPlan, Jitter, LatencyTable, ShapeKey, shipped
 
 HEADER = "model,students,depth,hidden,batch,tokens,latency_us"
 ROWS = ["students-2x8,1,2,8,1,16,100", "students-2x8,1,2,8,4,16,200", "students-2x8,2,2,8,1,16,150",
@@ -55,6 +56,13 @@ def test_the_defaults_are_the_first_ensemble_and_the_first_task(tmp_path, toy):
     teachers = LatencyTable.load(write(tmp_path / "teachers", ROWS[-1:]))
     assert teachers.default_model() == "teacher-12x8"
     assert teachers.default_task() is None
+
+
+def test_the_default_task_of_models_is_the_first_that_all_of_them_were_evaluated_on(toy):
+    rows = [("students-2x8", 1, "real", 0.8), ("students-2x8", 1, "made up", 0.8), ("teacher-12x8", 1, "made up", 0.9)]
+    table = replace(toy, accuracy=AccuracyTable(tuple(rows)))
+    assert table.default_task() == table.default_task("students-2x8") == "real"
+    assert table.default_task("teacher-12x8") == table.default_task("students-2x8,teacher-12x8") == "made up"
 
 
 def test_a_key_takes_exactly_its_rows_time(toy):
