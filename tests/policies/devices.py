@@ -7,6 +7,7 @@ from conftest import formula_table
 
 from profiler.table import AccuracyTable, LatencyTable
 from simulator import simulate
+from simulator.records import Execution
 from traces import Trace
 
 SIZES = (1, 2, 4, 8, 16)
@@ -32,6 +33,7 @@ def run(
     klass=None,
     accuracy=None,
     depth=2,
+    executor=None,
 ):
     """A report of these arrivals on a table of these seconds."""
     table = formula_table(
@@ -45,7 +47,20 @@ def run(
         slo_s=None if own_slo is None else np.array(own_slo, float),
         klass=None if klass is None else np.array(klass, object),
     )
-    return simulate(trace, spec, table, gpus=gpus, slo_s=slo_s)
+    return simulate(trace, spec, table, gpus=gpus, slo_s=slo_s, executor=executor)
+
+
+class Takes:
+    """An executor whose k-th batch takes seconds(k, batch), whatever the table says."""
+
+    offers: frozenset[str] = frozenset()
+
+    def __init__(self, seconds):
+        self._seconds, self._count = seconds, 0
+
+    def run(self, batch, now):
+        self._count += 1
+        return Execution(self._seconds(self._count - 1, batch))
 
 
 def several():

@@ -52,6 +52,32 @@ def test_the_plan_is_the_most_accurate_level_that_has_the_capacity(of, share, pl
     assert set(students[start > 1.1]) == {planned}
 
 
+def students_at(times, table):
+    """Students by start of the batches, of a plan every half second."""
+    report = simulate(Trace(times, np.full(len(times), 9)), "accscale(period_s=0.5)", table, slo_s=0.02)
+    return report.batches["start_s"], report.batches["students"]
+
+
+def test_where_no_plan_has_the_headroom_it_is_lowered_step_by_step():
+    # Of 16 requests, 2.00, 2.02 and 2.05 ms: at 98 % of the slowest's capacity nobody has 5 % more, all have enough.
+    table = formula_table(
+        lambda k, b, t: 400 + b * (99 + k), students=(1, 2, 4), batches=(1, 2, 4, 8, 16), accuracy=lambda k: 1 - 0.1 / k
+    )
+    start, students = students_at(np.arange(0, 2, 2048e-6 / 16 / 0.98), table)
+    assert set(students[(start > 0.6) & (start < 1.9)]) == {4}
+
+
+def test_demand_is_smoothed_over_the_periods():
+    table = formula_table(
+        lambda k, b, t: 400 + 100 * k * b, students=(1, 2, 4), batches=(1, 2, 4, 8, 16), accuracy=lambda k: 1 - 0.1 / k
+    )
+    # 7,200 a second for 2 s, then 1,200: 0.7 x 1,200 + 0.3 x 7,200 is more than the 2,353 of the highest level.
+    start, students = students_at(np.concatenate([np.arange(0, 2, 1 / 7200), np.arange(2, 4, 1 / 1200)]), table)
+    assert set(students[(start > 1.1) & (start < 1.9)]) == {1}
+    assert set(students[(start > 2.55) & (start < 2.95)]) == {2}
+    assert set(students[start > 3.05]) == {4}
+
+
 def test_two_gpus_may_have_two_levels():
     start, students = plan(lambda capacity: 0.9 * (capacity[4] + capacity[2]), gpus=2)
     assert set(students[start > 1.1]) == {2, 4}

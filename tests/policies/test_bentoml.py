@@ -46,6 +46,12 @@ def test_the_first_batches_teach_nothing():
     assert batches("bentoml(skipped=9, refresh_s=0)", [0, 0.1, 0.2, 0.3, 5], slo_s=30)[2][0] == 5 < taught
 
 
+def test_it_forgets_all_but_the_last_batches():
+    # Of the second alone, 3 in 1 s after 0.9 s: 0.3 s each (the least that fits), and usually 0.9 s.
+    got = batches("bentoml(skipped=0, refresh_s=0, samples=1)", [0, 0.1, 0.2, 0.3, 5], slo_s=30)
+    assert got[2][0] == pytest.approx(5 + 0.95 * 0.9 - 0.001 - 0.3, abs=1e-4)
+
+
 def test_values_below_zero_are_refused():
     with pytest.raises(ValueError, match="bentoml needs max_latency_s > 0"):
         run("bentoml(decay=-1)", [0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from devices import batches, outcomes, run
+from devices import Takes, batches, outcomes, run
 
 MANY = {"sizes": tuple(range(1, 65))}
 
@@ -41,6 +41,16 @@ def test_its_batches_end_within_its_share_of_the_time_left():
     known = np.arange(len(took)) >= len(took) // 2  # exploring may overshoot once
     assert took[known].max() == 18
     assert (took[known] <= np.maximum(1, 0.92 * left[known])).all()
+
+
+@pytest.mark.parametrize(("deviations", "longest"), [(0, 18.7), (3, 17.6)])
+def test_it_stays_three_deviations_within_its_share(deviations, longest):
+    """As before, with times that are a tenth less and a tenth more in turn."""
+    takes = Takes(lambda k, batch: len(batch.requests) * (0.9 + 0.2 * (k % 2)))
+    arrivals = np.repeat(np.arange(100) * 60.0, 30)
+    report = run(f"clipper(deviations={deviations})", arrivals, slo_s=20.0, executor=takes, **MANY)
+    took = report.batches["service_s"]
+    assert took[len(took) // 2 :].max() == pytest.approx(longest)  # of the 18 s that are allowed
 
 
 def test_what_has_expired_is_dropped():

@@ -8,12 +8,11 @@ from math import inf
 import numpy as np
 import pytest
 from conftest import formula_table
-from devices import batches, linear, outcomes, worth
+from devices import Takes, batches, linear, outcomes, worth
 
 from policies import make
 from profiler.table import Jitter
 from simulator import simulate
-from simulator.records import Execution
 from traces import Trace
 
 L = linear(1, 0.5)  # 1.5, 2, 3, 5, 9 s at 1, 2, 4, 8, 16
@@ -52,24 +51,12 @@ def test_what_is_older_than_a_batch_is_gone_for_other_gpus_too():
     assert outcomes("clockwork", arrivals, **rules)[3] == "dropped"
 
 
-class Takes:
-    """An executor whose batches take these seconds, one after the other."""
-
-    offers: frozenset[str] = frozenset()
-
-    def __init__(self, seconds):
-        self._seconds = iter(seconds)
-
-    def run(self, batch, now):
-        return Execution(next(self._seconds))
-
-
 @pytest.mark.parametrize(("history", "last"), [(2, "ok"), (10, "dropped")])
 def test_its_estimate_is_the_slowest_of_the_last_batches(history, last):
     table = formula_table(lambda k, b, t: 1e6, batches=(1,))
     trace = Trace(np.array([0, 3, 5, 6, 8.0]), np.full(5, 9), slo_s=np.array([9, 9, 1.5, 9, 1.5]))
     # The first takes twice what the table says, for which 1.5 s are too little; in the end it is not of the last two.
-    report = simulate(trace, f"clockwork(history={history})", table, executor=Takes([2, 1, 1, 1]))
+    report = simulate(trace, f"clockwork(history={history})", table, executor=Takes(lambda k, batch: 1.0 if k else 2.0))
     assert report.requests["outcome"].tolist() == ["ok", "ok", "dropped", "ok", last]
 
 
