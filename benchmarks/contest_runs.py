@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.optimum import ceiling
-from analysis.origin import code_digest
+from analysis.origin import ROOT
 from analysis.store import Store
 from profiler.table import LatencyTable
 from simulator import simulate
@@ -33,6 +33,8 @@ PROCESSES = {
     "diurnal": "diurnal:period={period:.6g},",
 }
 COMPRESSED = {"azure-conversation-like": 3500.0, "azure-code-like": 3500.0, "twitter-like": 86400.0}
+#: What adaptive alone is made of.
+OWN = ("adaptive.py", "choices.py", "outlook.py", "latecomers.py")
 Values = NDArray[np.float64]
 
 
@@ -92,7 +94,7 @@ class Runs:
     def __init__(self, tables: Sequence[str], requests: int, folder: Path | None) -> None:
         self._settings = {name: Setting.load(name) for name in tables}
         self._requests, self._store = requests, Store(folder)
-        self._code = f"{code_digest()} {inspect.getsource(Setting)}"
+        self._code = {named: _code(with_adaptive=named) for named in (True, False)}
 
     def values(self, cell: Cell, policies: Sequence[str], seeds: Sequence[int]) -> dict[str, Values]:
         """What each policy is worth on each seed. Who does not run is left out, and said on stderr."""
@@ -132,10 +134,21 @@ class Runs:
         self._store.join()
 
     def _key(self, cell: Cell, policy: str, seed: int) -> str:
-        named = [*cell, self._settings[cell.table].table.digest, self._requests, policy, seed, self._code]
+        code = self._code["adaptive" in policy]
+        named = [*cell, self._settings[cell.table].table.digest, self._requests, policy, seed, code]
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:32]
 
 
 def _at(spec: str, slo_s: float) -> str:
     """The spec at this SLO."""
     return re.sub(r"([\d.]+)SLO", lambda found: f"{float(found[1]) * slo_s:.6g}", spec)
+
+
+def _code(with_adaptive: bool) -> str:
+    """Hash of the code that a run goes through: adaptive's own does not matter to others."""
+    digest = hashlib.sha256(f"{np.__version__} {inspect.getsource(Setting)}".encode())
+    for package in ("traces", "policies", "simulator", "profiler"):
+        for path in sorted((ROOT / package).glob("*.py")):
+            if with_adaptive or path.name not in OWN:
+                digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Whether any online policy is worth more than adaptive, on every kind of traffic, at every load and target.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/policy_contest.py [--quick] [--tables synthetic,h200-modelled]
-        [--traces poisson,mmpp] [--loads 0.3,0.9] [--slos 2,5,20] [--policies "smdp;nexus"] [--requests 4000]
+        [--traces poisson,mmpp] [--loads 0.3,0.9] [--slos 2,5,20] [--policies "smdp;nexus"] [--requests 3000]
         [--seed 1000] [--screening 3] [--replications 12] [--store runs/contest] [--csv contest.csv] [--ceiling]
 
 All policies meet the same arrivals and lengths. Who turns requests away is compared with adaptive(drop='hopeless'), who
@@ -44,15 +44,16 @@ SERVING = (
 DROPPING = (
     "nexus;nexus(lazy=True);clockwork;symphony;shepherd;clipper;bentoml;slackfit(drop=True);"
     "slackfit(choice='batch', drop=True);slackfit(choice='accuracy', drop=True);accscale;accscale(period_s=2.5SLO);"
-    "admission(smdp);admission(mpc);admission(switching(window_s=1SLO, period_s=0.25SLO));predicted(smdp);"
-    "predicted(mpc);codel(smdp);tokenbucket(smdp);buckets(slackfit(drop=True));predicted(adaptive);admission(adaptive)"
+    "predicted(smdp);admission(mpc);admission(switching(window_s=1SLO, period_s=0.25SLO));"
+    "codel(slackfit(choice='batch', drop=True));tokenbucket(slackfit(choice='batch', drop=True));"
+    "buckets(slackfit(drop=True));predicted(adaptive);admission(adaptive)"
 )
 #: Policies that one GPU, one class and one target make equal to what they wrap or to greedy; one that stops students by
 #: recorded answers, of which these tables have none; and the one that knows the future.
 LEFT_OUT = {"router", "autoscale", "hpa", "tail", "strict", "weighted", "edf", "margin", "optimum"}
 QUICK = (
     "greedy;fixed(students=1);slackfit;smdp;mpc;switching;nexus;symphony;slackfit(drop=True);shepherd;"
-    "admission(smdp);admission(mpc)"
+    "predicted(smdp);admission(mpc)"
 )
 LOADS, SLOS = (0.3, 0.6, 0.9, 1.2, 1.5), (2.0, 5.0, 10.0, 20.0)
 
@@ -109,7 +110,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--loads", type=numbers, default=None)
     parser.add_argument("--slos", type=numbers, default=None)
     parser.add_argument("--policies", default=None, metavar="A;B")
-    parser.add_argument("--requests", type=int, default=None, help="per run (default: 4000; quick: 1500)")
+    parser.add_argument("--requests", type=int, default=None, help="per run (default: 3000; quick: 1500)")
     parser.add_argument("--seed", type=int, default=1000, help="the first of all (default: 1000)")
     parser.add_argument("--screening", type=int, default=3, help="seeds of the first round (default: 3)")
     parser.add_argument("--replications", type=int, default=12, help="seeds of the second round (default: 12)")
@@ -123,7 +124,7 @@ def parsed() -> argparse.Namespace:
     arguments.loads = arguments.loads or ([0.6, 1.2] if quick else LOADS)
     arguments.slos = arguments.slos or ([2.0, 20.0] if quick else SLOS)
     arguments.policies = (arguments.policies or (QUICK if quick else f"{SERVING};{DROPPING}")).split(";")
-    arguments.requests = arguments.requests or (1500 if quick else 4000)
+    arguments.requests = arguments.requests or (1500 if quick else 3000)
     return arguments
 
 
