@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from simulator.view import Predictions
 
 #: A class of keys needs so many batches for residuals of its own.
 ENOUGH = 20
-Key = tuple[int, int, int]
+#: Level, length bucket, padded batch, and whether the device paused before: then the loop had to wake, and caches were
+#: cold; else the work between two batches counts.
+Key = tuple[int, int, int, bool]
 
 
 class RecordedExecutor:
@@ -36,41 +39,39 @@ class RecordedExecutor:
 
 @dataclass(frozen=True)
 class Residuals:
-    """Seconds that live batches took beyond the table's median, by (level, length bucket, padded batch).
+    """Seconds that live batches took beyond the table, in classes: by key, by padded batch and pause, by pause, all.
 
-    A class with few batches takes those of its padded batch, then all: the loop's work grows with the batch.
+    A key with few batches takes the next wider class: the loop's work grows with the batch.
     """
 
-    by_key: dict[Key, NDArray[np.float64]]
-    by_batch: dict[int, NDArray[np.float64]]
-    all: NDArray[np.float64]
+    classes: dict[Hashable, NDArray[np.float64]]
 
     @classmethod
     def of(cls, reports: Iterable[Report], predictions: Predictions) -> Residuals:
         """From live runs that are not scored themselves. Raises ValueError where they had no batches."""
-        rows: list[tuple[Key, float]] = []
+        found: dict[Hashable, list[float]] = {}
         for report in reports:
-            for start, finish, _, level, bucket, requests in report.records.batches:
+            free: dict[int, float] = {}
+            for start, finish, gpu, level, bucket, requests in report.records.batches:
                 size = len(requests)
                 beyond = finish - start - predictions.service[level.index][bucket][size]
-                rows.append(((level.index, bucket, predictions.plan.padded_batch(size)), beyond))
-        if not rows:
+                paused = start > free.get(gpu, -inf)
+                free[gpu] = finish
+                for each in _classes((level.index, bucket, predictions.plan.padded_batch(size), paused)):
+                    found.setdefault(each, []).append(beyond)
+        if not found:
             raise ValueError("the calibration run had no batches")
-        keys: dict[Key, list[float]] = {}
-        batches: dict[int, list[float]] = {}
-        for key, beyond in rows:
-            keys.setdefault(key, []).append(beyond)
-            batches.setdefault(key[2], []).append(beyond)
-        return cls(
-            {key: np.asarray(values) for key, values in keys.items() if len(values) >= ENOUGH},
-            {batch: np.asarray(values) for batch, values in batches.items() if len(values) >= ENOUGH},
-            np.asarray([beyond for _, beyond in rows]),
-        )
+        return cls({each: np.asarray(own) for each, own in found.items() if len(own) >= ENOUGH or each is None})
 
     def pool(self, key: Key) -> NDArray[np.float64]:
         """The residuals that stand for this key."""
-        found = self.by_key.get(key)
-        return self.by_batch.get(key[2], self.all) if found is None else found
+        return next(self.classes[each] for each in _classes(key) if each in self.classes)
+
+
+def _classes(key: Key) -> tuple[Hashable, ...]:
+    """The classes that a key belongs to, narrowest first; the last one has all batches."""
+    _, _, batch, paused = key
+    return key, (batch, paused), paused, None
 
 
 class CalibratedExecutor:
@@ -86,12 +87,16 @@ class CalibratedExecutor:
     ) -> None:
         self._predictions, self._residuals, self._rng, self._scale = predictions, residuals, rng, scale
         self._medians: dict[Key, float] = {}
+        self._free: dict[int, float] = {}
 
     def run(self, batch: Batch, now: float) -> Execution:
         level, bucket, size = batch.level.index, batch.bucket, len(batch.requests)
-        key = (level, bucket, self._predictions.plan.padded_batch(size))
+        paused = now > self._free.get(batch.gpu, -inf)
+        key = (level, bucket, self._predictions.plan.padded_batch(size), paused)
         table_s = self._predictions.service[level][bucket][size]
-        return Execution(max(1e-9, self._scale * (table_s + self._beyond(key))))
+        seconds = max(1e-9, self._scale * (table_s + self._beyond(key)))
+        self._free[batch.gpu] = now + seconds
+        return Execution(seconds)
 
     def _beyond(self, key: Key) -> float:
         if self._rng is not None:

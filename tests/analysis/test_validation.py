@@ -86,7 +86,7 @@ def test_the_implied_bias_is_the_factor_that_was_put_in(table, predictions):
     class Slow(CalibratedExecutor):
         pass
 
-    nothing = Residuals({}, {}, np.zeros(1))
+    nothing = Residuals({None: np.zeros(1)})
 
     def p50(factor):
         executor = Slow(predictions, nothing, scale=factor)
