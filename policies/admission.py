@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies import wrapped
 from policies.deadlines import fastest_alone, hopeless
-from policies.interface import Action, Completion, Drop, Policy, View
-from traces import Trace
+from policies.interface import Action, Drop, View
+from policies.wrapped import Wrapper
 
 
 @dataclass
-class Admission:
+class Admission(Wrapper):
     """Turn requests away, then let the inner policy decide.
 
     max_waiting: how many may wait; what arrives to a full queue is rejected (reason "admission"). hopeless: drop what
@@ -19,20 +18,16 @@ class Admission:
     first decision after the arrival.
     """
 
-    inner: Policy
     max_waiting: int | None = None
     hopeless: bool = True
 
     uses = frozenset({"now", "waiting", "plan", "service", "oldest", "by_deadline", "deadline", "longest"})
 
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
-
     def start(self, view: View) -> None:
         if self.max_waiting is not None and self.max_waiting < 1:
             raise ValueError(f"max_waiting is {self.max_waiting} (must be at least 1)")
         self._fastest = fastest_alone(view)
-        self.every_arrival = wrapped.start(self.inner, view)
+        super().start(view)
 
     def decide(self, view: View) -> Action:
         if self.max_waiting is not None and view.waiting > self.max_waiting:
@@ -42,6 +37,3 @@ class Admission:
             if lost:
                 return Drop(lost, "hopeless")
         return self.inner.decide(view)
-
-    def observe(self, event: Completion) -> None:
-        wrapped.observe(self.inner, event)

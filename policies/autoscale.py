@@ -9,44 +9,21 @@ from math import ceil, inf
 
 from policies import wrapped
 from policies.interface import Action, Completion, Dispatch, Policy, Preempt, Scale, View, Wait
-from traces import Trace
+from policies.wrapped import Wrapper
 
 #: More than ever wait: a Wait for so many is a Wait for its time.
 NEVER = 1 << 40
 
 
 @dataclass
-class Autoscale:
-    """Ray Serve's autoscaling: as many GPUs as keep the ongoing requests of each at the target.
-
-    Every interval_s the requests in the system are counted; their mean over look_back_s, over the target, is the number
-    wanted. It is adopted when more were wanted at every look for up_delay_s, or fewer for down_delay_s. Ray's defaults
-    (serve/autoscaling_policy.py), but for `most`, which Ray has at 1 and at 100 with num_replicas="auto"; `target`
-    counts requests per GPU, so for batches it wants to be about a batch. New GPUs serve after the run's cold start.
-    Simplified: counted at the look, not sampled in between; Ray looks every 0.1 s at metrics that are 10 s old.
-    """
-
-    inner: Policy
-    target: float = 2.0
-    interval_s: float = 10.0
-    look_back_s: float = 30.0
-    up_delay_s: float = 30.0
-    down_delay_s: float = 600.0
-    least: int = 1
-    most: int = 8
+class Scaled(Wrapper):
+    """A policy whose GPUs come and go: at every look, as many as are wanted."""
 
     needs = frozenset({"scale"})
     uses = frozenset({"now", "waiting", "gpus", "idle", "completions"})
 
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
-
-    def start(self, view: View) -> None:
-        delays = (self.look_back_s, self.up_delay_s, self.down_delay_s)
-        _check("autoscale", self.least, self.most, (self.target, self.interval_s), delays)
-        self._fleet = Fleet(self.inner, view, self.interval_s)
-        self._counts: deque[tuple[float, int]] = deque()
-        self._leaning, self._since = 0, 0.0  # 1: more GPUs were wanted at every look since then; -1: fewer
+    def _look_every(self, interval_s: float, view: View) -> None:
+        self._fleet = Fleet(self.inner, view, interval_s)
         self.every_arrival = self._fleet.every_arrival
 
     def decide(self, view: View) -> Action:
@@ -57,6 +34,36 @@ class Autoscale:
 
     def _wanted(self, view: View) -> int:
         """The number of GPUs to have from now on."""
+        raise NotImplementedError
+
+
+@dataclass
+class Autoscale(Scaled):
+    """Ray Serve's autoscaling: as many GPUs as keep the ongoing requests of each at the target.
+
+    Every interval_s the requests in the system are counted; their mean over look_back_s, over the target, is the number
+    wanted. It is adopted when more were wanted at every look for up_delay_s, or fewer for down_delay_s. Ray's defaults
+    (serve/autoscaling_policy.py), but for `most`, which Ray has at 1 and at 100 with num_replicas="auto"; `target`
+    counts requests per GPU, so for batches it wants to be about a batch. New GPUs serve after the run's cold start.
+    Simplified: counted at the look, not sampled in between; Ray looks every 0.1 s at metrics that are 10 s old.
+    """
+
+    target: float = 2.0
+    interval_s: float = 10.0
+    look_back_s: float = 30.0
+    up_delay_s: float = 30.0
+    down_delay_s: float = 600.0
+    least: int = 1
+    most: int = 8
+
+    def start(self, view: View) -> None:
+        delays = (self.look_back_s, self.up_delay_s, self.down_delay_s)
+        _check("autoscale", self.least, self.most, (self.target, self.interval_s), delays)
+        self._look_every(self.interval_s, view)
+        self._counts: deque[tuple[float, int]] = deque()
+        self._leaning, self._since = 0, 0.0  # 1: more GPUs were wanted at every look since then; -1: fewer
+
+    def _wanted(self, view: View) -> int:
         now, counts = view.now, self._counts
         counts.append((now, view.waiting + self._fleet.running))
         while counts[0][0] <= now - self.look_back_s and len(counts) > 1:
@@ -74,7 +81,7 @@ class Autoscale:
 
 
 @dataclass
-class Hpa:
+class Hpa(Scaled):
     """The Kubernetes horizontal pod autoscaler on the utilisation of the GPUs.
 
     Every interval_s: wanted = ceil(GPUs x utilisation / target), where the utilisation since the last look is off by
@@ -83,7 +90,6 @@ class Hpa:
     busy time counts when a batch is done, and GPUs that are starting count as there.
     """
 
-    inner: Policy
     target: float = 0.8
     tolerance: float = 0.1
     interval_s: float = 15.0
@@ -91,27 +97,13 @@ class Hpa:
     least: int = 1
     most: int = 8
 
-    needs = frozenset({"scale"})
-    uses = Autoscale.uses
-
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
-
     def start(self, view: View) -> None:
         _check("hpa", self.least, self.most, (self.target, self.interval_s), (self.tolerance, self.down_delay_s))
-        self._fleet = Fleet(self.inner, view, self.interval_s)
+        self._look_every(self.interval_s, view)
         self._recent: deque[tuple[float, int]] = deque()  # what was wanted, and when
         self._looked, self._busy_before = view.now, 0.0
-        self.every_arrival = self._fleet.every_arrival
-
-    def decide(self, view: View) -> Action:
-        return self._fleet.decide(view, self._wanted)
-
-    def observe(self, event: Completion) -> None:
-        self._fleet.observe(event)
 
     def _wanted(self, view: View) -> int:
-        """The number of GPUs to have from now on."""
         now, busy_s, recent = view.now, self._fleet.busy_s, self._recent
         ratio = (busy_s - self._busy_before) / (view.gpus * (now - self._looked)) / self.target
         self._looked, self._busy_before = now, busy_s
@@ -126,7 +118,7 @@ class Hpa:
 
 
 @dataclass
-class Tail:
+class Tail(Scaled):
     """As many GPUs as were used, and a few to spare.
 
     Symphony's consolidation (arXiv 2308.07470): the lowest idle GPU takes the next batch, so those at the tail that
@@ -134,33 +126,18 @@ class Tail:
     abstract of its autoscaling is public to us; the spare GPUs, by which it grows, and the defaults are ours.
     """
 
-    inner: Policy
     spare: int = 1
     interval_s: float = 1.0
     window_s: float = 10.0
     least: int = 1
     most: int = 8
 
-    needs = frozenset({"scale"})
-    uses = Autoscale.uses
-
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
-
     def start(self, view: View) -> None:
         _check("tail", self.least, self.most, (1.0, self.interval_s), (self.spare, self.window_s))
-        self._fleet = Fleet(self.inner, view, self.interval_s)
+        self._look_every(self.interval_s, view)
         self._since = view.now
-        self.every_arrival = self._fleet.every_arrival
-
-    def decide(self, view: View) -> Action:
-        return self._fleet.decide(view, self._wanted)
-
-    def observe(self, event: Completion) -> None:
-        self._fleet.observe(event)
 
     def _wanted(self, view: View) -> int:
-        """The number of GPUs to have from now on."""
         used = max(self._fleet.used_since(view.now - self.window_s), default=-1) + 1
         wanted = used + self.spare
         if wanted < view.gpus and view.now < self._since + self.window_s:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from policies import wrapped
-from policies.interface import Action, Completion, Line, Policy, View
+from policies.interface import Action, Completion, Line, View
 from policies.part import NOBODY, Copies, Part, later
-from traces import Trace
+from policies.wrapped import Wrapper
 
 
 class BucketQueue:
@@ -37,7 +36,7 @@ class BucketQueue:
 
 
 @dataclass
-class Buckets:
+class Buckets(Wrapper):
     """A copy of the inner policy for each length bucket; the bucket whose head has the least slack goes first.
 
     edges: the largest lengths of the buckets, ascending, such as (32, 128); longer requests form one more. Default:
@@ -46,13 +45,9 @@ class Buckets:
     student parallelism's length-aware buffer). An inner policy sees its own bucket's queue only.
     """
 
-    inner: Policy
     edges: tuple[int, ...] = ()
 
     uses = frozenset({"plan", "bucket", "waiting", "arrival", "deadline", "completions"})
-
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
 
     def start(self, view: View) -> None:
         if list(self.edges) != sorted(set(self.edges)) or any(edge < 1 for edge in self.edges):

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from policies import wrapped
 from policies.arrivals import Arrivals
 from policies.held import HeldBuckets
 from policies.interface import Action, Completion, Dispatch, Drop, Line, Policy, Preempt, View
 from policies.limits import batch_limit
 from policies.part import Copies, Part, later
-from traces import Trace
+from policies.wrapped import Wrapper
 
 
 @dataclass
@@ -111,7 +110,35 @@ class Classes:
 
 
 @dataclass
-class Strict:
+class ByClass(Wrapper):
+    """A copy of a policy for each class; without classes that policy alone."""
+
+    classes: tuple[str, ...] = ()
+
+    uses = frozenset({"waiting", "plan", "klass", "longest", "arrival", "deadline", "completions"})
+
+    def start(self, view: View) -> None:
+        self._classes = Classes(self.inner, self.classes, view)
+        self.every_arrival = self._classes.every_arrival
+        if not self.classes:
+            super().start(view)
+
+    def decide(self, view: View) -> Action:
+        return self._serve(view) if self.classes else self.inner.decide(view)
+
+    def observe(self, event: Completion) -> None:
+        if self.classes:
+            self._classes.observe(event)
+        else:
+            super().observe(event)
+
+    def _serve(self, view: View) -> Action:
+        """What is to be done, where there are classes."""
+        raise NotImplementedError
+
+
+@dataclass
+class Strict(ByClass):
     """The first class named whose policy does not wait: those after it are served when none before it can be.
 
     classes: the names in the trace's column `klass`, the most urgent first; all must be named. Empty: no classes.
@@ -119,33 +146,12 @@ class Strict:
     put a `tokenbucket` around. Within a class the inner policy sees the class's queue only.
     """
 
-    inner: Policy
-    classes: tuple[str, ...] = ()
-
-    uses = frozenset({"waiting", "plan", "klass", "longest", "arrival", "deadline", "completions"})
-
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
-
-    def start(self, view: View) -> None:
-        self._classes = Classes(self.inner, self.classes, view)
-        alone = not self.classes and wrapped.start(self.inner, view)
-        self.every_arrival = alone or self._classes.every_arrival
-
-    def decide(self, view: View) -> Action:
-        if not self.classes:
-            return self.inner.decide(view)
+    def _serve(self, view: View) -> Action:
         return self._classes.ask(self._classes.waiting())[0]
-
-    def observe(self, event: Completion) -> None:
-        if self.classes:
-            self._classes.observe(event)
-        else:
-            wrapped.observe(self.inner, event)
 
 
 @dataclass
-class Weighted:
+class Weighted(ByClass):
     """GPU time shared among the classes that wait, in proportion to their weights.
 
     Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996), a form of weighted fair queueing: a class's batch is
@@ -155,14 +161,9 @@ class Weighted:
     weights: one for each; default equal. A batch is one class's; its inner policy sees the class's queue only.
     """
 
-    inner: Policy
-    classes: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
 
-    uses = Strict.uses | {"service"}
-
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
+    uses = ByClass.uses | {"service"}
 
     def start(self, view: View) -> None:
         self._weights = self.weights or (1.0,) * len(self.classes)
@@ -170,13 +171,9 @@ class Weighted:
             raise ValueError(f"weighted needs one weight > 0 per class, not {self.weights} for {self.classes}")
         self._virtual = 0.0
         self._ends = [0.0] * len(self.classes)
-        self._classes = Classes(self.inner, self.classes, view)
-        alone = not self.classes and wrapped.start(self.inner, view)
-        self.every_arrival = alone or self._classes.every_arrival
+        super().start(view)
 
-    def decide(self, view: View) -> Action:
-        if not self.classes:
-            return self.inner.decide(view)
+    def _serve(self, view: View) -> Action:
         tags = sorted((max(self._virtual, self._ends[index]), index) for index in self._classes.waiting())
         action, index = self._classes.ask(index for _, index in tags)
         if type(action) is Dispatch:
@@ -184,9 +181,3 @@ class Weighted:
             self._virtual = max(self._virtual, self._ends[index])
             self._ends[index] = self._virtual + seconds / self._weights[index]
         return action
-
-    def observe(self, event: Completion) -> None:
-        if self.classes:
-            self._classes.observe(event)
-        else:
-            wrapped.observe(self.inner, event)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf, sqrt
 
-from policies import wrapped
-from policies.interface import Action, Completion, Drop, Policy, View
-from traces import Trace
+from policies.interface import Action, Drop, View
+from policies.wrapped import Wrapper
 
 #: How many heads one look may drop; the policy is asked again while there may be more.
 CHUNK = 64
 
 
 @dataclass
-class Codel:
+class Codel(Wrapper):
     """Controlled delay (Nichols and Jacobson, RFC 8289), then the inner policy decides.
 
     When the oldest request has waited target_s or more at every decision for interval_s, drop it; then drop another
@@ -25,14 +24,10 @@ class Codel:
     head is the RFC's one packet, which is left alone.
     """
 
-    inner: Policy
     target_s: float = 0.005
     interval_s: float = 0.1
 
     uses = frozenset({"now", "waiting", "idle", "oldest", "arrival"})
-
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
 
     def start(self, view: View) -> None:
         if not (0 < self.target_s < inf and 0 < self.interval_s < inf):
@@ -43,7 +38,7 @@ class Codel:
         self._dropping = False
         self._next = 0.0  # when to drop again
         self._count = self._last_count = 0
-        self.every_arrival = wrapped.start(self.inner, view)
+        super().start(view)
 
     def decide(self, view: View) -> Action:
         if view.idle:
@@ -51,9 +46,6 @@ class Codel:
             if doomed:
                 return Drop(view.oldest(doomed), "codel")
         return self.inner.decide(view)
-
-    def observe(self, event: Completion) -> None:
-        wrapped.observe(self.inner, event)
 
     def _doomed(self, view: View) -> int:
         """How many heads to drop now. The names of RFC 8289: its `deque`, for a queue that is looked at."""

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
 
-from policies import wrapped
 from policies.arrivals import Arrivals
-from policies.interface import Action, Completion, Drop, Policy, View
-from traces import Trace
+from policies.interface import Action, Drop, View
+from policies.wrapped import Wrapper
 
 
 @dataclass
-class Predicted:
+class Predicted(Wrapper):
     """Reject whoever would miss the deadline behind those who wait, then let the inner policy decide.
 
     AlpaServe's check (OSDI'23, its simulator's controller): when a request comes, predict its finish; beyond its
@@ -24,22 +23,18 @@ class Predicted:
     the arrival.
     """
 
-    inner: Policy
     full: bool = False
 
     uses = frozenset(
         {"now", "waiting", "gpus", "service", "after", "waiting_by_bucket", "longest", "deadline", "free_at"}
     )
 
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
-
     def start(self, view: View) -> None:
         rows = view.service[-1 if self.full else 0]
         self._alone = [row[1] for row in rows]
         self._share = [min(row[size] / size for size in range(1, len(row))) for row in rows]
         self._arrivals = Arrivals(view)
-        self.every_arrival = wrapped.start(self.inner, view)
+        super().start(view)
 
     def decide(self, view: View) -> Action:
         new = self._arrivals.new()
@@ -48,9 +43,6 @@ class Predicted:
             if late:
                 return Drop(late, "admission")
         return self.inner.decide(view)
-
-    def observe(self, event: Completion) -> None:
-        wrapped.observe(self.inner, event)
 
     def _late(self, view: View, new: Sequence[int]) -> list[int]:
         """Of the new requests those that would be late, each behind those that were let in before it."""

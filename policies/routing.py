@@ -7,17 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policies import wrapped
 from policies.held import HeldQueue
-from policies.interface import Action, Completion, Dispatch, Drop, Policy, Preempt, Scale, View
+from policies.interface import Action, Completion, Dispatch, Drop, Preempt, Scale, View
 from policies.part import Copies, Part
-from traces import Trace
+from policies.wrapped import Wrapper
 
 RULES = ("round-robin", "shortest", "two-choices", "least-backlog")
 
 
 @dataclass
-class Router:
+class Router(Wrapper):
     """Send each request to the queue of one GPU as it arrives; a copy of the inner policy serves each.
 
     rule: "round-robin"; "shortest", the GPU with the fewest requests, waiting and running (join the shortest queue,
@@ -30,7 +29,6 @@ class Router:
     the whole queue.
     """
 
-    inner: Policy
     rule: str = "shortest"
     seed: int = 0
 
@@ -39,9 +37,6 @@ class Router:
         | {"arrival", "deadline", "completions"}
     )
     every_arrival = True
-
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
 
     def start(self, view: View) -> None:
         if self.rule not in RULES:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from policies import wrapped
 from policies.arrivals import Arrivals
-from policies.interface import Action, Completion, Drop, Policy, View
-from traces import Trace
+from policies.interface import Action, Drop, View
+from policies.wrapped import Wrapper
 
 
 @dataclass
-class TokenBucket:
+class TokenBucket(Wrapper):
     """Each request takes a token or is rejected (reason "admission"), then the inner policy decides.
 
     A bucket holds up to `burst` tokens and gains `rate` per second (the policer of Turner, IEEE Communications 1986;
@@ -22,15 +21,11 @@ class TokenBucket:
     large, and all others share one. Exact by arrival times; carried out at the first decision after the arrival.
     """
 
-    inner: Policy
     rate: float | None = None
     burst: float | None = None
     classes: tuple[str, ...] = ()
 
     uses = frozenset({"waiting", "plan", "gpus", "service", "after", "klass", "arrival"})
-
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
 
     def start(self, view: View) -> None:
         longest = view.service[-1][-1]
@@ -43,7 +38,7 @@ class TokenBucket:
         self._by_class = [Arrivals(view.klass(name)) for name in self.classes]
         self._tokens = [self._burst] * (len(self.classes) + 1)  # the last is for all others
         self._counted = [0.0] * len(self._tokens)  # when each was last counted
-        self.every_arrival = wrapped.start(self.inner, view)
+        super().start(view)
 
     def decide(self, view: View) -> Action:
         new = self._all.new()
@@ -52,9 +47,6 @@ class TokenBucket:
             if excess:
                 return Drop(excess, "admission")
         return self.inner.decide(view)
-
-    def observe(self, event: Completion) -> None:
-        wrapped.observe(self.inner, event)
 
     def _excess(self, view: View, new: Sequence[int]) -> list[int]:
         """Of the new requests those that find no token."""

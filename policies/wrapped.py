@@ -1,7 +1,8 @@
-"""What a policy may leave out, called on a wrapped policy where it has it."""
+"""Policies around others: what a policy may leave out, called on a wrapped one where it has it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf
 
 from policies.interface import Completion, Policy, View, Wait
@@ -28,6 +29,23 @@ def observe(policy: Policy, event: Completion) -> None:
     learn = getattr(policy, "observe", None)
     if learn is not None:
         learn(event)
+
+
+@dataclass
+class Wrapper:
+    """A policy around another, which learns all that it would learn alone."""
+
+    inner: Policy
+    every_arrival = False
+
+    def foresee(self, trace: Trace) -> None:
+        foresee(self.inner, trace)
+
+    def start(self, view: View) -> None:
+        self.every_arrival = start(self.inner, view)
+
+    def observe(self, event: Completion) -> None:
+        observe(self.inner, event)
 
 
 def sooner(waits: list[Wait]) -> Wait:
