@@ -15,10 +15,15 @@ MARKS = {"greedy": "o", "timeout": "s", "adaptive": "^"}
 
 def errors(found: dict[str, Any]) -> Figure:
     """Two panels: the errors of p50 and p99, calibrated and by the bare table."""
-    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.7), layout="constrained")
     meta = found["meta"]
     for axes, (name, bound) in zip(figure.subplots(1, 2, sharey=True), (("p50_s", P50), ("p99_s", P99)), strict=True):
         panel(axes, found["cells"], name, bound)
+    unique = {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    title = "x: the bare table; hollow: no VALID runs"
+    figure.legend(
+        unique.values(), unique.keys(), loc="outside lower center", ncols=3, fontsize=7, title=title, title_fontsize=7
+    )
     figure.suptitle(f"simulation / live - 1 on {meta['device']}; bars: half the live runs' spread", fontsize=9)
     return figure
 
@@ -48,7 +53,4 @@ def panel(axes: Axes, cells: list[dict[str, Any]], name: str, bound: float) -> A
     axes.set_yticks(np.arange(len(scenarios)), scenarios)
     axes.set_ylim(len(scenarios) - 0.5, -0.5)
     axes.set_xlabel(f"error of {name.removesuffix('_s')} (%)")
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    axes.legend(unique.values(), unique.keys(), fontsize=7, title="x: bare table; hollow: INVALID", title_fontsize=7)
     return axes

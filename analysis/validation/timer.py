@@ -65,4 +65,4 @@ def open_timer(table: LatencyTable, model: str) -> Served:
     """One timer that is ready to serve a model of a table."""
     executor = TimedExecutor(table, model)
     notes = ("a timer: batches take the table's times, nothing is computed",)
-    return Served(f"a timer with the times of {table.name}", ({model: executor},), (lambda: None,), notes, 0.0, 0.0)
+    return Served(f"a timer in place of {table.device}", ({model: executor},), (lambda: None,), notes, 0.0, 0.0)
