@@ -15,14 +15,19 @@ from simulator.view import Predictions
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to serve. least: fewer GPUs than that cannot do, by the work alone; accuracy: of its best level."""
+    """One way to serve. work: GPUs that are busy all the time, at the least; accuracy: of its best level."""
 
     table: str
     device: str
     model: str
     policy: str
-    least: int
+    work: float
     accuracy: float
+
+    @property
+    def least(self) -> int:
+        """Fewer GPUs than that cannot do."""
+        return max(1, math.ceil(self.work - 1e-9))
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def candidates(
     table: LatencyTable, models: Sequence[str], policies: Sequence[str], task: str | None, demand: Demand
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Those of a table that may meet the demand, the least needy first; and why the other models cannot."""
-    found: list[tuple[float, Candidate]] = []
+    found: list[Candidate] = []
     refused: dict[str, str] = {}
     for model in models:
         levels = table.levels(model, task)
@@ -60,9 +65,8 @@ def candidates(
                               f"(fastest {1e3 * fastest.min():.4g} ms)")  # fmt: skip
             continue
         needed = _least_work(rates, work, demand.attainment)
-        least = max(1, math.ceil(needed - 1e-9))
-        found += [(needed, Candidate(table.name, table.device, model, policy, least, best)) for policy in policies]
-    return [candidate for _, candidate in sorted(found, key=lambda each: each[0])], refused
+        found += [Candidate(table.name, table.device, model, policy, needed, best) for policy in policies]
+    return sorted(found, key=lambda each: each.work), refused
 
 
 def _bounds(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -171,15 +171,16 @@ class Planner:
 
     def most_traffic(self, candidate: Candidate, gpus: int, start: float) -> float | None:
         """The growth up to which these GPUs meet the target, sought from `start`; None where no growth does."""
-        return self._search(start, lambda growth: self.point(candidate, gpus, growth=growth))
+        beyond = self._growth * gpus / candidate.work  # the work alone takes them all
+        return self._search(start, lambda growth: self.point(candidate, gpus, growth=growth), beyond)
 
     def least_slo_ms(self, candidate: Candidate, gpus: int) -> float | None:
         """The tightest latency target that is met, in milliseconds, up to 64 times what was asked."""
         found = self._search(1 / self._slo_ms, lambda pace: self.point(candidate, gpus, slo_ms=_digits(1 / pace)))
         return None if found is None else _digits(1 / found)
 
-    def _search(self, start: float, point: Callable[[float], Point]) -> float | None:
-        search = Search(start, TOLERANCE, halvings=HALVINGS)
+    def _search(self, start: float, point: Callable[[float], Point], beyond: float = math.inf) -> float | None:
+        search = Search(start, TOLERANCE, high=beyond, halvings=HALVINGS)
         while not search.done:
             search.learn(self.met(point(search.at)))
         return search.low or None
