@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from profiler.devices import Replay, Unavailable, Work
+from profiler.devices import Device, Replay, Unavailable, Work
 
 
 class CudaReplay:
@@ -39,6 +39,45 @@ class CudaReplay:
         return float(self._begun.elapsed_time(self._finished)) * 1e-3
 
 
+class EagerDevice:
+    """One NVIDIA GPU whose work is launched again operator by operator. `open_cuda` makes one."""
+
+    mode = "eager"
+
+    def __init__(self, index: int = 0) -> None:
+        self.torch_device = torch.device("cuda", index)
+
+    def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, pin_memory=True)
+
+    def prepare(self, work: Work) -> Replay:
+        for _ in range(3):  # torch.compile records its own graphs on the second call
+            work()
+        self.synchronize()
+        start = torch.cuda.Event(enable_timing=True)
+        return CudaReplay(work, start, start)
+
+    def seconds(self, work: Work, calls: int) -> float:
+        return min(self.timed(_repeated(work, calls)) for _ in range(3)) / calls
+
+    def back_to_back(self, replay: Replay, repetitions: int) -> float:
+        return self.timed(_repeated(replay.launch, repetitions)) / repetitions
+
+    def synchronize(self) -> None:
+        torch.cuda.synchronize(self.torch_device)
+
+    def timed(self, launch: Work) -> float:
+        """Seconds between two events around what is launched."""
+        stream = torch.cuda.current_stream(self.torch_device)  # where a replay goes
+        begun, finished = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        self.synchronize()
+        begun.record(stream)
+        launch()
+        finished.record(stream)
+        finished.synchronize()
+        return float(begun.elapsed_time(finished)) * 1e-3
+
+
 class CudaDevice:
     """One NVIDIA GPU. Work is captured on a side stream into one shared memory pool and replayed on the default stream.
 
@@ -46,26 +85,20 @@ class CudaDevice:
     be copied out within the capture. `open_cuda` makes one.
     """
 
-    def __init__(self, index: int = 0, *, graphs: bool = True, events_in_graph: bool = True) -> None:
-        self.torch_device = torch.device("cuda", index)
-        self.mode = "graph" if graphs else "eager"
+    mode = "graph"
+
+    def __init__(self, index: int = 0, *, events_in_graph: bool = True) -> None:
+        self._eager = EagerDevice(index)
+        self.torch_device = self._eager.torch_device
+        self.pinned, self.back_to_back = self._eager.pinned, self._eager.back_to_back
+        self.synchronize = self._eager.synchronize
         self._events_in_graph = events_in_graph
         self._side = torch.cuda.Stream(self.torch_device)
         self._pool: Any = None
         self._lost: list[torch.cuda.CUDAGraph] = []
-        if graphs:
-            self._open_pool()
-
-    def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        return torch.zeros(shape, dtype=dtype, pin_memory=True)
+        self._open_pool()
 
     def prepare(self, work: Work) -> Replay:
-        if self.mode == "eager":
-            for _ in range(3):  # torch.compile records its own graphs on the second call
-                work()
-            self.synchronize()
-            start = torch.cuda.Event(enable_timing=True)
-            return CudaReplay(work, start, start)
         if self._pool is None:  # given up after a capture that could not be ended
             self._open_pool()
         self._warm(work)
@@ -76,27 +109,10 @@ class CudaDevice:
         return CudaReplay(graph.replay, None if self._events_in_graph else start, start)
 
     def seconds(self, work: Work, calls: int) -> float:
-        def repeated() -> None:
-            for _ in range(calls):
-                work()
-
-        if self.mode == "graph":
-            self._warm(work)
-            own = torch.cuda.graph_pool_handle()  # a pool of its own, which goes with the graph
-            launch = self._capture(repeated, None, own).replay
-        else:
-            launch = repeated
-        return min(self._timed(launch) for _ in range(3)) / calls
-
-    def back_to_back(self, replay: Replay, repetitions: int) -> float:
-        def repeated() -> None:
-            for _ in range(repetitions):
-                replay.launch()
-
-        return self._timed(repeated) / repetitions
-
-    def synchronize(self) -> None:
-        torch.cuda.synchronize(self.torch_device)
+        self._warm(work)
+        own = torch.cuda.graph_pool_handle()  # a pool of its own, which goes with the graph
+        launch = self._capture(_repeated(work, calls), None, own).replay
+        return min(self._eager.timed(launch) for _ in range(3)) / calls
 
     def _open_pool(self) -> None:
         # A pool dies with its last graph, and its handle then cannot be used again: this graph keeps it alive where the
@@ -150,18 +166,16 @@ class CudaDevice:
                 self._pool = None
             raise
 
-    def _timed(self, launch: Work) -> float:
-        stream = torch.cuda.current_stream(self.torch_device)  # where a replay goes
-        begun, finished = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        self.synchronize()
-        begun.record(stream)
-        launch()
-        finished.record(stream)
-        finished.synchronize()
-        return float(begun.elapsed_time(finished)) * 1e-3
+
+def _repeated(work: Work, calls: int) -> Work:
+    def repeated() -> None:
+        for _ in range(calls):
+            work()
+
+    return repeated
 
 
-def open_cuda(index: int = 0, *, graphs: bool = True) -> CudaDevice:
+def open_cuda(index: int = 0, *, graphs: bool = True) -> Device:
     """The GPU, once it has shown that it captures and replays copies and timing events as this package needs them.
 
     Raises Unavailable where there is no CUDA device, or one that cannot.
@@ -172,7 +186,7 @@ def open_cuda(index: int = 0, *, graphs: bool = True) -> CudaDevice:
         raise Unavailable(f"no CUDA device {index}: torch sees {torch.cuda.device_count()} (0 is the first)")
     torch.cuda.set_device(index)
     if not graphs:
-        return CudaDevice(index, graphs=False)
+        return EagerDevice(index)
     for events_in_graph in (True, False):
         device = CudaDevice(index, events_in_graph=events_in_graph)
         if _replays(device):
@@ -180,7 +194,7 @@ def open_cuda(index: int = 0, *, graphs: bool = True) -> CudaDevice:
     raise Unavailable("captured copies do not replay on this device: use eager execution (--executor cuda-eager)")
 
 
-def _replays(device: CudaDevice) -> bool:
+def _replays(device: Device) -> bool:
     """Whether a tiny graph of two copies and one sum computes with the inputs of each replay, and times itself."""
     source, result = device.pinned((256,), torch.int32), device.pinned((256,), torch.int32)
     buffer = torch.zeros(256, dtype=torch.int32, device=device.torch_device)

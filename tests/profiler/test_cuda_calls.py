@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from profiler.cuda import _fork_join
-from profiler.cuda_device import CudaDevice, open_cuda
+from profiler.cuda_device import CudaDevice, EagerDevice, open_cuda
 from profiler.devices import Unavailable
 
 
@@ -164,7 +164,7 @@ def test_cached_memory_is_given_back_before_a_capture_that_may_need_it(recorder:
 
 
 def test_eager_work_is_captured_nowhere(recorder: Recorder) -> None:
-    replay = CudaDevice(graphs=False).prepare(noted(recorder))
+    replay = EagerDevice().prepare(noted(recorder))
     replay.launch()
     assert not [call for call in recorder.calls if call.startswith(("begin", "replay"))]
     assert recorder.calls[-3:] == ["record on default", "work", "record on default"]

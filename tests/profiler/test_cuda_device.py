@@ -8,7 +8,8 @@ import torch
 
 from profiler import gate, weights
 from profiler.cuda import KINDS, open_executor
-from profiler.cuda_device import CudaDevice, open_cuda
+from profiler.cuda_device import open_cuda
+from profiler.devices import Device
 from profiler.executor import all_keys
 from profiler.spec import Spec
 from profiler.table import BucketPlan, ShapeKey
@@ -20,11 +21,11 @@ PLAN = BucketPlan((1, 2, 4), (16, 32))
 
 
 @pytest.fixture
-def device() -> CudaDevice:
+def device() -> Device:
     return open_cuda()
 
 
-def test_a_replay_reads_its_inputs_anew_and_times_itself(device: CudaDevice) -> None:
+def test_a_replay_reads_its_inputs_anew_and_times_itself(device: Device) -> None:
     x, y = device.pinned((4,), torch.float32), device.pinned((4,), torch.float32)
     on_device = torch.zeros(4, device=device.torch_device)
 
@@ -42,7 +43,7 @@ def test_a_replay_reads_its_inputs_anew_and_times_itself(device: CudaDevice) -> 
         assert 0.0 < replay.device_s() < 0.1
 
 
-def test_a_failed_capture_leaves_the_pool_usable(device: CudaDevice) -> None:
+def test_a_failed_capture_leaves_the_pool_usable(device: Device) -> None:
     calls = 0
 
     def fails_when_captured() -> None:
@@ -61,7 +62,7 @@ def test_a_failed_capture_leaves_the_pool_usable(device: CudaDevice) -> None:
     assert bool((x == 3.0).all())
 
 
-def test_seconds_grow_with_the_work(device: CudaDevice) -> None:
+def test_seconds_grow_with_the_work(device: Device) -> None:
     small, large = (torch.randn(n, n, device=device.torch_device) for n in (64, 4096))
     assert device.seconds(lambda: small @ small, 20) < device.seconds(lambda: large @ large, 5)
 
