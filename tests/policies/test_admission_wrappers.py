@@ -36,6 +36,11 @@ def test_tokens_pay_for_a_burst_and_come_back_at_the_rate():
     assert got == ["ok", "ok", "rejected", "rejected", "rejected", "ok"]
 
 
+def test_a_bucket_holds_no_more_than_its_burst():
+    got = outcomes("tokenbucket(none, rate=0.5, burst=2)", [0, 90, 90, 90])
+    assert got == ["ok", "ok", "ok", "rejected"]
+
+
 def test_tokens_count_by_arrival_even_where_the_decision_comes_late():
     # The GPU is busy from 0 to 1; at 1 the two of 0.2 and 0.9 are judged: the token came at 0.5.
     assert outcomes("tokenbucket(none, rate=2, burst=1)", [0, 0.2, 0.9]) == ["ok", "rejected", "ok"]
@@ -76,6 +81,12 @@ def test_who_would_be_late_behind_those_who_wait_is_rejected_at_once():
     # a full batch is 0.5 s, till 2.5 s; behind two till 3 s.
     report = run("predicted(greedy, full=True)", [0, *[0.5] * 6], slo_s=2.25)
     assert report.requests["outcome"].tolist() == ["ok"] * 3 + ["rejected"] * 4
+
+
+def test_what_other_gpus_still_run_is_ahead():
+    # At 0.5 s one of two GPUs is busy until 1: behind half of that and its own second, and the next behind both.
+    got = outcomes("predicted(none, full=True)", [0, 0.5, 0.5, 0.5], table=device(batches=(1,)), slo_s=1.6, gpus=2)
+    assert got == ["ok", "ok", "rejected", "rejected"]
 
 
 @pytest.mark.parametrize("gpus", [1, 3])
@@ -143,6 +154,16 @@ def test_codel_drops_exactly_what_the_pseudo_code_of_the_rfc_drops(load):
     lost = np.flatnonzero(report.requests["outcome"] == "dropped").tolist()
     assert lost == rfc_8289(arrivals.tolist(), 0.001, 0.005, 0.1)
     assert bool(lost) == (load > 0.5)
+
+
+def test_codel_goes_on_at_its_pace_where_it_stopped_lately():
+    """Loads of 1.4 and 0.6 in turn: it starts and stops, soon after the last time and long after."""
+    load = np.repeat([1.4, 0.6, 1.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 1.4], 600)
+    arrivals = (np.random.default_rng(7).exponential(0.001, len(load)) / load).cumsum()
+    report = run("codel(none, target_s=0.005, interval_s=0.04)", arrivals, table=device(0.001, batches=(1,)))
+    lost = np.flatnonzero(report.requests["outcome"] == "dropped").tolist()
+    assert lost == rfc_8289(arrivals.tolist(), 0.001, 0.005, 0.04)
+    assert len(lost) > 20
 
 
 def drops(report):
