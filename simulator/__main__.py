@@ -157,6 +157,8 @@ def _refuse_settings(options: argparse.Namespace) -> None:
 def _live_account(prepared: Prepared, attempts: Sequence[Report], simulated: Report | None) -> str:
     """Everything that is printed of a live run: every attempt with its verdict, and the simulation of the same."""
     names = ["live"] if len(attempts) == 1 else [f"live, attempt {number}" for number in range(1, len(attempts) + 1)]
+    if attempts[-1].run.get("interrupted"):
+        names[-1] += ", interrupted"
     lines = [(f"{prepared.settings.policy} {name}", each) for name, each in zip(names, attempts, strict=True)]
     if simulated is not None:
         lines.append((f"{prepared.settings.policy} simulated", simulated))

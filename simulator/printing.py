@@ -81,7 +81,8 @@ def verdict(report: Report) -> str:
     late, late_p99, loop = (f"{live[name] * 1e6:.0f}" for name in ("late_p50_s", "late_p99_s", "overhead_p50_s"))
     return (
         f"{word}\n        canary {live['canary_drift']:+.2%}, run-queue delay {waiting}, {live['stalls']} stalls "
-        f"({live['stalled']:.3%}), begun {late} us late (p99 {late_p99}), loop {loop} us per batch"
+        f"({live['stalled']:.3%}), off speed {live['slowed']:.1%}, "
+        f"begun {late} us late (p99 {late_p99}), loop {loop} us per batch"
     )
 
 

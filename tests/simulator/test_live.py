@@ -216,6 +216,7 @@ def test_ctrl_c_reports_what_was_served_and_the_outputs_are_whole(table, tmp_pat
     process.send_signal(signal.SIGINT)
     said, complained = process.communicate(timeout=60)
     assert process.returncode == 130, complained
+    assert "greedy live, interrupted" in said
     assert "VALID" in said
     requests = pyarrow.parquet.read_table(tmp_path / "run" / "requests.parquet")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
