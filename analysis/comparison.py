@@ -137,15 +137,22 @@ def _summed(
             float(np.mean([each["attainment"] for each in summaries[spec]])),
             _verdict(summaries[spec]),
             _mean([each["accuracy"] for each in summaries[spec]]),
-            interval,
+            _within(interval, 0.0, 1.0),
             _mean([each["p99_s"] for each in summaries[spec]]),
             None if top is None or needs(make(spec)) - UNDER_THE_CEILING else _share(interval.mean, top),
-            Interval(0.0, 0.0, 0.0) if spec == reference else difference,
+            Interval(0.0, 0.0, 0.0) if spec == reference else _within(difference, -1.0, 1.0),
         )
         for spec, interval, difference in zip(ran, own, differences, strict=True)
     ]
     standings.sort(key=lambda each: -each.accuracy_weighted_goodput.mean)
     return Comparison(tuple(standings), refused, reference, base, named(base, len(done)), top, values)
+
+
+def _within(interval: Interval, least: float, most: float) -> Interval:
+    """The interval within what the quantity can be; ends that are not known stay so."""
+    if not np.isfinite(interval.low):
+        return interval
+    return Interval(max(least, interval.low), interval.mean, min(most, interval.high))
 
 
 def _specs(policies: str | Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from analysis.plots.style import grid, target
+from analysis.plots.style import NUMBERS, grid, target
 
 Frame = Mapping[str, NDArray[Any]]
 #: Points of a curve; close together where few requests are, so that they draw it as well as all would.
@@ -51,7 +51,7 @@ def latency_ccdf(requests: Frame, axes: Axes, *, slo_s: float | None = None, **l
             label=_range(look),
         )  # fmt: skip
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(NUMBERS)
     axes.set_ylim(None, 140)
     axes.set_ylabel("not answered yet (% of offered)")
     return _finish(axes, slo_s)
@@ -84,7 +84,7 @@ def _range(look: Mapping[str, Any]) -> str:
 
 def _finish(axes: Axes, slo_s: float | None) -> Axes:
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_formatter(NUMBERS)
     axes.set_xlabel("latency (ms)")
     grid(axes, "both")
     if slo_s is not None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analysis.plots.frames import Curve, curves, need, numbers
 from analysis.plots.latency import Frame
 from analysis.plots.quantities import quantity
-from analysis.plots.style import GREY, grid, marked_look, target
+from analysis.plots.style import GREY, NUMBERS, grid, marked_look, target
 
 
 def latency_against_load(frame: Frame, axes: Axes, *, x: str = "load") -> Axes:
@@ -31,7 +31,7 @@ def latency_against_load(frame: Frame, axes: Axes, *, x: str = "load") -> Axes:
         axes.plot(p99.x[at], p99.mean[at] * 1e3, "o", markersize=8, markerfacecolor="none", markeredgewidth=0.9,
                   color=look["color"], label=f"_{p99.name} knee")  # fmt: skip
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(NUMBERS)
     axes.set_ylabel("latency of answers (ms)")
     _slo(frame, axes)
     return _against(axes, x)

@@ -24,6 +24,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "0.35"
 #: Dark to light in print, too; no red against green.
 MAP = "cividis"
+#: Ticks in full, with commas: 0.01, 250, 100,000.
+NUMBERS = "{x:,.12g}"
 
 _LOOK: Any = {
     "font.size": 7.0,
@@ -62,6 +64,8 @@ def canvas(
         # Ticks are made when they are first drawn, then outside `look`.
         axes.tick_params(which="major", **_TICKS)
         axes.tick_params(which="minor", length=1.2, width=0.4, labelsize=5.5)
+        axes.xaxis.set_major_formatter(NUMBERS)
+        axes.yaxis.set_major_formatter(NUMBERS)
     return figure, panels
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import SymmetricalLogLocator
 from numpy.typing import NDArray
 
 from analysis.plots.latency import Frame
-from analysis.plots.style import GREY, from_zero
+from analysis.plots.style import GREY, NUMBERS, from_zero
 
 Edges = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ def queue(requests: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     locator = SymmetricalLogLocator(linthresh=1, base=10)
     locator.numticks = 5
     axes.yaxis.set_major_locator(locator)
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(NUMBERS)
     from_zero(axes)
     axes.set_ylabel("waiting\n(requests)")
     return axes
@@ -81,7 +81,7 @@ def rolling_p99(requests: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     p99 = [np.nanpercentile(part, 99) if not np.isnan(part).all() else np.nan for part in parts]
     axes.plot(edges[:-1], p99, **look)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(NUMBERS)
     axes.set_ylabel("p99\n(ms)")
     return axes
 
