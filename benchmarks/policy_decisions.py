@@ -1,13 +1,15 @@
 """How long a policy takes to decide: decisions per second, the median and the largest, by how many requests wait.
 
-    python benchmarks/policy_decisions.py [--policies "adaptive;router(greedy)"] [--queues 10,1000,10000]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/policy_decisions.py [--policies "adaptive;router(greedy)"]
+        [--queues 10,1000,10000]
 
 As many requests as named wait at the start, of the built-in mix of lengths and of three classes; then as many arrive as
 full batches serve. Every call of `decide` is timed, in CPU time of this thread, for all policies alike on the same
 requests; the SLO is what the queue takes to serve, twice. The first decision, which meets the whole queue at once, and
 planning in `start` are not timed; what a policy plans within `decide`, now and then, shows in the largest. The garbage
-collector is off, as in live runs. Exit status 1 where a policy that does not need the future decides slower than 100 us
-at the longest queue, in the median.
+collector is off, as in live runs. The last column is a normal run, Poisson at load 0.9 with the default target: CPU
+time per batch, of the simulator and all decisions, planning included. Exit status 1 where a policy that does not need
+the future decides slower than 100 us at the longest queue, in the median.
 """
 
 from __future__ import annotations
@@ -65,17 +67,21 @@ class Timed:
         return action
 
 
-def measured(spec: str, table: LatencyTable, queue: int, decisions: int) -> np.ndarray:
-    """Microseconds per decision with about so many requests waiting."""
-    name = spec.split("(")[0]
-    gpus = GPUS.get(name, 1)
+def traffic(table: LatencyTable, gpus: int, waiting: int, more: int, load: float) -> tuple[Trace, float]:
+    """Requests that wait at the start, then more at this load; and the rate of the latter."""
     model = table.default_model()
     predictions = Predictions(table, table.levels(model, table.default_task()), table.plan(model))
-    rate, rng = gpus * short_text_saturation(predictions), np.random.default_rng(0)
-    more = decisions * predictions.plan.max_batch
-    arrivals = np.concatenate([np.zeros(queue), rng.exponential(1 / rate, more).cumsum()])
-    tokens = rng.choice(SHORT_TEXT.values.clip(max=predictions.plan.max_tokens), queue + more)
-    trace = Trace(arrivals, tokens, klass=rng.choice(CLASSES, queue + more))
+    rate, rng = load * gpus * short_text_saturation(predictions), np.random.default_rng(0)
+    arrivals = np.concatenate([np.zeros(waiting), rng.exponential(1 / rate, more).cumsum()])
+    tokens = rng.choice(SHORT_TEXT.values.clip(max=predictions.plan.max_tokens), waiting + more)
+    return Trace(arrivals, tokens, klass=rng.choice(CLASSES, waiting + more)), rate
+
+
+def measured(spec: str, table: LatencyTable, queue: int, decisions: int) -> np.ndarray:
+    """Microseconds per decision with about so many requests waiting."""
+    gpus = GPUS.get(spec.split("(")[0], 1)
+    more = decisions * table.plan(table.default_model()).max_batch
+    trace, rate = traffic(table, gpus, queue, more, load=1.0)
     timed = Timed(spec, decisions)
     gc.collect()
     gc.disable()
@@ -86,6 +92,15 @@ def measured(spec: str, table: LatencyTable, queue: int, decisions: int) -> np.n
     finally:
         gc.enable()
     return np.array(timed.taken[1:]) / 1e3
+
+
+def per_batch(spec: str, table: LatencyTable, requests: int) -> float:
+    """Microseconds of CPU per batch of a whole run at load 0.9."""
+    gpus = GPUS.get(spec.split("(")[0], 1)
+    trace, _ = traffic(table, gpus, 0, requests, load=0.9)
+    before = time.process_time()
+    report = simulate(trace, spec, table, gpus=gpus)
+    return 1e6 * (time.process_time() - before) / len(report.records.batches)
 
 
 def specs() -> list[str]:
@@ -103,16 +118,18 @@ def main() -> int:
     parser.add_argument("--policies", metavar="A;B", help="default: all, wrappers around greedy")
     parser.add_argument("--queues", default="10,1000,10000", help="how many requests wait (default: 10,1000,10000)")
     parser.add_argument("--decisions", type=int, default=300, help="timed per policy and queue (default: 300)")
+    parser.add_argument("--requests", type=int, default=20_000, help="of the run at load 0.9 (default: 20000)")
     parser.add_argument("--table", default="h200-modelled")
     arguments = parser.parse_args()
     table, queues = LatencyTable.load(arguments.table), [int(each) for each in arguments.queues.split(",")]
-    print(f"{table.name}; per queue: decisions per second, median and largest in us of CPU")
-    print(f"{'waiting':36}" + "".join(f"{queue:>30,}" for queue in queues))
+    print(f"{table.name}; per queue: decisions per second, median and largest in us of CPU; us per batch at load 0.9")
+    print(f"{'waiting':36}" + "".join(f"{queue:>30,}" for queue in queues) + f"{'at 0.9':>10}")
     slow = []
     for spec in arguments.policies.split(";") if arguments.policies else specs():
         cells = [measured(spec, table, queue, arguments.decisions) for queue in queues]
         text = [f"{1e6 / us.mean():>12,.0f} {np.median(us):>8.1f} {us.max():>8.0f}" for us in cells]
-        print(f"{spec.replace(str(CLASSES), '...'):36}" + "".join(text), flush=True)
+        print(f"{spec.replace(str(CLASSES), '...'):36}" + "".join(text), end="", flush=True)
+        print(f"{per_batch(spec, table, arguments.requests):10.0f}", flush=True)
         if np.median(cells[-1]) > LIMIT_US:
             slow.append(spec)
     print(f"slower than {LIMIT_US} us at {queues[-1]:,}: {', '.join(slow) or 'none'}")
