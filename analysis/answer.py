@@ -71,10 +71,10 @@ def _sureness(choice: Choice, plan: Plan) -> str:
     if plan.traffic["exact"]:
         return "exact for this trace: all of it was simulated"
     over = "the windows that were not simulated" if "windows" in plan.traffic["simulated"] else "other seeds"
-    if choice.sure == best.gpus:
-        return f"sure: the 95 % interval, for {over}, lies above the target"
-    reaches = f"likely: the 95 % interval, for {over}, reaches down to {percent(best.attainment.low)}"
-    return reaches + (f"; {_gpus(choice.sure)} are sure" if choice.sure else "; two more GPUs do not change that")
+    if choice.clear == best.gpus:
+        return f"the 95 % interval, for {over}, lies above the target"
+    reaches = f"the 95 % interval, for {over}, reaches down to {percent(best.attainment.low)}, below the target"
+    return reaches + (f"; with {_gpus(choice.clear)} it does not" if choice.clear else "; two more GPUs do not help")
 
 
 def _out_of_reach(closest: Closest, plan: Plan) -> list[str]:

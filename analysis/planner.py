@@ -12,7 +12,7 @@ import numpy as np
 from analysis.candidates import Candidate, Demand
 from analysis.cells import Row
 from analysis.peak import Search
-from analysis.sampling import Sample, estimate
+from analysis.sampling import Sample, estimate, mean
 from analysis.statistics import Interval
 from analysis.sweeping import Laboratory
 from simulator.settings import Settings
@@ -112,8 +112,8 @@ class Planner:
         )
 
     def _mean(self, rows: Sequence[Row], name: str) -> float | None:
-        mean = estimate(self._sample, rows, lambda row: row[name]).mean
-        return None if math.isnan(mean) else mean
+        found = mean(self._sample, rows, lambda row: row[name])
+        return None if math.isnan(found) else found
 
     def met(self, point: Point) -> bool:
         """Whether the target is met, by the best estimate."""
@@ -122,7 +122,7 @@ class Planner:
         return point.attainment.mean >= self._demand.attainment and accurate
 
     def best(self, open_: Sequence[Candidate]) -> Point | None:
-        """The candidate with the fewest GPUs, of these a sure one, the most accurate; None where the most are too few.
+        """The candidate with the fewest GPUs, of these a clear one, the most accurate; None where the most are too few.
 
         The one with the least work says how many are enough; the others, the most accurate first, are tried with as
         many, and with one less where they could be no better with as many.
@@ -131,7 +131,7 @@ class Planner:
         for candidate in [*open_[:1], *sorted(open_[1:], key=lambda each: -np.nan_to_num(each.accuracy))]:
             most = self._max_gpus
             if best is not None:
-                hopeless = self._sure(best) and rounded(candidate.accuracy) <= rounded(best.accuracy)
+                hopeless = self._clear(best) and rounded(candidate.accuracy) <= rounded(best.accuracy)
                 most = best.gpus - hopeless
             gpus = self._fewest(candidate, most, at_once=best is not None) if candidate.least <= most else None
             if gpus is not None:
@@ -140,9 +140,10 @@ class Planner:
         return best
 
     def _rank(self, point: Point) -> tuple[float, ...]:
-        return (-point.gpus, self._sure(point), rounded(point.accuracy), point.attainment.mean)
+        return (-point.gpus, self._clear(point), rounded(point.accuracy), point.attainment.mean)
 
-    def _sure(self, point: Point) -> bool:
+    def _clear(self, point: Point) -> bool:
+        """Whether the whole interval meets the target."""
         return self.met(point) and point.attainment.low >= self._demand.attainment
 
     def _fewest(self, candidate: Candidate, most: int, *, at_once: bool) -> int | None:
@@ -162,10 +163,10 @@ class Planner:
             low, high = (low, middle) if self.met(self.point(candidate, middle)) else (middle, high)
         return high
 
-    def sure(self, point: Point) -> int | None:
+    def clear(self, point: Point) -> int | None:
         """The GPUs, up to two more, at which the low end of the interval meets the target, too."""
         for gpus in range(point.gpus, min(point.gpus + 3, self._max_gpus + 1)):
-            if self._sure(self.point(point.candidate, gpus)):
+            if self._clear(self.point(point.candidate, gpus)):
                 return gpus
         return None
 

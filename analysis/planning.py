@@ -28,11 +28,13 @@ POLICIES = ("adaptive", "greedy", "timeout")
 
 @dataclass(frozen=True)
 class Choice:
-    """The best of one table. sure: the GPUs at which the interval's low end meets the target, too (None: not tried so
-    far). most: the growth up to which these GPUs meet it. gpu_hours: per million requests, power: kWh where known."""
+    """The best of one table. clear: the GPUs at which the whole interval meets the target (None: not up to two more).
+
+    most: the growth up to which these GPUs meet it. gpu_hours: per million requests, as kwh and cost, where known.
+    """
 
     best: Point
-    sure: int | None
+    clear: int | None
     most: float
     less: Less | None
     gpu_hours: float
@@ -127,7 +129,7 @@ def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[st
     power_w, price = table.meta.get("power_w"), table.meta.get("price_per_gpu_hour")
     kwh = None if power_w is None else hours * float(power_w) / 1e3
     cost = None if price is None else hours * float(price)
-    return Choice(best, planner.sure(best), most, planner.less(best), hours, kwh, cost)
+    return Choice(best, planner.clear(best), most, planner.less(best), hours, kwh, cost)
 
 
 def _nearest(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ from traces.scaling import window
 #: Windows that are simulated in any case, those under the most pressure; then strata of the others in that order, each
 #: with its share of them and how many windows of it are simulated: misses are where the pressure is.
 BUSIEST = 4
-STRATA = ((0.05, 4), (0.10, 3), (0.25, 2), (0.60, 2))
+STRATA = ((0.05, 6), (0.10, 6), (0.25, 6), (0.60, 8))
 #: Of a window's length, how much of the traffic before it warms up; up to so many lengths where a backlog is likely.
-WARM_UP, LONGEST_WARM_UP = 0.5, 4.0
+WARM_UP, LONGEST_WARM_UP = 1.0, 8.0
 #: A backlog is likely where GPUs would have one that keep up with this share of the windows.
 KEPT_UP = 0.95
+#: Pressure is looked at in so many steps of a window, for so many rates of service.
+STEPS, RATES = 8, 12
 #: A window lasts for at least so many latency targets: what it begins with must not decide it.
 TARGETS = 20
 
@@ -84,8 +86,8 @@ def windows(trace: Trace, most: int, slo_s: float, seed: int, folder: Path) -> S
     """
     number = BUSIEST + sum(count for _, count in STRATA)
     begin, end = window(trace)
-    # The warm-ups of those under pressure are longer: one and a half windows each is about what they come to.
-    length = max((end - begin) * most / len(trace) / (2.5 * number), TARGETS * slo_s)
+    # The warm-ups of those under pressure are longer: two windows each is about what they come to.
+    length = max((end - begin) * most / len(trace) / (3 * number), TARGETS * slo_s)
     count = int((end - begin) / length)
     if count < number:
         raise ValueError(
@@ -95,7 +97,7 @@ def windows(trace: Trace, most: int, slo_s: float, seed: int, folder: Path) -> S
     edges = begin + np.arange(count + 1) * ((end - begin) / count)
     rows = np.searchsorted(trace.arrival_s, edges)
     rows[-1] = len(trace)
-    begins, pressure = _backlog(trace, edges)
+    begins, pressure = _warm_ups(trace, edges), _pressure(trace, edges, slo_s)
     strata, simulated = [], 0
     for members, chosen in _strata(np.diff(rows), pressure, np.random.default_rng(seed)):
         requests = int(np.diff(rows)[members].sum())
@@ -124,22 +126,43 @@ def _strata(
     return found
 
 
-def _backlog(trace: Trace, edges: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """When each window's warm-up begins, and the window's pressure: its requests and the backlog that it meets.
-
-    The backlog is that of a fluid queue which serves as fast as KEPT_UP of the windows need; a warm-up begins where
-    that was last empty.
-    """
+def _warm_ups(trace: Trace, edges: NDArray[Any]) -> NDArray[np.float64]:
+    """When each window's warm-up begins: where a fluid queue that keeps up with KEPT_UP of them was last empty."""
     length = float(edges[1] - edges[0])
-    steps = np.linspace(edges[0], edges[-1], 4 * (len(edges) - 1) + 1)
-    counts = np.diff(np.searchsorted(trace.arrival_s, steps))
-    of_window = counts.reshape(-1, 4).sum(axis=1)
-    surplus = np.concatenate([[0.0], np.cumsum(counts - np.quantile(of_window, KEPT_UP) / 4)])
-    least = np.minimum.accumulate(surplus)
-    empty = np.maximum.accumulate(np.where(surplus == least, np.arange(len(steps)), 0))
+    steps, counts = _steps(trace, edges, 4)
+    left = _left(counts, float(np.quantile(counts.reshape(-1, 4).sum(axis=1), KEPT_UP)) / 4)
+    empty = np.maximum.accumulate(np.where(np.concatenate([[0.0], left]) == 0, np.arange(len(steps)), 0))
     begins = np.minimum(steps[empty[:-1:4]], edges[:-1] - WARM_UP * length)
-    begins = np.maximum(np.maximum(begins, edges[:-1] - LONGEST_WARM_UP * length), edges[0])
-    return begins, of_window + (surplus - least)[:-1:4]
+    found: NDArray[np.float64] = np.maximum(np.maximum(begins, edges[:-1] - LONGEST_WARM_UP * length), edges[0])
+    return found
+
+
+def _pressure(trace: Trace, edges: NDArray[Any], slo_s: float) -> NDArray[np.float64]:
+    """How many of each window's requests come too late for a fluid queue, summed over RATES of service.
+
+    The rates lie between the mean of the trace and its highest in a step, since nobody knows yet what is bought.
+    Windows in which nobody is late are ranked by their requests.
+    """
+    steps, counts = _steps(trace, edges, STEPS)
+    seconds = float(steps[1] - steps[0])
+    late = np.zeros(len(counts))
+    for served in np.linspace(counts.mean(), counts.max(), RATES, endpoint=False):
+        late += counts * (_left(counts, served) * seconds > slo_s * served)
+    found: NDArray[np.float64] = (late + counts / len(trace)).reshape(-1, STEPS).sum(axis=1)
+    return found
+
+
+def _steps(trace: Trace, edges: NDArray[Any], parts: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The windows in so many parts each: their edges, and the requests in each."""
+    steps = np.linspace(edges[0], edges[-1], parts * (len(edges) - 1) + 1)
+    return steps, np.diff(np.searchsorted(trace.arrival_s, steps))
+
+
+def _left(counts: NDArray[np.int64], served: float) -> NDArray[np.float64]:
+    """How many a fluid queue has left after each step, of which it serves so many."""
+    surplus = np.concatenate([[0.0], np.cumsum(counts - served)])
+    left: NDArray[np.float64] = (surplus - np.minimum.accumulate(surplus))[1:]
+    return left
 
 
 def _cut(trace: Trace, edges: NDArray[Any], begins: NDArray[np.float64], place: int) -> tuple[Trace, float]:
@@ -164,26 +187,63 @@ def _kept(trace: Trace, folder: Path) -> str:
     return str(path)
 
 
-def estimate(sample: Sample, rows: Sequence[Row], value: Callable[[Row], float | None] | None = None) -> Interval:
-    """A share over the trace from the rows of its stretches, with its 95 % interval for what was not simulated.
+def mean(sample: Sample, rows: Sequence[Row], value: Callable[[Row], float | None]) -> float:
+    """The mean over the trace from the rows of its stretches; rows without a value (None) do not count."""
+    ratios = [ratio for ratio, *_ in _by_stratum(sample, rows, value)]
+    return _weighted(sample, ratios)
 
-    value: of a row, default its attainment; rows without one (None) do not count. Whole recorded traces are exact.
+
+def _weighted(sample: Sample, ratios: Sequence[float]) -> float:
+    return sum(each.requests * ratio for each, ratio in zip(sample.strata, ratios, strict=True)) / sample.requests
+
+
+def estimate(sample: Sample, rows: Sequence[Row]) -> Interval:
+    """The share on time over the trace, with its 95 % interval for what was not simulated.
+
+    Student's interval on the scale of the log odds, since few windows miss much and most nothing, with Satterthwaite's
+    degrees of freedom. What was not drawn of a stratum may be as bad as the stratum under more pressure: where that is
+    worse, it counts as one more window of it. Whole recorded traces are exact.
     """
-    value = value or (lambda row: row["attainment"])
+    strata = list(_by_stratum(sample, rows, _on_time))
+    found = _weighted(sample, [ratio for ratio, *_ in strata])
+    variance, parts, busier = 0.0, 0.0, math.inf
+    for stratum, (ratio, shares, sizes) in zip(sample.strata, strata, strict=True):
+        weight, drawn = stratum.requests / sample.requests, len(shares)
+        if stratum.windows > drawn > 1:
+            squares = (((shares - ratio) * sizes / sizes.mean()) ** 2).sum()
+            freedom = drawn - 1
+            if busier < ratio:
+                squares, freedom = squares + (busier - ratio) ** 2, drawn
+            part = float(weight**2 * (1 - drawn / stratum.windows) * squares / freedom / drawn)
+            variance += part
+            parts += part**2 / freedom
+        busier = ratio
+    if not variance or not 0 < found < 1:
+        return Interval(found, found, found)
+    odds = math.log(found / (1 - found))
+    freedom = max(1, int(variance**2 / parts))
+    reach = student_quantile(0.95, freedom) * math.sqrt(variance) / (found * (1 - found))
+    return Interval(_share(odds - reach), found, _share(odds + reach))
+
+
+def _share(odds: float) -> float:
+    """The share that has these log odds."""
+    return 1 / (1 + math.exp(-odds)) if odds > -700 else 0.0
+
+
+def _on_time(row: Row) -> float:
+    return float(row["attainment"])
+
+
+def _by_stratum(
+    sample: Sample, rows: Sequence[Row], value: Callable[[Row], float | None]
+) -> Iterator[tuple[float, NDArray[np.float64], NDArray[np.float64]]]:
+    """Of each stratum: the ratio, each stretch's value, and the requests of it that count (none without a value)."""
     left = iter(rows)
-    mean, variance, freedom = 0.0, 0.0, 0
     for stratum in sample.strata:
         here = [next(left) for _ in stratum.stretches]
-        own = [(value(row), float(row.get("counted") or row["requests"])) for row in here]
-        shares = np.asarray([math.nan if share is None else share for share, _ in own])
-        sizes = np.where(np.isnan(shares), 0.0, [size for _, size in own])
-        ratio = float(np.nansum(shares * sizes) / sizes.sum()) if sizes.any() else math.nan
-        weight = stratum.requests / sample.requests
-        mean += weight * ratio
-        if stratum.windows > len(own) > 1 and sizes.any():
-            residuals = np.nan_to_num(shares - ratio) * sizes / sizes.mean()
-            unseen = 1 - len(own) / stratum.windows
-            variance += weight**2 * unseen * float((residuals**2).sum()) / (len(own) - 1) / len(own)
-            freedom += len(own) - 1
-    reach = student_quantile(0.95, freedom) * math.sqrt(variance) if freedom and variance == variance else 0.0
-    return Interval(max(0.0, mean - reach), mean, min(1.0, mean + reach))
+        known = [(value(row), float(row.get("counted") or row["requests"])) for row in here]
+        values = np.asarray([math.nan if own is None else own for own, _ in known])
+        sizes = np.where(np.isnan(values), 0.0, [size for _, size in known])
+        ratio = float(np.nansum(values * sizes) / sizes.sum()) if sizes.any() else math.nan
+        yield ratio, values, sizes

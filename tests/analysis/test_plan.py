@@ -15,6 +15,7 @@ from analysis.sampling import Sample, Stratum, Stretch, estimate, whole, windows
 from analysis.sweeping import laboratory
 from profiler.table import LatencyTable
 from simulator import simulate
+from simulator.report import OK
 from simulator.settings import Settings
 from traces import load, scale
 
@@ -90,6 +91,30 @@ def test_the_estimate_is_weighted_by_the_requests_that_a_stratum_stands_for():
     assert len(set(estimate(exact, rows[:2]))) == 1
 
 
+def test_a_stratum_without_misses_may_still_be_as_bad_as_the_busier_one():
+    stretch = Stretch("", 0, None, 0.0)
+    sample = Sample((Stratum(100, 1, (stretch,)), Stratum(900, 30, (stretch,) * 3)), 1000, 0, "")
+    busy, calm = {"attainment": 0.8, "requests": 100}, {"attainment": 1.0, "requests": 30}
+    found = estimate(sample, [busy, calm, calm, calm])
+    assert found.mean == pytest.approx(0.98)
+    assert found.low < 0.95
+    assert found.high < 1
+    assert len(set(estimate(sample, [calm] * 4))) == 1  # nothing was missed anywhere: nothing is known of misses
+
+
+def test_the_busiest_windows_are_those_that_miss(table, tmp_path):
+    """A burst that begins in the middle of a window leaves no backlog before it, and few requests in it."""
+    trace = load(CHANGING, seed=7)
+    report = simulate(trace, "greedy", table, slo_s=SLO_S)
+    late = trace.arrival_s[report.times["outcome"] != OK]
+    sample = windows(trace, 30_000, SLO_S, 0, tmp_path)
+    with laboratory() as opened:
+        cells = [Settings(policy="greedy", table=str(table), trace=each.file, slo_ms=60)
+                 for each in sample.strata[0].stretches]  # fmt: skip
+        rows = opened.rows(cells, [each.since_s for each in sample.strata[0].stretches])
+    assert sum(row["counted"] - row["counted_ok"] for row in rows) > 0.8 * len(late) > 0
+
+
 def test_windows_count_only_their_own_requests(tmp_path):
     trace = load("poisson:rate=2000,duration=100", seed=0, max_tokens=128)
     sample = windows(trace, 40_000, 0.01, 0, tmp_path)
@@ -106,7 +131,7 @@ def test_windows_count_only_their_own_requests(tmp_path):
 
 @pytest.mark.parametrize("policy", ["greedy", "timeout"])
 def test_windows_are_within_two_points_of_the_full_run(policy, table, tmp_path):
-    """The stated error, tested, where a plan decides: most are on time. Of six intervals four hold the full run."""
+    """The stated error, tested, where a plan decides: most are on time. Of six intervals five hold the full run."""
     trace = load(CHANGING, seed=3)
     full = attainment(trace, policy, table, 1)
     assert 0.9 < full < 0.98
@@ -118,7 +143,7 @@ def test_windows_are_within_two_points_of_the_full_run(policy, table, tmp_path):
                      for each in sample.stretches]  # fmt: skip
             found.append(estimate(sample, opened.rows(cells, [each.since_s for each in sample.stretches])))
     assert max(abs(each.mean - full) for each in found) < 0.02, (full, found)
-    assert sum(each.low <= full <= each.high for each in found) >= 4, (full, found)
+    assert sum(each.low <= full <= each.high for each in found) >= 5, (full, found)
 
 
 def test_a_long_trace_needs_as_many_gpus_by_its_windows_as_in_full(table):
@@ -127,7 +152,7 @@ def test_a_long_trace_needs_as_many_gpus_by_its_windows_as_in_full(table):
     assert "windows" in found.traffic["simulated"]
     choice = found.choices[0]
     needed = brute(trace, "greedy", table, 0.98)
-    assert choice.best.gpus <= needed <= (choice.sure or choice.best.gpus + 2)
+    assert choice.best.gpus <= needed <= (choice.clear or choice.best.gpus + 2)
 
 
 def test_seeds_are_the_replications_of_a_generated_trace(tmp_path):
