@@ -34,9 +34,9 @@ class Validity:
 
     canary_s, canary_drift: a fixed batch's median time, and how it moved from before the run to after it.
     run_queue_delay: the threads' waits for a core, by the scheduler's statistics. stalls, stalled: batches that took
-    more than twice their key's median, and the time beyond it. slowed: the share of blocks of time in which the device
-    had another speed. late_p50_s, late_p99_s: by how much batches began late. overhead_p50_s: what the loop took per
-    batch beside the device's cycle.
+    more than twice their key's median, the loop's part included, and the time beyond it. slowed: the share of blocks of
+    time in which the device had another speed. late_p50_s, late_p99_s: by how much batches began late. overhead_p50_s:
+    what the loop took per batch beside the device's cycle.
     """
 
     reasons: tuple[str, ...]
@@ -115,12 +115,12 @@ def judge(
     threads waited for a core. canary_s: before and after the run, where there was one. clocked: whether the run was on
     the wall clock, so that lateness counts.
     """
-    cycle, late = batches["cycle_s"], batches["late_s"]
+    cycle, service, late = batches["cycle_s"], batches["service_s"], batches["late_s"]
     waiting = None if waiting is None or np.isnan(waiting) else waiting
     drift = canary_s[1] / canary_s[0] - 1 if canary_s else None
-    medians = by_key(cycle, keys)
-    excess = np.where(cycle > STALL * medians, cycle - medians, 0.0)
-    stalled, slowed = float(excess.sum()) / seconds, slow_blocks(batches["start_s"], cycle / medians)
+    usual = by_key(service, keys)  # with the loop's part: it may be held up as the device may
+    excess = np.where(service > STALL * usual, service - usual, 0.0)
+    stalled, slowed = float(excess.sum()) / seconds, slow_blocks(batches["start_s"], cycle / by_key(cycle, keys))
     late_p50, late_p99 = np.percentile(late, [50, 99]).tolist() if len(late) else (0.0, 0.0)
     reasons = []
     if drift is not None and abs(drift) > MAX_DRIFT:
@@ -146,7 +146,7 @@ def judge(
         round(slowed, 4),
         late_p50,
         late_p99,
-        float(np.median(batches["service_s"] - cycle)) if len(cycle) else 0.0,
+        float(np.median(service - cycle)) if len(cycle) else 0.0,
     )
 
 

@@ -101,7 +101,6 @@ class Acceptance:
         for number, policy in enumerate(CAPACITY_POLICIES):
             self.progress(0.8 + 0.2 * number / len(CAPACITY_POLICIES), f"capacity, {policy}")
             self._capacity(policy, residuals[policy])
-        files.write(self.folder / "capacity.json", self.capacities)
         self.progress(1.0, "done")
 
     def prepared(self, source: str, load: float, policy: str, seed: int, clock: str) -> Prepared:
@@ -210,6 +209,7 @@ class Acceptance:
                 "live_points": [[rate * factor, share, valid] for factor, share, valid in points],
             }
         )
+        files.write(self.folder / "capacity.json", self.capacities)
 
 
 def _valid(run: Report) -> bool:

@@ -25,8 +25,12 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """(what, bound, reached, verdict) of every bound. Latencies are judged where cells have VALID runs, only there."""
-    runs, cells = found["runs"], found["cells"]
+    """(what, bound, reached, verdict) of every bound. Figures are judged where they rest on VALID runs, only there."""
+    runs = found["runs"]
+    disturbed = {run["policy"] for run in found["calibration"]["runs"] if not run["valid"]}
+    cells, capacities = (
+        [row for row in found[name] if row["policy"] not in disturbed] for name in ("cells", "capacity")
+    )
     replay = max((abs(run[name]) for run in runs for name in ("replay_p50_error", "replay_p99_error")), default=np.nan)
     same = sum(run["replay_same_decisions"] for run in runs)
     rows = [
@@ -57,7 +61,7 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     highest = found["meta"]["students"]
     students = [abs(cell["drawn_students_mean"] - cell["live_students_mean"]) / highest for cell in over]
     rows.append(("overload: mean students", "2 points", _points(students), _within(students, OVERLOAD_POINTS)))
-    capacity = [abs(row["drawn_rate"] / row["live_rate"] - 1) for row in found["capacity"] if row["valid"]]
+    capacity = [abs(row["drawn_rate"] / row["live_rate"] - 1) for row in capacities if row["valid"]]
     rows.append(("capacity", f"{CAPACITY:.0%}", _share(capacity), _within(capacity, CAPACITY)))
     agree, pairs = ranking(valid)
     rows.append(
@@ -94,6 +98,7 @@ def page(found: dict[str, Any]) -> str:
     """The report as Markdown."""
     meta, runs = found["meta"], found["runs"]
     invalid = [run for run in runs if not run["valid"]]
+    calibration = ", ".join(map(_calibration, found["calibration"]["runs"]))
     lines = [
         f"# Simulation against live runs: {meta['device']}",
         "",
@@ -102,9 +107,9 @@ def page(found: dict[str, Any]) -> str:
         f"{meta['slo_s'] * 1e3:.3g} ms; table measured {meta['table_created']}, {meta['table_noise']}. "
         f"Made by `{meta['command']}` on {meta['created']}, commit {meta['commit']}.",
         "",
-        f"**{len(runs) - len(invalid)} of {len(runs)} live runs are VALID.** Latency bounds are judged where a cell "
-        "has VALID runs, and only there. Simulated: the table's median plus a residual drawn from calibration runs "
-        f"that are not scored ({', '.join(map(_calibration, found['calibration']['runs']))}).",
+        f"**{len(runs) - len(invalid)} of {len(runs)} live runs are VALID.** Figures are judged where a cell has VALID "
+        "runs and its policy VALID calibration runs, and only there. Simulated: the table's median plus a residual "
+        f"drawn from calibration runs that are not scored ({calibration}).",
         "",
         "| layer | bound | reached | |",
         "|---|---|---|---|",
