@@ -1,9 +1,9 @@
 """Traffic too long to be simulated in full: its busiest windows and a stratified sample of the others.
 
 A window is simulated with the traffic before it as warm-up, and only its own requests count. The estimate over the
-trace is the strata's, weighted by their requests (Cochran 1977, ch. 5 and 6: stratified ratio estimator). Above 90 % on
-time it was within two points of the full run (tests/analysis/test_plan.py); under an overload that lasts much longer
-than a window it says too much, since a backlog of minutes is not there.
+trace is the strata's, weighted by their requests (Cochran 1977, ch. 5 and 6: stratified ratio estimator).
+benchmarks/plan_coverage.py holds it and its interval against full runs; under an overload that lasts much longer than a
+window it says too much, since a backlog of minutes is not there.
 """
 
 from __future__ import annotations

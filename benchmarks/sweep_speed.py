@@ -4,7 +4,7 @@ The plot is 20 loads x 10 policies x 100,000 requests. CPU seconds count, of thi
 other work may share the machine; wall seconds stand beside them. The gain of two workers is the wall time of one over
 that of two: it means nothing on a machine that is not quiet.
 
-    python benchmarks/sweep_speed.py [--requests 100000] [--table h200-modelled] [--many 1000]
+    python benchmarks/sweep_speed.py [--requests 100000] [--table h200-modelled] [--many 1000] [--only-many]
 """
 
 from __future__ import annotations
@@ -52,10 +52,15 @@ def main() -> None:
     parser.add_argument(
         "--many", type=int, default=0, metavar="CELLS", help="also this many cells, with 1 and 2 workers"
     )
+    parser.add_argument("--only-many", action="store_true", help="only those")
     options = parser.parse_args()
     common: dict[str, Any] = {"table": options.table, "slo_ms": options.slo_ms}
     rate = float(sweep(common, policy="greedy", trace="poisson:duration=0.1", load=1.0)["rate"][0])
 
+    if options.many:
+        many(options.many, options.requests, rate, common)
+    if options.only_many:
+        return
     print("policy       requests/CPU s  batch")
     total = 0.0
     for policy in POLICIES:
@@ -74,25 +79,24 @@ def main() -> None:
         print(f"overhead: {1e3 * cpu / 200:.1f} ms a cell of {found['requests'].mean():.0f} requests, store included")
         found, cpu, _ = timed(lambda: sweep(load=0.5, seed=range(200), **tiny))
         print(f"found again: {1e3 * cpu / 200:.2f} ms a cell")
-    if options.many:
-        seeds = range(max(1, options.many // 40))
-        traces = [f"poisson:rate={load * rate},duration={options.requests / load / rate}" for load in LOADS[:10]]
-        grid: dict[str, Any] = {
-            **common,
-            "policy": ("greedy", "timeout", "triton", "adaptive"),
-            "trace": traces,
-            "seed": seeds,
-        }
-        walls = []
-        for jobs in (1, 2):
-            sweep(common, policy="greedy", trace="poisson:duration=0.01", seed=range(8), jobs=jobs)  # start the workers
-            found, _, wall = timed(lambda jobs=jobs: sweep(grid, jobs=jobs))
-            walls.append(wall)
-            print(f"{len(found['key'])} cells on {jobs} worker{'s' * (jobs > 1)}: {wall:.1f} s")
-        stop_workers()
-        held = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"two workers: {walls[0] / walls[1]:.2f} times one; {own:.0f} MiB here, at most {held:.0f} MiB a worker")
+
+
+def many(cells: int, requests: int, rate: float, common: dict[str, Any]) -> None:
+    """So many cells, of four policies at ten loads with as many seeds as that takes, on two workers; a fifth on one."""
+    traces = [f"poisson:rate={load * rate},duration={requests / load / rate}" for load in LOADS[:10]]
+    grid: dict[str, Any] = {**common, "policy": ("greedy", "timeout", "triton", "adaptive"), "trace": traces}
+    seeds = max(5, cells // 40)
+    walls = {}
+    for jobs, count in ((1, seeds // 5), (2, seeds // 5), (2, seeds)):
+        sweep(common, policy="greedy", trace="poisson:duration=0.01", seed=range(8), jobs=jobs)  # start the workers
+        found, _, wall = timed(lambda jobs=jobs, count=count: sweep(grid, seed=range(count), jobs=jobs))
+        walls[jobs, count] = wall
+        print(f"{len(found['key'])} cells on {jobs} worker{'s' * (jobs > 1)}: {wall:.1f} s", flush=True)
+    stop_workers()
+    held = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    gain = walls[1, seeds // 5] / walls[2, seeds // 5]
+    print(f"two workers: {gain:.2f} times one; {own:.0f} MiB here, at most {held:.0f} MiB a worker")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from conftest import heed_interrupts
 
 import analysis
 from analysis.__main__ import main
+from analysis.cells import Cell, batches
 from analysis.columns import read
 from analysis.grid import grid
 from analysis.origin import Keys
@@ -43,6 +44,18 @@ def test_what_specs_vary_is_a_column():
     assert frame["cv"].tolist() == [1.0] * 3 + [3.0] * 3
     assert np.isnan(frame["timeout_s"][0])
     assert frame["timeout_s"][1:3].tolist() == [0.001, 0.004]
+
+
+def test_tasks_are_filled_and_keep_cells_of_the_same_inputs_together():
+    cells = [Cell(each, "") for each in grid({**AXES, "policy": "greedy;timeout;none", "seed": range(5)})]
+    tasks = batches(cells, 8)
+    assert [len(task) for task in tasks] == [6, 6, 3]
+    assert sorted(map(repr, (cell for task in tasks for cell in task))) == sorted(map(repr, cells))
+    for task in tasks:
+        seeds = [cell.settings.seed for cell in task]
+        assert seeds == sorted(seeds)  # one trace is at hand at a time
+    assert [len(task) for task in batches(cells, 2)] == [2, 1] * 5
+    assert batches([], 8) == []
 
 
 def test_a_second_sweep_finds_what_the_first_has_finished(tmp_path):
