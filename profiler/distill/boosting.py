@@ -110,6 +110,8 @@ def boost(
     total = torch.zeros(len(tuning[1]), spec.outputs, device=run.device)
     for number in range(1, recipe.students + 1):
         start = starts(number)
+        if recipe.inherit and number > recipe.bodies:
+            start |= {key: own for key, own in found[-recipe.bodies].items() if key.startswith("layers.")}
         make = partial(student, run, recipe, number, spec, start, lesson, residual)
         own = {key: start[key] for key in EMBEDDINGS} | run.cached(f"student-{number}", make)
         alone = replace(spec, students=1)

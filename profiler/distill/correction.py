@@ -58,11 +58,15 @@ def correct(run: Run, recipe: Recipe, spec: Spec, students: Tensors, lesson: Les
 
 
 def searched(run: Run, spec: Spec, students: Tensors, lesson: Lesson) -> tuple[Tensors, list[Step]]:
-    """The same students, each with the best step in turn: the residual never grows with their number."""
+    """The same students, each with the best step in turn but none longer: the residual never grows with their number.
+
+    Longer ones would undo shrinkage: the first student would take it all.
+    """
     says = answers(run, spec, students, lesson.corpus)
     residual, steps = lesson.wanted.clone(), []
     for own in says:
-        steps.append(line_search(residual, own))
+        step = line_search(residual, own)
+        steps.append(step if step.size <= 1 else line_search(residual, own, 1 / step.size))
         residual -= steps[-1].size * own
     singles = [_single(students, index) for index in range(spec.students)]
     return stack([scaled(own, step.size) for own, step in zip(singles, steps, strict=True)]), steps

@@ -70,14 +70,20 @@ def finished(
     )
     sums = prefixes(answers(run, spec, tensors, Corpus(texts, run.device)))
     tuned = prefixes(answers(run, spec, tensors, tuning.corpus))
-    found = []
+    found, wanted = [], target.scaled(fitting.said[index])
     for count, (own, other) in enumerate(zip(sums, tuned, strict=True), start=1):
-        share = 1 / count if mean else 1.0
+        share = 1 / count if mean else _stretch(own[:, -target.classes :], wanted)
         learned = (own * share, fitting.said[index], fitting.labels[index])
         weight, bias = fitted(learned, (other * share, tuning.labels), target)
         found.append((weight * share, bias))
     heads = {"head_weight": torch.stack([w for w, _ in found]), "head_bias": torch.stack([b for _, b in found])}
     return assemble(spec, {name: tensor.float() for name, tensor in (tensors | heads).items()})
+
+
+def _stretch(own: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The factor that brings a prefix closest to the teacher: students learn to add up to it, all together."""
+    factor = float((own.double() * wanted.double()).sum() / own.double().square().sum().clamp(min=1e-300))
+    return factor if factor > 0 else 1.0
 
 
 def record(run: Run, weights: Weights, evaluated: Labelled) -> Record:

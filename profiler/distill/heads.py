@@ -14,7 +14,7 @@ HOLD = 1e-3
 #: Weight of the labels beside the teacher's answers in the refit, and its iterations.
 LABELS, ITERATIONS = 0.5, 60
 #: More texts than these say nothing more about a head.
-MOST = 10_000
+MOST = 3_000
 #: Temperatures that are tried for calibration.
 TEMPERATURES = np.geomspace(0.25, 4.0, 65)
 

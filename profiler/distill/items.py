@@ -61,7 +61,7 @@ class Items:
                 columns[f"{name}_{index + 1}"] = getattr(self, name)[index]
         table = pa.table(columns).replace_schema_metadata({"students": str(self.students), **self.about})
         temporary = path.with_name(path.name + ".tmp")
-        pa.parquet.write_table(table, temporary)
+        pa.parquet.write_table(table, temporary, compression="zstd")
         temporary.replace(path)
 
     @classmethod

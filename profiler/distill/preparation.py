@@ -58,15 +58,19 @@ def split_names(task: Task) -> np.ndarray[Any, Any]:
 
 
 def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:
-    """Keep the settings beside the checkpoints. Raises ValueError where the folder was begun with others."""
+    """Keep the settings beside the checkpoints. Raises ValueError where the folder was begun with others.
+
+    Which baselines are trained may change: each stands alone, and a later run adds what is missing.
+    """
     own = json.loads(json.dumps({**others, **asdict(recipe)}))
+    del own["baselines"]
     path = work / "settings.json"
     if path.exists():
         known = json.loads(path.read_text())
         changed = [
             f"{key} was {known.get(key)!r}, is {own.get(key)!r}"
             for key in own | known
-            if known.get(key) != own.get(key)
+            if key != "baselines" and known.get(key) != own.get(key)
         ]
         if changed:
             raise ValueError(f"{work.parent} was begun with other settings: {'; '.join(changed)}. Choose another --out")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 #: What is trained beside the boosted students, to compare with.
 BASELINES = ("single", "bagging", "deep", "wide")
-_MAY_BE_ZERO = {"width", "teacher_embeddings", "fitting_texts", "imitation_texts", "joint_texts"}
+_MAY_BE_ZERO = {"width", "teacher_embeddings", "fitting_texts", "imitation_texts", "joint_texts", "inherit"}
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,19 @@ class Recipe:
     teacher_embeddings: int = 0
     #: Students learn from so many texts: of more training texts a sample; fewer are filled up by augmented ones, which
     #: the teacher labels. 0: the training texts.
-    fitting_texts: int = 30_000
+    fitting_texts: int = 12_000
     #: Imitation of hidden states and attention: by so many encoders at once, which students begin as copies of.
     bodies: int = 2
-    imitation_texts: int = 16_000
+    imitation_texts: int = 6_000
     attention: float = 0.1
-    #: One boosted student. shrinkage: the share of the best step that is taken.
-    student_texts: int = 16_000
-    rate: float = 1e-3
-    shrinkage: float = 1.0
+    #: One boosted student. inherit: whether (1) or not (0) it begins with the layers of the student that is `bodies`
+    #: before it, where there is one. shrinkage: the share of the best step that is taken.
+    student_texts: int = 6_000
+    inherit: int = 1
+    rate: float = 8e-4
+    shrinkage: float = 0.4
     #: The corrective phase; 0 texts leave boosting's students as they are. prefixes: weight of all prefixes' mean loss.
-    joint_texts: int = 24_000
+    joint_texts: int = 9_000
     joint_rate: float = 4e-4
     prefixes: float = 0.3
     #: Weight of the teacher's logits beside its vector in what students regress.
@@ -55,8 +57,8 @@ class Recipe:
     peer: float = 0.0
     #: What is trained to compare with, comma-separated or none; texts of a single model, of a bagged one.
     baselines: str = ",".join(BASELINES)
-    single_texts: int = 40_000
-    bagging_texts: int = 40_000
+    single_texts: int = 15_000
+    bagging_texts: int = 15_000
 
     def __post_init__(self) -> None:
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):

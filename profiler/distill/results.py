@@ -83,7 +83,7 @@ class Results:
     def items(self) -> Items:
         """How sure and how right every prefix of the ensemble was, text by text."""
         own, teacher, split = self.records[self.ensemble], self.records[self.teacher], joined(self.task)
-        ordered = np.sort(own.chances(), axis=-1)
+        ordered = np.sort(own.chances(), axis=-1).round(4)  # more digits would triple the file
         return Items(
             tokens=self.texts.lengths.astype(np.int32),
             label=split.labels,
@@ -93,7 +93,7 @@ class Results:
             confidence=ordered[..., -1].astype(np.float32),
             margin=(ordered[..., -1] - ordered[..., -2]).astype(np.float32),
             teacher_answer=teacher.answers[0],
-            teacher_confidence=teacher.chances()[0].max(-1).astype(np.float32),
+            teacher_confidence=teacher.chances()[0].max(-1).round(4).astype(np.float32),
             about={
                 "model": self.ensemble,
                 "task": self.task.name,

@@ -100,9 +100,10 @@ class Study:
         start = lambda number: self.body(depth, number - 1)  # noqa: E731
         boosted, left = boosting.boost(self.run, self.recipe, self.spec, start, self.lesson, tuning)
         students = correction.stack(boosted)
-        if self.recipe.joint_texts:
-            make = partial(correction.correct, self.run, self.recipe, self.spec, students, self.lesson, left)
-            students = students | self.run.cached("joint", make)
+        if not self.recipe.joint_texts:
+            return students
+        make = partial(correction.correct, self.run, self.recipe, self.spec, students, self.lesson, left)
+        students = students | self.run.cached("joint", make)
         found, steps = correction.searched(self.run, self.spec, students, self.lesson)
         words = f"residual by students {', '.join(f'{step.after:.4f}' for step in steps)}"
         self.run.journal.note(

@@ -40,6 +40,10 @@ class Target:
         """Scaled targets [N, O]."""
         return (says - self.centre) * self.scale
 
+    def scaled(self, logits: Tensor) -> Tensor:
+        """Logits [..., C] as they are in the targets."""
+        return (logits - self.centre[-self.classes :]) * self.scale[-self.classes :]
+
     def logits(self, total: Tensor) -> Tensor:
         """The logits [..., C] that a sum of students [..., O] stands for."""
         return total[..., -self.classes :] / self.scale[-self.classes :] + self.centre[-self.classes :]

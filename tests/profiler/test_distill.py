@@ -38,6 +38,7 @@ QUICK |= {
     "imitation_texts": 2000,
 }
 QUICK |= {"student_texts": 4000, "joint_texts": 6000, "single_texts": 4000, "bagging_texts": 2000}
+QUICK |= {"shrinkage": 1.0, "inherit": 0}  # the plain method
 #: Smaller still, with everything that is optional.
 SMALLEST = {"students": 2, "depth": 2, "batch": 32, "tokens": 16, "fitting_texts": 900, "peer": 0.5, "bodies": 2}
 SMALLEST |= {"teacher_texts": 640, "teacher_dropout": 0.1, "imitation_texts": 640, "student_texts": 960}

@@ -18,6 +18,7 @@ from profiler.distill.evaluation import paired, wilson
 from profiler.distill.heads import fitted
 from profiler.distill.initial import beside, body, segment_layers, shape
 from profiler.distill.items import Items
+from profiler.distill.preparation import settle
 from profiler.distill.recipe import RECIPES, Recipe
 from profiler.distill.seeds import Answers, gap_closed, pooled
 from profiler.distill.stopping import learned, outcome
@@ -322,3 +323,10 @@ def test_recipes_refuse_nonsense() -> None:
         Recipe(shrinkage=1.5)
     with pytest.raises(ValueError, match="not of the form key=value"):
         Recipe().changed(["students"])
+
+
+def test_baselines_may_be_added_to_a_study_and_nothing_else_may_change(tmp_path: Path) -> None:
+    settle(tmp_path / "work", Recipe(baselines="single"), {"task": "toy"})
+    settle(tmp_path / "work", Recipe(), {"task": "toy"})
+    with pytest.raises(ValueError, match=r"begun with other settings: rate was 0.0008, is 0.1"):
+        settle(tmp_path / "work", Recipe(rate=0.1), {"task": "toy"})
