@@ -98,8 +98,7 @@ class Adaptive:
             lost = self._too_old(view, low, high, view.now + seconds)
             if lost:
                 return Drop(lost, "hopeless")
-        alike = company == waiting == view.waiting  # all that wait could go together
-        in_order = alike and (seconds <= slack or size == waiting)
+        in_order = seconds <= slack and company == waiting == view.waiting  # all that wait could go together
         requests = view.oldest(size) if in_order else self._oldest(low, high, size)
         if not requests:
             return self.decide(view)  # all of them were too old for that batch
@@ -191,5 +190,5 @@ class Adaptive:
             return requests
         self._passed_over = 0
         if late is not None:
-            late.served(view.longest((first,)))
+            late.served(first, view.longest((first,)))
         return [first, *requests][: self._largest] if room else [first, *requests[:-1]]

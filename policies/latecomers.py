@@ -68,9 +68,10 @@ class LateComers:
             key=lambda bucket: self._lines[bucket].oldest_arrival,
         )
 
-    def served(self, bucket: int) -> None:
-        """One late one of this bucket is going to be served."""
-        self._gone(bucket, min(1, self._counts[bucket]))
+    def served(self, request: int, bucket: int) -> None:
+        """This one of this bucket is going to be served: it may be a late one."""
+        if request <= self._upto[bucket]:
+            self._gone(bucket, min(1, self._counts[bucket]))
 
     def _gone(self, bucket: int, count: int) -> None:
         self._counts[bucket] -= count

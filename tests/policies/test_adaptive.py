@@ -8,7 +8,7 @@ from conftest import formula_table
 
 from analysis.optimum import ceiling
 from policies import make
-from policies.adaptive import PATIENCE
+from policies.adaptive import PATIENCE, Adaptive
 from profiler.table import LatencyTable
 from simulator import simulate
 from simulator.cases import random_case
@@ -220,3 +220,23 @@ def test_deadlines_of_single_requests_count():
     first, second = report.batches["students"].tolist()
     assert (first, second) == (TOP, min(second, 4))
     assert report.summary["attainment"] == 1
+
+
+class Checked(Adaptive):
+    """Adaptive, which counts before every decision who is late and waits, bucket by bucket."""
+
+    def decide(self, view):
+        late = self._late
+        for bucket, line in enumerate(self._lines):
+            waiting = line.oldest(100_000)
+            assert late._counts[bucket] == sum(request <= late._upto[bucket] for request in waiting)
+        assert late.waiting == sum(late._counts)
+        return super().decide(view)
+
+
+@pytest.mark.parametrize("load", [0.9, 1.5, 3.0])
+@pytest.mark.parametrize("slo_s", [0.004, 0.01])
+def test_it_knows_at_any_time_how_many_late_ones_wait(load, slo_s):
+    requests = trace(poisson(load * capacity(), 0.5), poisson(4 * capacity(), 0.1, start=0.5), seed=3)
+    report = run(Checked(), requests, slo_s=slo_s)
+    assert report.summary["attainment"] < 1
