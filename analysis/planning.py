@@ -16,7 +16,7 @@ from analysis.candidates import Candidate, Demand, candidates
 from analysis.columns import Columns, to_columns, to_table
 from analysis.grid import axis
 from analysis.planner import Closest, Less, Planner, Point, rounded
-from analysis.sampling import Sample, whole, windows
+from analysis.sampling import Sample, whole, window_count, windows
 from analysis.sweeping import Progress, laboratory
 from policies import describe, make
 from profiler.table import LatencyTable
@@ -86,8 +86,9 @@ def plan(
 
     growth: times the traffic (superposed, as `traces.scale` does). tables, policies, models: several of each (default:
     the first shipped table, POLICIES, all models); the best has the fewest GPUs, and of those the highest accuracy.
-    A trace with more requests than `simulated`, growth counted, is sampled: see `analysis.sampling`; the intervals are
-    for what was not simulated. A smaller generated one is run with so many `seeds`; the intervals are over them.
+    A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
+    `analysis.sampling`; the intervals are for what was not simulated. Another generated one is run with so many
+    `seeds`; the intervals are over them.
 
     Raises ValueError, LookupError or OSError for bad input, in one line. A target out of reach is no error: `closest`.
     """
@@ -153,10 +154,11 @@ def _sampled(
     first = trace if isinstance(trace, Trace) else load(trace, seed=0, **how)
     if first.seconds is None:
         raise ValueError(f"trace {first.source}: all requests arrive at one instant: there is no rate to plan for")
-    longer = len(first) * growth > simulated
+    most = round(simulated / growth)
+    longer = len(first) > most and window_count(first, most, slo_s) > 0
     generated = not isinstance(trace, Trace) and not os.path.exists(trace)
     if longer:
-        sample = windows(first, round(simulated / growth), slo_s, 0, folder)
+        sample = windows(first, most, slo_s, 0, folder)
     else:
         others = [load(trace, seed=seed, **how) for seed in range(1, seeds)] if generated else []  # type: ignore[arg-type]
         sample = whole([first, *others], folder)

@@ -79,21 +79,25 @@ def whole(traces: Sequence[Trace], folder: Path) -> Sample:
     return Sample((Stratum(requests, math.inf if seeds else 1, stretches),), requests, requests, said)
 
 
-def windows(trace: Trace, most: int, slo_s: float, seed: int, folder: Path) -> Sample:
-    """The busiest windows and some of every stratum, about so many requests with their warm-up.
-
-    Raises ValueError where the trace is too short to be cut into enough windows.
-    """
+def window_count(trace: Trace, most: int, slo_s: float) -> int:
+    """Into how many windows a trace is cut, so that those chosen have so many requests; 0 where it is too short."""
     number = BUSIEST + sum(count for _, count in STRATA)
     begin, end = window(trace)
     # The warm-ups of those under pressure are longer: two windows each is about what they come to.
     length = max((end - begin) * most / len(trace) / (3 * number), TARGETS * slo_s)
     count = int((end - begin) / length)
-    if count < number:
-        raise ValueError(
-            f"the trace has {len(trace):,} requests in {end - begin:.4g} s, too short for {number} windows of "
-            f"{length:.3g} s: let more requests be simulated (now {most:,})"
-        )
+    return count if count > number else 0
+
+
+def windows(trace: Trace, most: int, slo_s: float, seed: int, folder: Path) -> Sample:
+    """The busiest windows and some of every stratum, about so many requests with their warm-up.
+
+    Raises ValueError where the trace is too short to be cut into enough windows.
+    """
+    count = window_count(trace, most, slo_s)
+    if not count:
+        raise ValueError(f"the trace has {len(trace):,} requests, too few to be cut into windows: simulate them all")
+    begin, end = window(trace)
     edges = begin + np.arange(count + 1) * ((end - begin) / count)
     rows = np.searchsorted(trace.arrival_s, edges)
     rows[-1] = len(trace)
