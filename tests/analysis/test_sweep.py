@@ -194,7 +194,7 @@ from analysis.sweeping import laboratory, table_of
 def hashed(axes, jobs, backend, address):
     with laboratory(jobs, backend, address) as opened:
         write(table_of(opened.rows(grid(axes))), Path("table.parquet"))
-    print(hashlib.sha256(Path("table.parquet").read_bytes()).hexdigest(), flush=True)
+    print("table", hashlib.sha256(Path("table.parquet").read_bytes()).hexdigest(), flush=True)
 
 def both(jobs, backend="loky", address=None):
     axes = {"policy": "greedy;timeout", "trace": "poisson:duration=0.1", "table": "synthetic", "load": [0.4, 0.8]}
@@ -222,7 +222,7 @@ def tables(folder: Path, *arguments: str, marker: bool = False) -> list[str]:
     command, environment = [sys.executable, "program.py", *arguments], {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return [line for line in done.stdout.split() if len(line) == 64]  # Ray prints of its own
+    return [line.split()[1] for line in done.stdout.splitlines() if line.startswith("table ")]  # Ray prints of its own
 
 
 @pytest.fixture(scope="module")
