@@ -183,7 +183,7 @@ class Policy(Protocol):
     `needs`, a frozenset, names what not every run offers: "scale", "preempt", "layers" (batches of some layers only),
     "stops" (requests that stop early within their batch), "future". A policy that needs the future gets the trace by
     `foresee(trace)` before `start`; live, it is refused.
-    `uses`, a frozenset, names what it reads of the View; the conformance suite holds it to that.
+    `uses`, a frozenset, names what it reads of the View and its lines; the conformance suite holds it to that.
     """
 
     def decide(self, view: View, /) -> Action:
