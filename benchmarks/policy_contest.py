@@ -13,8 +13,9 @@ mix.
 Two rounds: in the first, --screening seeds rule out who is clearly not more than --margin ahead; in the second the
 others meet adaptive again on --replications new seeds, and only these count. A policy beats adaptive in a cell where
 the interval of its lead, which holds for all policies of the cell's second round together with 95 %, lies above
---margin. --seed is the first of all; adaptive's parameters were chosen on seeds below 1000. With --store what was run
-is kept, by its content and the code's, and an interrupted contest goes on where it was.
+--margin. --seed is the first of all; adaptive's parameters were chosen on seeds below 1000 and on 2000 to 2003, and a
+flaw of it was found on 1003 to 1010: begin a new contest at 4000. With --store what was run is kept, by its content and
+the code's, and an interrupted contest goes on where it was.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Adaptive:
             lost = self._too_old(view, low, high, view.now + seconds)
             if lost:
                 return Drop(lost, "hopeless")
-        in_order = seconds <= slack and company == waiting == view.waiting  # all that wait could go together
+        in_order = seconds <= slack and company == waiting == view.waiting  # all lengths go together, nobody is late
         requests = view.oldest(size) if in_order else self._oldest(low, high, size)
         if not requests:
             return self.decide(view)  # all of them were too old for that batch
