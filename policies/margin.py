@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from policies import wrapped
 from policies.interface import Action, Completion, Dispatch, Policy, Stops, View
-from profiler.distill.items import Items, shipped
-from profiler.distill.stopping import Rule, learned
+from profiler.items import Items, shipped
+from profiler.margins import Rule, learned
 from profiler.table import Level
 from traces import Trace
 

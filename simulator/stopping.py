@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Stops
-from profiler.distill.items import Items
+from profiler.items import Items
 from profiler.table import Level
 from simulator.batch import Batch
 from simulator.error import PolicyError

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "traces": set(),
     "profiler": set(),
-    "policies": {"traces", "profiler.table", "profiler.distill.items", "profiler.distill.stopping"},
+    "policies": {"traces", "profiler.table", "profiler.items", "profiler.margins"},
     "simulator": {"traces", "profiler", "policies"},
     "analysis": {"traces", "profiler", "policies", "simulator"},
 }
@@ -59,6 +59,15 @@ def test_a_package_imports_only_what_lies_below_it(package):
             ours = name.split(".")[0]
             if ours in MAY_IMPORT and ours != package:
                 assert any(f"{name}.".startswith(f"{allowed}.") for allowed in MAY_IMPORT[package]), f"{path}: {name}"
+
+
+def test_what_policies_read_of_the_profiler_needs_no_torch():
+    """Nor anything of ours but the tables and each other."""
+    leaves = MAY_IMPORT["policies"] - {"traces"}
+    for name in leaves - {"profiler.table"}:
+        found = set(imports(ROOT / f"{name.replace('.', '/')}.py"))
+        assert {each for each in found if each.split(".")[0] in MAY_IMPORT} <= leaves
+        assert {each.split(".")[0] for each in found} - sys.stdlib_module_names <= {"numpy", "pyarrow", "profiler"}
 
 
 @pytest.mark.parametrize("library", HOME)

@@ -16,12 +16,12 @@ import torch
 from profiler import weights as stored
 from profiler.cpu import CpuExecutor
 from profiler.distill.evaluation import Record, accuracy_rows, closed
-from profiler.distill.items import Items
 from profiler.distill.preparation import joined, split_names
 from profiler.distill.seeds import ANSWERS, Answers
-from profiler.distill.stopping import learned, outcome
 from profiler.distill.tasks import Task
 from profiler.distill.texts import Texts
+from profiler.items import Items
+from profiler.margins import learned, outcome
 from profiler.table import BucketPlan
 from profiler.weights import Weights
 from profiler.writing import as_csv

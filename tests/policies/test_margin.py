@@ -9,7 +9,7 @@ import pytest
 
 from policies import make
 from policies.interface import Dispatch, Stops
-from profiler.distill.items import Items
+from profiler.items import Items
 from profiler.table import AccuracyTable, LatencyTable
 from simulator import simulate
 from simulator.cases import formula

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from profiler import weights
 from profiler.__main__ import main
-from profiler.distill.items import Items
 from profiler.distill.journal import Journal
+from profiler.items import Items
 from profiler.table import AccuracyTable
 
 pytest.importorskip("transformers")

@@ -17,13 +17,13 @@ from profiler.distill.encoder import encode, vectors
 from profiler.distill.evaluation import paired, wilson
 from profiler.distill.heads import fitted
 from profiler.distill.initial import beside, body, segment_layers, shape
-from profiler.distill.items import Items
 from profiler.distill.preparation import settle
 from profiler.distill.recipe import RECIPES, Recipe
 from profiler.distill.seeds import Answers, gap_closed, pooled
-from profiler.distill.stopping import learned, outcome
 from profiler.distill.teacher import Target, cross_entropy, divergence
 from profiler.distill.texts import augmented, batches, pack
+from profiler.items import Items
+from profiler.margins import learned, outcome
 from profiler.spec import parse_spec
 from profiler.weights import EMBEDDINGS
 

@@ -16,7 +16,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 #: Where recorded answers are shipped: a file per model.
-SHIPPED = Path(__file__).parents[1] / "answers"
+SHIPPED = Path(__file__).parent / "answers"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Students per request: stop at the first prefix whose answer the remaining students will hardly change. No torch."""
+"""Students per request: stop at the first prefix whose answer the others will hardly change. A leaf: no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.distill.items import Items
+from profiler.items import Items
 
 
 @dataclass(frozen=True)
