@@ -10,16 +10,15 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
-from policies import wrapped
-from policies.interface import Action, Completion, Dispatch, Policy, Stops, View
+from policies.interface import Action, Dispatch, Stops, View
+from policies.wrapped import Wrapper
 from profiler.items import Items, shipped
 from profiler.margins import Rule, learned
 from profiler.table import Level
-from traces import Trace
 
 
 @dataclass
-class Margin:
+class Margin(Wrapper):
     """The inner policy forms the batch and names its level; within it, a request whose margin is large stops early.
 
     A batch runs in stages: the first prefix answers whoever it is sure of, the next students run for the others, and
@@ -32,15 +31,11 @@ class Margin:
     policy predicts remains the time of whole batches.
     """
 
-    inner: Policy
     flips: float = 0.01
     looks: int = 2
     items: str | None = None
     needs = frozenset({"stops"})
     uses = frozenset({"levels", "service", "longest"})
-
-    def foresee(self, trace: Trace) -> None:
-        wrapped.foresee(self.inner, trace)
 
     def start(self, view: View) -> None:
         if not (0 <= self.flips < 1 and self.looks >= 0):
@@ -58,7 +53,7 @@ class Margin:
                 if students <= items.students:
                     candidates = _candidates(items, levels, students, self.flips, self.looks, self._recorded)
                     self._candidates[levels[students].index] = list(candidates)
-        self.every_arrival = wrapped.start(self.inner, view)
+        super().start(view)
 
     def decide(self, view: View) -> Action:
         action = self.inner.decide(view)
@@ -69,9 +64,6 @@ class Margin:
             self._stops[key] = self._least_work(view, *key)
         stops = self._stops[key]
         return action if stops is None else action._replace(plan=stops)
-
-    def observe(self, event: Completion) -> None:
-        wrapped.observe(self.inner, event)
 
     def _least_work(self, view: View, level: int, bucket: int, size: int) -> Stops | None:
         """Where to look at a batch; None where it had better run as a whole."""
