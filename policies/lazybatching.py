@@ -36,6 +36,7 @@ class LazyBatching:
         self._largest = batch_limit(self.max_batch, view.plan)
         self._level = view.levels[-1]
         self._service = view.service[-1]
+        self._alone = [row[1] for row in self._service]
         self._stacks: dict[int, list[_Part]] = {}
         self._started: set[int] = set()  # the requests in the stacks
 
@@ -46,23 +47,23 @@ class LazyBatching:
         stacks = [(gpu, self._stacks.setdefault(gpu, [])) for gpu in view.idle]
         for _, stack in stacks:
             if stack:
-                self._take_stock(stack, set(oldest))
+                self._take_stock(stack, oldest)
         for gpu, stack in stacks:
             self._admit(view, stack, oldest)
             if stack:
                 return self._run(gpu, stack)
         return Wait()
 
-    def _take_stock(self, stack: list[_Part], waiting: set[int]) -> None:
+    def _take_stock(self, stack: list[_Part], oldest: Sequence[int]) -> None:
         """Note what an idle GPU has done: its newest part has run; it may be through, or have caught up."""
         part = stack[-1]
         part.done = part.until
         if part.done == self._level.depth:
             self._forget(stack.pop().requests)
+        waiting = set(oldest) if stack else set()
         for part in stack:
-            dropped = set(part.requests) - waiting  # by a wrapper
-            if dropped:
-                self._forget(dropped)
+            if not waiting.issuperset(part.requests):  # a wrapper has dropped some
+                self._forget(set(part.requests) - waiting)
                 part.requests = [request for request in part.requests if request in waiting]
         stack[:] = [part for part in stack if part.requests]
         self._merge(stack)
@@ -81,33 +82,31 @@ class LazyBatching:
         room = self._largest - inside
         if room <= 0 or view.waiting <= inside:
             return
-        newcomers = islice(filterfalse(self._started.__contains__, oldest), room)
+        newcomers = list(islice(filterfalse(self._started.__contains__, oldest), room))
         part = self._welcome(view, stack, newcomers)
         if part is not None:
             self._started.update(part.requests)
             stack.append(part)
             self._merge(stack)
 
-    def _welcome(self, view: View, stack: list[_Part], newcomers: Iterable[int]) -> _Part | None:
+    def _welcome(self, view: View, stack: list[_Part], newcomers: list[int]) -> _Part | None:
         """Newcomers, one after the other, until somebody would miss a deadline that could still be met."""
-        service, conservative, now = self._service, self.conservative, view.now
-        ahead_s = sum(self._left(part) for part in stack)
+        service, alone, conservative, now = self._service, self._alone, self.conservative, view.now
+        begin_s = now + sum(self._left(part) for part in stack)
         until = min((part.urgent(now, self._level.depth) for part in stack), default=inf)
-        requests: list[int] = []
         deadlines: list[float] = []
         sum_s, longest = 0.0, 0
-        for request in newcomers:
-            bucket, deadline = view.longest((request,)), view.deadline(request)
-            alone_s = service[bucket][1]
+        for bucket, deadline in zip(map(view.longest, zip(newcomers)), map(view.deadline, newcomers), strict=True):
+            alone_s = alone[bucket]
             if deadline < until and now + alone_s <= deadline:
                 until = deadline
-            together, sum_with_s = max(longest, bucket), sum_s + alone_s
-            if now + ahead_s + (sum_with_s if conservative else service[together][len(requests) + 1]) > until:
+            together, sum_with_s = bucket if bucket > longest else longest, sum_s + alone_s
+            if begin_s + (sum_with_s if conservative else service[together][len(deadlines) + 1]) > until:
                 break
             sum_s, longest = sum_with_s, together
-            requests.append(request)
             deadlines.append(deadline)
-        return _Part(requests, sorted(deadlines), sum_s, longest) if requests else None
+        count = len(deadlines)
+        return _Part(newcomers[:count], sorted(deadlines), sum_s, longest) if count else None
 
     def _left(self, part: _Part) -> float:
         """Seconds that this part is predicted to need."""
