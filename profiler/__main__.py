@@ -18,6 +18,7 @@ COMMANDS = {
     "campaign": ("profiler.commands.campaign", "measure everything there is on a GPU, part by part"),
     "distill": ("profiler.commands.distill", "train students that answer together like a teacher"),
     "seeds": ("profiler.commands.seeds", "put studies of several seeds together"),
+    "adopt": ("profiler.commands.adopt", "give a table the accuracies of a study"),
     "synth": ("profiler.commands.synth", "compute a modelled table for a device nobody has measured"),
 }
 

@@ -39,12 +39,24 @@ def write_table(
         for path in extra:
             shutil.copy(path, partial)
         LatencyTable.load(partial)
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(partial, out)
+        put(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return LatencyTable.load(out)
+
+
+def put(partial: Path, out: Path) -> None:
+    """Move a finished folder to its place; what was there before goes only once the new one stands."""
+    old = out.with_name(f"{out.name}.{os.getpid()}.old")
+    if out.exists():
+        os.replace(out, old)
+    try:
+        os.replace(partial, out)
+    except OSError:
+        if old.exists():
+            os.replace(old, out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def refuse_existing(out: Path, replace: bool) -> None:

@@ -19,7 +19,6 @@ from profiler.distill.heads import fitted
 from profiler.distill.initial import beside, body, segment_layers, shape
 from profiler.distill.preparation import settle
 from profiler.distill.recipe import RECIPES, Recipe
-from profiler.distill.seeds import Answers, gap_closed, pooled
 from profiler.distill.teacher import Target, cross_entropy, divergence
 from profiler.distill.texts import augmented, batches, pack
 from profiler.items import Items
@@ -273,46 +272,6 @@ def test_stopping_text_by_text_keeps_to_the_share_of_flips(tmp_path: Path) -> No
     assert dict(again.about) == {"task": "made up"}
     with pytest.raises(LookupError, match="no recorded answers"):
         Items.read(tmp_path / "none.parquet")
-
-
-def study_of(seed: int, rights: dict[str, tuple[float, ...]], texts: int = 4000) -> Answers:
-    """Models whose prefixes are right with these chances, independently."""
-    rng = np.random.default_rng(seed)
-    label = np.random.default_rng(99).integers(0, 3, texts)
-    answers = {
-        model: np.stack([np.where(rng.random(texts) < share, label, 3) for share in shares]).astype(np.int32)
-        for model, shares in rights.items()
-    }
-    about = {"task": "made up", "seed": seed, "teacher": "t", "ensemble": "s", "single": "o"}
-    split = np.where(np.arange(texts) < 500, "development", "held-out").astype(object)
-    return Answers(split, np.arange(texts), label, answers, about | {"runs_as": {name: name for name in rights}})
-
-
-def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
-    studies = [study_of(seed, {"t": (0.9,), "s": (0.8, 0.86), "o": (0.8,)}) for seed in range(3)]
-    for study in studies:
-        (tmp_path / str(study.about["seed"])).mkdir()
-        study.write(tmp_path / str(study.about["seed"]) / "answers.parquet")
-    read = [Answers.read(tmp_path / str(seed)) for seed in range(3)]
-    rows = pooled(read)
-    assert rows == pooled(studies)
-    assert [row["task"] for row in rows] == ["made up"] * 4 + ["made up-development"] * 4 + ["made up-held-out"] * 4
-    two = rows[2]
-    rights = [float((study.answers["s"][1] == study.label).mean()) for study in studies]
-    assert two["accuracy"] == pytest.approx(np.mean(rights), abs=1e-6)
-    assert (two["lowest"], two["highest"]) == pytest.approx((min(rights), max(rights)), abs=1e-6)
-    assert two["low"] < two["accuracy"] < two["high"]
-    assert two["over_teacher_low"] < -0.04 < two["over_teacher_high"]
-    assert (rows[0]["over_teacher"], rows[0]["over_teacher_high"]) == (0, 0)
-    share, low, high = gap_closed(read, 2)
-    assert low < 0.6 < high
-    assert low < share < high
-    with pytest.raises(ValueError, match="seed 1 is there twice"):
-        pooled([studies[1], studies[1]])
-    with pytest.raises(ValueError, match="other models"):
-        pooled([studies[0], study_of(4, {"t": (0.9,)})])
-    with pytest.raises(LookupError, match="no finished study"):
-        Answers.read(tmp_path)
 
 
 def test_recipes_refuse_nonsense() -> None:
