@@ -1,0 +1,84 @@
+"""A study's results as a page: its tables, card and log, and accuracy against students, arithmetic and latency.
+
+python benchmarks/distillation_page.py students/sst2 --out docs/distillation/sst2
+    [--tables cpu-epyc-1thread,h200-modelled]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from analysis.__main__ import main as analyse
+
+COPIED = ("accuracy.csv", "card.json", "log.jsonl")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tables", default="cpu-epyc-1thread,h200-modelled")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name in COPIED:
+        shutil.copy(given.study / name, given.out / name)
+    tables = given.tables.split(",")
+    for name in tables:
+        drawn = ["plot", "students", str(given.out / "accuracy.csv"), "--out", str(given.out / f"{name}.png")]
+        if analyse([*drawn, "-p", f"table={name}"]):
+            raise SystemExit(1)
+    card = json.loads((given.out / "card.json").read_text())
+    with (given.out / "accuracy.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    (given.out / "README.md").write_text("\n".join(page(card, rows, tables)) + "\n")
+
+
+def page(card: dict[str, Any], rows: list[dict[str, str]], tables: list[str]) -> Iterator[str]:
+    """The lines of the page."""
+    yield f"# {card['task']}, seed {card['seed']}\n\n```\n{card['command']}\n```\n"
+    counts = ", ".join(f"{name} {count:,}" for name, count in card["rows"].items())
+    yield f"{card['device']}; commit {card.get('commit', 'unknown')[:12]}. Rows: {counts}."
+    yield "Shares are of the evaluated texts; intervals are of 95 %.\n"
+    yield from accuracies(rows)
+    if "closing" in card:
+        own = card["closing"]
+        share = "an unknown share" if own["gap_closed"] is None else f"{own['gap_closed']:.0%}"
+        gap = f"{100 * own['gap']:.2f} points"
+        yield f"\nOf the gap from the single student to the teacher, {gap}, all students together close {share}."
+    yield "\nStudents per request (rules learned on every other text, judged on the rest):\n"
+    yield "| answers that may change | students on average | accuracy | changed |\n|---|---|---|---|"
+    for each in card["per_request"]:
+        share, students = each["flips allowed"], each["students"]
+        yield f"| {share:.1%} | {students:.2f} | {each['accuracy']:.2%} | {each['flips']:.2%} |"
+    yield "\n| phase | CPU s | wall s |\n|---|---|---|"
+    for phase, wall in card["seconds"].items():
+        yield f"| {phase} | {card['cpu_seconds'].get(phase, '')} | {wall} |"
+    yield ""
+    for name in tables:
+        yield f"![accuracy against students, arithmetic and latency of {name}]({name}.png)"
+
+
+def accuracies(rows: list[dict[str, str]]) -> Iterator[str]:
+    """A table: a line per prefix, a column per set of texts."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    of = {(row["model"], row["students"], row["task"]): row for row in rows}
+    yield f"| model | students | {' | '.join(tasks)} | answers as the teacher | points over single |"
+    yield "|---|---|" + "---|" * (len(tasks) + 2)
+    for model, students in dict.fromkeys((row["model"], row["students"]) for row in rows):
+        row, over = of[model, students, tasks[0]], ""
+        shares = [f"{float(of[model, students, task]['accuracy']):.2%}" for task in tasks]
+        shares[0] += f" ({float(row['low']):.1%} to {float(row['high']):.1%})"
+        if row["over_single"] not in ("", "nan"):
+            gap, low, high = (100 * float(row[f"over_single{end}"]) for end in ("", "_low", "_high"))
+            over = f"{gap:+.2f} ({low:+.2f} to {high:+.2f})"
+        yield f"| {model} | {students} | {' | '.join(shares)} | {float(row['agreement']):.2%} | {over} |"
+
+
+if __name__ == "__main__":
+    main()
