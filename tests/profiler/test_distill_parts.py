@@ -287,5 +287,5 @@ def test_recipes_refuse_nonsense() -> None:
 def test_baselines_may_be_added_to_a_study_and_nothing_else_may_change(tmp_path: Path) -> None:
     settle(tmp_path / "work", Recipe(baselines="single"), {"task": "toy"})
     settle(tmp_path / "work", Recipe(), {"task": "toy"})
-    with pytest.raises(ValueError, match=r"begun with other settings: rate was 0.0008, is 0.1"):
+    with pytest.raises(ValueError, match=r"begun with other settings: rate was 0.0006, is 0.1"):
         settle(tmp_path / "work", Recipe(rate=0.1), {"task": "toy"})
