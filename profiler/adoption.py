@@ -58,7 +58,7 @@ def _note(teacher: str, pool: Sequence[dict[str, Any]], seeds: int) -> str:
     row = next(row for row in pool if row["model"] == teacher)
     words = f"{seeds} seeds" if seeds > 1 else "one seed"
     texts = f"{row['texts']:,} texts that nothing was trained on"
-    return f"measured, teacher {teacher} at {row['accuracy']:.1%}: {texts}, {words}"
+    return f"measured, distilled from {teacher} at {row['accuracy']:.1%}: {texts}, {words}"
 
 
 def _replaced(folder: Path, rows: Sequence[dict[str, Any]], task: str, note: str) -> LatencyTable:

@@ -91,7 +91,7 @@ def test_a_table_takes_the_accuracies_of_a_study_and_keeps_what_else_it_has(
 ) -> None:
     studies = [written(tmp_path, seed, 3) for seed in range(2)]
     assert main(["adopt", *map(str, studies), "--table", str(table)]) == 0
-    assert "toy (measured, teacher teacher-6x8 at 9" in capsys.readouterr().out
+    assert "toy (measured, distilled from teacher-6x8 at 9" in capsys.readouterr().out
     found = LatencyTable.load(table)
     pool = {(row["model"], row["students"]): row["accuracy"] for row in pooled(list(map(Answers.read, studies)))[:5]}
     accuracies = {level.students: level.accuracy for level in found.levels("students-2x8", "toy")}
