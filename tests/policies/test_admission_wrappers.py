@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from conftest import formula_table
 
-from policies import describe, make
+from policies import Wait, describe, make
+from policies.codel import Codel
+from policies.nobatching import NoBatching
 from simulator import simulate
 from traces import Trace
 
@@ -18,8 +20,8 @@ def device(seconds=1.0, **more):
     return formula_table(lambda k, b, t: 0.5e6 * k * seconds, students=(1, 2), **more)
 
 
-def run(spec, arrivals, *, table=None, slo_s=100.0, gpus=1, **columns):
-    trace = Trace(np.array(arrivals, float), np.full(len(arrivals), 9), **columns)
+def run(spec, arrivals, *, table=None, slo_s=100.0, gpus=1, own_slo=None, **columns):
+    trace = Trace(np.array(arrivals, float), np.full(len(arrivals), 9), slo_s=own_slo, **columns)
     return simulate(trace, spec, table or device(batches=(1, 2)), slo_s=slo_s, gpus=gpus)
 
 
@@ -73,6 +75,13 @@ def test_the_default_rate_is_what_the_gpus_serve_at_the_highest_level():
     assert simulate(twice, policy, table, slo_s=1.0).summary["rejected"] == pytest.approx(100, abs=3)
 
 
+def test_the_default_rate_is_for_the_longest_requests_and_for_all_gpus():
+    table = formula_table(lambda k, b, t: 1e4 * t / 16, students=(1, 2), batches=(1, 2), tokens=(16, 64))
+    arrivals = np.arange(400) / 150  # 2 of 64 tokens in 40 ms on each of two GPUs: 100 a second
+    rejected = run("tokenbucket(greedy)", arrivals, table=table, gpus=2).summary["rejected"]
+    assert rejected == pytest.approx(400 - 100 * arrivals[-1] - 2, abs=3)
+
+
 # Predicted finish
 
 
@@ -87,6 +96,29 @@ def test_what_other_gpus_still_run_is_ahead():
     # At 0.5 s one of two GPUs is busy until 1: behind half of that and its own second, and the next behind both.
     got = outcomes("predicted(none, full=True)", [0, 0.5, 0.5, 0.5], table=device(batches=(1,)), slo_s=1.6, gpus=2)
     assert got == ["ok", "ok", "rejected", "rejected"]
+
+
+def test_what_waits_ahead_is_shared_by_the_gpus():
+    # As above with until 2.5 s: the second would end at 0.5 + (0.5 + 1) / 2 + 1 = 2.25 s, the third at 2.75 s.
+    got = outcomes("predicted(none, full=True)", [0, 0.5, 0.5, 0.5], table=device(batches=(1,)), slo_s=2.0, gpus=2)
+    assert got == ["ok", "ok", "ok", "rejected"]
+
+
+def test_who_would_end_exactly_at_the_deadline_is_let_in():
+    assert outcomes("predicted(none, full=True)", [0, 0], table=device(batches=(1,)), slo_s=2.0) == ["ok", "ok"]
+
+
+def test_who_is_rejected_is_ahead_of_nobody():
+    own = np.array([np.nan, 1.5, 2.0])
+    got = outcomes("predicted(none, full=True)", [0, 0, 0], table=device(batches=(1,)), slo_s=1.0, own_slo=own)
+    assert got == ["ok", "rejected", "ok"]
+
+
+def test_each_is_judged_by_its_own_length():
+    table = formula_table(lambda k, b, t: 1e6 * t / 16, students=(1, 2), batches=(1,), tokens=(16, 64))
+    trace = Trace(np.zeros(3), np.array([9, 60, 9]))
+    got = simulate(trace, "predicted(none, full=True)", table, slo_s=2.0).requests["outcome"].tolist()
+    assert got == ["ok", "rejected", "ok"]
 
 
 @pytest.mark.parametrize("gpus", [1, 3])
@@ -164,6 +196,38 @@ def test_codel_goes_on_at_its_pace_where_it_stopped_lately():
     lost = np.flatnonzero(report.requests["outcome"] == "dropped").tolist()
     assert lost == rfc_8289(arrivals.tolist(), 0.001, 0.005, 0.04)
     assert len(lost) > 20
+
+
+@pytest.mark.parametrize(("target", "interval"), [(0.5, 4), (2, 0.5), (2, 16), (5, 4), (5, 16), (8, 0.125)])
+def test_codel_is_the_pseudo_code_at_any_load_and_where_times_fall_together(target, interval):
+    """Loads that change all the while, in quarters of a service time: what is due now, and just not yet, is common."""
+    lost = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        gaps = rng.exponential(1 / np.repeat(rng.choice([0.3, 0.7, 1.3, 2.0], 12), 40))
+        arrivals = np.round(4 * gaps.cumsum()) / 4
+        report = run(f"codel(none, target_s={target}, interval_s={interval})", arrivals, table=device(batches=(1,)))
+        dropped = np.flatnonzero(report.requests["outcome"] == "dropped").tolist()
+        assert dropped == rfc_8289(arrivals.tolist(), 1.0, target, interval)
+        lost += len(dropped)
+    assert lost > 40
+
+
+class Impatient(NoBatching):
+    """One at a time, asked at every arrival."""
+
+    every_arrival = True
+
+    def decide(self, view):
+        return super().decide(view) if view.idle else Wait()
+
+
+def test_codel_looks_when_a_request_can_be_served_not_at_every_arrival():
+    arrivals = np.random.default_rng(8).exponential(0.001 / 1.3, 1000).cumsum()
+    table = device(0.001, batches=(1,))
+    found = [drops(run(Codel(inner), arrivals, table=table)) for inner in (NoBatching(), Impatient())]
+    assert found[0] == found[1]
+    assert len(found[0]) > 2
 
 
 def drops(report):
