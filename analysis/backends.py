@@ -23,6 +23,8 @@ BACKENDS = ("loky", "dask", "ray")
 ATTEMPTS = 3
 #: Seconds until a cluster that does not answer is given up.
 PATIENCE_S = 10
+#: What a client of HTTP/2 begins with (RFC 9113, 3.4), which Ray speaks: whoever speaks it answers with its settings.
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ class Pool:
         if self._parallel.return_generator:
             results = self._parallel(calls)
             try:
-                yield from results
+                for each in results:  # noqa: UP028  `yield from` would close them first, and they would warn
+                    yield each
             finally:
                 with warnings.catch_warnings(action="ignore"):  # that tasks are given up is what closing means
                     results.close()
@@ -133,6 +136,8 @@ def _loky(workers: Workers, opening: contextlib.ExitStack) -> Any:
 
 def _dask(workers: Workers, opening: contextlib.ExitStack) -> Any:
     distributed, joblib = _library("distributed", "dask"), _library("joblib")
+    if not re.search(r":\d+$|^inproc:", str(workers.address)):
+        raise ValueError(f"{workers.address!r} is no address of a Dask scheduler: write tcp://HOST:8786")
     with _clear("Dask scheduler", workers.address):
         client = distributed.Client(workers.address, timeout=PATIENCE_S, set_as_default=False)
     opening.enter_context(client)
@@ -174,17 +179,43 @@ def _died() -> tuple[type[BaseException], ...]:
 
 @contextlib.contextmanager
 def _clear(what: str, address: str | None) -> Iterator[None]:
-    """One line where nobody answers at an address; found by a plain connection first, since Ray tries for ever."""
-    named = re.fullmatch(r"(?:\w+://)?([\w.-]+):(\d+)", address or "")
+    """One line where nobody answers at an address, or somebody else: looked up first, since clients try on and on."""
     try:
+        named = re.fullmatch(r"(?:(\w+)://)?([\w.-]+):(\d+)", address or "")
         if named:
-            socket.create_connection((named[1], int(named[2])), timeout=PATIENCE_S).close()
+            _knock(what, named[1], (named[2], int(named[3])))
         yield
-    except (OSError, ValueError, OverflowError, RuntimeError) as error:
+    except Exception as error:  # Ray raises Exception itself where its node does not start
         said = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"no {what} answers at {address}: {said}") from None
+        where = f"no {what} answers at {address}" if address else f"no {what} could be started here"
+        raise ValueError(f"{where}: {said}") from None
 
 
-#: How many processes there are for, at most: the cores of this machine that this process may use.
+def _knock(what: str, scheme: str | None, place: tuple[str, int]) -> None:
+    """Connect, and where the protocol is known see that it is spoken. Raises OSError where nobody does."""
+    with socket.create_connection(place, timeout=PATIENCE_S) as line:
+        if what.startswith("Dask") and scheme in (None, "tcp"):
+            # A scheduler speaks first: the length of its greeting, in eight bytes.
+            spoken = _heard(line)[4:] == bytes(4)
+        elif what.startswith("Ray") and scheme is None:
+            line.sendall(_HTTP2)
+            spoken = _heard(line)[3] == 4
+        else:
+            return
+    if not spoken:
+        raise ConnectionError("something else listens there")
+
+
+def _heard(line: socket.socket) -> bytes:
+    heard = b""
+    while len(heard) < 8:
+        more = line.recv(8 - len(heard))
+        if not more:
+            raise ConnectionError("it hangs up")
+        heard += more
+    return heard
+
+
 def cores() -> int:
+    """How many processes there are for, at most: the cores of this machine that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,6 +20,8 @@ AXES = ("table", "model", "task", "trace", "trace_format", "rate_mode", "duratio
 #: Other words for an axis.
 ALIASES = {"seeds": "seed", "policies": "policy", "traces": "trace", "tables": "table", "models": "model"}
 _HINTS = get_type_hints(Settings)
+#: The numbers among them that are more than 0, said before anything runs.
+_POSITIVE = ("duration", "gpus", "slo_ms", "rate", "load")
 #: Cells that are more than anybody means; the grid is refused before it fills the memory.
 MOST = 1_000_000
 
@@ -63,6 +65,9 @@ def axis(name: str, value: Any) -> list[Any]:
         found = [_one(name, value, kind)]
     if not found:
         raise ValueError(f"{name} has no values: a sweep needs at least one of each")
+    for each in found:
+        if (name in _POSITIVE and not each > 0) or (name == "seed" and each < 0):
+            raise ValueError(f"{name} is {each:g}; it must be {'more than 0' if name in _POSITIVE else '0 or more'}")
     return found
 
 
@@ -88,16 +93,24 @@ def _numbers(name: str, text: str, kind: type) -> list[Any]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         first, dash, last = part.partition("-")
         if kind is int and dash and first.isdigit() and last.isdigit():
+            _refuse_many(name, part, int(last) - int(first))
             found += range(int(first), int(last) + 1)
         elif kind is float and part.count(":") == 2:
             start, stop, step = (_one(name, piece, float) for piece in part.split(":"))
             if not step > 0 or stop < start:
                 raise ValueError(f"{name}: {part!r} is no range; write first:last:step, as in 0.1:1.2:0.1")
+            _refuse_many(name, part, (stop - start) / step)
             steps = np.arange(int((stop - start) / step + 1e-9) + 1)
             found += [float(f"{start + step * each:.12g}") for each in steps]
         else:
             found.append(_one(name, part, kind))
     return found
+
+
+def _refuse_many(name: str, part: str, values: float) -> None:
+    """Raise ValueError for a range that alone has more values than a grid may have cells."""
+    if values >= MOST:
+        raise ValueError(f"{name}: {part!r} has {values:.3g} values; at most {MOST:,} cells are run")
 
 
 def _one(name: str, value: Any, kind: type) -> Any:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from conftest import heed_interrupts
 
 import analysis
 from analysis.__main__ import main
+from analysis.backends import Pool, Workers
 from analysis.cells import Cell, batches
 from analysis.columns import read
 from analysis.grid import grid
@@ -56,6 +59,14 @@ def test_tasks_are_filled_and_keep_cells_of_the_same_inputs_together():
         assert seeds == sorted(seeds)  # one trace is at hand at a time
     assert [len(task) for task in batches(cells, 2)] == [2, 1] * 5
     assert batches([], 8) == []
+
+
+def test_results_of_workers_that_nobody_takes_any_more_are_given_up_without_a_word(recwarn):
+    with Pool(Workers(2)) as pool:
+        results = pool.each(pow, [(2, exponent) for exponent in range(50)])
+        next(results)
+        results.close()
+    assert [str(each.message) for each in recwarn] == []
 
 
 def test_a_second_sweep_finds_what_the_first_has_finished(tmp_path):
@@ -128,6 +139,7 @@ def test_the_command_writes_what_it_prints_and_reads_toml(tmp_path, monkeypatch,
         (["--backend", "dask"], "needs the address of its scheduler"),
         (["--backend", "ray", "--address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
         (["--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers at tcp://127.0.0.1:1"),
+        (["--backend", "dask", "--scheduler", "nowhere"], "write tcp://HOST:8786"),
         (["--jobs", "0"], "jobs is 0"),
         (["--table", "nowhere"], "no table 'nowhere'"),
         (["--out", "."], "is not the output of a sweep"),
@@ -144,6 +156,43 @@ def test_bad_input_of_the_command_is_one_line(arguments, said, capsys, monkeypat
     assert error.startswith("error: ")
     assert said in error
     assert error.count("\n") == 1
+
+
+class Silent(socketserver.BaseRequestHandler):
+    """Accepts a connection and says nothing until it is closed."""
+
+    def handle(self):
+        self.request.recv(1024)
+        self.request.recv(1024)
+
+
+class Chatty(socketserver.BaseRequestHandler):
+    """Speaks of something else, as an SSH or a web server does."""
+
+    def handle(self):
+        self.request.sendall(b"HTTP/1.0 400 Bad request\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("backend", "handler", "said"),
+    [
+        ("dask", Silent, "timed out"),
+        ("dask", Chatty, "something else listens there"),
+        ("ray", Silent, "timed out"),
+        ("ray", Chatty, "something else listens there"),
+    ],
+)
+def test_a_port_where_something_else_listens_is_given_up_soon(backend, handler, said, monkeypatch):
+    pytest.importorskip({"dask": "distributed", "ray": "ray"}[backend], exc_type=ImportError)
+    monkeypatch.setattr("analysis.backends.PATIENCE_S", 0.5)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        try:
+            with pytest.raises(ValueError, match=f"answers at {address}: {said}"), Pool(Workers(1, backend, address)):
+                pass
+        finally:
+            server.shutdown()
 
 
 def test_an_interrupt_loses_nothing_that_was_finished(tmp_path):

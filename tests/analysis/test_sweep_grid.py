@@ -45,6 +45,12 @@ def test_parameters_go_to_the_policies_that_have_them():
         ({"policy": "greasy"}, "greasy"),
         ({"load": 0.5, "rate": 100}, "rate and load both set the rate"),
         ({"seed": "0-999999", "load": "0.1:0.9:0.1"}, "at most 1,000,000"),
+        ({"seed": "0-99999999999"}, "seed: '0-99999999999' has 1e+11 values; at most 1,000,000"),
+        ({"load": "0.1:1:1e-12"}, "has 9e+11 values"),
+        ({"load": [0.5, -0.5]}, "load is -0.5; it must be more than 0"),
+        ({"slo_ms": 0}, "slo_ms is 0; it must be more than 0"),
+        ({"gpus": "0-2"}, "gpus is 0; it must be more than 0"),
+        ({"seed": -1}, "seed is -1; it must be 0 or more"),
     ],
 )
 def test_an_axis_that_makes_no_sense_is_one_clear_line(axes, said):
