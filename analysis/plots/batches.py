@@ -34,17 +34,19 @@ def batch_sizes(batches: Frame, axes: Axes, **look: Any) -> Axes:
     return axes
 
 
-def padding_by_bucket(requests: Frame, batches: Frame, axes: Axes) -> Axes:
+def padding_by_bucket(requests: Frame, batches: Frame, axes: Axes, *, millions: bool | None = None) -> Axes:
     """Tokens that were run in each length bucket: asked for, padding to the bucket's length, empty places of batches.
 
-    The share above a bar is all that was not asked for; the bars add up to the padded tokens of the run.
+    The share above a bar is all that was not asked for; the bars add up to the padded tokens of the run. millions: the
+    unit, otherwise thousands; by default whichever fits.
     """
     buckets, parts = _padding(requests, batches)
     total = parts.sum(axis=0)
     if not len(buckets):
         raise ValueError("no batches: there is no padding to draw")
     bottom = np.zeros(len(buckets))
-    scale, unit = (1e6, "million tokens") if total.max() >= 1e6 else (1e3, "thousand tokens")
+    millions = bool(total.max() >= 1e6) if millions is None else millions
+    scale, unit = (1e6, "million tokens") if millions else (1e3, "thousand tokens")
     for part, (label, color, hatch) in zip(parts / scale, PADDING, strict=True):
         axes.bar(np.arange(len(buckets)), part, 0.72, bottom, label=label, color=color, hatch=hatch, ec="white", lw=0.4)
         bottom += part
@@ -57,6 +59,11 @@ def padding_by_bucket(requests: Frame, batches: Frame, axes: Axes) -> Axes:
     axes.set_ylim(0, 1.1 * total.max() / scale)
     grid(axes)
     return axes
+
+
+def most_padded(requests: Frame, batches: Frame) -> float:
+    """The tokens of the bucket in which most were run."""
+    return float(_padding(requests, batches)[1].sum(axis=0).max(initial=0.0))
 
 
 def gantt(
@@ -86,7 +93,7 @@ def gantt(
         if not len(own):
             continue
         left, width = 1e3 * (start[own] - start_s), 1e3 * (finish[own] - start[own])
-        colour = mpl.colormaps[MAP]((place + 1) / len(levels))
+        colour = mpl.colormaps[MAP](place / max(1, len(levels) - 1))
         label = f"{students} student{'s' * (students > 1)}"
         label += f" of {model}" if len({each for _, each in levels}) > 1 else ""
         axes.barh(batches["gpu"][own], width, 0.78, left, color=colour, ec="white", lw=0.4, label=label)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from analysis.plots.style import NUMBERS, grid, target
+from analysis.plots.style import grid, log_axis, target
 
 Frame = Mapping[str, NDArray[Any]]
 #: Points of a curve; close together where few requests are, so that they draw it as well as all would.
@@ -50,9 +50,9 @@ def latency_ccdf(requests: Frame, axes: Axes, *, slo_s: float | None = None, **l
             latency[shown] * 1e3, low[shown], high[shown], color=line.get_color(), alpha=0.2, linewidth=0,
             label=_range(look),
         )  # fmt: skip
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(NUMBERS)
-    axes.set_ylim(None, 140)
+    axes.autoscale(axis="y")  # an earlier curve has set the limits
+    log_axis(axes, "y")
+    axes.set_ylim(axes.get_ylim()[0], 140)
     axes.set_ylabel("not answered yet (% of offered)")
     return _finish(axes, slo_s)
 
@@ -83,10 +83,9 @@ def _range(look: Mapping[str, Any]) -> str:
 
 
 def _finish(axes: Axes, slo_s: float | None) -> Axes:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(NUMBERS)
-    axes.set_xlabel("latency (ms)")
-    grid(axes, "both")
     if slo_s is not None:
         target(axes, slo_s * 1e3, f"SLO {slo_s * 1e3:.4g} ms", vertical=True)
+    log_axis(axes, "x")
+    axes.set_xlabel("latency (ms)")
+    grid(axes, "both")
     return axes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,8 @@ def attainment_map(frame: Frame, axes: Axes, *, x: str = "load", y: str = "slo_m
         raise ValueError(f"a map shows one series, not {len(names)} ({names[0]}; {names[1]}...): pick the rows of one")
     columns = [numbers(frame, name) for name in (x, y)]
     values, (xs, ys) = _grid(columns, 100 * numbers(frame, "attainment"), (x, y))
-    mesh = axes.pcolormesh(np.arange(len(xs) + 1), np.arange(len(ys) + 1), values, cmap=MAP, vmin=0, vmax=100,
-                           edgecolors="white", linewidth=0.5, label="attainment")  # fmt: skip
-    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=28)
-    bar.set_label(quantity("attainment").label, fontsize=6.5)
-    bar.ax.tick_params(labelsize=6, length=2, width=0.5)
-    bar.outline.set_visible(False)
+    axes.pcolormesh(np.arange(len(xs) + 1), np.arange(len(ys) + 1), values, cmap=MAP, vmin=0, vmax=100,
+                    edgecolors="white", linewidth=0.5, label="attainment")  # fmt: skip
     _outline(axes, values >= 100 * attainment)
     if len(xs) <= _WRITTEN:
         for (row, column), value in np.ndenumerate(values):
@@ -49,6 +46,14 @@ def attainment_map(frame: Frame, axes: Axes, *, x: str = "load", y: str = "slo_m
         spine.set_visible(False)
     axes.tick_params(length=0)
     return axes
+
+
+def colour_bar(panels: Sequence[Axes]) -> None:
+    """What the colours of maps mean, once for all of them."""
+    bar = panels[0].figure.colorbar(panels[0].collections[0], ax=list(panels), pad=0.02, aspect=28)
+    bar.set_label(quantity("attainment").label, fontsize=6.5)
+    bar.ax.tick_params(labelsize=6, length=2, width=0.5)
+    bar.outline.set_visible(False)
 
 
 def _grid(

@@ -39,10 +39,11 @@ def batch_sizes(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figur
 
 def padding(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figure:
     """Where tokens were spent on padding, a panel per run."""
+    millions = max(batches.most_padded(run.requests, run.batches) for run in runs) >= 1e6
     with style.look():
         figure, panels = style.canvas(len(runs), width_mm=width_mm, height_mm=4 + 36 * len(runs), sharex=False)
         for axes, (name, run) in zip(panels, _named(runs), strict=True):
-            batches.padding_by_bucket(run.requests, run.batches, axes)
+            batches.padding_by_bucket(run.requests, run.batches, axes, millions=millions)
             axes.set_title(name if len(runs) > 1 else "", loc="right", color=style.GREY)
         style.heading(figure, "Padding by length bucket, and the share wasted", panels)
         return _signed(figure, runs)

@@ -46,9 +46,13 @@ def accuracy_against_cost(
         style.whole_numbers(panels[0])
         timed = {str(own["model"][row]) for row in np.flatnonzero(~np.isnan(list(costs.values())[-1]))}
         untimed = [model for model in dict.fromkeys(map(str, own["model"])) if model not in timed]
-        style.heading(figure, f"{task}: {int(own['texts'][0])} texts that nothing was trained on", panels[:1])
+        style.heading(figure, f"{task}: {int(own['texts'][0]):,} texts that nothing was trained on", panels[:1])
         left_out = [f"not timed: {', '.join(untimed)}"] if untimed else []
-        bars = "bars: 95 % of texts" if "seeds" not in own else f"mean of {int(own['seeds'][0])} seeds; bars: 95 %"
+        bars = (
+            "bars: 95 % intervals over texts"
+            if "seeds" not in own
+            else f"mean of {int(own['seeds'][0])} seeds; bars: 95 % intervals"
+        )
         style.origin(figure, f"latency: {times.device}, batch 1", bars, *left_out)
     return figure
 
@@ -67,9 +71,7 @@ def _panel(axes: Axes, frame: Frame, cost: Points, *, fronted: bool) -> None:
         best = known[front(-cost[known], accuracy[known])]
         best = best[np.argsort(cost[best])]
         axes.plot(cost[best], accuracy[best], color=style.GREY, lw=0.7, drawstyle="steps-post", label="_front")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
+        style.log_axis(axes, "x")
     style.grid(axes)
 
 

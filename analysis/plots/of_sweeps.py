@@ -80,11 +80,14 @@ def attainment_map(
     need(frame, "policy", x, y)
     policies, rows = distinct(frame, "policy"), len(distinct(frame, y))
     with style.look():
-        figure, panels = style.canvas(len(policies), width_mm=width_mm, height_mm=4 + len(policies) * (12 + 5.5 * rows))
+        figure, panels = style.canvas(
+            len(policies), width_mm=width_mm, height_mm=max(34.0, 4 + len(policies) * (12 + 5.5 * rows))
+        )
         for axes, policy in zip(panels, policies, strict=True):
             own = pick(frame, np.asarray([each == policy for each in frame["policy"]]))
             maps.attainment_map(own, axes, x=x, y=y, attainment=attainment)
             axes.set_title(str(policy), loc="left", color=style.GREY)
+        maps.colour_bar(panels)
         style.heading(figure, f"On time: {100 * attainment:g}% or more inside the black line", [])
         return _signed(figure, frame)
 

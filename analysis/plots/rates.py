@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analysis.plots.frames import Curve, curves, need, numbers
 from analysis.plots.latency import Frame
 from analysis.plots.quantities import quantity
-from analysis.plots.style import GREY, NUMBERS, grid, marked_look, target
+from analysis.plots.style import GREY, grid, log_axis, marked_look, target
 
 
 def latency_against_load(frame: Frame, axes: Axes, *, x: str = "load") -> Axes:
@@ -30,10 +30,9 @@ def latency_against_load(frame: Frame, axes: Axes, *, x: str = "load") -> Axes:
             continue  # the knee is beyond what was swept
         axes.plot(p99.x[at], p99.mean[at] * 1e3, "o", markersize=8, markerfacecolor="none", markeredgewidth=0.9,
                   color=look["color"], label=f"_{p99.name} knee")  # fmt: skip
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(NUMBERS)
-    axes.set_ylabel("latency of answers (ms)")
     _slo(frame, axes)
+    log_axis(axes, "y")
+    axes.set_ylabel("latency of answers (ms)")
     return _against(axes, x)
 
 

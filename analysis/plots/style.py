@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 #: A column of a two-column page, and the page, in millimetres. Text is 6 to 7 points when printed at this width.
 COLUMN_MM, PAGE_MM = 85.0, 170.0
@@ -148,6 +148,24 @@ def from_zero(axes: Axes, *, least: float = 0.0) -> None:
 def whole_numbers(axes: Axes) -> None:
     """Ticks of the x axis at whole numbers only."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic axis, its ticks in full: decades; 1, 2 and 5 where there are few; even steps within less than one.
+
+    For the limits as they are now: called after drawing.
+    """
+    getattr(axes, f"set_{which}scale")("log")
+    low, high = getattr(axes, f"get_{which}lim")()
+    decades = np.log10(high / low)
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if decades >= 2:
+        axis.set_major_locator(LogLocator(numticks=5))
+    else:
+        few = MaxNLocator(5, steps=[1, 2, 5, 10])
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if decades >= 0.8 else few)
+    axis.set_major_formatter(NUMBERS)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def grid(axes: Axes, axis: Literal["x", "y", "both"] = "y") -> None:

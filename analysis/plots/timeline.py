@@ -10,7 +10,7 @@ from matplotlib.ticker import SymmetricalLogLocator
 from numpy.typing import NDArray
 
 from analysis.plots.latency import Frame
-from analysis.plots.style import GREY, NUMBERS, from_zero
+from analysis.plots.style import GREY, NUMBERS, from_zero, log_axis
 
 Edges = NDArray[np.float64]
 
@@ -80,8 +80,7 @@ def rolling_p99(requests: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     parts = np.split(latency_ms, np.searchsorted(requests["arrival_s"], edges)[1:-1])
     p99 = [np.nanpercentile(part, 99) if not np.isnan(part).all() else np.nan for part in parts]
     axes.plot(edges[:-1], p99, **look)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(NUMBERS)
+    log_axis(axes, "y")
     axes.set_ylabel("p99\n(ms)")
     return axes
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analysis.plots.frames import need, numbers, series
 from analysis.plots.latency import Frame
 from analysis.plots.quantities import quantity
-from analysis.plots.style import COLOURS, GREY, MARKERS, NUMBERS, grid, target
+from analysis.plots.style import COLOURS, GREY, MARKERS, grid, log_axis, target
 
 #: Columns of which less is better.
 _LESS = ("mean_s", "p50_s", "p95_s", "p99_s", "p999_s", "max_s", "gpus")
@@ -43,8 +43,7 @@ def pareto(frame: Frame, axes: Axes, *, x: str = "p99_s", y: str = "accuracy", o
               drawstyle="steps-post" if x in _LESS else "steps-pre")  # fmt: skip
     axes.margins(0.08)
     if x in _LESS:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(NUMBERS)
+        log_axis(axes, "x")
         if "slo_s" in frame and len(slo_s := np.unique(numbers(frame, "slo_s"))) == 1:
             target(axes, 1e3 * slo_s[0], f"SLO {1e3 * slo_s[0]:.4g} ms", vertical=True)
     elif optimum is not None:
