@@ -8,6 +8,10 @@ from typing import Any
 
 from profiler.table import Level
 
+#: What can become of a request, and their numbers in columns.
+OUTCOMES = ("ok", "late", "dropped", "rejected")
+OK, LATE, DROPPED, REJECTED = range(4)
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:

@@ -1,4 +1,4 @@
-"""The report: what happened to every request and batch, and the figures of DESIGN section 6 computed from that."""
+"""The report: what happened to every request and batch, expanded from the records to columns."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.table import BucketPlan, Level
-from simulator.records import Records
+from simulator.records import DROPPED, LATE, OK, OUTCOMES, REJECTED, Records
+from simulator.summary import summarised
 from traces import Trace
 
-OUTCOMES = ("ok", "late", "dropped", "rejected")
-OK, LATE, DROPPED, REJECTED = range(4)
+__all__ = ["DROPPED", "LATE", "OK", "OUTCOMES", "REJECTED", "Report"]
+
 Columns = dict[str, NDArray[Any]]
 
 
@@ -51,12 +52,12 @@ class Report:
             "start_s": start_s,
             "finish_s": finish_s,
             "size": size,
-            "model": np.asarray([each.model for each in self.levels], object)[self._level_of_batch],
-            "students": np.asarray([each.students for each in self.levels], np.int32)[self._level_of_batch],
+            "model": np.asarray([each.model for each in self.levels], object)[self.level_of_batch],
+            "students": np.asarray([each.students for each in self.levels], np.int32)[self.level_of_batch],
             "tokens_max": self._longest(size),
             "padded_tokens": run_tokens * run_batch,
             "service_s": finish_s - start_s,
-            **({} if self._answered is None else {"answered": self._answered}),
+            **({} if self.answered is None else {"answered": self.answered}),
             **{name: np.asarray(values) for name, values in self.records.measured.items()},
         }
 
@@ -70,7 +71,7 @@ class Report:
         return (*times, np.asarray(gpu, np.int32), level, np.asarray(bucket, np.intp), requests)
 
     @cached_property
-    def _answered(self) -> NDArray[np.bool_] | None:
+    def answered(self) -> NDArray[np.bool_] | None:
         """Which batches were answered; None where all were."""
         if not self.records.unanswered:
             return None
@@ -82,9 +83,9 @@ class Report:
     def _served_batches(self) -> tuple[Sequence[Sequence[int]], NDArray[np.int64]]:
         """The requests of each batch that was answered, and its number."""
         requests = self._columns_of_batches[5]
-        if self._answered is None:
+        if self.answered is None:
             return requests, np.arange(len(requests))
-        numbers = np.flatnonzero(self._answered)
+        numbers = np.flatnonzero(self.answered)
         return [requests[number] for number in numbers.tolist()], numbers
 
     @cached_property
@@ -118,7 +119,7 @@ class Report:
         """The per-request columns of some rows."""
         times = {name: column[rows] for name, column in self.times.items()}
         batch, served = times["batch"], times["batch"] >= 0
-        level = self._level_of_batch
+        level = self.level_of_batch
         return {
             "request": np.arange(len(self.trace))[rows],
             "arrival_s": self.trace.arrival_s[rows],
@@ -140,93 +141,7 @@ class Report:
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The figures of the run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
-        return self._of_batches() | self._of_requests()
-
-    def _of_batches(self) -> dict[str, Any]:
-        """The figures where all requests of a batch are answered alike."""
-        times, batches, n = self.times, self.batches, len(self.trace)
-        served = times["batch"] >= 0
-        latency = (times["finish_s"] - self.trace.arrival_s)[served]
-        counts = np.bincount(times["outcome"], minlength=4).tolist()
-        accuracy = np.asarray([level.accuracy for level in self.levels])[self._level_of_batch]
-        on_time = np.bincount(times["batch"][times["outcome"] == OK], minlength=len(accuracy))
-        seconds = self.trace.seconds
-        p50, p95, p99, p999 = np.percentile(latency, [50, 95, 99, 99.9]).tolist() if len(latency) else [None] * 4
-        busy = self._busy_seconds()
-        # To the end of the last batch: answers may leave before their device is free.
-        makespan = float(batches["finish_s"].max() - self.trace.arrival_s[0]) if len(latency) else 0.0
-        padded = int(batches["padded_tokens"].sum())
-        size = batches["size"]
-        answers = size if self._answered is None else size * self._answered
-        gpu_seconds = self._gpu_seconds(makespan)
-        return {
-            "requests": n,
-            **dict(zip(OUTCOMES, counts, strict=True)),
-            "seconds": seconds,
-            "offered_rate": _ratio(n, seconds),
-            "saturation": self.saturation,
-            "load": _ratio(n, seconds and seconds * self.gpus * self.saturation),
-            "slo_s": self.slo_s,
-            "mean_s": _mean(latency),
-            "p50_s": p50,
-            "p95_s": p95,
-            "p99_s": p99,
-            "p999_s": p999,
-            "max_s": float(latency.max()) if len(latency) else None,
-            "wait_mean_s": _mean((times["start_s"] - self.trace.arrival_s)[served]),
-            "attainment": counts[OK] / n,
-            "goodput": _ratio(counts[OK], seconds),
-            "accuracy": _known(_ratio(float(accuracy @ answers), float(answers.sum()))),
-            "accuracy_weighted_goodput": _known(float(accuracy @ on_time) / n),
-            "batches": len(size),
-            "batch_mean": _mean(size),
-            "students_mean": _ratio(float(batches["students"] @ answers), float(answers.sum())),
-            "padding": _known(1 - _or_nan(_ratio(float(self.trace.tokens[served].sum()), padded))),
-            "utilisation": _ratio(busy, gpu_seconds),
-            "gpus": self.gpus,
-            **({"gpu_seconds": gpu_seconds} if len(self.records.gpus) > 1 else {}),
-            **({"valid": self.run["live"]["validity"]["valid"]} if "live" in self.run else {}),
-        }
-
-    def _of_requests(self) -> dict[str, Any]:
-        """Students and accuracy where an executor reported them request by request.
-
-        Where it cannot tell what was right, the accuracy of requests that stopped early is not known.
-        """
-        if "students" not in self._columns:
-            return {}
-        batch, outcome = self.times["batch"], self.times["outcome"]
-        accuracy = np.asarray([level.accuracy for level in self.levels])[self._level_of_batch][batch]
-        reported = self._columns["students"]
-        right = np.where(np.isnan(reported), accuracy, self._columns.get("correct", np.full(len(batch), np.nan)))
-        students = np.where(np.isnan(reported), self.batches["students"][batch], reported)
-        return {
-            "accuracy": _known(_mean(right[batch >= 0])),
-            "accuracy_weighted_goodput": _known(float(right[outcome == OK].sum()) / len(batch)),
-            "students_mean": _mean(students[batch >= 0]),
-        }
-
-    def _busy_seconds(self) -> float:
-        """For how long GPUs ran something, summed over them."""
-        batches = self.batches
-        if all(each.accepts is None for each in self.records.executions.values()):
-            return float(batches["service_s"].sum())
-        busy = 0.0
-        for gpu in np.unique(batches["gpu"]):  # several batches at a time: in the order of their starts
-            mine = batches["gpu"] == gpu
-            start_s, until_s = batches["start_s"][mine], np.maximum.accumulate(batches["finish_s"][mine])
-            gaps = np.maximum(start_s[1:] - until_s[:-1], 0)
-            busy += float(until_s[-1] - start_s[0] - gaps.sum())
-        return busy
-
-    def _gpu_seconds(self, makespan: float) -> float:
-        """For how long GPUs were held, summed over them, until the last batch was done."""
-        changes = self.records.gpus
-        if len(changes) <= 1:
-            return makespan * self.gpus
-        first = float(self.trace.arrival_s[0])
-        times = np.clip([time for time, _ in changes] + [first + makespan], first, first + makespan)
-        return float(np.diff(times) @ np.asarray([gpus for _, gpus in changes]))
+        return summarised(self)
 
     @property
     def _slo(self) -> NDArray[np.float64] | float:
@@ -247,26 +162,27 @@ class Report:
         return _joined(requests, sizes), sizes
 
     @cached_property
-    def _level_of_batch(self) -> NDArray[np.intp]:
+    def level_of_batch(self) -> NDArray[np.intp]:
+        """The index in `levels` of each batch's."""
         levels = self._columns_of_batches[3]
         return np.fromiter(map(attrgetter("index"), levels), np.intp, len(levels))
 
     def _longest(self, sizes: NDArray[np.int64]) -> NDArray[np.int32]:
-        order = self._order[0] if self._answered is None else _joined(self._columns_of_batches[5], sizes)
+        order = self._order[0] if self.answered is None else _joined(self._columns_of_batches[5], sizes)
         if not len(sizes):
             return np.zeros(0, np.int32)
         return np.maximum.reduceat(self.trace.tokens[order], np.concatenate(([0], sizes.cumsum()[:-1])))
 
     def _students(self, rows: slice, students: NDArray[Any]) -> NDArray[Any]:
         """Per-request students where an executor reported them, else those of the batch."""
-        own = self._columns.get("students")
+        own = self.reported.get("students")
         return students if own is None else np.where(np.isnan(own[rows]), students, own[rows]).astype(students.dtype)
 
     def _extra(self, rows: slice) -> Columns:
-        return {name: column[rows] for name, column in self._columns.items() if name != "students"}
+        return {name: column[rows] for name, column in self.reported.items() if name != "students"}
 
     @cached_property
-    def _columns(self) -> Columns:
+    def reported(self) -> Columns:
         """Per-request values that executors reported, NaN where they did not."""
         columns: Columns = {}
         for number, execution in self.records.executions.items():
@@ -288,20 +204,3 @@ def _gather(values: NDArray[Any], batch: NDArray[np.int32], served: NDArray[np.b
     column = np.full(len(batch), empty, values.dtype)
     column[served] = values[batch[served]]
     return column
-
-
-def _mean(values: NDArray[Any]) -> float | None:
-    return float(values.mean()) if len(values) else None
-
-
-def _ratio(numerator: float, denominator: float | None) -> float | None:
-    return numerator / denominator if denominator else None
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
-def _known(value: float | None) -> float | None:
-    """None instead of NaN, which JSON does not have."""
-    return None if value is None or value != value else value
