@@ -41,6 +41,7 @@ class Answer:
     arrival_s: float
     start_s: float
     compute_s: float
+    klass: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -75,8 +76,11 @@ class Listener:
     def answered(self, answers: Sequence[Answer], slo_s: Sequence[float]) -> None:
         """The requests of a batch have their answers."""
 
-    def unanswered(self, outcome: str, count: int) -> None:
-        """So many requests got none: dropped, rejected, refused or failed."""
+    def unanswered(self, outcome: str, klass: str) -> None:
+        """A request got none: it was dropped, rejected or refused, or the executor has failed."""
+
+    def decided(self, seconds: float) -> None:
+        """The policy has decided, and took so long."""
 
 
 class Clients:
@@ -112,7 +116,7 @@ class Clients:
         asked = [self.asked.pop(each) for each in batch.requests]
         size, start_s = len(asked), begun.now + begun.late
         made = [
-            Answer(row, batch.level, size, one.arrival_s, start_s, answers.seconds)
+            Answer(row, batch.level, size, one.arrival_s, start_s, answers.seconds, one.klass)
             for one, row in zip(asked, answers.logits, strict=True)
         ]
         self.measured[begun.number] = (answers.seconds, begun.late)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("ok", "late", "dropped", "rejected", "refused", "failed")
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+DECISIONS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 1e-1)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 STUDENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
 
@@ -26,11 +28,13 @@ class Metrics(Listener):
     def __init__(self, model: str) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
-            "cohort_requests", "Requests by what became of them", ["outcome"], registry=self.registry
+            "cohort_requests",
+            "Requests by what became of them, and class",
+            ["outcome", "klass"],
+            registry=self.registry,
         )
         for outcome in OUTCOMES:
-            self._requests.labels(outcome)
-        self._ok, self._late = self._requests.labels("ok"), self._requests.labels("late")
+            self._requests.labels(outcome, "")
         self._duration = self._histogram(
             "cohort_request_duration_seconds", "From arrival in the queue to the answer", SECONDS
         )
@@ -42,6 +46,7 @@ class Metrics(Listener):
         )
         self._size = self._histogram("cohort_batch_size", "Requests per batch", BATCHES)
         self._students = self._histogram("cohort_batch_students", "Students per batch", STUDENTS)
+        self._decision = self._histogram("cohort_policy_decision_seconds", "Of a decision of the policy", DECISIONS)
         self._tokenize = self._histogram("cohort_tokenize_seconds", "Of a text, before the queue", SECONDS)
         self._triton = Triton(model)
         self.registry.register(self._triton)
@@ -63,16 +68,16 @@ class Metrics(Listener):
         self._tokenize.observe(seconds)
 
     def answered(self, answers: Sequence[Answer], slo_s: Sequence[float]) -> None:
-        on_time = 0
+        outcomes: Counts[tuple[str, str]] = Counts()
         queued = 0.0
         for answer, slo in zip(answers, slo_s, strict=True):
             queue_s = answer.start_s - answer.arrival_s
             queued += queue_s
             self._queue.observe(queue_s)
             self._duration.observe(queue_s + answer.compute_s)
-            on_time += queue_s + answer.compute_s <= slo
-        self._ok.inc(on_time)
-        self._late.inc(len(answers) - on_time)
+            outcomes["ok" if queue_s + answer.compute_s <= slo else "late", answer.klass] += 1
+        for (outcome, klass), count in outcomes.items():
+            self._requests.labels(outcome, klass).inc(count)
         if answers:
             first = answers[0]
             self._size.observe(first.batch_size)
@@ -80,9 +85,12 @@ class Metrics(Listener):
             self._compute.observe(first.compute_s)
             self._triton.add(len(answers), queued, first.compute_s)
 
-    def unanswered(self, outcome: str, count: int) -> None:
-        self._requests.labels(outcome).inc(count)
-        self._triton.failures += count
+    def unanswered(self, outcome: str, klass: str) -> None:
+        self._requests.labels(outcome, klass).inc()
+        self._triton.failures += 1
+
+    def decided(self, seconds: float) -> None:
+        self._decision.observe(seconds)
 
     def _histogram(self, name: str, about: str, buckets: Sequence[float]) -> Any:
         return Histogram(name, about, buckets=buckets, registry=self.registry)

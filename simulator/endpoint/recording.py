@@ -167,7 +167,9 @@ class Recorder(Listener):
         try:
             self._write_files(segment, batches, models)
             self._rotate()
-        except Exception:  # in a thread of its own: nobody else would hear of it; the server goes on
+        except Exception:
+            # A full disk or a mistake of ours, in the writer's thread, whose result nobody takes: it would go unheard.
+            # Serving does not depend on the record, so it goes on without this segment.
             log.exception("a segment could not be written")
 
     def _write_files(self, segment: Segment, batches: dict[str, array[Any]], models: list[tuple[str, int]]) -> None:

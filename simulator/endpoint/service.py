@@ -16,6 +16,7 @@ from simulator.clock import WallClock
 from simulator.device import DeviceExecutor, ParallelExecutor
 from simulator.endpoint.asking import Answer, Asked, Clients, Listener, Unanswered, turned_away
 from simulator.endpoint.backlog import OpenBacklog
+from simulator.endpoint.timed import timed
 from simulator.executor import Executor
 from simulator.loop import Server
 from simulator.passing import Told, passing
@@ -65,7 +66,7 @@ class Service:
         records, idle = passing(Told(self._batch, self._dropped)), list(range(gpus))
         view = ServerView(self._backlog, predictions, gpus, slo_s, self._backlog.tokens, records, idle)  # type: ignore[arg-type]
         started(policy, view, None)
-        self._server = Server(clock, runs, policy, self._backlog, view, records, idle)
+        self._server = Server(clock, runs, timed(policy, self._decided), self._backlog, view, records, idle)
         self._open = clock.promise()
         self._open.callbacks.append(lambda _: self._server.close())
         self._inside: set[Asked] = set()
@@ -123,16 +124,17 @@ class Service:
         Raises Unanswered where there is none: refused, dropped, late beyond `within_s`, or the executor has failed.
         """
         if self._failure:
-            raise self._lost()
+            raise self._lost(klass)
         if self._closing:
-            raise self._unanswered(503, "refused", "the server is shutting down")
+            raise self._unanswered(503, "refused", "the server is shutting down", klass)
         if not self.alive:  # nobody would take in what is posted
-            raise self._unanswered(503, "refused", "a batch takes too long: try again later")
+            raise self._unanswered(503, "refused", "a batch takes too long: try again later", klass)
         event = self._clock.event()
         if len(self._inside) >= self.most:
             event.callbacks.append(partial(self._refuse, len(ids), slo_s, klass))
             self._clock.post(event)
-            raise self._unanswered(503, "refused", f"{self.most} requests are waiting already: try again later")
+            crowded = f"{self.most} requests are waiting already: try again later"
+            raise self._unanswered(503, "refused", crowded, klass)
         asked = Asked(ids, self.slo_s if slo_s is None else slo_s, klass, self._loop.create_future())
         self._inside.add(asked)
         event.callbacks.append(self._let_in)
@@ -141,7 +143,7 @@ class Service:
             async with asyncio.timeout(within_s):
                 return await asked.answer
         except TimeoutError:
-            raise self._unanswered(504, "dropped", f"there was no answer within {within_s:g} s") from None
+            raise self._unanswered(504, "dropped", f"there was no answer within {within_s:g} s", klass) from None
 
     def _tell(self, what: Callable[..., object], *about: Any) -> None:
         """Call this in the event loop's thread. After an end with a stuck batch, nobody is there any more."""
@@ -170,6 +172,10 @@ class Service:
         for each in self._listeners:
             each.batch(number, row, cycle_s, late_s)
 
+    def _decided(self, seconds: float) -> None:
+        for each in self._listeners:
+            each.decided(seconds)
+
     def _dropped(self, now: float, requests: Sequence[int], reason: str) -> None:
         for each in self._listeners:
             each.dropped(now, requests, reason)
@@ -190,15 +196,15 @@ class Service:
         for one in asked:
             self._inside.discard(one)
             if not one.answer.done():
-                one.answer.set_exception(self._unanswered(error.status, error.outcome, error.reason))
+                one.answer.set_exception(self._unanswered(error.status, error.outcome, error.reason, one.klass))
 
-    def _unanswered(self, status: int, outcome: str, reason: str) -> Unanswered:
+    def _unanswered(self, status: int, outcome: str, reason: str, klass: str) -> Unanswered:
         for each in self._listeners:
-            each.unanswered(outcome, 1)
+            each.unanswered(outcome, klass)
         return Unanswered(status, outcome, reason)
 
-    def _lost(self) -> Unanswered:
-        return self._unanswered(500, "failed", "the executor has failed; the server must be started again")
+    def _lost(self, klass: str) -> Unanswered:
+        return self._unanswered(500, "failed", "the executor has failed; the server must be started again", klass)
 
     def _run(self) -> None:
         """The loop's thread. Whatever ends it, everybody inside hears of it."""
@@ -217,7 +223,7 @@ class Service:
         self._failure = failure
         for one in self._inside:
             if not one.answer.done():
-                one.answer.set_exception(self._lost())
+                one.answer.set_exception(self._lost(one.klass))
         self._inside.clear()
         self._end()
 

@@ -132,7 +132,8 @@ def test_metrics_count_what_was_answered(address):
     answered = float(lines["nv_inference_request_success" + label])
     assert answered >= 1
     assert (
-        float(lines['cohort_requests_total{outcome="ok"}']) + float(lines['cohort_requests_total{outcome="late"}'])
+        float(lines['cohort_requests_total{klass="",outcome="ok"}'])
+        + float(lines['cohort_requests_total{klass="",outcome="late"}'])
         == answered
     )
     assert float(lines["cohort_request_duration_seconds_count"]) == answered

@@ -62,7 +62,8 @@ def session(tmp_path_factory):
     with running(subject) as address, concurrent.futures.ThreadPoolExecutor(10) as pool:
         asked = []
         for number in range(60):
-            asked.append(pool.submit(call, address, content=body((number,), **({"slo_ms": 50} if number % 3 else {}))))
+            own = ({"slo_ms": 50} if number % 3 else {}) | ({"priority": 2} if number % 4 == 0 else {})
+            asked.append(pool.submit(call, address, content=body((number,), **own)))
             time.sleep(0.001)
         statuses = [each.result()[0] for each in asked]
         metrics = get(address, "/metrics")[2].decode()
@@ -115,9 +116,17 @@ def test_the_command_prints_what_happened_beside_what_would_have(session, capsys
 def test_metrics_and_record_agree(session):
     _, statuses, metrics = session
     lines = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
-    served = sum(float(lines[f'cohort_requests_total{{outcome="{each}"}}']) for each in ("ok", "late"))
-    assert served == statuses.count(200)
-    assert float(lines['cohort_requests_total{outcome="refused"}']) == statuses.count(503)
+
+    def counted(status: int, *outcomes: str) -> None:
+        for klass, theirs in (("2", statuses[::4]), ("", [each for n, each in enumerate(statuses) if n % 4])):
+            names = [f'cohort_requests_total{{klass="{klass}",outcome="{each}"}}' for each in outcomes]
+            assert sum(float(lines.get(each, 0)) for each in names) == theirs.count(status), klass
+
+    counted(200, "ok", "late")
+    counted(503, "refused")
+    decisions = float(lines["cohort_policy_decision_seconds_count"])
+    assert decisions >= float(lines["cohort_batch_size_count"]) > 0
+    assert 0 < float(lines["cohort_policy_decision_seconds_sum"]) / decisions < 0.1
 
 
 def test_disk_is_bounded_over_segments_and_sessions_the_oldest_go_first(tmp_path):
