@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis import steady
 from analysis.backends import Pool, Workers
 from analysis.optimum import EXACT_REQUESTS, Ceiling
 from analysis.replications import Replication, inputs, named, replicate, resolved
@@ -84,6 +85,7 @@ def compare(
     replications: int = 10,
     confidence: float = 0.95,
     exact_requests: int = EXACT_REQUESTS,
+    warm_up: bool = False,
     jobs: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
     **settings: Any,
@@ -94,9 +96,12 @@ def compare(
     whose difference is taken, by default the first named, or adaptive for all. settings: as of
     `simulator.settings.Settings`. Replication r of a generator has seed + r; those of a recorded file are consecutive
     windows of it, equally long, each counting the same. exact_requests: the exact optimum is found for replications of
-    up to so many requests. jobs: processes. on_progress: told (done, all) replications.
+    up to so many requests. warm_up: leave out the first requests of each replication, until the latencies of all
+    policies are in a steady state (MSER-5); who reaches none is refused. jobs: processes. on_progress: told (done, all)
+    replications.
 
-    Raises ValueError or LookupError for bad input, and where the reference does not run.
+    Raises ValueError or LookupError for bad input, as for warm_up on traffic that is not steady, and where the
+    reference does not run.
     """
     if replications < 1:
         raise ValueError(f"replications is {replications}; at least 1 is needed")
@@ -107,7 +112,9 @@ def compare(
     specs = list(dict.fromkeys([*specs, first]))
     make(first)  # a mistake in it is found before the runs, not after
     whole = resolved(_settings(settings))
-    tasks = [(each, tuple(specs), exact_requests) for each in inputs(whole, replications)]
+    if warm_up:
+        steady.refuse_others(whole.settings)
+    tasks = [(each, tuple(specs), exact_requests, warm_up) for each in inputs(whole, replications)]
     done: dict[int, Replication] = {}
     with Pool(Workers(jobs)) as pool:
         for number, result in pool.each(replicate, tasks):
@@ -145,7 +152,16 @@ def _summed(
         for spec, interval, difference in zip(ran, own, differences, strict=True)
     ]
     standings.sort(key=lambda each: -each.accuracy_weighted_goodput.mean)
-    return Comparison(tuple(standings), refused, reference, base, named(base, len(done)), top, values)
+    said = named(base, len(done)) + _left_out([each.left_out for each in done])
+    return Comparison(tuple(standings), refused, reference, base, said, top, values)
+
+
+def _left_out(counts: Sequence[int]) -> str:
+    """How many of the first requests do not count, in words."""
+    if not any(counts):
+        return ""
+    least, most = min(counts), max(counts)
+    return f", without the first {least:,}{'' if least == most else f' to {most:,}'} requests (warm-up by MSER-5)"
 
 
 def _within(interval: Interval, least: float, most: float) -> Interval:

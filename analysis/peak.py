@@ -14,6 +14,7 @@ from analysis.cells import Row
 from analysis.columns import Columns, to_columns, to_table
 from analysis.grid import ALIASES, axis, grid
 from analysis.statistics import mean_intervals, verdict
+from analysis.steady import STEADY
 from analysis.sweeping import Laboratory, Progress, laboratory
 from simulator.defaults import default_slo_s, short_text_saturation
 from simulator.settings import Settings
@@ -22,9 +23,8 @@ from simulator.view import Predictions
 from traces.lengths import SHORT_TEXT
 from traces.spec import Spec
 
-#: Traces that look alike over any time: they last for as long as `requests` take, at every rate.
-STEADY = ("poisson", "constant", "gamma", "weibull")
-#: ... but for at least so many latency targets: an overload of 1 % must outgrow the target, or it passes unseen.
+#: Steady traffic lasts for as long as `requests` take, at every rate, but for at least so many latency targets: an
+#: overload of 1 % must outgrow the target, or it passes unseen.
 TARGETS = 100
 #: Halvings of the first rate, after which a target counts as out of reach.
 HALVINGS = 12

@@ -10,19 +10,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from analysis import steady
 from analysis.optimum import Ceiling, ceiling
 from simulator.defaults import default_slo_s
 from simulator.groups import Group
+from simulator.report import Report
 from simulator.settings import Prepared, Settings, prepare
 from simulator.view import Predictions
 from traces.scaling import window
 
 
 class Replication(NamedTuple):
-    """One replication: each policy's summary, or why it was refused; and the ceiling, None where it is none."""
+    """One replication: each policy's summary, or why it was refused; and the ceiling, None where it is none.
+
+    left_out: how many of its first requests do not count, being warm-up.
+    """
 
     summaries: dict[str, dict[str, Any] | str]
     ceiling: Ceiling | None
+    left_out: int = 0
 
 
 def resolved(settings: Settings) -> Prepared:
@@ -66,23 +72,37 @@ def recorded(settings: Settings) -> bool:
     return settings.trace is not None and os.path.exists(settings.trace)
 
 
-def replicate(of: Settings | Prepared, policies: Sequence[str], exact_requests: int) -> Replication:
-    """One replication of all policies: the same arguments give the same result, in whatever process."""
+def replicate(
+    of: Settings | Prepared, policies: Sequence[str], exact_requests: int, warm_up: bool = False
+) -> Replication:
+    """One replication of all policies: the same arguments give the same result, in whatever process.
+
+    warm_up: only those requests count that come when every policy has reached its steady state.
+    """
     prepared = prepare(of) if isinstance(of, Settings) else of
     summaries: dict[str, dict[str, Any] | str] = {}
+    settled: dict[str, tuple[Report, int]] = {}
     for policy in policies:
         try:
-            summaries[policy] = prepared.run(policy).summary
+            report = prepared.run(policy)
+            if warm_up:
+                settled[policy] = report, steady.begins(report)
+            summaries[policy] = report.summary
         except (ValueError, LookupError) as error:
             summaries[policy] = str(error.args[0] if isinstance(error, LookupError) and error.args else error)
+    first = max((begins for _, begins in settled.values()), default=0)
+    summaries |= {policy: steady.summary(report, first) for policy, (report, _) in settled.items()}
     its = prepared.settings
     if its.service_noise != "none" or Group.of(prepared.table) is not None:  # a group runs several batches at a time
-        return Replication(summaries, None)
+        return Replication(summaries, None, first)
     assert its.slo_ms is not None
     predictions = predictions_of(prepared)
     slo_s = its.slo_ms / 1e3
-    top = ceiling(prepared.trace, predictions, slo_s=slo_s, gpus=its.gpus, exact_requests=exact_requests)
-    return Replication(summaries, top)
+    counted = prepared.trace.take(slice(first, None))
+    top = ceiling(counted, predictions, slo_s=slo_s, gpus=its.gpus, exact_requests=exact_requests)
+    if first:  # for who has nothing to do before
+        top = replace(top, kind="bound")
+    return Replication(summaries, top, first)
 
 
 def predictions_of(prepared: Prepared) -> Predictions:

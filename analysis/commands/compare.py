@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--exact-requests", type=int, default=EXACT_REQUESTS, metavar="N",
         help=f"replications of more requests get a bound, not the exact optimum (default: {EXACT_REQUESTS})",
     )  # fmt: skip
+    parser.add_argument(
+        "--warm-up", action="store_true", help="leave out the warm-up of steady traffic, until no policy's queue grows"
+    )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     parser.add_argument("--csv", action="store_true", help="print the rows as CSV, and nothing else")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the rows to a .csv or .parquet file, too")
@@ -74,7 +77,7 @@ def main(options: argparse.Namespace) -> int:
 
     if options.out is not None and options.out.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {options.out}: name a .csv or .parquet file")
-    named = ("reference", "replications", "exact_requests", "jobs", *_FLAGS)
+    named = ("reference", "replications", "exact_requests", "warm_up", "jobs", *_FLAGS)
     with progress("replications") as told:
         compared = compare(options.policies, on_progress=told, **{name: getattr(options, name) for name in named})
     if options.out is not None:

@@ -8,8 +8,10 @@ import io
 import numpy as np
 import pytest
 
+from analysis import steady
 from analysis.__main__ import main
 from analysis.comparison import compare
+from analysis.statistics import warm_up
 from policies import POLICIES
 from simulator.settings import Settings, prepare
 
@@ -81,6 +83,50 @@ def test_ninety_nine_percent_on_time_needs_enough_requests_to_say():
         for load, duration in ((0.2, 0.02), (0.2, 0.2), (5, 0.2))
     )
     assert [each.standings[0].verdict for each in (short, long, over)] == ["undecided", "valid", "invalid"]
+
+
+POISSON = {"table": "synthetic", "lengths": "constant:tokens=64", "slo_ms": 20}
+
+
+def test_the_warm_up_of_steady_traffic_is_left_out_alike_for_all():
+    policies = ["greedy", "none", "timeout(timeout_s=0.005)"]  # at the highest level, whose accuracy is 1
+    setting = POISSON | {"trace": "poisson:duration=1", "rate": 900.0, "slo_ms": 2}
+    compared = compare(policies, replications=3, exact_requests=1000, warm_up=True, **setting)
+    values = {policy: [] for policy in policies}
+    cuts = []
+    for seed in range(3):
+        prepared = prepare(Settings(**setting, seed=seed))
+        reports = {policy: prepared.run(policy) for policy in policies}
+        first = max(warm_up(each.requests["finish_s"] - each.requests["arrival_s"]) for each in reports.values())
+        cuts.append(first)
+        for policy, each in reports.items():
+            values[policy].append((each.requests["outcome"][first:] == "ok").mean())
+    assert {policy: found.tolist() for policy, found in compared.values.items()} == {
+        policy: pytest.approx(found, abs=1e-12) for policy, found in values.items()
+    }
+    assert compared.replicated == (
+        f"seeds 0 to 2, without the first {min(cuts)} to {max(cuts)} requests (warm-up by MSER-5)"
+    )
+    assert compared.ceiling.kind == "exact or bound"  # a bound where it may begin without a backlog
+
+
+def test_figures_from_the_first_request_on_are_those_of_the_run():
+    report = prepare(Settings("adaptive", **POISSON, trace="poisson:duration=0.3", rate=9000.0)).run()
+    found = steady.summary(report, 0)
+    assert found == {name: pytest.approx(report.summary[name], rel=1e-12) for name in found}
+
+
+def test_who_reaches_no_steady_state_has_no_figures_of_one():
+    setting = POISSON | {"trace": "poisson:duration=0.2", "rate": 12_000.0}
+    compared = compare("adaptive;greedy", replications=2, exact_requests=0, warm_up=True, **setting)
+    assert [each.policy for each in compared.standings] == ["adaptive"]
+    assert "no steady state" in compared.refused["greedy"]
+
+
+@pytest.mark.parametrize("trace", [None, "mmpp:duration=0.1", "burst:duration=0.1"])
+def test_bursts_are_no_warm_up(trace):
+    with pytest.raises(ValueError, match="steady traffic only"):
+        compare("greedy", replications=1, exact_requests=0, warm_up=True, trace=trace, **POISSON)
 
 
 def test_layers_and_more_gpus_are_not_held_against_the_ceiling():
