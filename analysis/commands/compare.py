@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"replications of more requests get a bound, not the exact optimum (default: {EXACT_REQUESTS})",
     )  # fmt: skip
     parser.add_argument(
-        "--warm-up", action="store_true", help="leave out the warm-up of steady traffic, until no policy's queue grows"
+        "--warm-up", action="store_true", help="leave out the warm-up of steady traffic, by MSER-5 on latencies"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     parser.add_argument("--csv", action="store_true", help="print the rows as CSV, and nothing else")
