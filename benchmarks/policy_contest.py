@@ -138,7 +138,7 @@ def main() -> None:
     screening, seeds = range(first, second), range(second, second + arguments.replications)
     missing = set(POLICIES) - LEFT_OUT - set(re.findall(r"[a-z]+", f"{SERVING};{DROPPING}"))
     print(f"# not in the contest: {', '.join(sorted(LEFT_OUT | missing))}")
-    print(f"{'table':16}{'trace':24}{'load':>5}{'SLO':>5}{'adaptive':>9}{'ceiling':>9}  the best rival, its lead")
+    print(f"{'table':18}{'trace':24}{'load':>5}{'SLO':>5}{'adaptive':>9}{'ceiling':>9}  the best rival, its lead")
     rows: list[tuple[Cell, Lead]] = []
     for cell in cells(arguments):
         screened = leads(runs, cell, arguments.policies, screening, adaptives)
@@ -150,7 +150,7 @@ def main() -> None:
         lost = any(each.low > margin for each in confirmed)
         verdict = "BEATEN" if lost else "open" if any(each.high > margin for each in confirmed) else ""
         print(
-            f"{cell.table:16}{cell.trace:24}{cell.load:5g}{cell.slo:5g}{best.adaptive:9.4f}{top}  {best.policy} "
+            f"{cell.table:18}{cell.trace:24}{cell.load:5g}{cell.slo:5g}{best.adaptive:9.4f}{top}  {best.policy} "
             f"{points(best)}{'' if confirmed else ' when screened'} {verdict}",
             flush=True,
         )
