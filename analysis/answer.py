@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.planner import Closest, Point
 from analysis.planning import Choice, Plan
-from analysis.words import aligned, number, percent
+from analysis.words import accuracies, aligned, gpus, number, percent
 
 
 def printed(plan: Plan) -> str:
@@ -12,11 +12,13 @@ def printed(plan: Plan) -> str:
     asked, traffic = plan.asked, plan.traffic
     floor = "" if asked["min_accuracy"] is None else f", accuracy at least {percent(asked['min_accuracy'])}"
     grown = "" if asked["growth"] == 1 else f", times {asked['growth']:g}"
+    known = accuracies(asked.get("tasks", {}).values())
     lines = [
         f"traffic  {traffic['source']}: {traffic['requests']:,} requests in {number(traffic['seconds'])} s, "
         f"{number(traffic['rate'])}/s{grown}",
         *(f"         {note}" for note in traffic["notes"]),
         f"target   {percent(asked['attainment'])} within {asked['slo_ms']:g} ms{floor}",
+        *([f"         accuracies: {known}"] if known else []),
         f"based on {traffic['simulated']}",
         "",
     ]
@@ -41,7 +43,7 @@ def _line(choice: Choice) -> list[str]:
 
 def _words(choice: Choice, plan: Plan) -> list[str]:
     best, target = choice.best, plan.asked["attainment"]
-    lines = [f"{best.candidate.table} ({best.candidate.device}): {_gpus(best.gpus)} with {best.candidate.policy} and "
+    lines = [f"{best.candidate.table} ({best.candidate.device}): {gpus(best.gpus)} with {best.candidate.policy} and "
              f"{best.candidate.model}"]  # fmt: skip
     lines.append(f"  {_sureness(choice, plan)}")
     lines.append(f"  {choice.most / best.growth - 1:.0%} more traffic fits ({choice.most:.3g} times the trace)")
@@ -52,7 +54,7 @@ def _words(choice: Choice, plan: Plan) -> list[str]:
     less = choice.less
     if less is None:
         return [*lines, "  there is no less than one GPU"]
-    lines.append(f"  {_gpus(less.gpus)} would do, the rest unchanged, with one of:")
+    lines.append(f"  {gpus(less.gpus)} would do, the rest unchanged, with one of:")
     if less.attainment < target:
         lines.append(f"    a target of {percent(less.attainment)} on time")
         lines.append(f"    {less.slo_ms:.4g} ms instead of {best.slo_ms:g}" if less.slo_ms else
@@ -70,21 +72,25 @@ def _sureness(choice: Choice, plan: Plan) -> str:
     best = choice.best
     if plan.traffic["exact"]:
         return "exact for this trace: all of it was simulated"
+    if plan.traffic.get("replications") == 1:
+        return "from one seed: how far others differ is not known"
     over = "the windows that were not simulated" if "windows" in plan.traffic["simulated"] else "other seeds"
     if choice.clear == best.gpus:
         return f"the 95 % interval, for {over}, lies above the target"
     reaches = f"the 95 % interval, for {over}, reaches down to {percent(best.attainment.low)}, below the target"
-    return reaches + (f"; with {_gpus(choice.clear)} it does not" if choice.clear else "; two more GPUs do not help")
+    return reaches + (f"; with {gpus(choice.clear)} it does not" if choice.clear else "; two more GPUs do not help")
 
 
 def _out_of_reach(closest: Closest, plan: Plan) -> list[str]:
     asked, best = plan.asked, closest.best
-    lines = [f"{closest.table}: out of reach with up to {_gpus(asked['max_gpus'])}"]
+    lines = [f"{closest.table}: out of reach with up to {gpus(asked['max_gpus'])}"]
     if best is not None:
         its = best.candidate
-        lines.append(f"  closest: {_gpus(best.gpus)} with {its.policy} and {its.model}: {_short(best, plan)}")
+        lines.append(f"  closest: {gpus(best.gpus)} with {its.policy} and {its.model}: {_short(best, plan)}")
         if closest.slo_ms is not None:
             lines.append(f"  that would meet {closest.slo_ms:.4g} ms instead of {asked['slo_ms']:g}")
+        elif best.attainment.mean < asked["attainment"]:
+            lines.append("  and no other latency target changes that")
     return lines + [f"  {model} {why}" for model, why in closest.refused.items()]
 
 
@@ -97,7 +103,3 @@ def _short(best: Point, plan: Plan) -> str:
     if floor is not None and best.accuracy is not None and best.accuracy < floor:
         parts.append(f"accuracy {percent(best.accuracy)}, {100 * (floor - best.accuracy):.3g} points short")
     return ", ".join(parts)
-
-
-def _gpus(count: int) -> str:
-    return f"{count} GPU{'s' * (count != 1)}"

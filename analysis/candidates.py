@@ -15,7 +15,10 @@ from simulator.view import Predictions
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to serve. work: GPUs that are busy all the time, at the least; accuracy: of its best level."""
+    """One way to serve. work: GPUs that are busy all the time, at the least; accuracy: of its best level.
+
+    idle_s: within that time the share that was asked for could be answered, did nobody ever wait.
+    """
 
     table: str
     device: str
@@ -23,6 +26,7 @@ class Candidate:
     policy: str
     work: float
     accuracy: float
+    idle_s: float = 0.0
 
     @property
     def least(self) -> int:
@@ -64,8 +68,8 @@ def candidates(
             refused[model] = (f"answers only {on_time:.2%} within {1e3 * demand.slo_s:.4g} ms even when idle "
                               f"(fastest {1e3 * fastest.min():.4g} ms)")  # fmt: skip
             continue
-        needed = _least_work(rates, work, demand.attainment)
-        found += [Candidate(table.name, table.device, model, policy, needed, best) for policy in policies]
+        needed, idle_s = _least_work(rates, work, demand.attainment), _idle(rates, fastest, demand.attainment)
+        found += [Candidate(table.name, table.device, model, policy, needed, best, idle_s) for policy in policies]
     return sorted(found, key=lambda each: each.work), refused
 
 
@@ -82,6 +86,13 @@ def _by_bucket(plan: BucketPlan, demand: Demand) -> NDArray[np.float64]:
     bucket = plan.buckets(np.minimum(demand.lengths, plan.max_tokens).astype(np.int32))
     found: NDArray[np.float64] = np.bincount(bucket, demand.rates, minlength=len(plan.tokens)).astype(np.float64)
     return found
+
+
+def _idle(rates: NDArray[np.float64], fastest: NDArray[np.float64], share: float) -> float:
+    """Within how long this share of the requests can be answered at all."""
+    order = np.argsort(fastest)
+    enough = int(np.searchsorted(np.cumsum(rates[order]), share * rates.sum() * (1 - 1e-12)))
+    return float(fastest[order][min(enough, len(order) - 1)])
 
 
 def _least_work(rates: NDArray[np.float64], work: NDArray[np.float64], share: float) -> float:

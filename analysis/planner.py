@@ -176,8 +176,9 @@ class Planner:
         return self._search(start, lambda growth: self.point(candidate, gpus, growth=growth), beyond)
 
     def least_slo_ms(self, candidate: Candidate, gpus: int) -> float | None:
-        """The tightest latency target that is met, in milliseconds, up to 64 times what was asked."""
-        found = self._search(1 / self._slo_ms, lambda pace: self.point(candidate, gpus, slo_ms=_digits(1 / pace)))
+        """The tightest latency target that is met, in milliseconds, up to 64 times what was asked, or can be met."""
+        start = max(self._slo_ms, 1e3 * candidate.idle_s)
+        found = self._search(1 / start, lambda pace: self.point(candidate, gpus, slo_ms=_digits(1 / pace)))
         return None if found is None else _digits(1 / found)
 
     def _search(self, start: float, point: Callable[[float], Point], beyond: float = math.inf) -> float | None:

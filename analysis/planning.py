@@ -88,7 +88,7 @@ def plan(
     the first shipped table, POLICIES, all models); the best has the fewest GPUs, and of those the highest accuracy.
     A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
     `analysis.sampling`; the intervals are for what was not simulated. Another generated one is run with so many
-    `seeds`; the intervals are over them.
+    `seeds`; the intervals are over them, as for a recorded trace that grows by copies of itself, moved at random.
 
     Raises ValueError, LookupError or OSError for bad input, in one line. A target out of reach is no error: `closest`.
     """
@@ -106,8 +106,10 @@ def plan(
         sample, traffic = _sampled(trace, how, growth, seeds, simulated, slo_ms / 1e3, folder)
         demand = _demand(traffic.pop("histogram"), growth, slo_ms, attainment, min_accuracy)
         choices, closest, points = [], [], []
+        tasks: dict[str, str | None] = {}
         for name, table in zip(named, opened_tables, strict=True):
             task_here = table.default_task(",".join(of_table[table.name])) if task is None else task
+            tasks[table.name] = task_here
             open_, refused = candidates(table, of_table[table.name], specs, task_here, demand)
             planner = Planner(opened, sample, name, task_here, demand, growth, max_gpus)
             best = planner.best(open_)
@@ -119,7 +121,8 @@ def plan(
             points += planner.tried()
     choices.sort(key=lambda each: (each.best.gpus, -(each.best.accuracy or 0.0)))
     asked = {"slo_ms": slo_ms, "attainment": attainment, "min_accuracy": min_accuracy, "growth": growth,
-             "policies": specs, "tables": [each.name for each in opened_tables], "max_gpus": max_gpus}  # fmt: skip
+             "policies": specs, "tables": [each.name for each in opened_tables], "max_gpus": max_gpus,
+             "tasks": tasks}  # fmt: skip
     columns = to_columns(to_table(points)) if points else {}
     return Plan(asked, traffic, tuple(choices), tuple(closest), columns, opened.ran, opened.found)
 
@@ -154,17 +157,23 @@ def _sampled(
     first = trace if isinstance(trace, Trace) else load(trace, seed=0, **how)
     if first.seconds is None:
         raise ValueError(f"trace {first.source}: all requests arrive at one instant: there is no rate to plan for")
+    if first.tokens.max() > how["max_tokens"]:
+        raise ValueError(f"trace {first.source}: a request has {first.tokens.max():,} tokens, and the tables end at "
+                         f"{how['max_tokens']:,}: profile that length, or draw others with --lengths")  # fmt: skip
     most = round(simulated / growth)
     longer = len(first) > most and window_count(first, most, slo_s) > 0
     generated = not isinstance(trace, Trace) and not os.path.exists(trace)
     if longer:
         sample = windows(first, most, slo_s, 0, folder)
-    else:
-        others = [load(trace, seed=seed, **how) for seed in range(1, seeds)] if generated else []  # type: ignore[arg-type]
-        sample = whole([first, *others], folder)
+    elif generated:
+        sample = whole([first, *(load(trace, seed=seed, **how) for seed in range(1, seeds))], folder)  # type: ignore[arg-type]
+    else:  # growth is by copies that are moved at random
+        sample = whole([first] * (1 if growth == 1 else seeds), folder)
+    replications = 0 if longer else len(sample.stretches)
+    exact = not longer and not generated and growth == 1
     traffic = {"source": first.source, "requests": len(first), "seconds": first.seconds, "rate": first.rate,
-               "notes": list(first.notes), "simulated": sample.said, "exact": not longer and not generated,
-               "histogram": np.bincount(first.tokens) / first.seconds}  # fmt: skip
+               "notes": list(first.notes), "simulated": sample.said, "exact": exact,
+               "replications": replications, "histogram": np.bincount(first.tokens) / first.seconds}  # fmt: skip
     return sample, traffic
 
 

@@ -71,7 +71,7 @@ class Sample:
 
 
 def whole(traces: Sequence[Trace], folder: Path) -> Sample:
-    """All of a recorded trace; or of each seed's trace of a generator, which then are the replications."""
+    """All of a recorded trace; or a trace for each seed, which then are the replications."""
     stretches = tuple(Stretch(_kept(each, folder), seed, each.rate, 0.0) for seed, each in enumerate(traces))
     requests = sum(map(len, traces))
     seeds = f"{len(traces)} seeds, " if len(traces) > 1 else ""

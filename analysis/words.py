@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]], text: int = 1) -> str:
@@ -26,6 +26,16 @@ def number(value: float | None) -> str:
 
 def percent(ratio: float | None) -> str:
     return "-" if ratio is None or ratio != ratio else f"{ratio:.2%}"
+
+
+def gpus(count: float) -> str:
+    return f"{count:g} GPU{'' if count == 1 else 's'}"
+
+
+def accuracies(tasks: Iterable[str | None]) -> str:
+    """Where accuracies come from, by the tasks that they are of; empty where there are none."""
+    said = ["illustrative (not measured)" if task == "illustrative" else f"on {task}" for task in tasks if task]
+    return " and ".join(dict.fromkeys(said))
 
 
 def milliseconds(seconds: float | None) -> str:

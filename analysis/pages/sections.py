@@ -17,6 +17,7 @@ from analysis.plots.of_runs import named
 from analysis.plots.of_sweeps import setup
 from analysis.plots.quantities import quantity
 from analysis.runs import Run
+from analysis.words import accuracies, gpus
 
 #: Figures are drawn at this width and scaled to the page's.
 WIDTH_MM = 105.0
@@ -79,13 +80,16 @@ def of_sweep(frame: Frame) -> Section:
     if len(rows) > MOST_ROWS:
         caption += f" The first {MOST_ROWS} of {len(rows)} series; all are in the sweep's results.csv."
     head = ["series", *FIGURES.values()]
-    return Section("Sweep", [", ".join(setup(frame)) + "."], [Table(head, rows[:MOST_ROWS], caption)],
+    said = [", ".join(setup(frame)) + ".", *_accuracies(frame)]
+    return Section("Sweep", said, [Table(head, rows[:MOST_ROWS], caption)],
                    [_figure(name, frame) for name in wanted])  # fmt: skip
 
 
 def of_comparison(frame: Frame) -> Section:
     """A comparison: policies with intervals, how near each is to the optimum, differences to the reference."""
-    head = ["policy", "on time %", "accuracy %", "p99 ms", "weighted %", "95 %", "of the optimum",
+    ceilings, kinds = distinct(frame, "ceiling"), distinct(frame, "ceiling_kind")
+    of_best = "of the optimum" if kinds == ["exact"] else f"of the {' '.join(map(str, kinds)) or 'optimum'}"
+    head = ["policy", "on time %", "accuracy %", "p99 ms", "weighted %", "95 %", of_best,
             f"points from {frame['reference'][0]}", "95 %, together"]  # fmt: skip
     rows = []
     for number in range(len(frame["policy"])):
@@ -95,10 +99,9 @@ def of_comparison(frame: Frame) -> Section:
         ]
         rows.append([str(row["policy"]), *cells, _ends(row, "accuracy_weighted_goodput"), _percent(row.get("reached")),
                      f"{100 * row['difference']:+.2f}", _ends(row, "difference")])  # fmt: skip
-    ceilings, kinds = distinct(frame, "ceiling"), distinct(frame, "ceiling_kind")
     said = f"No policy exceeds {ceilings[0]:.2%} ({' '.join(map(str, kinds))})." if ceilings else "No optimum is known."
     served = ", ".join([*setup(frame), *distinct(frame, "replications")]) + "."
-    return Section("Comparison", [served, said], [Table(head, rows)],
+    return Section("Comparison", [served, said, *_accuracies(frame)], [Table(head, rows)],
                    [_figure(name, frame) for name in ("weighted", "differences")])  # fmt: skip
 
 
@@ -114,7 +117,7 @@ def of_capacity(frame: Frame) -> Section:
         rows.append([name, _cell("capacity", row["capacity"]), ends if row["seeds"] > 1 else "unknown", *cells,
                      str(row["verdict"])])  # fmt: skip
     said = f"{', '.join(setup(frame))}; {frame['target'][0]:.4g} of the requests on time."
-    return Section("Capacity", [said], [Table(head, rows)], [_figure("capacity", frame)])
+    return Section("Capacity", [said, *_accuracies(frame)], [Table(head, rows)], [_figure("capacity", frame)])
 
 
 def of_plan(plan: Plan) -> Section:
@@ -128,7 +131,7 @@ def of_sensitivity(frame: Frame) -> Section:
     head = ["assumption", "at", "GPUs", "at", "GPUs"]
     rows = [[str(frame["assumption"][row]), str(frame["low_label"][row]), f"{frame['low'][row]:g}",
              str(frame["high_label"][row]), f"{frame['high'][row]:g}"] for row in range(len(frame["low"]))]  # fmt: skip
-    said = f"The plan needs {frame['base'][0]:g} GPUs; here is what it would need were an assumption wrong."
+    said = f"The plan needs {gpus(frame['base'][0])}; here is what it would need were an assumption wrong."
     return Section("Sensitivity", [said], [Table(head, rows)], [_figure("tornado", frame)])
 
 
@@ -149,8 +152,13 @@ def _said_of(run: Run) -> Iterator[str]:
         yield f"This live run is INVALID: {'; '.join(live['validity']['reasons'])}."
     if live is None and table["meta"].get("kind") == "modelled":
         yield f"The latencies of table {table['name']} are modelled, not measured."
-    if run.settings.get("task") == "illustrative":
-        yield "Accuracies are illustrative: they were not measured."
+    if known := accuracies([run.settings.get("task")]):
+        yield f"Accuracies: {known}."
+
+
+def _accuracies(frame: Frame) -> Iterator[str]:
+    if known := accuracies(distinct(frame, "task")):
+        yield f"Accuracies: {known}."
 
 
 def _origins(names: Sequence[str], runs: Sequence[Run]) -> Table:
@@ -164,7 +172,9 @@ def _origins(names: Sequence[str], runs: Sequence[Run]) -> Table:
 
 def _origin(run: Run) -> Iterator[tuple[str, str]]:
     its = run.settings
-    yield from ((str(name), str(value)) for name, value in its.get("settings", {}).items() if value not in (None, {}))
+    yield from (
+        (str(name), _plain(value)) for name, value in its.get("settings", {}).items() if value not in (None, {})
+    )
     for name in ("seed", "commit", "python", "versions", "command"):
         if its.get(name) is not None:
             yield name, _plain(its[name])

@@ -11,18 +11,19 @@ from matplotlib.figure import Figure
 from analysis.plots import style
 from analysis.plots.frames import distinct
 from analysis.plots.latency import Frame
-from analysis.plots.of_sweeps import setup
+from analysis.plots.of_sweeps import accuracies_of, setup
 from analysis.plots.standings import capacities, differences, standings
 
 
 def weighted(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
     """Accuracy-weighted goodput of each policy, and what none exceeds."""
-    return _forest(frame, width_mm, standings, "Accuracy-weighted goodput, 95 % intervals")
+    return _forest(frame, width_mm, standings, "Accuracy-weighted goodput, 95 % intervals", *accuracies_of(frame))
 
 
 def against_reference(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
     """Each policy's paired difference to the reference."""
-    return _forest(frame, width_mm, differences, "Paired differences, 95 % intervals together")
+    title = "Paired differences, 95 % intervals together"
+    return _forest(frame, width_mm, differences, title, *accuracies_of(frame))
 
 
 def capacity(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
@@ -35,11 +36,11 @@ def capacity(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
     return _forest(frame, width_mm, capacities, f"Capacity: {target}95 % intervals")
 
 
-def _forest(frame: Frame, width_mm: float, draw: Callable[[Frame, Axes], Axes], title: str) -> Figure:
+def _forest(frame: Frame, width_mm: float, draw: Callable[[Frame, Axes], Axes], title: str, *more: str) -> Figure:
     with style.look():
         rows = len(frame["policy"])
         figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=12 + 3.6 * rows)
         draw(frame, axes)
         style.heading(figure, title, [axes])
-        style.origin(figure, *setup(frame), *distinct(frame, "replications"))
+        style.origin(figure, *setup(frame), *distinct(frame, "replications"), *more)
         return figure

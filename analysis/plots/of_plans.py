@@ -11,6 +11,7 @@ from analysis.plots.frames import numbers, pick
 from analysis.plots.latency import Frame
 from analysis.plots.quantities import quantity
 from analysis.plots.tornado import tornado
+from analysis.words import accuracies
 
 #: Curves that fit into one plot: the candidates that get furthest with the fewest GPUs.
 _MOST = 6
@@ -67,7 +68,16 @@ def _candidates(points: Frame) -> dict[str, Frame]:
 
 def _signed(figure: Figure, plan: Plan) -> Figure:
     best = [each.best for each in plan.choices] + [each.best for each in plan.closest if each.best is not None]
+    models = dict.fromkeys(each.candidate.model for each in best)
     devices = dict.fromkeys(each.candidate.device for each in best)
+    floor, known = plan.asked["min_accuracy"], accuracies(plan.asked.get("tasks", {}).values())
     grown = "" if plan.asked["growth"] == 1 else f", times {plan.asked['growth']:g}"
-    style.origin(figure, " and ".join(devices), plan.traffic["source"] + grown, plan.traffic["simulated"])
+    asked = [] if floor is None else [f"accuracy at least {floor:.4g}{known and f', {known}'}"]
+    style.origin(
+        figure,
+        f"{' and '.join(models)} on {' and '.join(devices)}",
+        *asked,
+        plan.traffic["source"] + grown,
+        plan.traffic["simulated"],
+    )
     return figure

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from analysis.plots import capacity, maps, rates, style, tradeoff
 from analysis.plots.frames import distinct, need, pick, seeds
 from analysis.plots.latency import Frame
+from analysis.words import accuracies
 from profiler.table import LatencyTable
 
 
@@ -30,7 +31,7 @@ def attainment_against_load(
     frame: Frame, width_mm: float = style.COLUMN_MM, *, x: str = "load", attainment: float = 0.99
 ) -> Figure:
     """Share answered on time against the offered load."""
-    settings = {"x": x, "attainment": attainment}
+    settings: dict[str, Any] = {"x": x, "attainment": attainment}
     return _single(frame, width_mm, rates.attainment_against_load, "Attainment against the load", **settings)
 
 
@@ -52,15 +53,15 @@ def gpus_needed(frame: Frame, width_mm: float = style.COLUMN_MM, *, attainment: 
 
 def accuracy_against_latency(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
     """Accuracy and tail latency of each policy, and the front."""
-    return _single(frame, width_mm, tradeoff.pareto, "Accuracy against latency")
+    return _single(frame, width_mm, tradeoff.pareto, "Accuracy against latency", accuracy=True)
 
 
 def accuracy_against_goodput(
     frame: Frame, width_mm: float = style.COLUMN_MM, *, optimum: float | None = None
 ) -> Figure:
-    """Accuracy and goodput of each policy, the front, and the optimum that none exceeds."""
-    settings = {"x": "goodput", "y": "accuracy_on_time", "optimum": optimum}
-    return _single(frame, width_mm, tradeoff.pareto, "Accuracy against goodput", **settings)
+    """Accuracy and goodput of each policy, the front, and where it is given the optimum that none exceeds."""
+    settings: dict[str, Any] = {"x": "goodput", "y": "accuracy_on_time", "optimum": optimum}
+    return _single(frame, width_mm, tradeoff.pareto, "Accuracy against goodput", accuracy=True, **settings)
 
 
 def map_of_slo(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
@@ -92,18 +93,26 @@ def attainment_map(
         return _signed(figure, frame)
 
 
-def _single(frame: Frame, width_mm: float, draw: Callable[..., Axes], title: str, **settings: Any) -> Figure:
+def _single(
+    frame: Frame, width_mm: float, draw: Callable[..., Axes], title: str, *, accuracy: bool = False, **settings: Any
+) -> Figure:
     with style.look():
         figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=48)
         draw(frame, axes, **settings)
         style.heading(figure, title, [axes])
-        return _signed(figure, frame)
+        return _signed(figure, frame, *(accuracies_of(frame) if accuracy else ()))
 
 
-def _signed(figure: Figure, frame: Frame) -> Figure:
+def _signed(figure: Figure, frame: Frame, *more: str) -> Figure:
     """With the small print: models and devices, what all cells have in common, seeds."""
-    style.origin(figure, *setup(frame), seeds(frame))
+    style.origin(figure, *setup(frame), seeds(frame), *more)
     return figure
+
+
+def accuracies_of(frame: Frame) -> Iterator[str]:
+    """Where a frame's accuracies come from, for the small print."""
+    if known := accuracies(distinct(frame, "task")):
+        yield f"accuracies {known}"
 
 
 def setup(frame: Frame) -> Iterator[str]:

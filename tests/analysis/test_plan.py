@@ -10,14 +10,16 @@ import pytest
 
 import analysis
 from analysis.__main__ import main
+from analysis.answer import printed
 from analysis.candidates import Demand, candidates
 from analysis.sampling import Sample, Stratum, Stretch, estimate, whole, windows
 from analysis.sweeping import laboratory
 from profiler.table import LatencyTable
+from profiler.writing import write_table
 from simulator import simulate
 from simulator.report import OK
 from simulator.settings import Settings
-from traces import load, scale
+from traces import Trace, load, scale
 
 TRACE = "burst:rate=2000,duration=4,start=1,length=0.5,factor=3"
 #: Fast for a second or so, every twenty; 106,000 requests.
@@ -182,6 +184,48 @@ def test_a_latency_that_no_batch_keeps_is_out_of_reach_and_the_closest_is_named(
     saved = json.loads((tmp_path / "o" / "plan.json").read_text())
     assert saved["choices"] == []
     assert saved["closest"][0]["slo_ms"] > 0.1
+
+
+def test_however_far_a_latency_is_out_of_reach_the_one_that_can_be_met_is_named(table):
+    trace = load(TRACE, seed=0)
+    found = analysis.plan(trace, slo_ms=0.001, tables=table, policies="greedy", max_gpus=8)
+    (closest,) = found.closest
+    assert closest.best.candidate.idle_s == pytest.approx(0.0105)  # a request alone, on an idle GPU
+    enough, less = (attainment(trace, "greedy", table, 8, share * closest.slo_ms / 1e3) for share in (1, 0.97))
+    assert enough >= 0.99 > less
+    assert f"that would meet {closest.slo_ms:.4g} ms instead of 0.001" in printed(found)
+
+
+def test_a_recorded_trace_that_grows_by_moved_copies_is_not_exact(table):
+    trace = load(TRACE, duration=2, seed=0)
+    how = {"slo_ms": 60, "tables": table, "policies": "greedy", "seeds": 2}
+    found = analysis.plan(trace, growth=2, **how)
+    assert not found.traffic["exact"]
+    assert found.traffic["simulated"].startswith("2 seeds")
+    assert "for other seeds" in printed(found)
+    alone = analysis.plan(trace, growth=2, **how | {"seeds": 1})
+    assert "from one seed: how far others differ is not known" in printed(alone)
+
+
+def test_a_request_longer_than_the_tables_is_refused_before_anything_runs(table):
+    trace = Trace(np.array([0.1, 0.2]), np.array([8, 513]))
+    with pytest.raises(ValueError, match="a request has 513 tokens, and the tables end at 512"):
+        analysis.plan(trace, slo_ms=60, tables=table, policies="greedy")
+
+
+def test_cost_and_energy_are_those_of_the_gpu_hours_where_the_table_knows_them(tmp_path):
+    row = {"model": "teacher-2x8", "students": 1, "depth": 2, "hidden": 8, "batch": 1, "tokens": 512, "latency_us": 900}
+    write_table(tmp_path / "priced", [row], {"device": "d", "price_per_gpu_hour": 3.0, "power_w": 500})
+    found = analysis.plan("poisson:rate=100,duration=1", slo_ms=60, tables=tmp_path / "priced", policies="greedy")
+    choice = found.choices[0]
+    assert choice.cost == pytest.approx(3 * choice.gpu_hours)
+    assert choice.kwh == pytest.approx(0.5 * choice.gpu_hours)
+    assert f"costs {choice.cost:.3g} per million requests" in printed(found)
+
+
+def test_where_accuracies_come_from_is_said():
+    found = analysis.plan("poisson:rate=300,duration=1", slo_ms=20, tables="synthetic", policies="greedy", seeds=1)
+    assert "accuracies: illustrative (not measured)" in printed(found)
 
 
 def test_an_accuracy_that_no_model_has_is_out_of_reach():
