@@ -40,7 +40,9 @@ def situations(seed: int) -> dict[str, Run]:
         "calm": Settings(trace="poisson:duration=2", load=0.5, seed=seed, **fixed),
         "busy": Settings(trace="poisson:duration=2", load=0.9, seed=seed, **fixed),
         "four": Settings(trace="mmpp:duration=0.1", load=0.9, seed=seed, table="h200-modelled", gpus=4),
-        "cpu": Settings(trace="poisson:duration=200", load=0.9, seed=seed, table="cpu-epyc-1thread"),
+        "cpu": Settings(
+            trace="poisson:duration=200", load=0.9, seed=seed, table="cpu-epyc-1thread", task="illustrative"
+        ),
     }
     runs: dict[str, Run] = {name: prepare(each).run for name, each in settings.items()}
     trace = burst(seed)
