@@ -38,7 +38,7 @@ class Backlog:
         self.holes = bytearray(self.total)  # 1: gone; kept from the first time that order or a line matters
         self._in_order = True
         self._buckets: Sequence[int] = buckets.astype(np.uint8).tobytes() if bucket_count <= 256 else buckets.tolist()
-        self._one_bucket = self._buckets[0] if buckets.min() == buckets.max() else None
+        self._descending: Sequence[int] = np.flatnonzero(np.bincount(buckets))[::-1].tolist()  # the buckets there are
         self._trace, self._slo_s = trace, slo_s
         self._own_slo: list[float] | None = None
         if trace.slo_s is not None:
@@ -63,13 +63,13 @@ class Backlog:
         near = arrived + NEAR
         while near < self.total and arrivals[near] <= now:
             near += 8 * (near - arrived)
-        self.arrived = arrived = bisect_right(arrivals, now, arrived, min(near, self.total))
+        self.arrived = arrived = bisect_right(arrivals, now, arrived, near if near < self.total else self.total)
         return arrived - self.gone
 
     @property
     def head(self) -> int:
         """The oldest waiting request; `arrived` where none waits."""
-        if self._in_order:
+        if self._in_order or self._head == self.gone:  # nobody has gone but the first ones
             return self.gone
         head = self.holes.find(0, self._head, self.arrived)
         self._head = self.arrived if head < 0 else head
@@ -82,12 +82,12 @@ class Backlog:
 
     def oldest(self, n: int) -> Sequence[int]:
         """The n oldest waiting requests; a range while they go in order."""
-        arrived, head = self.arrived, self.gone
-        if self._in_order or self.head == head:
+        arrived, head = self.arrived, self.gone if self._in_order else self.head
+        if head == self.gone:
             stop = head + n
             self._offered = offered = range(head, stop if stop < arrived else arrived)
             return offered
-        head, holes = self.head, self.holes
+        holes = self.holes
         found: list[int] = []
         while 0 <= head < arrived and len(found) < n:
             found.append(head)
@@ -109,26 +109,37 @@ class Backlog:
 
     def longest(self, requests: Sequence[int]) -> int:
         """The largest length bucket among them."""
-        if self._one_bucket is not None:
-            return self._one_bucket
+        if len(requests) == 1:
+            return self._buckets[requests[0]]
         if type(requests) is range and requests.step == 1:
-            return max(self._buckets[requests.start : requests.stop])
-        return max(self._gathered(requests)) if len(requests) > 1 else self._buckets[requests[0]]
+            return self._largest(self._buckets[requests.start : requests.stop])
+        return self._largest(self._gathered(requests))
+
+    def _largest(self, buckets: Sequence[int]) -> int:
+        """The largest of these length buckets: whether one is among them is quicker to see than which is largest."""
+        if len(buckets) > len(self._descending):
+            for bucket in self._descending:
+                if bucket in buckets:
+                    return bucket
+        return max(buckets)
 
     def take(self, requests: Sequence[int]) -> int:
         """Remove waiting requests and return the largest length bucket among them.
 
         Raises PolicyError for what has not arrived, is gone, or is named twice, and for none at all.
         """
+        offered = self._offered
+        if offered and requests is offered and self._in_order:
+            self._offered, self.gone = None, offered.stop
+            return self.longest(requests)
         head, count, buckets = self.gone, len(requests), self._buckets
         in_order = count > 0 and (requests is self._offered or self._come_next(requests))
         self._offered = None
         if in_order:
             if not self._in_order:
                 self.holes[head : head + count] = b"\1" * count
+                self._head = head + count
             self.gone = head + count
-            if self._one_bucket is not None and not self._groups:
-                return self._one_bucket
             taken = buckets[head : head + count]
         elif count and len(self._groups) == 1 and self.asked is not None and self.asked.took_oldest(requests):
             self.gone += count
@@ -138,7 +149,7 @@ class Backlog:
             taken = self._gathered(requests)
         for group in self._groups.values():
             group.leave(taken if group.codes is buckets else [group.codes[request] for request in requests], in_order)
-        return max(taken)
+        return taken[0] if count == 1 else self._largest(taken)
 
     def _gathered(self, requests: Sequence[int]) -> Sequence[int]:
         """The length buckets of these."""

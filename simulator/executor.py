@@ -36,11 +36,19 @@ class TableExecutor:
     offers = frozenset({"preempt", "layers", "stops", "scale", "future"})
 
     def __init__(self, predictions: Predictions) -> None:
-        measured = [[list(map(Execution, row)) for row in rows] for rows in predictions.grid]
-        self._executions = predictions.by_size(measured)
+        self._predictions = predictions
+        self._executions: list[list[list[Execution]]] = [[] for _ in predictions.grid]  # of the levels that were run
 
     def run(self, batch: Batch, now: float) -> Execution:
-        return self._executions[batch.level.index][batch.bucket][len(batch.requests)]
+        _, level, requests, bucket, _ = batch
+        rows = self._executions[level.index] or self._of(level.index)
+        return rows[bucket][len(requests)]
+
+    def _of(self, index: int) -> list[list[Execution]]:
+        """What a level takes, by bucket and batch size."""
+        measured = [list(map(Execution, row)) for row in self._predictions.grid[index]]
+        (self._executions[index],) = self._predictions.by_size([measured])
+        return self._executions[index]
 
 
 class NoisyTableExecutor:

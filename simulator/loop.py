@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import insort
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from heapq import heapify, heappop, heappush
@@ -71,7 +72,7 @@ class Server:
     def serve(self) -> Records:
         """Serve every request of the backlog. Raises PolicyError where the policy breaks a rule or raises."""
         try:
-            with self.clock.interruptible(self.close):
+            with self.clock.interruptible(self.close), closing(self._steps):  # which otherwise keep the records alive
                 self._go_on(None)
                 self.clock.run()
         except PolicyError as error:
@@ -145,14 +146,14 @@ class Server:
                 wake = min(wake, backlog.next_arrival())
             if due and due[0][0] < wake:
                 wake = due[0][0]
-            if wake == inf and (self._elsewhere or backlog.open):
-                now = yield clock.event()  # never rings: a completion or an arrival interrupts
-            elif wake == inf:
-                if view.waiting:
-                    raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")
-                yield None
-            else:
+            if wake < inf:
                 now = wake if clock.skip(wake) else (yield clock.at(wake))
+            elif self._elsewhere or backlog.open:
+                now = yield clock.event()  # never rings: a completion or an arrival interrupts
+            elif view.waiting:
+                raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")
+            else:
+                yield None
 
     def _dispatch(self, action: Dispatch, now: float) -> None:
         requests, level, gpu, plan = action

@@ -38,7 +38,7 @@ class OpenBacklog(Backlog):
         self._codes = Window(bytearray() if bucket_count <= 256 else [])
         self._buckets = self._codes  # type: ignore[assignment]
         self._klass = Window([])
-        self._one_bucket = None
+        self._descending = range(bucket_count)[::-1]
         self._slo_s = slo_s
         self._own_slo = Window(array("d"))  # type: ignore[assignment]
         self._deadlines = []
