@@ -91,7 +91,7 @@ class Adaptive:
             slack = view.slo_s  # that one is late whatever we do: judge by those that can still be on time
         waiting = sum(counts)
         step = self._step if waiting <= self._usual else rate_step(waiting / view.slo_s)  # they came within an SLO
-        low, high, company = self._company(view.service[self._level], counts, at)
+        low, high, company = self._company(view.service[self._level], counts, at, waiting)
         level, size = self._choices.best(step, high, company, counts, slack, self._level, self.reluctance)
         seconds = view.service[level][high][size]
         if seconds > slack:
@@ -121,22 +121,24 @@ class Adaptive:
         self._step, self._usual = rate_step(rate), rate * view.slo_s
         self._choices.learn(counts)
 
-    def _company(self, service: Sequence[Sequence[float]], counts: list[int], at: int) -> tuple[int, int, int]:
+    def _company(
+        self, service: Sequence[Sequence[float]], counts: Sequence[int], at: int, waiting: int
+    ) -> tuple[int, int, int]:
         """The range of length buckets that is cheaper in the oldest request's batch than on its own, and its size."""
         largest = self._largest
         low = high = at
         size = counts[at]
-        if size >= largest:
+        if size >= largest or size == waiting:
             return at, at, size
         for bucket in range(at - 1, -1, -1):
-            more = min(counts[bucket], largest - size)
-            if more:
+            if counts[bucket] and size < largest:
+                more = min(counts[bucket], largest - size)
                 if service[at][size + more] > service[at][size] + service[bucket][more]:
                     break
                 low, size = bucket, size + more
         for bucket in range(at + 1, len(counts)):
-            more = min(counts[bucket], largest - size)
-            if more:
+            if counts[bucket] and size < largest:
+                more = min(counts[bucket], largest - size)
                 if service[bucket][size + more] > service[high][size] + service[bucket][more]:
                     break
                 high, size = bucket, size + more
@@ -166,8 +168,9 @@ class Adaptive:
 
     def _others(self, view: View, late: LateComers, counts: Sequence[int]) -> tuple[list[int], list[int]]:
         """The oldest of every bucket, and how many wait there, without those who cannot be on time any more."""
-        for bucket, alone in enumerate(self._alone):
-            late.pass_over(view, bucket, view.now + alone)
+        for bucket, count in enumerate(counts):
+            if count:
+                late.pass_over(view, bucket, view.now + self._alone[bucket])
         counts = late.less(counts)
         heads = [late.others(bucket, 1) for bucket, count in enumerate(counts) if count]
         return [head[0] for head in heads if head], counts

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from policies.interface import View
-from policies.outlook import HURRY, Outlook, interpolated
+from policies.outlook import HURRY, Outlook, Places
 
 #: Rates that differ by less than this factor share an outlook.
 STEP = 1.1
@@ -65,9 +65,10 @@ class Found(NamedTuple):
 
     def unless(self, last: int, gain: float) -> tuple[int, int]:
         """Level and size, but those of the last level where no other gains so much."""
-        if self.level == last or not self.by_level[last][0] <= self.loss + gain < inf:
-            return self.level, self.size
-        return last, self.by_level[last][1]
+        loss, level, size, by_level = self
+        if level == last or not by_level[last][0] <= loss + gain < inf:
+            return level, size
+        return last, by_level[last][1]
 
 
 class Choices:
@@ -101,7 +102,7 @@ class Choices:
     def learn(self, counts: Sequence[int]) -> None:
         """Take note of who waits, by length bucket; where the mix has changed, begin anew."""
         self._mix = mix = [KEEPS * share + count for share, count in zip(self._mix, counts, strict=True)]
-        cost = sum(share * each for share, each in zip(mix, self._cost, strict=True)) / sum(mix)
+        cost = sum(map(mul, mix, self._cost)) / sum(mix)
         if not 1 / DRIFT < cost / (self._planned or inf) < DRIFT:
             self._planned = cost
             self._weights = [each / cost for each in self._cost]
@@ -116,37 +117,40 @@ class Choices:
         step: of the arrival rate. counts: of all that wait, by bucket. slack: of the oldest at hand, in seconds. A
         level other than `last` must `gain` so much per request.
         """
-        waiting = self._about[round(sum(map(mul, counts, self._weights)))]
-        key = step, bucket, self._about[size], waiting
-        gain *= min(size, self.sizes[-1])
-        level, most = (self._known.get((*key, SLACKS)) or self._search(*key, SLACKS)).unless(last, gain)
-        if self._service[level][bucket][min(size, most)] > slack:
-            hurry = int(slack / self._slo_s * SLACKS)
-            level, most = (self._known.get((*key, hurry)) or self._search(*key, hurry)).unless(last, gain)
-        return level, min(size, most)
+        about, known, largest = self._about, self._known, self.sizes[-1]
+        alike, waiting = about[size], about[round(sum(map(mul, counts, self._weights)))]
+        gain *= size if size < largest else largest
+        key = step, bucket, alike, waiting, SLACKS
+        level, most = (known.get(key) or self._search(*key)).unless(last, gain)
+        if self._service[level][bucket][size if size < most else most] > slack:
+            key = step, bucket, alike, waiting, int(slack / self._slo_s * SLACKS)
+            level, most = (known.get(key) or self._search(*key)).unless(last, gain)
+        return level, size if size < most else most
 
     def _search(self, step: int, bucket: int, size: int, waiting: int, slack: int) -> Found:
         """What every level loses at best. slack: its class."""
-        backlog, slack_s = self._outlook(step).listed, self._slo_s * slack / SLACKS
-        largest, weight = self.padded(size), self._weights[bucket]
+        slo_s, slack_s = self._slo_s, self._slo_s * slack / SLACKS
+        largest, weight, worst = self.padded(size), self._weights[bucket], self._worst
+        places = Places(self._outlook(step).listed)
         # Where the oldest is in a hurry, so are those behind, until as many have gone as came in its time.
-        backlogged = max(waiting, size * weight, STEP**step * (self._slo_s - slack_s))
-        hold = HURRY / self._slo_s / self._gpus
+        backlogged = max(waiting, size * weight, STEP**step * (slo_s - slack_s))
+        hold = HURRY / slo_s / self._gpus * backlogged
         by_level = [(inf, largest)] * len(self.order)
         for level, candidates in self._tried(step, bucket):
-            least, unhurried = inf, 0
+            least, unhurried, loss = inf, 0, self._losses[level]
             for most, seconds, after in candidates:
-                if most > largest or seconds > self._slo_s:
+                if most > largest or seconds > slo_s:
                     continue
                 passed = 0
                 if seconds > slack_s:  # their ages are taken to be even
-                    passed = ceil(size * min(1.0, 1 - (self._slo_s - seconds) / (self._slo_s - slack_s)) - 1e-9)
-                served = min(most, size - passed)
+                    passed = ceil(size * min(1.0, 1 - (slo_s - seconds) / (slo_s - slack_s)) - 1e-9)
+                served = most if most < size - passed else size - passed
                 if served <= 0:
                     continue
-                left = backlogged - weight * (passed + served)
-                total = self._losses[level] * served + self._worst * passed + interpolated(after, backlog, left)
-                total += hold * backlogged * seconds
+                at, beyond, width = places[backlogged - weight * (passed + served)]
+                below = after[at]
+                total = loss * served + worst * passed + (below + (after[at + 1] - below) * beyond / width)
+                total += hold * seconds
                 if total < least - 1e-9 * size:
                     least = total
                     by_level[level] = total, most

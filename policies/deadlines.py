@@ -29,9 +29,9 @@ def fastest_alone(view: View) -> list[float]:
 def hopeless(view: View, alone: Sequence[float]) -> Sequence[int]:
     """Of the CHUNK earliest deadlines, those that are missed even alone; `alone`: its seconds, by length bucket."""
     now, earliest, deadline_of = view.now, view.by_deadline(CHUNK), view.deadline
-    longest = now + max(alone)
-    if not earliest or longest <= deadline_of(earliest[0]):
+    if not earliest or now + max(alone) <= deadline_of(earliest[0]):
         return ()
+    longest = now + max(alone[: view.longest(earliest) + 1])
     # In the order of deadlines come those that no length would save, those that depend on theirs, and those in time.
     lost = earliest[: bisect_left(earliest, now + min(alone), key=deadline_of)]
     more: list[int] = []

@@ -27,16 +27,18 @@ class LateComers:
         """From now on those of this bucket that would be late at `end` are late comers."""
         line = self._lines[bucket]
         while True:
+            requests = line.after(self._upto[bucket], 1)
+            if not requests or view.deadline(requests[0]) >= end:  # mostly nobody is
+                return
             requests = line.after(self._upto[bucket], CHUNK)
             count = 0
             for request in requests:
                 if view.deadline(request) >= end:
                     break
                 count += 1
-            if count:
-                self._upto[bucket] = requests[count - 1]
-                self._counts[bucket] += count
-                self.waiting += count
+            self._upto[bucket] = requests[count - 1]
+            self._counts[bucket] += count
+            self.waiting += count
             if count < CHUNK:
                 return
 

@@ -118,12 +118,12 @@ class Outlook:
     def _solved(self, loss: Array, seconds: Array, below: NDArray[np.intp], above: Array) -> tuple[Array, float]:
         """The cost of every backlog, and the loss per second. Shapes: [choice][backlog], the last two also [point]."""
         states = below.shape[1]
-        rows = np.arange(states)
+        rows, upper, rest = np.arange(states), below + 1, 1 - above
         cost: Array = np.zeros(states)
         per_second = 0.0
         best: NDArray[np.intp] = np.zeros(0, np.intp)
         for _ in range(ROUNDS):
-            ahead = (cost[below] * (1 - above) + cost[below + 1] * above) @ WEIGHTS
+            ahead = (cost.take(below) * rest + cost.take(upper) * above) @ WEIGHTS
             chosen = (loss + ahead - per_second * seconds).argmin(0)
             if np.array_equal(chosen, best):
                 break
@@ -140,13 +140,23 @@ class Outlook:
         return cost, per_second
 
 
-def interpolated(values: Sequence[float], backlog: Sequence[float], waiting: float) -> float:
-    """The value at so many waiting, of values at these backlogs; beyond the last, the last."""
-    at = bisect_right(backlog, waiting)
-    if at == len(backlog):
-        return values[-1]
-    low, high = backlog[at - 1], backlog[at]
-    return values[at - 1] + (values[at] - values[at - 1]) * (waiting - low) / (high - low)
+class Places(dict[float, tuple[int, float, float]]):
+    """Where so many waiting lie on a grid of backlogs: after which one, how far beyond it, and the way to the next.
+
+    Beyond the last it is at the last, which is number -1.
+    """
+
+    def __init__(self, backlog: Sequence[float]) -> None:
+        super().__init__()
+        self._backlog = backlog
+
+    def __missing__(self, waiting: float) -> tuple[int, float, float]:
+        backlog = self._backlog
+        at = bisect_right(backlog, waiting) - 1
+        inside = at < len(backlog) - 1
+        place = (at, waiting - backlog[at], backlog[at + 1] - backlog[at]) if inside else (-1, 0.0, 1.0)
+        self[waiting] = place
+        return place
 
 
 def _grid(largest: float, batch: int) -> Array:

@@ -60,7 +60,8 @@ class Shepherd:
         sizes = [(len(batch), gpu) for gpu, batch in self._running.items() if gpu < view.gpus]
         if sizes:
             size, gpu = min(sizes)
-            if view.waiting >= self.ratio * size and len(self._candidate(view)) >= self.ratio * size:
+            most = min(view.waiting, self._largest)
+            if most >= self.ratio * size and len(self._candidate(view)) >= self.ratio * size:
                 self._stopped = frozenset(self._running[gpu])
                 return Preempt(gpu)
         return Wait()
