@@ -131,7 +131,9 @@ def _library(name: str, extra: str | None = None) -> Any:
 
 def _loky(workers: Workers, opening: contextlib.ExitStack) -> Any:
     joblib = _library("joblib")
-    return joblib.Parallel(n_jobs=workers.jobs, backend="loky", batch_size=1, return_as="generator_unordered")
+    # A worker is one core's work: threads of BLAS beside it would only fight over the others' cores.
+    opening.enter_context(joblib.parallel_config(backend="loky", inner_max_num_threads=1))
+    return joblib.Parallel(n_jobs=workers.jobs, batch_size=1, return_as="generator_unordered")
 
 
 def _dask(workers: Workers, opening: contextlib.ExitStack) -> Any:

@@ -13,7 +13,7 @@ from analysis.origin import code_digest
 from profiler.table import LatencyTable
 from simulator.report import OK, Report
 from simulator.settings import Settings, prepare
-from simulator.simulate import as_table
+from simulator.simulate import as_table, uncollected
 
 #: One cell's figures by name: its settings, `Report.summary`, and where they clash what `row` says.
 Row = dict[str, Any]
@@ -64,8 +64,10 @@ def run(cells: Sequence[Cell]) -> Iterator[Row]:
                     tables[its.table] = as_table(its.table)
                 prepared, loaded = prepare(its, table=tables[its.table]), inputs(its)
             free = {name: getattr(its, name) for name in _FREE}
-            report = replace(prepared, settings=replace(prepared.settings, **free)).run()
-            found = row(cell, prepared.settings, report)
+            with uncollected():  # else the garbage collector goes through all that happened as soon as the run ends
+                found = row(
+                    cell, prepared.settings, replace(prepared, settings=replace(prepared.settings, **free)).run()
+                )
         except (ValueError, LookupError, OSError) as error:
             said = error.args[0] if isinstance(error, LookupError) and error.args else error
             raise ValueError(f"{named(its)}: {said}") from None
