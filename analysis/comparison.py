@@ -27,9 +27,9 @@ class Standing:
     """How a policy does: means over replications, intervals of 95 % (or as asked for).
 
     accuracy_weighted_goodput: the attainment where the table has no accuracies. difference: of that to the reference
-    policy's, paired by replication; the intervals of all policies hold together. reached: the share of the ceiling;
-    None where that does not bound this policy. verdict: whether 99 % of all requests are on time, at 99 % confidence
-    (`analysis.statistics.verdict`). Times in seconds; None where no request was served.
+    policy's, paired by replication; the intervals of all policies hold together. reached: the share of the ceiling,
+    regret: by how much it is missed; None where that does not bound this policy. verdict: whether 99 % of all requests
+    are on time, at 99 % confidence (`analysis.statistics.verdict`). Times in seconds; None where no request was served.
     """
 
     policy: str
@@ -40,6 +40,7 @@ class Standing:
     p99_s: float | None
     reached: float | None
     difference: Interval
+    regret: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +139,7 @@ def _summed(
     own = mean_intervals(matrix, confidence=confidence)
     differences = mean_intervals(matrix - values[reference][:, None], confidence=confidence, family=True)
     top = _mean_ceiling([each.ceiling for each in done])
+    over = {spec: top for spec in ran if top is not None and not needs(make(spec)) - UNDER_THE_CEILING}
     standings = [
         Standing(
             spec,
@@ -146,8 +148,9 @@ def _summed(
             _mean([each["accuracy"] for each in summaries[spec]]),
             _within(interval, 0.0, 1.0),
             _mean([each["p99_s"] for each in summaries[spec]]),
-            None if top is None or needs(make(spec)) - UNDER_THE_CEILING else _share(interval.mean, top),
+            _share(interval.mean, over[spec]) if spec in over else None,
             Interval(0.0, 0.0, 0.0) if spec == reference else _within(difference, -1.0, 1.0),
+            over[spec].accuracy_weighted_goodput - interval.mean if spec in over else None,
         )
         for spec, interval, difference in zip(ran, own, differences, strict=True)
     ]

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.words import accuracies, aligned, milliseconds, percent
+
 if TYPE_CHECKING:
     from analysis.comparison import Comparison, Standing
     from analysis.statistics import Interval
@@ -18,7 +20,8 @@ EXAMPLE = """examples:
 #: The flags of python -m simulator that mean the same here.
 _FLAGS = ("trace", "trace_format", "rate", "load", "rate_mode", "duration", "lengths", "table", "model", "task",
           "slo_ms", "gpus", "service_noise", "seed")  # fmt: skip
-_COLUMNS = ("policy", "on time", "99 %?", "accuracy", "weighted", "95 %", "p99 ms", "", "points from", "95 %, together")
+_COLUMNS = ("policy", "on time", "99 %?", "accuracy", "weighted", "95 %", "p99 ms", "", "regret", "points from",
+            "95 %, together")  # fmt: skip
 _MEANING = {
     "exact": "the exact optimum of one who knows the future",
     "bound": "a bound, which no policy exceeds, and which perhaps none can reach",
@@ -94,48 +97,44 @@ def main(options: argparse.Namespace) -> int:
 def text(compared: Comparison) -> str:
     """The account of a comparison: what was served, a line per policy, what was refused.
 
-    The column "99 %?" says whether 99 % of all requests are on time, at 99 % confidence.
+    The column "99 %?" says whether 99 % of all requests are on time, at 99 % confidence; "regret" is how many points a
+    policy stays below the ceiling.
     """
     its = compared.settings
-    top = compared.ceiling
+    top, known = compared.ceiling, accuracies([its.task])
     rate = "" if its.rate is None else f" at {its.rate:,.6g}/s"
     lines = [
         f"trace   {its.trace}{rate}, lengths {its.lengths or 'its own, else short texts'}",
         f"table   {its.table}: {its.model}, {its.gpus} device{'s' * (its.gpus > 1)}, target {its.slo_ms:.4g} ms",
+        *([f"        accuracies: {known}"] if known else []),
         f"runs    {compared.replicated}",
         *([] if top is None else [f"ceiling {top.accuracy_weighted_goodput:.2%} weighted: {_MEANING[top.kind]}"]),
         "",
     ]
     header = list(_COLUMNS)
     header[7] = f"of {top.kind if top else 'ceiling'}"
-    header[8] += f" {compared.reference}"
-    rows = [header, *(_line(each) for each in compared.standings)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines += [
-        "  ".join(
-            cell.ljust(width) if not at else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    header[9] += f" {compared.reference}"
+    lines += aligned([header, *(_line(each, compared.reference) for each in compared.standings)]).splitlines()
     if compared.refused:
         lines += ["", "not run here:", *(f"  {policy}: {said}" for policy, said in compared.refused.items())]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _line(standing: Standing) -> list[str]:
-    weighted, difference = standing.accuracy_weighted_goodput, standing.difference
+def _line(standing: Standing, reference: str) -> list[str]:
+    weighted, difference, regret = standing.accuracy_weighted_goodput, standing.difference, standing.regret
+    own = standing.policy == reference
     return [
         standing.policy,
-        _percent(standing.attainment),
+        percent(standing.attainment),
         standing.verdict,
-        _percent(standing.accuracy),
-        _percent(weighted.mean),
+        percent(standing.accuracy),
+        percent(weighted.mean),
         _ends(weighted, "{:.2f}"),
-        _milliseconds(standing.p99_s),
-        _percent(standing.reached),
-        f"{100 * difference.mean:+.2f}",
-        _ends(difference, "{:+.2f}"),
+        milliseconds(standing.p99_s),
+        percent(standing.reached),
+        "-" if regret is None else f"{100 * regret:.2f}",
+        "-" if own else f"{100 * difference.mean:+.2f}",
+        "-" if own else _ends(difference, "{:+.2f}"),
     ]
 
 
@@ -143,16 +142,6 @@ def _ends(interval: Interval, form: str) -> str:
     if interval.high == float("inf"):
         return "unknown"
     return f"{form.format(100 * interval.low)} to {form.format(100 * interval.high)}"
-
-
-def _milliseconds(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{1e3 * seconds:,.0f}" if seconds >= 1 else f"{1e3 * seconds:.4g}"
-
-
-def _percent(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.2%}"
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

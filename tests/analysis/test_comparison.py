@@ -195,8 +195,9 @@ def test_the_command_prints_a_line_per_policy(capsys):
     out = capsys.readouterr().out
     assert "runs    seeds 0 to 1\nceiling " in out
     assert "the exact optimum of one who knows the future" in out
-    assert "of exact  points from greedy" in out
-    assert {line.split()[0] for line in out.splitlines()[6:]} == {"greedy", "adaptive", "optimum"}
+    assert "of exact  regret  points from greedy" in out
+    assert "accuracies: illustrative (not measured)" in out
+    assert {line.split()[0] for line in out.splitlines()[7:]} == {"greedy", "adaptive", "optimum"}
 
 
 def test_one_replication_says_that_the_spread_is_unknown(capsys):
@@ -223,3 +224,13 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: no policy 'gready'")
     assert main(["compare", *FLAGS, "--out", str(tmp_path / "rows.txt")]) == 2
     assert "name a .csv or .parquet file" in capsys.readouterr().err
+
+
+def test_the_regret_is_what_the_ceiling_is_above_the_policy():
+    compared = compare("greedy;nexus", table="synthetic", trace="poisson:duration=0.02", load=0.9, slo_ms=5,
+                       replications=2)  # fmt: skip
+    for row, standing in zip(compared.rows(), compared.standings, strict=True):
+        assert row["regret"] == standing.regret
+        assert row["regret"] == pytest.approx(row["ceiling"] - row["accuracy_weighted_goodput"])
+        assert row["reached"] == pytest.approx(1 - row["regret"] / row["ceiling"])
+    assert 0 <= compared.standings[0].regret <= compared.standings[1].regret
