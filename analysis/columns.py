@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -43,12 +44,15 @@ def columns_table(columns: Mapping[str, NDArray[Any]]) -> pa.Table:
 
 
 def write(table: pa.Table, path: Path) -> None:
-    """Write .parquet or .csv: the file appears when it is complete."""
-    with replacing(path) as part:
-        if path.suffix == ".csv":
-            pyarrow.csv.write_csv(table, part)
-        else:
-            pyarrow.parquet.write_table(table, part)
+    """Write .parquet or .csv: the file appears when it is complete. Raises OSError that names it, as on a full disk."""
+    try:
+        with replacing(path) as part:
+            if path.suffix == ".csv":
+                pyarrow.csv.write_csv(table, part)
+            else:
+                pyarrow.parquet.write_table(table, part)
+    except OSError as error:  # Arrow does not say which file
+        raise OSError(f"{path} cannot be written: {os.strerror(error.errno) if error.errno else error}") from None
 
 
 def read(path: Path) -> Columns:

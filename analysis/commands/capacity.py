@@ -38,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Search and print a table, a row per combination."""
     from analysis.columns import columns_table, write
+    from analysis.outputs import file_for
     from analysis.peak import capacity
     from analysis.progress import progress
 
     axes = {name: getattr(options, name) for name in AXES if name not in _LEFT_OUT}
-    if options.out is not None and options.out.suffix not in (".parquet", ".csv"):
-        raise ValueError(f"{options.out}: tables are written as .parquet or .csv")
+    file_for(options.out, (".parquet", ".csv"))
     with progress("probes") as told:
         found = capacity(
             axes,
@@ -64,7 +64,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _printed(rows: list[dict[str, Any]], attainment: float) -> str:
-    from analysis.words import aligned, milliseconds, number, percent
+    from analysis.words import accuracies, aligned, milliseconds, number, percent
     from simulator.simulate import as_table
 
     named = ("table", "model", "trace", "gpus", "slo_ms")
@@ -74,6 +74,8 @@ def _printed(rows: list[dict[str, Any]], attainment: float) -> str:
     seeds = f"95 % interval over {rows[0]['seeds']} seeds"
     heading = [f"highest rate with {attainment:.4g} of all requests on time, {seeds}",
                said + (f" ({table.device})" if "table" in same else "")]  # fmt: skip
+    if known := accuracies([row["task"] for row in rows]):
+        heading.append(f"accuracies: {known}")
     columns = [name for name in (*named, "policy") if name not in same]
     lines = [[*columns, "capacity/s", "interval", "load", "p99 ms", "accuracy", "students", "verdict"]]
     for row in rows:

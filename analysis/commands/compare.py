@@ -76,10 +76,10 @@ def main(options: argparse.Namespace) -> int:
     """Run the comparison and print one line per policy, the best first."""
     from analysis.columns import to_table, write
     from analysis.comparison import compare
+    from analysis.outputs import file_for
     from analysis.progress import progress
 
-    if options.out is not None and options.out.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"--out {options.out}: name a .csv or .parquet file")
+    file_for(options.out, (".csv", ".parquet"))
     named = ("reference", "replications", "exact_requests", "warm_up", "jobs", *_FLAGS)
     with progress("replications") as told:
         compared = compare(options.policies, on_progress=told, **{name: getattr(options, name) for name in named})

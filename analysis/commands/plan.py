@@ -49,16 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Plan and print it. Status 1 where no table meets the target."""
     from analysis.answer import printed
+    from analysis.outputs import folder_for
     from analysis.planning import POLICIES, plan
     from analysis.progress import progress
 
     out = options.out
-    if (
-        out is not None
-        and out.exists()
-        and not (out.is_dir() and ((out / "plan.json").exists() or not any(out.iterdir())))
-    ):
-        raise ValueError(f"{out} exists and is not the output of a plan: name another --out")
+    if out is not None:
+        folder_for(out, "plan.json", "plan")
     names = ("slo_ms", "attainment", "min_accuracy", "trace_format", "rate", "duration", "lengths", "models", "task",
              "max_gpus", "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:

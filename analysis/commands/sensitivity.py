@@ -45,11 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Plan nine times, and print a line per assumption."""
     from analysis.columns import columns_table, write
+    from analysis.outputs import file_for
     from analysis.progress import progress
     from analysis.sensitivity import sensitivity
 
-    if options.out is not None and options.out.suffix not in (".parquet", ".csv"):
-        raise ValueError(f"{options.out}: tables are written as .parquet or .csv")
+    file_for(options.out, (".parquet", ".csv"))
     given: dict[str, Any] = {name: getattr(options, name) for name in _FLAGS if getattr(options, name) is not None}
     with progress("plans") as told:
         found = sensitivity(given.pop("trace"), on_progress=told, **given, **engine(options))

@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Run the cells that the store lacks; write results.parquet, results.csv and sweep.json."""
     from analysis.columns import write
+    from analysis.outputs import folder_for
     from analysis.progress import progress
     from analysis.sweeping import laboratory, table_of
     from simulator.output import provenance, to_json
@@ -76,7 +77,7 @@ def main(options: argparse.Namespace) -> int:
 
     axes, parameters = _axes(options)
     cells = grid(axes, parameters)
-    _refuse_foreign(options.out)
+    folder_for(options.out, "sweep.json", "sweep")
     with progress("cells") as told, laboratory(on_progress=told, **engine(options)) as opened:
         table = table_of(opened.rows(cells))
     options.out.mkdir(parents=True, exist_ok=True)
@@ -114,8 +115,3 @@ def parameters_of(pairs: Sequence[str]) -> dict[str, str]:
             raise ValueError(f"-p {pair}: write key=value,value")
         parameters[name.strip()] = values
     return parameters
-
-
-def _refuse_foreign(out: Path) -> None:
-    if out.exists() and not (out.is_dir() and ((out / "sweep.json").exists() or not any(out.iterdir()))):
-        raise ValueError(f"{out} exists and is not the output of a sweep: name another --out")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import signal
 import socketserver
 import subprocess
@@ -115,6 +117,23 @@ def test_many_segments_become_one_and_lose_nothing(tmp_path):
     store.join()
     assert len(list(tmp_path.glob("*.parquet"))) == 1
     assert Store(tmp_path).find(row["key"] for row in rows) == {row["key"]: row for row in rows}
+
+
+def test_a_disk_that_is_full_is_one_line_and_leaves_no_half_of_a_file(tmp_path):
+    """A limit on the size of files stands for the disk: the store's segment does not fit."""
+    command = [sys.executable, "-m", "analysis", "sweep", "--policy", "greedy", "--trace", "poisson:duration=0.1",
+               "--table", "synthetic", "--load", "0.5", "--jobs", "1", "--store", str(tmp_path / "store"),
+               "--out", str(tmp_path / "out")]  # fmt: skip
+
+    def full() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True,
+                          text=True, preexec_fn=full, timeout=60)  # fmt: skip
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: \S+/store/\w+\.parquet cannot be written: File too large\n", done.stderr)
+    assert list((tmp_path / "store").iterdir()) == []
 
 
 def test_the_command_writes_what_it_prints_and_reads_toml(tmp_path, monkeypatch, capsys):
