@@ -63,6 +63,10 @@ class Pool:
         """How many tasks run at a time."""
         return 1 if self._parallel is None else int(self._parallel._effective_n_jobs())
 
+    def useful(self, cells: int) -> bool:
+        """Whether workers gain anything: one cell is run here in less time than a process takes to start."""
+        return self.jobs > 1 and (cells > 1 or self._workers.backend != "loky")
+
     def __enter__(self) -> Pool:
         if self._workers.jobs > 1 or self._workers.backend != "loky":
             with contextlib.ExitStack() as opening:

@@ -77,7 +77,10 @@ def run(cells: Sequence[Cell]) -> Iterator[Row]:
 def run_here(cells: Sequence[Cell], code: str) -> list[Row] | str:
     """What a worker runs: the rows, or what is wrong. Refuses where its code is not the caller's."""
     if code_digest() != code:
-        return "a worker has other code than this process: install the same version everywhere, and restart its workers"
+        return (
+            "a worker has other code than this process: a file was changed meanwhile, or another version is installed "
+            "there; start again, with the same everywhere"
+        )
     try:
         return list(run(cells))
     except ValueError as error:

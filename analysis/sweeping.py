@@ -73,7 +73,7 @@ class Laboratory:
 
     def _run(self, cells: Sequence[Cell]) -> Iterator[list[Row]]:
         """Rows as they are finished: one by one in this process, by task from workers."""
-        if self._pool.jobs == 1:
+        if not self._pool.useful(len(cells)):
             for task in batches(cells, len(cells) or 1):
                 yield from ([row] for row in run(task))
             return

@@ -20,7 +20,7 @@ from conftest import heed_interrupts
 import analysis
 from analysis.__main__ import main
 from analysis.backends import Pool, Workers
-from analysis.cells import Cell, batches
+from analysis.cells import Cell, batches, run_here
 from analysis.columns import read
 from analysis.grid import grid
 from analysis.origin import Keys
@@ -61,6 +61,19 @@ def test_tasks_are_filled_and_keep_cells_of_the_same_inputs_together():
         assert seeds == sorted(seeds)  # one trace is at hand at a time
     assert [len(task) for task in batches(cells, 2)] == [2, 1] * 5
     assert batches([], 8) == []
+
+
+def test_a_single_cell_starts_no_process(monkeypatch):
+    def started(*_: object) -> None:
+        raise AssertionError("a worker was asked")
+
+    monkeypatch.setattr(Pool, "each", started)
+    with laboratory(jobs=2) as opened:
+        assert len(opened.rows(grid({**AXES, "policy": "greedy", "load": 0.3}))) == 1
+
+
+def test_a_worker_with_other_code_is_refused_with_what_may_be_the_reason():
+    assert "a file was changed meanwhile, or another version" in str(run_here([], "another digest"))
 
 
 def test_results_of_workers_that_nobody_takes_any_more_are_given_up_without_a_word(recwarn):
