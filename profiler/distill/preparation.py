@@ -94,6 +94,7 @@ def costs(recipe: Recipe, layers: int, training: int) -> dict[str, float]:
     for number in range(1, recipe.students + 1):
         found[f"student-{number}"] = short * (3.0 * peers * recipe.student_texts + fitting)
     found["joint"] = 3.0 * short * recipe.joint_texts * recipe.students
+    found["steps"] = short * fitting * recipe.students * bool(recipe.joint_texts)
     costs_of = {
         "single": 3.0 * short * recipe.single_texts,
         "deep": 3.0 * (2 * recipe.depth - 0.75) * recipe.single_texts

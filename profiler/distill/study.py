@@ -94,22 +94,34 @@ class Study:
     @cached_property
     def ensemble(self) -> Tensors:
         """The students, boosted one after another, then corrected together, each with its best step at last."""
+        frozen = {key: self.body(self.recipe.depth, 0)[key] for key in EMBEDDINGS}
+        if not self.run.has("steps"):
+            self._corrected  # noqa: B018  phases of their own, before the one that needs them
+        return frozen | self.run.cached("steps", self._searched)
+
+    @cached_property
+    def _corrected(self) -> Tensors:
+        """The students as boosting and the corrective phase leave them."""
         depth, (texts, split) = self.recipe.depth, self.data.tuning
         tuning = (self._corpus(texts), self._labels(split))
-        self.body(depth, 0)  # a phase of its own, before the first student's
         start = lambda number: self.body(depth, number - 1)  # noqa: E731
         boosted, left = boosting.boost(self.run, self.recipe, self.spec, start, self.lesson, tuning)
         students = correction.stack(boosted)
         if not self.recipe.joint_texts:
             return students
         make = partial(correction.correct, self.run, self.recipe, self.spec, students, self.lesson, left)
-        students = students | self.run.cached("joint", make)
-        found, steps = correction.searched(self.run, self.spec, students, self.lesson)
-        words = f"residual by students {', '.join(f'{step.after:.4f}' for step in steps)}"
-        self.run.journal.note(
-            "joint", words, steps=[step.size for step in steps], residuals=[step.after for step in steps]
-        )
-        return found
+        return students | self.run.cached("joint", make)
+
+    def _searched(self) -> Tensors:
+        """The corrected students, each with its best step; what boosting alone left has it already."""
+        students = self._corrected
+        if self.recipe.joint_texts:
+            students, steps = correction.searched(self.run, self.spec, students, self.lesson)
+            words = f"residual by students {', '.join(f'{step.after:.4f}' for step in steps)}"
+            self.run.journal.note(
+                "joint", words, steps=[step.size for step in steps], residuals=[step.after for step in steps]
+            )
+        return {key: tensor for key, tensor in students.items() if key not in EMBEDDINGS}
 
     def body(self, depth: int, number: int) -> Tensors:
         """What an encoder of this depth starts as: one of the imitators, in turn. [1, ...]."""

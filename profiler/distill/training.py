@@ -80,12 +80,16 @@ class Run:
         from safetensors.torch import load_file
 
         path = self.folder / f"{name}.safetensors"
-        if not path.exists():
+        if not self.has(name):
             self.journal.begin(name)
             write(path, make())
             self.partial(name).unlink(missing_ok=True)
         self.journal.end(name)
         return dict(load_file(path, device=str(self.device)))
+
+    def has(self, name: str) -> bool:
+        """Whether `cached` has made this before."""
+        return (self.folder / f"{name}.safetensors").exists()
 
     def partial(self, name: str) -> Path:
         """Where an unfinished training keeps its state."""
