@@ -134,7 +134,7 @@ def page(scratch: Path) -> str:
         "# Gallery",
         "",
         "Made by `python -m analysis gallery`: real simulations of generated traffic, on shipped tables. Small print",
-        "says what served; `(modelled)` means that the device was not measured. Where accuracies are illustrative, it says so.",
+        "says what served; `(modelled)` means that the device was not measured; illustrative accuracies are called so.",
         "Each plot is 85 mm wide, a column of a page, and a function of a frame and an Axes that a notebook can call:",
         "[the tutorial](../tutorial.md) shows how.",
         "",
