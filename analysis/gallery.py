@@ -13,14 +13,16 @@ from functools import partial
 from pathlib import Path
 
 from analysis.columns import read
+from analysis.origin import code_digest
 from analysis.plots import PLOTS
+from profiler.table import LatencyTable, shipped
 from traces.files import replacing
 
 #: Told how many of the commands are done, and how many there are.
 Progress = Callable[[int, int], None]
 _SEVEN = "'adaptive;fixed(students=1);fixed(students=2);fixed(students=4);nexus;clipper;slackfit'"
 _PLANNED = (
-    "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 400 --slo-ms 60 --min-accuracy 0.89 "
+    "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 400 --slo-ms 60 --min-accuracy 0.92 "
     "--models students-2x384 --seeds 2"
 )
 #: What the plots are of: the commands, by what they write into the scratch folder.
@@ -97,10 +99,12 @@ PICTURES = (
 def make(out: Path, scratch: Path, on_progress: Progress | None = None) -> None:
     """Run every command in the scratch folder, and write the pictures, their numbers and the page into `out`.
 
-    What the scratch folder has from before is used again. Raises ValueError that names a command that fails.
+    What the scratch folder has from before is used again; ValueError where other code or other tables made it.
+    Raises ValueError that names a command that fails.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
+    _claim(scratch)
     missing = [command for name, command in INPUTS.items() if not (scratch / name).exists()]
     steps: list[Callable[[], None]] = [partial(run, command, scratch) for command in missing]
     steps += [partial(_draw, picture, scratch, out) for picture in PICTURES]
@@ -112,6 +116,16 @@ def make(out: Path, scratch: Path, on_progress: Progress | None = None) -> None:
         part.write_text(page(scratch), encoding="utf-8")
     if on_progress is not None:
         on_progress(len(steps), len(steps))
+
+
+def _claim(scratch: Path) -> None:
+    """Note in the scratch folder which code and tables make what is in it."""
+    own = " ".join([code_digest(), *(LatencyTable.load(name).digest for name in shipped())])
+    stamp = scratch / "made-by.txt"
+    before = stamp.read_text(encoding="utf-8") if stamp.exists() else ""
+    if before != own and any((scratch / name).exists() for name in INPUTS):
+        raise ValueError(f"{scratch} has runs of other code or other tables: remove it, or choose another --scratch")
+    stamp.write_text(own, encoding="utf-8")
 
 
 def run(command: str, folder: Path) -> None:

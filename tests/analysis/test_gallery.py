@@ -53,6 +53,11 @@ def test_the_command_makes_the_page_and_takes_what_is_there(tmp_path, monkeypatc
     assert main(["gallery", *folders]) == 0
     assert (tmp_path / "scratch" / "one" / "run.json").stat().st_mtime_ns == made
     assert (tmp_path / "out" / "batch-sizes.png").read_bytes() == before
+    capsys.readouterr()
+    monkeypatch.setattr(gallery, "code_digest", lambda: "other code")
+    assert main(["gallery", *folders]) == 2
+    assert "runs of other code or other tables: remove it" in capsys.readouterr().err
+    assert (tmp_path / "out" / "batch-sizes.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(
