@@ -65,7 +65,10 @@ def vectors(tensors: Tensors, cls: Tensor) -> Tensor:
 
 def _embed(spec: Spec, tensors: Tensors, ids: Tensor, hint: Tensor | None) -> Tensor:
     words, positions = tensors["word_embeddings"], tensors["position_embeddings"]
-    sets = torch.stack([F.embedding(ids, own) for own in words]) + positions[:, None, : ids.shape[1]]
+    count, vocab, _ = words.shape
+    rows = ids + vocab * torch.arange(count, device=ids.device)[:, None, None]
+    # One lookup in all of them: its gradient is the only array as large as they are.
+    sets = F.embedding(rows, words.flatten(0, 1)) + positions[:, None, : ids.shape[1]]
     if hint is not None:
         sets = sets.expand(len(hint), -1, -1, -1)
         sets = torch.cat([sets[:, :, :1] + hint[:, :, None], sets[:, :, 1:]], dim=2)
