@@ -73,6 +73,13 @@ def study(toy: Path) -> Path:
     return toy / "study"
 
 
+@pytest.fixture(scope="module")
+def whole(toy: Path) -> Path:
+    """A study that nothing interrupted."""
+    assert distill(toy, toy / "whole", SMALLEST, "-pbaselines=deep,wide") == 0
+    return toy / "whole"
+
+
 def test_accuracy_rises_with_students_above_a_single_one_and_above_bagging(study: Path) -> None:
     table = AccuracyTable.read(study / "accuracy.csv")
     ours, vote = table.of("students-1x16", "toy"), table.of("bagged-1x16", "toy")
@@ -139,10 +146,9 @@ def test_calibrated_confidence_is_near_the_accuracy(study: Path) -> None:
 
 
 def test_an_interrupted_study_goes_on_and_ends_with_the_same_weights(
-    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    toy: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Interrupted within the teacher, within a student with its helper, and within the corrective phase."""
-    assert distill(toy, toy / "whole", SMALLEST, "-pbaselines=deep,wide") == 0
     looked = Journal.step
     for phase in ("teacher", "student-2", "joint", None):
 
@@ -156,18 +162,18 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_weights(
         assert distill(toy, toy / "halves", SMALLEST, "-pbaselines=deep,wide") == (0 if phase is None else 130)
         assert phase is None or (toy / "halves" / "work" / f"{phase}.partial.safetensors").exists()
     assert "the same command goes on" in capsys.readouterr().err
-    whole, halves = (load_file(toy / name / "ensemble.safetensors") for name in ("whole", "halves"))
-    assert all(torch.equal(whole[name], halves[name]) for name in whole)
-    assert (toy / "whole" / "accuracy.csv").read_text() == (toy / "halves" / "accuracy.csv").read_text()
+    once, halves = (load_file(folder / "ensemble.safetensors") for folder in (whole, toy / "halves"))
+    assert all(torch.equal(once[name], halves[name]) for name in once)
+    assert (whole / "accuracy.csv").read_text() == (toy / "halves" / "accuracy.csv").read_text()
     assert not list((toy / "halves" / "work").glob("*.partial*"))
 
 
 def test_another_seed_gives_other_weights_and_other_settings_are_refused(
-    toy: Path, capsys: pytest.CaptureFixture[str]
+    toy: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert distill(toy, toy / "one", SMALLEST, "-pbaselines=none", "--seed", "1") == 0
-    one, whole = (load_file(toy / name / "ensemble.safetensors") for name in ("one", "whole"))
-    assert not torch.equal(one["projection_weight"], whole["projection_weight"])
+    one, other = (load_file(folder / "ensemble.safetensors") for folder in (toy / "one", whole))
+    assert not torch.equal(one["projection_weight"], other["projection_weight"])
     assert distill(toy, toy / "one", SMALLEST, "-pbaselines=none", "--seed", "2") == 2
     assert "seed was 1, is 2" in capsys.readouterr().err
 
