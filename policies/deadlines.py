@@ -29,11 +29,13 @@ def fastest_alone(view: View) -> list[float]:
 def hopeless(view: View, alone: Sequence[float]) -> Sequence[int]:
     """Of the CHUNK earliest deadlines, those that are missed even alone; `alone`: its seconds, by length bucket."""
     now, earliest, deadline_of = view.now, view.by_deadline(CHUNK), view.deadline
-    if not earliest or now + max(alone) <= deadline_of(earliest[0]):
+    first = deadline_of(earliest[0]) if earliest else inf
+    if now + max(alone) <= first:
         return ()
     longest = now + max(alone[: view.longest(earliest) + 1])
     # In the order of deadlines come those that no length would save, those that depend on theirs, and those in time.
-    lost = earliest[: bisect_left(earliest, now + min(alone), key=deadline_of)]
+    surely = now + min(alone)
+    lost = earliest[: bisect_left(earliest, surely, key=deadline_of) if first < surely else 0]
     more: list[int] = []
     for request in earliest[len(lost) :]:
         deadline = deadline_of(request)
@@ -50,11 +52,19 @@ def sizes_up_to(view: View, most: int) -> list[int]:
     return [most, *smaller[::-1]]
 
 
-def largest_in_time(view: View, level: Level, requests: Sequence[int], until: float) -> int:
-    """How many of the first of these make the largest batch that ends by `until`; 0 where not even one does."""
+def quickest(view: View, level: Level) -> list[float]:
+    """The least seconds of a batch at this level, whatever its length, by batch size."""
+    return [min(column) for column in zip(*view.service[level.index], strict=True)]
+
+
+def largest_in_time(view: View, level: Level, requests: Sequence[int], until: float, quickest: Sequence[float]) -> int:
+    """How many of the first of these make the largest batch that ends by `until`; 0 where not even one does.
+
+    quickest: as above; what is too slow at any length needs no look at the lengths.
+    """
     service, now = view.service[level.index], view.now
     for size in sizes_up_to(view, len(requests)):
-        if now + service[view.longest(requests[:size])][size] <= until:
+        if now + quickest[size] <= until and now + service[view.longest(requests[:size])][size] <= until:
             return size
     return 0
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.deadlines import hopeless, largest_in_time, latest_start
+from policies.deadlines import hopeless, largest_in_time, latest_start, quickest
 from policies.interface import Dispatch, Drop, View, Wait
 from policies.limits import batch_limit
 
@@ -29,20 +30,26 @@ class Symphony:
             raise ValueError(f"margin_s is {self.margin_s} (must be 0 or more seconds)")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._level = view.levels[-1]
-        self._service = view.service[-1]
+        self._service, self._quickest = view.service[-1], quickest(view, self._level)
         self._alone = [row[1] for row in self._service]
+        self._longest_alone = max(self._alone)
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
-        lost = hopeless(view, self._alone)
-        if lost:
-            return Drop(lost, "deadline")
-        waiting = view.by_deadline(self._largest)
-        due, size = view.deadline(waiting[0]) - self.margin_s, len(waiting)
+        waiting, now = view.by_deadline(self._largest), view.now
+        deadline, size = view.deadline(waiting[0]), len(waiting)
+        if now + self._longest_alone > deadline:
+            lost = hopeless(view, self._alone)
+            if lost:
+                return Drop(lost, "deadline")
+        due = deadline - self.margin_s
         service = self._service[view.longest(waiting)]
-        if view.now + service[size] > due:
-            return Dispatch(waiting[: max(1, largest_in_time(view, self._level, waiting, due))], self._level)
+        if now + service[size] > due:
+            return Dispatch(waiting[: max(1, self._in_time(view, waiting, due))], self._level)
         if size == view.waiting < self._largest:
             opens = latest_start(due, max(service[size], service[size + 1]))
-            if view.now < opens:
+            if now < opens:
                 return Wait(until=opens)
         return Dispatch(waiting, self._level)
+
+    def _in_time(self, view: View, waiting: Sequence[int], due: float) -> int:
+        return largest_in_time(view, self._level, waiting, due, self._quickest)

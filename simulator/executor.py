@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from policies.interface import Layers
-from profiler.table import LatencyTable
+from profiler.table import LatencyTable, Level
 from simulator.batch import Batch
 from simulator.error import PolicyError
 from simulator.records import Execution
@@ -19,7 +19,8 @@ class Executor(Protocol):
     """Runs a batch to its end and says what it took.
 
     One whose batches run elsewhere has `submit(batch, now)` instead, which returns an event of the clock that will
-    carry the Execution.
+    carry the Execution. One that takes as long whoever is in a batch, and whenever, may have `takes(level, bucket,
+    size)` beside `run`: the loop then asks that, and need not make a Batch.
     """
 
     @property
@@ -40,9 +41,11 @@ class TableExecutor:
         self._executions: list[list[list[Execution]]] = [[] for _ in predictions.grid]  # of the levels that were run
 
     def run(self, batch: Batch, now: float) -> Execution:
-        _, level, requests, bucket, _ = batch
-        rows = self._executions[level.index] or self._of(level.index)
-        return rows[bucket][len(requests)]
+        return self.takes(batch.level, batch.bucket, len(batch.requests))
+
+    def takes(self, level: Level, bucket: int, size: int) -> Execution:
+        """What a batch of so many requests takes, whose longest is in this bucket."""
+        return (self._executions[level.index] or self._of(level.index))[bucket][size]
 
     def _of(self, index: int) -> list[list[Execution]]:
         """What a level takes, by bucket and batch size."""

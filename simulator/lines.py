@@ -110,7 +110,7 @@ class Group:
     def __init__(self, backlog: Backlog, codes: Sequence[Any]) -> None:
         self.backlog, self.codes = backlog, codes
         self.lines: dict[Any, Line] = {}
-        self.seen = backlog.arrived
+        self.seen, self._left = backlog.arrived, backlog.gone
 
     def line(self, name: Any) -> Line:
         """The line of a name, made when first asked for."""
@@ -121,13 +121,17 @@ class Group:
         return self.lines[name]
 
     def refresh(self) -> None:
-        """Count what has arrived since the last time."""
-        arrived = self.backlog.arrived
-        if self.seen == arrived:
-            return
-        new, self.seen = self.codes[self.seen : arrived], arrived
-        for name, count in self._counted(new):
-            self.lines[name].arrived += count
+        """Count what has arrived since the last time, and what has gone in order of arrival, the oldest of all."""
+        arrived, gone = self.backlog.arrived, self.backlog.gone
+        if self.seen != arrived:
+            new, self.seen = self.codes[self.seen : arrived], arrived
+            for name, count in self._counted(new):
+                self.lines[name].arrived += count
+        if self._left != gone:
+            old, self._left = self.codes[self._left : gone], gone
+            for name, count in self._counted(old):
+                line = self.lines[name]
+                line.head = line.gone = line.gone + count
 
     def _counted(self, names: Sequence[Any]) -> Iterable[tuple[Any, int]]:
         """How often each line's name is among these; a few are told one by one, which is quicker."""
@@ -139,16 +143,14 @@ class Group:
 
     def come_back(self, requests: Sequence[int]) -> None:
         """Take note that requests that were gone wait again."""
+        self._left = self.backlog.gone
         for request in requests:
             name = self.codes[request]
             if name in self.lines:
                 self.lines[name].come_back(request)
 
-    def leave(self, names: Sequence[Any], oldest: bool) -> None:
-        """Take note that requests of these names are gone; `oldest`: the oldest of all, without gaps."""
-        for name, count in self._counted(names):
-            line = self.lines[name]
-            if oldest and line.head == line.gone:
-                line.head = line.gone = line.gone + count
-            else:
-                line.leave(count)
+    def leave(self, names: Sequence[Any] | None) -> None:
+        """Take note that requests of these names have gone out of order; None: their line knows already."""
+        self._left = self.backlog.gone
+        for name, count in () if names is None else self._counted(names):
+            self.lines[name].leave(count)

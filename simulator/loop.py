@@ -23,7 +23,6 @@ from simulator.fleet import Due, Fleet
 from simulator.records import Execution, Records
 from simulator.view import ServerView
 
-_new_tuple = tuple.__new__
 #: Batches between two reports of progress.
 PROGRESS = 256
 #: Waits in a row with an idle GPU, nothing new and nothing running, after which a policy is said never to dispatch.
@@ -58,7 +57,7 @@ class Server:
         self._observe: Callable[[Completion], None] | None = getattr(policy, "observe", None)
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
         self._on_progress, self._scales = on_progress, cold_start_s is not None
-        self._submit = getattr(executor, "submit", None)
+        self._submit, self._takes = getattr(executor, "submit", None), getattr(executor, "takes", None)
         self._elsewhere = 0  # batches whose completion will come through the clock's inbox
         self._largest = view.plan.max_batch
         self._levels = {id(level) for level in view.levels}
@@ -157,7 +156,7 @@ class Server:
 
     def _dispatch(self, action: Dispatch, now: float) -> None:
         requests, level, gpu, plan = action
-        view, backlog, batches = self.view, self.backlog, self.records.batches
+        view, backlog, batches, takes = self.view, self.backlog, self.records.batches, self._takes
         idle = self._idle
         if gpu is None and idle:
             gpu = idle.pop(0)
@@ -167,21 +166,23 @@ class Server:
             raise PolicyError(f"dispatched to GPU {gpu}, but {idle} are idle" if idle else "dispatched to busy GPUs")
         if type(requests) is not range:
             requests = _own(requests)
-        if len(requests) > self._largest:
-            raise PolicyError(f"dispatched {len(requests)} requests; the table's largest batch is {self._largest}")
+        size = len(requests)
+        if size > self._largest:
+            raise PolicyError(f"dispatched {size} requests; the table's largest batch is {self._largest}")
         if id(level) not in self._levels:
             raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
         bucket = backlog.take(requests)
         view.waiting = backlog.arrived - backlog.gone
-        # As Batch(...) does, without the call in between: this runs for every batch.
-        batch = _new_tuple(Batch, (gpu, level, requests, bucket, plan))
         number = len(batches)
-        if self._submit is not None:
+        if takes is not None:
+            execution = takes(level, bucket, size)
+        elif self._submit is not None:
             batches.append((now, inf, gpu, level, bucket, requests))
             self._elsewhere += 1
-            self._submit(batch, now).callbacks.append(partial(self._come_in, number))
+            self._submit(Batch(gpu, level, requests, bucket, plan), now).callbacks.append(partial(self._come_in, number))
             return
-        execution = self.executor.run(batch, now)
+        else:
+            execution = self.executor.run(Batch(gpu, level, requests, bucket, plan), now)
         finish = now + execution.seconds
         batches.append((now, finish, gpu, level, bucket, requests))
         done = None if self._observe is None else Completion(gpu, level, requests, now, finish)
@@ -260,14 +261,18 @@ class Server:
 
     def _alarm(self, wait: Wait, now: float) -> float:
         """When a Wait is over: its time, or the arrival that makes as many wait as it asks for."""
+        until, waiting, bucket = wait
+        backlog = self.backlog
         try:
-            wake = min(wait.until, self.backlog.reaches(wait))
-            passed = not wait.until > now  # so that NaN counts as passed
+            wake = backlog.next_arrival() if waiting is bucket is None else backlog.reaches(wait)
+            passed = not until > now  # so that NaN counts as passed
+            if until < wake:
+                wake = until
         except TypeError as error:
             raise PolicyError(f"answered {wait!r}, which makes no sense: {error}") from None
         if passed:
-            raise PolicyError(f"waits until {wait.until}, which has come: test `now >= until` first, and act")
-        arrived = self.backlog.arrived
+            raise PolicyError(f"waits until {until}, which has come: test `now >= until` first, and act")
+        arrived = backlog.arrived
         nothing_new = self.view.waiting and not self._due and arrived == self._waits_since
         self._waits = self._waits + 1 if nothing_new else 1
         self._waits_since = arrived

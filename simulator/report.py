@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -64,9 +65,8 @@ class Report:
     @cached_property
     def _columns_of_batches(self) -> tuple[Any, ...]:
         """The records of the batches by column: arrays, and lists of the levels and of the requests."""
-        # zip(*rows) would make an iterator per row, which is slower.
-        columns = [[row[at] for row in self.records.batches] for at in range(6)]
-        start, finish, gpu, level, bucket, requests = columns
+        flat = list(chain.from_iterable(self.records.batches))  # zip(*rows) would make an iterator per row
+        start, finish, gpu, level, bucket, requests = (flat[at::6] for at in range(6))
         times = (np.asarray(each, np.float64) for each in (start, finish))
         return (*times, np.asarray(gpu, np.int32), level, np.asarray(bucket, np.intp), requests)
 
@@ -194,7 +194,7 @@ class Report:
 
 def _joined(requests: Iterable[Sequence[int]], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """All requests of these batches, one after the other."""
-    return np.fromiter((request for each in requests for request in each), np.int64, int(sizes.sum()))
+    return np.fromiter(chain.from_iterable(requests), np.int64, int(sizes.sum()))
 
 
 def _gather(values: NDArray[Any], batch: NDArray[np.int32], served: NDArray[np.bool_], empty: Any = -1) -> NDArray[Any]:
