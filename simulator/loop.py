@@ -156,8 +156,7 @@ class Server:
 
     def _dispatch(self, action: Dispatch, now: float) -> None:
         requests, level, gpu, plan = action
-        view, backlog, batches, takes = self.view, self.backlog, self.records.batches, self._takes
-        idle = self._idle
+        view, backlog, batches, idle = self.view, self.backlog, self.records.batches, self._idle
         if gpu is None and idle:
             gpu = idle.pop(0)
         elif gpu in idle:
@@ -174,15 +173,16 @@ class Server:
         bucket = backlog.take(requests)
         view.waiting = backlog.arrived - backlog.gone
         number = len(batches)
-        if takes is not None:
-            execution = takes(level, bucket, size)
-        elif self._submit is not None:
-            batches.append((now, inf, gpu, level, bucket, requests))
-            self._elsewhere += 1
-            self._submit(Batch(gpu, level, requests, bucket, plan), now).callbacks.append(partial(self._come_in, number))
-            return
+        if self._takes is not None:
+            execution = self._takes(level, bucket, size)
         else:
-            execution = self.executor.run(Batch(gpu, level, requests, bucket, plan), now)
+            batch = Batch(gpu, level, requests, bucket, plan)
+            if self._submit is not None:
+                batches.append((now, inf, gpu, level, bucket, requests))
+                self._elsewhere += 1
+                self._submit(batch, now).callbacks.append(partial(self._come_in, number))
+                return
+            execution = self.executor.run(batch, now)
         finish = now + execution.seconds
         batches.append((now, finish, gpu, level, bucket, requests))
         done = None if self._observe is None else Completion(gpu, level, requests, now, finish)
