@@ -8,7 +8,7 @@ from itertools import chain
 from math import sqrt
 
 from policies.choices import Choices, rate_step
-from policies.deadlines import fastest_alone, hopeless
+from policies.deadlines import Alone, hopeless
 from policies.interface import Dispatch, Drop, View
 from policies.latecomers import LateComers
 from policies.limits import batch_limit
@@ -63,7 +63,8 @@ class Adaptive:
         buckets = len(view.plan.tokens)
         self._lines = [view.bucket(index) for index in range(buckets)] if buckets > 1 else [view]
         self._late = LateComers(self._lines) if self.drop == "none" and hasattr(view, "after") else None
-        self._alone = fastest_alone(view)
+        self._fastest = Alone.fastest(view)
+        self._alone = self._fastest.seconds
         self._choices = Choices(view, self._largest)
         self._level = self._choices.order[0]
         self._began = self._look = view.now
@@ -72,7 +73,7 @@ class Adaptive:
     def decide(self, view: View) -> Dispatch | Drop:
         """The next batch, or whom to drop before it."""
         if self.drop == "hopeless":
-            lost = hopeless(view, self._alone)
+            lost = hopeless(view, self._fastest)
             if lost:
                 return Drop(lost, "hopeless")
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]

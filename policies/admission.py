@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.deadlines import fastest_alone, hopeless
+from policies.deadlines import Alone, hopeless
 from policies.interface import Action, Drop, View
 from policies.wrapped import Wrapper
 
@@ -26,7 +26,7 @@ class Admission(Wrapper):
     def start(self, view: View) -> None:
         if self.max_waiting is not None and self.max_waiting < 1:
             raise ValueError(f"max_waiting is {self.max_waiting} (must be at least 1)")
-        self._fastest = fastest_alone(view)
+        self._fastest = Alone.fastest(view)
         super().start(view)
 
     def decide(self, view: View) -> Action:

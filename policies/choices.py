@@ -117,8 +117,9 @@ class Choices:
         step: of the arrival rate. counts: of all that wait, by bucket. slack: of the oldest at hand, in seconds. A
         level other than `last` must `gain` so much per request.
         """
-        about, known, largest = self._about, self._known, self.sizes[-1]
-        alike, waiting = about[size], about[round(sum(map(mul, counts, self._weights)))]
+        about, known, largest, weights = self._about, self._known, self.sizes[-1], self._weights
+        lone = size == 1 == sum(counts)
+        alike, waiting = about[size], about[round(weights[bucket] if lone else sum(map(mul, counts, weights)))]
         gain *= size if size < largest else largest
         key = step, bucket, alike, waiting, SLACKS
         level, most = (known.get(key) or self._search(*key)).unless(last, gain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from policies.deadlines import hopeless, on_time
+from policies.deadlines import Alone, hopeless, on_time
 from policies.interface import Completion, Dispatch, Drop, View
 from policies.limits import batch_limit
 
@@ -41,8 +41,7 @@ class Clockwork:
         self._slower = 1.0
 
     def decide(self, view: View) -> Dispatch | Drop:
-        alone = [seconds * self._slower + self.margin_s for seconds in self._alone]
-        lost = hopeless(view, alone)
+        lost = hopeless(view, Alone.of([seconds * self._slower + self.margin_s for seconds in self._alone]))
         if lost:
             return Drop(lost, "deadline")
         level, waiting = view.levels[-1], view.by_deadline(REACH * self._largest)

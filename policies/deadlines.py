@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from math import inf, nextafter
+from typing import NamedTuple
 
 from policies.interface import View
 from profiler.table import Level
@@ -21,27 +23,45 @@ def latest_start(deadline: float, seconds: float) -> float:
     return start
 
 
-def fastest_alone(view: View) -> list[float]:
-    """Seconds of a batch of one at the fastest level, by length bucket."""
-    return [min(rows[bucket][1] for rows in view.service) for bucket in range(len(view.plan.tokens))]
+class Alone(NamedTuple):
+    """Seconds of a batch of one by length bucket, the least of them, and the most up to each bucket."""
+
+    seconds: Sequence[float]
+    least: float
+    upto: Sequence[float]
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Alone:
+        """Seconds by length bucket."""
+        return cls(seconds, min(seconds), list(accumulate(seconds, max)))
+
+    @classmethod
+    def at(cls, view: View, level: Level) -> Alone:
+        """At a level."""
+        return cls.of([row[1] for row in view.service[level.index]])
+
+    @classmethod
+    def fastest(cls, view: View) -> Alone:
+        """At each length's fastest level."""
+        return cls.of([min(rows[bucket][1] for rows in view.service) for bucket in range(len(view.plan.tokens))])
 
 
-def hopeless(view: View, alone: Sequence[float]) -> Sequence[int]:
-    """Of the CHUNK earliest deadlines, those that are missed even alone; `alone`: its seconds, by length bucket."""
+def hopeless(view: View, alone: Alone) -> Sequence[int]:
+    """Of the CHUNK earliest deadlines, those that are missed even alone."""
+    seconds, least, upto = alone
     now, earliest, deadline_of = view.now, view.by_deadline(CHUNK), view.deadline
     first = deadline_of(earliest[0]) if earliest else inf
-    if now + max(alone) <= first:
+    if now + upto[-1] <= first:
         return ()
-    longest = now + max(alone[: view.longest(earliest) + 1])
     # In the order of deadlines come those that no length would save, those that depend on theirs, and those in time.
-    surely = now + min(alone)
+    surely, longest = now + least, now + upto[view.longest(earliest)]
     lost = earliest[: bisect_left(earliest, surely, key=deadline_of) if first < surely else 0]
     more: list[int] = []
     for request in earliest[len(lost) :]:
         deadline = deadline_of(request)
         if longest <= deadline:
             break
-        if now + alone[view.longest((request,))] > deadline:
+        if now + seconds[view.longest((request,))] > deadline:
             more.append(request)
     return [*lost, *more] if more else lost
 

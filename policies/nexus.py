@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.deadlines import CHUNK, hopeless, largest_in_time, quickest
+from policies.deadlines import CHUNK, Alone, hopeless, largest_in_time, quickest
 from policies.interface import Dispatch, Drop, View
 from policies.limits import batch_limit
 
@@ -29,7 +29,7 @@ class Nexus:
     def start(self, view: View) -> None:
         self._largest = batch_limit(self.max_batch, view.plan)
         self._service, self._quickest = view.service[-1], quickest(view, view.levels[-1])
-        self._alone = [row[1] for row in self._service]
+        self._alone = Alone.at(view, view.levels[-1])
         sizes = [size for size in (*view.plan.batches, self._largest) if size <= self._largest]
         self._target = [max((b for b in sizes if 2 * row[b] <= view.slo_s), default=1) for row in self._service]
 

@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import cache
 from traceback import extract_tb
 from typing import Any
 
@@ -171,6 +172,7 @@ def _wrapped(cls: type) -> list[str]:
     return [name for name in _fields(cls) if _is_policy(hints.get(name))]
 
 
+@cache
 def _hints(cls: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls)

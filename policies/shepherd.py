@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.deadlines import hopeless, largest_all_in_time
+from policies.deadlines import Alone, hopeless, largest_all_in_time
 from policies.interface import Completion, Dispatch, Drop, Preempt, View, Wait
 from policies.limits import batch_limit
 
@@ -45,7 +45,7 @@ class Shepherd:
         if not self.ratio > 1:
             raise ValueError(f"ratio is {self.ratio}; below 1 a batch would give way to a smaller one (source: 3.03)")
         self._largest = batch_limit(self.max_batch, view.plan)
-        self._alone = [row[1] for row in view.service[-1]]
+        self._alone = Alone.at(view, view.levels[-1])
         self._running: dict[int, Sequence[int]] = {}
         self._stopped: frozenset[int] = frozenset()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from policies.deadlines import fastest_alone, hopeless, sizes_up_to
+from policies.deadlines import Alone, hopeless, sizes_up_to
 from policies.interface import Dispatch, Drop, View
 from policies.limits import batch_limit, pareto
 from profiler.table import Level
@@ -39,7 +39,7 @@ class SlackFit:
             )
         self._largest = batch_limit(self.max_batch, view.plan)
         self._levels = pareto(view.levels)
-        self._alone = fastest_alone(view)
+        self._alone = Alone.fastest(view)
         self._pairs = [self._best(view, bucket) for bucket in range(len(view.plan.tokens))]
 
     def _best(self, view: View, bucket: int) -> list[tuple[float, int, Level]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from policies.deadlines import hopeless, largest_in_time, latest_start, quickest
+from policies.deadlines import Alone, hopeless, largest_in_time, latest_start, quickest
 from policies.interface import Dispatch, Drop, View, Wait
 from policies.limits import batch_limit
 
@@ -31,13 +31,12 @@ class Symphony:
         self._largest = batch_limit(self.max_batch, view.plan)
         self._level = view.levels[-1]
         self._service, self._quickest = view.service[-1], quickest(view, self._level)
-        self._alone = [row[1] for row in self._service]
-        self._longest_alone = max(self._alone)
+        self._alone = Alone.at(view, self._level)
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         waiting, now = view.by_deadline(self._largest), view.now
         deadline, size = view.deadline(waiting[0]), len(waiting)
-        if now + self._longest_alone > deadline:
+        if now + self._alone.upto[-1] > deadline:
             lost = hopeless(view, self._alone)
             if lost:
                 return Drop(lost, "deadline")

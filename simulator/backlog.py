@@ -85,7 +85,9 @@ class Backlog:
 
     def oldest(self, n: int) -> Sequence[int]:
         """The n oldest waiting requests; a range while they go in order."""
-        arrived, head = self.arrived, self.gone if self._in_order else self.head
+        arrived, head = self.arrived, self.gone
+        if not (self._in_order or self._head == head):
+            head = self.head
         if head == self.gone:
             stop = head + n
             self._offered = offered = range(head, stop if stop < arrived else arrived)
@@ -228,9 +230,10 @@ class Backlog:
 
     def waiting_by_bucket(self) -> list[int]:
         """How many requests wait in each length bucket of the plan."""
-        if self.arrived - self.gone <= FEW_WAIT and self.head == self.gone:
+        gone, arrived = self.gone, self.arrived
+        if arrived - gone <= FEW_WAIT and (self._in_order or self._head == gone):
             counts = [0] * self._bucket_count
-            for bucket in self._buckets[self.gone : self.arrived]:
+            for bucket in self._buckets[gone:arrived]:
                 counts[bucket] += 1
             return counts
         if self._by_bucket is None:

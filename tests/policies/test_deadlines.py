@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import Dispatch
-from policies.deadlines import fastest_alone, hopeless, largest_all_in_time, largest_in_time, latest_start
+from policies.deadlines import Alone, hopeless, largest_all_in_time, largest_in_time, latest_start, quickest
 from simulator import simulate
 from simulator.cases import formula, random_case
 from traces import Trace
@@ -27,7 +27,7 @@ class Probe:
     """Serves the oldest, and compares at each decision."""
 
     def start(self, view):
-        self.alone = fastest_alone(view)
+        self.alone = Alone.fastest(view)
 
     def decide(self, view):
         self.compare(view, view.by_deadline(64))
@@ -40,7 +40,7 @@ def end(view, level, batch):
 
 class Hopeless(Probe):
     def compare(self, view, waiting):
-        late = [r for r in waiting if view.now + self.alone[view.longest([r])] > view.deadline(r)]
+        late = [r for r in waiting if view.now + self.alone.seconds[view.longest([r])] > view.deadline(r)]
         assert list(hopeless(view, self.alone)) == late
 
 
@@ -48,7 +48,7 @@ class InTime(Probe):
     def compare(self, view, waiting):
         level, until, waiting = view.levels[0], view.deadline(waiting[0]), waiting[: view.plan.max_batch]
         fitting = [n for n in range(1, len(waiting) + 1) if end(view, level, waiting[:n]) <= until]
-        size = largest_in_time(view, level, waiting, until)
+        size = largest_in_time(view, level, waiting, until, quickest(view, level))
         assert size == 0 or size in fitting
         tried = {len(waiting), *view.plan.batches}
         assert size == max((n for n in fitting if n in tried), default=0)
