@@ -189,11 +189,10 @@ class Choices:
         found = self._candidates.get((step, bucket))
         if found is None:
             sizes = self.sizes[::-1]
-            found = []
-            for level in self.order:
-                seconds = [self._service[level][bucket][size] for size in sizes]
-                after = self._outlook(step).after(np.array(seconds)).tolist()
-                found.append((level, [Candidate(*each) for each in zip(sizes, seconds, after, strict=True)]))
+            seconds = [[self._service[level][bucket][size] for size in sizes] for level in self.order]
+            after = self._outlook(step).after(np.array(seconds)).tolist()
+            rows = zip(self.order, seconds, after, strict=True)
+            found = [(level, list(map(Candidate, sizes, *columns))) for level, *columns in rows]
             self._candidates[step, bucket] = found
         return found
 
@@ -228,5 +227,6 @@ class Choices:
             worst=self._worst,
             slo_s=self._slo_s,
             gpus=self._gpus,
+            near=self._outlooks[min(self._outlooks, key=lambda other: abs(other - step))] if self._outlooks else None,
         )
         return self._outlooks[step]

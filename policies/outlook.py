@@ -38,7 +38,8 @@ class Outlook:
 
     cost: of a backlog, relative to an empty one. per_second: the average over time, in the long run.
 
-    Solved by policy iteration (Howard 1960) for the average loss, on a grid of backlogs with linear interpolation.
+    Solved by policy iteration (Howard 1960) for the average loss, on a grid of backlogs with linear interpolation;
+    near: the outlook of a like rate, whose solution is a good beginning.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Outlook:
         worst: float,
         slo_s: float,
         gpus: int,
+        near: Outlook | None = None,
     ) -> None:
         self._rate, self._gpus = rate, gpus
         columns = sizes, seconds, losses, reach
@@ -70,7 +72,10 @@ class Outlook:
         above = (then - grid[below]) / (grid[below + 1] - grid[below])
         spent = np.repeat(taken / gpus, len(grid), 1)
         spent[:, 0] += 1 / rate
-        self.cost, self.per_second = self._solved(loss, spent, below, above)
+        first = np.zeros(len(grid)) if near is None else np.interp(grid, near.backlog, near.cost)
+        self.cost, self.per_second = self._solved(
+            loss, spent, below, above, first, 0.0 if near is None else near.per_second
+        )
         self.listed: list[float] = grid.tolist()
 
     def _ages(
@@ -104,23 +109,26 @@ class Outlook:
         return np.asarray(ages)
 
     def after(self, seconds: Array) -> Array:
-        """Expected losses from batches of these seconds on, by [batch][how many they leave waiting: `backlog`]."""
-        then = self.backlog[:, None] + self._arrivals(seconds[:, None])[:, None]
+        """Expected losses from batches of these seconds on, [..., how many they leave waiting: `backlog`]."""
+        then = self.backlog[:, None] + self._arrivals(seconds[..., None])[..., None, :]
         ahead: Array = np.interp(then, self.backlog, self.cost) @ WEIGHTS
-        return ahead - self.per_second * seconds[:, None] / self._gpus
+        return ahead - self.per_second * seconds[..., None] / self._gpus
 
     def _arrivals(self, seconds: Array) -> Array:
-        """How many arrive meanwhile, by [batch][point]: the square root of a Poisson count is about normal."""
+        """How many arrive meanwhile, [..., point]: the square root of a Poisson count is about normal."""
         mean = self._rate * seconds / self._gpus
         count = np.maximum((np.sqrt(mean) + POINTS / 2) ** 2 - 0.25, 0)
-        return np.asarray(count * (mean / (count @ WEIGHTS)[:, None]))
+        return np.asarray(count * (mean / (count @ WEIGHTS)[..., None]))
 
-    def _solved(self, loss: Array, seconds: Array, below: NDArray[np.intp], above: Array) -> tuple[Array, float]:
-        """The cost of every backlog, and the loss per second. Shapes: [choice][backlog], the last two also [point]."""
+    def _solved(
+        self, loss: Array, seconds: Array, below: NDArray[np.intp], above: Array, cost: Array, per_second: float
+    ) -> tuple[Array, float]:
+        """The cost of every backlog, and the loss per second, from what they may be about.
+
+        Shapes: [choice][backlog], below and above also [point].
+        """
         states = below.shape[1]
         rows, upper, rest = np.arange(states), below + 1, 1 - above
-        cost: Array = np.zeros(states)
-        per_second = 0.0
         best: NDArray[np.intp] = np.zeros(0, np.intp)
         for _ in range(ROUNDS):
             ahead = (cost.take(below) * rest + cost.take(upper) * above) @ WEIGHTS

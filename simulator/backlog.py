@@ -21,8 +21,8 @@ from traces import Trace
 NEAR = 16
 #: So many new deadlines are put into their places one by one, and so many that are gone are carried along.
 FEW = 64
-#: So many who wait without gaps are counted one by one, which is quicker than by lines.
-FEW_WAIT = 4
+#: So many who wait without gaps are counted anew, the fewest one by one: that is quicker than to follow every line.
+COUNTED, FEW_WAIT = 256, 4
 
 
 class Backlog:
@@ -231,9 +231,12 @@ class Backlog:
     def waiting_by_bucket(self) -> list[int]:
         """How many requests wait in each length bucket of the plan."""
         gone, arrived = self.gone, self.arrived
-        if arrived - gone <= FEW_WAIT and (self._in_order or self._head == gone):
+        if arrived - gone <= COUNTED and (self._in_order or self._head == gone):
+            waiting = self._buckets[gone:arrived]
+            if arrived - gone > FEW_WAIT:
+                return list(map(waiting.count, range(self._bucket_count)))
             counts = [0] * self._bucket_count
-            for bucket in self._buckets[gone:arrived]:
+            for bucket in waiting:
                 counts[bucket] += 1
             return counts
         if self._by_bucket is None:

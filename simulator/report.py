@@ -43,8 +43,8 @@ class Report:
     @cached_property
     def batches(self) -> Columns:
         """One row per batch, in the order of dispatch. `model` and `students` are of the level that answered."""
-        start_s, finish_s, gpu, _, bucket, requests = self._columns_of_batches
-        size = np.fromiter(map(len, requests), np.int64, len(requests))
+        start_s, finish_s, gpu, _, bucket, _ = self._columns_of_batches
+        size = self._sizes
         run_batch = np.asarray(self.plan.batches)[np.searchsorted(self.plan.batches, size)]
         run_tokens = np.asarray(self.plan.tokens, np.int64)[bucket]
         return {
@@ -69,6 +69,12 @@ class Report:
         start, finish, gpu, level, bucket, requests = (flat[at::6] for at in range(6))
         times = (np.asarray(each, np.float64) for each in (start, finish))
         return (*times, np.asarray(gpu, np.int32), level, np.asarray(bucket, np.intp), requests)
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        """The number of requests in each batch."""
+        requests = self._columns_of_batches[5]
+        return np.fromiter(map(len, requests), np.int64, len(requests))
 
     @cached_property
     def answered(self) -> NDArray[np.bool_] | None:
@@ -151,8 +157,8 @@ class Report:
     @cached_property
     def _order(self) -> tuple[NDArray[np.int64] | slice, NDArray[np.int64]]:
         """The served requests in the order of dispatch (a slice where that is the trace's), and each batch's size."""
-        requests = self._served_batches[0]
-        sizes = np.fromiter(map(len, requests), np.int64, len(requests))
+        requests, numbers = self._served_batches
+        sizes = self._sizes if self.answered is None else self._sizes[numbers]
         if set(map(type, requests)) == {range}:
             first = np.fromiter(map(attrgetter("start"), requests), np.int64, len(requests))
             shift = first - np.concatenate(([0], sizes.cumsum()[:-1]))
@@ -165,6 +171,8 @@ class Report:
     def level_of_batch(self) -> NDArray[np.intp]:
         """The index in `levels` of each batch's."""
         levels = self._columns_of_batches[3]
+        if levels and levels.count(levels[0]) == len(levels):
+            return np.full(len(levels), levels[0].index, np.intp)
         return np.fromiter(map(attrgetter("index"), levels), np.intp, len(levels))
 
     def _longest(self, sizes: NDArray[np.int64]) -> NDArray[np.int32]:
