@@ -42,6 +42,9 @@ class Outlook:
     near: the outlook of a like rate, whose solution is a good beginning.
     """
 
+    cost: Array
+    per_second: float
+
     def __init__(
         self,
         rate: float,

@@ -112,8 +112,11 @@ class Report:
                 finish[np.asarray(requests)] = began + np.asarray(execution.released)
         outcome = np.full(n, OK, np.int8)
         outcome[finish > self.trace.arrival_s + self._slo] = LATE
-        for _, turned_away, reason in self.records.drops:
-            outcome[np.asarray(turned_away)] = REJECTED if reason == "admission" else DROPPED
+        if self.records.drops:
+            _, turned_away, reasons = zip(*self.records.drops, strict=True)
+            counts = np.fromiter(map(len, turned_away), np.int64, len(turned_away))
+            became = [REJECTED if reason == "admission" else DROPPED for reason in reasons]
+            outcome[_joined(turned_away, counts)] = np.repeat(np.asarray(became, np.int8), counts)
         return {"start_s": start, "finish_s": finish, "batch": batch, "outcome": outcome}
 
     @cached_property
