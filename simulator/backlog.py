@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
+from itertools import compress
 from math import inf
 from operator import itemgetter
 from typing import Any
@@ -23,6 +24,8 @@ NEAR = 16
 FEW = 64
 #: So many who wait without gaps are counted anew, the fewest one by one: that is quicker than to follow every line.
 COUNTED, FEW_WAIT = 256, 4
+#: From whether one has gone to whether one waits.
+WAITS = bytes((1, 0)) + bytes(254)
 
 
 class Backlog:
@@ -92,12 +95,7 @@ class Backlog:
             stop = head + n
             self._offered = offered = range(head, stop if stop < arrived else arrived)
             return offered
-        holes = self.holes
-        found: list[int] = []
-        while 0 <= head < arrived and len(found) < n:
-            found.append(head)
-            head = holes.find(0, head + 1, arrived)
-        return found
+        return self._from(head, n)
 
     def after(self, request: int, n: int) -> Sequence[int]:
         """The n oldest waiting requests that arrived after this one; a range where all after it wait."""
@@ -105,11 +103,16 @@ class Backlog:
         stop = min(first + n, arrived)
         if self._in_order or holes.find(1, first, stop) < 0:
             return range(first, max(first, stop))
+        return self._from(holes.find(0, first, arrived), n)
+
+    def _from(self, head: int, n: int) -> list[int]:
+        """The n oldest from this one on, which waits; -1 where none does. Between them some have gone."""
+        holes, arrived = self.holes, self.arrived
         found: list[int] = []
-        head = holes.find(0, first, arrived)
         while head >= 0 and len(found) < n:
-            found.append(head)
-            head = holes.find(0, head + 1, arrived)
+            stop = min(head + n - len(found), arrived)
+            found += compress(range(head, stop), holes[head:stop].translate(WAITS))
+            head = holes.find(0, stop, arrived)
         return found
 
     def longest(self, requests: Sequence[int]) -> int:
