@@ -80,6 +80,7 @@ def open_devices(
         notes += said
     warm_s = 0.0
     for index, opened in enumerate(executors):
+        binds[index]()  # the last one that was opened is this thread's
         for model, executor in opened.items():
             on_progress(f"warming {model} on {name} ({index + 1} of {count})")
             warm_s += executor.warm(all_keys(plan, counts[model]))
