@@ -76,6 +76,15 @@ class Stops(NamedTuple):
     recorded: str
 
 
+class Planned(NamedTuple):
+    """Batches that may be dispatched with a plan: so many requests, whose longest falls into this length bucket."""
+
+    level: Level
+    bucket: int
+    size: int
+    plan: Any
+
+
 class Completion(NamedTuple):
     """What `observe` learns when a batch is done. Times in seconds."""
 
@@ -177,8 +186,10 @@ class View(Protocol):
 class Policy(Protocol):
     """Decides, whenever a GPU is idle and requests wait, again until it waits or no GPU is idle.
 
-    Two methods are optional. `start(view)` is called once before the first request: prepare and reset there.
-    `observe(completion)` is called for every batch that is done. Class attributes, optional too:
+    Three methods are optional. `start(view)` is called once before the first request: prepare and reset there.
+    `observe(completion)` is called for every batch that is done. `plans(levels, service)`, told what the View has under
+    these names, yields a Planned for every kind of batch that it may dispatch with a plan: a real device makes ready
+    what these run before time begins, and cannot run others. Class attributes, optional too:
     `every_arrival = True` asks also at every arrival and while all GPUs are busy; that costs an event per request.
     `needs`, a frozenset, names what not every run offers: "scale", "preempt", "layers" (batches of some layers only),
     "stops" (requests that stop early within their batch), "future". A policy that needs the future gets the trace by

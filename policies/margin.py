@@ -10,7 +10,7 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.interface import Action, Dispatch, Stops, View
+from policies.interface import Action, Dispatch, Planned, Stops, View
 from policies.wrapped import Wrapper
 from profiler.items import Items, shipped
 from profiler.margins import Rule, learned
@@ -38,22 +38,18 @@ class Margin(Wrapper):
     uses = frozenset({"levels", "service", "longest"})
 
     def start(self, view: View) -> None:
-        if not (0 <= self.flips < 1 and self.looks >= 0):
-            raise ValueError(f"margin needs 0 <= flips < 1 and looks >= 0, not {self.flips}, {self.looks}")
-        self._candidates: dict[int, list[_Candidate]] = {}
+        self._candidates = self._learned(view.levels)
         self._stops: dict[tuple[int, int, int], Stops | None] = {}
-        models = tuple(dict.fromkeys(level.model for level in view.levels))
-        self._recorded = shipped(models) if self.items is None else self.items
-        if self._recorded is not None:
-            items = _read(self._recorded)
-            if (own := items.about.get("model")) not in models:
-                raise ValueError(f"{self._recorded} holds the answers of {own}, but {', '.join(models)} is served")
-            levels = {level.students: level for level in view.levels if level.model == own}
-            for students in levels:
-                if students <= items.students:
-                    candidates = _candidates(items, levels, students, self.flips, self.looks, self._recorded)
-                    self._candidates[levels[students].index] = list(candidates)
         super().start(view)
+
+    def plans(self, levels: Sequence[Level], service: Sequence[Sequence[Sequence[float]]]) -> Iterator[Planned]:
+        """Every size at which a batch of some level and length runs in stages."""
+        for level, candidates in self._learned(levels).items():
+            for bucket, row in enumerate(service[level]):
+                for size in range(1, len(row)):
+                    stops = _least_work(candidates, service, level, bucket, size)
+                    if stops is not None:
+                        yield Planned(levels[level], bucket, size, stops)
 
     def decide(self, view: View) -> Action:
         action = self.inner.decide(view)
@@ -61,19 +57,27 @@ class Margin(Wrapper):
             return action
         key = (action.level.index, view.longest(action.requests), len(action.requests))
         if key not in self._stops:
-            self._stops[key] = self._least_work(view, *key)
+            self._stops[key] = _least_work(self._candidates[key[0]], view.service, *key)
         stops = self._stops[key]
         return action if stops is None else action._replace(plan=stops)
 
-    def _least_work(self, view: View, level: int, bucket: int, size: int) -> Stops | None:
-        """Where to look at a batch; None where it had better run as a whole."""
-        least_s, best = view.service[level][bucket][size], None
-        for each in self._candidates[level]:
-            stages = zip(each.stages, each.left, strict=True)
-            seconds = sum(_expected(view.service[stage][bucket], size * left) for stage, left in stages)
-            if seconds < least_s:
-                least_s, best = seconds, each.stops
-        return best
+    def _learned(self, levels: Sequence[Level]) -> dict[int, list[_Candidate]]:
+        """The ways to look at batches of each level, by its index; of those that were recorded."""
+        if not (0 <= self.flips < 1 and self.looks >= 0):
+            raise ValueError(f"margin needs 0 <= flips < 1 and looks >= 0, not {self.flips}, {self.looks}")
+        models = tuple(dict.fromkeys(level.model for level in levels))
+        recorded = shipped(models) if self.items is None else self.items
+        if recorded is None:
+            return {}
+        items = _read(recorded)
+        if (own := items.about.get("model")) not in models:
+            raise ValueError(f"{recorded} holds the answers of {own}, but {', '.join(models)} is served")
+        by_students = {level.students: level for level in levels if level.model == own}
+        return {
+            level.index: list(_candidates(items, by_students, students, self.flips, self.looks, recorded))
+            for students, level in by_students.items()
+            if students <= items.students
+        }
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,23 @@ def _left(items: Items, rule: Rule, rows: NDArray[np.int64], ends: Sequence[int]
     """The shares of requests that come to each stage, the first of which all do."""
     needed = rule.students(items)[rows]
     return tuple(float((needed > before).mean()) for before in (0, *ends[:-1]))
+
+
+def _least_work(
+    candidates: Sequence[_Candidate],
+    service: Sequence[Sequence[Sequence[float]]],
+    level: int,
+    bucket: int,
+    size: int,
+) -> Stops | None:
+    """Where to look at a batch; None where it had better run as a whole."""
+    least_s, best = service[level][bucket][size], None
+    for each in candidates:
+        stages = zip(each.stages, each.left, strict=True)
+        seconds = sum(_expected(service[stage][bucket], size * left) for stage, left in stages)
+        if seconds < least_s:
+            least_s, best = seconds, each.stops
+    return best
 
 
 def _expected(row: Sequence[float], count: float) -> float:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from profiler.checkpoints import LAYER
@@ -44,6 +48,19 @@ class HuggingFaceForward:
         votes = [model(input_ids=ids, attention_mask=mask.long()).logits for model in self._models[:students]]
         total = torch.stack(votes).sum(0)
         return torch.addmm(self._head_bias[students - 1], total, self._head_weight[students - 1]).float()
+
+    @property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._head_weight.float().cpu().numpy(), self._head_bias.float().cpu().numpy()
+
+    def part(self, first: int, last: int) -> HuggingFaceForward:
+        """See profiler.staged.Forward."""
+        own, students, outputs = copy(self), last - first, self.spec.outputs
+        own.spec = replace(self.spec, name=f"{self.spec.name}/{first + 1}-{last}", students=students, classes=outputs)
+        own._models = self._models[first:last]
+        own._head_weight = torch.eye(outputs).to(self._head_weight).expand(students, -1, -1)
+        own._head_bias = self._head_bias.new_zeros(students, outputs)
+        return own
 
     def describe(self) -> str:
         return self._how

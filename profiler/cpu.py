@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from profiler import forward
-from profiler.executor import Answers, Ids, all_keys
+from profiler.executor import Answers, Ids, PartKey, all_keys
 from profiler.spec import Spec
 from profiler.table import BucketPlan, ShapeKey
 from profiler.weights import Weights, simplify
@@ -82,15 +82,27 @@ class CpuExecutor:
             raise LookupError(f"{self.spec.name} is not warm for {students} students: it serves {self.students}")
         return self._answer(self._prefixes[students], ids)
 
+    def warm_parts(self, keys: Iterable[PartKey]) -> float:
+        """Make the buffers of these parts; see profiler.executor.Parts."""
+        start = perf_counter()
+        for first, last, batch, tokens in keys:
+            self._part(first, last)
+            self._staging.setdefault((batch, tokens), _Staging(batch, tokens))
+            self._ready.add(ShapeKey(last - first, batch, tokens))
+        return perf_counter() - start
+
     def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:
         """The sum of the vectors of students first + 1 to last; see profiler.executor.Parts."""
-        if (first, last) not in self._parts:
-            self._parts[first, last] = self._weights.part(first, last)
-        return self._answer(self._parts[first, last], ids)
+        return self._answer(self._part(first, last), ids)
 
     @property
     def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return self._weights.head_weight.numpy(), self._weights.head_bias.numpy()
+
+    def _part(self, first: int, last: int) -> Weights:
+        if (first, last) not in self._parts:
+            self._parts[first, last] = self._weights.part(first, last)
+        return self._parts[first, last]
 
     def _answer(self, weights: Weights, ids: Sequence[Ids]) -> Answers:
         start = perf_counter()

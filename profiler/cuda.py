@@ -7,11 +7,14 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from profiler import forward as stock
@@ -69,6 +72,19 @@ class FusedForward:
             raise RuntimeError(f"Triton: {error}") from error
 
     @property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return _heads(self._weights[self.spec.students])
+
+    def part(self, first: int, last: int) -> FusedForward:
+        """See profiler.staged.Forward; the choice of products is shared."""
+        own, full = copy(self), self.spec.students
+        turned = self._turned[full]
+        own._weights = {last - first: self._weights[full].part(first, last)}
+        own._turned = {last - first: None if turned is None else turned.part(first, last)}
+        own.spec = own._weights[last - first].spec
+        return own
+
+    @property
     def refused(self) -> dict[str, str]:
         """The products that did not take some shape, with the reason."""
         return self._products.refused
@@ -122,6 +138,17 @@ class StockForward:
         total = torch.stack(vectors).sum(0)
         return torch.addmm(weights.head_bias[-1], total, weights.head_weight[-1])
 
+    @property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return _heads(self._weights[self.spec.students])
+
+    def part(self, first: int, last: int) -> StockForward:
+        """See profiler.staged.Forward."""
+        own = copy(self)
+        own._weights = {last - first: self._weights[self.spec.students].part(first, last)}
+        own.spec = own._weights[last - first].spec
+        return own
+
     def describe(self) -> str:
         return f"stock {self._arrangement}"
 
@@ -130,6 +157,10 @@ class StockForward:
 
     def close(self) -> None:
         self._weights.clear()
+
+
+def _heads(weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return weights.head_weight.float().cpu().numpy(), weights.head_bias.float().cpu().numpy()
 
 
 def _fork_join(works: Sequence[Callable[[], Tensor]], streams: list[torch.cuda.Stream]) -> list[Tensor]:

@@ -31,6 +31,15 @@ class Answers(NamedTuple):
     device_s: float
 
 
+class PartKey(NamedTuple):
+    """Some of the students by themselves, first + 1 to last, on a padded batch."""
+
+    first: int
+    last: int
+    batch: int
+    tokens: int
+
+
 class Executor(Protocol):
     """One device with one model loaded, whose every key is ready to run.
 
@@ -90,6 +99,10 @@ class Parts(Protocol):
     @property
     def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Of every prefix: weights [K, O, C] and biases [K, C]. Its logits are (sum of vectors) @ weight + bias."""
+        ...
+
+    def warm_parts(self, keys: Iterable[PartKey]) -> float:
+        """Make these parts ready, after `warm`; as there. What is ready already takes no time."""
         ...
 
     def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:

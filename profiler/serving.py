@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from time import perf_counter
 import torch
 
 from profiler import weights
-from profiler.executor import Executor, all_keys
+from profiler.executor import Executor, PartKey, Parts, all_keys
 from profiler.plan import BucketPlan
 from profiler.spec import parse_spec
 from profiler.table import LatencyTable
@@ -37,6 +37,16 @@ class Served:
     notes: tuple[str, ...]
     weights_s: float
     warm_s: float
+
+    def warm_parts(self, keys: Mapping[str, Collection[PartKey]]) -> float:
+        """Make these parts of each model ready on every device that runs parts; returns the seconds it took."""
+        seconds = 0.0
+        for models, bind in zip(self.executors, self.bind, strict=True):
+            bind()
+            for model, own in keys.items():
+                if isinstance(executor := models[model], Parts):
+                    seconds += executor.warm_parts(own)
+        return seconds
 
     def close(self) -> None:
         """Give the devices' memory back."""
@@ -80,6 +90,7 @@ def open_devices(
         notes += said
     warm_s = 0.0
     for index, opened in enumerate(executors):
+        binds[index]()  # the last one that was opened is this thread's
         for model, executor in opened.items():
             on_progress(f"warming {model} on {name} ({index + 1} of {count})")
             warm_s += executor.warm(all_keys(plan, counts[model]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from profiler.devices import Device, Replay
-from profiler.executor import Answers, Ids, all_keys
+from profiler.executor import Answers, Ids, PartKey, all_keys
 from profiler.spec import Spec
 from profiler.table import BucketPlan, ShapeKey
 
@@ -34,6 +35,15 @@ class Forward(Protocol):
 
     def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
         """Logits float32 [B, C] by the first `students` students: ids int32 [B, S], lens int32 [B] of them real."""
+        ...
+
+    @property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of every prefix, on the host: weights [K, O, C] and biases [K, C]."""
+        ...
+
+    def part(self, first: int, last: int) -> Forward:
+        """Students first + 1 to last as a model of their own on the same memory: its answers are sums of vectors."""
         ...
 
     def describe(self) -> str:
@@ -67,6 +77,10 @@ class StagedExecutor:
     The pinned buffer is `[lens of the largest batch | ids]`: one copy brings both to the device, where positions and
     masks are derived from the lengths. Padded rows have length 1; padded ids are whatever was there before. Keys that
     do not fit the device's memory are in `skipped`, with the reason.
+
+    A part of the students is an executor of its own on the same device and weights. Its answers, sums of vectors, come
+    to the host as others do, so that whoever needs more students may be put into a smaller batch, and nothing of a
+    request stays on the device between two stages.
     """
 
     def __init__(self, forward: Forward, plan: BucketPlan, students: Iterable[int], device: Device) -> None:
@@ -84,6 +98,7 @@ class StagedExecutor:
         self._device = device
         self._vocab = spec.vocab
         self._slots: dict[ShapeKey, _Slot] = {}
+        self._parts: dict[tuple[int, int], StagedExecutor] = {}
         room = plan.max_batch * (1 + plan.max_tokens)
         self._staged = device.pinned((room,), torch.int32)
         self._inputs = torch.zeros(room, dtype=torch.int32, device=device.torch_device)
@@ -96,6 +111,11 @@ class StagedExecutor:
     @property
     def dtype(self) -> str:
         return self._forward.dtype
+
+    @cached_property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See profiler.executor.Parts; fetched from the device once."""
+        return self._forward.heads
 
     @property
     def refused(self) -> dict[str, str]:
@@ -156,6 +176,29 @@ class StagedExecutor:
         finished = perf_counter()
         return Answers(logits, key, finished - started, staged - started, replay.device_s())
 
+    def warm_parts(self, keys: Iterable[PartKey]) -> float:
+        """Prepare these parts as `warm` prepares keys, and fetch the heads; see profiler.executor.Parts."""
+        started = perf_counter()
+        shapes: dict[tuple[int, int], list[ShapeKey]] = {}
+        for first, last, batch, tokens in keys:
+            shapes.setdefault((first, last), []).append(ShapeKey(last - first, batch, tokens))
+        for (first, last), own in shapes.items():
+            if (first, last) not in self._parts:
+                part = self._forward.part(first, last)
+                self._parts[first, last] = StagedExecutor(part, self.plan, [last - first], self._device)
+            self._parts[first, last].warm(own)
+        _ = self.heads
+        return perf_counter() - started
+
+    def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:
+        """The sum of the vectors of students first + 1 to last; see profiler.executor.Parts."""
+        if (first, last) not in self._parts:
+            raise LookupError(
+                f"{self.spec.name} is not ready for students {first + 1} to {last} by themselves: call warm_parts with "
+                f"them before serving (a policy names its stages in `plans`)"
+            )
+        return self._parts[first, last].run(last - first, ids)
+
     def back_to_back(self, key: ShapeKey, repetitions: int) -> float:
         """Seconds per batch of so many batches queued one behind the other, on the inputs that were staged last."""
         return self._device.back_to_back(self._slot(key).replay, repetitions)
@@ -163,6 +206,9 @@ class StagedExecutor:
     def close(self) -> None:
         """Give the graphs, the buffers and the weights back. The executor serves no more."""
         self._device.synchronize()
+        for each in self._parts.values():
+            each.close()
+        self._parts.clear()
         self._slots.clear()
         self._forward.close()
         if torch.cuda.is_available():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.executor import Answers, Ids, Parts
-from profiler.table import ShapeKey
+from profiler.executor import Answers, Ids, PartKey, Parts
+from profiler.table import BucketPlan, ShapeKey
 
 
 class Stopped(NamedTuple):
@@ -31,7 +32,7 @@ def until_sure(executor: Parts, margins: Sequence[tuple[int, float]], ids: Seque
     """
     began, staging_s, device_s = perf_counter(), 0.0, 0.0
     weights, biases = executor.heads
-    sums = np.zeros((len(ids), weights.shape[1]), np.float32)
+    sums: NDArray[np.float32] | float = 0.0
     logits = np.zeros((len(ids), weights.shape[2]), np.float32)
     students, released = np.zeros(len(ids), np.int64), np.zeros(len(ids))
     left, before, key = np.arange(len(ids)), 0, ShapeKey(0, 0, 0)
@@ -39,15 +40,25 @@ def until_sure(executor: Parts, margins: Sequence[tuple[int, float]], ids: Seque
         found = executor.part(before, end, [ids[index] for index in left.tolist()])
         key = found.key if not before else key
         staging_s, device_s = staging_s + found.staging_s, device_s + found.device_s
-        sums[left] += found.logits
-        logits[left] = sums[left] @ weights[end - 1] + biases[end - 1]
-        sure = (margin(logits[left]) >= least) | (end == margins[-1][0])
-        students[left[sure]], released[left[sure]] = end, perf_counter() - began
-        left, before = left[~sure], end
+        sums = sums + found.logits
+        own = sums @ weights[end - 1] + biases[end - 1]
+        sure = (margin(own) >= least) | (end == margins[-1][0])
+        leaving = left[sure]
+        logits[leaving], students[leaving], released[leaving] = own[sure], end, perf_counter() - began
+        left, sums, before = left[~sure], sums[~sure], end
         if not len(left):
             break
     answers = Answers(logits, key._replace(students=before), perf_counter() - began, staging_s, device_s)
     return Stopped(answers, students.tolist(), released.tolist())
+
+
+def parts(margins: Sequence[tuple[int, float]], plan: BucketPlan, batch: int, tokens: int) -> Iterator[PartKey]:
+    """What `until_sure` may run of a batch that is padded to this size: all of it at first, then any part of it."""
+    before = 0
+    for end, _ in margins:
+        sizes = product(plan.batches, plan.tokens) if before else [(batch, tokens)]
+        yield from (PartKey(before, end, rows, length) for rows, length in sizes if rows <= batch and length <= tokens)
+        before = end
 
 
 def margin(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -118,7 +118,8 @@ class Weights:
         own, students = self.prefix(last), last - first
         if not 0 <= first < last:
             raise LookupError(f"{self.spec.name} has no students {first + 1} to {last}")
-        spec = replace(self.spec, students=students, classes=self.spec.outputs)
+        name = f"{self.spec.name}/{first + 1}-{last}"
+        spec = replace(self.spec, name=name, students=students, classes=self.spec.outputs)
         shared = EMBEDDINGS if self.spec.shared_embeddings else ()
         tensors = {name: tensor if name in shared else tensor[first:] for name, tensor in own.tensors().items()}
         bias = torch.zeros_like(self.projection_bias[:1]).expand(students, -1)

@@ -7,17 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.interface import Stops
-from profiler.executor import Parts
-from profiler.stopping import until_sure
+from policies.interface import Policy, Stops
+from profiler.executor import PartKey, Parts
+from profiler.stopping import parts, until_sure
 from simulator.batch import Batch
 from simulator.clock import Clock, WallClock
 from simulator.records import Execution
+from simulator.view import Predictions
+from simulator.watching import chain
 
 if TYPE_CHECKING:
     from profiler.executor import Answers, Ids
@@ -105,8 +107,8 @@ class DeviceExecutor:
         gpu, level, requests, _, plan = batch
         askers, device = self._askers, self._devices[gpu][level.model]
         if type(plan) is Stops:
-            assert isinstance(device, Parts)  # or it is not offered
-            answers, students, released = until_sure(device, plan.margins, askers.ids(requests))
+            # One that has no parts does not offer it; to ask again would take 10 us of every batch.
+            answers, students, released = until_sure(cast(Parts, device), plan.margins, askers.ids(requests))
             askers.take(begun, batch, answers)
             return Execution(answers.seconds, released=released, columns={"students": students})
         answers = device.run(level.students, askers.ids(requests))
@@ -153,3 +155,14 @@ class ParallelExecutor(DeviceExecutor):
                 self._wall.post(event, self._answer(begun, batch))
             except BaseException as error:  # whatever it is, the loop's thread must hear of it
                 self._wall.post(event, error, ok=False)
+
+
+def warm_plans(served: Served, policy: Policy, predictions: Predictions) -> float:
+    """Make ready what a policy's plans run beside whole batches, where that is new; returns the seconds it took."""
+    plan, keys = predictions.plan, dict[str, set[PartKey]]()
+    planning = [getattr(each, "plans", None) for each in chain(policy)]
+    for plans in filter(None, planning):
+        for level, bucket, size, stops in plans(predictions.levels, predictions.service):
+            batch, tokens = plan.padded_batch(size), plan.tokens[bucket]
+            keys.setdefault(level.model, set()).update(parts(stops.margins, plan, batch, tokens))
+    return served.warm_parts(keys)

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from policies import make
 from profiler.table import ShapeKey
 from simulator.clock import WallClock
-from simulator.device import DeviceExecutor, ParallelExecutor, TraceAskers
+from simulator.device import DeviceExecutor, ParallelExecutor, TraceAskers, warm_plans
 from simulator.journal import Journal
 from simulator.report import Report
 from simulator.settings import Prepared
 from simulator.validity import Validity, Watch, judge
+from simulator.view import Predictions
 
 if TYPE_CHECKING:
     from profiler.executor import Ids
@@ -41,6 +43,13 @@ class Devices:
     ids: Sequence[Ids]
     tokenizing: NDArray[np.float64] | None = None
 
+    def warm(self, policy: str | None = None) -> float:
+        """Make ready what a policy (default: the settings') runs beside whole batches, where that is new; seconds."""
+        its, table = self.prepared.settings, self.prepared.table
+        assert its.model is not None
+        predictions = Predictions(table, table.levels(its.model, its.task), table.plan(its.model))
+        return warm_plans(self.served, make(policy or its.policy), predictions)
+
     def run(self, policy: str | None = None, journal: Journal | None = None, **how: Any) -> Report:
         """Run the trace once. The report has the devices' times per batch, the answers, and `validity` in its `run`.
 
@@ -49,6 +58,7 @@ class Devices:
         if journal is None:
             with TemporaryDirectory() as folder:
                 return self.run(policy, Journal(Path(folder) / "journal", {}), **how)
+        warm_s = self.served.warm_s + self.warm(policy)
         clock = self.prepared.clock
         classes = max(each.spec.outputs for each in self.served.executors[0].values())
         askers = TraceAskers(self.ids, classes)
@@ -69,7 +79,7 @@ class Devices:
             "device": self.served.name,
             "notes": list(self.served.notes),
             "load_s": round(self.served.weights_s, 3),
-            "warm_s": round(self.served.warm_s, 3),
+            "warm_s": round(warm_s, 3),
             "validity": validity.as_dict(),
         }
         if self.tokenizing is not None:
@@ -157,4 +167,6 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
     else:
         vocab = min(each.spec.vocab for each in served.executors[0].values())
         ids = tokens.synthetic(trace.tokens, vocab, its.seed)
-    return Devices(prepared, served, ids, tokenizing)
+    devices = Devices(prepared, served, ids, tokenizing)
+    on_progress(f"warming the stages of {its.policy}")
+    return replace(devices, served=replace(served, warm_s=served.warm_s + devices.warm()))

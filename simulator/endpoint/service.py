@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from policies.interface import Policy
 from simulator.clock import WallClock
-from simulator.device import DeviceExecutor, ParallelExecutor
+from simulator.device import DeviceExecutor, ParallelExecutor, warm_plans
 from simulator.endpoint.asking import Answer, Asked, Clients, Listener, Unanswered, turned_away
 from simulator.endpoint.backlog import OpenBacklog
 from simulator.endpoint.timed import timed
@@ -65,6 +65,7 @@ class Service:
         self._backlog = OpenBacklog(len(predictions.plan.tokens), slo_s)
         records, idle = passing(Told(self._batch, self._dropped)), list(range(gpus))
         view = ServerView(self._backlog, predictions, gpus, slo_s, self._backlog.tokens, records, idle)  # type: ignore[arg-type]
+        warm_plans(served, policy, predictions)
         started(policy, view, None)
         self._server = Server(clock, runs, timed(policy, self._decided), self._backlog, view, records, idle)
         self._open = clock.promise()

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from policies import make
-from policies.interface import Dispatch, Stops
+from policies.interface import Dispatch, Planned, Stops
 from profiler.items import Items
 from profiler.table import AccuracyTable, LatencyTable
 from simulator import simulate
 from simulator.cases import formula
 from simulator.conformance import check_policy
 from simulator.error import PolicyError
+from simulator.view import Predictions
+from simulator.watching import chain
 from traces import Trace
 
 MODEL = "students-2x8"
@@ -131,6 +133,38 @@ def test_wrong_parameters_and_files_are_named(recorded: Path, tmp_path: Path) ->
         simulate(flood(1, item=np.array([4000])), spec(recorded, flips=0.05), table(), slo_s=10.0)
 
 
+@pytest.mark.parametrize("wrapper", ["{}", "admission({})", "buckets({})"])
+def test_its_plans_are_all_that_it_dispatches_with(recorded: Path, wrapper: str) -> None:
+    class Watched:
+        needs = frozenset({"stops"})
+
+        def __init__(self, policy) -> None:
+            self.policy, self.seen = policy, set()
+
+        def __deepcopy__(self, memo):
+            return self
+
+        def start(self, view) -> None:
+            self.policy.start(view)
+
+        def decide(self, view):
+            action = self.policy.decide(view)
+            if isinstance(action, Dispatch) and action.plan is not None:
+                seen = Planned(action.level, view.longest(action.requests), len(action.requests), action.plan)
+                self.seen.add(seen)
+            return action
+
+    rng, times = np.random.default_rng(0), table()
+    trace = Trace(rng.exponential(5e-4, 500).cumsum(), rng.integers(2, 65, 500).astype(np.int32))
+    watched = Watched(make(wrapper.format(spec(recorded, "adaptive", flips=0.05))))
+    simulate(trace, watched, times)
+    predictions = Predictions(times, times.levels(MODEL, "made up"), times.plan(MODEL))
+    (margin,) = (each for each in chain(watched.policy) if hasattr(each, "plans"))
+    planned = set(margin.plans(predictions.levels, predictions.service))
+    assert watched.seen <= planned
+    assert {each.bucket for each in watched.seen} == {0, 1}
+
+
 class LooksWhereItCannot:
     """Stops where no level fits."""
 
@@ -152,20 +186,30 @@ def test_stops_that_cannot_be_are_refused(recorded: Path, margins, wrong: str) -
         simulate(flood(5), LooksWhereItCannot(str(recorded), margins), table())
 
 
-def test_on_a_device_the_margins_are_its_own(recorded: Path) -> None:
+@pytest.mark.parametrize("kind", ["cpu", "cuda-stock"])
+def test_on_a_device_the_margins_are_its_own(recorded: Path, kind: str) -> None:
+    """A GPU's executor runs what it was made ready for: what the plans say is all that batches run."""
     torch = pytest.importorskip("torch")
     from profiler import weights
     from profiler.cpu import CpuExecutor
+    from profiler.cuda import open_executor
+    from profiler.devices import HostDevice
+    from profiler.serving import Served
     from profiler.spec import Spec
     from simulator.clock import VirtualClock
-    from simulator.device import DeviceExecutor, TraceAskers
+    from simulator.device import DeviceExecutor, TraceAskers, warm_plans
+    from simulator.view import Predictions
 
     torch.set_num_threads(1)
     spec = Spec(MODEL, 8, 2, 8, heads=2, ffn=16, vocab=50, positions=64, outputs=3, shared_embeddings=True)
     drawn = weights.random(spec, 0).map(lambda name, tensor: tensor if "ln" in name else tensor * 20)
     times, trace, rng = table(), flood(400), np.random.default_rng(0)
-    device = CpuExecutor(drawn, times.plan(MODEL))
-    device.warm()
+    levels, plan = times.levels(MODEL), times.plan(MODEL)
+    device = alone = CpuExecutor(drawn, plan)
+    alone.warm()
+    if kind != "cpu":
+        device = open_executor(kind, drawn, plan, (1, 2, 4, 8), dtype="float32", device=HostDevice())
+        device.warm()
     ids = [rng.integers(0, 50, 12, dtype=np.int32) for _ in range(400)]
     clock = VirtualClock()
     askers = TraceAskers(ids, 2)
@@ -173,12 +217,14 @@ def test_on_a_device_the_margins_are_its_own(recorded: Path) -> None:
         DeviceExecutor([{MODEL: device}], askers, clock),
         f"margin(greedy, items={str(recorded)!r}, flips=0.05)",
     )
+    served = Served("a test", ({MODEL: device},), (lambda: None,), (), 0.0, 0.0)
+    assert warm_plans(served, make(text), Predictions(times, levels, plan)) > 0
     report = simulate(trace, text, times, slo_s=10.0, clock=clock, executor=executor)
     students = report.requests["students"]
     assert len(np.unique(students)) == 3
     for count in np.unique(students):
         rows = np.flatnonzero(students == count)[:16]
-        expected = device.run(int(count), [ids[row] for row in rows]).logits
+        expected = alone.run(int(count), [ids[row] for row in rows]).logits
         np.testing.assert_allclose(askers.logits[rows], expected, atol=1e-4)
     assert report.summary["students_mean"] == students.mean()
     assert report.summary["accuracy"] is None  # nobody knows what is right

@@ -10,10 +10,11 @@ import torch
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from profiler import gate, weights
+from profiler import gate, reference, weights
 from profiler.baselines import HuggingFaceForward, model_state
 from profiler.checkpoints import from_checkpoints
 from profiler.devices import HostDevice
+from profiler.executor import PartKey
 from profiler.nvml import Nvml, open_nvml
 from profiler.spec import Spec
 from profiler.staged import StagedExecutor
@@ -37,6 +38,11 @@ def test_hugging_face_gives_the_answers_of_the_reference(attention: str) -> None
     executor = StagedExecutor(model, BucketPlan((1, 2), (8, 16)), (1, 2), HostDevice())
     executor.warm()
     assert max(gate.check(executor, own, np.random.default_rng(0)).values()) < 1e-6
+    executor.warm_parts([PartKey(0, 1, 1, 8), PartKey(1, 2, 1, 8)])
+    ids = [np.arange(5, dtype=np.int32)]
+    total = executor.part(0, 1, ids).logits + executor.part(1, 2, ids).logits
+    heads, biases = executor.heads
+    assert gate.distance(total @ heads[1] + biases[1], reference.logits(own, 2, ids)) < 1e-6
 
 
 def test_model_state_is_the_inverse_of_from_checkpoints() -> None:

@@ -6,12 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from profiler.cuda import _fork_join
+from profiler import weights
+from profiler.cuda import _fork_join, open_executor
 from profiler.cuda_device import CudaDevice, EagerDevice, open_cuda
-from profiler.devices import Unavailable
+from profiler.devices import Replay, Unavailable, Work
+from profiler.executor import PartKey
+from profiler.spec import Spec
+from profiler.stopping import until_sure
+from profiler.table import BucketPlan, ShapeKey
 
 
 class Recorder:
@@ -203,6 +209,42 @@ def test_after_a_capture_that_cannot_be_ended_there_is_another_pool(recorder: Re
     recorder.calls.clear()
     device.prepare(noted(recorder))
     assert [call for call in recorder.calls if call.startswith("begin")] == ["begin in pool 2", "begin in pool 2"]
+
+
+def test_a_part_is_captured_in_the_shared_pool_and_a_stage_is_one_replay(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnHost(CudaDevice):
+        """Captures and replays by the stand-ins; the memory is the host's."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.torch_device = torch.device("cpu")
+            self.pinned = lambda shape, dtype: torch.zeros(shape, dtype=dtype)
+
+        def prepare(self, work: Work) -> Replay:
+            def seen() -> None:
+                if recorder.capturing:
+                    recorder.capturing.works.append(work)
+                work()
+
+            return super().prepare(seen)
+
+    own = weights.random(Spec("students-1x32", 4, 1, 32, 2, 64, vocab=50, positions=32), 0)
+    executor = open_executor("cuda-stock", own, BucketPlan((1, 2), (8,)), (4,), dtype="float32", device=OnHost())
+    executor.warm([ShapeKey(4, 2, 8)])
+    recorder.calls.clear()
+    keys = [PartKey(0, 1, 2, 8), PartKey(1, 4, 1, 8), PartKey(1, 4, 2, 8)]
+    executor.warm_parts(keys)
+    assert [call for call in recorder.calls if call.startswith("begin")] == ["begin in pool 1"] * 3
+    recorder.calls.clear()
+    executor.warm_parts(keys)
+    assert not [call for call in recorder.calls if call.startswith(("begin", "replay"))]
+    recorder.calls.clear()
+    ids = [np.ones(3, np.int32), np.full(8, 7, np.int32)]
+    stopped = until_sure(executor, ((1, 2.0), (4, 0.0)), ids)
+    assert recorder.calls == ["replay", "record on default"] * 2
+    np.testing.assert_allclose(stopped.answers.logits, executor.run(4, ids).logits, atol=1e-6)
 
 
 def test_branches_are_joined_after_an_error_too(recorder: Recorder) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from profiler import gate, weights
+from profiler.cpu import CpuExecutor
 from profiler.cuda import KINDS, open_executor
 from profiler.cuda_device import open_cuda
 from profiler.devices import Device
 from profiler.executor import all_keys
 from profiler.spec import Spec
+from profiler.stopping import margin, parts, until_sure
 from profiler.table import BucketPlan, ShapeKey
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -91,3 +95,34 @@ def test_a_hundred_replays_of_interleaved_keys_meet_no_stale_buffer() -> None:
         key = keys[rng.integers(len(keys))]
         ids = gate.random_batch(key, SPEC.vocab, rng)
         assert gate.distance(ours.run(key.students, ids).logits, eager.run(key.students, ids).logits) < 1e-5
+
+
+@pytest.mark.parametrize("kind", [kind for kind, how in KINDS.items() if how.graphs])
+@pytest.mark.parametrize("outputs", [16, 128])
+def test_requests_stop_where_they_do_on_a_cpu(kind: str, outputs: int) -> None:
+    """Stages and whole batches in turn, in one pool. Whoever is nearly as sure as is asked may go either way."""
+    spec = replace(SPEC, outputs=outputs, classes=3, shared_embeddings=True)
+    own = weights.random(spec, 0).map(lambda name, tensor: tensor if "ln" in name else tensor * 4)
+    cpu = CpuExecutor(own, PLAN, (1, 2, 3, 4))
+    ours = open_executor(kind, own, PLAN, (1, 2, 3, 4), dtype="float32", tune_s=5.0)
+    cpu.warm()
+    ours.warm()
+    rng = np.random.default_rng(0)
+    batches = [gate.random_batch(ShapeKey(4, 4, 32), spec.vocab, rng) for _ in range(20)]
+    middle = float(np.median(np.concatenate([margin(cpu.run(1, ids).logits) for ids in batches])))
+    rule = ((1, middle), (2, middle), (4, 0.0))
+    ours.warm_parts(parts(rule, PLAN, 4, 32))
+    counts = set()
+    for ids in batches:
+        stopped, expected = until_sure(ours, rule, ids), until_sure(cpu, rule, ids)
+        firm = np.ones(len(ids), bool)
+        for students in (1, 2):
+            firm &= abs(margin(cpu.run(students, ids).logits) - middle) > 1e-3
+        counts |= set(stopped.students)
+        np.testing.assert_array_equal(np.array(stopped.students)[firm], np.array(expected.students)[firm])
+        np.testing.assert_allclose(stopped.answers.logits[firm], expected.answers.logits[firm], rtol=1e-3, atol=1e-3)
+        assert 0.0 < stopped.answers.device_s < stopped.answers.seconds
+        whole = ours.run(4, ids).logits
+        np.testing.assert_allclose(whole, cpu.run(4, ids).logits, rtol=1e-3, atol=1e-3)
+    assert counts == {1, 2, 4}
+    ours.close()

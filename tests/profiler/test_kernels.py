@@ -27,6 +27,7 @@ from profiler import products as products_module  # noqa: E402
 from profiler.cuda import FusedForward, Simplifications, best_executor, open_executor  # noqa: E402
 from profiler.cuda_device import CudaDevice  # noqa: E402
 from profiler.devices import Device, HostDevice  # noqa: E402
+from profiler.executor import PartKey  # noqa: E402
 from profiler.kernels import attention, gemm, rowwise  # noqa: E402
 from profiler.products import VARIANTS, Operand, Products, candidates  # noqa: E402
 from profiler.spec import Spec  # noqa: E402
@@ -179,6 +180,20 @@ def test_fused_forward_gives_the_answers_of_the_reference(simplifications: Simpl
         lens = torch.tensor([8, 3], dtype=torch.int32, device=ON)
         got = model(students, torch.from_numpy(ids).to(ON), lens)
         assert gate.distance(got.cpu().numpy(), reference.logits(own, students, rows)) < 1e-6
+
+
+@pytest.mark.parametrize("outputs", [3, 20, 70])
+def test_fused_parts_add_up_to_the_answers_of_the_reference(outputs: int) -> None:
+    """With each of the ways to project and to sum, and with transposed copies of which a part has its share."""
+    spec = Spec("students-1x32", 3, 1, 32, 2, 64, vocab=40, positions=32, outputs=outputs, shared_embeddings=True)
+    own = weights.random(spec, 0)
+    executor = open_executor("cuda", own, BucketPlan((2,), (8,)), (3,), dtype="float32", device=device(), tune_s=5.0)
+    executor.warm()
+    executor.warm_parts([PartKey(0, 1, 2, 8), PartKey(1, 3, 2, 8)])
+    ids = [np.array([3, 1, 2], np.int32), np.arange(8, dtype=np.int32)]
+    total = executor.part(0, 1, ids).logits + executor.part(1, 3, ids).logits
+    heads, biases = executor.heads
+    assert gate.distance(total @ heads[2] + biases[2], reference.logits(own, 3, ids)) < 1e-6
 
 
 def test_fused_executor_with_shared_embeddings_and_wide_outputs_passes_the_gate() -> None:

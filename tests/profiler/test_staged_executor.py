@@ -14,7 +14,7 @@ from profiler import cuda, gate, products, reference, weights
 from profiler.cuda import KINDS, Simplifications, best_executor, open_executor
 from profiler.cuda_device import open_cuda
 from profiler.devices import HostDevice, HostReplay, Replay, Unavailable
-from profiler.executor import BackToBack, Executor
+from profiler.executor import BackToBack, Executor, PartKey, Parts
 from profiler.spec import Spec
 from profiler.staged import StagedExecutor
 from profiler.table import BucketPlan, ShapeKey
@@ -120,6 +120,39 @@ def test_nothing_is_prepared_while_serving() -> None:
     assert device.prepared == 12
 
 
+def test_a_part_is_prepared_where_it_was_asked_for_and_runs_on_the_same_weights() -> None:
+    device = Counting()
+    executor = open_executor("cuda-stock", weights.random(SPEC, 0), PLAN, (4,), dtype="float32", device=device)
+    assert isinstance(executor, Parts)
+    executor.warm([ShapeKey(4, 4, 16)])
+    for _ in range(2):
+        executor.warm_parts([PartKey(0, 1, 4, 16), PartKey(1, 4, 1, 8), PartKey(1, 4, 2, 8)])
+        assert device.prepared == 4
+    answers = executor.part(1, 4, [np.ones(3, np.int32)])
+    assert answers.key == ShapeKey(3, 1, 8)
+    assert answers.logits.shape == (1, SPEC.outputs)
+    assert device.prepared == 4
+    with pytest.raises(LookupError, match=r"students-2x32/2-4 is not ready for .*tokens=16.* warm"):
+        executor.part(1, 4, [np.ones(16, np.int32)])
+    with pytest.raises(LookupError, match="students 1 to 2 by themselves: call warm_parts"):
+        executor.part(0, 2, [np.ones(3, np.int32)])
+    with pytest.raises(ValueError, match="vocabulary"):
+        executor.part(1, 4, [np.array([SPEC.vocab], np.int32)])
+    with pytest.raises(LookupError, match="1 to 4 students, not 5"):
+        executor.warm_parts([PartKey(2, 5, 1, 8)])
+
+
+@pytest.mark.parametrize("kind", STOCK)
+def test_a_part_takes_no_memory_for_weights(kind: str) -> None:
+    own = weights.random(SPEC, 0)
+    forward = cuda.StockForward(own, KINDS[kind].forward)
+    for first, last in ((0, 2), (2, 4)):
+        part = forward.part(first, last)._weights[2].tensors()
+        for name, tensor in own.tensors().items():
+            if not name.startswith("head_"):
+                assert part[name].untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr(), name
+
+
 class Cramped(HostDevice):
     """A device whose memory holds no batch of four."""
 
@@ -137,6 +170,18 @@ def test_keys_that_do_not_fit_are_skipped_and_say_so() -> None:
     with pytest.raises(LookupError, match="out of memory"):
         executor.run(1, [np.ones(16, np.int32)] * 4)
     executor.run(1, [np.ones(8, np.int32)])
+
+
+def test_parts_that_do_not_fit_are_skipped_and_say_so() -> None:
+    device = Cramped()
+    device.tried = 2
+    executor = open_executor("cuda-stock", weights.random(SPEC, 0), PLAN, (1,), dtype="float32", device=device)
+    executor.warm([ShapeKey(1, 1, 8)])
+    device.tried = 1
+    executor.warm_parts([PartKey(1, 2, 4, 16), PartKey(1, 2, 1, 8)])
+    with pytest.raises(LookupError, match="out of memory"):
+        executor.part(1, 2, [np.ones(16, np.int32)] * 4)
+    executor.part(1, 2, [np.ones(8, np.int32)])
 
 
 def test_an_executor_that_fits_nowhere_is_a_memory_error() -> None:
