@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, inf
 
 from policies import wrapped
@@ -186,7 +186,7 @@ class Fleet:
         elif type(action) is Preempt:
             self._on[action.gpu] = 0
         elif type(action) is Wait:
-            return action._replace(until=min(action.until, self._look))
+            return replace(action, until=min(action.until, self._look))
         return action
 
     def observe(self, event: Completion) -> None:

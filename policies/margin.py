@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from math import floor
 
@@ -59,7 +59,7 @@ class Margin(Wrapper):
         if key not in self._stops:
             self._stops[key] = _least_work(self._candidates[key[0]], view.service, *key)
         stops = self._stops[key]
-        return action if stops is None else action._replace(plan=stops)
+        return action if stops is None else replace(action, plan=stops)
 
     def _learned(self, levels: Sequence[Level]) -> dict[int, list[_Candidate]]:
         """The ways to look at batches of each level, by its index; of those that were recorded."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -65,7 +65,7 @@ class Router(Wrapper):
             self._take(view, gpu, action.requests)
             self._running[gpu] += len(action.requests)
             self._planned[gpu] = action.plan is not None
-            return action._replace(gpu=gpu)
+            return replace(action, gpu=gpu)
         if type(action) is Drop:
             self._take(view, gpu, action.requests)
         elif type(action) is Preempt:

@@ -155,7 +155,7 @@ class Server:
                 yield None
 
     def _dispatch(self, action: Dispatch, now: float) -> None:
-        requests, level, gpu, plan = action
+        requests, level, gpu = action.requests, action.level, action.gpu
         view, backlog, batches, idle = self.view, self.backlog, self.records.batches, self._idle
         if gpu is None and idle:
             gpu = idle.pop(0)
@@ -176,7 +176,7 @@ class Server:
         if self._takes is not None:
             execution = self._takes(level, bucket, size)
         else:
-            batch = Batch(gpu, level, requests, bucket, plan)
+            batch = Batch(gpu, level, requests, bucket, action.plan)
             if self._submit is not None:
                 batches.append((now, inf, gpu, level, bucket, requests))
                 self._elsewhere += 1
@@ -261,10 +261,9 @@ class Server:
 
     def _alarm(self, wait: Wait, now: float) -> float:
         """When a Wait is over: its time, or the arrival that makes as many wait as it asks for."""
-        until, waiting, bucket = wait
-        backlog = self.backlog
+        until, backlog = wait.until, self.backlog
         try:
-            wake = backlog.next_arrival() if waiting is bucket is None else backlog.reaches(wait)
+            wake = backlog.next_arrival() if wait.waiting is wait.bucket is None else backlog.reaches(wait)
             passed = not until > now  # so that NaN counts as passed
             if until < wake:
                 wake = until

@@ -103,4 +103,6 @@ def _plain(action: Any) -> tuple[Any, ...]:
         return "Dispatch", tuple(action.requests), str(action.level), action.gpu, action.plan
     if isinstance(action, Drop):
         return "Drop", tuple(action.requests), action.reason
-    return (type(action).__name__, *action) if isinstance(action, Wait | Scale | Preempt) else (repr(action),)
+    if isinstance(action, Wait):
+        return "Wait", action.until, action.waiting, action.bucket
+    return (type(action).__name__, *action) if isinstance(action, Scale | Preempt) else (repr(action),)
