@@ -14,6 +14,7 @@ from operator import index
 from typing import Any, NoReturn
 
 from policies.interface import Completion, Dispatch, Drop, Policy, Preempt, Scale, Wait
+from profiler.table import Level
 from simulator.backlog import Backlog
 from simulator.batch import Batch
 from simulator.clock import Clock
@@ -61,6 +62,7 @@ class Server:
         self._elsewhere = 0  # batches whose completion will come through the clock's inbox
         self._largest = view.plan.max_batch
         self._levels = {id(level) for level in view.levels}
+        self._level: Level | None = None
         self._due: list[Due] = []  # soonest first
         self._fleet = Fleet(idle, self._due, view, records, clock.now, cold_start_s)
         self._waits, self._waits_since = 0, 0
@@ -142,7 +144,8 @@ class Server:
                 else:
                     raise PolicyError(f"answered {action!r}; it must be a Dispatch, a Drop or a Wait")
             if every_arrival or (idle and not view.waiting):
-                wake = min(wake, backlog.next_arrival())
+                arrival = backlog.next_arrival()
+                wake = arrival if arrival < wake else wake
             if due and due[0][0] < wake:
                 wake = due[0][0]
             if wake < inf:
@@ -168,8 +171,10 @@ class Server:
         size = len(requests)
         if size > self._largest:
             raise PolicyError(f"dispatched {size} requests; the table's largest batch is {self._largest}")
-        if id(level) not in self._levels:
-            raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
+        if level is not self._level:  # the last one that was looked at
+            if id(level) not in self._levels:
+                raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
+            self._level = level
         bucket = backlog.take(requests)
         view.waiting = backlog.arrived - backlog.gone
         number = len(batches)

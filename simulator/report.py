@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -65,10 +65,13 @@ class Report:
     @cached_property
     def _columns_of_batches(self) -> tuple[Any, ...]:
         """The records of the batches by column: arrays, and lists of the levels and of the requests."""
-        flat = list(chain.from_iterable(self.records.batches))  # zip(*rows) would make an iterator per row
-        start, finish, gpu, level, bucket, requests = (flat[at::6] for at in range(6))
-        times = (np.asarray(each, np.float64) for each in (start, finish))
-        return (*times, np.asarray(gpu, np.int32), level, np.asarray(bucket, np.intp), requests)
+        rows = self.records.batches
+
+        def column(at: int, kind: type) -> NDArray[Any]:
+            return np.fromiter(map(itemgetter(at), rows), kind, len(rows))
+
+        level, requests = ([row[at] for row in rows] for at in (3, 5))  # zip(*rows) would make an iterator per row
+        return column(0, np.float64), column(1, np.float64), column(2, np.int32), level, column(4, np.intp), requests
 
     @cached_property
     def _sizes(self) -> NDArray[np.int64]:
