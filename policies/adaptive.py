@@ -93,7 +93,7 @@ class Adaptive:
         waiting = sum(counts)
         step = self._step if waiting <= self._usual else rate_step(waiting / view.slo_s)  # they came within an SLO
         low, high, company = self._company(view.service[self._level], counts, at, waiting)
-        level, size = self._choices.best(step, high, company, counts, slack, self._level, self.reluctance)
+        level, size = self._choices.best(step, high, company, counts, waiting, slack, self._level, self.reluctance)
         seconds = view.service[level][high][size]
         if seconds > slack:
             lost = self._too_old(view, low, high, view.now + seconds)

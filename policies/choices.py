@@ -110,21 +110,29 @@ class Choices:
                 stale.clear()
 
     def best(
-        self, step: int, bucket: int, size: int, counts: Sequence[int], slack: float, last: int, gain: float
+        self,
+        step: int,
+        bucket: int,
+        size: int,
+        counts: Sequence[int],
+        waiting: int,
+        slack: float,
+        last: int,
+        gain: float,
     ) -> tuple[int, int]:
         """The level's index and the batch's size, for `size` requests at hand at this length bucket.
 
-        step: of the arrival rate. counts: of all that wait, by bucket. slack: of the oldest at hand, in seconds. A
-        level other than `last` must `gain` so much per request.
+        step: of the arrival rate. counts: of all that wait, by bucket; waiting: their sum. slack: of the oldest at
+        hand, in seconds. A level other than `last` must `gain` so much per request.
         """
         about, known, largest, weights = self._about, self._known, self.sizes[-1], self._weights
-        lone = size == 1 == sum(counts)
-        alike, waiting = about[size], about[round(weights[bucket] if lone else sum(map(mul, counts, weights)))]
+        alone = counts[bucket] == waiting
+        typical = about[round(waiting * weights[bucket] if alone else sum(map(mul, counts, weights)))]
         gain *= size if size < largest else largest
-        key = step, bucket, alike, waiting, SLACKS
+        key = step, bucket, about[size], typical, SLACKS
         level, most = (known.get(key) or self._search(*key)).unless(last, gain)
         if self._service[level][bucket][size if size < most else most] > slack:
-            key = step, bucket, alike, waiting, int(slack / self._slo_s * SLACKS)
+            key = step, bucket, about[size], typical, int(slack / self._slo_s * SLACKS)
             level, most = (known.get(key) or self._search(*key)).unless(last, gain)
         return level, size if size < most else most
 

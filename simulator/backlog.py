@@ -40,8 +40,8 @@ class Backlog:
         self.arrivals = array("d", trace.arrival_s.tobytes())
         self.total = len(self.arrivals)
         self.arrived = self.gone = 0
-        self.holes = bytearray(self.total)  # 1: gone; kept from the first time that order or a line matters
-        self._in_order = True
+        self.holes = bytearray(self.total)  # 1: gone; up to `_marked`, and whatever went out of order
+        self._marked = 0
         self._buckets: Sequence[int] = buckets.astype(np.uint8).tobytes() if bucket_count <= 256 else buckets.tolist()
         self._descending: Sequence[int] = np.flatnonzero(np.bincount(buckets))[::-1].tolist()  # the buckets there are
         self._trace, self._slo_s = trace, slo_s
@@ -75,7 +75,7 @@ class Backlog:
     @property
     def head(self) -> int:
         """The oldest waiting request; `arrived` where none waits."""
-        if self._in_order or self._head == self.gone:  # nobody has gone but the first ones
+        if self._head == self.gone:  # nobody has gone but the first ones
             return self.gone
         head = self.holes.find(0, self._head, self.arrived)
         self._head = self.arrived if head < 0 else head
@@ -88,8 +88,8 @@ class Backlog:
 
     def oldest(self, n: int) -> Sequence[int]:
         """The n oldest waiting requests; a range while they go in order."""
-        arrived, head = self.arrived, self.gone
-        if not (self._in_order or self._head == head):
+        arrived, head = self.arrived, self._head
+        if head != self.gone:
             head = self.head
         if head == self.gone:
             stop = head + n
@@ -101,7 +101,7 @@ class Backlog:
         """The n oldest waiting requests that arrived after this one; a range where all after it wait."""
         first, arrived, holes = max(request + 1, self.head), self.arrived, self.holes
         stop = min(first + n, arrived)
-        if self._in_order or holes.find(1, first, stop) < 0:
+        if holes.find(1, first, stop) < 0:
             return range(first, max(first, stop))
         return self._from(holes.find(0, first, arrived), n)
 
@@ -139,12 +139,11 @@ class Backlog:
         offered, self._offered = self._offered, None
         count, buckets = len(requests), self._buckets
         if count and (requests is offered or self._come_next(requests)):
-            first, self.gone = self.gone, self.gone + count
-            if not self._in_order:
-                self.holes[first : self.gone] = b"\1" * count
-                self._head = self.gone
+            first = self.gone
+            self.gone = self._head = first + count
             return buckets[first] if count == 1 else self._largest(buckets[first : self.gone])
         groups = self._groups.values()
+        self.mark()
         for group in groups:
             group.refresh()
         if count and len(groups) == 1 and self.asked is not None and self.asked.took_oldest(requests):
@@ -175,8 +174,6 @@ class Backlog:
     def _take_one_by_one(self, requests: Sequence[int]) -> None:
         if not len(requests):
             raise PolicyError("named no requests: a Dispatch or Drop needs at least one; return Wait() to do nothing")
-        if self._in_order:
-            self._keep_holes()
         holes = self.holes
         self.refuse_future(min(requests))
         self.refuse_future(max(requests))
@@ -188,7 +185,7 @@ class Backlog:
 
     def give_back(self, requests: Sequence[int]) -> None:
         """Let requests that were taken wait again, each at its place by arrival."""
-        self._keep_holes()
+        self.mark()
         self._offered = None
         for group in self._groups.values():
             group.refresh()
@@ -196,6 +193,7 @@ class Backlog:
             self.holes[request] = 0
         self.gone -= len(requests)
         self._head = min(self._head, min(requests))
+        self._marked = min(self._marked, self._head)
         for group in self._groups.values():
             group.come_back(requests)
         for request in requests if self._own_slo is not None else ():
@@ -209,11 +207,11 @@ class Backlog:
         self.admit(now)
         self.total = self.arrived
 
-    def _keep_holes(self) -> None:
-        """From now on know which requests are gone, not only how many."""
-        if self._in_order:
-            self.holes[: self.gone] = b"\1" * self.gone
-            self._head, self._in_order = self.gone, False
+    def mark(self) -> None:
+        """Note who has gone in order, before that alone does not tell any more who has gone."""
+        if self._marked < self._head:
+            self.holes[self._marked : self._head] = b"\1" * (self._head - self._marked)
+            self._marked = self._head
 
     def refuse_future(self, request: int) -> None:
         """Raise PolicyError for a request that has not arrived."""
@@ -224,7 +222,6 @@ class Backlog:
         """The waiting requests of one length bucket, class or tenant: an index that is kept from now on."""
         group = self._groups.get(column)
         if group is None:
-            self._keep_holes()
             group = self._groups[column] = self._group(self._buckets if column == "bucket" else self._names(column))
         return group.line(name)
 
@@ -234,7 +231,7 @@ class Backlog:
     def waiting_by_bucket(self) -> list[int]:
         """How many requests wait in each length bucket of the plan."""
         gone, arrived = self.gone, self.arrived
-        if arrived - gone <= COUNTED and (self._in_order or self._head == gone):
+        if arrived - gone <= COUNTED and self._head == gone:
             waiting = self._buckets[gone:arrived]
             if arrived - gone > FEW_WAIT:
                 return list(map(waiting.count, range(self._bucket_count)))
@@ -265,7 +262,7 @@ class Backlog:
         """The n waiting requests with the earliest deadlines, earliest first."""
         if self._own_slo is None:
             return self.oldest(n)
-        self._keep_holes()
+        self.mark()
         entries, new = self._deadlines, range(self._sorted, self.arrived)
         if len(new) > FEW:
             entries.extend((self.deadline(request), request) for request in new)

@@ -115,6 +115,7 @@ class Group:
     def line(self, name: Any) -> Line:
         """The line of a name, made when first asked for."""
         if name not in self.lines:
+            self.backlog.mark()
             self.refresh()
             codes = np.frombuffer(self.codes, np.uint8) if isinstance(self.codes, bytes) else np.asarray(self.codes)
             self.lines[name] = Line(self, array("q", np.flatnonzero(codes == name).astype(np.int64).tobytes()))

@@ -34,7 +34,6 @@ class OpenBacklog(Backlog):
         self.tokens = Window(array("i"))
         self.holes = Window(bytearray())  # type: ignore[assignment]
         self.total = self.arrived = self.gone = 0
-        self._in_order = False  # who is gone is known from the beginning
         self._codes = Window(bytearray() if bucket_count <= 256 else [])
         self._buckets = self._codes  # type: ignore[assignment]
         self._klass = Window([])
@@ -42,7 +41,7 @@ class OpenBacklog(Backlog):
         self._slo_s = slo_s
         self._own_slo = Window(array("d"))  # type: ignore[assignment]
         self._deadlines = []
-        self._sorted = self._head = 0
+        self._sorted = self._head = self._marked = 0
         self._groups = {}
         self._bucket_count = bucket_count
         self._by_bucket = None
@@ -126,6 +125,7 @@ class OpenBacklog(Backlog):
         raise PolicyError(f"asked for a {column}, but requests of an endpoint have none")
 
     def _forget(self, until: int) -> None:
+        self.mark()
         for group in self._groups.values():
             group.refresh()
             for line in group.lines.values():
@@ -144,6 +144,7 @@ class OpenGroup(Group):
 
     def line(self, name: Any) -> Line:
         if name not in self.lines:
+            self.backlog.mark()
             self.refresh()
             codes: Any = self.codes
             kept = codes[codes.first : len(codes)]
