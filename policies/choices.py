@@ -214,16 +214,17 @@ class Choices:
         total = sum(self._mix)
         shares = [share / total for share in self._mix]
         alike = sum(share * share for share in shares)
+        upto, last = list(accumulate(shares)), len(shares) - 1
+        longest = {
+            size: next(at for at, below in enumerate(upto) if below**size >= 0.5 or at == last) for size in self._coarse
+        }
         batches: list[tuple[int, float, float, float]] = []
         for level in self.order:
             rows, loss = self._service[level], self._losses[level]
             for size in self._coarse:
                 mean_s = sum(share * row[size] for share, row in zip(shares, rows, strict=True))
                 batches.append((size, mean_s, loss, alike))
-                longest = next(
-                    at for at, below in enumerate(accumulate(shares)) if below**size >= 0.5 or at == len(rows) - 1
-                )
-                batches.append((size, rows[longest][size], loss, 1.0))
+                batches.append((size, rows[longest[size]][size], loss, 1.0))
         in_time = [each for each in batches if each[1] <= self._slo_s] or [min(batches, key=itemgetter(1))]
         sizes, seconds, losses, reach = zip(*dict.fromkeys(in_time), strict=True)
         self._outlooks[step] = Outlook(

@@ -96,8 +96,8 @@ class Outlook:
         before.
         """
         backlog, rate = self.backlog, self._rate
-        batches = zip(sizes, seconds, losses, reach, strict=True)
-        for size, batch_s in sorted(each[:2] for each in batches if each[2] == min(losses) and each[3] == 1):
+        batches, least = zip(sizes, seconds, losses, reach, strict=True), min(losses)
+        for size, batch_s in sorted(each[:2] for each in batches if each[2] == least and each[3] == 1):
             if size >= 2 * rate * batch_s / self._gpus:
                 longest = batch_s / self._gpus * backlog / (backlog + 1) + np.maximum(backlog - max(sizes), 0) / rate
                 return np.asarray(np.minimum(backlog / rate, longest))

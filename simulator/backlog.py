@@ -107,6 +107,8 @@ class Backlog:
 
     def _from(self, head: int, n: int) -> list[int]:
         """The n oldest from this one on, which waits; -1 where none does. Between them some have gone."""
+        if n == 1 and head >= 0:
+            return [head]
         holes, arrived = self.holes, self.arrived
         found: list[int] = []
         while head >= 0 and len(found) < n:
