@@ -16,7 +16,8 @@ from typing import Any
 
 from analysis.__main__ import main as analyse
 
-COPIED = ("accuracy.csv", "card.json", "log.jsonl")
+#: answers.parquet, so that later seeds can be put together with this one.
+COPIED = ("accuracy.csv", "card.json", "log.jsonl", "answers.parquet")
 
 
 def main() -> None:

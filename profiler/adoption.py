@@ -14,12 +14,12 @@ from profiler.table import LatencyTable
 from profiler.writing import as_csv, put
 
 
-def adopt(studies: Sequence[Path], folder: Path) -> LatencyTable:
+def adopt(studies: Sequence[Path], folder: Path, *, keep_default: bool = False) -> LatencyTable:
     """Give a table's folder the accuracies of studies of one task, one per seed; returns the table as it loads.
 
-    The task becomes the table's default; other tasks stay. A model is taken under its own name where the table has it;
-    a single one otherwise under the name of what takes as long (single-4x384 as teacher-4x384). Raises LookupError or
-    ValueError where there is no study, no table, or no model that both have.
+    The task becomes the table's default, unless that is to be kept; other tasks stay. A model is taken under its own
+    name where the table has it; a single one otherwise under the name of what takes as long (single-4x384 as
+    teacher-4x384). Raises LookupError or ValueError where there is no study, no table, or no model that both have.
     """
     if not (folder / "meta.json").is_file():
         raise LookupError(
@@ -38,7 +38,9 @@ def adopt(studies: Sequence[Path], folder: Path) -> LatencyTable:
         if other != task
     ]
     own = [{**row, "accuracy": round(row["accuracy"], 4)} for row in rows]
-    return _replaced(folder, [*own, *kept], task, _note(about["teacher"], pool, len(found)))
+    after = keep_default and table.accuracy is not None and table.accuracy.tasks[0] != task
+    rows = [*kept, *own] if after else [*own, *kept]
+    return _replaced(folder, rows, task, _note(about["teacher"], pool, len(found)))
 
 
 def _named(pool: Sequence[dict[str, Any]], models: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,15 +9,17 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("studies", type=Path, nargs="+", metavar="STUDY", help="what profiler distill wrote, per seed")
     parser.add_argument("--table", type=Path, required=True, metavar="DIR", help="the table's folder, changed in place")
+    parser.add_argument("--keep-default", action="store_true", help="leave the table's default task as it is")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Make a study's task the default task of a table, and print what it counts with now."""
+    """Give a table a study's task, as its default or beside it, and print what it counts with now."""
     from profiler.adoption import adopt
+    from profiler.distill.seeds import Answers
 
-    table = adopt(arguments.studies, arguments.table)
+    table = adopt(arguments.studies, arguments.table, keep_default=arguments.keep_default)
     assert table.accuracy is not None  # it has just been written
-    task = table.accuracy.tasks[0]
+    task = str(Answers.read(arguments.studies[0]).about["task"])
     print(f"{arguments.table}: {task} ({table.meta['accuracy'][task]})")
     for model in table.models:
         shares = ", ".join(f"{students}: {share:.2%}" for students, share in table.accuracy.of(model, task).items())

@@ -100,10 +100,24 @@ def test_a_table_takes_the_accuracies_of_a_study_and_keeps_what_else_it_has(
     assert found.levels("students-2x8", "illustrative")[0].accuracy == 0.5
     assert "2 seeds" in found.meta["accuracy"]["toy"]
     assert found.meta["accuracy"]["illustrative"] == "not measured: made up"
+    assert found.accuracy is not None
+    assert found.accuracy.tasks[0] == "toy"
     again = found.digest
     assert main(["adopt", *map(str, studies), "--table", str(table)]) == 0
     assert LatencyTable.load(table).digest == again
     assert sorted(path.name for path in tmp_path.iterdir()) == ["study-0", "study-1", "table"]
+
+
+def test_the_default_task_may_be_kept(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = str(written(tmp_path, 0, 3))
+    for flags, tasks in ((["--keep-default"], ("illustrative", "toy")), ([], ("toy", "illustrative"))):
+        assert main(["adopt", study, "--table", str(table), *flags]) == 0
+        assert "toy (measured" in capsys.readouterr().out
+        found = LatencyTable.load(table)
+        assert found.accuracy is not None
+        assert found.accuracy.tasks == tasks
+    assert main(["adopt", study, "--table", str(table), "--keep-default"]) == 0  # it is the default, and stays so
+    assert LatencyTable.load(table).digest == found.digest
 
 
 def test_a_table_that_cannot_take_a_study_stays_as_it_was(
