@@ -63,8 +63,8 @@ class Adaptive:
         buckets = len(view.plan.tokens)
         self._lines = [view.bucket(index) for index in range(buckets)] if buckets > 1 else [view]
         self._late = LateComers(self._lines) if self.drop == "none" and hasattr(view, "after") else None
-        self._fastest = Alone.fastest(view)
-        self._alone = self._fastest.seconds
+        self._alone = Alone.fastest(view)
+        self._alone_s = self._alone.seconds
         self._choices = Choices(view, self._largest)
         self._level = self._choices.order[0]
         self._began = self._look = view.now
@@ -73,7 +73,7 @@ class Adaptive:
     def decide(self, view: View) -> Dispatch | Drop:
         """The next batch, or whom to drop before it."""
         if self.drop == "hopeless":
-            lost = hopeless(view, self._fastest)
+            lost = hopeless(view, self._alone)
             if lost:
                 return Drop(lost, "hopeless")
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
@@ -82,13 +82,13 @@ class Adaptive:
         first = head = view.by_deadline(1)[0]
         at, slack = view.longest((head,)), view.deadline(head) - view.now
         late = self._late
-        if late is not None and (late.waiting or slack < self._alone[at]):
+        if late is not None and (late.waiting or slack < self._alone_s[at]):
             heads, counts = self._others(view, late, counts)
             if not heads:
                 return self._late_batch(view, late)
             head = min(heads)
             at, slack = view.longest((head,)), view.deadline(head) - view.now
-        if slack < self._alone[at]:
+        if slack < self._alone_s[at]:
             slack = view.slo_s  # that one is late whatever we do: judge by those that can still be on time
         waiting = sum(counts)
         step = self._step if waiting <= self._usual else rate_step(waiting / view.slo_s)  # they came within an SLO
@@ -171,7 +171,7 @@ class Adaptive:
         """The oldest of every bucket, and how many wait there, without those who cannot be on time any more."""
         for bucket, count in enumerate(counts):
             if count:
-                late.pass_over(view, bucket, view.now + self._alone[bucket])
+                late.pass_over(view, bucket, view.now + self._alone_s[bucket])
         counts = late.less(counts)
         heads = [late.others(bucket, 1) for bucket, count in enumerate(counts) if count]
         return [head[0] for head in heads if head], counts

@@ -35,13 +35,13 @@ class Clockwork:
             raise ValueError(f"clockwork needs history >= 1, margin_s >= 0, not {self.history}, {self.margin_s}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._sizes = sorted({1, *(size for size in view.plan.batches if size <= self._largest)}, reverse=True)
-        self._alone = [row[1] for row in view.service[-1]]
+        self._alone_s = [row[1] for row in view.service[-1]]
         self._expected: dict[int, float] = {}  # of the running batch, by GPU
         self._ratios: deque[float] = deque(maxlen=self.history)
         self._slower = 1.0
 
     def decide(self, view: View) -> Dispatch | Drop:
-        lost = hopeless(view, Alone.of([seconds * self._slower + self.margin_s for seconds in self._alone]))
+        lost = hopeless(view, Alone.of([seconds * self._slower + self.margin_s for seconds in self._alone_s]))
         if lost:
             return Drop(lost, "deadline")
         level, waiting = view.levels[-1], view.by_deadline(REACH * self._largest)

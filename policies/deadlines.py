@@ -77,14 +77,14 @@ def quickest(view: View, level: Level) -> list[float]:
     return [min(column) for column in zip(*view.service[level.index], strict=True)]
 
 
-def largest_in_time(view: View, level: Level, requests: Sequence[int], until: float, quickest: Sequence[float]) -> int:
+def largest_in_time(view: View, level: Level, requests: Sequence[int], until: float, least: Sequence[float]) -> int:
     """How many of the first of these make the largest batch that ends by `until`; 0 where not even one does.
 
-    quickest: as above; what is too slow at any length needs no look at the lengths.
+    least: as `quickest` says; what is too slow at any length needs no look at the lengths.
     """
     service, now = view.service[level.index], view.now
     for size in sizes_up_to(view, len(requests)):
-        if now + quickest[size] <= until and now + service[view.longest(requests[:size])][size] <= until:
+        if now + least[size] <= until and now + service[view.longest(requests[:size])][size] <= until:
             return size
     return 0
 

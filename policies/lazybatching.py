@@ -36,7 +36,7 @@ class LazyBatching:
         self._largest = batch_limit(self.max_batch, view.plan)
         self._level = view.levels[-1]
         self._service = view.service[-1]
-        self._alone = [row[1] for row in self._service]
+        self._alone_s = [row[1] for row in self._service]
         self._stacks: dict[int, list[_Part]] = {}
         self._started: set[int] = set()  # the requests in the stacks
 
@@ -91,7 +91,7 @@ class LazyBatching:
 
     def _welcome(self, view: View, stack: list[_Part], newcomers: list[int]) -> _Part | None:
         """Newcomers, one after the other, until somebody would miss a deadline that could still be met."""
-        service, alone, conservative, now = self._service, self._alone, self.conservative, view.now
+        service, alone, conservative, now = self._service, self._alone_s, self.conservative, view.now
         begin_s = now + sum(self._left(part) for part in stack)
         until = min((part.urgent(now, self._level.depth) for part in stack), default=inf)
         deadlines: list[float] = []

@@ -75,10 +75,10 @@ class Outlook:
         above = (then - grid[below]) / (grid[below + 1] - grid[below])
         spent = np.repeat(taken / gpus, len(grid), 1)
         spent[:, 0] += 1 / rate
-        first = np.zeros(len(grid)) if near is None else np.interp(grid, near.backlog, near.cost)
-        self.cost, self.per_second = self._solved(
-            loss, spent, below, above, first, 0.0 if near is None else near.per_second
-        )
+        known = (np.zeros(len(grid)), 0.0)
+        if near is not None:
+            known = np.interp(grid, near.backlog, near.cost), near.per_second
+        self.cost, self.per_second = self._solved(loss, spent, below, above, *known)
         self.listed: list[float] = grid.tolist()
 
     def _ages(

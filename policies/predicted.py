@@ -31,7 +31,7 @@ class Predicted(Wrapper):
 
     def start(self, view: View) -> None:
         rows = view.service[-1 if self.full else 0]
-        self._alone = [row[1] for row in rows]
+        self._alone_s = [row[1] for row in rows]
         self._share = [min(row[size] / size for size in range(1, len(row))) for row in rows]
         self._arrivals = Arrivals(view)
         super().start(view)
@@ -52,7 +52,7 @@ class Predicted(Wrapper):
         ahead_s += sum(view.free_at(gpu) - view.now for gpu in range(view.gpus))
         late = []
         for request, bucket in zip(new, buckets, strict=True):
-            if view.now + ahead_s / view.gpus + self._alone[bucket] > view.deadline(request):
+            if view.now + ahead_s / view.gpus + self._alone_s[bucket] > view.deadline(request):
                 late.append(request)
             else:
                 ahead_s += share[bucket]

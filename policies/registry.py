@@ -173,9 +173,9 @@ def _wrapped(cls: type) -> list[str]:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: type) -> Mapping[str, Any]:
     try:
-        return typing.get_type_hints(cls)
+        return types.MappingProxyType(typing.get_type_hints(cls))
     except NameError:  # annotated with what is imported for type checkers alone
         return {}
 

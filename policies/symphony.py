@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.deadlines import Alone, hopeless, largest_in_time, latest_start, quickest
@@ -36,19 +35,17 @@ class Symphony:
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         waiting, now = view.by_deadline(self._largest), view.now
         deadline, size = view.deadline(waiting[0]), len(waiting)
-        if now + self._alone.upto[-1] > deadline:
+        if now + self._alone.upto[-1] > deadline:  # as `hopeless` begins: mostly nobody is
             lost = hopeless(view, self._alone)
             if lost:
                 return Drop(lost, "deadline")
         due = deadline - self.margin_s
         service = self._service[view.longest(waiting)]
         if now + service[size] > due:
-            return Dispatch(waiting[: max(1, self._in_time(view, waiting, due))], self._level)
+            size = largest_in_time(view, self._level, waiting, due, self._quickest)
+            return Dispatch(waiting[: max(1, size)], self._level)
         if size == view.waiting < self._largest:
             opens = latest_start(due, max(service[size], service[size + 1]))
             if now < opens:
                 return Wait(until=opens)
         return Dispatch(waiting, self._level)
-
-    def _in_time(self, view: View, waiting: Sequence[int], due: float) -> int:
-        return largest_in_time(view, self._level, waiting, due, self._quickest)

@@ -40,7 +40,9 @@ class Backlog:
         self.arrivals = array("d", trace.arrival_s.tobytes())
         self.total = len(self.arrivals)
         self.arrived = self.gone = 0
-        self.holes = bytearray(self.total)  # 1: gone; up to `_marked`, and whatever went out of order
+        # 1: gone. Right before `_marked` and from `_head` on; those between have all gone, whatever it says: who reads
+        # before the head calls `mark` first.
+        self.holes = bytearray(self.total)
         self._marked = 0
         self._buckets: Sequence[int] = buckets.astype(np.uint8).tobytes() if bucket_count <= 256 else buckets.tolist()
         self._descending: Sequence[int] = np.flatnonzero(np.bincount(buckets))[::-1].tolist()  # the buckets there are
@@ -106,7 +108,7 @@ class Backlog:
         return self._from(holes.find(0, first, arrived), n)
 
     def _from(self, head: int, n: int) -> list[int]:
-        """The n oldest from this one on, which waits; -1 where none does. Between them some have gone."""
+        """The n oldest from `head` on, a request that waits (-1: nobody does), with holes among them."""
         if n == 1 and head >= 0:
             return [head]
         holes, arrived = self.holes, self.arrived
@@ -151,7 +153,7 @@ class Backlog:
         if count and len(groups) == 1 and self.asked is not None and self.asked.took_oldest(requests):
             self.gone += count
             (group,) = groups
-            group.leave(None)
+            group.caught_up()
             return buckets[requests[0]] if group.codes is buckets else self.longest(requests)
         self._take_one_by_one(requests)
         taken = self._gathered(requests)
@@ -233,7 +235,7 @@ class Backlog:
     def waiting_by_bucket(self) -> list[int]:
         """How many requests wait in each length bucket of the plan."""
         gone, arrived = self.gone, self.arrived
-        if arrived - gone <= COUNTED and self._head == gone:
+        if arrived - gone <= COUNTED and self.head == gone:
             waiting = self._buckets[gone:arrived]
             if arrived - gone > FEW_WAIT:
                 return list(map(waiting.count, range(self._bucket_count)))

@@ -19,8 +19,7 @@ class Executor(Protocol):
     """Runs a batch to its end and says what it took.
 
     One whose batches run elsewhere has `submit(batch, now)` instead, which returns an event of the clock that will
-    carry the Execution. One that takes as long whoever is in a batch, and whenever, may have `takes(level, bucket,
-    size)` beside `run`: the loop then asks that, and need not make a Batch.
+    carry the Execution.
     """
 
     @property

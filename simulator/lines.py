@@ -19,12 +19,15 @@ class Line:
     """The waiting requests of one kind (a length bucket, a class, a tenant), oldest first.
 
     `_ids` are all requests of the kind that ever arrive, ascending, so those that have arrived are a prefix of it.
-    `gone` counts those dispatched or dropped; while that equals the head, there are no holes.
+    `gone` counts those dispatched or dropped; while that equals the head, there are no holes. These are behind until
+    the group is refreshed.
     """
 
     __slots__ = ("_group", "_ids", "_jumps", "arrived", "gone", "head")
 
     def __init__(self, group: Group, ids: array[int]) -> None:
+        group.backlog.mark()
+        group.refresh()
         self._group, self._ids = group, ids
         self.arrived = bisect_left(ids, group.seen)
         self.gone = sum(map(group.backlog.holes.__getitem__, ids[: self.arrived]))
@@ -67,7 +70,8 @@ class Line:
     def after(self, request: int, n: int) -> Sequence[int]:
         """The n oldest that arrived after this request."""
         self._group.refresh()
-        return self._from(self._next(bisect_right(self._ids, request, 0, self.arrived)), n)
+        first = max(self.head, bisect_right(self._ids, request, 0, self.arrived))
+        return self._from(self._next(first), n)
 
     def _from(self, head: int, n: int) -> Sequence[int]:
         """The n oldest from this position on, whose request waits."""
@@ -110,26 +114,28 @@ class Group:
     def __init__(self, backlog: Backlog, codes: Sequence[Any]) -> None:
         self.backlog, self.codes = backlog, codes
         self.lines: dict[Any, Line] = {}
-        self.seen, self._left = backlog.arrived, backlog.gone
+        #: How much of the backlog's `arrived` and `gone` the lines have counted; what has gone since went in order.
+        self.seen, self._seen_gone = backlog.arrived, backlog.gone
 
     def line(self, name: Any) -> Line:
         """The line of a name, made when first asked for."""
         if name not in self.lines:
-            self.backlog.mark()
-            self.refresh()
             codes = np.frombuffer(self.codes, np.uint8) if isinstance(self.codes, bytes) else np.asarray(self.codes)
             self.lines[name] = Line(self, array("q", np.flatnonzero(codes == name).astype(np.int64).tobytes()))
         return self.lines[name]
 
     def refresh(self) -> None:
-        """Count what has arrived since the last time, and what has gone in order of arrival, the oldest of all."""
+        """Count what has arrived since the last time, and what has gone in order of arrival, the oldest of all.
+
+        Before anything goes out of order, or comes back, the backlog refreshes its groups: they count that at once.
+        """
         arrived, gone = self.backlog.arrived, self.backlog.gone
         if self.seen != arrived:
             new, self.seen = self.codes[self.seen : arrived], arrived
             for name, count in self._counted(new):
                 self.lines[name].arrived += count
-        if self._left != gone:
-            old, self._left = self.codes[self._left : gone], gone
+        if self._seen_gone != gone:
+            old, self._seen_gone = self.codes[self._seen_gone : gone], gone
             for name, count in self._counted(old):
                 line = self.lines[name]
                 line.head = line.gone = line.gone + count
@@ -144,14 +150,18 @@ class Group:
 
     def come_back(self, requests: Sequence[int]) -> None:
         """Take note that requests that were gone wait again."""
-        self._left = self.backlog.gone
+        self.caught_up()
         for request in requests:
             name = self.codes[request]
             if name in self.lines:
                 self.lines[name].come_back(request)
 
-    def leave(self, names: Sequence[Any] | None) -> None:
-        """Take note that requests of these names have gone out of order; None: their line knows already."""
-        self._left = self.backlog.gone
-        for name, count in () if names is None else self._counted(names):
+    def leave(self, names: Sequence[Any]) -> None:
+        """Take note that requests of these names have gone out of order."""
+        self.caught_up()
+        for name, count in self._counted(names):
             self.lines[name].leave(count)
+
+    def caught_up(self) -> None:
+        """Take note that the lines have counted all who have gone."""
+        self._seen_gone = self.backlog.gone

@@ -19,7 +19,7 @@ from simulator.backlog import Backlog
 from simulator.batch import Batch
 from simulator.clock import Clock
 from simulator.error import PolicyError, place
-from simulator.executor import Executor
+from simulator.executor import Executor, TableExecutor
 from simulator.fleet import Due, Fleet
 from simulator.records import Execution, Records
 from simulator.view import ServerView
@@ -58,11 +58,13 @@ class Server:
         self._observe: Callable[[Completion], None] | None = getattr(policy, "observe", None)
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
         self._on_progress, self._scales = on_progress, cold_start_s is not None
-        self._submit, self._takes = getattr(executor, "submit", None), getattr(executor, "takes", None)
+        self._submit = getattr(executor, "submit", None)
+        # Of the table alone all is known without a Batch, which takes a tenth of the time of a small one to make.
+        self._takes = executor.takes if type(executor) is TableExecutor else None
         self._elsewhere = 0  # batches whose completion will come through the clock's inbox
         self._largest = view.plan.max_batch
         self._levels = {id(level) for level in view.levels}
-        self._level: Level | None = None
+        self._last_level: Level | None = None
         self._due: list[Due] = []  # soonest first
         self._fleet = Fleet(idle, self._due, view, records, clock.now, cold_start_s)
         self._waits, self._waits_since = 0, 0
@@ -171,10 +173,10 @@ class Server:
         size = len(requests)
         if size > self._largest:
             raise PolicyError(f"dispatched {size} requests; the table's largest batch is {self._largest}")
-        if level is not self._level:  # the last one that was looked at
+        if level is not self._last_level:  # mostly it is, which is quicker to see
             if id(level) not in self._levels:
                 raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
-            self._level = level
+            self._last_level = level
         bucket = backlog.take(requests)
         view.waiting = backlog.arrived - backlog.gone
         number = len(batches)
@@ -268,7 +270,7 @@ class Server:
         """When a Wait is over: its time, or the arrival that makes as many wait as it asks for."""
         until, backlog = wait.until, self.backlog
         try:
-            wake = backlog.next_arrival() if wait.waiting is wait.bucket is None else backlog.reaches(wait)
+            wake = backlog.next_arrival() if wait.waiting is None and wait.bucket is None else backlog.reaches(wait)
             passed = not until > now  # so that NaN counts as passed
             if until < wake:
                 wake = until

@@ -177,7 +177,7 @@ class Report:
     def level_of_batch(self) -> NDArray[np.intp]:
         """The index in `levels` of each batch's."""
         levels = self._columns_of_batches[3]
-        if levels and levels.count(levels[0]) == len(levels):
+        if len(set(map(id, levels))) == 1:
             return np.full(len(levels), levels[0].index, np.intp)
         return np.fromiter(map(attrgetter("index"), levels), np.intp, len(levels))
 

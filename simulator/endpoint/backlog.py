@@ -144,8 +144,6 @@ class OpenGroup(Group):
 
     def line(self, name: Any) -> Line:
         if name not in self.lines:
-            self.backlog.mark()
-            self.refresh()
             codes: Any = self.codes
             kept = codes[codes.first : len(codes)]
             known = np.frombuffer(kept, np.uint8) if isinstance(kept, bytes) else np.asarray(kept)
