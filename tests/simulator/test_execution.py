@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet
-from doubles import Says, Takes, batches, run_on, trace
+from doubles import Says, Takes, batches, run_on, seconds_table, trace
 
 from policies import Dispatch
 from policies.greedy import Greedy
-from simulator.executor import Execution
+from simulator.executor import Execution, TableExecutor
 from simulator.output import save
+from simulator.view import Predictions
 
 
 def pairs(view, _):
@@ -95,3 +98,14 @@ def test_observe_hears_of_every_batch_in_order_of_its_end():
     executor = Takes(lambda batch: Execution(3.0 if batch.gpu == 0 else 1.0))
     run_on(executor, Observes(max_batch=1), trace(0, 0, 0.5, 0.5), gpus=2)
     assert ends == [(1, 1), (2, 1), (3, 0), (3, 1)]
+
+
+def test_an_executor_that_overrides_the_table_is_asked_itself():
+    class Slow(TableExecutor):
+        def run(self, batch, now):
+            return replace(super().run(batch, now), seconds=9.0)
+
+    table = seconds_table()
+    levels = table.levels("students-2x8")
+    executor = Slow(Predictions(table, levels, table.plan("students-2x8")))
+    assert run_on(executor, Greedy(), trace(0, 0), table=table).batches["service_s"].tolist() == [9.0]
