@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -105,19 +105,35 @@ class Devices:
         return made
 
     def _verdict(self, report: Report, watch: Watch) -> Validity:
-        batches, plan = report.batches, report.plan
-        keys = [
-            (model, ShapeKey(students, plan.padded_batch(size), plan.tokens[row[4]]))
-            for model, students, size, row in zip(
-                batches["model"].tolist(),
-                batches["students"].tolist(),
-                batches["size"].tolist(),
-                report.records.batches,
-                strict=True,
-            )
-        ]
         clocked = self.prepared.settings.clock == "wall"
-        return judge(batches, keys, report.slo_s, watch.seconds, watch.waiting, watch.canary_s, clocked)
+        keys = ran_at(report)
+        return judge(report.batches, keys, report.slo_s, watch.seconds, watch.waiting, watch.canary_s, clocked)
+
+
+def ran_at(report: Report) -> list[tuple[str, tuple[ShapeKey, ...]]]:
+    """What each batch ran at: its model and key, or the keys of its stages where requests stopped early."""
+    found = []
+    for number, (_, _, _, level, bucket, requests) in enumerate(report.records.batches):
+        execution = report.records.executions.get(number)
+        stopped = execution.columns.get("students") if execution is not None and execution.columns else None
+        if stopped is None:
+            plan = report.plan
+            keys: tuple[ShapeKey, ...] = (
+                ShapeKey(level.students, plan.padded_batch(len(requests)), plan.tokens[bucket]),
+            )
+        else:
+            keys = tuple(_stages(report, np.asarray(requests), np.asarray(stopped)))
+        found.append((level.model, keys))
+    return found
+
+
+def _stages(report: Report, requests: NDArray[np.int64], students: NDArray[np.int64]) -> Iterator[ShapeKey]:
+    """The keys of a batch's stages, each for the requests that were left; students: at which each stopped."""
+    before = 0
+    for end in np.unique(students).tolist():
+        left = requests[students >= end]
+        yield report.plan.key(end - before, report.trace.tokens[left].tolist())
+        before = end
 
 
 def canary(served: Served) -> Callable[[], object]:

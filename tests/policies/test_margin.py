@@ -15,6 +15,7 @@ from simulator import simulate
 from simulator.cases import formula
 from simulator.conformance import check_policy
 from simulator.error import PolicyError
+from simulator.live import ran_at
 from simulator.view import Predictions
 from simulator.watching import chain
 from traces import Trace
@@ -105,6 +106,17 @@ def test_a_stage_takes_what_as_many_students_take(recorded: Path) -> None:
     assert row is not None
     assert report.batches["service_s"][0] == pytest.approx(8 * 10e-6)
     assert report.requests["correct"][0] == items.correct[7, row]
+
+
+def test_batches_that_ran_at_the_same_stages_took_the_same_time(recorded: Path) -> None:
+    """By this the verdict on a live run tells a slow device from batches that differ."""
+    lengths = np.random.default_rng(0).choice([12, 40], 2000).astype(np.int32)
+    report = simulate(Trace(np.linspace(0, 0.1, 2000), lengths), spec(recorded, flips=0.05), table(2.0))
+    taken: dict[object, list[float]] = {}
+    for key, seconds in zip(ran_at(report), report.batches["service_s"].tolist(), strict=True):
+        taken.setdefault(key, []).append(seconds)
+    assert any(len(each) > 1 and len(stages) > 1 for (_, stages), each in taken.items())
+    assert max(np.ptp(each) for each in taken.values()) < 1e-9
 
 
 def test_batches_run_whole_where_stages_would_cost_more(recorded: Path) -> None:
