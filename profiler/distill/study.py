@@ -103,6 +103,9 @@ class Study:
     def _corrected(self) -> Tensors:
         """The students as boosting and the corrective phase leave them."""
         depth, (texts, split) = self.recipe.depth, self.data.tuning
+        if self.run.has("joint"):  # what boosting left is not needed any more
+            frozen = {key: self.body(depth, 0)[key] for key in EMBEDDINGS}
+            return frozen | self.run.cached("joint", dict)
         tuning = (self._corpus(texts), self._labels(split))
         start = lambda number: self.body(depth, number - 1)  # noqa: E731
         boosted, left = boosting.boost(self.run, self.recipe, self.spec, start, self.lesson, tuning)
