@@ -57,7 +57,8 @@ def page(card: dict[str, Any], rows: list[dict[str, str]], tables: list[str]) ->
     for each in card["per_request"]:
         share, students = each["flips allowed"], each["students"]
         yield f"| {share:.1%} | {students:.2f} | {each['accuracy']:.2%} | {each['flips']:.2%} |"
-    yield "\n| phase | CPU s | wall s |\n|---|---|---|"
+    yield "\nTimes of phases (of one that was interrupted, since it last went on):\n"
+    yield "| phase | CPU s | wall s |\n|---|---|---|"
     for phase, wall in card["seconds"].items():
         yield f"| {phase} | {card['cpu_seconds'].get(phase, '')} | {wall} |"
     yield ""
