@@ -13,8 +13,5 @@ class NoBatching:
 
     uses = frozenset({"levels", "oldest"})
 
-    def start(self, view: View) -> None:
-        self._level = view.levels[-1]
-
     def decide(self, view: View) -> Dispatch:
-        return Dispatch(view.oldest(1), self._level)
+        return Dispatch(view.oldest(1), view.levels[-1])
