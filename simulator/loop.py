@@ -14,7 +14,6 @@ from operator import index
 from typing import Any, NoReturn
 
 from policies.interface import Completion, Dispatch, Drop, Policy, Preempt, Scale, Wait
-from profiler.table import Level
 from simulator.backlog import Backlog
 from simulator.batch import Batch
 from simulator.clock import Clock
@@ -64,7 +63,7 @@ class Server:
         self._elsewhere = 0  # batches whose completion will come through the clock's inbox
         self._largest = view.plan.max_batch
         self._levels = {id(level) for level in view.levels}
-        self._last_level: Level | None = None
+        self._last_level = view.levels[-1]
         self._due: list[Due] = []  # soonest first
         self._fleet = Fleet(idle, self._due, view, records, clock.now, cold_start_s)
         self._waits, self._waits_since = 0, 0
