@@ -84,7 +84,8 @@ def simulate(
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle)
     runs = equipped(executor or _by_table(predictions, table, service_noise, seed), policy)
     if executor is None and "stops" in needs(policy):
-        runs = StoppingExecutor(runs, predictions.levels, trace, buckets)
+        other_tasks = set(table.accuracy.tasks if table.accuracy else ()) - {task}
+        runs = StoppingExecutor(runs, predictions.levels, trace, buckets, other_tasks)
     started(policy, view, trace)
     if cold_start_s is None:
         cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 
 import numpy as np
@@ -24,14 +25,23 @@ class StoppingExecutor:
     the length of the longest of them. A request's margins are those of the row that the trace's column `item` names,
     else of a row drawn for it from those that no rule is learned from (every second one). Reported per request:
     students, and whether the answer was right (`correct`, 0 or 1). Raises PolicyError for stages that no level of the
-    model has, or that were not recorded.
+    model has, or that were not recorded, and for answers to one of `other_tasks`: the table knows how accurate its
+    levels are there, but the run is about another.
     """
 
-    def __init__(self, inner: Executor, levels: tuple[Level, ...], trace: Trace, buckets: NDArray[np.intp]) -> None:
+    def __init__(
+        self,
+        inner: Executor,
+        levels: tuple[Level, ...],
+        trace: Trace,
+        buckets: NDArray[np.intp],
+        other_tasks: Collection[str] = (),
+    ) -> None:
         self._inner, self.offers = inner, inner.offers
         self._levels = {(level.model, level.students): level for level in levels}
         self._trace, self._buckets = trace, np.asarray(buckets)
-        self._items = cache(Items.read)
+        self._other_tasks = other_tasks
+        self._items = cache(self._read)
         self._rows = cache(self._drawn)
 
     def run(self, batch: Batch, now: float) -> Execution:
@@ -64,6 +74,15 @@ class StoppingExecutor:
         if level is None:
             raise PolicyError(f"looks at {before} and {end} students, but no level has {end - before}")
         return Batch(batch.gpu, level, requests.tolist(), int(self._buckets[requests].max()))
+
+    def _read(self, recorded: str) -> Items:
+        items = Items.read(recorded)
+        if (task := items.about.get("task")) in self._other_tasks:
+            raise PolicyError(
+                f"replays answers to {task}, which is not the run's task: take --task {task}, or name the answers to "
+                f"the other one (-p items=FILE, the items.parquet of python -m profiler distill)"
+            )
+        return items
 
     def _drawn(self, recorded: str) -> NDArray[np.int64]:
         """The recorded row of every request."""

@@ -108,6 +108,16 @@ def test_a_stage_takes_what_as_many_students_take(recorded: Path) -> None:
     assert report.requests["correct"][0] == items.correct[7, row]
 
 
+def test_answers_to_another_task_of_the_table_are_refused(recorded: Path) -> None:
+    linear = table()
+    assert linear.accuracy is not None
+    both = AccuracyTable((*linear.accuracy.rows, *((MODEL, k, "other", 0.5) for k in (1, 2, 4, 8))))
+    found = LatencyTable("linear", linear.columns, {}, both)
+    assert "correct" in simulate(flood(), spec(recorded), found, task="made up").requests
+    with pytest.raises(PolicyError, match="replays answers to made up, which is not the run's task: take --task made"):
+        simulate(flood(), spec(recorded), found, task="other")
+
+
 def test_batches_that_ran_at_the_same_stages_took_the_same_time(recorded: Path) -> None:
     """By this the verdict on a live run tells a slow device from batches that differ."""
     lengths = np.random.default_rng(0).choice([12, 40], 2000).astype(np.int32)
