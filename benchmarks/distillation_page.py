@@ -2,6 +2,8 @@
 
 python benchmarks/distillation_page.py students/sst2 --out docs/distillation/sst2
     [--tables cpu-epyc-1thread,h200-modelled]
+
+Several studies, one per seed, become one page of their means.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ import argparse
 import csv
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from analysis.__main__ import main as analyse
+from profiler.distill.seeds import Answers, findings, pooled
+from profiler.writing import as_csv
 
 #: answers.parquet, so that later seeds can be put together with this one.
 COPIED = ("accuracy.csv", "card.json", "log.jsonl", "answers.parquet")
@@ -22,31 +25,52 @@ COPIED = ("accuracy.csv", "card.json", "log.jsonl", "answers.parquet")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path)
+    parser.add_argument("studies", type=Path, nargs="+", metavar="STUDY")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tables", default="cpu-epyc-1thread,h200-modelled")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    for name in COPIED:
-        shutil.copy(given.study / name, given.out / name)
+    if len(given.studies) == 1:
+        for name in COPIED:
+            shutil.copy(given.studies[0] / name, given.out / name)
+    else:
+        rows = pooled([Answers.read(study) for study in given.studies])
+        (given.out / "accuracy.csv").write_text(as_csv(rows))
     tables = given.tables.split(",")
     for name in tables:
         drawn = ["plot", "students", str(given.out / "accuracy.csv"), "--out", str(given.out / f"{name}.png")]
         if analyse([*drawn, "-p", f"table={name}"]):
             raise SystemExit(1)
-    card = json.loads((given.out / "card.json").read_text())
     with (given.out / "accuracy.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    (given.out / "README.md").write_text("\n".join(page(card, rows, tables)) + "\n")
+        table = list(accuracies(list(csv.DictReader(file))))
+    lines = study(given.out, table) if len(given.studies) == 1 else seeds(given.studies, table)
+    plots = [f"![accuracy against students, arithmetic and latency of {name}]({name}.png)" for name in tables]
+    (given.out / "README.md").write_text("\n".join([*lines, *plots]) + "\n")
 
 
-def page(card: dict[str, Any], rows: list[dict[str, str]], tables: list[str]) -> Iterator[str]:
-    """The lines of the page."""
+def seeds(folders: Sequence[Path], table: Sequence[str]) -> Iterator[str]:
+    """The lines of the page of several seeds."""
+    cards = [json.loads((folder / "card.json").read_text()) for folder in folders]
+    yield f"# {cards[0]['task']}, seeds {', '.join(str(card['seed']) for card in cards)}\n\n```"
+    yield from (card["command"] for card in cards)
+    yield "```\n"
+    commits = ", ".join(card.get("commit", "unknown")[:12] for card in cards)
+    yield f"{cards[0]['device']}; commits {commits}. Means over the seeds; intervals are of 95 %, over texts."
+    yield "Each seed has a teacher of its own, which its models are compared with.\n"
+    yield from table
+    yield ""
+    yield from (f"- {line}" for line in findings([Answers.read(folder) for folder in folders]))
+    yield ""
+
+
+def study(folder: Path, table: Sequence[str]) -> Iterator[str]:
+    """The lines of the page of one study."""
+    card = json.loads((folder / "card.json").read_text())
     yield f"# {card['task']}, seed {card['seed']}\n\n```\n{card['command']}\n```\n"
     counts = ", ".join(f"{name} {count:,}" for name, count in card["rows"].items())
     yield f"{card['device']}; commit {card.get('commit', 'unknown')[:12]}. Rows: {counts}."
     yield "Shares are of the evaluated texts; intervals are of 95 %.\n"
-    yield from accuracies(rows)
+    yield from table
     if "closing" in card:
         own = card["closing"]
         share = "an unknown share" if own["gap_closed"] is None else f"{own['gap_closed']:.0%}"
@@ -62,8 +86,6 @@ def page(card: dict[str, Any], rows: list[dict[str, str]], tables: list[str]) ->
     for phase, wall in card["seconds"].items():
         yield f"| {phase} | {card['cpu_seconds'].get(phase, '')} | {wall} |"
     yield ""
-    for name in tables:
-        yield f"![accuracy against students, arithmetic and latency of {name}]({name}.png)"
 
 
 def accuracies(rows: list[dict[str, str]]) -> Iterator[str]:

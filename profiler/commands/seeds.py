@@ -16,15 +16,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print accuracy over seeds, beside the teacher and the single student, and the share of the gap closed."""
+    """Print accuracy over seeds, what all students have over each other model, and the share of the gap closed."""
     from rich.table import Table
 
-    from profiler.distill.seeds import Answers, gap_closed, pooled
+    from profiler.distill.seeds import Answers, findings, pooled
     from profiler.writing import as_csv
 
     studies = [Answers.read(folder) for folder in arguments.studies]
     rows, about = pooled(studies), studies[0].about
-    grid = Table(title=f"{about['task']}: {len(studies)} seeds; intervals of 95 % over texts", title_justify="left")
+    count = f"{len(studies)} seed{'s' if len(studies) > 1 else ''}"
+    grid = Table(title=f"{about['task']}: {count}; intervals of 95 % over texts", title_justify="left")
     for name in ("model", "students", "task", "accuracy", "95 %", "seeds", "over teacher", "over single"):
         grid.add_column(name, justify="left" if name in ("model", "task") else "right")
     for row in rows:
@@ -35,9 +36,8 @@ def main(arguments: argparse.Namespace) -> int:
         ]
         grid.add_row(row["model"], str(row["students"]), row["task"], f"{row['accuracy']:.4f}", *ends, *gaps)
     console().print(grid)
-    students = len(studies[0].answers[about["ensemble"]])
-    share, low, high = gap_closed(studies, students)
-    print(f"{students} students close {share:.2f} of the gap from single to teacher (95 %: {low:.2f} to {high:.2f})")
+    for line in findings(studies):
+        print(line)
     if arguments.out:
         temporary = arguments.out.with_name(arguments.out.name + ".tmp")
         temporary.write_text(as_csv(rows))

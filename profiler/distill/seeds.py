@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,15 @@ def pooled(studies: Sequence[Answers]) -> list[dict[str, Any]]:
     """Rows of an accuracy.csv over all seeds: the mean, its interval over texts, the lowest and highest seed.
 
     A text counts once, with the share of seeds that answer it right; `over_teacher` and `over_single` are paired by
-    text. Raises ValueError where the studies are not of one task with the same texts and models.
+    text; `agreement` is with each seed's own teacher. Raises ValueError where the studies are not of one task with the
+    same texts and models.
     """
     first = _checked(studies)
-    right = {
-        model: np.stack([study.answers[model] == study.label for study in studies]).astype(np.float64)
+    right, teacher = _right(studies), first.about["teacher"]
+    same = {
+        model: np.mean([study.answers[model] == study.answers[teacher][0] for study in studies], axis=0)
         for model in first.answers
-    }  # [seeds, K, N]
+    }  # [K, N]
     names = {first.about["task"]: np.ones(len(first.label), bool)}
     if len(found := dict.fromkeys(first.split)) > 1:
         names |= {f"{first.about['task']}-{name}": first.split == name for name in found}
@@ -85,14 +87,26 @@ def pooled(studies: Sequence[Answers]) -> list[dict[str, Any]]:
                 row = {"model": model, "students": index + 1, "task": task, "accuracy": round(float(mean.mean()), 6)}
                 row |= {"low": low, "high": high, "texts": int(chosen.sum()), "seeds": len(studies)}
                 row |= {"lowest": round(float(seeds.min()), 6), "highest": round(float(seeds.max()), 6)}
+                row["agreement"] = round(float(same[model][index, chosen].mean()), 6)
                 for word in ("teacher", "single"):
                     other = right.get(first.about[word])
                     gaps = mean - other[:, 0, chosen].mean(0) if other is not None else np.full(len(mean), math.nan)
-                    ends = _interval(gaps)
-                    row |= {f"over_{word}": round(float(gaps.mean()), 6)}
-                    row |= {f"over_{word}_low": ends[0], f"over_{word}_high": ends[1]}
+                    figures = (round(float(gaps.mean()), 6), *_interval(gaps))
+                    row |= dict(zip((f"over_{word}{end}" for end in ("", "_low", "_high")), figures, strict=True))
                 rows.append(row | {"runs_as": first.about["runs_as"][model]})
     return rows
+
+
+def lead(studies: Sequence[Answers]) -> dict[str, tuple[float, float, float]]:
+    """How much more accurate all students together are than each other model (a bagged one whole), over all seeds.
+
+    The mean difference and its interval over texts, paired by text and by seed.
+    """
+    first = _checked(studies)
+    right = {model: own[:, -1].mean(0) for model, own in _right(studies).items()}
+    ours = right.pop(first.about["ensemble"])
+    gaps = {model: ours - own for model, own in right.items()}
+    return {model: (float(gap.mean()), *_interval(gap)) for model, gap in gaps.items()}
 
 
 def gap_closed(studies: Sequence[Answers], students: int) -> tuple[float, float, float]:
@@ -115,6 +129,28 @@ def gap_closed(studies: Sequence[Answers], students: int) -> tuple[float, float,
     shares = shares[np.isfinite(shares)]
     low, high = np.percentile(shares, [2.5, 97.5]) if len(shares) else (math.nan, math.nan)
     return _share(ours, single, teacher), float(low), float(high)
+
+
+def findings(studies: Sequence[Answers]) -> Iterator[str]:
+    """`lead` and `gap_closed` in words, a line each."""
+    for model, (gap, *ends) in lead(studies).items():
+        words = " to ".join(f"{100 * end:+.2f}" for end in ends)
+        yield f"all students less {model}: {100 * gap:+.2f} points (95 %: {words})"
+    students = len(studies[0].answers[studies[0].about["ensemble"]])
+    share, low, high = gap_closed(studies, students)
+    if math.isnan(share):
+        yield "no gap to close: no single student was trained, or it is as good as the teacher"
+    else:
+        yield f"{students} students close {share:.2f} of the gap from single to teacher (95 %: {low:.2f} to {high:.2f})"
+
+
+def _right(studies: Sequence[Answers]) -> dict[str, NDArray[np.float64]]:
+    """Whether each seed's prefixes are right about each text, [seeds, K, N] by model."""
+    models = studies[0].answers
+    return {
+        model: np.stack([study.answers[model] == study.label for study in studies]).astype(np.float64)
+        for model in models
+    }
 
 
 def _share(ours: NDArray[Any], single: NDArray[Any], teacher: NDArray[Any]) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from profiler.__main__ import main
-from profiler.distill.seeds import Answers, gap_closed, pooled
+from profiler.distill.seeds import Answers, findings, gap_closed, lead, pooled
 from profiler.table import LatencyTable
 from profiler.writing import write_table
 
@@ -43,9 +43,21 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
     assert two["low"] < two["accuracy"] < two["high"]
     assert two["over_teacher_low"] < -0.04 < two["over_teacher_high"]
     assert (rows[0]["over_teacher"], rows[0]["over_teacher_high"]) == (0, 0)
+    assert rows[0]["agreement"] == 1
+    same = [float((study.answers["s"][1] == study.answers["t"][0]).mean()) for study in studies]
+    assert two["agreement"] == pytest.approx(np.mean(same), abs=1e-6)
+    leads = lead(read)
+    assert set(leads) == {"t", "o"}
+    assert [round(figure, 6) for figure in leads["o"]] == [two[f"over_single{end}"] for end in ("", "_low", "_high")]
+    assert [round(figure, 6) for figure in leads["t"]] == [two[f"over_teacher{end}"] for end in ("", "_low", "_high")]
     share, low, high = gap_closed(read, 2)
     assert low < 0.6 < high
     assert low < share < high
+    lines = list(findings(read))
+    assert lines[0].startswith("all students less t: -")
+    assert lines[-1].startswith(f"2 students close {share:.2f} of the gap")
+    worse = study_of(0, {"t": (0.8,), "s": (0.8, 0.86), "o": (0.9,)})
+    assert list(findings([worse]))[-1].startswith("no gap to close")
     with pytest.raises(ValueError, match="seed 1 is there twice"):
         pooled([studies[1], studies[1]])
     with pytest.raises(ValueError, match="other models"):
