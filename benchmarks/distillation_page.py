@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis.__main__ import main as analyse
 from profiler.distill.seeds import Answers, findings, pooled
@@ -54,7 +55,7 @@ def seeds(folders: Sequence[Path], table: Sequence[str]) -> Iterator[str]:
     yield f"# {cards[0]['task']}, seeds {', '.join(str(card['seed']) for card in cards)}\n\n```"
     yield from (card["command"] for card in cards)
     yield "```\n"
-    commits = ", ".join(card.get("commit", "unknown")[:12] for card in cards)
+    commits = ", ".join(commit(card) for card in cards)
     yield f"{cards[0]['device']}; commits {commits}. Means over the seeds; intervals are of 95 %, over texts."
     yield "Each seed has a teacher of its own, which its models are compared with.\n"
     yield from table
@@ -68,7 +69,7 @@ def study(folder: Path, table: Sequence[str]) -> Iterator[str]:
     card = json.loads((folder / "card.json").read_text())
     yield f"# {card['task']}, seed {card['seed']}\n\n```\n{card['command']}\n```\n"
     counts = ", ".join(f"{name} {count:,}" for name, count in card["rows"].items())
-    yield f"{card['device']}; commit {card.get('commit', 'unknown')[:12]}. Rows: {counts}."
+    yield f"{card['device']}; commit {commit(card)}. Rows: {counts}."
     yield "Shares are of the evaluated texts; intervals are of 95 %.\n"
     yield from table
     if "closing" in card:
@@ -77,15 +78,23 @@ def study(folder: Path, table: Sequence[str]) -> Iterator[str]:
         gap = f"{100 * own['gap']:.2f} points"
         yield f"\nOf the gap from the single student to the teacher, {gap}, all students together close {share}."
     yield "\nStudents per request (rules learned on every other text, judged on the rest):\n"
-    yield "| answers that may change | students on average | accuracy | changed |\n|---|---|---|---|"
+    yield "| answers that may change | students on average | accuracy | all students, same texts | changed |"
+    yield "|---|---|---|---|---|"
     for each in card["per_request"]:
         share, students = each["flips allowed"], each["students"]
-        yield f"| {share:.1%} | {students:.2f} | {each['accuracy']:.2%} | {each['flips']:.2%} |"
+        whole = f"{each['whole']:.2%}" if "whole" in each else ""
+        yield f"| {share:.1%} | {students:.2f} | {each['accuracy']:.2%} | {whole} | {each['flips']:.2%} |"
     yield "\nTimes of phases (of one that was interrupted, since it last went on):\n"
     yield "| phase | CPU s | wall s |\n|---|---|---|"
     for phase, wall in card["seconds"].items():
         yield f"| {phase} | {card['cpu_seconds'].get(phase, '')} | {wall} |"
     yield ""
+
+
+def commit(card: dict[str, Any]) -> str:
+    """The commit of the last call of the study's command, short."""
+    whole, plus, dirty = card.get("commit", "unknown").partition("+")
+    return f"{whole[:12]}{plus}{dirty}"
 
 
 def accuracies(rows: list[dict[str, str]]) -> Iterator[str]:

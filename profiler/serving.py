@@ -103,6 +103,13 @@ def open_devices(
     return Served(name, tuple(executors), tuple(binds), tuple(dict.fromkeys(notes)), weights_s, warm_s)
 
 
+def task_of(checkpoint: str | os.PathLike[str]) -> str | None:
+    """The task that an ensemble's file, or the folder with one, says it answers; None where it does not say."""
+    own = Path(checkpoint) / ENSEMBLE
+    path = own if own.exists() else Path(checkpoint)
+    return weights.about(path).get("task") if path.is_file() else None
+
+
 def default_device() -> str:
     """The best there is on this machine."""
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -190,14 +190,15 @@ def _simplify(layer: Layer, drop_key_bias: bool, fold_value_bias: bool) -> Layer
     return replace(layer, value_bias=None, out_bias=folded.to(layer.out_bias.dtype))
 
 
-def save(weights: Weights, path: str | os.PathLike[str]) -> None:
-    """Write one safetensors file: the tensors by name, the spec in its metadata."""
+def save(weights: Weights, path: str | os.PathLike[str], *, task: str = "") -> None:
+    """Write one safetensors file: the tensors by name, the spec in its metadata, and the task it answers, if named."""
     from safetensors.torch import save_file
 
     target = Path(path)
     partial = target.with_name(target.name + ".tmp")
     tensors = {name: tensor.contiguous() for name, tensor in weights.tensors().items()}
-    save_file(tensors, partial, {"format": FORMAT, "spec": json.dumps(asdict(weights.spec))})
+    about = {"format": FORMAT, "spec": json.dumps(asdict(weights.spec))} | ({"task": task} if task else {})
+    save_file(tensors, partial, about)
     os.replace(partial, target)
 
 
@@ -216,6 +217,17 @@ def load(path: str | os.PathLike[str]) -> Weights:
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from None
     return assemble(Spec(**json.loads(metadata["spec"])), tensors)
+
+
+def about(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What a safetensors file says of itself. Raises ValueError for other files."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from None
 
 
 def _named(weights: Weights) -> Iterator[tuple[str, Tensor]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from queue import SimpleQueue
@@ -18,6 +18,7 @@ from profiler.stopping import parts, until_sure
 from simulator.batch import Batch
 from simulator.clock import Clock, WallClock
 from simulator.records import Execution
+from simulator.stopping import answers
 from simulator.view import Predictions
 from simulator.watching import chain
 
@@ -157,12 +158,20 @@ class ParallelExecutor(DeviceExecutor):
                 self._wall.post(event, error, ok=False)
 
 
-def warm_plans(served: Served, policy: Policy, predictions: Predictions) -> float:
-    """Make ready what a policy's plans run beside whole batches, where that is new; returns the seconds it took."""
-    plan, keys = predictions.plan, dict[str, set[PartKey]]()
+def warm_plans(
+    served: Served, policy: Policy, predictions: Predictions, other_tasks: Collection[str] = frozenset()
+) -> float:
+    """Make ready what a policy's plans run beside whole batches, where that is new; returns the seconds it took.
+
+    Raises PolicyError for plans that were learned from answers to one of `other_tasks`.
+    """
+    plan, keys, seen = predictions.plan, dict[str, set[PartKey]](), set[str]()
     planning = [getattr(each, "plans", None) for each in chain(policy)]
     for plans in filter(None, planning):
         for level, bucket, size, stops in plans(predictions.levels, predictions.service):
+            if stops.recorded and stops.recorded not in seen:
+                seen.add(stops.recorded)
+                answers(stops.recorded, other_tasks)
             batch, tokens = plan.padded_batch(size), plan.tokens[bucket]
             keys.setdefault(level.model, set()).update(parts(stops.margins, plan, batch, tokens))
     return served.warm_parts(keys)

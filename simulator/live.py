@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies import make
-from profiler.table import ShapeKey
+from profiler.table import LatencyTable, ShapeKey
 from simulator.clock import WallClock
 from simulator.device import DeviceExecutor, ParallelExecutor, TraceAskers, warm_plans
 from simulator.journal import Journal
 from simulator.report import Report
-from simulator.settings import Prepared
+from simulator.settings import Prepared, Settings
+from simulator.stopping import other_tasks
 from simulator.validity import Validity, Watch, judge
 from simulator.view import Predictions
 
@@ -48,7 +49,8 @@ class Devices:
         its, table = self.prepared.settings, self.prepared.table
         assert its.model is not None
         predictions = Predictions(table, table.levels(its.model, its.task), table.plan(its.model))
-        return warm_plans(self.served, make(policy or its.policy), predictions)
+        others = other_tasks(table, its.task or table.default_task(its.model))
+        return warm_plans(self.served, make(policy or its.policy), predictions, others)
 
     def run(self, policy: str | None = None, journal: Journal | None = None, **how: Any) -> Report:
         """Run the trace once. The report has the devices' times per batch, the answers, and `validity` in its `run`.
@@ -160,7 +162,7 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
     """Open the device that the settings name, make it warm at every key, and have token ids for every request.
 
     A trace with texts needs a checkpoint with a tokenizer; its lengths are then those of the tokenizer. Raises what
-    `profiler.serving.open_devices` raises.
+    `profiler.serving.open_devices` raises, and ValueError for students of another of the table's tasks.
     """
     from profiler import tokens
     from profiler.serving import open_devices
@@ -169,6 +171,7 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
     assert its.device is not None
     assert its.model is not None
     models, plan = its.model.split(","), table.plan(its.model)
+    _check_task(its, table)
     on_progress("preparing token ids")
     tokenizing = None
     served = open_devices(
@@ -186,3 +189,14 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
     devices = Devices(prepared, served, ids, tokenizing)
     on_progress(f"warming the stages of {its.policy}")
     return replace(devices, served=replace(served, warm_s=served.warm_s + devices.warm()))
+
+
+def _check_task(its: Settings, table: LatencyTable) -> None:
+    """The accuracies and margins of one task say nothing about the students of another."""
+    from profiler.serving import task_of
+
+    assert its.model is not None
+    task = its.task or table.default_task(its.model)
+    own = None if its.weights is None else task_of(its.weights)
+    if own in other_tasks(table, task):
+        raise ValueError(f"{its.weights} answers {own}, but the run counts with the accuracies of {task}: --task {own}")

@@ -22,7 +22,7 @@ from simulator.groups import Group, GroupExecutor
 from simulator.loop import Server
 from simulator.records import Records
 from simulator.report import Report
-from simulator.stopping import StoppingExecutor
+from simulator.stopping import StoppingExecutor, other_tasks
 from simulator.view import Predictions, ServerView
 from traces import Trace, load
 from traces.streams import Stream, stream
@@ -84,8 +84,7 @@ def simulate(
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle)
     runs = equipped(executor or _by_table(predictions, table, service_noise, seed), policy)
     if executor is None and "stops" in needs(policy):
-        other_tasks = set(table.accuracy.tasks if table.accuracy else ()) - {task}
-        runs = StoppingExecutor(runs, predictions.levels, trace, buckets, other_tasks)
+        runs = StoppingExecutor(runs, predictions.levels, trace, buckets, other_tasks(table, task))
     started(policy, view, trace)
     if cold_start_s is None:
         cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))

@@ -10,12 +10,28 @@ from numpy.typing import NDArray
 
 from policies.interface import Stops
 from profiler.items import Items
-from profiler.table import Level
+from profiler.table import LatencyTable, Level
 from simulator.batch import Batch
 from simulator.error import PolicyError
 from simulator.executor import Executor
 from simulator.records import Execution
 from traces import Trace
+
+
+def other_tasks(table: LatencyTable, task: str | None) -> frozenset[str]:
+    """The tasks that a table has accuracies for beside the run's: what was recorded for one of them does not fit."""
+    return frozenset(table.accuracy.tasks if table.accuracy else ()) - {task}
+
+
+def answers(recorded: str, other_tasks: Collection[str]) -> Items:
+    """The recorded answers of this file. Raises PolicyError for those to one of `other_tasks`."""
+    items = Items.read(recorded)
+    if (task := items.about.get("task")) in other_tasks:
+        raise PolicyError(
+            f"goes by answers to {task}, which is not the run's task: take --task {task}, or name the answers to "
+            f"the other one (-p items=FILE, the items.parquet of python -m profiler distill)"
+        )
+    return items
 
 
 class StoppingExecutor:
@@ -76,13 +92,7 @@ class StoppingExecutor:
         return Batch(batch.gpu, level, requests.tolist(), int(self._buckets[requests].max()))
 
     def _read(self, recorded: str) -> Items:
-        items = Items.read(recorded)
-        if (task := items.about.get("task")) in self._other_tasks:
-            raise PolicyError(
-                f"replays answers to {task}, which is not the run's task: take --task {task}, or name the answers to "
-                f"the other one (-p items=FILE, the items.parquet of python -m profiler distill)"
-            )
-        return items
+        return answers(recorded, self._other_tasks)
 
     def _drawn(self, recorded: str) -> NDArray[np.int64]:
         """The recorded row of every request."""

@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     from profiler.distill import initial, tasks
     from profiler.distill.journal import Journal
-    from profiler.distill.preparation import costs, prepare, settle
+    from profiler.distill.preparation import alone, costs, digest, prepare, settle
     from profiler.distill.results import Results, hardware
     from profiler.distill.study import Study
     from profiler.distill.training import Run
@@ -68,12 +68,14 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     initial.shape(checkpoint[0], recipe.depth, recipe.width, recipe.students, len(task.classes))
     initial.check_tokens(checkpoint[0], recipe.tokens)
     work = arguments.out / "work"
-    same = {"task": task.name, "training": len(task.training), "seed": arguments.seed, "device": device.type}
-    settle(work, recipe, {**same, "teacher": folder.name, "weights": initial.digest(checkpoint[1])})
     with ExitStack() as stack:
         bar = progress_bar(stack)
         bar(0.0, "reading texts")
         data = prepare(task, folder, recipe, arguments.data, arguments.texts)
+        stack.enter_context(alone(work))
+        same = {"task": task.name, "training": len(task.training), "seed": arguments.seed, "device": device.type}
+        same |= {"bfloat16": _half(device), "teacher": folder.name, "weights": initial.digest(checkpoint[1])}
+        settle(work, recipe, {**same, "texts": digest(data)})
         phases = costs(recipe, checkpoint[0].layers, len(task.training))
         journal = Journal(arguments.out / "log.jsonl", phases, bar, lambda line: print(line, flush=True))
         study = Study(Run(work, arguments.seed, device, _half(device), journal), recipe, data, checkpoint)
@@ -137,6 +139,7 @@ def _print(results: Results, card: dict[str, Any]) -> None:
     for own in card["per_request"]:
         print(
             f"stopping text by text, at most {own['flips allowed']:.1%} of answers changed: "
-            f"{own['students']:.2f} students on average, accuracy {own['accuracy']:.4f}, {own['flips']:.1%} changed"
+            f"{own['students']:.2f} students on average, accuracy {own['accuracy']:.4f} "
+            f"(all students on the same texts: {own['whole']:.4f}), {own['flips']:.1%} changed"
         )
     print(f"the CPU executor differs from training by at most {card['executor_gap']:.1e} in a logit")

@@ -79,6 +79,7 @@ def shape(teacher: Spec, depth: int, width: int, students: int, classes: int) ->
     Heads are as wide as the teacher's where that divides the width, else 64. Raises ValueError where neither does.
     """
     width = width or teacher.hidden
+    copies, apart = divmod(width, teacher.hidden)
     head = next((head for head in (teacher.head_width, 64) if width % head == 0), None)
     if head is None:
         raise ValueError(f"width {width} is no multiple of the teacher's heads ({teacher.head_width}) nor of 64")
@@ -89,7 +90,7 @@ def shape(teacher: Spec, depth: int, width: int, students: int, classes: int) ->
         layers=depth,
         hidden=width,
         heads=width // head,
-        ffn=4 * width if width != teacher.hidden else teacher.ffn,
+        ffn=4 * width if apart else copies * teacher.ffn,
         outputs=teacher.hidden + classes,
         classes=classes,
         shared_embeddings=True,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,29 @@ def joined(task: Task) -> Split:
 def split_names(task: Task) -> np.ndarray[Any, Any]:
     """The split of each evaluated text, as `joined` orders them."""
     return np.concatenate([np.full(len(split), name, object) for name, split in task.evaluated.items()])
+
+
+def digest(data: Data) -> str:
+    """Which texts, split how: a hash of all token ids and labels."""
+    found = hashlib.sha256()
+    labelled = (data.training, data.tuning, data.evaluated)
+    for texts in [*(texts for texts, _ in labelled), *([data.unlabelled] if data.unlabelled else [])]:
+        found.update(texts.ids.tobytes() + texts.lengths.tobytes())
+    for _, split in labelled:
+        found.update(split.labels.tobytes())
+    return found.hexdigest()[:16]
+
+
+@contextmanager
+def alone(work: Path) -> Iterator[None]:
+    """Nobody else trains in this folder meanwhile. Raises ValueError where somebody does."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another run is writing to {work.parent}: wait for it, or choose another --out") from None
+        yield
 
 
 def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:

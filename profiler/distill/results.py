@@ -55,7 +55,7 @@ class Results:
         (out / "models").mkdir(parents=True, exist_ok=True)
         for name, own in self.models.items():
             target = out / "ensemble.safetensors" if name == self.ensemble else out / "models" / f"{name}.safetensors"
-            stored.save(own.to("cpu"), target)
+            stored.save(own.to("cpu"), target, task=self.task.name)
         for folder in (out, out / "models"):
             shutil.copy(tokenizer, folder / "tokenizer.json")
         rows = self.accuracy()
@@ -134,10 +134,17 @@ class Results:
 
 
 def per_request(items: Items) -> list[dict[str, float]]:
-    """Mean students and accuracy when each text stops early: rules learned on every other text, judged on the rest."""
+    """Mean students and accuracy when each text stops early: rules learned on every other text, judged on the rest.
+
+    whole: the accuracy of all students on the texts that the rules are judged on.
+    """
     odd, even = np.arange(1, len(items.label), 2), np.arange(0, len(items.label), 2)
     found = [(share, outcome(items, learned(items, share, odd), even)) for share in FLIPS]
-    return [{"flips allowed": share, **{k: round(v, 6) for k, v in vars(own).items()}} for share, own in found]
+    whole = round(float(items.correct[-1, even].mean()), 6)
+    return [
+        {"flips allowed": share, **{k: round(v, 6) for k, v in vars(own).items()}, "whole": whole}
+        for share, own in found
+    ]
 
 
 def executor_gap(own: Weights, texts: Texts, record: Record) -> float:

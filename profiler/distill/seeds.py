@@ -112,7 +112,8 @@ def lead(studies: Sequence[Answers]) -> dict[str, tuple[float, float, float]]:
 def gap_closed(studies: Sequence[Answers], students: int) -> tuple[float, float, float]:
     """The share of the gap from single to teacher that so many students close, and its bootstrap interval over texts.
 
-    NaN where no single model was trained, or where it is as good as the teacher.
+    NaN where no single model was trained, or where the teacher is not measurably better (the interval of the paired
+    difference reaches zero).
     """
     first = _checked(studies)
     names = (first.about["ensemble"], first.about["single"], first.about["teacher"])
@@ -123,6 +124,8 @@ def gap_closed(studies: Sequence[Answers], students: int) -> tuple[float, float,
         np.mean([study.answers[name][place] == study.label for study in studies], axis=0)
         for name, place in zip(names, places, strict=True)
     )
+    if _interval(teacher - single)[0] <= 0:
+        return (math.nan,) * 3
     rng = np.random.default_rng(0)
     picks = rng.integers(0, len(ours), (RESAMPLES, len(ours)))
     shares = np.array([_share(ours[pick], single[pick], teacher[pick]) for pick in picks])
@@ -139,7 +142,7 @@ def findings(studies: Sequence[Answers]) -> Iterator[str]:
     students = len(studies[0].answers[studies[0].about["ensemble"]])
     share, low, high = gap_closed(studies, students)
     if math.isnan(share):
-        yield "no gap to close: no single student was trained, or it is as good as the teacher"
+        yield "no gap to close: no single student was trained, or the teacher is not measurably better"
     else:
         yield f"{students} students close {share:.2f} of the gap from single to teacher (95 %: {low:.2f} to {high:.2f})"
 
@@ -171,7 +174,9 @@ def _checked(studies: Sequence[Answers]) -> Answers:
         if other.about["task"] != first.about["task"]:
             raise ValueError(f"studies of {first.about['task']} and {other.about['task']} cannot be put together")
         shapes = [{model: own.shape for model, own in study.answers.items()} for study in (first, other)]
-        if shapes[0] != shapes[1] or not np.array_equal(first.row, other.row):
+        same = all(np.array_equal(getattr(first, name), getattr(other, name)) for name in ("split", "row", "label"))
+        roles = all(first.about[role] == other.about[role] for role in ("teacher", "ensemble", "single"))
+        if shapes[0] != shapes[1] or not same or not roles:
             raise ValueError("the studies have other models or other evaluated texts: use equal settings but the seed")
     seeds = [study.about["seed"] for study in studies]
     if len(set(seeds)) < len(seeds):

@@ -51,8 +51,7 @@ class Study:
     def spec(self) -> Spec:
         """The ensemble's shape."""
         recipe = self.recipe
-        own = initial.shape(self.checkpoint[0], recipe.depth, recipe.width, recipe.students, self.data.classes)
-        return replace(own, positions=self.checkpoint[0].positions)
+        return initial.shape(self.checkpoint[0], recipe.depth, recipe.width, recipe.students, self.data.classes)
 
     @cached_property
     def teacher(self) -> tuple[Spec, Tensors]:
@@ -95,7 +94,9 @@ class Study:
     def ensemble(self) -> Tensors:
         """The students, boosted one after another, then corrected together, each with its best step at last."""
         frozen = {key: self.body(self.recipe.depth, 0)[key] for key in EMBEDDINGS}
-        if not self.run.has("steps"):
+        if self.run.has("steps"):
+            self._boosted_before("joint")
+        else:
             self._corrected  # noqa: B018  phases of their own, before the one that needs them
         return frozen | self.run.cached("steps", self._searched)
 
@@ -104,6 +105,7 @@ class Study:
         """The students as boosting and the corrective phase leave them."""
         depth, (texts, split) = self.recipe.depth, self.data.tuning
         if self.run.has("joint"):  # what boosting left is not needed any more
+            self._boosted_before()
             frozen = {key: self.body(depth, 0)[key] for key in EMBEDDINGS}
             return frozen | self.run.cached("joint", dict)
         tuning = (self._corpus(texts), self._labels(split))
@@ -114,6 +116,11 @@ class Study:
             return students
         make = partial(correction.correct, self.run, self.recipe, self.spec, students, self.lesson, left)
         return students | self.run.cached("joint", make)
+
+    def _boosted_before(self, *further: str) -> None:
+        """Tell the journal that an earlier run has boosted the students (and finished further phases)."""
+        for phase in (*(f"student-{number}" for number in range(1, self.recipe.students + 1)), *further):
+            self.run.journal.end(phase)
 
     def _searched(self) -> Tensors:
         """The corrected students, each with its best step; what boosting alone left has it already."""

@@ -114,7 +114,7 @@ def test_answers_to_another_task_of_the_table_are_refused(recorded: Path) -> Non
     both = AccuracyTable((*linear.accuracy.rows, *((MODEL, k, "other", 0.5) for k in (1, 2, 4, 8))))
     found = LatencyTable("linear", linear.columns, {}, both)
     assert "correct" in simulate(flood(), spec(recorded), found, task="made up").requests
-    with pytest.raises(PolicyError, match="replays answers to made up, which is not the run's task: take --task made"):
+    with pytest.raises(PolicyError, match="goes by answers to made up, which is not the run's task: take --task made"):
         simulate(flood(), spec(recorded), found, task="other")
 
 

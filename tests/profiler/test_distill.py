@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from profiler import weights
 from profiler.__main__ import main
 from profiler.distill.journal import Journal
+from profiler.distill.preparation import alone
 from profiler.items import Items
 from profiler.table import AccuracyTable
 
@@ -111,6 +113,10 @@ def test_residual_never_grows_with_students_and_obeys_the_law_of_the_step(study:
         assert (np.diff([2.0, *residuals]) <= 0).all(), residuals
 
 
+def test_the_students_file_says_which_task_it_answers(study: Path) -> None:
+    assert weights.about(study / "ensemble.safetensors")["task"] == "toy"
+
+
 def test_the_executor_that_serves_gives_the_logits_of_training(study: Path) -> None:
     card = json.loads((study / "card.json").read_text())
     assert card["executor_gap"] < 1e-4
@@ -176,6 +182,40 @@ def test_another_seed_gives_other_weights_and_other_settings_are_refused(
     assert not torch.equal(one["projection_weight"], other["projection_weight"])
     assert distill(toy, toy / "one", SMALLEST, "-pbaselines=none", "--seed", "2") == 2
     assert "seed was 1, is 2" in capsys.readouterr().err
+
+
+def test_a_folder_begun_with_other_texts_is_refused_and_so_is_one_in_use(
+    toy: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many rows in another order are split otherwise: the old teacher may have seen what is evaluated now."""
+    head, *rows = (toy / "few.csv").read_text().splitlines()
+    (tmp_path / "few.csv").write_text("\n".join([head, *reversed(rows)]) + "\n")
+    before = {path.name: path.stat().st_mtime_ns for path in (whole / "work").iterdir() if path.name != "lock"}
+    for task, flags in ((tmp_path / "few.csv", []), (toy / "few.csv", ["--texts", str(toy / "toy.csv")])):
+        assert distill(toy, whole, SMALLEST, "-pbaselines=deep,wide", *flags, task=str(task)) == 2
+        assert "begun with other settings: texts was" in capsys.readouterr().err
+    with alone(whole / "work"):
+        assert distill(toy, whole, SMALLEST, "-pbaselines=deep,wide") == 2
+    assert "another run is writing to" in capsys.readouterr().err
+    after = {path.name: path.stat().st_mtime_ns for path in (whole / "work").iterdir() if path.name != "lock"}
+    assert after == before
+
+
+def test_progress_of_a_finished_study_reaches_its_end(
+    toy: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Phases that an earlier run finished count, also those that nothing asks for any more."""
+    shutil.copytree(whole, tmp_path / "again")
+    ended: list[float] = []
+    finish = Journal.end
+
+    def end(self: Journal, phase: str) -> None:
+        finish(self, phase)
+        ended.append(self._done / self._whole)
+
+    monkeypatch.setattr(Journal, "end", end)
+    assert distill(toy, tmp_path / "again", SMALLEST, "-pbaselines=deep,wide") == 0
+    assert ended[-1] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,8 @@ def test_two_encoders_side_by_side_are_one_of_twice_the_width() -> None:
     tensors = {key: tensor[:1] for key, tensor in tensors.items()}
     wide = replace(shape(teacher, 2, 128, 1, 2), name="wide")
     assert (wide.heads, wide.head_width) == (8, 16)
+    flat = replace(teacher, ffn=2 * teacher.hidden)
+    assert [shape(flat, 2, width, 1, 2).ffn for width in (64, 128, 96)] == [128, 256, 384]
     _, ids, mask = draw()
     own = body(wide, teacher, tensors, 0, [])
     narrow = encode(teacher, tensors, ids, mask).cls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,12 +57,18 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
     lines = list(findings(read))
     assert lines[0].startswith("all students less t: -")
     assert lines[-1].startswith(f"2 students close {share:.2f} of the gap")
-    worse = study_of(0, {"t": (0.8,), "s": (0.8, 0.86), "o": (0.9,)})
-    assert list(findings([worse]))[-1].startswith("no gap to close")
+    for single in (0.9, 0.799):  # better than the teacher, and no worse than chance allows
+        flat = study_of(0, {"t": (0.8,), "s": (0.8, 0.86), "o": (single,)})
+        assert list(findings([flat]))[-1].startswith("no gap to close")
     with pytest.raises(ValueError, match="seed 1 is there twice"):
         pooled([studies[1], studies[1]])
     with pytest.raises(ValueError, match="other models"):
         pooled([studies[0], study_of(4, {"t": (0.9,)})])
+    for part in ({"label": studies[1].label[::-1]}, {"split": studies[1].split[::-1]}):
+        with pytest.raises(ValueError, match="other evaluated texts"):
+            pooled([studies[0], replace(studies[1], **part)])
+    with pytest.raises(ValueError, match="other models"):
+        pooled([studies[0], replace(studies[1], about={**studies[1].about, "single": ""})])
     with pytest.raises(LookupError, match="no finished study"):
         Answers.read(tmp_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,18 @@ def test_a_device_that_fails_ends_the_run_with_its_words(table, tmp_path, monkey
     )
     with pytest.raises(RuntimeError, match="device lost"):
         devices.run()
+
+
+def test_students_of_another_of_the_tables_tasks_are_refused(table, tmp_path, traffic):
+    shutil.copytree(table, tmp_path / "both")
+    with (tmp_path / "both" / "accuracy.csv").open("a") as file:
+        file.write("".join(f"{MODEL},{students},other,0.5\n" for students in (1, 2)))
+    for task in ("other", "toy", "unheard of"):
+        weights.save(weights.random(parse_spec(MODEL, 2), 0), tmp_path / f"{task}.safetensors", task=task)
+    with pytest.raises(ValueError, match="answers other, but the run counts with the accuracies of toy: --task other"):
+        live(tmp_path / "both", traffic, weights=str(tmp_path / "other.safetensors"))
+    for task, own in (("other", "other"), ("toy", "toy"), ("toy", "unheard of")):
+        live(tmp_path / "both", traffic, task=task, weights=str(tmp_path / f"{own}.safetensors"))
 
 
 def test_texts_go_through_the_models_tokenizer_which_is_reported_apart(table, tmp_path, traffic):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,6 +20,7 @@ from profiler.stopping import margin  # noqa: E402
 from profiler.table import LatencyTable  # noqa: E402
 from profiler.writing import write_table  # noqa: E402
 from simulator.endpoint.service import Service  # noqa: E402
+from simulator.error import PolicyError  # noqa: E402
 from simulator.live import open_live  # noqa: E402
 from simulator.settings import Settings, prepare  # noqa: E402
 from simulator.view import Predictions  # noqa: E402
@@ -104,6 +108,17 @@ def test_a_gpus_executor_stops_and_answers_as_the_cpus(folder, monkeypatch, more
         mixed = [set(requests["students"][requests["batch"] == number]) == {1, 3} for number in batches["batch"]]
         early = requests["students"] == 1
         assert (taken[early & np.array(mixed)[requests["batch"]]] < 1).all()
+
+
+def test_margins_learned_from_another_of_the_tables_tasks_are_refused_live_too(folder, tmp_path):
+    shutil.copytree(folder / "table", tmp_path / "table")
+    rows = [f"{MODEL},{students},{task},0.5" for task in ("other", "toy") for students in STUDENTS]
+    (tmp_path / "table" / "accuracy.csv").write_text("\n".join(["model,students,task,accuracy", *rows]) + "\n")
+    policy = f"margin(greedy, flips=0.0, items={str(folder / 'items.parquet')!r})"
+    its = replace(settings(folder, policy, "cpu"), table=str(tmp_path / "table"))
+    with pytest.raises(PolicyError, match="goes by answers to toy, which is not the run's task: take --task toy"):
+        open_live(prepare(its))
+    open_live(prepare(replace(its, task="toy")))
 
 
 def test_an_endpoint_makes_the_stages_ready_too(folder, monkeypatch):
