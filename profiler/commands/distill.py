@@ -69,11 +69,11 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     initial.check_tokens(checkpoint[0], recipe.tokens)
     work = arguments.out / "work"
     same = {"task": task.name, "training": len(task.training), "seed": arguments.seed, "device": device.type}
-    settle(work, recipe, {**same, "teacher": folder.name, "weights": initial.digest(checkpoint[1])})
     with ExitStack() as stack:
         bar = progress_bar(stack)
         bar(0.0, "reading texts")
-        data = prepare(task, folder, recipe, arguments.data, arguments.texts)
+        data = prepare(task, folder, checkpoint[0].vocab, recipe, arguments.data, arguments.texts)
+        settle(work, recipe, {**same, "teacher": folder.name, "weights": initial.digest(checkpoint[1])})
         phases = costs(recipe, checkpoint[0].layers, len(task.training))
         journal = Journal(arguments.out / "log.jsonl", phases, bar, lambda line: print(line, flush=True))
         study = Study(Run(work, arguments.seed, device, _half(device), journal), recipe, data, checkpoint)
