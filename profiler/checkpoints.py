@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ def from_checkpoints(models: Sequence[Any], name: str | None = None) -> Weights:
 
     models: BertForSequenceClassification objects, or folders that hold them (nothing is downloaded). name: of the model
     in tables; by default students-LxH, or teacher-LxH for a single one. Embeddings that are equal in all are kept once.
-    Raises ValueError where a model is not BERT with GELU and absolute positions, or the shapes differ.
+    Raises ValueError where a model is not BERT with GELU and absolute positions, the shapes differ, or the weights in a
+    folder cannot be read, do not fit its config or lack a part of the encoder.
     """
     if not models:
         raise ValueError("an ensemble needs at least one checkpoint")
@@ -72,6 +73,7 @@ def _stack(spec: Spec, students: Sequence[dict[str, Tensor]]) -> dict[str, Tenso
 
 
 def _open(model: Any) -> Any:
+    from safetensors import SafetensorError
     from transformers import BertForSequenceClassification
 
     if isinstance(model, BertForSequenceClassification):
@@ -80,7 +82,30 @@ def _open(model: Any) -> Any:
         raise ValueError(f"a checkpoint is a BertForSequenceClassification or its folder, not {type(model).__name__}")
     if not (Path(model) / "config.json").is_file():
         raise LookupError(f"no checkpoint at {model}: the folder needs config.json and model.safetensors")
-    return BertForSequenceClassification.from_pretrained(model, local_files_only=True)
+    load: Any = BertForSequenceClassification.from_pretrained  # its types do not know output_loading_info
+    try:
+        found, info = load(model, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True)
+    except SafetensorError as error:
+        raise ValueError(f"checkpoint {model}: the weights are broken ({error}): copy them again") from None
+    _shape(found.config)
+    _whole(model, info)
+    return found
+
+
+def _whole(folder: object, info: Mapping[str, Any]) -> None:
+    """Raise ValueError where weights do not fit the config, or the encoder lacks some: transformers would draw them."""
+    if unlike := sorted(info["mismatched_keys"]):
+        name, own, wanted = unlike[0]
+        raise ValueError(
+            f"checkpoint {folder}: {name} is {list(own)}, by config.json it is {list(wanted)}: "
+            "take config.json and weights from the same checkpoint"
+        )
+    encoder = ("bert.embeddings.", "bert.encoder.")
+    if lacking := sorted(name for name in info["missing_keys"] if name.startswith(encoder)):
+        raise ValueError(
+            f"checkpoint {folder}: {len(lacking)} weights of the encoder are missing ({lacking[0]}, ...): "
+            "take config.json and weights from the same checkpoint"
+        )
 
 
 def _shape(config: Any) -> dict[str, Any]:

@@ -13,6 +13,9 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+#: A quoted cell may hold line ends, also where the reader's blocks of 1 MB meet.
+_CSV = pa.csv.ParseOptions(newlines_in_values=True)
+
 
 def read_meta(path: Path) -> dict[str, Any]:
     if not path.exists():
@@ -28,7 +31,7 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 def read_columns(path: Path, required: Sequence[str]) -> dict[str, NDArray[Any]]:
     try:
-        table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path)
+        table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path, parse_options=_CSV)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     missing = [name for name in required if name not in table.column_names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -191,15 +191,25 @@ def _simplify(layer: Layer, drop_key_bias: bool, fold_value_bias: bool) -> Layer
 
 
 def save(weights: Weights, path: str | os.PathLike[str], *, task: str = "") -> None:
-    """Write one safetensors file: the tensors by name, the spec in its metadata, and the task it answers, if named."""
+    """Write one safetensors file: the tensors by name, the spec in its metadata, and the task it answers, if named.
+
+    Raises OSError where that fails.
+    """
+    about = {"format": FORMAT, "spec": json.dumps(asdict(weights.spec))} | ({"task": task} if task else {})
+    write_tensors(Path(path), weights.tensors(), about)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file to a temporary name, then rename. Raises OSError where that fails."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    target = Path(path)
-    partial = target.with_name(target.name + ".tmp")
-    tensors = {name: tensor.contiguous() for name, tensor in weights.tensors().items()}
-    about = {"format": FORMAT, "spec": json.dumps(asdict(weights.spec))} | ({"task": task} if task else {})
-    save_file(tensors, partial, about)
-    os.replace(partial, target)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from None
+    temporary.replace(path)
 
 
 def load(path: str | os.PathLike[str]) -> Weights:

@@ -71,7 +71,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     with ExitStack() as stack:
         bar = progress_bar(stack)
         bar(0.0, "reading texts")
-        data = prepare(task, folder, recipe, arguments.data, arguments.texts)
+        data = prepare(task, folder, checkpoint[0].vocab, recipe, arguments.data, arguments.texts)
         stack.enter_context(alone(work))
         same = {"task": task.name, "training": len(task.training), "seed": arguments.seed, "device": device.type}
         same |= {"bfloat16": _half(device), "teacher": folder.name, "weights": initial.digest(checkpoint[1])}

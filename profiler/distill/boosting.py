@@ -61,9 +61,9 @@ def student(
     sum of the students before (privileged: nothing of it remains at inference).
     """
     name, peers = f"student-{number}", 2 if recipe.peer else 1
-    trained = _beginning(run, name, spec, start, peers)
-    frozen = {key: start[key] for key in EMBEDDINGS}
     own_spec, stream = replace(spec, students=peers), Stream(run, name, lesson.corpus, recipe.batch)
+    trained = _beginning(run, recipe, name, own_spec, start)
+    frozen = {key: start[key] for key in EMBEDDINGS}
     energy = inner(residual, residual)
 
     def loss(step: int) -> Tensor:
@@ -155,14 +155,15 @@ def scaled(student: Tensors, size: float) -> Tensors:
     return student | changed
 
 
-def _beginning(run: Run, name: str, spec: Spec, start: Tensors, peers: int) -> Tensors:
-    """The tensors that a student (and its helper) learns: a body's layers, and new heads."""
-    trained = {key: tensor.repeat(peers, *[1] * (tensor.ndim - 1)) for key, tensor in start.items()}
+def _beginning(run: Run, recipe: Recipe, name: str, spec: Spec, start: Tensors) -> Tensors:
+    """The tensors that a student (and its helper) learns: a body's layers, and new heads, each only where it learns."""
+    trained = {key: tensor.repeat(spec.students, *[1] * (tensor.ndim - 1)) for key, tensor in start.items()}
     trained = {key: tensor for key, tensor in trained.items() if key not in EMBEDDINGS}
-    trained["projection_weight"] = run.normal(f"{name} projection", (peers, spec.hidden, spec.outputs))
-    trained["projection_bias"] = torch.zeros(peers, spec.outputs, device=run.device)
-    trained["alone_weight"] = run.normal(f"{name} alone", (spec.hidden, spec.classes))
-    trained["alone_bias"] = torch.zeros(spec.classes, device=run.device)
-    if peers == 2:
+    trained["projection_weight"] = run.normal(f"{name} projection", (spec.students, spec.hidden, spec.outputs))
+    trained["projection_bias"] = torch.zeros(spec.students, spec.outputs, device=run.device)
+    if recipe.alone:
+        trained["alone_weight"] = run.normal(f"{name} alone", (spec.hidden, spec.classes))
+        trained["alone_bias"] = torch.zeros(spec.classes, device=run.device)
+    if recipe.peer:
         trained["hint_weight"] = torch.zeros(spec.outputs, spec.hidden, device=run.device)
     return trained

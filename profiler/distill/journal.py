@@ -58,9 +58,9 @@ class Journal:
     def seconds(self, clock: str = "seconds") -> dict[str, float]:
         """What every phase took, by the wall ("seconds") or of the processor ("cpu_seconds"), earlier runs included.
 
-        Of a phase that was interrupted, the part after the last interruption.
+        Of a phase that was interrupted, the part after the last interruption. Lines that a crash cut short are skipped.
         """
-        lines = [json.loads(line) for line in self._path.read_text().splitlines()] if self._path.exists() else []
+        lines = map(_parsed, self._path.read_text().splitlines()) if self._path.exists() else ()
         return {line["phase"]: line[clock] for line in lines if line.get("event") == "done" and clock in line}
 
     def _left(self) -> str:
@@ -72,3 +72,11 @@ class Journal:
     def _write(self, **figures: Any) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps({"at_s": round(monotonic() - self._began, 2), **figures}) + "\n")
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """A line of the log; nothing where it cannot be read."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {}

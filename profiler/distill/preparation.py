@@ -21,16 +21,20 @@ from profiler.distill.texts import Texts, tokenize
 from profiler.reading import read_columns
 
 
-def prepare(task: Task, folder: Path, recipe: Recipe, data: Path, more: Sequence[Path] = ()) -> Data:
+def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, more: Sequence[Path] = ()) -> Data:
     """A task's texts by the tokenizer of the teacher's folder, and the other sets' texts that may be learned from.
 
-    data: where the tasks known by name lie; those that are there lend their training texts, labels aside. more: further
-    files with a column text. No text that is evaluated, here or there, is learned from.
+    vocab: how many words the teacher knows. data: where the tasks known by name lie; those that are there lend their
+    training texts, labels aside. more: further files with a column text. No text that is evaluated, here or there, is
+    learned from.
     """
 
     def tokens(split: Split) -> tuple[Texts, Split]:
-        return tokenize(split.texts, folder, recipe.tokens), split
+        return tokenize(split.texts, folder, recipe.tokens, vocab), split
 
+    for path in more:
+        if not path.is_file():
+            raise LookupError(f"--texts: no file {path}")
     evaluated = joined(task)
     hidden = {text.strip().lower() for text in evaluated.texts}
     others: list[str] = []
@@ -44,7 +48,7 @@ def prepare(task: Task, folder: Path, recipe: Recipe, data: Path, more: Sequence
     for path in more:
         others += [str(text) for text in read_columns(path, ("text",))["text"]]
     others = [text for text in others if text.strip() and text.strip().lower() not in hidden]
-    unlabelled = tokenize(others, folder, recipe.tokens) if others else None
+    unlabelled = tokenize(others, folder, recipe.tokens, vocab) if others else None
     return Data(tokens(task.training), tokens(task.tuning), tokens(evaluated), unlabelled, len(task.classes))
 
 
@@ -92,7 +96,12 @@ def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:
     del own["baselines"]
     path = work / "settings.json"
     if path.exists():
-        known = json.loads(path.read_text())
+        try:
+            known = json.loads(path.read_text())
+        except ValueError:
+            raise ValueError(
+                f"{path} cannot be read: delete it if the settings are the same, or choose another --out"
+            ) from None
         changed = [
             f"{key} was {known.get(key)!r}, is {own.get(key)!r}"
             for key in own | known

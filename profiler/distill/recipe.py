@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields, replace
 
 #: What is trained beside the boosted students, to compare with.
 BASELINES = ("single", "bagging", "deep", "wide")
-_MAY_BE_ZERO = {"width", "teacher_embeddings", "fitting_texts", "imitation_texts", "joint_texts", "inherit"}
+#: The least values of whole numbers, where that is not 1. tokens: [CLS], [SEP] and one of the text.
+_LEAST = dict.fromkeys(("width", "teacher_embeddings", "fitting_texts", "imitation_texts", "joint_texts", "inherit"), 0)
+_LEAST["tokens"] = 3
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
-            least = 0 if name in _MAY_BE_ZERO else 1
+            least = _LEAST.get(name, 1)
             if isinstance(value, int) and value < least:
                 raise ValueError(f"{name} is {value} (must be at least {least})")
             if isinstance(value, float) and not 0 <= value < float("inf"):

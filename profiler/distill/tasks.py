@@ -18,12 +18,12 @@ TUNING_SHARE, TUNING_MOST = 0.1, 1000
 
 @dataclass(frozen=True)
 class Source:
-    """Where a task's rows come from. held_out: training rows that are kept for evaluation."""
+    """Where a task's rows come from. held_out: training rows kept for evaluation (None: a fifth, at most 2000)."""
 
     name: str
     train: Path
     development: Path | None
-    held_out: int
+    held_out: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +64,12 @@ NAMED = {
 def find(task: str, data: Path, *, development: Path | None = None, held_out: int | None = None) -> Source:
     """The source of a task by name or of a file with columns text and label; by default a fifth is held out, at most.
 
-    Raises LookupError for a name that is not known, or whose files are not there.
+    Raises LookupError for a name that is not known, or files that are not there; ValueError for fewer rows than none.
     """
+    if held_out is not None and held_out < 0:
+        raise ValueError(f"--held-out is {held_out}: give a number of rows, or 0 for none")
+    if development is not None and not development.is_file():
+        raise LookupError(f"--development: no file {development}")
     if task in NAMED:
         folder, train, own, count = NAMED[task]
         paths = [data / folder / train, *([data / folder / own] if own else [])]
@@ -78,7 +82,7 @@ def find(task: str, data: Path, *, development: Path | None = None, held_out: in
     path = Path(task)
     if not path.is_file():
         raise LookupError(f"no task {task!r}: neither a file nor one of {', '.join(NAMED)}")
-    return Source(path.name.split(".")[0], path, development, -1 if held_out is None else held_out)
+    return Source(path.name.split(".")[0], path, development, held_out)
 
 
 def load(source: Source, *, most: int | None = None) -> Task:
@@ -117,13 +121,14 @@ def load(source: Source, *, most: int | None = None) -> Task:
 
 def _read(path: Path) -> tuple[tuple[str, ...], list[str]]:
     columns = read_columns(path, ("text", "label"))
-    texts = tuple(map(str, columns["text"]))
+    texts, labels = tuple(map(str, columns["text"])), [str(label) for label in columns["label"].tolist()]
     if not texts:
         raise ValueError(f"{path} has no rows")
-    empty = next((row for row, text in enumerate(texts) if not text.strip()), None)
-    if empty is not None:
-        raise ValueError(f"{path}, row {empty}: the text is empty")
-    return texts, [str(label) for label in columns["label"].tolist()]
+    for name, cells in (("text", texts), ("label", labels)):
+        empty = next((row for row, cell in enumerate(cells) if not cell.strip()), None)
+        if empty is not None:
+            raise ValueError(f"{path}, row {empty}: the {name} is empty")
+    return texts, labels
 
 
 def _development(source: Source, classes: tuple[str, ...]) -> Split:
@@ -141,7 +146,7 @@ def _development(source: Source, classes: tuple[str, ...]) -> Split:
 def _hold_out(whole: Split, source: Source, seen: set[str]) -> tuple[Split, Split]:
     """Rows held out, all different, and the rows whose text is evaluated nowhere."""
     keys = [_key(text) for text in whole.texts]
-    wanted = source.held_out if source.held_out >= 0 else min(2000, len(whole) // 5)
+    wanted = min(2000, len(whole) // 5) if source.held_out is None else source.held_out
     if wanted >= len(whole):
         raise ValueError(f"task {source.name}: {wanted} rows held out of {len(whole)} leave none to train on")
     held: list[int] = []

@@ -30,14 +30,27 @@ class Texts:
         return self.ids[index, : self.lengths[index]]
 
 
-def tokenize(texts: Sequence[str], folder: Path, most: int) -> Texts:
-    """The ids of texts by the tokenizer.json of a checkpoint's folder, cut to `most` tokens."""
+def tokenize(texts: Sequence[str], folder: Path, most: int, vocab: int) -> Texts:
+    """The ids of texts by the tokenizer.json of a checkpoint's folder, cut to `most` tokens.
+
+    Raises ValueError where that is no tokenizer, or an id is not below `vocab`.
+    """
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more exact
+        raise ValueError(f"{path} is not a tokenizer: {error}") from None
     tokenizer.enable_truncation(most)
     tokenizer.no_padding()
-    return pack([np.asarray(found.ids, np.int32) for found in tokenizer.encode_batch(list(texts))])
+    found = pack([np.asarray(found.ids, np.int32) for found in tokenizer.encode_batch(list(texts))])
+    if (largest := int(found.ids.max(initial=0))) >= vocab:
+        raise ValueError(
+            f"{path} gives token {largest}, but the teacher's vocabulary ends at {vocab - 1}: "
+            "take tokenizer and weights from the same checkpoint"
+        )
+    return found
 
 
 def pack(rows: Sequence[NDArray[np.int32]]) -> Texts:

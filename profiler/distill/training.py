@@ -20,6 +20,7 @@ from profiler.distill.encoder import Drop, Tensors, encode, vectors
 from profiler.distill.journal import Journal
 from profiler.distill.texts import Texts, batches
 from profiler.spec import Spec
+from profiler.weights import write_tensors
 
 #: Share of the steps in which the rate rises; it falls linearly to zero afterwards.
 WARMUP = 0.06
@@ -77,15 +78,13 @@ class Run:
 
     def cached(self, name: str, make: Callable[[], Tensors]) -> Tensors:
         """Tensors from the file of this name; made and written if there is none."""
-        from safetensors.torch import load_file
-
         path = self.folder / f"{name}.safetensors"
         if not self.has(name):
             self.journal.begin(name)
             write(path, make())
             self.partial(name).unlink(missing_ok=True)
         self.journal.end(name)
-        return dict(load_file(path, device=str(self.device)))
+        return read(path, self.device)
 
     def has(self, name: str) -> bool:
         """Whether `cached` has made this before."""
@@ -189,12 +188,19 @@ def answers(run: Run, spec: Spec, tensors: Tensors, corpus: Corpus) -> Tensor:
 
 
 def write(path: Path, tensors: Tensors) -> None:
-    """Write tensors to a temporary name, then rename."""
-    from safetensors.torch import save_file
+    """Write tensors to a temporary name, then rename. Raises OSError where that fails."""
+    write_tensors(path, {name: tensor.detach().cpu() for name, tensor in tensors.items()})
 
-    temporary = path.with_name(path.name + ".tmp")
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary)
-    temporary.replace(path)
+
+def read(path: Path, device: torch.device) -> Tensors:
+    """The tensors of a file that `write` wrote. Raises ValueError where it is broken."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path, device=str(device)))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is broken ({error}): delete it and run the same command again") from None
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -216,11 +222,9 @@ def _state(trained: Tensors, optimizer: torch.optim.Optimizer) -> Tensors:
 
 def _resume(path: Path, trained: Tensors, optimizer: torch.optim.Optimizer) -> int:
     """Restore tensors and moments; returns the step to go on with."""
-    from safetensors.torch import load_file
-
     if not path.exists():
         return 0
-    state = load_file(path)
+    state = read(path, torch.device("cpu"))
     step = int(state["step"])
     for name, tensor in trained.items():
         with torch.no_grad():

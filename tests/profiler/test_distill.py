@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from profiler import weights
 from profiler.__main__ import main
+from profiler.distill.initial import load_teacher
 from profiler.distill.journal import Journal
 from profiler.distill.preparation import alone
 from profiler.items import Items
@@ -45,6 +49,9 @@ QUICK |= {"shrinkage": 1.0, "inherit": 0}  # the plain method
 SMALLEST = {"students": 2, "depth": 2, "batch": 32, "tokens": 16, "fitting_texts": 900, "peer": 0.5, "bodies": 2}
 SMALLEST |= {"teacher_texts": 640, "teacher_dropout": 0.1, "imitation_texts": 640, "student_texts": 960}
 SMALLEST |= {"joint_texts": 640, "single_texts": 320, "bagging_texts": 320}
+#: A teacher and a student that has no head of its own, and nothing more.
+LEAST = {"students": 1, "depth": 1, "tokens": 16, "bodies": 1, "fitting_texts": 0, "teacher_texts": 64, "alone": 0}
+LEAST |= {"imitation_texts": 0, "student_texts": 960, "joint_texts": 0}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -218,6 +225,116 @@ def test_progress_of_a_finished_study_reaches_its_end(
     assert ended[-1] == pytest.approx(1.0)
 
 
+@pytest.fixture(scope="module")
+def interrupted(toy: Path) -> Path:
+    """A study that was interrupted within its student."""
+    looked = Journal.step
+
+    def step(self: Journal, name: str, *more: Any) -> None:
+        looked(self, name, *more)
+        if name == "student-1":
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "step", step)
+        patch.setattr("profiler.distill.training.CHECKPOINT_S", 0.0)
+        assert distill(toy, toy / "interrupted", LEAST, "-pbaselines=none") == 130
+    assert (toy / "interrupted" / "work" / "student-1.partial.safetensors").exists()
+    return toy / "interrupted"
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_student_without_a_head_of_its_own_goes_on_and_so_does_a_study_whose_log_was_cut_short(
+    toy: Path, interrupted: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(interrupted, tmp_path / "halves")
+    with (tmp_path / "halves" / "log.jsonl").open("a") as log:
+        log.write('{"at_s": 3.1, "pha')
+    for name in ("whole", "halves"):
+        assert distill(toy, tmp_path / name, LEAST, "-pbaselines=none") == 0
+    once, halves = (load_file(tmp_path / name / "ensemble.safetensors") for name in ("whole", "halves"))
+    assert all(torch.equal(once[name], halves[name]) for name in once)
+    assert "teacher" in json.loads((tmp_path / "halves" / "card.json").read_text())["seconds"]
+
+
+@pytest.mark.parametrize("name", ["teacher.safetensors", "student-1.partial.safetensors", "settings.json"])
+def test_a_broken_file_of_a_study_is_named_and_the_study_goes_on_without_it(
+    toy: Path, interrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    shutil.copytree(interrupted, tmp_path / "out")
+    path = tmp_path / "out" / "work" / name
+    halve(path)
+    assert distill(toy, tmp_path / "out", LEAST, "-pbaselines=none") == 2
+    assert f"error: {path} " in (says := capsys.readouterr().err)
+    assert "delete it" in says
+    path.unlink()
+    assert distill(toy, tmp_path / "out", LEAST, "-pbaselines=none") == 0
+
+
+def test_a_file_that_cannot_be_written_is_named(toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    least, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most))
+    try:
+        assert distill(toy, tmp_path / "out", LEAST, "-pbaselines=none") == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (least, most))
+    path = tmp_path / "out" / "work" / "teacher.safetensors"
+    assert f"error: {path} cannot be written" in capsys.readouterr().err
+
+
+def config(folder: Path, **changes: int) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def without(folder: Path, part: str) -> None:
+    path = folder / "model.safetensors"
+    save_file({key: tensor for key, tensor in load_file(path).items() if part not in key}, path, {"format": "pt"})
+
+
+def more_words(folder: Path) -> None:
+    """A tokenizer that numbers the words from 100 on."""
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["model"]["vocab"] |= {f"w{number}": 100 + number for number in range(24)}
+    path.write_text(json.dumps(tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: config(folder, hidden_size=48), "by config.json it is"),
+        (lambda folder: config(folder, num_hidden_layers=5), "16 weights of the encoder are missing"),
+        (lambda folder: without(folder, "layer.2."), "16 weights of the encoder are missing (bert.encoder.layer.2."),
+        (lambda folder: halve(folder / "model.safetensors"), "the weights are broken"),
+        (lambda folder: halve(folder / "tokenizer.json"), "is not a tokenizer"),
+        (more_words, "gives token 123, but the teacher's vocabulary ends at 28"),
+    ],
+)
+def test_a_broken_teacher_is_named_before_any_training(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], says: str
+) -> None:
+    shutil.copytree(toy / "teacher", tmp_path / "teacher")
+    damage(tmp_path / "teacher")
+    assert distill(toy, tmp_path / "out", {"tokens": 16}, "--teacher", str(tmp_path / "teacher")) == 2
+    error = capsys.readouterr().err.strip()
+    assert says in error
+    assert str(tmp_path / "teacher") in error
+    assert error.splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_may_lack_what_is_above_the_encoder(toy: Path, tmp_path: Path) -> None:
+    shutil.copytree(toy / "teacher", tmp_path / "teacher")
+    for part in ("pooler", "classifier"):
+        without(tmp_path / "teacher", part)
+    own, other = (load_teacher(folder)[1] for folder in (tmp_path / "teacher", toy / "teacher"))
+    assert all(torch.equal(own[name], other[name]) for name in other)
+
+
 @pytest.mark.parametrize(
     ("rows", "flags", "says"),
     [
@@ -225,6 +342,7 @@ def test_progress_of_a_finished_study_reaches_its_end(
         (["text,label"], [], "has no rows"),
         (["text,label", "w1,yes", "w2,yes"], [], "a task needs two classes"),
         (["text,label", "w1,yes", " ,no"], [], "row 1: the text is empty"),
+        (["text,label", "w1,yes", "w2,no", "w3,"], [], "row 2: the label is empty"),
         (
             ["text,label", *(f"w{i % 9} w{i},{i % 2}" for i in range(30))],
             ["--held-out", "30"],
@@ -254,6 +372,10 @@ def test_other_bad_input_is_named_before_any_training(
         (["-pstudent=2"], "unknown setting 'student'; there are students, depth"),
         (["-pstudents=two"], "'two' is not of type int"),
         (["-pbaselines=tall"], "unknown baseline tall"),
+        (["-ptokens=2"], "tokens is 2 (must be at least 3)"),
+        (["--held-out=-5"], "--held-out is -5"),
+        (["--development", str(tmp_path / "none.csv")], f"--development: no file {tmp_path / 'none.csv'}"),
+        (["-ptokens=16", "--texts", str(tmp_path / "none.csv")], f"--texts: no file {tmp_path / 'none.csv'}"),
     ):
         assert distill(toy, tmp_path / "out", {}, *flags) == 2
         assert says in capsys.readouterr().err

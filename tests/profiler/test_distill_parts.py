@@ -219,6 +219,13 @@ def test_nothing_evaluated_is_trained_on(tmp_path: Path) -> None:
         tasks.find("sst2", tmp_path)
 
 
+def test_a_quoted_text_may_hold_line_ends_in_a_file_of_any_size(tmp_path: Path) -> None:
+    rows = [f'"w{row}\n{"word " * 40}\n",{row % 2}' for row in range(8000)]
+    (tmp_path / "long.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    task = tasks.load(tasks.find(str(tmp_path / "long.csv"), tmp_path))
+    assert len(task.training) + len(task.tuning) + len(task.evaluated["held-out"]) == 8000
+
+
 def test_real_tasks_have_their_published_sizes(shared: Path) -> None:
     task = tasks.load(tasks.find("sst2", shared))
     assert (len(task.evaluated["development"]), len(task.evaluated["held-out"]), len(task.classes)) == (872, 5000, 2)
