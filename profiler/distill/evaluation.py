@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 from profiler.distill.correction import prefixes
 from profiler.distill.encoder import Tensors
 from profiler.distill.heads import MOST, fitted
+from profiler.distill.seeds import Z, interval
 from profiler.distill.teacher import Target
 from profiler.distill.training import Corpus, Run, answers
 from profiler.spec import Spec
 from profiler.weights import Weights, assemble
-
-#: Normal quantile of a two-sided interval of 95 %.
-Z = 1.959964
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +103,7 @@ def wilson(right: int, count: int) -> tuple[float, float]:
 def paired(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[float, float, float]:
     """How much more often a is right than b on the same texts: the difference, and its interval of 95 %."""
     gaps = a.astype(np.float64) - b
-    half = Z * float(gaps.std(ddof=1)) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.inf
-    return float(gaps.mean()), float(gaps.mean()) - half, float(gaps.mean()) + half
+    return (float(gaps.mean()), *interval(gaps))
 
 
 def accuracy_rows(

@@ -17,7 +17,7 @@ from profiler.distill import tasks
 from profiler.distill.recipe import Recipe
 from profiler.distill.study import Data
 from profiler.distill.tasks import Split, Task
-from profiler.distill.texts import Texts, tokenize
+from profiler.distill.texts import Texts, mask_token, tokenize
 from profiler.reading import read_columns
 
 
@@ -36,7 +36,7 @@ def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, mo
         if not path.is_file():
             raise LookupError(f"--texts: no file {path}")
     evaluated = joined(task)
-    hidden = {text.strip().lower() for text in evaluated.texts}
+    hidden = {tasks.key(text) for text in evaluated.texts}
     others: list[str] = []
     for name in tasks.NAMED:
         if name == task.name:
@@ -47,9 +47,10 @@ def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, mo
             continue  # not every set is everywhere
     for path in more:
         others += [str(text) for text in read_columns(path, ("text",))["text"]]
-    others = [text for text in others if text.strip() and text.strip().lower() not in hidden]
+    others = [text for text in others if text.strip() and tasks.key(text) not in hidden]
     unlabelled = tokenize(others, folder, recipe.tokens, vocab) if others else None
-    return Data(tokens(task.training), tokens(task.tuning), tokens(evaluated), unlabelled, len(task.classes))
+    labelled = (tokens(task.training), tokens(task.tuning), tokens(evaluated))
+    return Data(*labelled, unlabelled, len(task.classes), mask_token(folder))
 
 
 def joined(task: Task) -> Split:

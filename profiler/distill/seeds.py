@@ -82,7 +82,7 @@ def pooled(studies: Sequence[Answers]) -> list[dict[str, Any]]:
         for model, own in right.items():
             for index in range(own.shape[1]):
                 mean = own[:, index, chosen].mean(0)
-                low, high = _interval(mean)
+                low, high = (round(end, 6) for end in interval(mean))
                 seeds = own[:, index, chosen].mean(1)
                 row = {"model": model, "students": index + 1, "task": task, "accuracy": round(float(mean.mean()), 6)}
                 row |= {"low": low, "high": high, "texts": int(chosen.sum()), "seeds": len(studies)}
@@ -91,7 +91,7 @@ def pooled(studies: Sequence[Answers]) -> list[dict[str, Any]]:
                 for word in ("teacher", "single"):
                     other = right.get(first.about[word])
                     gaps = mean - other[:, 0, chosen].mean(0) if other is not None else np.full(len(mean), math.nan)
-                    figures = (round(float(gaps.mean()), 6), *_interval(gaps))
+                    figures = (round(figure, 6) for figure in (float(gaps.mean()), *interval(gaps)))
                     row |= dict(zip((f"over_{word}{end}" for end in ("", "_low", "_high")), figures, strict=True))
                 rows.append(row | {"runs_as": first.about["runs_as"][model]})
     return rows
@@ -106,7 +106,7 @@ def lead(studies: Sequence[Answers]) -> dict[str, tuple[float, float, float]]:
     right = {model: own[:, -1].mean(0) for model, own in _right(studies).items()}
     ours = right.pop(first.about["ensemble"])
     gaps = {model: ours - own for model, own in right.items()}
-    return {model: (float(gap.mean()), *_interval(gap)) for model, gap in gaps.items()}
+    return {model: (float(gap.mean()), *interval(gap)) for model, gap in gaps.items()}
 
 
 def gap_closed(studies: Sequence[Answers], students: int) -> tuple[float, float, float]:
@@ -124,7 +124,7 @@ def gap_closed(studies: Sequence[Answers], students: int) -> tuple[float, float,
         np.mean([study.answers[name][place] == study.label for study in studies], axis=0)
         for name, place in zip(names, places, strict=True)
     )
-    if _interval(teacher - single)[0] <= 0:
+    if interval(teacher - single)[0] <= 0:
         return (math.nan,) * 3
     rng = np.random.default_rng(0)
     picks = rng.integers(0, len(ours), (RESAMPLES, len(ours)))
@@ -161,9 +161,10 @@ def _share(ours: NDArray[Any], single: NDArray[Any], teacher: NDArray[Any]) -> f
     return float(ours.mean() - single.mean()) / gap if gap > 0 else math.nan
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The interval of 95 % of the mean of values, by the normal distribution."""
     half = Z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return round(float(values.mean()) - half, 6), round(float(values.mean()) + half, 6)
+    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def _checked(studies: Sequence[Answers]) -> Answers:

@@ -23,19 +23,20 @@ from profiler.distill.training import Corpus, Run
 from profiler.spec import Spec
 from profiler.weights import EMBEDDINGS, Weights, assemble
 
-#: [MASK] in BERT's vocabulary; one beyond a smaller vocabulary is replaced by its last word.
-MASK = 103
-
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A task's texts as ids. evaluated: all evaluated splits, one after the other. unlabelled: of other sets."""
+    """A task's texts as ids. evaluated: all evaluated splits, one after the other. unlabelled: of other sets.
+
+    mask: the id that augmentation puts in a word's place.
+    """
 
     training: tuple[Texts, Split]
     tuning: tuple[Texts, Split]
     evaluated: tuple[Texts, Split]
     unlabelled: Texts | None
     classes: int
+    mask: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +82,8 @@ class Study:
         texts, labels = self.fitting
         more = self.recipe.fitting_texts - len(texts)
         if more > 0:
-            mask = min(MASK, self.checkpoint[0].vocab - 1)
-            texts = join(texts, augmented(texts, more, self.recipe.tokens, mask, self.run.rng("augmentation")))
+            changed = augmented(texts, more, self.recipe.tokens, self.data.mask, self.run.rng("augmentation"))
+            texts = join(texts, changed)
             labels = torch.nn.functional.pad(labels, (0, more), value=-1)
         corpus = self._corpus(texts)
         said = self.run.cached("targets", lambda: {"said": teacher.says(self.run, *self.teacher, corpus).half()})

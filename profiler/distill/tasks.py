@@ -99,7 +99,7 @@ def load(source: Source, *, most: int | None = None) -> Task:
     evaluated: dict[str, Split] = {}
     if source.development is not None:
         evaluated["development"] = _development(source, classes)
-    seen = {_key(text) for split in evaluated.values() for text in split.texts}
+    seen = {key(text) for split in evaluated.values() for text in split.texts}
     index = {label: place for place, label in enumerate(classes)}
     whole = Split(texts, np.array([index[label] for label in labels], np.int64), np.arange(len(texts)))
     held, rest = _hold_out(whole, source, seen)
@@ -113,8 +113,8 @@ def load(source: Source, *, most: int | None = None) -> Task:
     tuning, training = order[:count], order[count:][:most]
     if not len(tuning) or not len(training):
         raise ValueError(f"task {source.name}: {len(rest)} rows are left to train on; that is too few")
-    known = {_key(rest.texts[row]) for row in tuning.tolist()}
-    kept = [row for row in sorted(training.tolist()) if _key(rest.texts[row]) not in known]
+    known = {key(rest.texts[row]) for row in tuning.tolist()}
+    kept = [row for row in sorted(training.tolist()) if key(rest.texts[row]) not in known]
     removed = len(whole) - len(held) - len(rest)
     return Task(source.name, classes, _pick(rest, kept), _pick(rest, sorted(tuning.tolist())), evaluated, removed)
 
@@ -145,7 +145,7 @@ def _development(source: Source, classes: tuple[str, ...]) -> Split:
 
 def _hold_out(whole: Split, source: Source, seen: set[str]) -> tuple[Split, Split]:
     """Rows held out, all different, and the rows whose text is evaluated nowhere."""
-    keys = [_key(text) for text in whole.texts]
+    keys = [key(text) for text in whole.texts]
     wanted = min(2000, len(whole) // 5) if source.held_out is None else source.held_out
     if wanted >= len(whole):
         raise ValueError(f"task {source.name}: {wanted} rows held out of {len(whole)} leave none to train on")
@@ -161,7 +161,8 @@ def _hold_out(whole: Split, source: Source, seen: set[str]) -> tuple[Split, Spli
     return _pick(whole, sorted(held)), _pick(whole, [row for row, key in enumerate(keys) if key not in seen])
 
 
-def _key(text: str) -> str:
+def key(text: str) -> str:
+    """What texts are compared by: without case and outer spaces."""
     return text.strip().lower()
 
 

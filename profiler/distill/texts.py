@@ -30,6 +30,15 @@ class Texts:
         return self.ids[index, : self.lengths[index]]
 
 
+def mask_token(folder: Path) -> int:
+    """The id of [MASK] in the tokenizer.json of a checkpoint's folder; of [UNK] where it has none, or else 0."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    found = (tokenizer.token_to_id(word) for word in ("[MASK]", "[UNK]"))
+    return next((number for number in found if number is not None), 0)
+
+
 def tokenize(texts: Sequence[str], folder: Path, most: int, vocab: int) -> Texts:
     """The ids of texts by the tokenizer.json of a checkpoint's folder, cut to `most` tokens.
 
