@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from profiler.table import LatencyTable, Level, ShapeKey
+from traces.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,9 +38,8 @@ def write_plots(table: LatencyTable, folder: Path) -> list[Path]:
         gap_to_floor(table, model, axes[5])
         figure.suptitle(f"{model} on {table.device}")
         paths.append(folder / f"{model}.png")
-        partial = paths[-1].with_suffix(".png.tmp")
-        figure.savefig(partial, dpi=110, format="png")
-        partial.replace(paths[-1])
+        with replacing(paths[-1]) as part:
+            figure.savefig(part, dpi=110, format="png")
     return paths
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from profiler.cuda import KINDS, best_executor, open_executor
 from profiler.cuda_device import open_cuda
 from profiler.devices import Device, HostDevice
 from profiler.executor import Executor
+from profiler.files import replacing
 from profiler.measure import Progress
 from profiler.merging import merge_tables
 from profiler.metadata import origin
@@ -161,7 +161,5 @@ class Campaign:
             )
 
     def _save(self) -> None:
-        path = self.out / "campaign.json"
-        partial_file = path.with_suffix(".tmp")
-        partial_file.write_text(json.dumps(self.state | {"origin": origin()}, indent=1) + "\n")
-        os.replace(partial_file, path)
+        with replacing(self.out / "campaign.json") as part:
+            part.write_text(json.dumps(self.state | {"origin": origin()}, indent=1) + "\n")

@@ -52,7 +52,7 @@ class Items:
         return np.asarray(self.teacher_answer == self.label)
 
     def write(self, path: Path) -> None:
-        """One row per text; the columns of prefix k end in _k. Written beside its place, then moved."""
+        """One row per text; the columns of prefix k end in _k."""
         columns = {"item": np.arange(len(self.tokens)), "split": self.split, "row": self.row, "tokens": self.tokens}
         columns |= {"label": self.label, "teacher_answer": self.teacher_answer}
         columns |= {"teacher_confidence": self.teacher_confidence, "teacher_correct": self.teacher_correct}
@@ -60,9 +60,7 @@ class Items:
             for name in ("answer", "confidence", "margin", "correct"):
                 columns[f"{name}_{index + 1}"] = getattr(self, name)[index]
         table = pa.table(columns).replace_schema_metadata({"students": str(self.students), **self.about})
-        temporary = path.with_name(path.name + ".tmp")
-        pa.parquet.write_table(table, temporary, compression="zstd")
-        temporary.replace(path)
+        pa.parquet.write_table(table, path, compression="zstd")
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Items:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
+from profiler.files import replacing
 from profiler.grid import Cell
 from profiler.table import ShapeKey
 
@@ -81,9 +82,8 @@ def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / "settings.json"
     wanted = json.loads(json.dumps(settings))
     if not path.exists():
-        partial = path.with_suffix(".tmp")
-        partial.write_text(json.dumps(wanted, indent=1))
-        os.replace(partial, path)
+        with replacing(path) as part:
+            part.write_text(json.dumps(wanted, indent=1))
         return
     found = json.loads(path.read_text())
     changed = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from profiler.files import replacing
 from profiler.spec import Spec
 
 FORMAT = "cohort-weights/1"
@@ -204,12 +205,11 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
-    except SafetensorError as error:
-        raise OSError(f"{path} cannot be written: {error}") from None
-    temporary.replace(path)
+    with replacing(path) as part:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from None
 
 
 def load(path: str | os.PathLike[str]) -> Weights:

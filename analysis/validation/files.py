@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from simulator.report import Report
+from traces.files import replacing
 
 
 def write(path: Path, values: Any) -> None:
     """Write plain values; null stands for what is not known."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.tmp")
-    partial.write_text(json.dumps(_known(values), indent=1, allow_nan=False) + "\n")
-    partial.rename(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(_known(values), indent=1, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> Any:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from profiler.commands.printing import console
+from profiler.files import replacing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +40,6 @@ def main(arguments: argparse.Namespace) -> int:
     for line in findings(studies):
         print(line)
     if arguments.out:
-        temporary = arguments.out.with_name(arguments.out.name + ".tmp")
-        temporary.write_text(as_csv(rows))
-        temporary.replace(arguments.out)
+        with replacing(arguments.out) as part:
+            part.write_text(as_csv(rows))
     return 0

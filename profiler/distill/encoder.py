@@ -114,7 +114,7 @@ def _attend(
 
 
 def _weighted(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
-    """Attention on [N, heads, S, W]. In float32 on a CPU, where the backward pass in bfloat16 takes 17 times as long."""
+    """Attention on [N, heads, S, W]. In float32 on CPUs, whose backward pass in bfloat16 takes ten times as long."""
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
     with torch.autocast("cpu", enabled=False):

@@ -18,6 +18,7 @@ from profiler.distill.recipe import Recipe
 from profiler.distill.study import Data
 from profiler.distill.tasks import Split, Task
 from profiler.distill.texts import Texts, mask_token, tokenize
+from profiler.files import replacing
 from profiler.reading import read_columns
 
 
@@ -112,9 +113,8 @@ def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:
             raise ValueError(f"{work.parent} was begun with other settings: {'; '.join(changed)}. Choose another --out")
         return
     work.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(own, indent=1) + "\n")
-    temporary.replace(path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(own, indent=1) + "\n")
 
 
 def costs(recipe: Recipe, layers: int, training: int) -> dict[str, float]:

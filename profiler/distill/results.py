@@ -20,6 +20,7 @@ from profiler.distill.preparation import joined, split_names
 from profiler.distill.seeds import ANSWERS, Answers
 from profiler.distill.tasks import Task
 from profiler.distill.texts import Texts
+from profiler.files import replacing
 from profiler.items import Items
 from profiler.margins import learned, outcome
 from profiler.table import BucketPlan
@@ -58,13 +59,16 @@ class Results:
             stored.save(own.to("cpu"), target, task=self.task.name)
         for folder in (out, out / "models"):
             shutil.copy(tokenizer, folder / "tokenizer.json")
-        rows = self.accuracy()
-        _write(out / "accuracy.csv", as_csv(rows))
-        items = self.items()
-        items.write(out / "items.parquet")
-        self.answers().write(out / ANSWERS)
+        rows, items = self.accuracy(), self.items()
         card = self.card(rows) | {"per_request": per_request(items)}
-        _write(out / "card.json", json.dumps(card, indent=1) + "\n")
+        with replacing(out / "accuracy.csv") as part:
+            part.write_text(as_csv(rows))
+        with replacing(out / "items.parquet") as part:
+            items.write(part)
+        with replacing(out / ANSWERS) as part:
+            self.answers().write(part)
+        with replacing(out / "card.json") as part:
+            part.write_text(json.dumps(card, indent=1) + "\n")
         return card
 
     def accuracy(self) -> list[dict[str, Any]]:
@@ -175,9 +179,3 @@ def _runs_as(own: Weights) -> str:
     """The model of a latency table that takes the same time: single ones are tables' teachers."""
     kind = "students" if own.spec.students > 1 or own.spec.name.startswith("students") else "teacher"
     return f"{kind}-{own.spec.layers}x{own.spec.hidden}"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -34,14 +34,12 @@ class Answers:
     about: Mapping[str, Any]
 
     def write(self, path: Path) -> None:
-        """One row per text, a column MODEL/STUDENTS per prefix. Written beside its place, then moved."""
+        """One row per text, a column MODEL/STUDENTS per prefix."""
         columns: dict[str, Any] = {"split": self.split, "row": self.row, "label": self.label}
         for model, own in self.answers.items():
             columns |= {f"{model}/{count}": answer for count, answer in enumerate(own, start=1)}
-        temporary = path.with_name(path.name + ".tmp")
         table = pa.table(columns).replace_schema_metadata({"about": json.dumps(dict(self.about))})
-        pa.parquet.write_table(table, temporary)
-        temporary.replace(path)
+        pa.parquet.write_table(table, path)
 
     @classmethod
     def read(cls, folder: Path) -> Answers:
