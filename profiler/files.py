@@ -14,6 +14,9 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield part
+        mask = os.umask(0)
+        os.umask(mask)
+        part.chmod(0o666 & ~mask)  # safetensors writes files that no one else can read
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
