@@ -30,8 +30,13 @@ def test_a_file_takes_its_place_whole_and_others_may_read_it_as_the_umask_says(t
 def test_what_was_there_stays_where_writing_fails(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(error), replacing(target) as part:
-        part.write_text("half")
-        raise error
+
+    def fail() -> None:
+        with replacing(target) as part:
+            part.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
