@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.__main__ import main as analyse
-from profiler.distill.seeds import Answers, findings, pooled
+from profiler.distill.seeds import findings, pooled, together
 from profiler.writing import as_csv
 
 #: answers.parquet, so that later seeds can be put together with this one.
@@ -35,7 +35,7 @@ def main() -> None:
         for name in COPIED:
             shutil.copy(given.studies[0] / name, given.out / name)
     else:
-        rows = pooled([Answers.read(study) for study in given.studies])
+        rows = pooled(together(given.studies)[0])
         (given.out / "accuracy.csv").write_text(as_csv(rows))
     tables = given.tables.split(",")
     for name in tables:
@@ -60,7 +60,10 @@ def seeds(folders: Sequence[Path], table: Sequence[str]) -> Iterator[str]:
     yield "Each seed has a teacher of its own, which its models are compared with.\n"
     yield from table
     yield ""
-    yield from (f"- {line}" for line in findings([Answers.read(folder) for folder in folders]))
+    studies, others = together(folders)
+    yield from (f"- {line}" for line in findings(studies))
+    if others:
+        yield f"- left out, as not every study has them: {', '.join(others)}"
     yield ""
 
 

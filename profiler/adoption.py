@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from profiler.distill.seeds import Answers, pooled
+from profiler.distill.seeds import pooled, together
 from profiler.table import LatencyTable
 from profiler.writing import as_csv, put
 
@@ -25,7 +25,7 @@ def adopt(studies: Sequence[Path], folder: Path, *, keep_default: bool = False) 
         raise LookupError(
             f"no table at {folder}: {folder / 'meta.json'} is not there (python -m profiler run writes it)"
         )
-    table, found = LatencyTable.load(folder), [Answers.read(study) for study in studies]
+    table, (found, _) = LatencyTable.load(folder), together(studies)
     pool, about = pooled(found), found[0].about
     task = str(about["task"])
     rows = [row for row in _named(pool, table.models) if row["task"] == task]

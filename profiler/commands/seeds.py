@@ -20,10 +20,10 @@ def main(arguments: argparse.Namespace) -> int:
     """Print accuracy over seeds, what all students have over each other model, and the share of the gap closed."""
     from rich.table import Table
 
-    from profiler.distill.seeds import Answers, findings, pooled
+    from profiler.distill.seeds import findings, pooled, together
     from profiler.writing import as_csv
 
-    studies = [Answers.read(folder) for folder in arguments.studies]
+    studies, others = together(arguments.studies)
     rows, about = pooled(studies), studies[0].about
     count = f"{len(studies)} seed{'s' if len(studies) > 1 else ''}"
     grid = Table(title=f"{about['task']}: {count}; intervals of 95 % over texts", title_justify="left")
@@ -39,6 +39,8 @@ def main(arguments: argparse.Namespace) -> int:
     console().print(grid)
     for line in findings(studies):
         print(line)
+    if others:
+        print(f"left out, as not every study has them: {', '.join(others)}")
     if arguments.out:
         with replacing(arguments.out) as part:
             part.write_text(as_csv(rows))

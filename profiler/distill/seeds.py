@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,20 @@ class Answers:
         split, row, label = (table[name].to_numpy() for name in ("split", "row", "label"))
         about = json.loads(table.schema.metadata[b"about"])
         return cls(split, row, label, {model: np.stack(own) for model, own in rows.items()}, about)
+
+    def without(self, models: Sequence[str]) -> Answers:
+        """The same study without these models."""
+        single = self.about["single"]
+        about = {**self.about, "single": "" if single in models else single}
+        return replace(self, answers={m: own for m, own in self.answers.items() if m not in models}, about=about)
+
+
+def together(folders: Sequence[Path]) -> tuple[list[Answers], list[str]]:
+    """The answers of several studies, with those models alone that all of them have, and the names of the others."""
+    studies = [Answers.read(folder) for folder in folders]
+    names = list(dict.fromkeys(name for study in studies for name in study.answers))
+    others = [name for name in names if any(name not in study.answers for study in studies)]
+    return [study.without(others) for study in studies], others
 
 
 def pooled(studies: Sequence[Answers]) -> list[dict[str, Any]]:

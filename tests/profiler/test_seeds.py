@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from profiler.__main__ import main
-from profiler.distill.seeds import Answers, findings, gap_closed, lead, pooled
+from profiler.distill.seeds import Answers, findings, gap_closed, lead, pooled, together
 from profiler.table import LatencyTable
 from profiler.writing import write_table
 
@@ -71,6 +71,22 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
         pooled([studies[0], replace(studies[1], about={**studies[1].about, "single": ""})])
     with pytest.raises(LookupError, match="no finished study"):
         Answers.read(tmp_path)
+
+
+def test_models_that_not_every_study_has_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rights = {"t": (0.9,), "s": (0.8, 0.86), "o": (0.8,)}
+    folders = [tmp_path / name for name in ("all", "some", "none")]
+    for seed, (folder, more) in enumerate(zip(folders, ({"bag": (0.7, 0.8)}, {}, {}), strict=True)):
+        folder.mkdir()
+        study = study_of(seed, rights | more)
+        (study.without(["o"]) if folder.name == "none" else study).write(folder / "answers.parquet")
+    studies, others = together(folders[:2])
+    assert others == ["bag"]
+    assert pooled(studies) == pooled([study_of(0, rights), study_of(1, rights)])
+    assert main(["seeds", *map(str, folders)]) == 0
+    out = capsys.readouterr().out
+    assert "left out, as not every study has them: o, bag" in out
+    assert "no gap to close: no single student was trained" in out
 
 
 @pytest.fixture
