@@ -32,19 +32,20 @@ class Recipe:
     teacher_embeddings: int = 1
     #: Students learn from so many texts: of more training texts a sample; fewer are filled up by augmented ones, which
     #: the teacher labels. 0: the training texts.
-    fitting_texts: int = 60_000
+    fitting_texts: int = 120_000
     #: Imitation of hidden states and attention: by so many encoders at once, which students begin as copies of.
     bodies: int = 2
     imitation_texts: int = 12_000
     attention: float = 0.1
     #: One boosted student. inherit: whether (1) or not (0) it begins with the layers of the student that is `bodies`
     #: before it, where there is one. shrinkage: the share of the best step that is taken.
-    student_texts: int = 40_000
+    student_texts: int = 80_000
     inherit: int = 1
     rate: float = 6e-4
     shrinkage: float = 0.4
-    #: The corrective phase; 0 texts leave boosting's students as they are. prefixes: weight of all prefixes' mean loss.
-    joint_texts: int = 16_000
+    #: The corrective phase; 0 texts leave boosting's students as they are, which was better (docs/distillation.md).
+    #: prefixes: weight of all prefixes' mean loss.
+    joint_texts: int = 0
     joint_rate: float = 4e-4
     prefixes: float = 0.3
     #: Weight of the teacher's logits beside its vector in what students regress.
@@ -59,8 +60,8 @@ class Recipe:
     peer: float = 0.0
     #: What is trained to compare with, comma-separated or none; texts of a single model, of a bagged one.
     baselines: str = ",".join(BASELINES)
-    single_texts: int = 60_000
-    bagging_texts: int = 40_000
+    single_texts: int = 180_000
+    bagging_texts: int = 80_000
 
     def __post_init__(self) -> None:
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
@@ -113,7 +114,6 @@ RECIPES = {
         bodies=3,
         imitation_texts=400_000,
         student_texts=600_000,
-        joint_texts=800_000,
         single_texts=1_400_000,
         bagging_texts=1_400_000,
         peer=0.2,
