@@ -22,7 +22,7 @@ from traces.files import replacing
 Progress = Callable[[int, int], None]
 _SEVEN = "'adaptive;fixed(students=1);fixed(students=2);fixed(students=4);nexus;clipper;slackfit'"
 _PLANNED = (
-    "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 400 --slo-ms 60 --min-accuracy 0.92 "
+    "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 400 --slo-ms 60 --min-accuracy 0.925 "
     "--models students-2x384 --seeds 2"
 )
 #: What the plots are of: the commands, by what they write into the scratch folder.

@@ -1,6 +1,6 @@
 """A study's results as a page: its tables, card and log, and accuracy against students, arithmetic and latency.
 
-python benchmarks/distillation_page.py students/sst2 --out docs/distillation/sst2
+python benchmarks/distillation_page.py students/sst2-0 --out docs/distillation/sst2-seed0
     [--tables cpu-epyc-1thread,h200-modelled]
 
 Several studies, one per seed, become one page of their means.
