@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import shlex
@@ -99,7 +100,7 @@ PICTURES = (
 def make(out: Path, scratch: Path, on_progress: Progress | None = None) -> None:
     """Run every command in the scratch folder, and write the pictures, their numbers and the page into `out`.
 
-    What the scratch folder has from before is used again; ValueError where other code or other tables made it.
+    What the scratch folder has from before is used again; ValueError where other code, tables or commands made it.
     Raises ValueError that names a command that fails.
     """
     scratch.mkdir(parents=True, exist_ok=True)
@@ -119,12 +120,15 @@ def make(out: Path, scratch: Path, on_progress: Progress | None = None) -> None:
 
 
 def _claim(scratch: Path) -> None:
-    """Note in the scratch folder which code and tables make what is in it."""
-    own = " ".join([code_digest(), *(LatencyTable.load(name).digest for name in shipped())])
+    """Note in the scratch folder which code, tables and commands make what is in it."""
+    commands = hashlib.sha256(repr(INPUTS).encode()).hexdigest()[:16]
+    own = " ".join([code_digest(), *(LatencyTable.load(name).digest for name in shipped()), commands])
     stamp = scratch / "made-by.txt"
     before = stamp.read_text(encoding="utf-8") if stamp.exists() else ""
     if before != own and any((scratch / name).exists() for name in INPUTS):
-        raise ValueError(f"{scratch} has runs of other code or other tables: remove it, or choose another --scratch")
+        raise ValueError(
+            f"{scratch} has runs of other code, tables or commands: remove it, or choose another --scratch"
+        )
     stamp.write_text(own, encoding="utf-8")
 
 

@@ -54,10 +54,13 @@ def test_the_command_makes_the_page_and_takes_what_is_there(tmp_path, monkeypatc
     assert (tmp_path / "scratch" / "one" / "run.json").stat().st_mtime_ns == made
     assert (tmp_path / "out" / "batch-sizes.png").read_bytes() == before
     capsys.readouterr()
-    monkeypatch.setattr(gallery, "code_digest", lambda: "other code")
-    assert main(["gallery", *folders]) == 2
-    assert "runs of other code or other tables: remove it" in capsys.readouterr().err
-    assert (tmp_path / "out" / "batch-sizes.png").read_bytes() == before
+    other = {**TINY, "one": TINY["one"].replace("--out", "--seed 1 --out")}
+    for name, changed in (("code_digest", lambda: "other code"), ("INPUTS", other)):
+        with monkeypatch.context() as patch:
+            patch.setattr(gallery, name, changed)
+            assert main(["gallery", *folders]) == 2
+        assert "runs of other code, tables or commands: remove it" in capsys.readouterr().err
+        assert (tmp_path / "out" / "batch-sizes.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(
