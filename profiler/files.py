@@ -10,7 +10,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place on success and vanishes otherwise, also at Ctrl-C."""
+    """A temporary file beside `path` that takes its place on success and vanishes otherwise, also at Ctrl-C.
+
+    Raises ValueError where there is no folder for it.
+    """
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}")
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield part

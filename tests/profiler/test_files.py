@@ -26,6 +26,11 @@ def test_a_file_takes_its_place_whole_and_others_may_read_it_as_the_umask_says(t
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no folder"), replacing(tmp_path / "missing/a.txt"):
+        raise AssertionError("not reached")
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_what_was_there_stays_where_writing_fails(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "a.txt"
