@@ -15,14 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Give a table a study's task, as its default or beside it, and print what it counts with now."""
     from profiler.adoption import adopt
-    from profiler.distill.seeds import Answers
+    from profiler.distill.seeds import together
 
     table = adopt(arguments.studies, arguments.table, keep_default=arguments.keep_default)
     assert table.accuracy is not None  # it has just been written
-    task = str(Answers.read(arguments.studies[0]).about["task"])
+    studies, others = together(arguments.studies)
+    task = str(studies[0].about["task"])
     print(f"{arguments.table}: {task} ({table.meta['accuracy'][task]})")
     for model in table.models:
         shares = ", ".join(f"{students}: {share:.2%}" for students, share in table.accuracy.of(model, task).items())
         if shares:
             print(f"  {model}  {shares}")
+    if others:
+        print(f"left out, as not every study has them: {', '.join(others)}")
     return 0
