@@ -10,17 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.comparison import compare as compare
-    from analysis.peak import capacity as capacity
-    from analysis.planning import plan as plan
-    from analysis.sweeping import sweep as sweep
+    from analysis.comparisons.comparison import compare as compare
+    from analysis.plans.capacity import capacity as capacity
+    from analysis.plans.planning import plan as plan
+    from analysis.sweeps.sweeping import sweep as sweep
 
 #: Where each name of the package's interface lies.
 NAMES = {
-    "compare": "analysis.comparison",
-    "sweep": "analysis.sweeping",
-    "capacity": "analysis.peak",
-    "plan": "analysis.planning",
+    "compare": "analysis.comparisons.comparison",
+    "sweep": "analysis.sweeps.sweeping",
+    "capacity": "analysis.plans.capacity",
+    "plan": "analysis.plans.planning",
 }
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
-from analysis.candidates import Candidate
-from analysis.columns import Columns, read, to_columns
-from analysis.planner import Closest, Less, Point
-from analysis.planning import Choice, Plan
+from analysis.comparisons.statistics import Interval
+from analysis.plans.candidates import Candidate
+from analysis.plans.planner import Closest, Less, Point
+from analysis.plans.planning import Choice, Plan
 from analysis.runs import Run
-from analysis.statistics import Interval
+from analysis.sweeps.columns import Columns, read, to_columns
 
 #: The columns by which a table is told to be a comparison.
 _COMPARED = {"difference", "reference"}

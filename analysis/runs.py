@@ -12,7 +12,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from simulator.report import Report
+    from simulator.reporting.report import Report
 
 FILES = ("requests.parquet", "batches.parquet", "summary.json", "run.json")
 

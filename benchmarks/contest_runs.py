@@ -14,14 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.optimum import ceiling
-from analysis.origin import ROOT
-from analysis.store import Store
-from profiler.table import LatencyTable
+from analysis.comparisons.optimum import ceiling
+from analysis.sweeps.origin import ROOT
+from analysis.sweeps.store import Store
+from profiler.table import LatencyTable, Predictions
 from simulator import simulate
+from simulator.core import PolicyError
 from simulator.defaults import default_slo_s, saturation
-from simulator.error import PolicyError
-from simulator.view import Predictions
 from traces import Trace, load
 from traces.lengths import SHORT_TEXT
 
@@ -35,8 +34,8 @@ PROCESSES = {
 COMPRESSED = {"azure-conversation-like": 3500.0, "azure-code-like": 3500.0, "twitter-like": 86400.0}
 #: The accuracies, of all tables alike.
 TASK = "illustrative"
-#: What adaptive alone is made of.
-OWN = ("adaptive.py", "choices.py", "outlook.py", "latecomers.py")
+#: The folder of what adaptive alone is made of.
+OWN = "adaptive"
 Values = NDArray[np.float64]
 
 
@@ -150,7 +149,7 @@ def _code(with_adaptive: bool) -> str:
     """Hash of the code that a run goes through: adaptive's own does not matter to others."""
     digest = hashlib.sha256(f"{np.__version__} {inspect.getsource(Setting)}".encode())
     for package in ("traces", "policies", "simulator", "profiler"):
-        for path in sorted((ROOT / package).glob("*.py")):
-            if with_adaptive or path.name not in OWN:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if with_adaptive or path.parent.name != OWN:
                 digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -16,9 +16,9 @@ from time import perf_counter
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 
-from profiler.distill import encoder, initial
-from profiler.distill.encoder import encode
-from profiler.weights import EMBEDDINGS
+from profiler.distill.learning import encoder, initial
+from profiler.distill.learning.encoder import encode
+from profiler.models.weights import EMBEDDINGS
 
 ROUNDS, TEXTS, TOKENS = 5, 32, 16
 

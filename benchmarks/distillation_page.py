@@ -18,7 +18,7 @@ from typing import Any
 
 from analysis.__main__ import main as analyse
 from profiler.distill.seeds import findings, pooled, together
-from profiler.writing import as_csv
+from profiler.table.writing import as_csv
 
 #: answers.parquet, so that later seeds can be put together with this one.
 COPIED = ("accuracy.csv", "card.json", "log.jsonl", "answers.parquet")

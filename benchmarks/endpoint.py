@@ -34,9 +34,9 @@ import numpy as np
 import uvicorn
 
 from policies import make
-from profiler.executor import Answers
-from profiler.serving import Served, open_devices
-from profiler.table import LatencyTable, ShapeKey
+from profiler.executors.interface import Answers
+from profiler.executors.serving import Served, open_devices
+from profiler.table import LatencyTable, Predictions, ShapeKey
 from simulator.defaults import short_text_saturation
 from simulator.endpoint.app import Endpoint
 from simulator.endpoint.connections import limited
@@ -45,7 +45,6 @@ from simulator.endpoint.metrics import Metrics
 from simulator.endpoint.protocol import Limits
 from simulator.endpoint.recording import Recorder
 from simulator.endpoint.service import Service
-from simulator.view import Predictions
 from traces import Trace, load
 
 LIMIT = 0.7

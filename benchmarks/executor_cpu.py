@@ -8,7 +8,7 @@ Hugging Face with SDPA. Exit status 1 where ours is more than 5 % slower for som
 
     python benchmarks/executor_cpu.py [--models students-2x384,teacher-12x768] [--students 1,8] [--seconds 1]
     python benchmarks/executor_cpu.py --batches 1,2,4,8,16,32 --tokens 16,32,64,128 --ways ours    (a whole grid)
-    python benchmarks/executor_cpu.py --rule      (where stacking stops to pay: STACKED_ROWS of profiler/cpu.py)
+    python benchmarks/executor_cpu.py --rule    (where stacking stops to pay: STACKED_ROWS of profiler/executors/cpu.py)
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 from transformers.utils import logging
 
-from profiler import weights
-from profiler.checkpoints import from_checkpoints
 from profiler.commands.keys import whole_numbers
-from profiler.cpu import STACKED_ROWS, CpuExecutor
-from profiler.executor import Ids
-from profiler.gate import distance, random_batch
-from profiler.spec import Spec, parse_spec
+from profiler.executors.cpu import STACKED_ROWS, CpuExecutor
+from profiler.executors.interface import Ids
+from profiler.measuring.gate import distance, random_batch
+from profiler.models import weights
+from profiler.models.checkpoints import from_checkpoints
+from profiler.models.spec import Spec, parse_spec
 from profiler.table import BucketPlan, ShapeKey
 
 TOLERANCE = 1.05

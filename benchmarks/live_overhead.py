@@ -22,13 +22,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from profiler.executor import Answers
+from profiler.executors.interface import Answers
 from profiler.table import LatencyTable, ShapeKey
 from simulator import simulate
-from simulator.cases import formula
-from simulator.clock import WallClock
-from simulator.device import DeviceExecutor, TraceAskers
-from simulator.journal import Journal
+from simulator.conformance.cases import formula
+from simulator.executors.device import DeviceExecutor, TraceAskers
+from simulator.reporting.journal import Journal
+from simulator.serving.clock import WallClock
 from traces import Trace
 
 BATCH, LIMIT_US, AWAKE_S = 32, 40.0, 1e-3

@@ -12,8 +12,8 @@ import argparse
 import resource
 import time
 
-from analysis.optimum import Ceiling, ceiling
-from analysis.replications import predictions_of, resolved
+from analysis.comparisons.optimum import Ceiling, ceiling
+from analysis.comparisons.replications import predictions_of, resolved
 from simulator.settings import Settings
 
 EXACT = ((0.5, 5), (0.9, 5), (1.5, 5), (0.9, 20), (1.5, 20), (2.5, 20))

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from analysis.sampling import estimate, windows
-from analysis.statistics import Interval
-from analysis.sweeping import Laboratory, laboratory
+from analysis.comparisons.statistics import Interval
+from analysis.plans.sampling import estimate, windows
+from analysis.sweeps.sweeping import Laboratory, laboratory
 from simulator import simulate
 from simulator.settings import Settings
 from traces import Trace, load, scale

@@ -31,7 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from contest_runs import COMPRESSED, PROCESSES, Cell, Runs
 
-from analysis.statistics import mean_intervals
+from analysis.comparisons.statistics import mean_intervals
 from policies import POLICIES
 from traces.files import replacing
 

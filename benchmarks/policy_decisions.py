@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 
 from policies import POLICIES, make, needs
-from profiler.table import LatencyTable
+from profiler.table import LatencyTable, Predictions
 from simulator import simulate
 from simulator.defaults import short_text_saturation
-from simulator.view import Predictions
 from traces import Trace
 from traces.lengths import SHORT_TEXT
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import argparse
 
-from profiler.table import LatencyTable, shipped
+from profiler.table import LatencyTable, Predictions, shipped
 from simulator.defaults import short_text_saturation
 from simulator.settings import Settings, prepare
-from simulator.view import Predictions
 
 #: Trace and load; durations in SLOs are long enough for some ten thousand requests.
 CASES = (("poisson", 0.05), ("poisson", 0.3), ("poisson", 0.75), ("poisson", 1.5), ("mmpp", 0.75), (None, None))

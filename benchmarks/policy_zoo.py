@@ -18,7 +18,7 @@ import numpy as np
 
 from policies import POLICIES
 from simulator import simulate
-from simulator.report import Report
+from simulator.reporting.report import Report
 from simulator.settings import Settings, prepare
 from traces import Trace
 

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from analysis.columns import Columns
-from analysis.sweeping import sweep
+from analysis.sweeps.columns import Columns
+from analysis.sweeps.sweeping import sweep
 
 POLICIES = ("none", "greedy", "timeout", "triton", "aimd", "fixed", "adaptive", "slackfit", "nexus", "symphony")
 LOADS = tuple(round(0.1 * each, 2) for each in range(1, 21))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces import load
-from traces.fit import fit_counts, sample
+from traces.processes.fit import fit_counts, sample
 
 SEEDS = range(200, 220)
 

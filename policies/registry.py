@@ -8,7 +8,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from traceback import extract_tb
@@ -73,6 +73,21 @@ def needs(policy: Policy) -> frozenset[str]:
     return frozenset(getattr(policy, "needs", ())).union(*inner)
 
 
+def chain(policy: Policy) -> Iterator[Policy]:
+    """The policy and all that it wraps, outermost first."""
+    yield policy
+    names: list[str] = [each.name for each in fields(policy)] if is_dataclass(policy) else []
+    for inner in (getattr(policy, name, None) for name in names):
+        if inner is not None and callable(getattr(inner, "decide", None)):
+            yield from chain(inner)
+
+
+def uses(policy: Policy) -> frozenset[str] | None:
+    """What a policy and those that it wraps say they use; None where one of them does not say."""
+    declared = [getattr(each, "uses", None) for each in chain(policy)]
+    return None if None in declared else frozenset().union(*(each for each in declared if each is not None))
+
+
 @dataclass
 class _Named:
     """A policy as a spec names it: its class, the values of its parameters, and what it wraps."""
@@ -130,7 +145,7 @@ def _read(node: ast.expr, spec: str, outside: Mapping[str, str]) -> _Named:
 
 
 def _class(name: str) -> type[Any]:
-    from policies import POLICIES
+    from policies.catalogue import POLICIES
 
     if ":" not in name:
         if name not in POLICIES:
@@ -149,7 +164,7 @@ def _class(name: str) -> type[Any]:
 
 
 def _name(cls: type) -> str:
-    from policies import POLICIES
+    from policies.catalogue import POLICIES
 
     return next((name for name, known in POLICIES.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
 

@@ -1,6 +1,6 @@
 """The serving loop on a simulated or a real clock, its report, and the command line."""
 
-from simulator.report import Report
+from simulator.reporting.report import Report
 from simulator.simulate import simulate
 
 __all__ = ["Report", "simulate"]

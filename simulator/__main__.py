@@ -20,11 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from policies import POLICIES, make
 from profiler.table import LatencyTable, shipped
 from simulator.arguments import parameters, parser
-from simulator.clock import VirtualClock
-from simulator.journal import Journal, left_behind
-from simulator.output import read_run, refuse_foreign, save, to_json
-from simulator.printing import heading, shortfall, table, verdict
-from simulator.report import Report
+from simulator.reporting.journal import Journal, left_behind
+from simulator.reporting.output import read_run, refuse_foreign, save, to_json
+from simulator.reporting.printing import heading, shortfall, table, verdict
+from simulator.reporting.report import Report
+from simulator.serving.clock import VirtualClock
 from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces import GENERATORS, NAMED
 
@@ -128,7 +128,7 @@ def _served(prepared: Prepared, options: argparse.Namespace, out: Path) -> tuple
 
 
 def _default_device() -> str:
-    from profiler.serving import default_device
+    from profiler.executors.serving import default_device
 
     return default_device()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.view import Predictions
+from profiler.table import Predictions
 from traces.lengths import SHORT_TEXT
 
 

@@ -14,19 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies import make
-from profiler.table import LatencyTable, ShapeKey
-from simulator.clock import WallClock
-from simulator.device import DeviceExecutor, ParallelExecutor, TraceAskers, warm_plans
-from simulator.journal import Journal
-from simulator.report import Report
+from profiler.table import LatencyTable, Predictions, ShapeKey
+from simulator.executors.device import DeviceExecutor, ParallelExecutor, TraceAskers, warm_plans
+from simulator.executors.stopping import other_tasks
+from simulator.reporting.journal import Journal
+from simulator.reporting.report import Report
+from simulator.reporting.validity import Validity, Watch, judge
+from simulator.serving.clock import WallClock
 from simulator.settings import Prepared, Settings
-from simulator.stopping import other_tasks
-from simulator.validity import Validity, Watch, judge
-from simulator.view import Predictions
 
 if TYPE_CHECKING:
-    from profiler.executor import Ids
-    from profiler.serving import Served
+    from profiler.executors.interface import Ids
+    from profiler.executors.serving import Served
 
 #: A disturbed run is repeated until so many attempts were made.
 ATTEMPTS = 3
@@ -162,10 +161,10 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
     """Open the device that the settings name, make it warm at every key, and have token ids for every request.
 
     A trace with texts needs a checkpoint with a tokenizer; its lengths are then those of the tokenizer. Raises what
-    `profiler.serving.open_devices` raises, and ValueError for students of another of the table's tasks.
+    `profiler.executors.serving.open_devices` raises, and ValueError for students of another of the table's tasks.
     """
-    from profiler import tokens
-    from profiler.serving import open_devices
+    from profiler.executors import tokens
+    from profiler.executors.serving import open_devices
 
     its, trace, table = prepared.settings, prepared.trace, prepared.table
     assert its.device is not None
@@ -193,7 +192,7 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
 
 def _check_task(its: Settings, table: LatencyTable) -> None:
     """The accuracies and margins of one task say nothing about the students of another."""
-    from profiler.serving import task_of
+    from profiler.executors.serving import task_of
 
     assert its.model is not None
     task = its.task or table.default_task(its.model)

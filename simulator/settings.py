@@ -10,12 +10,11 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from policies import describe, make
-from profiler.table import LatencyTable
-from simulator.clock import Clock, VirtualClock, WallClock
+from profiler.table import LatencyTable, Predictions
 from simulator.defaults import default_trace, saturation, short_text_saturation
-from simulator.report import Report
+from simulator.reporting.report import Report
+from simulator.serving.clock import Clock, VirtualClock, WallClock
 from simulator.simulate import as_table, simulate
-from simulator.view import Predictions
 from traces import Trace, load
 
 CLOCKS = ("virtual", "wall")

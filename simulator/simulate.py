@@ -10,20 +10,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from policies import describe, make, needs, placement
+from policies import describe, make, needs
 from policies.interface import Policy
-from profiler.table import LatencyTable, shipped
-from simulator.backlog import Backlog
-from simulator.clock import Clock, VirtualClock
+from profiler.table import LatencyTable, Predictions, placement, shipped
+from simulator.core import PolicyError, Records, place
 from simulator.defaults import default_slo_s, saturation
-from simulator.error import PolicyError, place
-from simulator.executor import Executor, LayeredExecutor, NoisyTableExecutor, TableExecutor
-from simulator.groups import Group, GroupExecutor
-from simulator.loop import Server
-from simulator.records import Records
-from simulator.report import Report
-from simulator.stopping import StoppingExecutor, other_tasks
-from simulator.view import Predictions, ServerView
+from simulator.executors.groups import Group, GroupExecutor
+from simulator.executors.stopping import StoppingExecutor, other_tasks
+from simulator.executors.table import Executor, LayeredExecutor, NoisyTableExecutor, TableExecutor
+from simulator.queue.backlog import Backlog
+from simulator.queue.view import ServerView
+from simulator.reporting.report import Report
+from simulator.serving.clock import Clock, VirtualClock
+from simulator.serving.loop import Server
 from traces import Trace, load
 from traces.streams import Stream, stream
 

@@ -13,10 +13,90 @@ ROOT = Path(__file__).parents[1]
 #: What of ours a package may import besides itself; a module stands for itself alone.
 MAY_IMPORT = {
     "traces": set(),
-    "profiler": set(),
-    "policies": {"traces", "profiler.table", "profiler.items", "profiler.margins"},
+    "profiler": {"traces.files"},
+    "policies": {"traces", "profiler.table", "profiler.answers"},
     "simulator": {"traces", "profiler", "policies"},
     "analysis": {"traces", "profiler", "policies", "simulator"},
+}
+#: What of its own package a folder may import besides itself, or a module that lies in no folder; lower ones first.
+#: `__init__` and `__main__` of a package may import all of it.
+FOLDERS = {
+    "traces": {
+        "trace": "",
+        "streams": "",
+        "spec": "",
+        "files": "trace",
+        "draft": "trace",
+        "arrivals": "",
+        "readers": "arrivals draft files streams trace",
+        "scaling": "arrivals readers streams trace",
+        "processes": "arrivals draft files readers scaling trace",
+        "lengths": "processes spec",
+        "load": "draft files lengths processes readers scaling spec streams trace",
+        "statistics": "readers scaling trace",
+        "printing": "lengths load processes readers scaling spec statistics",
+    },
+    "profiler": {
+        "origin": "",
+        "table": "",
+        "answers": "",
+        "device": "",
+        "models.kernels": "",
+        "models": "device models.kernels table",
+        "executors": "device models models.kernels origin table",
+        "measuring": "device executors models origin table",
+        "modelled": "measuring models table",
+        "campaign": "device executors measuring models origin table",
+        "distill.learning": "models",
+        "distill": "answers distill.learning executors models origin table",
+        "commands": "campaign device distill distill.learning executors measuring modelled models origin table",
+    },
+    "policies": {
+        "interface": "",
+        "machinery": "interface",
+        "batching": "interface machinery",
+        "bounds": "interface machinery",
+        "around": "interface machinery",
+        "pruning": "interface machinery",
+        "pruning.adaptive": "interface machinery",
+        "catalogue": "around batching bounds pruning pruning.adaptive",
+        "registry": "catalogue interface",
+    },
+    "simulator": {
+        "core": "",
+        "defaults": "",
+        "queue": "core",
+        "serving": "core queue",
+        "executors": "core serving",
+        "reporting": "core serving",
+        "simulate": "core defaults executors queue reporting serving",
+        "settings": "defaults reporting serving simulate",
+        "arguments": "settings simulate",
+        "conformance": "reporting simulate",
+        "live": "executors reporting serving settings",
+        "endpoint": "arguments core defaults executors queue reporting serving settings simulate",
+    },
+    "analysis": {
+        "words": "",
+        "progress": "",
+        "outputs": "",
+        "runs": "",
+        "sweeps": "",
+        "comparisons": "sweeps",
+        "plans": "comparisons sweeps words",
+        "plots.axes": "sweeps words",
+        "plots": "plans plots.axes runs sweeps words",
+        "inputs": "comparisons plans runs sweeps",
+        "pages": "inputs plans plots plots.axes runs words",
+        "validation": "",
+        "commands": "comparisons inputs outputs pages plans plots progress sweeps validation words",
+    },
+}
+#: Arrows against that order, and modules that import each other, which are to go.
+KNOWN_ARROWS = {("simulator.serving.loop", "simulator.executors.table")}
+KNOWN_CIRCLES = {
+    frozenset({"simulator.queue.backlog", "simulator.queue.lines"}),
+    frozenset({"simulator.reporting.report", "simulator.reporting.summary"}),
 }
 #: Libraries with a home of their own.
 HOME = {
@@ -43,6 +123,43 @@ def imports(path, lazy=True):
             yield node.module
 
 
+def name_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules(package):
+    """Every module of a package, and those of the package that it imports, wherever it does."""
+    paths = {name_of(path): path for path in files(package)}
+
+    def module(name):
+        return name if name in paths or "." not in name else module(name.rpartition(".")[0])
+
+    for importer, path in paths.items():
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        full = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+        yield importer, {module(each) for each in full if each.split(".")[0] == package} - {importer}
+
+
+def unit(module):
+    """The folder of a module within its package; a module of the package itself stands for itself."""
+    parts = module.split(".")[1:]
+    is_folder = (ROOT / module.replace(".", "/")).is_dir()
+    return ".".join(parts if is_folder or len(parts) < 2 else parts[:-1])
+
+
+def circles(graph):
+    """The sets of modules that reach each other."""
+    reached = {start: {start} for start in graph}
+    for start, found in reached.items():
+        rest = [start]
+        while rest:
+            new = graph[rest.pop()] - found
+            found |= new
+            rest += new
+    together = {frozenset(b for b in reached[a] if a in reached[b]) for a in graph}
+    return {each for each in together if len(each) > 1}
+
+
 def files(package):
     return sorted((ROOT / package).rglob("*.py"))
 
@@ -61,13 +178,23 @@ def test_a_package_imports_only_what_lies_below_it(package):
                 assert any(f"{name}.".startswith(f"{allowed}.") for allowed in MAY_IMPORT[package]), f"{path}: {name}"
 
 
-def test_what_policies_read_of_the_profiler_needs_no_torch():
-    """Nor anything of ours but the tables and each other."""
-    leaves = MAY_IMPORT["policies"] - {"traces"}
-    for name in leaves - {"profiler.table"}:
-        found = set(imports(ROOT / f"{name.replace('.', '/')}.py"))
-        assert {each for each in found if each.split(".")[0] in MAY_IMPORT} <= leaves
-        assert {each.split(".")[0] for each in found} - sys.stdlib_module_names <= {"numpy", "pyarrow", "profiler"}
+@pytest.mark.parametrize("package", FOLDERS)
+def test_a_folder_imports_only_what_lies_below_it(package):
+    order = list(FOLDERS[package])
+    for folder, below in FOLDERS[package].items():
+        assert set(below.split()) <= set(order[: order.index(folder)]), f"{package}.{folder} is below what it imports"
+    for module, imported in modules(package):
+        if (folder := unit(module)) in ("", "__main__"):
+            continue
+        assert folder in order, f"{module}: give {folder} its place in FOLDERS"
+        allowed = {folder, *FOLDERS[package][folder].split()}
+        wrong = {each for each in imported if unit(each) not in allowed and (module, each) not in KNOWN_ARROWS}
+        assert not wrong, f"{module} imports {wrong}"
+
+
+def test_modules_do_not_import_each_other_in_circles():
+    found = set().union(*(circles(dict(modules(package))) for package in MAY_IMPORT))
+    assert found == KNOWN_CIRCLES
 
 
 @pytest.mark.parametrize("library", HOME)
@@ -82,15 +209,14 @@ def test_a_library_is_imported_only_at_its_home(library):
     assert users <= {HOME[library]}
 
 
-def test_the_tables_are_a_leaf():
-    """What `profiler.table` is made of imports nothing heavy and nothing else of ours."""
-    parts, names = ["profiler.table"], set()
-    for part in parts:
-        found = set(imports(ROOT / f"{part.replace('.', '/')}.py"))
-        parts += sorted(name for name in found if name.startswith("profiler.") and name not in parts)
-        names |= {name for name in found if not name.startswith("profiler.")}
-    assert len(parts) <= 5, parts
-    assert {name.split(".")[0] for name in names} - sys.stdlib_module_names <= {"numpy", "pyarrow"}
+def test_what_policies_read_of_the_profiler_needs_no_torch():
+    """Nor anything of ours but tables and recorded answers."""
+    leaves = MAY_IMPORT["policies"] - {"traces"}
+    for leaf in leaves:
+        found = {name for path in files(leaf.replace(".", "/")) for name in imports(path)}
+        ours = {name for name in found if name.split(".")[0] in MAY_IMPORT}
+        assert all(any(f"{name}.".startswith(f"{each}.") for each in leaves) for name in ours), ours
+        assert {name.split(".")[0] for name in found - ours} - sys.stdlib_module_names <= {"numpy", "pyarrow"}
 
 
 def test_the_simulator_starts_without_the_heavy_libraries():

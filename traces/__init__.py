@@ -1,9 +1,9 @@
 """Traffic: arrival processes, readers of public trace formats, transforms, statistics."""
 
 from traces.files import write
-from traces.formats import FORMATS
-from traces.generators import GENERATORS
 from traces.load import NAMED, load
+from traces.processes.generators import GENERATORS
+from traces.readers.formats import FORMATS
 from traces.scaling import scale
 from traces.trace import Trace
 

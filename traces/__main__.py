@@ -16,9 +16,9 @@ from rich.console import Console
 
 from traces import printing
 from traces.files import write
-from traces.fitted import rate_model
-from traces.formats import FORMATS, UNITS
 from traces.load import load
+from traces.processes.fitted import rate_model
+from traces.readers.formats import FORMATS, UNITS
 from traces.scaling import MODES, join, spread_ticks
 from traces.statistics import statistics
 from traces.trace import Trace
@@ -180,8 +180,8 @@ def _describe(sources: list[str], arguments: argparse.Namespace) -> None:
         print(printing.table(described))
     if arguments.plot is not None:
         # matplotlib takes a second to start: only who plots waits for it.
-        from analysis.figures import save
-        from analysis.trace_plots import overview
+        from analysis.plots.figures import save
+        from analysis.plots.of_traces import overview
 
         with _waiting("drawing"):
             save(overview(traces), arguments.plot)

@@ -161,7 +161,7 @@ def replacing(target: Path) -> Iterator[Path]:
         yield part
         mask = os.umask(0)
         os.umask(mask)
-        part.chmod(0o666 & ~mask)
+        part.chmod(0o666 & ~mask)  # mkstemp and safetensors write files that no one else can read
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)

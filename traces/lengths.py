@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.copula import normal_quantile
+from traces.processes.copula import normal_quantile
 from traces.spec import Spec, call, describe
 
 #: Draws lengths for arrivals: given the generator and each request's place in the trace (0 to 1, in order of time).

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from traces import files, formats
+from traces import files
 from traces.draft import Draft
-from traces.formats import Reading
-from traces.generators import GENERATORS
 from traces.lengths import length_model
+from traces.processes.generators import GENERATORS
+from traces.readers import formats
+from traces.readers.formats import Reading
+from traces.readers.tokenizing import count_tokens
 from traces.scaling import cut, scale, window
 from traces.spec import Spec, call
 from traces.streams import Stream, stream
-from traces.tokenizing import count_tokens
 from traces.trace import Trace
 
 SHIPPED = Path(__file__).parent / "shipped"

@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from traces.formats import FORMATS
-from traces.generators import GENERATORS
 from traces.lengths import LENGTHS
 from traces.load import NAMED
-from traces.ratemodel import RateModel
+from traces.processes.generators import GENERATORS
+from traces.processes.ratemodel import RateModel
+from traces.readers.formats import FORMATS
 from traces.scaling import MODES
 from traces.spec import describe
 from traces.statistics import Statistics

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.arrivals import bounded
-from traces.findings import tick
+from traces.readers.findings import tick
 from traces.streams import Stream, stream
 from traces.trace import Trace
 

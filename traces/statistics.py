@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.findings import findings
+from traces.readers.findings import findings
 from traces.scaling import window
 from traces.trace import Trace
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.commands.sweep import add_engine, engine, parameters_of
-from analysis.grid import AXES
+from analysis.sweeps.grid import AXES
 
 EXAMPLE = """example:
   python -m analysis capacity --policy "greedy;timeout;adaptive" --slo-ms 20 --gpus 1,2
@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Search and print a table, a row per combination."""
-    from analysis.columns import columns_table, write
     from analysis.outputs import file_for
-    from analysis.peak import capacity
+    from analysis.plans.capacity import capacity
     from analysis.progress import progress
+    from analysis.sweeps.columns import columns_table, write
 
     axes = {name: getattr(options, name) for name in AXES if name not in _LEFT_OUT}
     file_for(options.out, (".parquet", ".csv"))

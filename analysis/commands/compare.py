@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from analysis.words import accuracies, aligned, milliseconds, percent
 
 if TYPE_CHECKING:
-    from analysis.comparison import Comparison, Standing
-    from analysis.statistics import Interval
+    from analysis.comparisons.comparison import Comparison, Standing
+    from analysis.comparisons.statistics import Interval
 
 EXAMPLE = """examples:
   python -m analysis compare --policies "greedy;timeout;adaptive;nexus" --trace poisson:duration=5 --load 0.9
@@ -30,7 +30,7 @@ _MEANING = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from analysis.optimum import EXACT_REQUESTS
+    from analysis.comparisons.optimum import EXACT_REQUESTS
     from simulator.settings import Settings
     from simulator.simulate import SERVICE_NOISE_CHOICES
     from traces import FORMATS
@@ -74,10 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Run the comparison and print one line per policy, the best first."""
-    from analysis.columns import to_table, write
-    from analysis.comparison import compare
+    from analysis.comparisons.comparison import compare
     from analysis.outputs import file_for
     from analysis.progress import progress
+    from analysis.sweeps.columns import to_table, write
 
     file_for(options.out, (".csv", ".parquet"))
     named = ("reference", "replications", "exact_requests", "warm_up", "jobs", *_FLAGS)

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Make it."""
-    from analysis.gallery import make
+    from analysis.plots.gallery import make
     from analysis.progress import progress
 
     with progress("commands") as told:

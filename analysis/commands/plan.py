@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Plan and print it. Status 1 where no table meets the target."""
-    from analysis.answer import printed
     from analysis.outputs import folder_for
-    from analysis.planning import POLICIES, plan
+    from analysis.plans.answer import printed
+    from analysis.plans.planning import POLICIES, plan
     from analysis.progress import progress
 
     out = options.out
@@ -83,9 +83,9 @@ def _growth(text: str) -> float:
 
 
 def _save(found: object, out: Path) -> None:
-    from analysis.columns import columns_table, write
-    from analysis.planning import Plan
-    from simulator.output import provenance, to_json
+    from analysis.plans.planning import Plan
+    from analysis.sweeps.columns import columns_table, write
+    from simulator.reporting.output import provenance, to_json
     from traces.files import replacing
 
     assert isinstance(found, Plan)

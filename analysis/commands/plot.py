@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Draw it, and write the figure and the CSV of what it shows."""
-    from analysis.figures import save
     from analysis.inputs import read_all
     from analysis.plots import PLOTS, write_drawn
+    from analysis.plots.figures import save
 
     if arguments.name not in PLOTS:
         raise LookupError(f"no plot {arguments.name!r}; there is {', '.join(PLOTS)}")

@@ -44,10 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Plan nine times, and print a line per assumption."""
-    from analysis.columns import columns_table, write
     from analysis.outputs import file_for
+    from analysis.plans.sensitivity import sensitivity
     from analysis.progress import progress
-    from analysis.sensitivity import sensitivity
+    from analysis.sweeps.columns import columns_table, write
 
     file_for(options.out, (".parquet", ".csv"))
     given: dict[str, Any] = {name: getattr(options, name) for name in _FLAGS if getattr(options, name) is not None}

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.grid import AXES, grid, read_toml
-from analysis.origin import code_digest
+from analysis.sweeps.grid import AXES, grid, read_toml
+from analysis.sweeps.origin import code_digest
 
 EXAMPLE = """example:
   python -m analysis sweep --policy "greedy;adaptive" --trace poisson:duration=10 --load 0.1:1.2:0.1 --seeds 0-4
@@ -46,7 +46,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 def engine(options: argparse.Namespace) -> dict[str, Any]:
     """The keyword arguments of `sweep` and its like."""
-    from analysis.backends import cores
+    from analysis.sweeps.backends import cores
 
     jobs = cores() if options.jobs is None else options.jobs
     return {"jobs": jobs, "backend": options.backend, "address": options.address, "store": options.store}
@@ -68,11 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Run the cells that the store lacks; write results.parquet, results.csv and sweep.json."""
-    from analysis.columns import write
     from analysis.outputs import folder_for
     from analysis.progress import progress
-    from analysis.sweeping import laboratory, table_of
-    from simulator.output import provenance, to_json
+    from analysis.sweeps.columns import write
+    from analysis.sweeps.sweeping import laboratory, table_of
+    from simulator.reporting.output import provenance, to_json
     from traces.files import replacing
 
     axes, parameters = _axes(options)

@@ -98,8 +98,8 @@ def _measure(arguments: argparse.Namespace) -> None:
     from analysis.validation.acceptance import Acceptance
     from analysis.validation.timer import open_timer
     from profiler.commands.printing import noise_words, progress_bar
-    from profiler.metadata import origin
-    from profiler.serving import open_devices
+    from profiler.executors.serving import open_devices
+    from profiler.origin import origin
     from profiler.table import LatencyTable
 
     out = arguments.out
@@ -166,7 +166,7 @@ def _tiny_table(folder: Path, device: str) -> Path:
 
 
 def _plot(found: dict[str, Any], out: Path) -> None:
-    from analysis.figures import save
+    from analysis.plots.figures import save
     from analysis.validation.plot import errors
 
     save(errors(found), out / "errors.png")

@@ -10,8 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from analysis.figures import encode
 from analysis.plots.drawn import drawn_csv
+from analysis.plots.figures import encode
 
 TEMPLATE = Path(__file__).with_name("page.html")
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from analysis.answer import printed
 from analysis.pages.page import Section, Shown, Table, show
-from analysis.planning import Plan
+from analysis.plans.answer import printed
+from analysis.plans.planning import Plan
+from analysis.plots.axes.frames import distinct, numbers, pick, seeds, series
+from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.quantities import quantity
 from analysis.plots.catalogue import PLOTS
-from analysis.plots.frames import distinct, numbers, pick, seeds, series
-from analysis.plots.latency import Frame
 from analysis.plots.of_runs import named
 from analysis.plots.of_sweeps import setup
-from analysis.plots.quantities import quantity
 from analysis.runs import Run
 from analysis.words import accuracies, gpus
 

@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots import style
-from analysis.plots.frames import distinct
-from analysis.plots.latency import Frame
+from analysis.plots.axes import style
+from analysis.plots.axes.frames import distinct
+from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.standings import capacities, differences, standings
 from analysis.plots.of_sweeps import accuracies_of, setup
-from analysis.plots.standings import capacities, differences, standings
 
 
 def weighted(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:

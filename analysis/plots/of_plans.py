@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.planning import Plan
-from analysis.plots import style
-from analysis.plots.frames import numbers, pick
-from analysis.plots.latency import Frame
-from analysis.plots.quantities import quantity
-from analysis.plots.tornado import tornado
+from analysis.plans.planning import Plan
+from analysis.plots.axes import style
+from analysis.plots.axes.frames import numbers, pick
+from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.quantities import quantity
+from analysis.plots.axes.tornado import tornado
 from analysis.words import accuracies
 
 #: Curves that fit into one plot: the candidates that get furthest with the fewest GPUs.

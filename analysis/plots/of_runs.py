@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots import batches, latency, style
-from analysis.plots import timeline as time
+from analysis.plots.axes import batches, latency, style
+from analysis.plots.axes import timeline as time
 from analysis.runs import Run
 
 #: Bins of the timeline, and the height of a panel in millimetres.

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.plots import style
-from analysis.plots.frames import numbers, pick
-from analysis.plots.latency import Frame
-from analysis.plots.tradeoff import front
-from profiler.plan import ShapeKey
-from profiler.roofline import kernels
-from profiler.spec import parse_spec
+from analysis.plots.axes import style
+from analysis.plots.axes.frames import numbers, pick
+from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.tradeoff import front
+from profiler.models.roofline import kernels
+from profiler.models.spec import parse_spec
 from profiler.table import LatencyTable, shipped
+from profiler.table.plan import ShapeKey
 
 Points = NDArray[np.float64]
 

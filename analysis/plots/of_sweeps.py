@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.plots import capacity, maps, rates, style, tradeoff
-from analysis.plots.frames import distinct, need, pick, seeds
-from analysis.plots.latency import Frame
+from analysis.plots.axes import capacity, maps, rates, style, tradeoff
+from analysis.plots.axes.frames import distinct, need, pick, seeds
+from analysis.plots.axes.latency import Frame
 from analysis.words import accuracies
 from profiler.table import LatencyTable
 

@@ -12,15 +12,14 @@ import numpy as np
 from analysis.validation import capacity, files
 from analysis.validation.comparison import cell, row
 from analysis.validation.executors import CalibratedExecutor, Residuals
-from profiler.serving import Served
-from profiler.table import LatencyTable
-from profiler.tokens import synthetic
+from profiler.executors.serving import Served
+from profiler.executors.tokens import synthetic
+from profiler.table import LatencyTable, Predictions
 from simulator.defaults import default_slo_s, saturation
 from simulator.live import Devices, canary, validity
-from simulator.report import Report
+from simulator.reporting.report import Report
+from simulator.reporting.validity import median_s
 from simulator.settings import Prepared, Settings, prepare
-from simulator.validity import median_s
-from simulator.view import Predictions
 from traces import load as load_trace
 
 Progress = Callable[[float, str], None]

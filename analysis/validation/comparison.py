@@ -16,10 +16,10 @@ from analysis.validation.figures_of_merit import (
     same_decisions,
     service_errors,
 )
+from profiler.table import Predictions
 from simulator.live import validity
-from simulator.report import Report
+from simulator.reporting.report import Report
 from simulator.settings import Prepared
-from simulator.view import Predictions
 
 
 def row(run: Report, virtual: Prepared, predictions: Predictions) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.batch import Batch
-from simulator.executor import TableExecutor
-from simulator.records import Execution
-from simulator.report import Report
-from simulator.view import Predictions
+from profiler.table import Predictions
+from simulator.core import Batch, Execution
+from simulator.executors.table import TableExecutor
+from simulator.reporting.report import Report
 
 #: A class of keys needs so many batches for residuals of its own.
 ENOUGH = 20

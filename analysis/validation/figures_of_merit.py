@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.report import LATE, OK, Report
+from simulator.reporting.report import LATE, OK, Report
 
 #: Figures of a run by name: seconds and shares.
 FIGURES = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.report import Report
+from simulator.reporting.report import Report
 from traces.files import replacing
 
 

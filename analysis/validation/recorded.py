@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
 from analysis.validation.figures_of_merit import decisions, figures
-from profiler.table import Level
+from profiler.table import Level, Predictions
+from simulator.core import Records
 from simulator.defaults import saturation
-from simulator.records import Records
-from simulator.report import Report
+from simulator.reporting.report import Report
+from simulator.reporting.validity import judge
 from simulator.settings import Prepared, Settings, prepare
-from simulator.validity import judge
-from simulator.view import Predictions
-from traces.recorded import segments
+from traces.readers.recorded import segments
 
 #: Requests with these outcomes were in the queue and left it; the rest was refused at the door or has no end.
 ENDED = ("ok", "late", "dropped", "rejected")

@@ -11,9 +11,9 @@ from time import perf_counter, sleep
 
 import numpy as np
 
-from profiler.executor import Answers, Ids, all_keys
-from profiler.serving import Served
-from profiler.spec import parse_spec
+from profiler.executors.interface import Answers, Ids, all_keys
+from profiler.executors.serving import Served
+from profiler.models.spec import parse_spec
 from profiler.table import LatencyTable, ShapeKey
 
 #: The end of a batch is polled for; before that the core is left alone, so that a run may have the system's real-time
@@ -42,7 +42,7 @@ class TimedExecutor:
         return "timer"
 
     def run(self, students: int, ids: Sequence[Ids]) -> Answers:
-        """See profiler.executor.Executor; the answers are zeros."""
+        """See profiler.executors.interface.Executor; the answers are zeros."""
         start = perf_counter()
         lengths = [len(row) for row in ids]
         key = self.plan.key(students, lengths)

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Give a table a study's task, as its default or beside it, and print what it counts with now."""
-    from profiler.adoption import adopt
+    from profiler.distill.adoption import adopt
     from profiler.distill.seeds import together
 
     table = adopt(arguments.studies, arguments.table, keep_default=arguments.keep_default)

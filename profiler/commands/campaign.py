@@ -24,10 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the parts; 0 with every one of them done, 1 with some outstanding or failed."""
-    from profiler.campaign import Campaign
-    from profiler.campaign_parts import PARTS
-    from profiler.campaign_plan import full, tiny
-    from profiler.devices import Unavailable
+    from profiler.campaign.campaign import Campaign
+    from profiler.campaign.parts import PARTS
+    from profiler.campaign.plan import full, tiny
+    from profiler.device.seam import Unavailable
 
     on_gpu = arguments.device == "cuda"
     plan = full() if on_gpu else tiny()

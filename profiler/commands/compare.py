@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from profiler.commands.printing import console, milliseconds
-from profiler.compare import Pair, pairs, parse_operand
+from profiler.table.compare import Pair, pairs, parse_operand
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the latencies of A and B and their ratio, A over B, for every shape that both have."""
-    from profiler.writing import as_csv
+    from profiler.table.writing import as_csv
 
     left, right = parse_operand(arguments.a), parse_operand(arguments.b)
     found = pairs(left, right)

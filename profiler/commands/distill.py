@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiler.commands.printing import console, progress_bar
-from profiler.distill.recipe import RECIPES, Recipe
+from profiler.distill.learning.recipe import RECIPES, Recipe
 from profiler.distill.tasks import DATA, NAMED
 
 if TYPE_CHECKING:
@@ -51,13 +51,14 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
-    from profiler.distill import initial, tasks
-    from profiler.distill.journal import Journal
+    from profiler.distill import tasks
+    from profiler.distill.learning import initial
+    from profiler.distill.learning.journal import Journal
+    from profiler.distill.learning.training import Run
     from profiler.distill.preparation import alone, costs, digest, prepare, settle
     from profiler.distill.results import Results, hardware
     from profiler.distill.study import Study
-    from profiler.distill.training import Run
-    from profiler.metadata import origin
+    from profiler.origin import origin
 
     device = _device(arguments)
     recipe = _recipe(arguments, device)

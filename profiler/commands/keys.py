@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from profiler.grid import Grid, grids, read_plan
+from profiler.measuring.grid import Grid, grids, read_plan
 
 
 def add_key_arguments(parser: argparse.ArgumentParser) -> None:

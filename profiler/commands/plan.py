@@ -6,8 +6,8 @@ import argparse
 
 from profiler.commands.keys import add_key_arguments, chosen_grids
 from profiler.commands.printing import console, milliseconds
-from profiler.estimate import predictor
-from profiler.rules import MINIMUM
+from profiler.measuring.rules import MINIMUM
+from profiler.modelled.estimate import predictor
 from profiler.table import LatencyTable, shipped
 
 

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.commands.keys import add_key_arguments, chosen_grids
 from profiler.commands.printing import noise_words, progress_bar
-from profiler.grid import Grid
-from profiler.rules import Rules
+from profiler.measuring.grid import Grid
+from profiler.measuring.rules import Rules
 from profiler.table import LatencyTable
-from profiler.writing import refuse_existing
+from profiler.table.writing import refuse_existing
 
 if TYPE_CHECKING:
     import torch
 
-    from profiler.executor import Executor
-    from profiler.roofline import Ceilings
-    from profiler.session import Entry
-    from profiler.weights import Weights
+    from profiler.executors.interface import Executor
+    from profiler.measuring.session import Entry
+    from profiler.models.roofline import Ceilings
+    from profiler.models.weights import Weights
 
 #: Shapes that the numerics gate tries per model.
 GATE_KEYS = 3
@@ -81,8 +81,8 @@ def _refuse_flags_of_the_other_device(arguments: argparse.Namespace) -> None:
 
 
 def _measure(arguments: argparse.Namespace, grids: Sequence[Grid]) -> dict[str, Any]:
-    from profiler import illustrative
-    from profiler.session import measure_table
+    from profiler.measuring.session import measure_table
+    from profiler.modelled import illustrative
 
     with ExitStack() as stack:
         progress = progress_bar(stack)
@@ -111,9 +111,9 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
     """How to open every grid's model on this processor, what the processor is, what it can do at best."""
     import torch
 
-    from profiler.cpu import CpuExecutor
-    from profiler.metadata import cpu_name
-    from profiler.probes import cpu_ceilings
+    from profiler.executors.cpu import CpuExecutor
+    from profiler.measuring.probes import cpu_ceilings
+    from profiler.origin import cpu_name
 
     if arguments.threads is not None:
         if arguments.threads < 1:
@@ -132,9 +132,9 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
 
 def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings]:
     """The same on the first NVIDIA GPU; where the executor cannot be had, the next best runs and is named."""
-    from profiler import gpu_probes
-    from profiler.cuda import DTYPES, KINDS, best_executor
-    from profiler.cuda_device import open_cuda
+    from profiler.device.cuda import open_cuda
+    from profiler.executors.cuda import DTYPES, KINDS, best_executor
+    from profiler.measuring import gpu_probes
 
     kind, dtype = arguments.executor or "cuda", arguments.dtype or "bfloat16"
     if dtype not in DTYPES:
@@ -158,8 +158,8 @@ def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[En
 def _entry(
     grid: Grid, seed: int, opened: Callable[[Grid, Weights], Executor], where: torch.device | str = "cpu"
 ) -> Entry:
-    from profiler import weights
-    from profiler.session import Entry
+    from profiler.measuring.session import Entry
+    from profiler.models import weights
 
     def open_model() -> tuple[Executor, Weights]:
         own = weights.random(grid.spec, seed, device=where)

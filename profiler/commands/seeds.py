@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from profiler.commands.printing import console
-from profiler.files import replacing
+from traces.files import replacing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def main(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     from profiler.distill.seeds import findings, pooled, together
-    from profiler.writing import as_csv
+    from profiler.table.writing import as_csv
 
     studies, others = together(arguments.studies)
     rows, about = pooled(studies), studies[0].about

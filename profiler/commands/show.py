@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     for model in [arguments.model] if arguments.model else table.models:
         _print_model(table, model, arguments.value)
     if arguments.plots:
-        from analysis.profile_plots import write_plots
+        from analysis.plots.of_tables import write_plots
 
         for path in write_plots(table, arguments.plots):
             print(path)

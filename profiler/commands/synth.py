@@ -6,12 +6,12 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from profiler.grid import read_plan
-from profiler.writing import refuse_existing, write_table
+from profiler.measuring.grid import read_plan
+from profiler.table.writing import refuse_existing, write_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from profiler.estimate import DEVICES
+    from profiler.modelled.estimate import DEVICES
 
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the table to")
     parser.add_argument("--device", choices=list(DEVICES), default="NVIDIA H200", help="default: NVIDIA H200")
@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Write a table whose every figure is computed, and says so."""
-    from profiler import estimate, illustrative
-    from profiler.metadata import origin
+    from profiler.modelled import estimate, illustrative
+    from profiler.origin import origin
 
     refuse_existing(arguments.out, arguments.replace)
     plan = read_plan(arguments.plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from profiler.table import LatencyTable
-from profiler.validate import findings
+from profiler.table.validate import findings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from profiler.distill.correction import prefixes
-from profiler.distill.encoder import Tensors
-from profiler.distill.heads import MOST, fitted
+from profiler.distill.learning.correction import prefixes
+from profiler.distill.learning.encoder import Tensors
+from profiler.distill.learning.heads import MOST, fitted
+from profiler.distill.learning.teacher import Target
+from profiler.distill.learning.training import Corpus, Run, answers
 from profiler.distill.seeds import Z, interval
-from profiler.distill.teacher import Target
-from profiler.distill.training import Corpus, Run, answers
-from profiler.spec import Spec
-from profiler.weights import Weights, assemble
+from profiler.models.spec import Spec
+from profiler.models.weights import Weights, assemble
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from profiler.distill import tasks
-from profiler.distill.recipe import Recipe
+from profiler.distill.learning.recipe import Recipe
+from profiler.distill.learning.texts import Texts, mask_token, tokenize
 from profiler.distill.study import Data
 from profiler.distill.tasks import Split, Task
-from profiler.distill.texts import Texts, mask_token, tokenize
-from profiler.files import replacing
-from profiler.reading import read_columns
+from profiler.table.reading import read_columns
+from traces.files import replacing
 
 
 def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, more: Sequence[Path] = ()) -> Data:

@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from profiler import weights as stored
-from profiler.cpu import CpuExecutor
+from profiler.answers.items import Items
+from profiler.answers.margins import learned, outcome
 from profiler.distill.evaluation import Record, accuracy_rows, closed
+from profiler.distill.learning.texts import Texts
 from profiler.distill.preparation import joined, split_names
 from profiler.distill.seeds import ANSWERS, Answers
 from profiler.distill.tasks import Task
-from profiler.distill.texts import Texts
-from profiler.files import replacing
-from profiler.items import Items
-from profiler.margins import learned, outcome
+from profiler.executors.cpu import CpuExecutor
+from profiler.models import weights as stored
+from profiler.models.weights import Weights
 from profiler.table import BucketPlan
-from profiler.weights import Weights
-from profiler.writing import as_csv
+from profiler.table.writing import as_csv
+from traces.files import replacing
 
 #: Texts on which the executor that serves is compared with the code that trained.
 COMPARED = 24
@@ -168,7 +168,7 @@ def executor_gap(own: Weights, texts: Texts, record: Record) -> float:
 
 def hardware(device: torch.device) -> str:
     """The name of what trained."""
-    from profiler.metadata import cpu_name
+    from profiler.origin import cpu_name
 
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))

@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from profiler.distill import baselines, boosting, correction, initial, teacher
-from profiler.distill.boosting import Lesson
-from profiler.distill.encoder import Tensors
 from profiler.distill.evaluation import Labelled, Record, finished, record
-from profiler.distill.imitation import imitators
-from profiler.distill.recipe import Recipe
+from profiler.distill.learning import baselines, boosting, correction, initial, teacher
+from profiler.distill.learning.boosting import Lesson
+from profiler.distill.learning.encoder import Tensors
+from profiler.distill.learning.imitation import imitators
+from profiler.distill.learning.recipe import Recipe
+from profiler.distill.learning.teacher import Target
+from profiler.distill.learning.texts import Texts, augmented, join
+from profiler.distill.learning.training import Corpus, Run
 from profiler.distill.tasks import Split
-from profiler.distill.teacher import Target
-from profiler.distill.texts import Texts, augmented, join
-from profiler.distill.training import Corpus, Run
-from profiler.spec import Spec
-from profiler.weights import EMBEDDINGS, Weights, assemble
+from profiler.models.spec import Spec
+from profiler.models.weights import EMBEDDINGS, Weights, assemble
 
 
 @dataclass(frozen=True, eq=False)

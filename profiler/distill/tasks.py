@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.reading import read_columns
+from profiler.table.reading import read_columns
 
 #: Where tasks known by name are looked for unless told: NAME/train.csv.gz, and the file of the development set.
 DATA = Path("../shared/data")

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.table import Level
-from simulator.batch import Batch
-from simulator.device import Begun
-from simulator.view import Predictions
+from profiler.table import Level, Predictions
+from simulator.core import Batch
+from simulator.executors.device import Begun
 
 if TYPE_CHECKING:
-    from profiler.executor import Answers, Ids
+    from profiler.executors.interface import Answers, Ids
 
 
 class Unanswered(Exception):

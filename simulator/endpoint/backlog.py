@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from policies.interface import Wait
-from simulator.backlog import Backlog
-from simulator.error import PolicyError
-from simulator.lines import Group, Line
-from simulator.window import Window
+from simulator.core import PolicyError
+from simulator.queue.backlog import Backlog
+from simulator.queue.lines import Group, Line
+from simulator.queue.window import Window
 
 #: So many requests are remembered after they have gone, since policies look back (a rate, who was answered);
 #: at 30 bytes each. Twice as many make it forget.

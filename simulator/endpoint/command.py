@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policies import POLICIES, describe, make
+from profiler.table import Predictions
 from simulator.arguments import parameters
 from simulator.defaults import default_slo_s
-from simulator.output import provenance
+from simulator.reporting.output import provenance
 from simulator.settings import Settings
 from simulator.simulate import as_table
-from simulator.view import Predictions
 from traces.lengths import SHORT_TEXT
 
 if TYPE_CHECKING:
-    from profiler.serving import Served
+    from profiler.executors.serving import Served
     from profiler.table import LatencyTable
     from simulator.endpoint.app import Endpoint
 
@@ -140,8 +140,8 @@ async def _until_told(server: Any, listening: socket.socket, url: str) -> None:
 
 def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
     """Everything that is to be served, warm."""
-    from profiler.serving import default_device, open_devices
-    from profiler.tokens import open_tokenizer
+    from profiler.executors.serving import default_device, open_devices
+    from profiler.executors.tokens import open_tokenizer
     from simulator.endpoint.app import Endpoint
     from simulator.endpoint.metrics import Metrics
     from simulator.endpoint.protocol import Limits

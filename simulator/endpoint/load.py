@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.endpoint.sender import Sender, Sent
-from simulator.output import to_json
+from simulator.reporting.output import to_json
 from traces import Trace, load
 
 #: Ids of synthetic words: BERT's own begin at 1000.

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from profiler import noise
+from profiler.measuring import noise
 from simulator.endpoint.asking import Listener
 from traces import Trace, write
 from traces.files import replacing

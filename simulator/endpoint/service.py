@@ -12,20 +12,21 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from policies.interface import Policy
-from simulator.clock import WallClock
-from simulator.device import DeviceExecutor, ParallelExecutor, warm_plans
+from profiler.table import Predictions
 from simulator.endpoint.asking import Answer, Asked, Clients, Listener, Unanswered, turned_away
 from simulator.endpoint.backlog import OpenBacklog
 from simulator.endpoint.timed import timed
-from simulator.executor import Executor
-from simulator.loop import Server
-from simulator.passing import Told, passing
+from simulator.executors.device import DeviceExecutor, ParallelExecutor, warm_plans
+from simulator.executors.table import Executor
+from simulator.queue.view import ServerView
+from simulator.serving.clock import WallClock
+from simulator.serving.loop import Server
+from simulator.serving.passing import Told, passing
 from simulator.simulate import equipped, started
-from simulator.view import Predictions, ServerView
 
 if TYPE_CHECKING:
-    from profiler.executor import Ids
-    from profiler.serving import Served
+    from profiler.executors.interface import Ids
+    from profiler.executors.serving import Served
 
 log = logging.getLogger("cohort.service")
 

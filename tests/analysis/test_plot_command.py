@@ -10,7 +10,7 @@ from conftest import formula_table
 
 from analysis.__main__ import main
 from simulator import simulate
-from simulator.output import save
+from simulator.reporting.output import save
 from traces import Trace
 
 TRACE = Trace(np.arange(10.0), np.full(10, 9))

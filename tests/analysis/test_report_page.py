@@ -12,14 +12,14 @@ import pytest
 from conftest import formula_table
 
 from analysis.__main__ import main
-from analysis.columns import read, to_table, write
-from analysis.comparison import compare
+from analysis.comparisons.comparison import compare
 from analysis.inputs import read_any
 from analysis.pages import page as page_of
 from analysis.pages import sections
 from analysis.runs import Run
+from analysis.sweeps.columns import read, to_table, write
 from simulator import simulate
-from simulator.output import save
+from simulator.reporting.output import save
 from traces import Trace
 
 TABLE = formula_table(lambda k, b, t: 1e4 * (k + b), students=(1, 2), accuracy=lambda k: 0.8 + 0.05 * k)

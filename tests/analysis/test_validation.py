@@ -17,13 +17,12 @@ from analysis.validation.figures_of_merit import (  # noqa: E402
     service_errors,
     total_variation,
 )
-from profiler.serving import open_devices  # noqa: E402
-from profiler.table import LatencyTable  # noqa: E402
-from profiler.writing import write_table  # noqa: E402
+from profiler.executors.serving import open_devices  # noqa: E402
+from profiler.table import LatencyTable, Predictions  # noqa: E402
+from profiler.table.writing import write_table  # noqa: E402
 from simulator import simulate  # noqa: E402
-from simulator.cases import formula  # noqa: E402
-from simulator.records import Execution  # noqa: E402
-from simulator.view import Predictions  # noqa: E402
+from simulator.conformance.cases import formula  # noqa: E402
+from simulator.core import Execution  # noqa: E402
 from traces import load  # noqa: E402
 
 

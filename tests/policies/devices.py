@@ -7,7 +7,7 @@ from conftest import formula_table
 
 from profiler.table import AccuracyTable, LatencyTable
 from simulator import simulate
-from simulator.records import Execution
+from simulator.core import Execution
 from traces import Trace
 
 SIZES = (1, 2, 4, 8, 16)

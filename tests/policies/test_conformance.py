@@ -8,10 +8,10 @@ from typing import ClassVar
 import pytest
 
 from policies import POLICIES, Dispatch, Drop, Layers, Preempt, Scale, View, Wait, make, needs
-from policies.adaptive import Adaptive
-from policies.greedy import Greedy
+from policies.batching.greedy import Greedy
+from policies.pruning.adaptive.policy import Adaptive
+from policies.registry import uses
 from simulator.conformance import check_policy
-from simulator.watching import uses
 
 #: What a wrapper is tried around: one that answers at once and one that waits.
 INNER = ("greedy", "timeout")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies import Dispatch
-from policies.deadlines import Alone, hopeless, largest_all_in_time, largest_in_time, latest_start, quickest
+from policies.machinery.deadlines import Alone, hopeless, largest_all_in_time, largest_in_time, latest_start, quickest
 from simulator import simulate
-from simulator.cases import formula, random_case
+from simulator.conformance.cases import formula, random_case
 from traces import Trace
 
 

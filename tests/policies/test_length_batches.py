@@ -10,7 +10,7 @@ from conftest import formula_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.lengths import cheapest_batches
+from policies.batching.lengths import cheapest_batches
 from simulator import simulate
 from traces import Trace
 

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from policies import POLICIES, make, needs  # noqa: E402
-from profiler.writing import write_table  # noqa: E402
+from profiler.table.writing import write_table  # noqa: E402
 from simulator.live import open_live  # noqa: E402
 from simulator.settings import Settings, prepare  # noqa: E402
 from traces import Trace, write  # noqa: E402

@@ -11,8 +11,9 @@ from conftest import formula_table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from policies import POLICIES, clairvoyant, make
-from policies.clairvoyant import Refused, optimal_schedule
+from policies import POLICIES, make
+from policies.bounds import clairvoyant
+from policies.bounds.clairvoyant import Refused, optimal_schedule
 from policies.registry import needs
 from simulator import simulate
 from traces import Trace, load

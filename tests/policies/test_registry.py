@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from policies import POLICIES, describe, make
-from policies.adaptive import Adaptive
-from policies.admission import Admission
-from policies.timeout import Timeout
-from policies.triton import Triton
+from policies.around.admission import Admission
+from policies.batching.timeout import Timeout
+from policies.batching.triton import Triton
+from policies.pruning.adaptive.policy import Adaptive
 
 
 @pytest.fixture

@@ -13,16 +13,16 @@ import torch
 
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from profiler import campaign_parts
 from profiler.__main__ import main
-from profiler.campaign import Campaign
-from profiler.campaign_parts import PARTS
-from profiler.campaign_plan import BASELINES, full, tiny
-from profiler.merging import merge_tables
-from profiler.spec import parse_spec
+from profiler.campaign import parts as campaign_parts
+from profiler.campaign.campaign import Campaign
+from profiler.campaign.parts import PARTS
+from profiler.campaign.plan import BASELINES, full, tiny
+from profiler.campaign.verdicts import verdicts
+from profiler.models.spec import parse_spec
 from profiler.table import LatencyTable
-from profiler.verdicts import verdicts
-from profiler.writing import write_table
+from profiler.table.merging import merge_tables
+from profiler.table.writing import write_table
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,7 +14,7 @@ import pytest
 from profiler.__main__ import main
 from profiler.commands.printing import milliseconds
 from profiler.table import LatencyTable, shipped
-from profiler.validate import findings
+from profiler.table.validate import findings
 
 
 def table(**columns: list[float]) -> LatencyTable:

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from profiler import measure, noise, summary, writing
 from profiler.__main__ import main
-from profiler.executor import Answers
-from profiler.gate import random_batch
-from profiler.grid import Cell, Grid, grids, read_plan
-from profiler.journal import Journal, Sample
-from profiler.spec import parse_spec
-from profiler.table import Jitter, LatencyTable, ShapeKey
+from profiler.executors.interface import Answers
+from profiler.measuring import measure, noise, summary
+from profiler.measuring.gate import random_batch
+from profiler.measuring.grid import Cell, Grid, grids, read_plan
+from profiler.measuring.journal import Journal, Sample
+from profiler.models.spec import parse_spec
+from profiler.table import Jitter, LatencyTable, ShapeKey, writing
 
 TINY = ["--models", "students-1x64,teacher-2x64", "--students", "1,2", "--batches", "1,2", "--tokens", "4,8"]
 
@@ -246,7 +246,7 @@ def test_the_command_line_starts_without_torch() -> None:
 def test_too_little_memory_and_a_missing_gpu_are_told_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from profiler.cpu import CpuExecutor
+    from profiler.executors.cpu import CpuExecutor
 
     def refuse(self: CpuExecutor, keys: object = None) -> float:
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes.")
@@ -260,7 +260,7 @@ def test_too_little_memory_and_a_missing_gpu_are_told_in_words(
 
 
 def test_a_bug_still_shows_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from profiler.cpu import CpuExecutor
+    from profiler.executors.cpu import CpuExecutor
 
     def broken(self: CpuExecutor, keys: object = None) -> float:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiler import estimate
-from profiler.grid import Grid
-from profiler.roofline import H200, Ceilings, _floor, floor, kernels
-from profiler.spec import parse_spec
+from profiler.measuring.grid import Grid
+from profiler.modelled import estimate
+from profiler.models.roofline import H200, Ceilings, _floor, floor, kernels
+from profiler.models.spec import parse_spec
 from profiler.table import ShapeKey, shipped
 
 

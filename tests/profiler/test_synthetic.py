@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
-from profiler import synthetic
-from profiler.table import SHIPPED, LatencyTable, ShapeKey, shipped
-from profiler.validate import findings
-from profiler.writing import as_csv
+from profiler.modelled import synthetic
+from profiler.table import LatencyTable, ShapeKey, shipped
+from profiler.table.latency import SHIPPED
+from profiler.table.validate import findings
+from profiler.table.writing import as_csv
 
 
 def test_the_shipped_files_are_what_the_formula_writes() -> None:

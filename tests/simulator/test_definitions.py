@@ -11,7 +11,7 @@ from doubles import run, trace
 
 from profiler.table import Jitter, LatencyTable
 from simulator import simulate
-from simulator.cases import random_case
+from simulator.conformance.cases import random_case
 from traces import Trace
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from policies import make
 from simulator import Report, simulate
-from simulator.cases import random_table
-from simulator.conformance import Log, Recorder
+from simulator.conformance.cases import random_table
+from simulator.conformance.watching import Log, Recorder
 from traces import Trace
 
 POLICIES = (

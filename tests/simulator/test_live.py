@@ -20,16 +20,16 @@ torch = pytest.importorskip("torch")
 
 from conftest import heed_interrupts  # noqa: E402
 
-from profiler import weights  # noqa: E402
-from profiler.cpu import CpuExecutor  # noqa: E402
-from profiler.spec import parse_spec  # noqa: E402
+from profiler.executors.cpu import CpuExecutor  # noqa: E402
+from profiler.models import weights  # noqa: E402
+from profiler.models.spec import parse_spec  # noqa: E402
 from profiler.table import LatencyTable  # noqa: E402
-from profiler.writing import write_table  # noqa: E402
-from simulator.journal import left_behind  # noqa: E402
+from profiler.table.writing import write_table  # noqa: E402
+from simulator.core import Execution  # noqa: E402
 from simulator.live import open_live, validity  # noqa: E402
-from simulator.records import Execution  # noqa: E402
+from simulator.reporting.journal import left_behind  # noqa: E402
+from simulator.reporting.validity import BLOCK_S, by_key, judge, slow_blocks  # noqa: E402
 from simulator.settings import Settings, prepare  # noqa: E402
-from simulator.validity import BLOCK_S, by_key, judge, slow_blocks  # noqa: E402
 from traces import Trace, write  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -175,13 +175,13 @@ def test_texts_go_through_the_models_tokenizer_which_is_reported_apart(table, tm
 
 
 def test_only_disturbed_runs_are_repeated_and_all_attempts_are_told(table, traffic, monkeypatch):
-    monkeypatch.setattr("simulator.validity.MAX_DRIFT", -1.0)
+    monkeypatch.setattr("simulator.reporting.validity.MAX_DRIFT", -1.0)
     devices = live(table, traffic, clock="wall", policy="greedy")
     made = devices.attempts(most=2)
     assert len(made) == 2
     assert "canary" in validity(made[0])["reasons"][0]
     for limit in ("MAX_DRIFT", "MAX_WAITING", "MAX_STALLED", "MAX_SLOWED", "MAX_LATE"):
-        monkeypatch.setattr(f"simulator.validity.{limit}", 1e9)
+        monkeypatch.setattr(f"simulator.reporting.validity.{limit}", 1e9)
     assert len(devices.attempts(most=2)) == 1
 
 

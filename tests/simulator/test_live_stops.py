@@ -10,20 +10,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from profiler import serving, weights  # noqa: E402
-from profiler.cpu import CpuExecutor  # noqa: E402
-from profiler.cuda import open_executor  # noqa: E402
-from profiler.devices import HostDevice  # noqa: E402
-from profiler.items import Items  # noqa: E402
-from profiler.spec import parse_spec  # noqa: E402
-from profiler.stopping import margin  # noqa: E402
-from profiler.table import LatencyTable  # noqa: E402
-from profiler.writing import write_table  # noqa: E402
+from profiler.answers.items import Items  # noqa: E402
+from profiler.device.seam import HostDevice  # noqa: E402
+from profiler.executors import serving  # noqa: E402
+from profiler.executors.cpu import CpuExecutor  # noqa: E402
+from profiler.executors.cuda import open_executor  # noqa: E402
+from profiler.executors.stopping import margin  # noqa: E402
+from profiler.models import weights  # noqa: E402
+from profiler.models.spec import parse_spec  # noqa: E402
+from profiler.table import LatencyTable, Predictions  # noqa: E402
+from profiler.table.writing import write_table  # noqa: E402
+from simulator.core import PolicyError  # noqa: E402
 from simulator.endpoint.service import Service  # noqa: E402
-from simulator.error import PolicyError  # noqa: E402
 from simulator.live import open_live  # noqa: E402
 from simulator.settings import Settings, prepare  # noqa: E402
-from simulator.view import Predictions  # noqa: E402
 from traces import Trace, write  # noqa: E402
 
 MODEL, STUDENTS = "students-1x64", (1, 2, 3)

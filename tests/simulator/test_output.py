@@ -15,7 +15,7 @@ import pytest
 from doubles import run, trace
 from written import Command
 
-from simulator.output import read_run, replacing, save
+from simulator.reporting.output import read_run, replacing, save
 
 FILES = ("requests.parquet", "batches.parquet", "summary.json")
 REQUESTS = {
@@ -84,7 +84,7 @@ def test_a_run_that_serves_nothing_can_be_written(tmp_path):
 
 
 def test_rows_beyond_one_chunk_are_all_written_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("simulator.output.ROWS", 7)
+    monkeypatch.setattr("simulator.reporting.output.ROWS", 7)
     report = run("admission(greedy, max_waiting=3)", trace(*np.arange(40) / 8))
     save(report, tmp_path / "run")
     table = pyarrow.parquet.read_table(tmp_path / "run" / "requests.parquet")

@@ -1,0 +1,233 @@
+"""Policies against each other on the same arrivals, and against what no policy can exceed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.comparisons import steady
+from analysis.comparisons.optimum import EXACT_REQUESTS, Ceiling
+from analysis.comparisons.replications import Replication, inputs, named, replicate, resolved
+from analysis.comparisons.statistics import Interval, mean_intervals, verdict
+from analysis.sweeps.backends import Pool, Workers
+from policies import POLICIES, make
+from policies.registry import needs
+from simulator.settings import Settings
+
+#: What a policy may need and still not exceed the ceiling: batches of some layers and more GPUs could.
+UNDER_THE_CEILING = frozenset({"future", "preempt"})
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a policy does: means over replications, intervals of 95 % (or as asked for).
+
+    accuracy_weighted_goodput: the attainment where the table has no accuracies. difference: of that to the reference
+    policy's, paired by replication; the intervals of all policies hold together. reached: the share of the ceiling,
+    regret: by how much it is missed; None where that does not bound this policy. verdict: whether 99 % of all requests
+    are on time, at 99 % confidence (`analysis.comparisons.statistics.verdict`). Times in seconds; None where no request
+    was served.
+    """
+
+    policy: str
+    attainment: float
+    verdict: str
+    accuracy: float | None
+    accuracy_weighted_goodput: Interval
+    p99_s: float | None
+    reached: float | None
+    difference: Interval
+    regret: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Policies, the best first; those that do not run in this setting, with the reason; and what all have in common.
+
+    settings: resolved. replicated: what the replications are. ceiling: the mean, of kind "exact", "bound" or, where
+    some replications have the one and some the other, "exact or bound"; None for drawn service times.
+    values[policy]: the accuracy-weighted goodput by replication.
+    """
+
+    standings: tuple[Standing, ...]
+    refused: dict[str, str]
+    reference: str
+    settings: Settings
+    replicated: str
+    ceiling: Ceiling | None
+    values: dict[str, NDArray[np.float64]]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Plain rows, one per policy, for a file or a frame: intervals as three columns, the settings at the end."""
+        found = []
+        for standing in self.standings:
+            row = asdict(standing)
+            for name in ("accuracy_weighted_goodput", "difference"):
+                low, mean, high = row.pop(name)
+                row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+            row |= {"reference": self.reference, "ceiling": self.ceiling and self.ceiling.accuracy_weighted_goodput}
+            row |= {"ceiling_kind": self.ceiling and self.ceiling.kind, "replications": self.replicated}
+            found.append(row | {name: value for name, value in asdict(self.settings).items() if name in _SHOWN})
+        return found
+
+
+#: Settings of a single run, and of live ones.
+_NOT_HERE = ("policy", "clock", "device", "weights", "digests")
+_SHOWN = ("trace", "rate", "duration", "lengths", "table", "model", "task", "slo_ms", "gpus", "service_noise", "seed")
+
+
+def compare(
+    policies: str | Sequence[str],
+    *,
+    reference: str | None = None,
+    replications: int = 10,
+    confidence: float = 0.95,
+    exact_requests: int = EXACT_REQUESTS,
+    warm_up: bool = False,
+    jobs: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+    **settings: Any,
+) -> Comparison:
+    """Run policies on common random numbers: each replication has the same arrivals and lengths for all of them.
+
+    policies: specs, in a list or with semicolons between them; "all" for every online policy that there is. reference:
+    whose difference is taken, by default the first named, or adaptive for all. settings: as of
+    `simulator.settings.Settings`. Replication r of a generator has seed + r; those of a recorded file are consecutive
+    windows of it, equally long, each counting the same. exact_requests: the exact optimum is found for replications of
+    up to so many requests. warm_up: leave out the first requests of each replication, until the latencies of all
+    policies are in a steady state (MSER-5); who reaches none is refused. jobs: processes. on_progress: told (done, all)
+    replications.
+
+    Raises ValueError or LookupError for bad input, as for warm_up on traffic that is not steady, and where the
+    reference does not run.
+    """
+    if replications < 1:
+        raise ValueError(f"replications is {replications}; at least 1 is needed")
+    if settings.get("gpus", 1) < 1:
+        raise ValueError(f"gpus is {settings['gpus']}; at least 1 is needed")
+    specs = _specs(policies)
+    first = reference or ("adaptive" if policies == "all" else specs[0])
+    specs = list(dict.fromkeys([*specs, first]))
+    make(first)  # a mistake in it is found before the runs, not after
+    whole = resolved(_settings(settings))
+    if warm_up:
+        steady.refuse_others(whole.settings)
+    tasks = [(each, tuple(specs), exact_requests, warm_up) for each in inputs(whole, replications)]
+    done: dict[int, Replication] = {}
+    with Pool(Workers(jobs)) as pool:
+        for number, result in pool.each(replicate, tasks):
+            done[number] = result
+            if on_progress is not None:
+                on_progress(len(done), replications)
+    return _summed([done[number] for number in range(replications)], specs, first, whole.settings, confidence)
+
+
+def _summed(
+    done: Sequence[Replication], specs: Sequence[str], reference: str, base: Settings, confidence: float
+) -> Comparison:
+    """The comparison of all replications."""
+    refused = {spec: said for spec in specs for each in done[::-1] if isinstance(said := each.summaries[spec], str)}
+    if reference in refused:
+        raise ValueError(f"the reference {reference} does not run here: {refused[reference]}")
+    ran = [spec for spec in specs if spec not in refused]
+    summaries: dict[str, list[Any]] = {spec: [each.summaries[spec] for each in done] for spec in ran}
+    values = {spec: np.array([_value(each) for each in rows]) for spec, rows in summaries.items()}
+    matrix = np.stack([values[spec] for spec in ran], 1)
+    own = mean_intervals(matrix, confidence=confidence)
+    differences = mean_intervals(matrix - values[reference][:, None], confidence=confidence, family=True)
+    top = _mean_ceiling([each.ceiling for each in done])
+    over = {spec: top for spec in ran if top is not None and not needs(make(spec)) - UNDER_THE_CEILING}
+    standings = [
+        Standing(
+            spec,
+            float(np.mean([each["attainment"] for each in summaries[spec]])),
+            _verdict(summaries[spec]),
+            _mean([each["accuracy"] for each in summaries[spec]]),
+            _within(interval, 0.0, 1.0),
+            _mean([each["p99_s"] for each in summaries[spec]]),
+            _share(interval.mean, over[spec]) if spec in over else None,
+            Interval(0.0, 0.0, 0.0) if spec == reference else _within(difference, -1.0, 1.0),
+            over[spec].accuracy_weighted_goodput - interval.mean if spec in over else None,
+        )
+        for spec, interval, difference in zip(ran, own, differences, strict=True)
+    ]
+    standings.sort(key=lambda each: -each.accuracy_weighted_goodput.mean)
+    said = named(base, len(done)) + _left_out([each.left_out for each in done])
+    return Comparison(tuple(standings), refused, reference, base, said, top, values)
+
+
+def _left_out(counts: Sequence[int]) -> str:
+    """How many of the first requests do not count, in words."""
+    if not any(counts):
+        return ""
+    least, most = min(counts), max(counts)
+    return f", without the first {least:,}{'' if least == most else f' to {most:,}'} requests (warm-up by MSER-5)"
+
+
+def _within(interval: Interval, least: float, most: float) -> Interval:
+    """The interval within what the quantity can be; ends that are not known stay so."""
+    if not np.isfinite(interval.low):
+        return interval
+    return Interval(max(least, interval.low), interval.mean, min(most, interval.high))
+
+
+def _specs(policies: str | Sequence[str]) -> list[str]:
+    """The specs that were asked for; wrappers by their bare name go around adaptive."""
+    if policies != "all":
+        given = policies.split(";") if isinstance(policies, str) else list(policies)
+        specs = [each.strip() for each in given if each.strip()]
+        if not specs:
+            raise ValueError('no policies are named: give specs with semicolons between them, or "all"')
+        for spec in specs:
+            make(spec)
+        return specs
+    specs = []
+    for name in POLICIES:
+        try:
+            policy = make(name)
+        except ValueError:
+            name, policy = f"{name}(adaptive)", make(f"{name}(adaptive)")
+        if "future" not in needs(policy):  # those are the ceiling
+            specs.append(name)
+    return specs
+
+
+def _settings(values: dict[str, Any]) -> Settings:
+    valid = [each.name for each in fields(Settings) if each.name not in _NOT_HERE]
+    unknown = sorted(set(values) - set(valid))
+    if unknown:
+        raise ValueError(f"compare has no setting {', '.join(unknown)}; it has {', '.join(valid)}")
+    return Settings(**values)
+
+
+def _value(summary: dict[str, Any]) -> float:
+    weighted = summary["accuracy_weighted_goodput"]
+    return float(summary["attainment"] if weighted is None else weighted)
+
+
+def _verdict(summaries: Sequence[dict[str, Any]]) -> str:
+    """Over all replications; a request that was not served is as good as late."""
+    offered, on_time = (sum(each[name] for each in summaries) for name in ("requests", "ok"))
+    return verdict(offered - on_time, offered)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _mean_ceiling(ceilings: Sequence[Ceiling | None]) -> Ceiling | None:
+    known = [each for each in ceilings if each is not None]
+    if not known:
+        return None
+    kinds = {"exact": 0, "bound": 0} | {each.kind: 1 for each in known}
+    kind = " or ".join(kind for kind, there in kinds.items() if there)
+    return Ceiling(float(np.mean([each.accuracy_weighted_goodput for each in known])), kind)
+
+
+def _share(value: float, top: Ceiling) -> float | None:
+    return value / top.accuracy_weighted_goodput if top.accuracy_weighted_goodput else None

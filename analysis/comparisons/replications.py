@@ -1,0 +1,112 @@
+"""Replications: the same policies on other arrivals of the same kind, by seed or by window of a recorded file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from analysis.comparisons import steady
+from analysis.comparisons.optimum import Ceiling, ceiling
+from profiler.table import Predictions
+from simulator.defaults import default_slo_s
+from simulator.executors.groups import Group
+from simulator.reporting.report import Report
+from simulator.settings import Prepared, Settings, prepare
+from traces.scaling import window
+
+
+class Replication(NamedTuple):
+    """One replication: each policy's summary, or why it was refused; and the ceiling, None where it is none.
+
+    left_out: how many of its first requests do not count, being warm-up.
+    """
+
+    summaries: dict[str, dict[str, Any] | str]
+    ceiling: Ceiling | None
+    left_out: int = 0
+
+
+def resolved(settings: Settings) -> Prepared:
+    """With the rate and the target filled in once, or each replication would have those of its own lengths."""
+    prepared = prepare(settings)
+    if settings.slo_ms is not None:
+        return prepared
+    slo_s = default_slo_s(predictions_of(prepared), prepared.trace.tokens)
+    return replace(prepared, settings=replace(prepared.settings, slo_ms=1e3 * slo_s))
+
+
+def inputs(whole: Prepared, replications: int) -> list[Settings | Prepared]:
+    """What each replication runs on: the settings with its own seed, or its window of a recorded file."""
+    its = whole.settings
+    if not recorded(its):
+        return [replace(its, seed=its.seed + number) for number in range(replications)]
+    start, end = window(whole.trace)
+    edges = np.searchsorted(whole.trace.arrival_s, np.linspace(start, end, replications + 1))
+    edges[0], edges[-1] = 0, len(whole.trace)
+    empty = np.flatnonzero(np.diff(edges) == 0)
+    if len(empty):
+        raise ValueError(f"window {empty[0] + 1} of {replications} of {its.trace} has no requests: ask for fewer")
+    windows: list[Settings | Prepared] = []
+    for number, (first, last) in enumerate(pairwise(edges.tolist()), 1):
+        trace = replace(whole.trace.take(slice(first, last)), duration_s=(end - start) / replications or None)
+        windows.append(replace(whole, trace=trace.noted(f"window {number} of {replications}")))
+    return windows
+
+
+def named(settings: Settings, replications: int) -> str:
+    """What the replications are, in words."""
+    if replications == 1:
+        return f"one run (seed {settings.seed}), so nothing is known of the spread"
+    if recorded(settings):
+        return f"{replications} consecutive windows of {settings.trace}, each counting the same"
+    return f"seeds {settings.seed} to {settings.seed + replications - 1}"
+
+
+def recorded(settings: Settings) -> bool:
+    """Whether the arrivals come from a file, so that another seed would not give others."""
+    return settings.trace is not None and os.path.exists(settings.trace)
+
+
+def replicate(
+    of: Settings | Prepared, policies: Sequence[str], exact_requests: int, warm_up: bool = False
+) -> Replication:
+    """One replication of all policies: the same arguments give the same result, in whatever process.
+
+    warm_up: only those requests count that come when every policy has reached its steady state.
+    """
+    prepared = prepare(of) if isinstance(of, Settings) else of
+    summaries: dict[str, dict[str, Any] | str] = {}
+    settled: dict[str, tuple[Report, int]] = {}
+    for policy in policies:
+        try:
+            report = prepared.run(policy)
+            if warm_up:
+                settled[policy] = report, steady.begins(report)
+            summaries[policy] = report.summary
+        except (ValueError, LookupError) as error:
+            summaries[policy] = str(error.args[0] if isinstance(error, LookupError) and error.args else error)
+    first = max((begins for _, begins in settled.values()), default=0)
+    summaries |= {policy: steady.summary(report, first) for policy, (report, _) in settled.items()}
+    its = prepared.settings
+    if its.service_noise != "none" or Group.of(prepared.table) is not None:  # a group runs several batches at a time
+        return Replication(summaries, None, first)
+    assert its.slo_ms is not None
+    predictions = predictions_of(prepared)
+    slo_s = its.slo_ms / 1e3
+    counted = prepared.trace.take(slice(first, None))
+    top = ceiling(counted, predictions, slo_s=slo_s, gpus=its.gpus, exact_requests=exact_requests)
+    if first:  # for who has nothing to do before
+        top = replace(top, kind="bound")
+    return Replication(summaries, top, first)
+
+
+def predictions_of(prepared: Prepared) -> Predictions:
+    """What the table says of the model and task that the settings name."""
+    its, table = prepared.settings, prepared.table
+    assert its.model is not None
+    return Predictions(table, table.levels(its.model, its.task), table.plan(its.model))

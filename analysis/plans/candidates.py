@@ -1,0 +1,106 @@
+"""What could serve: a table, a model and a policy, with what is certain about it before anything is simulated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.table import BucketPlan, LatencyTable, Predictions
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to serve. work: GPUs that are busy all the time, at the least; accuracy: of its best level.
+
+    idle_s: within that time the share that was asked for could be answered, did nobody ever wait.
+    """
+
+    table: str
+    device: str
+    model: str
+    policy: str
+    work: float
+    accuracy: float
+    idle_s: float = 0.0
+
+    @property
+    def least(self) -> int:
+        """Fewer GPUs than that cannot do."""
+        return max(1, math.ceil(self.work - 1e-9))
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What is asked of every candidate: requests per second by token count (`lengths`, `rates`), and the targets."""
+
+    lengths: NDArray[np.int64]
+    rates: NDArray[np.float64]
+    slo_s: float
+    attainment: float
+    min_accuracy: float | None
+
+
+def candidates(
+    table: LatencyTable, models: Sequence[str], policies: Sequence[str], task: str | None, demand: Demand
+) -> tuple[list[Candidate], dict[str, str]]:
+    """Those of a table that may meet the demand, the least needy first; and why the other models cannot."""
+    found: list[Candidate] = []
+    refused: dict[str, str] = {}
+    for model in models:
+        levels = table.levels(model, task)
+        plan = table.plan(model)
+        best = max(level.accuracy for level in levels)
+        floor = demand.min_accuracy
+        if floor is not None and not best >= floor:
+            refused[model] = (
+                f"reaches an accuracy of {best:.4g} at most" if best == best else "has no measured accuracy"
+            )
+            continue
+        fastest, work = _bounds(Predictions(table, levels, plan))
+        rates = _by_bucket(plan, demand)
+        on_time = float(rates[fastest <= demand.slo_s].sum() / rates.sum())
+        if on_time < demand.attainment:
+            refused[model] = (f"answers only {on_time:.2%} within {1e3 * demand.slo_s:.4g} ms even when idle "
+                              f"(fastest {1e3 * fastest.min():.4g} ms)")  # fmt: skip
+            continue
+        needed, idle_s = _least_work(rates, work, demand.attainment), _idle(rates, fastest, demand.attainment)
+        found += [Candidate(table.name, table.device, model, policy, needed, best, idle_s) for policy in policies]
+    return sorted(found, key=lambda each: each.work), refused
+
+
+def _bounds(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """By length bucket: the shortest time of any batch that can hold it, and the least time per request."""
+    grid = np.asarray(predictions.grid)  # level, bucket, batch
+    per_request = grid / np.asarray(predictions.plan.batches)
+    shortest, work = grid.min(axis=(0, 2)), per_request.min(axis=(0, 2))
+    # A request may ride in a batch of longer ones, should those be faster.
+    return np.minimum.accumulate(shortest[::-1])[::-1], np.minimum.accumulate(work[::-1])[::-1]
+
+
+def _by_bucket(plan: BucketPlan, demand: Demand) -> NDArray[np.float64]:
+    bucket = plan.buckets(np.minimum(demand.lengths, plan.max_tokens).astype(np.int32))
+    found: NDArray[np.float64] = np.bincount(bucket, demand.rates, minlength=len(plan.tokens)).astype(np.float64)
+    return found
+
+
+def _idle(rates: NDArray[np.float64], fastest: NDArray[np.float64], share: float) -> float:
+    """Within how long this share of the requests can be answered at all."""
+    order = np.argsort(fastest)
+    enough = int(np.searchsorted(np.cumsum(rates[order]), share * rates.sum() * (1 - 1e-12)))
+    return float(fastest[order][min(enough, len(order) - 1)])
+
+
+def _least_work(rates: NDArray[np.float64], work: NDArray[np.float64], share: float) -> float:
+    """GPU seconds per second that the cheapest share of the requests takes."""
+    order = np.argsort(work)
+    left = share * float(rates.sum())
+    total = 0.0
+    for bucket in order:
+        taken = min(left, float(rates[bucket]))
+        total += taken * float(work[bucket])
+        left -= taken
+    return total

@@ -1,0 +1,193 @@
+"""Capacity: the highest rate at which a target is met, by bisection on common random numbers."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from analysis.comparisons.statistics import mean_intervals, verdict
+from analysis.comparisons.steady import STEADY
+from analysis.sweeps.cells import Row
+from analysis.sweeps.columns import Columns, to_columns, to_table
+from analysis.sweeps.grid import ALIASES, axis, grid
+from analysis.sweeps.sweeping import Laboratory, Progress, laboratory
+from profiler.table import Predictions
+from simulator.defaults import default_slo_s, short_text_saturation
+from simulator.settings import Settings
+from simulator.simulate import as_table
+from traces.lengths import SHORT_TEXT
+from traces.spec import Spec
+
+#: Steady traffic lasts for as long as `requests` take, at every rate, but for at least so many latency targets: an
+#: overload of 1 % must outgrow the target, or it passes unseen.
+TARGETS = 100
+#: Halvings of the first rate, after which a target counts as out of reach.
+HALVINGS = 12
+
+
+@dataclass
+class Search:
+    """The bracket of one search over a positive quantity: met at `low`, missed at `high`; the next is `at`."""
+
+    at: float
+    tolerance: float
+    low: float = 0.0
+    high: float = math.inf
+    halvings: int = HALVINGS
+
+    @property
+    def done(self) -> bool:
+        """Whether the ends are within the tolerance, or nothing can be met."""
+        return self.high <= self.low * (1 + self.tolerance) or (self.low == 0 and self.halvings == 0)
+
+    def learn(self, met: bool) -> None:
+        """Narrow the bracket by what was found at `at`, and choose the next: doubling, halving, then the middle."""
+        if met:
+            self.low = self.at
+        else:
+            self.high = self.at
+            self.halvings -= 1
+        if self.high == math.inf:
+            self.at = 2 * self.low
+        else:
+            self.at = math.sqrt(self.low * self.high) if self.low else self.high / 2
+
+
+def capacity(
+    axes: Mapping[str, Any] | None = None,
+    *,
+    attainment: float = 0.99,
+    seeds: Any = 5,
+    requests: int = 100_000,
+    tolerance: float = 0.01,
+    parameters: Mapping[str, Any] | None = None,
+    jobs: int = 1,
+    backend: str = "loky",
+    address: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    on_progress: Progress | None = None,
+    **further: Any,
+) -> Columns:
+    """The highest offered rate with this attainment, for every combination of the axes; a row for each.
+
+        capacity(policy=["greedy", "adaptive"], slo_ms=20, gpus=[1, 2])
+
+    axes and further keywords: as for `sweep`, without rate and load; the trace is Poisson where none is named. seeds:
+    how many, or which. requests: how many a steady trace (Poisson, constant, gamma, Weibull) without a duration has at
+    every rate, or more, so that it lasts for 100 times the target; others last as long as they say. Each seed is
+    searched by itself, on the same unit-rate arrivals at every rate, until the ends are within `tolerance`.
+
+    Columns beside the settings: `capacity` is the mean over seeds of the highest rate that met the target,
+    `capacity_low` and `capacity_high` its 95 % interval; `rate` is the highest at which every seed met it, and the rest
+    is of that rate: `verdict` ("valid" as in MLPerf's early stopping, see `analysis.comparisons.statistics.verdict`),
+    `offered`, `late` (late, dropped or rejected), `attainment`, `p50_s`, `p99_s`, `accuracy`, `students_mean`. Zero and
+    NaN where no rate meets the target. Raises ValueError, LookupError or OSError for bad input, in one line.
+    """
+    given = {name: value for name, value in {**(axes or {}), **further}.items() if value is not None}
+    _refuse(attainment, tolerance, requests, given)
+    points = grid({"trace": "poisson"} | given, parameters)
+    which = list(range(seeds)) if isinstance(seeds, int) else axis("seed", seeds)
+    if not which:
+        raise ValueError("a capacity needs at least one seed")
+    with laboratory(jobs, backend, address, store, on_progress) as opened:
+        searches = _search(opened, points, which, attainment, tolerance, requests)
+        return to_columns(to_table(_rows(opened, points, which, attainment, requests, searches)))
+
+
+def _refuse(attainment: float, tolerance: float, requests: int, axes: Mapping[str, Any]) -> None:
+    if not 0 < attainment <= 1:
+        raise ValueError(f"attainment is {attainment}; it must lie above 0, up to 1")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance is {tolerance}; it must lie between 0 and 1")
+    if requests < 1:
+        raise ValueError(f"requests is {requests}; at least 1 is needed")
+    taken = [name for name in axes if ALIASES.get(name, name) in ("rate", "load", "seed")]
+    if taken:
+        raise ValueError(f"a capacity is searched over the rate: leave out {', '.join(taken)} (seeds has its own word)")
+
+
+def _search(
+    opened: Laboratory, points: Sequence[Settings], seeds: Sequence[int], target: float, tolerance: float, requests: int
+) -> list[list[Search]]:
+    """A finished search per point and seed, all taken a step at a time together."""
+    searches = [[Search(_guess(point), tolerance) for _ in seeds] for point in points]
+    rounds = 3 + math.ceil(math.log2(math.log(2) / math.log1p(tolerance)))
+    opened.expect(rounds * len(points) * len(seeds))
+    while open_ := [(p, s) for p, own in enumerate(searches) for s, each in enumerate(own) if not each.done]:
+        cells = [_at(points[p], searches[p][s].at, seeds[s], requests) for p, s in open_]
+        for (p, s), row in zip(open_, opened.rows(cells), strict=True):
+            searches[p][s].learn(row["attainment"] >= target)
+    return searches
+
+
+def _rows(
+    opened: Laboratory,
+    points: Sequence[Settings],
+    seeds: Sequence[int],
+    target: float,
+    requests: int,
+    searches: Sequence[Sequence[Search]],
+) -> list[Row]:
+    """What was found at each point, with the figures at the highest rate that every seed met."""
+    sure = [min(each.low for each in own) for own in searches]
+    cells = [_at(point, rate or _guess(point), seed, requests)
+             for point, rate in zip(points, sure, strict=True) for seed in seeds]  # fmt: skip
+    rows, found = iter(opened.rows(cells)), []
+    for own, rate in zip(searches, sure, strict=True):
+        there = [next(rows) for _ in seeds]
+        found.append(_row(there, rate, np.asarray([each.low for each in own]), target))
+    return found
+
+
+def _row(there: Sequence[Row], rate: float, peaks: Any, target: float) -> Row:
+    settings = {name: there[0][name] for name in ("table", "model", "task", "trace", "gpus", "slo_ms", "policy")}
+    interval = mean_intervals(peaks[:, None])[0]
+    found = settings | {
+        "target": target,
+        "seeds": len(there),
+        "capacity": interval.mean,
+        "capacity_low": max(0.0, interval.low) if len(there) > 1 else math.nan,
+        "capacity_high": interval.high if len(there) > 1 else math.nan,
+        "load": interval.mean / (there[0]["gpus"] * float(np.mean([each["saturation"] for each in there]))),
+        "rate": rate,
+    }
+    offered, ok = sum(each["requests"] for each in there), sum(each["ok"] for each in there)
+    if not rate:
+        return found | {"verdict": "out of reach"}
+    figures = {name: _mean(each[name] for each in there)
+               for name in ("p50_s", "p99_s", "accuracy", "students_mean")}  # fmt: skip
+    judged = verdict(offered - ok, offered, percentile=target) if target < 1 else "undecided"
+    return found | {"verdict": judged, "offered": offered, "late": offered - ok, "attainment": ok / offered, **figures}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _at(point: Settings, rate: float, seed: int, requests: int) -> Settings:
+    """A point's cell at a rate. A steady trace that does not say how long it is lasts for so many requests."""
+    its = replace(point, rate=rate, seed=seed)
+    if os.path.exists(point.trace or "") or point.duration is not None:
+        return its
+    spec = Spec.parse(point.trace or "")
+    if spec.kind not in STEADY or "duration" in spec.values:
+        return its
+    slo_s = default_slo_s(_predictions(point), SHORT_TEXT.values) if point.slo_ms is None else point.slo_ms / 1e3
+    return replace(its, duration=max(requests / rate, TARGETS * slo_s))
+
+
+def _guess(point: Settings) -> float:
+    """Where a search begins: half of what the GPUs serve of short texts at full accuracy."""
+    return 0.5 * point.gpus * short_text_saturation(_predictions(point))
+
+
+def _predictions(point: Settings) -> Predictions:
+    table = as_table(point.table)
+    model = point.model or table.default_model()
+    return Predictions(table, table.levels(model), table.plan(model))

@@ -1,0 +1,242 @@
+"""The search of a plan: how many GPUs each candidate needs on common random numbers, and how far that is from less."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.comparisons.statistics import Interval
+from analysis.plans.candidates import Candidate, Demand
+from analysis.plans.capacity import Search
+from analysis.plans.sampling import Sample, estimate, mean
+from analysis.sweeps.cells import Row
+from analysis.sweeps.sweeping import Laboratory
+from simulator.settings import Settings
+
+#: How near the ends of a search over traffic or the target come.
+TOLERANCE = 0.02
+#: The latency target is tried up to 2^6 times what was asked.
+HALVINGS = 6
+
+
+@dataclass(frozen=True)
+class Point:
+    """A candidate on so many GPUs, under some traffic and target. attainment: with its interval, see `estimate`."""
+
+    candidate: Candidate
+    gpus: int
+    growth: float
+    slo_ms: float
+    attainment: Interval
+    accuracy: float | None
+    students: float | None
+    utilisation: float | None
+    p99_ms: float | None  # of the worst stretch
+
+
+@dataclass(frozen=True)
+class Less:
+    """What one GPU less would need, each by itself, with the same policy and model; None where that is not enough."""
+
+    gpus: int
+    attainment: float
+    slo_ms: float | None
+    growth: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Closest:
+    """Where a table cannot meet the target: the nearest point, and what it would meet; reasons by model."""
+
+    table: str
+    best: Point | None
+    slo_ms: float | None
+    refused: dict[str, str]
+
+
+class Planner:
+    """Searches one table's candidates; every point is simulated once."""
+
+    def __init__(
+        self, opened: Laboratory, sample: Sample, table: str | None, task: str | None, demand: Demand, growth: float,
+        max_gpus: int,
+    ) -> None:  # fmt: skip
+        self._opened, self._sample, self._table, self._task = opened, sample, table, task
+        self._demand, self._growth, self._max_gpus = demand, growth, max_gpus
+        self._slo_ms = 1e3 * demand.slo_s
+        self._points: dict[tuple[Any, ...], Point] = {}
+
+    def point(
+        self, candidate: Candidate, gpus: int, *, growth: float | None = None, slo_ms: float | None = None
+    ) -> Point:
+        """The figures of a candidate, simulated where they are not known."""
+        growth, slo_ms = self._growth if growth is None else growth, self._slo_ms if slo_ms is None else slo_ms
+        key = (candidate, gpus, growth, slo_ms)
+        if key not in self._points:
+            self._points[key] = self._simulated(candidate, gpus, growth, slo_ms)
+        return self._points[key]
+
+    def _simulated(self, candidate: Candidate, gpus: int, growth: float, slo_ms: float) -> Point:
+        stretches = self._sample.stretches
+        cells = [
+            Settings(
+                policy=candidate.policy,
+                trace=each.file,
+                rate=None if growth == 1 or each.rate is None else growth * each.rate,
+                table=self._table,
+                model=candidate.model,
+                task=self._task,
+                slo_ms=slo_ms,
+                gpus=gpus,
+                seed=each.seed,
+            )
+            for each in stretches
+        ]
+        rows = self._opened.rows(cells, [each.since_s for each in stretches])
+        p99 = [1e3 * row["p99_s"] for row in rows if row["p99_s"] is not None]
+        return Point(
+            candidate,
+            gpus,
+            growth,
+            slo_ms,
+            attainment=estimate(self._sample, rows),
+            accuracy=self._mean(rows, "accuracy"),
+            students=self._mean(rows, "students_mean"),
+            utilisation=self._mean(rows, "utilisation"),
+            p99_ms=max(p99, default=None),
+        )
+
+    def _mean(self, rows: Sequence[Row], name: str) -> float | None:
+        found = mean(self._sample, rows, lambda row: row[name])
+        return None if math.isnan(found) else found
+
+    def met(self, point: Point) -> bool:
+        """Whether the target is met, by the best estimate."""
+        floor = self._demand.min_accuracy
+        accurate = floor is None or (point.accuracy is not None and point.accuracy >= floor)
+        return point.attainment.mean >= self._demand.attainment and accurate
+
+    def best(self, open_: Sequence[Candidate]) -> Point | None:
+        """The candidate with the fewest GPUs, of these a clear one, the most accurate; None where the most are too few.
+
+        The one with the least work says how many are enough; the others, the most accurate first, are tried with as
+        many, and with one less where they could be no better with as many.
+        """
+        best: Point | None = None
+        for candidate in [*open_[:1], *sorted(open_[1:], key=lambda each: -np.nan_to_num(each.accuracy))]:
+            most = self._max_gpus
+            if best is not None:
+                hopeless = self._clear(best) and rounded(candidate.accuracy) <= rounded(best.accuracy)
+                most = best.gpus - hopeless
+            gpus = self._fewest(candidate, most, at_once=best is not None) if candidate.least <= most else None
+            if gpus is not None:
+                point = self.point(candidate, gpus)
+                best = point if best is None or self._rank(point) > self._rank(best) else best
+        return best
+
+    def _rank(self, point: Point) -> tuple[float, ...]:
+        return (-point.gpus, self._clear(point), rounded(point.accuracy), point.attainment.mean)
+
+    def _clear(self, point: Point) -> bool:
+        """Whether the whole interval meets the target."""
+        return self.met(point) and point.attainment.low >= self._demand.attainment
+
+    def _fewest(self, candidate: Candidate, most: int, *, at_once: bool) -> int | None:
+        """The fewest GPUs up to `most` that meet the target. at_once: try the most first, since others do with it."""
+        low, high = candidate.least - 1, most  # low misses; high meets, once that is known
+        if at_once:
+            if not self.met(self.point(candidate, most)):
+                return None
+        else:
+            high = min(candidate.least, most)
+            while not self.met(self.point(candidate, high)):
+                if high == most:
+                    return None
+                low, high = high, min(2 * high, most)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.met(self.point(candidate, middle)) else (middle, high)
+        return high
+
+    def clear(self, point: Point) -> int | None:
+        """The GPUs, up to two more, at which the low end of the interval meets the target, too."""
+        for gpus in range(point.gpus, min(point.gpus + 3, self._max_gpus + 1)):
+            if self._clear(self.point(point.candidate, gpus)):
+                return gpus
+        return None
+
+    def most_traffic(self, candidate: Candidate, gpus: int, start: float) -> float | None:
+        """The growth up to which these GPUs meet the target, sought from `start`; None where no growth does."""
+        beyond = self._growth * gpus / candidate.work  # the work alone takes them all
+        return self._search(start, lambda growth: self.point(candidate, gpus, growth=growth), beyond)
+
+    def least_slo_ms(self, candidate: Candidate, gpus: int) -> float | None:
+        """The tightest latency target that is met, in milliseconds, up to 64 times what was asked, or can be met."""
+        start = max(self._slo_ms, 1e3 * candidate.idle_s)
+        found = self._search(1 / start, lambda pace: self.point(candidate, gpus, slo_ms=_digits(1 / pace)))
+        return None if found is None else _digits(1 / found)
+
+    def _search(self, start: float, point: Callable[[float], Point], beyond: float = math.inf) -> float | None:
+        search = Search(start, TOLERANCE, high=beyond, halvings=HALVINGS)
+        while not search.done:
+            search.learn(self.met(point(search.at)))
+        return search.low or None
+
+    def less(self, point: Point) -> Less | None:
+        """What the same with one GPU less would need; None where there is one only."""
+        if point.gpus == 1:
+            return None
+        candidate, gpus = point.candidate, point.gpus - 1
+        there = self.point(candidate, gpus)
+        missed = there.attainment.mean < self._demand.attainment
+        return Less(
+            gpus,
+            there.attainment.mean,
+            self.least_slo_ms(candidate, gpus) if missed else None,
+            self.most_traffic(candidate, gpus, self._growth * gpus / point.gpus),
+            there.accuracy,
+        )
+
+    def closest(self, open_: Sequence[Candidate], table: str, refused: dict[str, str]) -> Closest:
+        """The point on the most GPUs that misses least, of these, and the latency target that it would meet."""
+        refused = refused | {each.model: f"needs {each.least} GPUs or more" for each in open_
+                             if each.least > self._max_gpus}  # fmt: skip
+        points = [self.point(each, self._max_gpus) for each in open_ if each.least <= self._max_gpus]
+        if not points:
+            return Closest(table, None, None, refused)
+        best = min(points, key=self._short)
+        missed = best.attainment.mean < self._demand.attainment
+        return Closest(table, best, self.least_slo_ms(best.candidate, best.gpus) if missed else None, refused)
+
+    def _short(self, point: Point) -> tuple[float, float]:
+        """By how much a point misses the target, its two shares added; then its attainment, negative."""
+        floor = self._demand.min_accuracy
+        late = max(0.0, self._demand.attainment - point.attainment.mean)
+        wrong = 0.0 if floor is None else max(0.0, floor - (point.accuracy or 0.0))
+        return late + wrong, -point.attainment.mean
+
+    def tried(self) -> list[Row]:
+        """A row per point, in the order in which they were simulated."""
+        rows = []
+        for point in self._points.values():
+            values = asdict(point)
+            values |= {name: values["candidate"][name] for name in ("table", "model", "policy")}
+            values |= {f"attainment{end}": value for end, value in
+                       zip(("_low", "", "_high"), point.attainment, strict=True)}  # fmt: skip
+            del values["candidate"]
+            rows.append(values | {"met": self.met(point)})
+        return rows
+
+
+def rounded(accuracy: float | None) -> float:
+    """To four digits, so that rounding errors prefer nobody; an unknown accuracy is the least."""
+    return round(float(np.nan_to_num(accuracy or 0.0)), 4)
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.6g}")

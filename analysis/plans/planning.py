@@ -1,0 +1,202 @@
+"""A plan: the fewest GPUs, the policy and the model that meet a target, and what one GPU less would need."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.plans.candidates import Candidate, Demand, candidates
+from analysis.plans.planner import Closest, Less, Planner, Point, rounded
+from analysis.plans.sampling import Sample, whole, window_count, windows
+from analysis.sweeps.columns import Columns, to_columns, to_table
+from analysis.sweeps.grid import axis
+from analysis.sweeps.sweeping import Progress, laboratory
+from policies import describe, make
+from profiler.table import LatencyTable
+from simulator.simulate import as_table
+from traces import Trace, load
+
+POLICIES = ("adaptive", "greedy", "timeout")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best of one table. clear: the GPUs at which the whole interval meets the target (None: not up to two more).
+
+    most: the growth up to which these GPUs meet it. gpu_hours: per million requests, as kwh and cost, where known.
+    """
+
+    best: Point
+    clear: int | None
+    most: float
+    less: Less | None
+    gpu_hours: float
+    kwh: float | None
+    cost: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer. choices: the best table first. points: everything that was tried, a row each."""
+
+    asked: dict[str, Any]
+    traffic: dict[str, Any]
+    choices: tuple[Choice, ...]
+    closest: tuple[Closest, ...]
+    points: Columns = field(repr=False)
+    ran: int = 0
+    found: int = 0
+
+
+def plan(
+    trace: str | os.PathLike[str] | Trace,
+    *,
+    slo_ms: float,
+    attainment: float = 0.99,
+    min_accuracy: float | None = None,
+    growth: float = 1.0,
+    tables: Any = None,
+    policies: Any = POLICIES,
+    models: Any = None,
+    task: str | None = None,
+    max_gpus: int = 64,
+    trace_format: str = "auto",
+    rate: float | None = None,
+    rate_mode: str = "superpose",
+    duration: float | None = None,
+    lengths: str | None = None,
+    seeds: int = 3,
+    simulated: int = 400_000,
+    jobs: int = 1,
+    backend: str = "loky",
+    address: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    on_progress: Progress | None = None,
+) -> Plan:
+    """The fewest GPUs that answer this share of a trace's requests in time, and with which policy and model.
+
+        plan("requests.parquet", slo_ms=20, attainment=0.99, min_accuracy=0.9, growth=2)
+
+    growth: times the traffic (superposed, as `traces.scale` does). tables, policies, models: several of each (default:
+    the first shipped table, POLICIES, all models); the best has the fewest GPUs, and of those the highest accuracy.
+    A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
+    `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with so many
+    `seeds`; the intervals are over them, as for a recorded trace that grows by copies of itself, moved at random.
+
+    Raises ValueError, LookupError or OSError for bad input, in one line. A target out of reach is no error: `closest`.
+    """
+    _refuse(slo_ms, attainment, min_accuracy, growth, max_gpus, seeds, simulated)
+    named = [None] if tables is None else axis("table", tables)
+    opened_tables = [as_table(each) for each in named]
+    specs = [describe(make(each)) for each in axis("policy", policies)]
+    chosen = None if models is None else axis("model", models)
+    of_table = {table.name: list(table.models) if chosen is None else _known(table, chosen) for table in opened_tables}
+    longest = min(table.plan(model).max_tokens for table in opened_tables for model in of_table[table.name])
+    how = {"format": trace_format, "rate": rate, "rate_mode": rate_mode, "duration": duration, "lengths": lengths,
+           "max_tokens": longest}  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch, laboratory(jobs, backend, address, store, on_progress) as opened:
+        folder = Path(scratch if store is None else store) / "windows"
+        sample, traffic = _sampled(trace, how, growth, seeds, simulated, slo_ms / 1e3, folder)
+        demand = _demand(traffic.pop("histogram"), growth, slo_ms, attainment, min_accuracy)
+        choices, closest, points = [], [], []
+        tasks: dict[str, str | None] = {}
+        for name, table in zip(named, opened_tables, strict=True):
+            task_here = table.default_task(",".join(of_table[table.name])) if task is None else task
+            tasks[table.name] = task_here
+            open_, refused = candidates(table, of_table[table.name], specs, task_here, demand)
+            planner = Planner(opened, sample, name, task_here, demand, growth, max_gpus)
+            best = planner.best(open_)
+            if best is None:
+                nearest = open_ or _nearest(table, of_table[table.name], specs, task_here, demand)
+                closest.append(planner.closest(nearest, table.name, refused))
+            else:
+                choices.append(_choice(planner, best, table, traffic))
+            points += planner.tried()
+    choices.sort(key=lambda each: (each.best.gpus, -(each.best.accuracy or 0.0)))
+    asked = {"slo_ms": slo_ms, "attainment": attainment, "min_accuracy": min_accuracy, "growth": growth,
+             "policies": specs, "tables": [each.name for each in opened_tables], "max_gpus": max_gpus,
+             "tasks": tasks}  # fmt: skip
+    columns = to_columns(to_table(points)) if points else {}
+    return Plan(asked, traffic, tuple(choices), tuple(closest), columns, opened.ran, opened.found)
+
+
+def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[str, Any]) -> Choice:
+    most = planner.most_traffic(best.candidate, best.gpus, best.growth) or best.growth
+    hours = best.gpus / (traffic["rate"] * best.growth) * 1e6 / 3600
+    power_w, price = table.meta.get("power_w"), table.meta.get("price_per_gpu_hour")
+    kwh = None if power_w is None else hours * float(power_w) / 1e3
+    cost = None if price is None else hours * float(price)
+    return Choice(best, planner.clear(best), most, planner.less(best), hours, kwh, cost)
+
+
+def _nearest(
+    table: LatencyTable, models: Sequence[str], specs: Sequence[str], task: str | None, demand: Demand
+) -> list[Candidate]:
+    """Where nothing can meet the target: the candidates with the least work and with the highest accuracy."""
+    everything, _ = candidates(table, models, specs, task, replace(demand, slo_s=math.inf, min_accuracy=None))
+    return list(dict.fromkeys([everything[0], max(everything, key=lambda each: rounded(each.accuracy))]))
+
+
+def _sampled(
+    trace: str | os.PathLike[str] | Trace,
+    how: dict[str, Any],
+    growth: float,
+    seeds: int,
+    simulated: int,
+    slo_s: float,
+    folder: Path,
+) -> tuple[Sample, dict[str, Any]]:
+    """What is simulated of a trace, and what it is: requests, seconds, rate, a histogram of its lengths."""
+    first = trace if isinstance(trace, Trace) else load(trace, seed=0, **how)
+    if first.seconds is None:
+        raise ValueError(f"trace {first.source}: all requests arrive at one instant: there is no rate to plan for")
+    if first.tokens.max() > how["max_tokens"]:
+        raise ValueError(f"trace {first.source}: a request has {first.tokens.max():,} tokens, and the tables end at "
+                         f"{how['max_tokens']:,}: profile that length, or draw others with --lengths")  # fmt: skip
+    most = round(simulated / growth)
+    longer = len(first) > most and window_count(first, most, slo_s) > 0
+    generated = not isinstance(trace, Trace) and not os.path.exists(trace)
+    if longer:
+        sample = windows(first, most, slo_s, 0, folder)
+    elif generated:
+        sample = whole([first, *(load(trace, seed=seed, **how) for seed in range(1, seeds))], folder)  # type: ignore[arg-type]
+    else:  # growth is by copies that are moved at random
+        sample = whole([first] * (1 if growth == 1 else seeds), folder)
+    replications = 0 if longer else len(sample.stretches)
+    exact = not longer and not generated and growth == 1
+    traffic = {"source": first.source, "requests": len(first), "seconds": first.seconds, "rate": first.rate,
+               "notes": list(first.notes), "simulated": sample.said, "exact": exact,
+               "replications": replications, "histogram": np.bincount(first.tokens) / first.seconds}  # fmt: skip
+    return sample, traffic
+
+
+def _demand(histogram: Any, growth: float, slo_ms: float, attainment: float, min_accuracy: float | None) -> Demand:
+    lengths = np.flatnonzero(histogram)
+    return Demand(lengths, growth * histogram[lengths], slo_ms / 1e3, attainment, min_accuracy)
+
+
+def _known(table: LatencyTable, models: Sequence[str]) -> list[str]:
+    for model in models:
+        table.levels(model)  # raises for what the table does not have
+    return list(models)
+
+
+def _refuse(
+    slo_ms: float, attainment: float, min_accuracy: float | None, growth: float, max_gpus: int, seeds: int, most: int
+) -> None:
+    for name, value in (("slo_ms", slo_ms), ("growth", growth)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value}; it must be a positive number")
+    for name, share in (("attainment", attainment), ("min_accuracy", min_accuracy)):
+        if share is not None and not 0 < share <= 1:
+            raise ValueError(f"{name} is {share}; it must lie above 0, up to 1")
+    for name, count in (("max_gpus", max_gpus), ("seeds", seeds), ("simulated", most)):
+        if count < 1:
+            raise ValueError(f"{name} is {count}; at least 1 is needed")

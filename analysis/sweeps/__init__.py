@@ -1,0 +1,1 @@
+"""Grids of runs: axes, cells, workers, and the store that resumes."""

@@ -1,0 +1,126 @@
+"""A cell: settings in, a row of figures out, and nothing else; cells of the same inputs are run together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from analysis.sweeps.grid import AXES
+from analysis.sweeps.origin import code_digest
+from profiler.table import LatencyTable
+from simulator.reporting.report import OK, Report
+from simulator.settings import Settings, prepare
+from simulator.simulate import as_table, uncollected
+
+#: One cell's figures by name: its settings, `Report.summary`, and where they clash what `row` says.
+Row = dict[str, Any]
+#: Settings that change what is done with the inputs, not the inputs (but where the load sets the rate by the GPUs).
+_FREE = ("policy", "slo_ms", "service_noise", "gpus")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is run, the key that its row is kept under, and when counting begins (arrivals before that only warm up)."""
+
+    settings: Settings
+    key: str
+    since_s: float = 0.0
+
+
+def inputs(settings: Settings) -> tuple[Any, ...]:
+    """What a cell's trace and table depend on: cells in which it is equal share them."""
+    free = _FREE if settings.load is None else _FREE[:-1]
+    return tuple(getattr(settings, name) for name in AXES if name not in free)
+
+
+def batches(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
+    """The cells in tasks of at most `size`, those of the same inputs beside each other."""
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(inputs(cell.settings), []).append(cell)
+    tasks: list[list[Cell]] = [[]]
+    for part in (group[at : at + size] for group in groups.values() for at in range(0, len(group), size)):
+        if len(tasks[-1]) + len(part) > size:
+            tasks.append([])
+        tasks[-1] += part
+    return [task for task in tasks if task]
+
+
+def run(cells: Sequence[Cell]) -> Iterator[Row]:
+    """The row of each cell, in order. A trace is loaded once for all that have it in a row, a table once for all.
+
+    Raises ValueError that names the cell where it cannot be run.
+    """
+    tables: dict[str | None, LatencyTable] = {}
+    loaded: tuple[Any, ...] | None = None
+    for cell in cells:
+        its = cell.settings
+        try:
+            if inputs(its) != loaded:
+                if its.table not in tables:
+                    tables[its.table] = as_table(its.table)
+                prepared, loaded = prepare(its, table=tables[its.table]), inputs(its)
+            free = {name: getattr(its, name) for name in _FREE}
+            with uncollected():  # else the garbage collector goes through all that happened as soon as the run ends
+                found = row(
+                    cell, prepared.settings, replace(prepared, settings=replace(prepared.settings, **free)).run()
+                )
+        except (ValueError, LookupError, OSError) as error:
+            said = error.args[0] if isinstance(error, LookupError) and error.args else error
+            raise ValueError(f"{named(its)}: {said}") from None
+        yield found
+
+
+def run_here(cells: Sequence[Cell], code: str) -> list[Row] | str:
+    """What a worker runs: the rows, or what is wrong. Refuses where its code is not the caller's."""
+    if code_digest() != code:
+        return (
+            "a worker has other code than this process: a file was changed meanwhile, or another version is installed "
+            "there; start again, with the same everywhere"
+        )
+    try:
+        return list(run(cells))
+    except ValueError as error:
+        return str(error)
+
+
+def row(cell: Cell, resolved: Settings, report: Report) -> Row:
+    """A cell's row: its settings, resolved, then the summary.
+
+    `load` and `rate` are those asked for, so that the seeds of a cell share them, else as measured; `offered_load` and
+    `offered_rate` are measured. With warm-up, `attainment` and `accuracy` are of the requests that count, `counted`
+    and `counted_ok` their numbers.
+    """
+    asked, summary = cell.settings, dict(report.summary)
+    load = summary.pop("load")
+    settings = {name: getattr(resolved, name) for name in AXES}
+    settings |= {"policy": report.run["policy"], "slo_ms": asked.slo_ms or 1e3 * report.slo_s, "gpus": asked.gpus}
+    settings |= {"service_noise": asked.service_noise, "load": load if asked.load is None else asked.load}
+    settings["rate"] = resolved.rate if resolved.rate is not None else summary["offered_rate"]
+    found = {**settings, **summary, "offered_load": load}
+    return found | (_counted(cell.since_s, report) if cell.since_s else {}) | {"key": cell.key}
+
+
+def _counted(since_s: float, report: Report) -> Row:
+    """The figures of the requests that arrive from then on. Raises ValueError where there are none."""
+    first = int(np.searchsorted(report.trace.arrival_s, since_s))
+    if first == len(report.trace):
+        raise ValueError(f"no request arrives from {since_s:g} s on: there is nothing to count")
+    outcome, batch = report.times["outcome"][first:], report.times["batch"][first:]
+    accuracy = np.asarray([level.accuracy for level in report.levels])
+    level = np.fromiter((each[3].index for each in report.records.batches), np.intp, len(report.records.batches))
+    answered = accuracy[level[batch[batch >= 0]]]
+    ok = int((outcome == OK).sum())
+    mean = float(answered.mean()) if len(answered) and not np.isnan(answered).any() else None
+    return {"attainment": ok / len(outcome), "accuracy": mean, "counted": len(outcome), "counted_ok": ok}
+
+
+def named(settings: Settings) -> str:
+    """A cell for an error message: what differs from the defaults."""
+    default = Settings()
+    parts = [f"{name} {getattr(settings, name)}" for name in ("policy", *AXES)
+             if name == "policy" or getattr(settings, name) != getattr(default, name)]  # fmt: skip
+    return ", ".join(dict.fromkeys(parts))

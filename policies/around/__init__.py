@@ -1,0 +1,1 @@
+"""Wrappers: admission, priorities, routers, scaling around a policy that batches."""

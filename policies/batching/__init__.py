@@ -1,0 +1,1 @@
+"""Policies that choose what shares a batch and when it starts."""

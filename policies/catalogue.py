@@ -1,0 +1,72 @@
+"""Every policy by its name."""
+
+from policies.around.admission import Admission
+from policies.around.autoscale import Autoscale, Hpa, Tail
+from policies.around.buckets import Buckets
+from policies.around.classes import Edf, Strict, Weighted
+from policies.around.codel import Codel
+from policies.around.predicted import Predicted
+from policies.around.routing import Router
+from policies.around.tokenbucket import TokenBucket
+from policies.batching.aimd import Aimd
+from policies.batching.bentoml import BentoML
+from policies.batching.clipper import Clipper
+from policies.batching.clockwork import Clockwork
+from policies.batching.greedy import Greedy
+from policies.batching.lazybatching import LazyBatching
+from policies.batching.lengths import Lengths
+from policies.batching.nexus import Nexus
+from policies.batching.nobatching import NoBatching
+from policies.batching.shepherd import Shepherd
+from policies.batching.symphony import Symphony
+from policies.batching.timeout import Timeout
+from policies.batching.triton import Triton
+from policies.bounds.optimum import Optimum
+from policies.pruning.accscale import AccScale
+from policies.pruning.adaptive.policy import Adaptive
+from policies.pruning.cocktail import Cocktail
+from policies.pruning.fixed import Fixed
+from policies.pruning.margin import Margin
+from policies.pruning.mpc import Mpc
+from policies.pruning.slackfit import SlackFit
+from policies.pruning.smdp import Smdp
+from policies.pruning.switching import Switching
+
+#: Every policy that a name stands for. One file and two lines here add another.
+POLICIES: dict[str, type] = {
+    "none": NoBatching,
+    "greedy": Greedy,
+    "timeout": Timeout,
+    "triton": Triton,
+    "aimd": Aimd,
+    "fixed": Fixed,
+    "adaptive": Adaptive,
+    "admission": Admission,
+    "predicted": Predicted,
+    "codel": Codel,
+    "tokenbucket": TokenBucket,
+    "buckets": Buckets,
+    "lengths": Lengths,
+    "router": Router,
+    "edf": Edf,
+    "strict": Strict,
+    "weighted": Weighted,
+    "smdp": Smdp,
+    "mpc": Mpc,
+    "autoscale": Autoscale,
+    "hpa": Hpa,
+    "tail": Tail,
+    "nexus": Nexus,
+    "clockwork": Clockwork,
+    "symphony": Symphony,
+    "slackfit": SlackFit,
+    "clipper": Clipper,
+    "bentoml": BentoML,
+    "accscale": AccScale,
+    "switching": Switching,
+    "cocktail": Cocktail,
+    "shepherd": Shepherd,
+    "lazybatching": LazyBatching,
+    "margin": Margin,
+    "optimum": Optimum,
+}

@@ -1,0 +1,1 @@
+"""What policies are made of: queues of their own, deadlines, limits, wrapping."""

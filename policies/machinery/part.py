@@ -1,0 +1,196 @@
+"""A part of the queue as a View of its own, and copies of a policy that serve one part each."""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Protocol, cast
+
+from policies.interface import Action, Completion, Dispatch, Drop, Line, Policy, View, Wait
+from policies.machinery import wrapped
+from profiler.table import BucketPlan, Level
+
+
+class Queue(Protocol):
+    """Some of the waiting requests: what a `Part` shows."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+
+    def oldest(self, n: int) -> Sequence[int]:
+        """The n oldest of them."""
+
+    def after(self, request: int, n: int) -> Sequence[int]:
+        """The n oldest of them that arrived after this one."""
+
+    def bucket(self, index: int) -> Line:
+        """Those of one length bucket."""
+
+
+class Nobody:
+    """A line in which nobody ever waits."""
+
+    waiting = 0
+    oldest_arrival = inf
+
+    def oldest(self, n: int) -> Sequence[int]:
+        return ()
+
+    def after(self, request: int, n: int) -> Sequence[int]:
+        return ()
+
+
+NOBODY = Nobody()
+
+
+def later(line: Line, request: int, n: int) -> Sequence[int]:
+    """The n oldest of a line that arrived after this request."""
+    after = getattr(line, "after", None)
+    if after is None:  # a line that a policy keeps
+        ids = line.oldest(line.waiting)
+        return ids[bisect_right(ids, request) :][:n]
+    found: Sequence[int] = after(request, n)
+    return found
+
+
+class Part:
+    """The `policies.View` of one queue of several that share a run, and of one GPU where that has a queue of its own.
+
+    The deadlines are looked at among the n oldest, which is exact where a part has one SLO. The arrival rate is the
+    run's, by the part's share of all requests so far. Classes and tenants are the whole run's to ask for. gpu: the only
+    one that the part sees, as number 0; None for all.
+    """
+
+    def __init__(self, whole: View, queue: Queue, gpu: int | None = None) -> None:
+        self.whole, self.queue, self.gpu = whole, queue, gpu
+        self.gone = 0  # how many were dispatched or dropped
+        self.share = 1.0  # of all arrivals
+
+    @property
+    def now(self) -> float:
+        return self.whole.now
+
+    @property
+    def waiting(self) -> int:
+        return self.queue.waiting
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        return self.whole.levels
+
+    @property
+    def plan(self) -> BucketPlan:
+        return self.whole.plan
+
+    @property
+    def gpus(self) -> int:
+        return self.whole.gpus if self.gpu is None else 1
+
+    @property
+    def slo_s(self) -> float:
+        return self.whole.slo_s
+
+    @property
+    def service(self) -> list[list[list[float]]]:
+        return self.whole.service
+
+    @property
+    def idle(self) -> tuple[int, ...]:
+        if self.gpu is None:
+            return self.whole.idle
+        return (0,) if self.gpu in self.whole.idle else ()
+
+    @property
+    def oldest_arrival(self) -> float:
+        first = self.queue.oldest(1)
+        return self.whole.arrival(first[0]) if len(first) else inf
+
+    def oldest(self, n: int) -> Sequence[int]:
+        return self.queue.oldest(n)
+
+    def after(self, request: int, n: int) -> Sequence[int]:
+        return self.queue.after(request, n)
+
+    def by_deadline(self, n: int) -> Sequence[int]:
+        return sorted(self.queue.oldest(n), key=self.whole.deadline)
+
+    def bucket(self, index: int) -> Line:
+        return self.queue.bucket(index)
+
+    def waiting_by_bucket(self) -> list[int]:
+        return [self.queue.bucket(index).waiting for index in range(len(self.whole.plan.tokens))]
+
+    def klass(self, name: str) -> Line:
+        raise ValueError(f"class {name!r} of a part of the queue: put the policy that asks for classes outermost")
+
+    def tenant(self, name: str) -> Line:
+        raise ValueError(f"tenant {name!r} of a part of the queue: put the policy that asks for tenants outermost")
+
+    def longest(self, requests: Sequence[int]) -> int:
+        return self.whole.longest(requests)
+
+    def arrival(self, request: int) -> float:
+        return self.whole.arrival(request)
+
+    def deadline(self, request: int) -> float:
+        return self.whole.deadline(request)
+
+    def tokens(self, request: int) -> int:
+        return self.whole.tokens(request)
+
+    def seconds(self, level: Level, size: int, tokens: int) -> float:
+        return self.whole.seconds(level, size, tokens)
+
+    def free_at(self, gpu: int) -> float:
+        return self.whole.free_at(gpu if self.gpu is None else self.gpu)
+
+    def rate(self, window_s: float) -> float:
+        return self.share * self.whole.rate(window_s)
+
+
+class Copies:
+    """Copies of one policy, each with a part of the queue."""
+
+    def __init__(self, policy: Policy, parts: Sequence[Part] = ()) -> None:
+        self._original = policy
+        self.parts: list[Part] = []
+        self.policies: list[Policy] = []
+        self._views: list[View] = []
+        self.every_arrival = False
+        self._whose: dict[int, int] = {}  # a batch's part, by its first request
+        for part in parts:
+            self.add(part)
+
+    def add(self, part: Part) -> None:
+        """One more copy, for this part."""
+        self.parts.append(part)
+        self.policies.append(copy.deepcopy(self._original))
+        self._views.append(cast(View, part))  # the plain attributes of the protocol are properties of a Part
+        self.every_arrival |= wrapped.start(self.policies[-1], self._views[-1])
+
+    def ask(self, order: Iterable[int]) -> tuple[Action, int]:
+        """What the first of these parts does that does not wait, and which it was; -1 where all wait."""
+        waits = []
+        for index in order:
+            action = self.policies[index].decide(self._views[index])
+            if type(action) is not Wait:
+                self._note(index, action)
+                return action, index
+            waits.append(action)
+        return wrapped.sooner(waits), -1
+
+    def observe(self, event: Completion) -> None:
+        """Tell the copy whose batch it was."""
+        wrapped.observe(self.policies[self._whose.pop(event.requests[0])], event)
+
+    def _note(self, index: int, action: Action) -> None:
+        if type(action) is Dispatch:
+            self._whose[action.requests[0]] = index
+        if type(action) is Dispatch or type(action) is Drop:
+            arrived = [part.gone + part.queue.waiting for part in self.parts]
+            for part, count in zip(self.parts, arrived, strict=True):
+                part.share = count / sum(arrived)
+            self.parts[index].gone += len(action.requests)

@@ -1,0 +1,1 @@
+"""Policies that choose the level of a batch, too."""

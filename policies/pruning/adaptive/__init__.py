@@ -1,0 +1,1 @@
+"""The policy `adaptive` and its parts."""

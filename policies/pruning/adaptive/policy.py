@@ -1,0 +1,198 @@
+"""Adaptive student pruning: batch and level by what the time that they take is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import sqrt
+
+from policies.interface import Dispatch, Drop, View
+from policies.machinery.deadlines import Alone, hopeless
+from policies.machinery.limits import batch_limit
+from policies.pruning.adaptive.choices import Choices, rate_step
+from policies.pruning.adaptive.latecomers import LateComers
+
+DROPS = ("none", "hopeless")
+#: After so many batches in a row without the oldest request, the next one takes it along.
+PATIENCE = 50
+#: In each of the two windows for the arrival rate, so many looks at it, and at which lengths wait.
+LOOKS = 10
+
+
+@dataclass
+class Adaptive:
+    """The batch and the level that lose least: now, and by the time they take from those behind and those to come.
+
+    An idle GPU serves the oldest request that can still be on time, with those of like length whose company costs less
+    than a batch of their own. For every level and batch size the loss is the accuracy that these answers lack, plus all
+    of it for those who would be late in this batch, plus what is to be expected afterwards: an `Outlook` knows what a
+    backlog costs at the present arrival rate, and so what a second of the GPU is worth. In calm traffic that is
+    nothing, and the full ensemble answers; as traffic grows, students are left out just so far that those behind are on
+    time; beyond that, as much is answered as can be.
+
+    drop: "none" serves everybody: who missed the deadline waits behind all others, for places in a batch that would be
+    padding, or until nobody else waits, or until passed over PATIENCE times; "hopeless" drops them. reluctance:
+    accuracy per request that another level than the last must gain. window, memory: in SLOs; the arrival rate is that
+    of the last `memory`, as far as the last `window` does not contradict it by two standard deviations. max_batch:
+    default the table's largest.
+
+    It never waits. Where only a part of the queue is in view (inside `buckets`, `classes` or a router), "none" serves
+    in order. Re-implemented from the published description of student parallelism (arXiv 2408.12526), whose own rule
+    is not public; this one is ours, close to the semi-Markov decision processes of arXiv 2301.12865.
+    """
+
+    drop: str = "none"
+    reluctance: float = 0.003
+    window: float = 2.0
+    memory: float = 8.0
+    max_batch: int | None = None
+    uses = frozenset(
+        {"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "after", "by_deadline", "bucket"}
+        | {"waiting_by_bucket", "longest", "deadline", "rate", "oldest_arrival"}
+    )
+
+    def start(self, view: View) -> None:
+        """Prepare for a run."""
+        if self.drop not in DROPS:
+            raise ValueError(f"drop is {self.drop!r}; it must be one of {', '.join(DROPS)}")
+        if not (0 < self.window <= self.memory and 0 <= self.reluctance < 1):
+            given = f"{self.window}, {self.memory}, {self.reluctance}"
+            raise ValueError(f"adaptive needs 0 < window <= memory and 0 <= reluctance < 1, not {given}")
+        self._largest = batch_limit(self.max_batch, view.plan)
+        buckets = len(view.plan.tokens)
+        self._lines = [view.bucket(index) for index in range(buckets)] if buckets > 1 else [view]
+        self._late = LateComers(self._lines) if self.drop == "none" and hasattr(view, "after") else None
+        self._alone = Alone.fastest(view)
+        self._alone_s = self._alone.seconds
+        self._choices = Choices(view, self._largest)
+        self._level = self._choices.order[0]
+        self._began = self._look = view.now
+        self._passed_over = 0
+
+    def decide(self, view: View) -> Dispatch | Drop:
+        """The next batch, or whom to drop before it."""
+        if self.drop == "hopeless":
+            lost = hopeless(view, self._alone)
+            if lost:
+                return Drop(lost, "hopeless")
+        counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
+        if view.now >= self._look:
+            self._look_around(view, counts)
+        first = head = view.by_deadline(1)[0]
+        at, slack = view.longest((head,)), view.deadline(head) - view.now
+        late = self._late
+        if late is not None and (late.waiting or slack < self._alone_s[at]):
+            heads, counts = self._others(view, late, counts)
+            if not heads:
+                return self._late_batch(view, late)
+            head = min(heads)
+            at, slack = view.longest((head,)), view.deadline(head) - view.now
+        if slack < self._alone_s[at]:
+            slack = view.slo_s  # that one is late whatever we do: judge by those that can still be on time
+        waiting = sum(counts)
+        step = self._step if waiting <= self._usual else rate_step(waiting / view.slo_s)  # they came within an SLO
+        low, high, company = self._company(view.service[self._level], counts, at, waiting)
+        level, size = self._choices.best(step, high, company, counts, waiting, slack, self._level, self.reluctance)
+        seconds = view.service[level][high][size]
+        if seconds > slack:
+            lost = self._too_old(view, low, high, view.now + seconds)
+            if lost:
+                return Drop(lost, "hopeless")
+        in_order = seconds <= slack and company == waiting == view.waiting  # all lengths go together, nobody is late
+        requests = view.oldest(size) if in_order else self._oldest(low, high, size)
+        if not requests:
+            return self.decide(view)  # all of them were too old for that batch
+        self._level = level
+        if requests[0] == first:
+            self._passed_over = 0
+        else:
+            requests = self._with_the_late(view, requests, first)
+        return Dispatch(requests, view.levels[level])
+
+    def _look_around(self, view: View, counts: Sequence[int]) -> None:
+        """Learn the arrival rate, and so how many usually come within an SLO, and the mix of lengths."""
+        recent_s, memory_s = self.window * view.slo_s, self.memory * view.slo_s
+        self._look = view.now + recent_s / LOOKS
+        seen_s = max(view.now - self._began, recent_s / LOOKS)
+        recent = view.rate(recent_s) * max(1.0, recent_s / seen_s)
+        rate = view.rate(memory_s) * max(1.0, memory_s / seen_s)
+        deviation = 2 * sqrt(max(recent, rate, 1 / recent_s) / min(recent_s, seen_s))
+        rate = max(min(max(rate, recent - deviation), recent + deviation), 1 / memory_s)
+        self._step, self._usual = rate_step(rate), rate * view.slo_s
+        self._choices.learn(counts)
+
+    def _company(
+        self, service: Sequence[Sequence[float]], counts: Sequence[int], at: int, waiting: int
+    ) -> tuple[int, int, int]:
+        """The range of length buckets that is cheaper in the oldest request's batch than on its own, and its size."""
+        largest = self._largest
+        low = high = at
+        size = counts[at]
+        if size >= largest or size == waiting:
+            return at, at, size
+        for bucket in range(at - 1, -1, -1):
+            if counts[bucket] and size < largest:
+                more = min(counts[bucket], largest - size)
+                if service[at][size + more] > service[at][size] + service[bucket][more]:
+                    break
+                low, size = bucket, size + more
+        for bucket in range(at + 1, len(counts)):
+            if counts[bucket] and size < largest:
+                more = min(counts[bucket], largest - size)
+                if service[bucket][size + more] > service[high][size] + service[bucket][more]:
+                    break
+                high, size = bucket, size + more
+        return low, high, size
+
+    def _oldest(self, low: int, high: int, size: int) -> Sequence[int]:
+        """The oldest `size` of these buckets, without the late comers."""
+        late = self._late
+        if late is not None and late.waiting:
+            found = [late.others(bucket, size) for bucket in range(low, high + 1)]
+        else:
+            found = [line.oldest(size) for line in self._lines[low : high + 1]]
+        if low == high:
+            return found[0]
+        merged = [*chain.from_iterable(found)]
+        merged.sort()
+        return merged[:size]
+
+    def _too_old(self, view: View, low: int, high: int, end: float) -> list[int]:
+        """Pass over who would be late at `end`: to be dropped, where anybody is; else they are late comers now."""
+        if self._late is None:
+            requests = self._oldest(low, high, self._largest) if self.drop == "hopeless" else ()
+            return [request for request in requests if view.deadline(request) < end]
+        for bucket in range(low, high + 1):
+            self._late.pass_over(view, bucket, end)
+        return []
+
+    def _others(self, view: View, late: LateComers, counts: Sequence[int]) -> tuple[list[int], list[int]]:
+        """The oldest of every bucket, and how many wait there, without those who cannot be on time any more."""
+        for bucket, count in enumerate(counts):
+            if count:
+                late.pass_over(view, bucket, view.now + self._alone_s[bucket])
+        counts = late.less(counts)
+        heads = [late.others(bucket, 1) for bucket, count in enumerate(counts) if count]
+        return [head[0] for head in heads if head], counts
+
+    def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop:
+        """Late comers alone, since nobody else waits."""
+        bucket = late.oldest_bucket()
+        level, size = self._choices.for_late(self._step, bucket, min(late.waiting, self._largest))
+        requests = late.take(bucket, size)
+        return Dispatch(sorted(requests), view.levels[level]) if requests else self.decide(view)
+
+    def _with_the_late(self, view: View, requests: Sequence[int], first: int) -> Sequence[int]:
+        """These, with late comers in the places that would be padding, and the first of all if it is time."""
+        late = self._late
+        room = self._choices.padded(len(requests)) - len(requests)
+        if late is not None and late.waiting and room:
+            requests = sorted([*late.take(view.longest(requests), room), *requests])
+        self._passed_over = 0 if requests[0] == first else self._passed_over + 1
+        if self._passed_over < PATIENCE:
+            return requests
+        self._passed_over = 0
+        if late is not None:
+            late.served(first, view.longest((first,)))
+        return [first, *requests][: self._largest] if room else [first, *requests[:-1]]

@@ -1,0 +1,206 @@
+"""The semi-Markov decision process of batching: plans for Poisson arrivals, looked up by queue length and rate."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from operator import mul
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.interface import Dispatch, View, Wait
+from policies.machinery.limits import batch_limit
+
+#: Queue lengths that are planned for, and how many largest batches they are at most.
+STATES, LARGEST_BATCHES = 256, 2
+#: Rates that are planned for, as shares of what the fastest level serves: from, to, how many.
+RATES = (0.02, 1.3, 16)
+Floats = NDArray[np.float64]
+
+
+class Actions(NamedTuple):
+    """What can be dispatched: per action a level, the size up to which it takes, its seconds, and its accuracy."""
+
+    level: NDArray[np.intp]
+    size: NDArray[np.intp]
+    seconds: Floats
+    accuracy: Floats
+
+
+class Plan(NamedTuple):
+    """What to do by queue length: an action, or -1 to wait for one more. gain: reward per second in the long run."""
+
+    choice: NDArray[np.intp]
+    gain: float
+
+
+@dataclass
+class Smdp:
+    """The level and batch that are best in the long run for Poisson arrivals of the rate observed.
+
+    SMDP-based dynamic batching (Xu, Zhou and others, arXiv 2301.12865, 2501.02181) with the level as part of the
+    action. State: how many wait. Action: wait for one more, or dispatch so many at such a level. Each answer earns its
+    accuracy; each second that a request spends here costs penalty / SLO. Plans for 16 rates are computed in `start`
+    and looked up by the rate of the last `window` SLOs. The source iterates relative values; this solves the same
+    equation by policy iteration (Howard 1960), which takes a few steps.
+
+    rate: plan for this rate of one GPU alone (requests per second) and keep to it. Simplified: several GPUs share rate
+    and queue evenly; requests of all lengths count as those of the table's middle length, by their share of its time;
+    the state knows no ages, so it never waits beyond the time at which the oldest would be late.
+    """
+
+    penalty: float = 0.03
+    window: float = 4.0
+    rate: float | None = None
+    max_batch: int | None = None
+
+    uses = frozenset(
+        {"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "deadline", "rate"}
+        | {"waiting_by_bucket"}
+    )
+
+    def start(self, view: View) -> None:
+        if not (0 <= self.penalty < inf and self.window > 0 and (self.rate is None or self.rate > 0)):
+            raise ValueError(
+                f"smdp needs penalty >= 0, window > 0, rate > 0, not {self.penalty}, {self.window}, {self.rate}"
+            )
+        middle = len(view.plan.tokens) // 2
+        largest = min(batch_limit(self.max_batch, view.plan), STATES // 2)
+        sizes = [size for size in view.plan.batches if size < largest] + [largest]
+        rows = [grid[middle] for grid in view.service]
+        accuracies = [1.0 if level.accuracy != level.accuracy else level.accuracy for level in view.levels]
+        self._actions = actions_of(rows, accuracies, sizes)
+        self._rates = [self.rate] if self.rate else self._grid()
+        states, cost = min(STATES, LARGEST_BATCHES * largest), self.penalty / view.slo_s
+        self._plans: list[list[int]] = []
+        plan = None
+        for rate in self._rates:
+            plan = optimal_plan(self._actions, rate, cost, states, plan)
+            self._plans.append(plan.choice.tolist())
+        full = view.service[-1]
+        least = [min(row[size] / size for size in range(1, largest + 1)) for row in full]
+        self._share = [seconds / least[middle] for seconds in least]  # of the middle length's time, by length
+        self._mean_share: float | None = None
+        self._levels, self._sizes = self._actions.level.tolist(), self._actions.size.tolist()
+        self._seconds = self._actions.seconds.tolist()
+
+    def decide(self, view: View) -> Dispatch | Wait:
+        plan = self._plans[self._nearest(view)]
+        state = min(-(-view.waiting // view.gpus), len(plan) - 1)
+        choice = plan[state]
+        if choice < 0:
+            choice = next(each for each in plan[state:] if each >= 0)
+            due = view.deadline(view.oldest(1)[0]) - self._seconds[choice]
+            if view.now < due:
+                return Wait(until=due)
+        return Dispatch(view.oldest(self._sizes[choice]), view.levels[self._levels[choice]])
+
+    def _grid(self) -> list[float]:
+        low, high, count = RATES
+        fastest = float((self._actions.size / self._actions.seconds).max())
+        return [float(each) for each in fastest * np.geomspace(low, high, count)]
+
+    def _nearest(self, view: View) -> int:
+        """The plan for the rate observed."""
+        if len(self._plans) == 1:
+            return 0
+        share = 1.0
+        if len(self._share) > 1:
+            now = sum(map(mul, view.waiting_by_bucket(), self._share)) / view.waiting
+            self._mean_share = now if self._mean_share is None else 0.95 * self._mean_share + 0.05 * now
+            share = self._mean_share
+        rate = view.rate(self.window * view.slo_s) * share / view.gpus
+        above = bisect_left(self._rates, rate)
+        if 0 < above < len(self._rates) and rate / self._rates[above - 1] < self._rates[above] / rate:
+            return above - 1
+        return min(above, len(self._rates) - 1)
+
+
+def actions_of(rows: Sequence[Sequence[float]], accuracies: Sequence[float], sizes: Sequence[int]) -> Actions:
+    """Every level with every batch size. rows: seconds by [level][size]."""
+    pairs = [(level, size) for level in range(len(rows)) for size in sizes]
+    level, size = np.array(pairs, np.intp).T
+    seconds = np.array([rows[level][size] for level, size in pairs])
+    return Actions(level, size, seconds, np.array(accuracies)[level])
+
+
+def optimal_plan(actions: Actions, rate: float, cost: float, states: int, first: Plan | None = None) -> Plan:
+    """Solve the process for one GPU; queue lengths 0 to `states`, where whoever comes beyond is lost.
+
+    rate: arrivals per second. cost: of a request's second. first: a plan to begin with; default the fastest level, all
+    that wait. The optimality equation, for relative values v: v(n) = max over actions of reward - gain x seconds +
+    E[v(n')], with v(0) = 0; dispatching b for t seconds earns b x accuracy - cost x (n t + rate t^2 / 2).
+    """
+    waiting = np.arange(states + 1)
+    taken = np.minimum(waiting[:, None], actions.size)  # by [state, action]
+    left = waiting[:, None] - taken
+    arrivals = _poisson(rate * actions.seconds, states)  # by [action, arrivals]
+    lost = np.take_along_axis(_lost(arrivals, rate * actions.seconds, states).T, left, axis=0)
+    t = actions.seconds
+    reward = taken * actions.accuracy - lost - cost * (waiting[:, None] * t + rate * t * t / 2)
+    choice = np.full(states + 1, int((actions.size / t).argmax())) if first is None else first.choice.copy()
+    choice[0] = -1
+    while True:
+        gain, values = _evaluate(choice, reward, t, arrivals, left, rate, cost)
+        after = np.concatenate([values, np.full(states, values[-1])])
+        expected = np.lib.stride_tricks.sliding_window_view(after, states + 1) @ arrivals.T  # by [left, action]
+        scores = reward - gain * t + np.take_along_axis(expected, left, axis=0)
+        wait = -(cost * waiting + gain) / rate + np.append(values[1:], -inf)
+        wait[actions.size.max() :] = -inf
+        best = np.where(wait > scores.max(axis=1), -1, scores.argmax(axis=1))
+        best[0] = -1
+        held = np.where(choice < 0, wait, np.take_along_axis(scores, np.maximum(choice, 0)[:, None], axis=1)[:, 0])
+        better = np.maximum(wait, scores.max(axis=1)) > held + 1e-9 * (1 + np.abs(held))
+        better[0] = False
+        if not better.any():
+            return Plan(choice, gain)
+        choice = np.where(better, best, choice)
+
+
+def _evaluate(
+    choice: NDArray[np.intp],
+    reward: Floats,
+    t: Floats,
+    arrivals: Floats,
+    left: NDArray[np.intp],
+    rate: float,
+    cost: float,
+) -> tuple[float, Floats]:
+    """The gain of a plan, and the relative values of its states, the first of which is 0."""
+    states = len(choice) - 1
+    moves, earned, seconds = np.zeros((states + 1, states + 1)), np.empty(states + 1), np.empty(states + 1)
+    for state, action in enumerate(choice):
+        if action < 0:
+            moves[state, state + 1] = 1
+            earned[state], seconds[state] = -cost * state / rate, 1 / rate
+        else:
+            rest = left[state, action]
+            moves[state, rest:] = arrivals[action, : states + 1 - rest]
+            moves[state, -1] += 1 - moves[state].sum()
+            earned[state], seconds[state] = reward[state, action], t[action]
+    # v = earned - gain x seconds + moves v with v(0) = 0: the gain takes the place of v(0) among the unknowns.
+    system = np.eye(states + 1) - moves
+    system[:, 0] = seconds
+    solution = np.linalg.solve(system, earned)
+    return float(solution[0]), np.concatenate([[0.0], solution[1:]])
+
+
+def _poisson(means: Floats, most: int) -> Floats:
+    """The chance of 0 to `most` arrivals, a row for each mean; what is beyond counts as `most`."""
+    k = np.arange(most + 1)
+    log_factorial = np.concatenate([[0.0], np.log(k[1:]).cumsum()])
+    chance = np.exp(k * np.log(means)[:, None] - means[:, None] - log_factorial)
+    chance[:, -1] += np.maximum(0.0, 1 - chance.sum(axis=1))
+    return np.asarray(chance)
+
+
+def _lost(arrivals: Floats, means: Floats, states: int) -> Floats:
+    """By [action, left]: how many are expected to come beyond the last state."""
+    k = np.arange(states + 1)
+    room = states - k
+    below, mass = (arrivals * k).cumsum(axis=1), arrivals.cumsum(axis=1)
+    return np.asarray(np.maximum(0.0, means[:, None] - below[:, room] - room * (1 - mass[:, room])))

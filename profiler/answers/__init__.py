@@ -1,0 +1,1 @@
+"""Recorded answers, and what they say of early stops. A leaf: no torch."""

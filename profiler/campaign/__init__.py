@@ -1,0 +1,1 @@
+"""Everything that is measured on a GPU, part by part, with verdicts."""

@@ -1,0 +1,168 @@
+"""Everything there is to measure on a device, in parts with budgets of their own: resumable, results as they come."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from profiler.campaign import verdicts
+from profiler.campaign.plan import Plan
+from profiler.device import nvml
+from profiler.device.cuda import open_cuda
+from profiler.device.seam import Device, HostDevice
+from profiler.executors.cuda import KINDS, best_executor, open_executor
+from profiler.executors.interface import Executor
+from profiler.measuring import gpu_probes
+from profiler.measuring.measure import Progress
+from profiler.measuring.rules import Rules
+from profiler.measuring.session import Entry, measure_table
+from profiler.models import weights
+from profiler.models.roofline import Ceilings
+from profiler.models.spec import Spec
+from profiler.models.weights import Weights
+from profiler.origin import origin
+from profiler.table import BucketPlan
+from profiler.table.merging import merge_tables
+from traces.files import replacing
+
+#: Measures one part of a campaign until a time.monotonic: what becomes of it, with its `status`.
+Part = Callable[["Campaign", str, float], dict[str, Any]]
+#: What a device, its libraries or their tools raise; everything else is a bug and shows its traceback.
+FAILURES = (
+    *(ArithmeticError, ImportError, LookupError, MemoryError, OSError, RuntimeError, ValueError),
+    subprocess.SubprocessError,
+)
+
+
+@dataclass
+class Campaign:
+    """A campaign under way in the folder `out`: what is measured, on what, and what came of it so far.
+
+    state: campaign.json. After every part it is written again, so that an interruption loses at most the part that was
+    under way, and of its timings none.
+    """
+
+    out: Path
+    plan: Plan
+    on_gpu: bool
+    seed: int = 0
+    progress: Progress = lambda share, what: None
+    state: dict[str, Any] = field(default_factory=dict)
+    _weights: dict[Spec, Weights] = field(default_factory=dict)
+
+    def run(self, parts: Mapping[str, Part], budget_s: float) -> dict[str, Any]:
+        """Run those of these parts that are not done, in the order given; returns the state.
+
+        A part gets its own budget, cut to what is left of `budget_s`. A part that fails says so in the state, and the
+        next one runs.
+        """
+        self._load()
+        end = time.monotonic() + budget_s
+        for name, part in parts.items():
+            if self.state["parts"].get(name, {}).get("status") == "done":
+                continue
+            own = self.plan.budgets[name]
+            left = end - time.monotonic()
+            if left < min(own, self.plan.shortest_s):
+                reason = f"{left:.0f} s left of {budget_s:g} s"
+                self.state["parts"].setdefault(name, {"status": "outstanding", "reason": reason})
+                continue
+            self._run(name, part, time.monotonic() + min(own, left))
+        merge_tables(self.out / "table", [self.out / name for name in self.plan.tables])
+        self.state["verdicts"] = verdicts.verdicts(self.out, self.state)
+        if self.plan.name != "full":  # tiny models on a CPU say nothing about the targets
+            self.state["verdicts"] = [verdict | {"verdict": "dry run"} for verdict in self.state["verdicts"]]
+        self._save()
+        return self.state
+
+    def _run(self, name: str, part: Part, deadline: float) -> None:
+        self.progress(0.0, name)
+        began = time.monotonic()
+        card = nvml.open_nvml(gpu_probes.uuid()) if self.on_gpu else None
+        before = card.state() if card else {}
+        try:
+            result = part(self, name, deadline)
+        except FAILURES as error:
+            # Bounded parts must not take the campaign down with them; the reason is in the state, and in the report.
+            result = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+        result["seconds"] = round(time.monotonic() - began, 1)
+        if card:
+            result["card"] = {"before": before, "after": card.state()}
+        self.state["parts"][name] = result
+        self._weights.clear()
+        if self.on_gpu:
+            torch.cuda.empty_cache()
+        self._save()
+
+    @cached_property
+    def device(self) -> Device:
+        """One for all executors with graphs: they never run at once, so their activations can share one pool."""
+        return open_cuda() if self.on_gpu else HostDevice()
+
+    @cached_property
+    def eager(self) -> Device:
+        """The same device, with operators launched one by one."""
+        return open_cuda(graphs=False) if self.on_gpu else HostDevice()
+
+    @property
+    def ceilings(self) -> Ceilings | None:
+        own = self.state["parts"].get("probes", {}).get("ceilings")
+        return Ceilings(**own) if own else None
+
+    def random(self, spec: Spec) -> Weights:
+        """The float32 weights of a shape, on the device, the same for every executor of a part."""
+        if spec not in self._weights:
+            self._weights[spec] = weights.random(spec, self.seed, device=self.device.torch_device)
+        return self._weights[spec]
+
+    def open(self, kind: str, own: Weights, plan: BucketPlan, students: tuple[int, ...], **options: Any) -> Executor:
+        """An executor of ours on the GPU, or its double on the CPU. One that stands in for another is noted."""
+        device = self.device if KINDS[kind].graphs else self.eager
+        settings: dict[str, Any] = {"dtype": self.plan.dtype, "tune_s": self.plan.tune_s, "device": device} | options
+        if not self.on_gpu:
+            return open_executor(kind, own, plan, students, **settings)
+        opened, executor, reasons = best_executor(kind, own, plan, students, **settings)
+        if reasons:
+            self.state.setdefault("stand_ins", {})[kind] = {"opened": opened, "because": list(reasons)}
+        return executor
+
+    def table(self, name: str, entries: list[Entry], deadline: float) -> dict[str, Any]:
+        """Measure these entries into the folder `name`."""
+        meta = {**gpu_probes.describe(self.device), "dtype": self.plan.dtype, "rank": 50, "campaign_part": name}
+        if not self.on_gpu:
+            meta["device"] += " (dry run)"
+        rules = Rules(budget_s=self.plan.least_s, enough=self.plan.enough, idle_repeats=self.plan.idle.get(name, 0))
+        return measure_table(
+            self.out / name,
+            entries,
+            rules,
+            meta=meta,
+            ceilings=self.ceilings,
+            deadline=deadline,
+            partial_table=True,
+            seed=self.seed,
+            progress=lambda share, what: self.progress(share, f"{name}: {what}"),
+        )
+
+    def _load(self) -> None:
+        path = self.out / "campaign.json"
+        self.out.mkdir(parents=True, exist_ok=True)
+        settings = {"device": "cuda" if self.on_gpu else "cpu", "plan": self.plan.name, "seed": self.seed}
+        self.state = json.loads(path.read_text()) if path.exists() else {"settings": settings, "parts": {}}
+        if self.state["settings"] != settings:
+            raise ValueError(
+                f"{self.out} holds a campaign with {self.state['settings']}, this one has {settings}: "
+                f"choose another --out"
+            )
+
+    def _save(self) -> None:
+        with replacing(self.out / "campaign.json") as part:
+            part.write_text(json.dumps(self.state | {"origin": origin()}, indent=1) + "\n")

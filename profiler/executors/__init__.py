@@ -1,0 +1,1 @@
+"""What answers a batch: on CPU, on CUDA, in stages, with stops."""

@@ -1,0 +1,146 @@
+"""What our executors are compared with: Hugging Face models, eager and compiled, behind the same staging and timing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from profiler.executors.cuda import DTYPES
+from profiler.models.checkpoints import LAYER
+from profiler.models.weights import Layer, Weights
+
+
+class HuggingFaceForward:
+    """One BertForSequenceClassification per student, one after the other, with the ensemble's sum and head.
+
+    attention: `eager` or `sdpa`. compiled: a mode of torch.compile, or None. weights: float32 with all biases; the
+    models compute in `dtype` on `device`.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        dtype: str,
+        device: torch.device,
+        *,
+        attention: str = "sdpa",
+        compiled: str | None = None,
+    ) -> None:
+        self.spec = weights.spec
+        self.dtype = dtype
+        self._how = f"hugging-face {attention}" + (f" torch.compile {compiled}" if compiled else "")
+        placed = [_model(weights, index, attention) for index in range(self.spec.students)]
+        self._models: list[Any] = [model.to(device, DTYPES[dtype]) for model in placed]
+        if compiled:
+            self._models = [_compiled(model, compiled) for model in self._models]
+        self._head_weight = weights.head_weight.to(device, DTYPES[dtype])
+        self._head_bias = weights.head_bias.to(device, DTYPES[dtype])
+
+    def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
+        mask = torch.arange(ids.shape[1], device=ids.device) < lens[:, None]
+        votes = [model(input_ids=ids, attention_mask=mask.long()).logits for model in self._models[:students]]
+        total = torch.stack(votes).sum(0)
+        return torch.addmm(self._head_bias[students - 1], total, self._head_weight[students - 1]).float()
+
+    @property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._head_weight.float().cpu().numpy(), self._head_bias.float().cpu().numpy()
+
+    def part(self, first: int, last: int) -> HuggingFaceForward:
+        """See profiler.executors.staged.Forward."""
+        own, students, outputs = copy(self), last - first, self.spec.outputs
+        own.spec = replace(self.spec, name=f"{self.spec.name}/{first + 1}-{last}", students=students, classes=outputs)
+        own._models = self._models[first:last]
+        own._head_weight = torch.eye(outputs).to(self._head_weight).expand(students, -1, -1)
+        own._head_bias = self._head_bias.new_zeros(students, outputs)
+        return own
+
+    def describe(self) -> str:
+        return self._how
+
+    def freeze(self) -> None:
+        return
+
+    def close(self) -> None:
+        self._models.clear()
+
+
+def _compiled(model: Any, mode: str) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = torch.compile(model, mode=mode, dynamic=False)
+    return compiled
+
+
+def _model(weights: Weights, index: int, attention: str) -> Any:
+    import transformers
+
+    spec = weights.spec
+    library: Any = transformers  # its annotations lack what every configuration takes
+    config = library.BertConfig(
+        vocab_size=spec.vocab,
+        hidden_size=spec.hidden,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        intermediate_size=spec.ffn,
+        max_position_embeddings=spec.positions,
+        num_labels=spec.outputs,
+        layer_norm_eps=spec.norm_eps,
+        attn_implementation=attention,
+    )
+    with torch.device("meta"):
+        model = library.BertForSequenceClassification(config)
+    model = model.to_empty(device=weights.device)
+    state = model_state(weights, index)
+    # Buffers of positions and token types are not part of the state: to_empty left them unset.
+    for name, buffer in model.named_buffers():
+        if name.endswith("position_ids"):
+            buffer.copy_(torch.arange(spec.positions, device=buffer.device).expand_as(buffer))
+        elif name.endswith("token_type_ids"):
+            buffer.zero_()
+    missing, unknown = model.load_state_dict(state, strict=False)
+    assert not unknown, unknown
+    assert all(name.endswith(("position_ids", "token_type_ids")) for name in missing), missing
+    return model.eval()
+
+
+def model_state(weights: Weights, index: int) -> dict[str, Tensor]:
+    """Student `index` in the names and layouts of BertForSequenceClassification; the inverse of `from_checkpoints`.
+
+    Raises ValueError for weights without a pooler, or simplified ones: BERT has all biases.
+    """
+    spec = weights.spec
+    if weights.pooler_weight is None or weights.pooler_bias is None:
+        raise ValueError(f"{spec.name} has no pooler, which a BERT classifier needs")
+    own = 0 if spec.shared_embeddings else index
+    embeddings = "bert.embeddings."
+    state = {
+        f"{embeddings}word_embeddings.weight": weights.word_embeddings[own],
+        f"{embeddings}position_embeddings.weight": weights.position_embeddings[own],
+        f"{embeddings}token_type_embeddings.weight": torch.zeros(2, spec.hidden, device=weights.device),
+        f"{embeddings}LayerNorm.weight": weights.embedding_ln_weight[own],
+        f"{embeddings}LayerNorm.bias": weights.embedding_ln_bias[own],
+        "bert.pooler.dense.weight": weights.pooler_weight[index].T,
+        "bert.pooler.dense.bias": weights.pooler_bias[index],
+        "classifier.weight": weights.projection_weight[index].T,
+        "classifier.bias": weights.projection_bias[index],
+    }
+    for number, layer in enumerate(weights.layers):
+        state |= {f"bert.encoder.layer.{number}.{name}": value for name, value in _layer(spec.name, layer, index)}
+    return state
+
+
+def _layer(name: str, layer: Layer, index: int) -> list[tuple[str, Tensor]]:
+    parts = zip(("query", "key", "value"), layer.qkv_weight[index].chunk(3, dim=1), strict=True)
+    rows = [(f"attention.self.{part}.weight", matrix.T) for part, matrix in parts]
+    for ours, theirs in LAYER.items():
+        tensor = getattr(layer, ours)
+        if tensor is None:
+            raise ValueError(f"{name} lacks {ours}: make baselines from the weights before they are simplified")
+        rows.append((theirs, tensor[index].T if tensor.ndim == 3 else tensor[index]))
+    return rows

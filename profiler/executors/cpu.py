@@ -1,0 +1,161 @@
+"""The CPU executor: float32 on the threads torch has, students stacked where they are small, else one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from time import perf_counter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from profiler.executors.interface import Answers, Ids, PartKey, all_keys
+from profiler.models import forward
+from profiler.models.spec import Spec
+from profiler.models.weights import Weights, simplify
+from profiler.table import BucketPlan, ShapeKey
+
+#: Up to so many token rows per student and thread the batched operators win, because the cost is that of dispatch;
+#: beyond it the activations of all students fall out of the cache. Measured by benchmarks/executor_cpu.py --rule.
+STACKED_ROWS = 128
+
+
+class CpuExecutor:
+    """Runs an ensemble on the CPU, every batch padded to a key of the plan.
+
+    students: the prefix lengths to serve (default: 1 to all). cls_only, simplified: the exact short cuts, to switch off
+    in ablations. stacked_rows: up to so many rows (batch x tokens) students run stacked; by default 128 per thread.
+    """
+
+    dtype = "float32"
+
+    def __init__(
+        self,
+        weights: Weights,
+        plan: BucketPlan,
+        students: Iterable[int] | None = None,
+        *,
+        cls_only: bool = True,
+        simplified: bool = True,
+        stacked_rows: int | None = None,
+    ) -> None:
+        if plan.max_tokens > weights.spec.positions:
+            raise ValueError(
+                f"{weights.spec.name} has positions for {weights.spec.positions} tokens, "
+                f"but the plan goes to {plan.max_tokens}"
+            )
+        self.plan = plan
+        self.cls_only = cls_only
+        self.stacked_rows = STACKED_ROWS * torch.get_num_threads() if stacked_rows is None else stacked_rows
+        counts = range(1, weights.spec.students + 1) if students is None else students
+        self.students = tuple(sorted(set(counts)))
+        if weights.dtype != torch.float32:
+            weights = weights.to(dtype=torch.float32)
+        self._weights = simplify(weights) if simplified else weights
+        self._prefixes = {k: self._weights.prefix(k) for k in self.students}
+        self._parts: dict[tuple[int, int], Weights] = {}
+        self._staging: dict[tuple[int, int], _Staging] = {}
+        self._ready: set[ShapeKey] = set()
+
+    @property
+    def spec(self) -> Spec:
+        return self._weights.spec
+
+    def implementation(self, key: ShapeKey) -> str:
+        return "stacked" if self._stacks(key) else "looped"
+
+    def warm(self, keys: Iterable[ShapeKey] | None = None) -> float:
+        """Make the buffers of these keys, then run the smallest with each prefix: nothing is compiled on a CPU."""
+        start = perf_counter()
+        wanted = all_keys(self.plan, self.students) if keys is None else list(keys)
+        for key in wanted:
+            self._staging.setdefault((key.batch, key.tokens), _Staging(key.batch, key.tokens))
+            self._ready.add(key)
+        for students in {key.students for key in wanted}:
+            smallest = min((key for key in wanted if key.students == students), key=lambda key: key.batch * key.tokens)
+            self.run(students, [np.zeros(smallest.tokens, np.int32)] * smallest.batch)
+        return perf_counter() - start
+
+    def run(self, students: int, ids: Sequence[Ids]) -> Answers:
+        """Answer a batch; see profiler.executors.interface.Executor."""
+        if students not in self._prefixes:
+            raise LookupError(f"{self.spec.name} is not warm for {students} students: it serves {self.students}")
+        return self._answer(self._prefixes[students], ids)
+
+    def warm_parts(self, keys: Iterable[PartKey]) -> float:
+        """Make the buffers of these parts; see profiler.executors.interface.Parts."""
+        start = perf_counter()
+        for first, last, batch, tokens in keys:
+            self._part(first, last)
+            self._staging.setdefault((batch, tokens), _Staging(batch, tokens))
+            self._ready.add(ShapeKey(last - first, batch, tokens))
+        return perf_counter() - start
+
+    def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:
+        """The sum of the vectors of students first + 1 to last; see profiler.executors.interface.Parts."""
+        return self._answer(self._part(first, last), ids)
+
+    @property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self._weights.head_weight.numpy(), self._weights.head_bias.numpy()
+
+    def _part(self, first: int, last: int) -> Weights:
+        if (first, last) not in self._parts:
+            self._parts[first, last] = self._weights.part(first, last)
+        return self._parts[first, last]
+
+    def _answer(self, weights: Weights, ids: Sequence[Ids]) -> Answers:
+        start = perf_counter()
+        key = self.plan.key(weights.spec.students, [len(row) for row in ids])
+        if key not in self._ready:
+            raise LookupError(f"{self.spec.name} is not warm for {key}: it serves {self.students} students; call warm")
+        staging = self._staging[key.batch, key.tokens]
+        masked = staging.fill(ids)
+        if staging.largest() >= self.spec.vocab:
+            staging.ids.zero_()
+            raise ValueError(f"a token id is outside the vocabulary of {self.spec.name} (0 to {self.spec.vocab - 1})")
+        staged = perf_counter()
+        run = forward.stacked if self._stacks(key) else forward.looped
+        with torch.inference_mode():
+            out = run(weights, staging.ids, staging.mask if masked else None, cls_only=self.cls_only).numpy()
+        logits = out[: len(ids)]
+        done = perf_counter()
+        return Answers(logits, key, done - start, staged - start, done - staged)
+
+    def close(self) -> None:
+        """Forget buffers and weights."""
+        self._prefixes.clear()
+        self._parts.clear()
+        self._staging.clear()
+        self._ready.clear()
+
+    def _stacks(self, key: ShapeKey) -> bool:
+        return key.students > 1 and key.batch * key.tokens <= self.stacked_rows
+
+
+class _Staging:
+    """The buffers of one padded shape. What is beyond a row's length stays what it was: the mask hides it."""
+
+    def __init__(self, batch: int, tokens: int) -> None:
+        self._rows = np.zeros((batch, tokens), np.int32)
+        self._hidden = np.zeros((batch, tokens), np.float32)
+        self._unsigned = self._rows.view(np.uint32)
+        self._tokens = tokens
+        self.ids = torch.from_numpy(self._rows)
+        self.mask = torch.from_numpy(self._hidden).view(batch, 1, 1, tokens)
+
+    def fill(self, ids: Sequence[Ids]) -> bool:
+        """Copy a batch in; returns whether any row is shorter than the padded length, so that the mask is needed."""
+        rows, hidden, masked = self._rows, self._hidden, False
+        for index, row in enumerate(ids):
+            length = len(row)
+            rows[index, :length] = row
+            hidden[index, :length] = 0.0
+            if length < self._tokens:
+                hidden[index, length:] = -np.inf
+                masked = True
+        return masked
+
+    def largest(self) -> int:
+        """The largest id, a negative one counting as very large: one pass finds both kinds of nonsense."""
+        return int(self._unsigned.max())

@@ -1,0 +1,116 @@
+"""The interface of everything that runs batches: one bucket plan, one blocking call, one clock around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.models.spec import Spec
+from profiler.table import BucketPlan, ShapeKey
+
+#: The token ids of one request, [CLS] first: int32, one dimension.
+Ids = NDArray[np.int32]
+
+
+class Answers(NamedTuple):
+    """What a batch came to, and how long it took.
+
+    logits: float32 [requests, classes], in the order of the batch; the caller owns it. key: the shape that was run.
+    seconds: the host cycle, from batch in hand to answers in hand (`latency_us` of a table). staging_s: the part of it
+    before the device had all its work. device_s: the time the device worked (CUDA events; on a CPU the forward pass),
+    NaN where it was not measured.
+    """
+
+    logits: NDArray[np.float32]
+    key: ShapeKey
+    seconds: float
+    staging_s: float
+    device_s: float
+
+
+class PartKey(NamedTuple):
+    """Some of the students by themselves, first + 1 to last, on a padded batch."""
+
+    first: int
+    last: int
+    batch: int
+    tokens: int
+
+
+class Executor(Protocol):
+    """One device with one model loaded, whose every key is ready to run.
+
+    spec: the model. plan: the sizes it runs at. students: the prefix lengths that are ready, ascending. dtype: float32,
+    bfloat16 or float16. Executors are not thread-safe: one dispatcher calls one executor.
+    """
+
+    @property
+    def spec(self) -> Spec: ...
+
+    @property
+    def plan(self) -> BucketPlan: ...
+
+    @property
+    def students(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    def warm(self, keys: Iterable[ShapeKey] | None = None) -> float:
+        """Make these keys (by default all) ready, so that none is compiled, captured or allocated while serving.
+
+        Returns the seconds it took. Running a key that is not ready is a LookupError, never a silent stall.
+        """
+        ...
+
+    def implementation(self, key: ShapeKey) -> str:
+        """How a key is run, in a word or two, for the column `impl`."""
+        ...
+
+    def run(self, students: int, ids: Sequence[Ids]) -> Answers:
+        """Answer a batch with the first `students` students, at the plan's next size up; block until it is done.
+
+        Raises LookupError for a batch, a length or a number of students that is not ready, ValueError for ids outside
+        the vocabulary.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the device's memory back."""
+        ...
+
+
+@runtime_checkable
+class BackToBack(Protocol):
+    """An executor whose device can be kept busy without the host in between."""
+
+    def back_to_back(self, key: ShapeKey, repetitions: int) -> float:
+        """Seconds per batch of so many batches queued one behind the other, with inputs already staged."""
+        ...
+
+
+@runtime_checkable
+class Parts(Protocol):
+    """An executor that runs some of its students by themselves, so that a request may stop at any prefix."""
+
+    @property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of every prefix: weights [K, O, C] and biases [K, C]. Its logits are (sum of vectors) @ weight + bias."""
+        ...
+
+    def warm_parts(self, keys: Iterable[PartKey]) -> float:
+        """Make these parts ready, after `warm`; as there. What is ready already takes no time."""
+        ...
+
+    def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:
+        """Students first + 1 to last; as `run`, with the sum of their vectors [requests, O] in place of logits."""
+        ...
+
+
+def all_keys(plan: BucketPlan, students: Iterable[int]) -> list[ShapeKey]:
+    """Every key of a plan for these numbers of students, largest first (so that shared memory pools are sized once)."""
+    keys = [ShapeKey(k, batch, tokens) for k in students for batch in plan.batches for tokens in plan.tokens]
+    return sorted(keys, key=lambda key: (-key.students * key.batch * key.tokens, key))

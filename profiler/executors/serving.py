@@ -1,0 +1,180 @@
+"""Executors that are ready to serve what a table describes: its models, warm at every key, on some devices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from profiler.executors.interface import Executor, PartKey, Parts, all_keys
+from profiler.models import weights
+from profiler.models.spec import parse_spec
+from profiler.models.weights import Weights
+from profiler.table import LatencyTable
+from profiler.table.plan import BucketPlan
+
+Progress = Callable[[str], None]
+#: An ensemble's file in its folder, beside the tokenizer.
+ENSEMBLE = "ensemble.safetensors"
+
+
+@dataclass(frozen=True)
+class Served:
+    """Devices that are warm. executors: by device, then by model. notes: what a reader of the run should know.
+
+    bind: by device, what a thread calls before it uses the device, when that is not the thread which opened it.
+    weights_s, warm_s: the seconds that loading (or drawing) the weights and warming every key took.
+    """
+
+    name: str
+    executors: tuple[Mapping[str, Executor], ...]
+    bind: tuple[Callable[[], object], ...]
+    notes: tuple[str, ...]
+    weights_s: float
+    warm_s: float
+
+    def warm_parts(self, keys: Mapping[str, Collection[PartKey]]) -> float:
+        """Make these parts of each model ready on every device that runs parts; returns the seconds it took."""
+        seconds = 0.0
+        for models, bind in zip(self.executors, self.bind, strict=True):
+            bind()
+            for model, own in keys.items():
+                if isinstance(executor := models[model], Parts):
+                    seconds += executor.warm_parts(own)
+        return seconds
+
+    def close(self) -> None:
+        """Give the devices' memory back."""
+        for models in self.executors:
+            for executor in models.values():
+                executor.close()
+
+
+def open_devices(
+    device: str,
+    table: LatencyTable,
+    models: Sequence[str],
+    plan: BucketPlan,
+    *,
+    count: int = 1,
+    checkpoint: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    on_progress: Progress = lambda what: None,
+) -> Served:
+    """Load these models of a table onto `count` devices and make every key of the plan ready.
+
+    device: "cpu" (with the table's threads; several are threads of this process that share the weights) or "cuda".
+    checkpoint: a safetensors file of an ensemble, or a folder with one or with a Hugging Face model, for the one model
+    that is served; without it weights are random by seed, which takes the same time. Raises LookupError, ValueError or
+    RuntimeError (`Unavailable`) where something cannot be had.
+    """
+    if device not in DEVICES:
+        raise LookupError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}")
+    if checkpoint is not None and len(models) > 1:
+        raise ValueError(f"one checkpoint cannot hold {len(models)} models ({', '.join(models)}): name one --model")
+    counts = {model: sorted({level.students for level in table.levels(model)}) for model in models}
+    began = perf_counter()
+    on_progress("loading weights")
+    loaded = {model: _weights(model, max(counts[model]), checkpoint, seed) for model in models}
+    weights_s = perf_counter() - began
+    executors, binds, notes = [], [], []
+    for index in range(count):
+        name, opened, bind, said = DEVICES[device](index, table, loaded, plan, counts)
+        executors.append(opened)
+        binds.append(bind)
+        notes += said
+    warm_s = 0.0
+    for index, opened in enumerate(executors):
+        binds[index]()  # the last one that was opened is this thread's
+        for model, executor in opened.items():
+            on_progress(f"warming {model} on {name} ({index + 1} of {count})")
+            warm_s += executor.warm(all_keys(plan, counts[model]))
+    if checkpoint is None:
+        notes.append(f"weights are random (seed {seed}): times are real, answers mean nothing")
+    else:
+        notes.append(f"weights from {checkpoint}")
+    if name != table.device:
+        notes.append(f"table {table.name} was measured on {table.device}, this is {name}")
+    return Served(name, tuple(executors), tuple(binds), tuple(dict.fromkeys(notes)), weights_s, warm_s)
+
+
+def task_of(checkpoint: str | os.PathLike[str]) -> str | None:
+    """The task that an ensemble's file, or the folder with one, says it answers; None where it does not say."""
+    own = Path(checkpoint) / ENSEMBLE
+    path = own if own.exists() else Path(checkpoint)
+    return weights.about(path).get("task") if path.is_file() else None
+
+
+def default_device() -> str:
+    """The best there is on this machine."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _weights(model: str, students: int, checkpoint: str | os.PathLike[str] | None, seed: int) -> Weights:
+    """The weights of a checkpoint, which must be those of this model and have enough students; else random ones."""
+    spec = parse_spec(model, students)
+    if checkpoint is None:
+        return weights.random(spec, seed)
+    own = Path(checkpoint) / ENSEMBLE
+    if Path(checkpoint).is_dir() and not own.exists():
+        from profiler.models.checkpoints import from_checkpoints
+
+        found = from_checkpoints([checkpoint], model)
+    else:
+        found = weights.load(own if own.exists() else checkpoint)
+    has = found.spec
+    if (has.layers, has.hidden) != (spec.layers, spec.hidden) or has.students < students:
+        raise ValueError(
+            f"{checkpoint} holds {has.students} x {has.layers}x{has.hidden}; "
+            f"{model} needs {students} x {spec.layers}x{spec.hidden}"
+        )
+    return found
+
+
+def _cpu(
+    index: int,
+    table: LatencyTable,
+    loaded: Mapping[str, Weights],
+    plan: BucketPlan,
+    counts: Mapping[str, Sequence[int]],
+) -> tuple[str, dict[str, Executor], Callable[[], object], list[str]]:
+    """Executors on this processor, with as many threads as the table was measured with."""
+    from profiler.executors.cpu import CpuExecutor
+    from profiler.origin import cpu_name
+
+    threads = int(table.meta.get("threads", 1))
+    torch.set_num_threads(threads)
+    name = f"{cpu_name()}, {threads} CPU thread{'s' * (threads > 1)}"
+    executors: dict[str, Executor] = {model: CpuExecutor(own, plan, counts[model]) for model, own in loaded.items()}
+    return name, executors, partial(torch.set_num_threads, threads), []
+
+
+def _cuda(
+    index: int,
+    table: LatencyTable,
+    loaded: Mapping[str, Weights],
+    plan: BucketPlan,
+    counts: Mapping[str, Sequence[int]],
+) -> tuple[str, dict[str, Executor], Callable[[], object], list[str]]:
+    """Executors on one NVIDIA GPU, in the table's number format; the next best, named, where the best cannot be had."""
+    from profiler.device.cuda import open_cuda
+    from profiler.executors.cuda import DTYPES, best_executor
+
+    gpu = open_cuda(index)
+    dtype = str(table.meta.get("dtype", "bfloat16"))
+    dtype = dtype if dtype in DTYPES else "bfloat16"
+    executors: dict[str, Executor] = {}
+    notes = []
+    for model, own in loaded.items():
+        _, executors[model], reasons = best_executor("cuda", own, plan, counts[model], dtype=dtype, device=gpu)
+        notes += list(reasons)
+    return torch.cuda.get_device_name(index), executors, partial(torch.cuda.set_device, index), notes
+
+
+#: Where models can be served, by the name of `--device`.
+DEVICES = {"cpu": _cpu, "cuda": _cuda}

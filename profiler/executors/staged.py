@@ -1,0 +1,257 @@
+"""The executor for devices: stage a batch, launch what was prepared for its key, poll, hand out the answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from time import perf_counter
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from profiler.device.seam import Device, Replay
+from profiler.executors.interface import Answers, Ids, PartKey, all_keys
+from profiler.models.spec import Spec
+from profiler.table import BucketPlan, ShapeKey
+
+#: Largest relative distance between a replay and the eager run it was captured from. Both run the same kernels, but a
+#: library may split a sum differently for memory that is aligned differently; what a stale replay does is of order one.
+REPLAY_TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
+
+
+class Forward(Protocol):
+    """A model on the device, as a function of tensors that never move."""
+
+    @property
+    def spec(self) -> Spec: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
+        """Logits float32 [B, C] by the first `students` students: ids int32 [B, S], lens int32 [B] of them real."""
+        ...
+
+    @property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of every prefix, on the host: weights [K, O, C] and biases [K, C]."""
+        ...
+
+    def part(self, first: int, last: int) -> Forward:
+        """Students first + 1 to last as a model of their own on the same memory: its answers are sums of vectors."""
+        ...
+
+    def describe(self) -> str:
+        """How the last call was computed, in a word or two."""
+        ...
+
+    def freeze(self) -> None:
+        """Everything is prepared: choose, compile and allocate nothing from here on."""
+        ...
+
+    def close(self) -> None:
+        """Forget the weights."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Slot:
+    """What a key needs while serving, made beforehand. The arrays are views of the pinned buffers."""
+
+    replay: Replay
+    ids: NDArray[np.int32]
+    unsigned: NDArray[np.uint32]
+    lens: NDArray[np.int32]
+    logits: NDArray[np.float32]
+    implementation: str
+
+
+class StagedExecutor:
+    """Runs any `Forward` on any `Device`; a batch costs the host one staging copy, one launch and one poll.
+
+    The pinned buffer is `[lens of the largest batch | ids]`: one copy brings both to the device, where positions and
+    masks are derived from the lengths. Padded rows have length 1; padded ids are whatever was there before. Keys that
+    do not fit the device's memory are in `skipped`, with the reason.
+
+    A part of the students is an executor of its own on the same device and weights. Its answers, sums of vectors, come
+    to the host as others do, so that whoever needs more students may be put into a smaller batch, and nothing of a
+    request stays on the device between two stages.
+    """
+
+    def __init__(self, forward: Forward, plan: BucketPlan, students: Iterable[int], device: Device) -> None:
+        spec = forward.spec
+        if plan.max_tokens > spec.positions:
+            raise ValueError(
+                f"{spec.name} has {spec.positions} positions, but the plan goes to {plan.max_tokens} tokens"
+            )
+        self.plan = plan
+        self.students = tuple(sorted(set(students)))
+        if not self.students or self.students[0] < 1 or self.students[-1] > spec.students:
+            raise LookupError(f"{spec.name} has 1 to {spec.students} students, not {self.students}")
+        self.skipped: dict[ShapeKey, str] = {}
+        self._forward = forward
+        self._device = device
+        self._vocab = spec.vocab
+        self._slots: dict[ShapeKey, _Slot] = {}
+        self._parts: dict[tuple[int, int], StagedExecutor] = {}
+        room = plan.max_batch * (1 + plan.max_tokens)
+        self._staged = device.pinned((room,), torch.int32)
+        self._inputs = torch.zeros(room, dtype=torch.int32, device=device.torch_device)
+        self._answers = device.pinned((plan.max_batch, spec.classes), torch.float32)
+
+    @property
+    def spec(self) -> Spec:
+        return self._forward.spec
+
+    @property
+    def dtype(self) -> str:
+        return self._forward.dtype
+
+    @cached_property
+    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See profiler.executors.interface.Parts; fetched from the device once."""
+        return self._forward.heads
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """What the forward pass tried and could not use, with the reason."""
+        return dict(getattr(self._forward, "refused", {}))
+
+    def implementation(self, key: ShapeKey) -> str:
+        return self._slot(key).implementation
+
+    def warm(self, keys: Iterable[ShapeKey] | None = None) -> float:
+        """Prepare these keys (default: all), largest first; returns the seconds it took.
+
+        Every key is run eagerly, captured, replayed and compared: ArithmeticError where the replay differs. A key that
+        does not fit the memory is skipped; MemoryError where none fits.
+        """
+        started = perf_counter()
+        wanted = all_keys(self.plan, self.students) if keys is None else list(keys)
+        order = sorted(wanted, key=lambda key: (-key.students * key.batch * key.tokens, key))
+        for key in order:
+            if key in self._slots:
+                continue
+            try:
+                self._slots[key] = self._prepare(key)
+            except torch.OutOfMemoryError as error:
+                self.skipped[key] = f"out of memory: {str(error).splitlines()[0]}"
+        if order and not any(key in self._slots for key in order):
+            raise MemoryError(
+                f"{self.spec.name}: none of {len(order)} keys fits the device's memory; the smallest is {order[-1]}: "
+                f"use fewer students or smaller batches, or --device cpu"
+            )
+        self._forward.freeze()
+        self._device.synchronize()
+        return perf_counter() - started
+
+    def run(self, students: int, ids: Sequence[Ids]) -> Answers:
+        """Answer a batch; see profiler.executors.interface.Executor."""
+        started = perf_counter()
+        size = len(ids)
+        lengths = [len(row) for row in ids]
+        key = self.plan.key(students, lengths)
+        slot = self._slot(key)
+        rows = slot.ids
+        for index, row in enumerate(ids):
+            rows[index, : lengths[index]] = row
+        # A negative id reads as a huge unsigned one: one pass finds both kinds of nonsense.
+        if slot.unsigned.max() >= self._vocab:
+            rows[:] = 0
+            raise ValueError(f"a token id is outside the vocabulary of {self.spec.name} (0 to {self.spec.vocab - 1})")
+        slot.lens[:size] = lengths
+        slot.lens[size:] = 1
+        replay = slot.replay
+        replay.launch()
+        staged = perf_counter()
+        done = replay.done
+        while not done():
+            pass
+        logits = slot.logits[:size].copy()
+        finished = perf_counter()
+        return Answers(logits, key, finished - started, staged - started, replay.device_s())
+
+    def warm_parts(self, keys: Iterable[PartKey]) -> float:
+        """Prepare these parts as `warm` prepares keys, and fetch the heads; see profiler.executors.interface.Parts."""
+        started = perf_counter()
+        shapes: dict[tuple[int, int], list[ShapeKey]] = {}
+        for first, last, batch, tokens in keys:
+            shapes.setdefault((first, last), []).append(ShapeKey(last - first, batch, tokens))
+        for (first, last), own in shapes.items():
+            if (first, last) not in self._parts:
+                part = self._forward.part(first, last)
+                self._parts[first, last] = StagedExecutor(part, self.plan, [last - first], self._device)
+            self._parts[first, last].warm(own)
+        _ = self.heads
+        return perf_counter() - started
+
+    def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:
+        """The sum of the vectors of students first + 1 to last; see profiler.executors.interface.Parts."""
+        if (first, last) not in self._parts:
+            raise LookupError(
+                f"{self.spec.name} is not ready for students {first + 1} to {last} by themselves: call warm_parts with "
+                f"them before serving (a policy names its stages in `plans`)"
+            )
+        return self._parts[first, last].run(last - first, ids)
+
+    def back_to_back(self, key: ShapeKey, repetitions: int) -> float:
+        """Seconds per batch of so many batches queued one behind the other, on the inputs that were staged last."""
+        return self._device.back_to_back(self._slot(key).replay, repetitions)
+
+    def close(self) -> None:
+        """Give the graphs, the buffers and the weights back. The executor serves no more."""
+        self._device.synchronize()
+        for each in self._parts.values():
+            each.close()
+        self._parts.clear()
+        self._slots.clear()
+        self._forward.close()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _slot(self, key: ShapeKey) -> _Slot:
+        slot = self._slots.get(key)
+        if slot is None:
+            why = self.skipped.get(key, "call warm with it before serving")
+            raise LookupError(f"{self.spec.name} is not ready for {key}: {why}")
+        return slot
+
+    def _prepare(self, key: ShapeKey) -> _Slot:
+        area = key.batch * key.tokens
+        first, last = self.plan.max_batch, self.plan.max_batch + area
+        device_ids = self._inputs[first:last].view(key.batch, key.tokens)
+        device_lens = self._inputs[: key.batch]
+        answers = self._answers[: key.batch]
+
+        @torch.inference_mode()
+        def work() -> None:
+            self._inputs[:last].copy_(self._staged[:last], non_blocking=True)
+            answers.copy_(self._forward(key.students, device_ids, device_lens), non_blocking=True)
+
+        ids = self._staged[first:last].view(key.batch, key.tokens).numpy()
+        lens = self._staged[: key.batch].numpy()
+        rng = np.random.default_rng(area)
+        ids[:] = rng.integers(0, self._vocab, ids.shape)
+        lens[:] = rng.integers(1, key.tokens, key.batch, endpoint=True)
+        replay = self._device.prepare(work)
+        implementation = f"{self._device.mode} {self._forward.describe()}"
+        slot = _Slot(replay, ids, ids.view(np.uint32), lens, answers.numpy(), implementation)
+        self._compare(key, slot, work)
+        return slot
+
+    def _compare(self, key: ShapeKey, slot: _Slot, work: Any) -> None:
+        """The launch must write every answer, and the ones that the eager run writes."""
+        work()
+        self._device.synchronize()
+        expected = slot.logits.copy()
+        slot.logits[:] = math.nan
+        slot.replay.launch()
+        self._device.synchronize()
+        error = float(np.linalg.norm(slot.logits - expected) / np.linalg.norm(expected))
+        if not error <= REPLAY_TOLERANCE[self.dtype]:
+            raise ArithmeticError(f"{self.spec.name}, {key}: the replay differs from the eager run by {error:.1e}")

@@ -1,0 +1,63 @@
+"""Token ids for requests: synthetic ones by length, or those of a text by a checkpoint's tokenizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.executors.interface import Ids
+
+#: BERT's [CLS] and [SEP], and where its ordinary words begin.
+CLS, SEP, WORDS = 101, 102, 1000
+#: So many different texts stand for each length.
+TEXTS = 64
+
+
+def synthetic(tokens: NDArray[np.int32], vocab: int, seed: int = 0) -> list[Ids]:
+    """Random words between [CLS] and [SEP], for every request as many as it has tokens; texts of a length repeat."""
+    rng = np.random.default_rng(seed)
+    first = min(WORDS, vocab - 1)
+    rows: dict[int, list[Ids]] = {}
+    for length in np.unique(tokens).tolist():
+        texts = rng.integers(first, vocab, (TEXTS, length), dtype=np.int32)
+        texts[:, -1] = min(SEP, vocab - 1)
+        texts[:, 0] = min(CLS, vocab - 1)
+        rows[length] = list(texts)
+    return [rows[length][index % TEXTS] for index, length in enumerate(tokens.tolist())]
+
+
+def tokenized(
+    texts: Sequence[str], checkpoint: str | os.PathLike[str], most: int
+) -> tuple[list[Ids], NDArray[np.float64]]:
+    """The ids of each text, cut to `most` tokens, and the seconds that each took. Raises what `open_tokenizer` does."""
+    tokenize = open_tokenizer(checkpoint, most)
+    rows, seconds = [], np.empty(len(texts))
+    for index, text in enumerate(texts):
+        began = perf_counter()
+        rows.append(tokenize(text))
+        seconds[index] = perf_counter() - began
+    return rows, seconds
+
+
+def open_tokenizer(checkpoint: str | os.PathLike[str], most: int) -> Callable[[str], Ids]:
+    """What gives the ids of a text, cut to `most` tokens, by the `tokenizer.json` in the checkpoint's folder.
+
+    Raises LookupError where there is no tokenizer, ValueError where the file is not one.
+    """
+    from tokenizers import Tokenizer
+
+    path = (Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent) / "tokenizer.json"
+    if not path.exists():
+        raise LookupError(f"{path} is not there: texts need the tokenizer of the model that answers them")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more specific
+        raise ValueError(f"{path} is not a tokenizer: {error}") from None
+    tokenizer.enable_truncation(most)
+    tokenizer.no_padding()
+    return lambda text: np.asarray(tokenizer.encode(text).ids, np.int32)

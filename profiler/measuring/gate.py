@@ -1,0 +1,86 @@
+"""The numerics gate: an executor must give the reference's answers before anybody times it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.executors.interface import Executor, Ids
+from profiler.measuring import reference
+from profiler.models.weights import Weights
+from profiler.table import ShapeKey
+
+#: Largest relative distance (2-norm over all answers of a check) from the float64 reference of a model of two layers.
+#: Rounding errors of the layers add up like a random walk: deeper models get the square root of their depth.
+TOLERANCE = {"float32": 1e-6, "float16": 3e-3, "bfloat16": 1.5e-2}
+#: A single batch may be so many times further off: one request has few logits, and where they happen to be near zero,
+#: rounding is large against them (1.5e-2 in bfloat16 was seen for a correct forward pass of two layers).
+SINGLE = 10.0
+
+
+def random_batch(key: ShapeKey, vocab: int, rng: np.random.Generator) -> list[Ids]:
+    """Requests that run at this key: random ids, lengths uniform in 1 to `key.tokens`, one row of full length."""
+    lengths = rng.integers(1, key.tokens, size=key.batch, endpoint=True)
+    lengths[rng.integers(key.batch)] = key.tokens
+    return [rng.integers(0, vocab, size=length, dtype=np.int32) for length in lengths]
+
+
+def check(executor: Executor, weights: Weights, rng: np.random.Generator, *, keys: int = 3) -> dict[str, float]:
+    """Compare an executor with the float64 reference of `weights` on a few keys; returns the largest errors.
+
+    reference: relative distance to the reference, pooled over prefixes and shapes. worst: the same of a single batch.
+    padding: between answers of the same requests when everything else in the padded batch has changed. Raises
+    ArithmeticError where one is too large.
+    """
+    tolerance = TOLERANCE[executor.dtype] * math.sqrt(max(1.0, executor.spec.layers / 2))
+    errors = {"reference": 0.0, "worst": 0.0, "padding": 0.0}
+    answers, references = [], []
+    counts = sorted({executor.students[0], executor.students[len(executor.students) // 2], executor.students[-1]})
+    shapes = _small_shapes(executor, keys)
+    for students in counts:
+        for batch, tokens in shapes:
+            key = ShapeKey(students, batch, tokens)
+            ids = random_batch(key, executor.spec.vocab, rng)
+            got = executor.run(students, ids).logits
+            exact = reference.logits(weights, students, ids[:2])
+            answers.append(got[:2])
+            references.append(exact)
+            errors["worst"] = max(errors["worst"], distance(got[:2], exact))
+            executor.run(students, random_batch(key, executor.spec.vocab, rng))
+            errors["padding"] = max(errors["padding"], distance(_again(executor, students, ids, rng), got))
+    errors["reference"] = distance(np.concatenate(answers), np.concatenate(references))
+    for name, error in errors.items():
+        if not error <= tolerance * (1.0 if name == "reference" else SINGLE):
+            raise ArithmeticError(
+                f"{executor.spec.name} in {executor.dtype} fails the numerics gate: {name} error {error:.2e}, but "
+                f"{tolerance:.0e} is allowed (a single batch: {SINGLE:g} times that); nothing was timed"
+            )
+    return errors
+
+
+def distance(got: NDArray[np.floating], exact: NDArray[np.floating]) -> float:
+    """Relative distance in the 2-norm; infinite where an answer is not finite."""
+    if not np.isfinite(got).all():
+        return float("inf")
+    return float(np.linalg.norm(got - exact) / np.linalg.norm(exact))
+
+
+def _again(executor: Executor, students: int, ids: Sequence[Ids], rng: np.random.Generator) -> NDArray[np.float32]:
+    """The answers to the same requests after the buffers have held something else."""
+    executor.run(students, [rng.integers(0, executor.spec.vocab, size=len(row), dtype=np.int32) for row in ids])
+    return executor.run(students, ids).logits
+
+
+def _small_shapes(executor: Executor, count: int) -> list[tuple[int, int]]:
+    plan = executor.plan
+    largest_small = [tokens for tokens in plan.tokens if tokens <= 128] or [plan.tokens[0]]
+    batches = [
+        plan.batches[0],
+        plan.batches[min(1, len(plan.batches) - 1)],
+        plan.batches[min(3, len(plan.batches) - 1)],
+    ]
+    lengths = [plan.tokens[0], largest_small[len(largest_small) // 2], largest_small[-1]]
+    return list(dict.fromkeys(zip(batches, reversed(lengths), strict=True)))[:count]

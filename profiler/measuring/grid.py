@@ -1,0 +1,96 @@
+"""What to measure: a rectangle of keys per model, from flags or from a plan file. A leaf: no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from profiler.models.spec import Spec, parse_spec
+from profiler.table import BucketPlan, ShapeKey
+
+#: Plans that come with the package, named as --plan names them.
+PLANS = Path(__file__).parents[1] / "plans"
+
+
+class Cell(NamedTuple):
+    """One thing to measure: a key of a model."""
+
+    model: str
+    key: ShapeKey
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.key.students} at batch {self.key.batch}, {self.key.tokens} tokens"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All combinations of these students, batches and tokens of one model: a rectangle, so that no plan has holes."""
+
+    model: str
+    students: tuple[int, ...]
+    batches: tuple[int, ...]
+    tokens: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if list(self.students) != sorted(set(self.students)) or not self.students or self.students[0] < 1:
+            raise ValueError(f"{self.model}: students must be distinct, ascending and positive, not {self.students}")
+        self.spec  # noqa: B018  unknown names and impossible shapes are found here
+        self.plan  # noqa: B018
+        if self.plan.max_tokens > self.spec.positions:
+            raise ValueError(
+                f"{self.model}: BERT has {self.spec.positions} positions, {self.plan.max_tokens} asked for"
+            )
+
+    @property
+    def spec(self) -> Spec:
+        return parse_spec(self.model, self.students[-1])
+
+    @property
+    def plan(self) -> BucketPlan:
+        return BucketPlan(self.batches, self.tokens)
+
+    def cells(self) -> list[Cell]:
+        """Every key, in the order of the table's rows."""
+        return [
+            Cell(self.model, ShapeKey(k, batch, tokens))
+            for k in self.students
+            for batch in self.batches
+            for tokens in self.tokens
+        ]
+
+
+def grids(models: Sequence[str], students: Iterable[int], batches: Iterable[int], tokens: Iterable[int]) -> list[Grid]:
+    """One grid per model, all alike, but a teacher is always one. Raises LookupError for unknown models."""
+    counts, sizes, lengths = (tuple(sorted(set(values))) for values in (students, batches, tokens))
+    if len(set(models)) < len(models):
+        raise ValueError(f"a model is named twice in {', '.join(models)}")
+    return [Grid(model, (1,) if model.startswith("teacher-") else counts, sizes, lengths) for model in models]
+
+
+def read_plan(source: str | os.PathLike[str]) -> list[Grid]:
+    """The grids of a plan file, or of a plan of the package by name.
+
+    A plan is a JSON list of objects with `model`, `students`, `batches`, `tokens`. Raises LookupError for no such plan,
+    ValueError for a bad one.
+    """
+    path = Path(source)
+    if not path.is_file():
+        path = PLANS / f"{source}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(entry.stem for entry in PLANS.glob("*.json")))
+        raise LookupError(f"no plan {str(source)!r}: neither a file nor one of {known}")
+    try:
+        rows: Any = json.loads(path.read_text())
+        result = [
+            Grid(str(row["model"]), *(tuple(map(int, row[name])) for name in ("students", "batches", "tokens")))
+            for row in rows
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a plan (a list of model, students, batches, tokens): {error}") from None
+    if not result or len({grid.model for grid in result}) < len(result):
+        raise ValueError(f"{path}: a plan names at least one model, and each model once")
+    return result

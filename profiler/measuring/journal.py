@@ -1,0 +1,108 @@
+"""Samples as they come: every timing is on disk at once, and a run that was interrupted goes on from there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TextIO
+
+from profiler.measuring.grid import Cell
+from profiler.table import ShapeKey
+from traces.files import replacing
+
+
+class Sample(NamedTuple):
+    """One timing. at_s: seconds of measuring since the run began, interruptions left out.
+
+    kind: `sample`, `canary` (the same key again and again) or `idle` (after an idle gap of gap_s). The times are those
+    of profiler.executors.interface.Answers.
+    """
+
+    at_s: float
+    kind: str
+    cell: Cell
+    seconds: float
+    staging_s: float
+    device_s: float
+    gap_s: float = 0.0
+
+
+COLUMNS = ("at_s", "kind", "model", "students", "batch", "tokens", "seconds", "staging_s", "device_s", "gap_s")
+
+
+class Journal:
+    """A folder with `settings.json` and `samples.csv`. Opening it again continues it, if the settings are the same.
+
+    Raises ValueError where the folder holds a run with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.samples: list[Sample] = []
+        _same_settings(folder, settings)
+        path = folder / "samples.csv"
+        if path.exists():
+            _drop_torn_line(path)
+            self.samples = list(_read(path))
+        self._file: TextIO = path.open("a", newline="")
+        self._writer = csv.writer(self._file)
+        if not path.stat().st_size:
+            self._writer.writerow(COLUMNS)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of measuring so far, over all sittings."""
+        return self.samples[-1].at_s if self.samples else 0.0
+
+    def add(self, sample: Sample) -> None:
+        cell, key = sample.cell, sample.cell.key
+        times = [f"{value:.9g}" for value in (sample.seconds, sample.staging_s, sample.device_s, sample.gap_s)]
+        self._writer.writerow([f"{sample.at_s:.4f}", sample.kind, cell.model, *key, *times])
+        self.samples.append(sample)
+
+    def flush(self) -> None:
+        """Hand what was added to the system, so that even a killed process loses nothing."""
+        self._file.flush()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    path = folder / "settings.json"
+    wanted = json.loads(json.dumps(settings))
+    if not path.exists():
+        with replacing(path) as part:
+            part.write_text(json.dumps(wanted, indent=1))
+        return
+    found = json.loads(path.read_text())
+    changed = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    if changed:
+        raise ValueError(
+            f"{folder} holds an unfinished run with another {', '.join(changed)}: "
+            f"repeat its command, or remove the folder, or choose another --out"
+        )
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off a last line that was not written to its end."""
+    body = path.read_bytes()
+    os.truncate(path, body.rfind(b"\n") + 1)
+
+
+def _read(path: Path) -> Iterator[Sample]:
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
+            times = [float(row[name]) for name in ("seconds", "staging_s", "device_s", "gap_s")]
+            yield Sample(float(row["at_s"]), row["kind"], Cell(row["model"], key), *times)

@@ -1,0 +1,251 @@
+"""Measure several models on one device and write their table: open, warm, gate, time, back to back. Resumable."""
+
+from __future__ import annotations
+
+import gc
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from profiler.executors.interface import BackToBack, Executor
+from profiler.measuring import gate, noise, summary
+from profiler.measuring.grid import Cell
+from profiler.measuring.journal import Journal
+from profiler.measuring.measure import Measurement, Progress
+from profiler.measuring.rules import Rules
+from profiler.models.roofline import Ceilings
+from profiler.models.spec import Spec
+from profiler.models.weights import Weights
+from profiler.origin import origin
+from profiler.table import BucketPlan, ShapeKey
+from profiler.table.writing import write_table
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of a table: its name there, its shape, its rectangle of keys, how to open it, how to check it.
+
+    open: an executor that is not warm yet, and the float32 weights that the gate compares it with. gate_keys: how many
+    shapes the gate tries; the reference is slow for large models. like: an earlier entry, which has passed the gate;
+    this one is compared with its answers instead.
+    """
+
+    name: str
+    spec: Spec
+    plan: BucketPlan
+    students: tuple[int, ...]
+    open: Callable[[], tuple[Executor, Weights]]
+    gate_keys: int = 1
+    like: str = ""
+
+    def cells(self) -> list[Cell]:
+        """Every key, in the order of the table's rows."""
+        keys = [(k, batch, tokens) for k in self.students for batch in self.plan.batches for tokens in self.plan.tokens]
+        return [Cell(self.name, ShapeKey(*key)) for key in keys]
+
+
+@dataclass
+class Opened:
+    """Executors by entry, what their opening cost and showed; what was skipped and why, what came too late to open.
+
+    refused: the products that an executor tried and could not use, with the reason.
+    """
+
+    executors: dict[str, Executor] = field(default_factory=dict)
+    cold_start: dict[str, dict[str, float]] = field(default_factory=dict)
+    numerics: dict[str, dict[str, float]] = field(default_factory=dict)
+    refused: dict[str, dict[str, str]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    late: list[str] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+
+
+def measure_table(
+    out: Path,
+    entries: Sequence[Entry],
+    rules: Rules,
+    *,
+    meta: Mapping[str, Any],
+    ceilings: Ceilings | None,
+    deadline: float,
+    most_s: float = math.inf,
+    seed: int = 0,
+    progress: Progress = lambda share, what: None,
+    accuracy: Sequence[Mapping[str, Any]] = (),
+    keep_samples: bool = False,
+    partial_table: bool = False,
+) -> dict[str, Any]:
+    """Write the table of these entries to the folder `out`; returns its status and what there is to say about it.
+
+    rules.budget_s is the least time for measuring, most_s the most; in between it ends at `deadline` (time.monotonic).
+    Entries that would open after the deadline are left out and named. Status `done`, or `unfinished` where keys lack
+    samples or entries were left out: the timings are kept beside `out`, and a repeated call goes on from there.
+    accuracy: rows for the table. keep_samples: whether every timing goes into the table's folder. partial_table: write
+    a table of the models that are complete even when others are not, or failed to open or to pass the gate (which is
+    then in `skipped`, with the reason).
+    """
+    shapes = [[entry.name, *map(str, entry.cells())] for entry in entries]
+    settings = {"entries": shapes, "seed": seed, "device": meta.get("device"), "dtype": meta.get("dtype")}
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal(out.with_name(out.name + ".partial"), settings))
+        rng = np.random.default_rng(np.random.SeedSequence([seed, len(journal.samples)]))
+        opened = _open(entries, deadline, rng, stack, progress, partial_table)
+        if not opened.cells:
+            status = "unfinished" if opened.late else "failed"
+            return {"status": status, "skipped": opened.skipped, "late": opened.late, "keys_without_samples": 0}
+        left = max(rules.budget_s, min(most_s, deadline - time.monotonic()))
+        own = replace(rules, budget_s=journal.elapsed_s + left)
+        began, waited = time.perf_counter(), noise.run_queue_delay_s()
+        canary = min(opened.cells, key=lambda cell: cell.key.batch)
+        measurement = Measurement(opened.executors, opened.cells, journal, own, rng, canary, progress)
+        with _no_garbage_collection():
+            measurement.run()
+        waiting = (noise.run_queue_delay_s() - waited) / (time.perf_counter() - began)
+        short = measurement.unfinished
+        complete = [cell for cell in opened.cells if cell.model not in {other.model for other in short}]
+        result: dict[str, Any] = {"keys": len(complete), "keys_without_samples": len(short), "skipped": opened.skipped}
+        result["late"] = opened.late
+        if not complete or ((short or opened.late) and not partial_table):
+            return {"status": "unfinished", **result}
+        full = {"kind": "measured", **meta, "canary": str(canary), "seed": seed}
+        full |= _findings(opened, journal, waiting, idle=rules.idle_repeats > 0)
+        if ceilings:
+            full["ceilings"] = vars(ceilings)
+        rows = _rows(entries, complete, opened, journal, ceilings)
+        jitter = summary.jitter_rows(journal.samples)
+        extra = [journal.folder / "samples.csv"] if keep_samples else []
+        write_table(out, rows, full | origin(), jitter=jitter, accuracy=accuracy, extra=extra, replace=True)
+    if short or opened.late:
+        return {"status": "unfinished", **result}
+    shutil.rmtree(out.with_name(out.name + ".partial"))
+    return {"status": "done", "noise": full["noise"]["verdict"], **result}
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """As in a live run: a collection in the middle of a batch would be timed as the device's."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def _findings(opened: Opened, journal: Journal, waiting: float, *, idle: bool) -> dict[str, Any]:
+    """What the samples say besides the rows: noise, precision, idle effect; and what the opening showed."""
+    drift = noise.canary_drift([sample.seconds for sample in journal.samples if sample.kind == "canary"])
+    quiet = noise.verdict(drift, waiting)
+    found: dict[str, Any] = {
+        "noise": quiet,
+        "numerics": opened.numerics,
+        "cold_start": opened.cold_start,
+        "skipped": opened.skipped,
+        "products_refused": opened.refused,
+    }
+    found |= {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
+    if idle:
+        found["idle_observed"] = summary.idle_factor(journal.samples)
+        if quiet["verdict"] == "quiet":  # else it would be the other processes' doing
+            found["idle_factor"] = found["idle_observed"]
+    return found
+
+
+def _open(
+    entries: Sequence[Entry],
+    deadline: float,
+    rng: np.random.Generator,
+    stack: ExitStack,
+    progress: Progress,
+    tolerate: bool,
+) -> Opened:
+    """Open, warm and check every entry, while there is time; where one fails, raise, or leave it out if tolerated."""
+    opened = Opened()
+    for entry in entries:
+        if time.monotonic() >= deadline:
+            opened.late.append(entry.name)
+            continue
+        progress(0.0, f"preparing {entry.name}")
+        try:
+            _open_one(entry, opened, rng, stack)
+        except (ArithmeticError, MemoryError, RuntimeError) as error:
+            if not tolerate:
+                raise
+            opened.executors.pop(entry.name, None)
+            opened.skipped[entry.name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return opened
+
+
+def _open_one(entry: Entry, opened: Opened, rng: np.random.Generator, stack: ExitStack) -> None:
+    """Open, warm and check an entry. A failed check raises ArithmeticError: nothing of it is timed."""
+    began = time.perf_counter()
+    executor, weights = entry.open()
+    loaded = time.perf_counter() - began
+    stack.callback(executor.close)
+    warmed = executor.warm(cell.key for cell in entry.cells())
+    other = opened.executors.get(entry.like)
+    if other is None:
+        errors = gate.check(executor, weights, rng, keys=entry.gate_keys)
+    else:
+        errors = {entry.like: _compare(executor, other, entry.cells(), rng)}
+    opened.executors[entry.name] = executor
+    if refused := getattr(executor, "refused", {}):
+        opened.refused[entry.name] = refused
+    opened.cold_start[entry.name] = {"load_s": round(loaded, 3), "warm_s": round(warmed, 3)}
+    opened.numerics[entry.name] = {name: float(f"{error:.2e}") for name, error in errors.items()}
+    for cell in entry.cells():
+        why = getattr(executor, "skipped", {}).get(cell.key)
+        if why is None:
+            opened.cells.append(cell)
+        else:
+            opened.skipped[str(cell)] = why
+
+
+def _compare(executor: Executor, other: Executor, cells: Sequence[Cell], rng: np.random.Generator) -> float:
+    """The largest distance from another executor's answers on three keys. Raises ArithmeticError where it is too large.
+
+    Few answers are compared, hence the tolerance of single batches.
+    """
+    worst = 0.0
+    for cell in dict.fromkeys((cells[0], cells[len(cells) // 2], cells[-1])):
+        if cell.key in getattr(executor, "skipped", {}) or cell.key in getattr(other, "skipped", {}):
+            continue
+        ids = gate.random_batch(cell.key, executor.spec.vocab, rng)
+        answers = [each.run(cell.key.students, ids).logits for each in (executor, other)]
+        worst = max(worst, gate.distance(*answers))
+    tolerance = gate.SINGLE * gate.TOLERANCE[executor.dtype] * math.sqrt(max(1.0, executor.spec.layers / 2))
+    if not worst <= tolerance:
+        raise ArithmeticError(
+            f"{cells[0].model} differs by {worst:.1e} from what has passed the gate; nothing was timed"
+        )
+    return worst
+
+
+def _rows(
+    entries: Sequence[Entry], cells: Sequence[Cell], opened: Opened, journal: Journal, ceilings: Ceilings | None
+) -> list[dict[str, Any]]:
+    """The rows of latency.csv, with the time of batches that are queued one behind the other."""
+    describe = {cell: opened.executors[cell.model].implementation(cell.key) for cell in cells}
+    dtypes = {name: executor.dtype for name, executor in opened.executors.items()}
+    specs = {entry.name: entry.spec for entry in entries}
+    rows = summary.latency_rows(journal.samples, cells, specs, describe, "", ceilings)
+    for cell, row in zip(cells, rows, strict=True):
+        row["dtype"] = dtypes[cell.model]
+        row["back_to_back_us"] = _back_to_back_us(opened.executors[cell.model], cell.key, float(row["latency_us"]))
+    return rows
+
+
+def _back_to_back_us(executor: Executor, key: ShapeKey, latency_us: float) -> float | None:
+    if not isinstance(executor, BackToBack):
+        return None
+    repetitions = int(np.clip(4000.0 / latency_us, 3, 50))
+    return round(executor.back_to_back(key, repetitions) * 1e6, 1)

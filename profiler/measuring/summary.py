@@ -1,0 +1,133 @@
+"""From samples to a table: medians and quantiles per key, the pooled jitter, the effect of idle gaps."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from profiler.measuring.grid import Cell
+from profiler.measuring.journal import Sample
+from profiler.measuring.measure import relative_error
+from profiler.models.roofline import Ceilings, floor
+from profiler.models.spec import Spec
+
+#: Upper ends of the classes whose spread is pooled, in microseconds of median.
+JITTER_CLASSES_US = (200.0, 1000.0, 10_000.0, 100_000.0, math.inf)
+#: Where the quantile function of the spread is kept: finer in the upper tail.
+PROBABILITIES = (0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 1)
+#: Keys with fewer samples say too little about their own median to tell spread from error,
+_OWN_SAMPLES = 12
+#: and a class with fewer pooled samples has no tail worth keeping: it joins the next.
+_POOLED = 100
+
+
+def latency_rows(
+    samples: Iterable[Sample],
+    cells: Sequence[Cell],
+    specs: Mapping[str, Spec],
+    describe: Mapping[Cell, str],
+    dtype: str,
+    ceilings: Ceilings | None = None,
+) -> list[dict[str, Any]]:
+    """One row per cell, in their order: the columns of latency.csv. Times are microseconds.
+
+    describe: how each cell was run. ceilings: of the device, for the column floor_us.
+    """
+    by_cell: dict[Cell, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if sample.kind == "sample":
+            by_cell[sample.cell].append(sample)
+    rows = []
+    for cell in cells:
+        own = by_cell[cell]
+        cycle = np.array([sample.seconds for sample in own]) * 1e6
+        p10, median, p90, p99 = np.quantile(cycle, (0.1, 0.5, 0.9, 0.99))
+        spec, key = specs[cell.model], cell.key
+        rows.append(
+            {
+                "model": cell.model,
+                "students": key.students,
+                "depth": spec.layers,
+                "hidden": spec.hidden,
+                "batch": key.batch,
+                "tokens": key.tokens,
+                "latency_us": round(float(median), 1),
+                "device_us": round(float(np.median([sample.device_s for sample in own])) * 1e6, 1),
+                "staging_us": round(float(np.median([sample.staging_s for sample in own])) * 1e6, 1),
+                "p10_us": round(float(p10), 1),
+                "p90_us": round(float(p90), 1),
+                "p99_us": round(float(p99), 1),
+                "samples": len(own),
+                "impl": describe[cell],
+                "dtype": dtype,
+            }
+            | ({"floor_us": round(floor(spec, key, ceilings).serial_s * 1e6, 2)} if ceilings else {})
+        )
+    return rows
+
+
+def jitter_rows(samples: Iterable[Sample]) -> list[dict[str, Any]]:
+    """The pooled spread about the median by class of median: the columns of jitter.csv; empty with too few samples."""
+    by_cell: dict[Cell, list[float]] = defaultdict(list)
+    for sample in samples:
+        if sample.kind == "sample":
+            by_cell[sample.cell].append(sample.seconds)
+    pools: dict[float, list[float]] = {below: [] for below in JITTER_CLASSES_US}
+    for times in by_cell.values():
+        if len(times) >= _OWN_SAMPLES:
+            median = float(np.median(times))
+            below = next(end for end in JITTER_CLASSES_US if median * 1e6 < end)
+            pools[below] += [value / median for value in times]
+    return [
+        {"below_us": below, "probability": p, "ratio": round(float(ratio), 5)}
+        for below, pool in _merged(pools)
+        for p, ratio in zip(PROBABILITIES, np.quantile(pool, PROBABILITIES), strict=True)
+    ]
+
+
+def _merged(pools: Mapping[float, list[float]]) -> list[tuple[float, list[float]]]:
+    """The classes that have enough; a class that has not joins its neighbour above, the last one that below."""
+    result: list[tuple[float, list[float]]] = []
+    carried: list[float] = []
+    for below, pool in pools.items():
+        carried = carried + pool
+        if len(carried) >= _POOLED:
+            result.append((below, carried))
+            carried = []
+    if result:
+        result[-1] = (math.inf, result[-1][1] + carried)
+    return result
+
+
+def idle_factor(samples: Iterable[Sample]) -> list[list[float]]:
+    """[[gap_s, factor], ...]: the median time after a gap over that without one, mean over the keys that were tried."""
+    times: dict[tuple[Cell, float], list[float]] = defaultdict(list)
+    for sample in samples:
+        if sample.kind == "idle":
+            times[sample.cell, sample.gap_s].append(sample.seconds)
+    curve = []
+    for gap in sorted({gap for _, gap in times}):
+        ratios = [
+            np.median(times[cell, gap]) / np.median(times[cell, 0.0])
+            for cell in {cell for cell, _ in times}
+            if (cell, gap) in times and (cell, 0.0) in times
+        ]
+        if ratios:
+            curve.append([gap, round(float(np.mean(ratios)), 4)])
+    return curve
+
+
+def precision(samples: Iterable[Sample]) -> dict[str, float | None]:
+    """How well the medians are known: relative half width of their 95 % interval, over the keys where it is defined."""
+    by_cell: dict[Cell, list[float]] = defaultdict(list)
+    for sample in samples:
+        if sample.kind == "sample":
+            by_cell[sample.cell].append(sample.seconds)
+    errors = [error for times in by_cell.values() if math.isfinite(error := relative_error(times))]
+    if not errors:
+        return {"median": None, "p90": None}
+    return {"median": round(float(np.median(errors)), 5), "p90": round(float(np.quantile(errors, 0.9)), 5)}

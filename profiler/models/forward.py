@@ -1,0 +1,122 @@
+"""The forward pass in stock torch operators: student after student, or all of them stacked. Any device, any dtype."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812  its usual name
+from torch import Tensor
+
+from profiler.models.weights import Layer, Weights
+
+
+def looped(weights: Weights, ids: Tensor, mask: Tensor | None, *, cls_only: bool = True) -> Tensor:
+    """Logits [B, C] of token ids [B, S], one student after the other.
+
+    mask: additive, [B, 1, 1, S] (0 for a token, -inf for padding), or None where every row is of full length.
+    cls_only: compute the last layer for the [CLS] token only; exact, since nothing else reads the others.
+    """
+    total = None
+    for index in range(weights.spec.students):
+        vector = student(weights, index, ids, mask, cls_only)
+        total = vector if total is None else total.add_(vector)
+    assert total is not None
+    return torch.addmm(weights.head_bias[-1], total, weights.head_weight[-1])
+
+
+def student(weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_only: bool) -> Tensor:
+    """The vector [B, O] that one student adds to the sum; arguments as for `looped`."""
+    weights, spec = weights.singles[index], weights.spec
+    batch, tokens = ids.shape
+    x = F.embedding(ids, weights.word_embeddings).add_(weights.position_embeddings[:tokens])
+    x = F.layer_norm(x, (spec.hidden,), weights.embedding_ln_weight, weights.embedding_ln_bias, spec.norm_eps)
+    x = x.view(batch * tokens, spec.hidden)
+    for number, layer in enumerate(weights.layers):
+        last = cls_only and number == spec.layers - 1
+        x = _layer(layer, x, (batch, tokens, spec.heads), mask, last, spec.norm_eps)
+    pooled = x.view(batch, -1, spec.hidden)[:, 0]
+    if weights.pooler_weight is not None and weights.pooler_bias is not None:
+        pooled = torch.addmm(weights.pooler_bias, pooled, weights.pooler_weight).tanh_()
+    return torch.addmm(weights.projection_bias, pooled, weights.projection_weight)
+
+
+def _layer(layer: Layer, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, last: bool, eps: float) -> Tensor:
+    """One layer of one student on [B * S, H]; the last one returns [B, H], the rows of [CLS]."""
+    batch, tokens, heads = shape
+    hidden = x.shape[1]
+    weight, residual = layer.qkv_weight, x
+    if last:
+        residual = x.view(batch, tokens, hidden)[:, 0]
+        query = torch.addmm(layer.query_bias, residual, weight[:, :hidden])
+        keys = x @ weight[:, hidden:]
+    else:
+        both = x @ weight
+        query, keys = both[:, :hidden].add_(layer.query_bias), both[:, hidden:]
+    key, value = keys[:, :hidden], keys[:, hidden:]
+    key = key if layer.key_bias is None else key.add_(layer.key_bias)
+    value = value if layer.value_bias is None else value.add_(layer.value_bias)
+    q, k, v = (part.view(batch, -1, heads, hidden // heads).transpose(1, 2) for part in (query, key, value))
+    context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    context = context.transpose(1, 2).reshape(-1, hidden)
+    x = torch.addmm(layer.out_bias, context, layer.out_weight).add_(residual)
+    x = F.layer_norm(x, (hidden,), layer.ln1_weight, layer.ln1_bias, eps)
+    inner = F.gelu(torch.addmm(layer.ffn1_bias, x, layer.ffn1_weight))
+    x = torch.addmm(layer.ffn2_bias, inner, layer.ffn2_weight).add_(x)
+    return F.layer_norm(x, (hidden,), layer.ln2_weight, layer.ln2_bias, eps)
+
+
+def stacked(weights: Weights, ids: Tensor, mask: Tensor | None, *, cls_only: bool = True) -> Tensor:
+    """As `looped`, with one batched operator for all students. mask: [B, 1, 1, S], or None."""
+    spec = weights.spec
+    students, hidden = spec.students, spec.hidden
+    batch, tokens = ids.shape
+    word, sets = weights.word_embeddings, spec.embeddings
+    offsets = torch.arange(sets, dtype=ids.dtype, device=ids.device).view(sets, 1, 1) * spec.vocab
+    x = F.embedding(ids + offsets, word.view(sets * spec.vocab, hidden))
+    x.add_(weights.position_embeddings[:, None, :tokens])
+    x = _stacked_norm(x.view(sets, -1, hidden), weights.embedding_ln_weight, weights.embedding_ln_bias, spec.norm_eps)
+    x = x.expand(students, -1, -1)
+    if mask is not None:
+        mask = mask.expand(students, batch, 1, 1, tokens).reshape(students * batch, 1, 1, tokens)
+    for number, layer in enumerate(weights.layers):
+        last = cls_only and number == spec.layers - 1
+        x = _stacked_layer(layer, x, (batch, tokens, spec.heads), mask, last, spec.norm_eps)
+    pooled = x.view(students, batch, -1, hidden)[:, :, 0]
+    if weights.pooler_weight is not None and weights.pooler_bias is not None:
+        pooled = torch.baddbmm(weights.pooler_bias[:, None], pooled, weights.pooler_weight).tanh_()
+    vectors = torch.baddbmm(weights.projection_bias[:, None], pooled, weights.projection_weight)
+    return torch.addmm(weights.head_bias[-1], vectors.sum(0), weights.head_weight[-1])
+
+
+def _stacked_layer(
+    layer: Layer, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, last: bool, eps: float
+) -> Tensor:
+    """One layer of all students on [K, B * S, H]; the last one returns [K, B, H]."""
+    batch, tokens, heads = shape
+    students, _, hidden = x.shape
+    weight, residual = layer.qkv_weight, x
+    if last:
+        residual = x.view(students, batch, tokens, hidden)[:, :, 0]
+        query = torch.baddbmm(layer.query_bias[:, None], residual, weight[:, :, :hidden])
+        keys = x @ weight[:, :, hidden:]
+    else:
+        both = x @ weight
+        query, keys = both[..., :hidden].add_(layer.query_bias[:, None]), both[..., hidden:]
+    key, value = keys[..., :hidden], keys[..., hidden:]
+    key = key if layer.key_bias is None else key.add_(layer.key_bias[:, None])
+    value = value if layer.value_bias is None else value.add_(layer.value_bias[:, None])
+    rows = students * batch
+    q, k, v = (part.view(rows, -1, heads, hidden // heads).transpose(1, 2) for part in (query, key, value))
+    context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    context = context.transpose(1, 2).reshape(students, -1, hidden)
+    x = torch.baddbmm(layer.out_bias[:, None], context, layer.out_weight).add_(residual)
+    x = _stacked_norm(x, layer.ln1_weight, layer.ln1_bias, eps)
+    inner = F.gelu(torch.baddbmm(layer.ffn1_bias[:, None], x, layer.ffn1_weight))
+    x = torch.baddbmm(layer.ffn2_bias[:, None], inner, layer.ffn2_weight).add_(x)
+    return _stacked_norm(x, layer.ln2_weight, layer.ln2_bias, eps)
+
+
+def _stacked_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """LayerNorm of [K, M, H] with weights [K, H]."""
+    if len(weight) == 1:
+        return F.layer_norm(x, x.shape[-1:], weight[0], bias[0], eps)
+    return torch.addcmul(bias[:, None], F.layer_norm(x, x.shape[-1:], eps=eps), weight[:, None])

@@ -1,0 +1,235 @@
+"""The latency table: how long a device takes for a shape. A leaf: no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.table.accuracy import AccuracyTable
+from profiler.table.jitter import Jitter
+from profiler.table.plan import BucketPlan, Level, ShapeKey
+from profiler.table.reading import numbers, read_columns, read_meta, whole
+
+#: Where the shipped tables lie: one folder each, named as --table names them.
+SHIPPED = Path(__file__).parents[1] / "tables"
+REQUIRED = ("model", "students", "depth", "hidden", "batch", "tokens", "latency_us")
+_WHOLE = ("students", "depth", "hidden", "batch", "tokens")
+
+
+@dataclass(frozen=True, eq=False)
+class LatencyTable:
+    """Measured service times by exact key, with where they come from.
+
+    columns: the file's columns, equal in length. meta: device, versions, date, clocks, kind ("measured" or "modelled").
+    Equal keys are looked up, never interpolated: a miss raises LookupError and says what to profile.
+    """
+
+    name: str
+    columns: Mapping[str, NDArray[Any]]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    accuracy: AccuracyTable | None = None
+    jitter: Jitter | None = None
+
+    def __post_init__(self) -> None:
+        missing = [name for name in REQUIRED if name not in self.columns]
+        if missing:
+            raise ValueError(f"table {self.name}: no column {', '.join(missing)} (required: {', '.join(REQUIRED)})")
+        columns = {name: np.asarray(column) for name, column in self.columns.items()}
+        if not len(columns["model"]):
+            raise ValueError(f"table {self.name}: it has no rows")
+        columns |= {name: whole(columns[name], name, self.name) for name in _WHOLE}
+        object.__setattr__(self, "columns", columns)
+        latency = numbers(columns["latency_us"], "latency_us", self.name)
+        bad = ~(np.isfinite(latency) & (latency > 0))
+        if bad.any():
+            row = int(bad.argmax())
+            raise ValueError(f"table {self.name}, row {row}: latency_us is {latency[row]} (must be positive)")
+        self._rows  # noqa: B018  duplicate keys and models of two shapes are found here
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """In the order of the file."""
+        return tuple(dict.fromkeys(model for model, _ in self._rows))
+
+    @property
+    def modelled(self) -> bool:
+        """Whether the figures were computed rather than measured."""
+        return self.meta.get("kind") == "modelled"
+
+    @property
+    def device(self) -> str:
+        """What was measured, for titles and reports."""
+        name = str(self.meta.get("device", "unknown device"))
+        return f"{name} (modelled)" if self.modelled else name
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of everything that can change a run: the keys, the times, the jitter, the accuracies."""
+        body = repr(
+            (
+                sorted((k, tuple(sorted(v.items()))) for k, v in self._rows.items()),
+                self.jitter,
+                self.accuracy.rows if self.accuracy else None,
+                self.meta.get("idle_factor"),
+            )
+        )
+        return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, int], dict[tuple[int, int], float]]:
+        """Seconds by (batch, tokens), by (model, students)."""
+        column = {name: self.columns[name].tolist() for name in REQUIRED}
+        rows: dict[tuple[str, int], dict[tuple[int, int], float]] = {}
+        shape: dict[str, tuple[int, int]] = {}
+        for number, (model, students, depth, hidden, batch, tokens, latency) in enumerate(
+            zip(*(column[name] for name in REQUIRED), strict=True)
+        ):
+            if shape.setdefault(str(model), (depth, hidden)) != (depth, hidden):
+                raise ValueError(
+                    f"table {self.name}, row {number}: {model} is {depth}x{hidden} here and "
+                    f"{'x'.join(map(str, shape[model]))} above; give each shape its own model name"
+                )
+            cells = rows.setdefault((str(model), students), {})
+            if (batch, tokens) in cells:
+                raise ValueError(
+                    f"table {self.name}, row {number}: {model}/{students} at batch {batch}, "
+                    f"{tokens} tokens is there twice"
+                )
+            cells[batch, tokens] = float(latency) * 1e-6
+        return rows
+
+    def default_model(self) -> str:
+        """The first ensemble of students, else the first model."""
+        return next((model for model in self.models if model.startswith("students-")), self.models[0])
+
+    def default_task(self, model: str | None = None) -> str | None:
+        """The first task; the first that a model (or all of several, with commas between them) was evaluated on."""
+        if self.accuracy is None or not self.accuracy.tasks:
+            return None
+        models = [] if model is None else self._named(model)
+        known = (task for task in self.accuracy.tasks if all(self.accuracy.of(each, task) for each in models))
+        return next(known, self.accuracy.tasks[0])
+
+    def levels(self, model: str, task: str | None = None) -> tuple[Level, ...]:
+        """The levels of a model, ascending by students, with their accuracy on the task (NaN without one).
+
+        model: one, or several with commas between them; their levels then ascend by the time of the smallest batch at
+        the greatest length of `plan(model)`. Raises LookupError for an unknown model or task, and where a task was not
+        measured for one of the levels.
+        """
+        models = self._named(model)
+        levels = [level for each in models for level in self._levels_of(each, task)]
+        if len(models) > 1:
+            plan = self.plan(model)
+            levels.sort(key=lambda level: self.seconds(level, plan.key(level.students, [plan.max_tokens])))
+        return tuple(replace(level, index=index) for index, level in enumerate(levels))
+
+    def plan(self, model: str) -> BucketPlan:
+        """The distinct batch sizes and lengths that were measured for a model; for several, those that all have."""
+        models = self._named(model)
+        sizes: list[tuple[int, ...]] = []
+        for axis, name in enumerate(("batch size", "length")):
+            of_each = [
+                {key[axis] for (known, _), cells in self._rows.items() if known == each for key in cells}
+                for each in models
+            ]
+            common = set.intersection(*of_each)
+            if not common:
+                raise LookupError(f"table {self.name}: {' and '.join(models)} have no {name} in common: profile one")
+            sizes.append(tuple(sorted(common)))
+        return BucketPlan(*sizes)
+
+    def _named(self, model: str) -> list[str]:
+        """The models that a text names, commas between them."""
+        models = [each.strip() for each in model.split(",")]
+        for each in models:
+            if each not in self.models:
+                raise LookupError(f"table {self.name} has no model {each!r}; it has {', '.join(self.models)}")
+            if models.count(each) > 1:
+                raise ValueError(f"model {each!r} is named twice in {model!r}")
+        return models
+
+    def _levels_of(self, model: str, task: str | None) -> list[Level]:
+        """The levels of one model, ascending by students."""
+        accuracy: dict[int, float] = {}
+        if task is not None:
+            known = self.accuracy.tasks if self.accuracy else ()
+            if task not in known or self.accuracy is None:
+                raise LookupError(
+                    f"table {self.name} has no accuracies for task {task!r}; it has {', '.join(known) or 'none'}"
+                )
+            accuracy = self.accuracy.of(model, task)
+        counts = sorted(students for name, students in self._rows if name == model)
+        missing = [k for k in counts if k not in accuracy] if accuracy else []
+        if missing:
+            raise LookupError(
+                f"table {self.name}: accuracy of {model} on {task} lacks {missing} students; "
+                f"its latencies have them, so evaluate them too"
+            )
+        row = self.columns["model"].tolist().index(model)
+        depth, hidden = int(self.columns["depth"][row]), int(self.columns["hidden"][row])
+        return [Level(i, model, k, depth, hidden, accuracy.get(k, math.nan)) for i, k in enumerate(counts)]
+
+    def seconds(self, level: Level, key: ShapeKey) -> float:
+        """The measured median for a key. Raises LookupError where it was not measured."""
+        try:
+            return self._rows[level.model, level.students][key.batch, key.tokens]
+        except KeyError:
+            raise LookupError(
+                f"table {self.name} has no {level} at batch {key.batch}, {key.tokens} tokens: "
+                f"profile it with python -m profiler run"
+            ) from None
+
+    def grid(self, level: Level, plan: BucketPlan) -> list[list[float]]:
+        """Seconds by [length bucket][batch index of the plan]. Raises LookupError naming the first hole."""
+        known = self._rows.get((level.model, level.students), {})
+        for tokens, batch in product(plan.tokens, plan.batches):
+            if (batch, tokens) not in known:
+                self.seconds(level, ShapeKey(level.students, batch, tokens))  # says what is missing
+        return [[known[batch, tokens] for batch in plan.batches] for tokens in plan.tokens]
+
+    def idle_factor(self, gap_s: float) -> float:
+        """The factor on the first batch after an idle gap, from meta `idle_factor` ([[gap_s, factor], ...]); else 1."""
+        curve = self.meta.get("idle_factor")
+        if not curve:
+            return 1.0
+        gaps, factors = zip(*curve, strict=True)
+        return float(np.interp(gap_s, gaps, factors))
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str]) -> LatencyTable:
+        """A table by shipped name, folder, or single file. Raises LookupError or ValueError saying what is wrong."""
+        path = Path(source)
+        if not path.exists():
+            if not (SHIPPED / str(source) / "meta.json").exists():
+                raise LookupError(f"no table {str(source)!r}: neither a path nor one of {', '.join(shipped())}")
+            path = SHIPPED / str(source)
+        if path.is_file():
+            return cls(path.stem, read_columns(path, REQUIRED), {"device": "unknown device", "kind": "unknown"})
+        files = [path / f"latency.{suffix}" for suffix in ("csv", "parquet") if (path / f"latency.{suffix}").exists()]
+        if not files:
+            raise LookupError(f"{path} has neither latency.csv nor latency.parquet: it is not a table")
+        return cls(
+            path.resolve().name,
+            read_columns(files[0], REQUIRED),
+            read_meta(path / "meta.json"),
+            AccuracyTable.read(path / "accuracy.csv") if (path / "accuracy.csv").exists() else None,
+            Jitter.read(path / "jitter.csv") if (path / "jitter.csv").exists() else None,
+        )
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the tables in the package; the first is the default."""
+    names = sorted(path.parent.name for path in SHIPPED.glob("*/meta.json"))
+    ranks = {name: read_meta(SHIPPED / name / "meta.json").get("rank", 99) for name in names}
+    return tuple(sorted(names, key=lambda name: (ranks[name], name)))

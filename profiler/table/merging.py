@@ -1,0 +1,54 @@
+"""Several tables of one device made one: the rows of all, the metadata of each under its name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from profiler.table.latency import LatencyTable
+from profiler.table.writing import write_table
+
+#: Metadata that describes the whole device, taken from the first table; the rest is kept by part.
+_COMMON = ("kind", "device", "multiprocessors", "cache_bytes", "memory_bytes", "capability", "cuda", "dtype", "rank")
+_SHARED = ("ceilings", "idle_factor", "versions", "platform", "cores")
+#: Metadata of the first table that stands for the whole, and is kept by part as well.
+_FIRST = ("created", "command", "commit", "card")
+
+
+def merge_tables(out: Path, folders: Sequence[Path]) -> LatencyTable | None:
+    """Write the table of all folders that are there to `out`; None where there is none of them.
+
+    The jitter and the idle effect are those of the first. Raises ValueError where the devices differ or two tables have
+    a model in common.
+    """
+    tables = {folder.name: LatencyTable.load(folder) for folder in folders if (folder / "meta.json").exists()}
+    if not tables:
+        return None
+    first = next(iter(tables.values()))
+    devices = {table.meta.get("device") for table in tables.values()}
+    if len(devices) > 1:
+        raise ValueError(
+            f"tables of different devices cannot be merged: {', '.join(map(str, sorted(devices, key=str)))}"
+        )
+    rows: list[dict[str, Any]] = []
+    names = list(dict.fromkeys(name for table in tables.values() for name in table.columns))
+    for table in tables.values():
+        columns = {name: table.columns[name].tolist() for name in table.columns}
+        for values in zip(*columns.values(), strict=True):
+            row = dict(zip(columns, values, strict=True))
+            rows.append({name: row.get(name) for name in names})
+    meta = {name: first.meta[name] for name in (*_COMMON, *_SHARED, *_FIRST) if name in first.meta}
+    meta["noise"] = {"verdict": "quiet" if all(_quiet(table) for table in tables.values()) else "noisy"}
+    meta["parts"] = {
+        part: {name: value for name, value in table.meta.items() if name not in (*_COMMON, *_SHARED)}
+        for part, table in tables.items()
+    }
+    jitter = next(folder for folder in folders if folder.name in tables) / "jitter.csv"
+    extra = [jitter] if jitter.exists() else []
+    return write_table(out, rows, json.loads(json.dumps(meta)), extra=extra, replace=True)
+
+
+def _quiet(table: LatencyTable) -> bool:
+    return bool(table.meta.get("noise", {}).get("verdict") == "quiet")

@@ -1,0 +1,93 @@
+"""A policy in a glass case: what it decides is kept, and what it reads must be what it says it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from policies import needs
+from policies.interface import Action, Completion, Dispatch, Drop, Line, Policy, Preempt, Scale, View, Wait
+from policies.registry import uses
+from traces import Trace
+
+#: (time, action) with plain values in the action; equal logs are equal decisions.
+Log = list[tuple[float, tuple[Any, ...]]]
+#: What of the View gives lines.
+LINES = ("bucket", "klass", "tenant")
+
+
+class WatchedView:
+    """A View that raises AttributeError for every name but these, and whose lines do."""
+
+    def __init__(self, view: View | Line, allowed: frozenset[str]) -> None:
+        self._watched, self._allowed = view, allowed
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._allowed:
+            of = "view" if hasattr(self._watched, "now") else "line"
+            raise AttributeError(f"it reads {of}.{name}, which its `uses` does not name")
+        found = getattr(self._watched, name)
+        return self._line(found) if name in LINES else found
+
+    def _line(self, of: Callable[[Any], Line]) -> Callable[[Any], WatchedView]:
+        return lambda named: WatchedView(of(named), self._allowed)
+
+
+class Unread:
+    """A Completion that may be handed on, but not read."""
+
+    def __init__(self, event: Completion) -> None:
+        self._event = event
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"it reads {name} of a completion, but its `uses` does not name completions")
+
+
+class Recorder:
+    """Decides as the policy does, keeps what it decided, and is run in place, not as a copy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.log: Log = []
+        self.needs = needs(policy)
+        self._uses = uses(policy)
+        self._view: Any = None
+        if hasattr(policy, "observe"):
+            self.observe = self._observe
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.policy, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recorder:
+        return self
+
+    def foresee(self, trace: Trace) -> None:
+        foresee = getattr(self.policy, "foresee", None)
+        if foresee is not None:
+            foresee(trace)
+
+    def start(self, view: View) -> None:
+        self._view = view if self._uses is None else WatchedView(view, self._uses)
+        start = getattr(self.policy, "start", None)
+        if start is not None:
+            start(self._view)
+
+    def decide(self, view: View) -> Action:
+        action = self.policy.decide(self._view)
+        self.log.append((view.now, _plain(action)))
+        return action
+
+    def _observe(self, event: Completion) -> None:
+        unread = self._uses is not None and "completions" not in self._uses
+        observe = self.policy.observe  # type: ignore[attr-defined]
+        observe(Unread(event) if unread else event)
+
+
+def _plain(action: Any) -> tuple[Any, ...]:
+    if isinstance(action, Dispatch):
+        return "Dispatch", tuple(action.requests), str(action.level), action.gpu, action.plan
+    if isinstance(action, Drop):
+        return "Drop", tuple(action.requests), action.reason
+    if isinstance(action, Wait):
+        return "Wait", action.until, action.waiting, action.bucket
+    return (type(action).__name__, *action) if isinstance(action, Scale | Preempt) else (repr(action),)

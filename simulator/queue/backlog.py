@@ -1,0 +1,321 @@
+"""The waiting requests: arrays with a head pointer, holes skipped lazily, nothing done per arrival."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
+from itertools import compress
+from math import inf
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.interface import Wait
+from simulator.core import PolicyError
+from simulator.queue.lines import Group, Line
+from traces import Trace
+
+#: Arrivals between two decisions are few: a search looks among so many first, which stay in the processor's cache.
+NEAR = 16
+#: So many new deadlines are put into their places one by one, and so many that are gone are carried along.
+FEW = 64
+#: So many who wait without gaps are counted anew, the fewest one by one: that is quicker than to follow every line.
+COUNTED, FEW_WAIT = 256, 4
+#: From whether one has gone to whether one waits.
+WAITS = bytes((1, 0)) + bytes(254)
+
+
+class Backlog:
+    """What has arrived and not gone, oldest first, and by group; the future is hidden behind `arrived`."""
+
+    #: Whether requests may still come of which nothing is known yet.
+    open = False
+    #: The line that was last asked for its oldest.
+    asked: Line | None = None
+
+    def __init__(self, trace: Trace, buckets: NDArray[np.integer[Any]], bucket_count: int, slo_s: float) -> None:
+        self.arrivals = array("d", trace.arrival_s.tobytes())
+        self.total = len(self.arrivals)
+        self.arrived = self.gone = 0
+        # 1: gone. Right before `_marked` and from `_head` on; those between have all gone, whatever it says: who reads
+        # before the head calls `mark` first.
+        self.holes = bytearray(self.total)
+        self._marked = 0
+        self._buckets: Sequence[int] = buckets.astype(np.uint8).tobytes() if bucket_count <= 256 else buckets.tolist()
+        self._descending: Sequence[int] = np.flatnonzero(np.bincount(buckets))[::-1].tolist()  # the buckets there are
+        self._trace, self._slo_s = trace, slo_s
+        self._own_slo: list[float] | None = None
+        if trace.slo_s is not None:
+            self._own_slo = np.where(np.isnan(trace.slo_s), slo_s, trace.slo_s).tolist()
+        self._deadlines: list[tuple[float, int]] = []  # of the first `_sorted` requests, some of them gone
+        self._sorted = 0
+        self._groups: dict[str, Group] = {}
+        self._bucket_count = bucket_count
+        self._by_bucket: list[Line] | None = None
+        self._head = 0
+        self._offered: range | None = None  # the last range handed out: it needs no second look when it comes back
+        self._since: dict[float, int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self.arrived - self.gone
+
+    def admit(self, now: float) -> int:
+        """Let in what has arrived by now; return how many wait."""
+        arrivals, arrived, total = self.arrivals, self.arrived, self.total
+        if arrived < total and arrivals[arrived] <= now:
+            near = arrived + NEAR
+            while near < total and arrivals[near] <= now:
+                near += 8 * (near - arrived)
+            self.arrived = arrived = bisect_right(arrivals, now, arrived + 1, near if near < total else total)
+        return arrived - self.gone
+
+    @property
+    def head(self) -> int:
+        """The oldest waiting request; `arrived` where none waits."""
+        if self._head == self.gone:  # nobody has gone but the first ones
+            return self.gone
+        head = self.holes.find(0, self._head, self.arrived)
+        self._head = self.arrived if head < 0 else head
+        return self._head
+
+    @property
+    def oldest_arrival(self) -> float:
+        """When the oldest waiting request arrived; infinite where none waits."""
+        return self.arrivals[self.head] if self.arrived > self.gone else inf
+
+    def oldest(self, n: int) -> Sequence[int]:
+        """The n oldest waiting requests; a range while they go in order."""
+        arrived, head = self.arrived, self._head
+        if head != self.gone:
+            head = self.head
+        if head == self.gone:
+            stop = head + n
+            self._offered = offered = range(head, stop if stop < arrived else arrived)
+            return offered
+        return self._from(head, n)
+
+    def after(self, request: int, n: int) -> Sequence[int]:
+        """The n oldest waiting requests that arrived after this one; a range where all after it wait."""
+        first, arrived, holes = max(request + 1, self.head), self.arrived, self.holes
+        stop = min(first + n, arrived)
+        if holes.find(1, first, stop) < 0:
+            return range(first, max(first, stop))
+        return self._from(holes.find(0, first, arrived), n)
+
+    def _from(self, head: int, n: int) -> list[int]:
+        """The n oldest from `head` on, a request that waits (-1: nobody does), with holes among them."""
+        if n == 1 and head >= 0:
+            return [head]
+        holes, arrived = self.holes, self.arrived
+        found: list[int] = []
+        while head >= 0 and len(found) < n:
+            stop = min(head + n - len(found), arrived)
+            found += compress(range(head, stop), holes[head:stop].translate(WAITS))
+            head = holes.find(0, stop, arrived)
+        return found
+
+    def longest(self, requests: Sequence[int]) -> int:
+        """The largest length bucket among them."""
+        if len(requests) == 1:
+            return self._buckets[requests[0]]
+        if type(requests) is range and requests.step == 1:
+            return self._largest(self._buckets[requests.start : requests.stop])
+        return self._largest(self._gathered(requests))
+
+    def _largest(self, buckets: Sequence[int]) -> int:
+        """The largest of these length buckets: whether one is among them is quicker to see than which is largest."""
+        if len(buckets) > len(self._descending):
+            for bucket in self._descending:
+                if bucket in buckets:
+                    return bucket
+        return max(buckets)
+
+    def take(self, requests: Sequence[int]) -> int:
+        """Remove waiting requests and return the largest length bucket among them.
+
+        Raises PolicyError for what has not arrived, is gone, or is named twice, and for none at all.
+        """
+        offered, self._offered = self._offered, None
+        count, buckets = len(requests), self._buckets
+        if count and (requests is offered or self._come_next(requests)):
+            first = self.gone
+            self.gone = self._head = first + count
+            return buckets[first] if count == 1 else self._largest(buckets[first : self.gone])
+        groups = self._groups.values()
+        self.mark()
+        for group in groups:
+            group.refresh()
+        if count and len(groups) == 1 and self.asked is not None and self.asked.took_oldest(requests):
+            self.gone += count
+            (group,) = groups
+            group.caught_up()
+            return buckets[requests[0]] if group.codes is buckets else self.longest(requests)
+        self._take_one_by_one(requests)
+        taken = self._gathered(requests)
+        for group in groups:
+            group.leave(taken if group.codes is buckets else [group.codes[request] for request in requests])
+        return taken[0] if count == 1 else self._largest(taken)
+
+    def _gathered(self, requests: Sequence[int]) -> Sequence[int]:
+        """The length buckets of these."""
+        buckets = self._buckets
+        if len(requests) == 1:
+            return buckets[requests[0] : requests[0] + 1]
+        return type(buckets)(itemgetter(*requests)(buckets))  # type: ignore[call-arg]
+
+    def _come_next(self, requests: Sequence[int]) -> bool:
+        """Whether these are exactly the oldest of all, in order."""
+        if not (isinstance(requests, range) and requests.step == 1 and requests.start == self.head == self.gone):
+            return False
+        self.refuse_future(requests.stop - 1)
+        return True
+
+    def _take_one_by_one(self, requests: Sequence[int]) -> None:
+        if not len(requests):
+            raise PolicyError("named no requests: a Dispatch or Drop needs at least one; return Wait() to do nothing")
+        holes = self.holes
+        self.refuse_future(min(requests))
+        self.refuse_future(max(requests))
+        for request in requests:
+            if holes[request]:
+                raise PolicyError(f"named request {request}, which is gone already (or named twice)")
+            holes[request] = 1
+        self.gone += len(requests)
+
+    def give_back(self, requests: Sequence[int]) -> None:
+        """Let requests that were taken wait again, each at its place by arrival."""
+        self.mark()
+        self._offered = None
+        for group in self._groups.values():
+            group.refresh()
+        for request in requests:
+            self.holes[request] = 0
+        self.gone -= len(requests)
+        self._head = min(self._head, min(requests))
+        self._marked = min(self._marked, self._head)
+        for group in self._groups.values():
+            group.come_back(requests)
+        for request in requests if self._own_slo is not None else ():
+            entry = (self.deadline(request), request)
+            place = bisect_left(self._deadlines, entry)
+            if request < self._sorted and self._deadlines[place : place + 1] != [entry]:
+                self._deadlines.insert(place, entry)
+
+    def close(self, now: float) -> None:
+        """Take in what has arrived, and nobody after that."""
+        self.admit(now)
+        self.total = self.arrived
+
+    def mark(self) -> None:
+        """Note who has gone in order, before that alone does not tell any more who has gone."""
+        if self._marked < self._head:
+            self.holes[self._marked : self._head] = b"\1" * (self._head - self._marked)
+            self._marked = self._head
+
+    def refuse_future(self, request: int) -> None:
+        """Raise PolicyError for a request that has not arrived."""
+        if not 0 <= request < self.arrived:
+            raise PolicyError(f"named request {request}, which has not arrived")
+
+    def line(self, column: str, name: Any) -> Line:
+        """The waiting requests of one length bucket, class or tenant: an index that is kept from now on."""
+        group = self._groups.get(column)
+        if group is None:
+            group = self._groups[column] = self._group(self._buckets if column == "bucket" else self._names(column))
+        return group.line(name)
+
+    def _group(self, codes: Sequence[Any]) -> Group:
+        return Group(self, codes)
+
+    def waiting_by_bucket(self) -> list[int]:
+        """How many requests wait in each length bucket of the plan."""
+        gone, arrived = self.gone, self.arrived
+        if arrived - gone <= COUNTED and self.head == gone:
+            waiting = self._buckets[gone:arrived]
+            if arrived - gone > FEW_WAIT:
+                return list(map(waiting.count, range(self._bucket_count)))
+            counts = [0] * self._bucket_count
+            for bucket in waiting:
+                counts[bucket] += 1
+            return counts
+        if self._by_bucket is None:
+            self._by_bucket = [self.line("bucket", index) for index in range(self._bucket_count)]
+        self._groups["bucket"].refresh()
+        return [line.arrived - line.gone for line in self._by_bucket]
+
+    def _names(self, column: str) -> list[Any]:
+        names = getattr(self._trace, column)
+        if names is None:
+            raise PolicyError(f"asked for a {column}, but the trace has no column {column}")
+        listed: list[Any] = names.tolist()
+        return listed
+
+    def deadline(self, request: int) -> float:
+        """Arrival plus SLO. Raises PolicyError for a request that has not arrived."""
+        if not 0 <= request < self.arrived:
+            self.refuse_future(request)
+        own = self._own_slo
+        return self.arrivals[request] + (self._slo_s if own is None else own[request])
+
+    def by_deadline(self, n: int) -> Sequence[int]:
+        """The n waiting requests with the earliest deadlines, earliest first."""
+        if self._own_slo is None:
+            return self.oldest(n)
+        self.mark()
+        entries, new = self._deadlines, range(self._sorted, self.arrived)
+        if len(new) > FEW:
+            entries.extend((self.deadline(request), request) for request in new)
+            entries.sort()
+        else:
+            for request in new:
+                insort(entries, (self.deadline(request), request))
+        self._sorted = self.arrived
+        holes = self.holes
+        found: list[int] = []
+        gone = 0
+        for _, request in entries:
+            if holes[request]:
+                gone += 1
+            else:
+                found.append(request)
+                if len(found) == n:
+                    break
+        if gone > FEW + n:
+            self._deadlines = [entry for entry in entries if not holes[entry[1]]]
+        return found
+
+    def rate(self, now: float, window_s: float) -> float:
+        """Arrivals in (now - window_s, now] per second."""
+        since = bisect_right(self.arrivals, now - window_s, self._since.get(window_s, 0), self.arrived)
+        self._since[window_s] = since  # time does not go back: the next search begins here
+        return (self.arrived - since) / window_s
+
+    def next_arrival(self) -> float:
+        """When the next request arrives; infinite after the last. For the loop alone: policies must not know."""
+        return self.arrivals[self.arrived] if self.arrived < self.total else inf
+
+    def reaches(self, wait: Wait) -> float:
+        """When as many requests wait as a Wait asks for, if none goes; infinite where that never happens."""
+        ids, position = self._place(wait)
+        return self.arrivals[ids[position]] if position < len(ids) else inf
+
+    def _place(self, wait: Wait) -> tuple[Sequence[int], int]:
+        """All requests that a Wait counts, past and future, and the place among them of the one that ends it."""
+        ids: Sequence[int] = range(self.total)
+        waiting, arrived = self.waiting, self.arrived
+        if wait.bucket is not None:
+            if wait.bucket not in range(self._bucket_count):
+                raise PolicyError(f"waits for length bucket {wait.bucket}; the plan has 0 to {self._bucket_count - 1}")
+            line = self.line("bucket", wait.bucket)
+            waiting, ids, arrived = line.waiting, line._ids, line.arrived
+        target = waiting + 1 if wait.waiting is None else wait.waiting
+        if target <= waiting:
+            raise PolicyError(
+                f"waits for {target} requests, but {waiting} wait already: dispatch them, or wait for more"
+            )
+        return ids, arrived + (target - waiting) - 1

@@ -1,0 +1,167 @@
+"""Waiting requests by kind: a length bucket, a class, a tenant; counted when a policy asks, not per arrival."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from math import inf
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from simulator.queue.backlog import Backlog
+
+
+class Line:
+    """The waiting requests of one kind (a length bucket, a class, a tenant), oldest first.
+
+    `_ids` are all requests of the kind that ever arrive, ascending, so those that have arrived are a prefix of it.
+    `gone` counts those dispatched or dropped; while that equals the head, there are no holes. These are behind until
+    the group is refreshed.
+    """
+
+    __slots__ = ("_group", "_ids", "_jumps", "arrived", "gone", "head")
+
+    def __init__(self, group: Group, ids: array[int]) -> None:
+        group.backlog.mark()
+        group.refresh()
+        self._group, self._ids = group, ids
+        self.arrived = bisect_left(ids, group.seen)
+        self.gone = sum(map(group.backlog.holes.__getitem__, ids[: self.arrived]))
+        self.head = 0
+        self._jumps: dict[int, int] = {}  # from the start of a hole that was crossed to its end
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        self._group.refresh()
+        return self.arrived - self.gone
+
+    @property
+    def oldest_arrival(self) -> float:
+        """When the oldest of them arrived; infinite where none waits."""
+        first = self.oldest(1)
+        return self._group.backlog.arrivals[first[0]] if len(first) else inf
+
+    def oldest(self, n: int) -> Sequence[int]:
+        """The n oldest, or as many as there are."""
+        self._group.refresh()
+        if self.head != self.gone:
+            self.head = self._next(self.head)
+        if self.head == self.gone:
+            self._group.backlog.asked = self
+            return self._ids[self.head : min(self.head + n, self.arrived)]
+        return self._from(self.head, n)
+
+    def took_oldest(self, requests: Sequence[int]) -> bool:
+        """Whether these are just its oldest, as an array; if so they are gone, which is quicker than one by one."""
+        head, end = self.head, self.head + len(requests)
+        if type(requests) is not array or head != self.gone or requests != self._ids[head : min(end, self.arrived)]:
+            return False
+        holes = self._group.backlog.holes
+        for request in requests:
+            holes[request] = 1
+        self.head = self.gone = end
+        return True
+
+    def after(self, request: int, n: int) -> Sequence[int]:
+        """The n oldest that arrived after this request."""
+        self._group.refresh()
+        first = max(self.head, bisect_right(self._ids, request, 0, self.arrived))
+        return self._from(self._next(first), n)
+
+    def _from(self, head: int, n: int) -> Sequence[int]:
+        """The n oldest from this position on, whose request waits."""
+        ids, arrived = self._ids, self.arrived
+        found: list[int] = []
+        while head < arrived and len(found) < n:
+            found.append(ids[head])
+            head = self._next(head + 1)
+        return found
+
+    def leave(self, count: int) -> None:
+        """Take note that `count` of these requests are gone; mostly they are the oldest ones."""
+        head = self.head
+        if head == self.gone:
+            first, holes = self._ids[head : head + count], self._group.backlog.holes
+            if holes[first[0]] and (count == 1 or 0 not in itemgetter(*first)(holes)):
+                self.head = head + count
+        self.gone += count
+
+    def come_back(self, request: int) -> None:
+        """Take note that a request that was gone waits again."""
+        self.head = min(self.head, bisect_left(self._ids, request))
+        self.gone -= 1
+        self._jumps.clear()
+
+    def _next(self, position: int) -> int:
+        """The first position from here on whose request waits; `arrived` where there is none."""
+        ids, jumps, holes, arrived = self._ids, self._jumps, self._group.backlog.holes, self.arrived
+        start = position
+        while position < arrived and holes[ids[position]]:
+            position = jumps.get(position, position + 1)
+        if position > start + 1:
+            jumps[start] = position
+        return position
+
+
+class Group:
+    """The lines of one column; `codes` has every request's name in it, as bytes where names are small numbers."""
+
+    def __init__(self, backlog: Backlog, codes: Sequence[Any]) -> None:
+        self.backlog, self.codes = backlog, codes
+        self.lines: dict[Any, Line] = {}
+        #: How much of the backlog's `arrived` and `gone` the lines have counted; what has gone since went in order.
+        self.seen, self._seen_gone = backlog.arrived, backlog.gone
+
+    def line(self, name: Any) -> Line:
+        """The line of a name, made when first asked for."""
+        if name not in self.lines:
+            codes = np.frombuffer(self.codes, np.uint8) if isinstance(self.codes, bytes) else np.asarray(self.codes)
+            self.lines[name] = Line(self, array("q", np.flatnonzero(codes == name).astype(np.int64).tobytes()))
+        return self.lines[name]
+
+    def refresh(self) -> None:
+        """Count what has arrived since the last time, and what has gone in order of arrival, the oldest of all.
+
+        Before anything goes out of order, or comes back, the backlog refreshes its groups: they count that at once.
+        """
+        arrived, gone = self.backlog.arrived, self.backlog.gone
+        if self.seen != arrived:
+            new, self.seen = self.codes[self.seen : arrived], arrived
+            for name, count in self._counted(new):
+                self.lines[name].arrived += count
+        if self._seen_gone != gone:
+            old, self._seen_gone = self.codes[self._seen_gone : gone], gone
+            for name, count in self._counted(old):
+                line = self.lines[name]
+                line.head = line.gone = line.gone + count
+
+    def _counted(self, names: Sequence[Any]) -> Iterable[tuple[Any, int]]:
+        """How often each line's name is among these; a few are told one by one, which is quicker."""
+        lines = self.lines
+        if len(names) < len(lines):
+            return [(name, 1) for name in names if name in lines]
+        among = lines if isinstance(names, bytes) else set(names) & lines.keys()
+        return [(name, names.count(name)) for name in among if name in names]
+
+    def come_back(self, requests: Sequence[int]) -> None:
+        """Take note that requests that were gone wait again."""
+        self.caught_up()
+        for request in requests:
+            name = self.codes[request]
+            if name in self.lines:
+                self.lines[name].come_back(request)
+
+    def leave(self, names: Sequence[Any]) -> None:
+        """Take note that requests of these names have gone out of order."""
+        self.caught_up()
+        for name, count in self._counted(names):
+            self.lines[name].leave(count)
+
+    def caught_up(self) -> None:
+        """Take note that the lines have counted all who have gone."""
+        self._seen_gone = self.backlog.gone

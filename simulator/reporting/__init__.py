@@ -1,0 +1,1 @@
+"""What a run says: columns, figures, files, text, the journal, the verdict."""

@@ -1,0 +1,141 @@
+"""What a live run did, written as it happens and kept nowhere else: a killed run loses nothing that had ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from profiler.table import Level
+from simulator.core import Records
+from simulator.serving.passing import Told, passing
+
+#: What a device says of a batch, in seconds: from the batch in hand to the answers in hand; the part of it before the
+#: device had its work; what the device worked; by how much the dispatch was late.
+MEASURED = ("cycle_s", "staging_s", "device_s", "late_s")
+BATCHES = ("number", "start_s", "finish_s", "gpu", "model", "students", "bucket", *MEASURED, "requests")
+DROPS = ("time_s", "reason", "requests")
+
+
+class Journal:
+    """A folder beside the output: `settings.json`, and per attempt a line per batch that ended and per drop.
+
+    `batches-1.csv`, `drops-1.csv` belong to the first attempt. A line goes to the system at once (some 2 us), so that
+    only a crash of the machine can lose one. A run of any length takes no memory for its records.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+        self._attempt = 0
+        self._files: tuple[int, ...] = ()
+
+    def records(self, measured: Callable[[int], tuple[float, float, float, float]]) -> Records:
+        """Records of a new attempt. measured: says once, of a batch by number, what its device said."""
+        self._close()
+        self._attempt += 1
+        batches, drops = (self._open(*each) for each in (("batches", BATCHES), ("drops", DROPS)))
+        self._files = batches, drops
+
+        def batch(number: int, row: tuple[Any, ...]) -> None:
+            start, finish, gpu, level, bucket, requests = row
+            cycle, staging, device, late = measured(number)
+            # What is computed with is exact; what is only told of is as exact as the clock.
+            line = (
+                f"{number},{start!r},{finish!r},{gpu},{level.model},{level.students},{bucket},"
+                f"{cycle!r},{staging:.9f},{device:.9f},{late:.9f},{_named(requests)}\n"
+            )
+            os.write(batches, line.encode())
+
+        def dropped(time: float, requests: Sequence[int], reason: str) -> None:
+            os.write(drops, f"{time!r},{reason},{_named(requests)}\n".encode())
+
+        return passing(Told(batch, dropped))
+
+    def read(self, records: Records, levels: Iterable[Level]) -> Records:
+        """The records of this attempt with all that was written down, in the order of dispatch."""
+        by_name = {(level.model, level.students): level for level in levels}
+        rows: list[tuple[Any, ...]] = []
+        for number, start, finish, gpu, model, students, bucket, *times, requests in self._rows("batches"):
+            level = by_name[model, int(students)]
+            row = (float(start), float(finish), int(gpu), level, int(bucket), _numbers(requests))
+            rows.append((int(number), row, *map(float, times)))
+        rows.sort(key=lambda row: row[0])
+        _, batches, *columns = zip(*rows, strict=True) if rows else [()] * (2 + len(MEASURED))
+        return replace(
+            records,
+            batches=list(batches),
+            drops=[(float(time), _numbers(requests), reason) for time, reason, requests in self._rows("drops")],
+            measured=dict(zip(MEASURED, columns, strict=True)),
+        )
+
+    def remove(self) -> None:
+        """The run is written elsewhere: the journal has done its duty."""
+        self._close()
+        for path in (*self.folder.glob("*.csv"), self.folder / "settings.json"):
+            path.unlink(missing_ok=True)
+        self.folder.rmdir()
+
+    def _open(self, kind: str, names: Sequence[str]) -> int:
+        file = os.open(self.folder / f"{kind}-{self._attempt}.csv", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(file, (",".join(names) + "\n").encode())
+        return file
+
+    def _close(self) -> None:
+        for file in self._files:
+            os.close(file)
+        self._files = ()
+
+    def _rows(self, kind: str) -> Iterator[list[str]]:
+        return _rows(self.folder / f"{kind}-{self._attempt}.csv")
+
+
+def left_behind(folder: Path) -> str | None:
+    """What the journal of a run that did not end says, in a sentence; None where there is none.
+
+    The folder gets another name, so that a new run can write its own.
+    """
+    attempt = len(list(folder.glob("batches-*.csv")))
+    if not attempt:
+        return None
+    batches = list(_rows(folder / f"batches-{attempt}.csv"))
+    answered, dropped = (
+        sum(len(_numbers(row[-1])) for row in rows) for rows in (batches, _rows(folder / f"drops-{attempt}.csv"))
+    )
+    last = max((float(row[2]) for row in batches), default=0.0)
+    kept = _free(folder)
+    folder.rename(kept)
+    which = f" (attempt {attempt})" if attempt > 1 else ""
+    return (
+        f"an earlier live run{which} did not end: {answered} requests in {len(batches)} batches were answered "
+        f"and {dropped} dropped by {last:.3f} s; its journal is kept in {kept}"
+    )
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """The lines of a journal's file, split; the last one is left out where it was not written to its end."""
+    if path.exists():
+        with path.open() as file:
+            next(file, None)
+            yield from (line[:-1].split(",") for line in file if line.endswith("\n"))
+
+
+def _free(folder: Path) -> Path:
+    names = (folder.with_name(f"{folder.name}.{number}") for number in range(1, 10_000))
+    return next(name for name in names if not name.exists())
+
+
+def _named(requests: Sequence[int]) -> str:
+    """Request numbers in a few characters: `12-43` where they follow one another."""
+    if type(requests) is range and requests.step == 1 and requests:
+        return f"{requests.start}-{requests.stop - 1}"
+    return " ".join(map(str, requests))
+
+
+def _numbers(requests: str) -> Sequence[int]:
+    first, dash, last = requests.partition("-")
+    return range(int(first), int(last) + 1) if dash else tuple(map(int, requests.split()))

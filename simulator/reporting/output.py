@@ -1,0 +1,154 @@
+"""A run on disk: requests, batches, summary, and what it takes to make them again. Whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from simulator.reporting.report import Report
+
+#: Rows that are expanded and written at a time; bounds the memory of a long run.
+ROWS = 1 << 20
+_INTEGERS = {"request": pa.int64(), "tokens": pa.int32(), "padded_tokens": pa.int32(), "batch": pa.int32(),
+             "batch_size": pa.int32(), "students": pa.int32(), "gpu": pa.int32()}  # fmt: skip
+
+
+def save(report: Report, out: Path) -> None:
+    """Write requests.parquet, batches.parquet, summary.json and run.json into the folder `out`.
+
+    An earlier run there is replaced; any other folder is not (ValueError). Until everything is written `out` stays as
+    it was.
+    """
+    refuse_foreign(out)
+    with replacing(out) as folder:
+        _write_requests(report, folder / "requests.parquet")
+        batches = {name: _column(name, column) for name, column in report.batches.items()}
+        batches["padded_tokens"] = pa.array(report.batches["padded_tokens"], pa.int64())
+        pa.parquet.write_table(pa.table(batches), folder / "batches.parquet")
+        if report.logits is not None:
+            answers = {"request": np.arange(len(report.logits)), **_answers(report.logits)}
+            pa.parquet.write_table(pa.table(answers), folder / "answers.parquet")
+        (folder / "summary.json").write_text(to_json(report.summary))
+        (folder / "run.json").write_text(to_json({**report.run, **provenance()}))
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raise ValueError where a run must not be written: over anything but an earlier run or an empty folder."""
+    if out.exists() and not (out.is_dir() and ((out / "run.json").exists() or not any(out.iterdir()))):
+        raise ValueError(f"{out} exists and is not the output of a run: name another --out")
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place at the end, or vanishes where something fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    folder.mkdir()
+    try:
+        yield folder
+        if out.exists():
+            out.rename(old)
+        folder.rename(out)
+    finally:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def read_run(out: Path) -> dict[str, Any]:
+    """The run.json of an output folder. Raises LookupError or ValueError where there is none to run again."""
+    path = out / "run.json"
+    if not path.exists():
+        raise LookupError(f"{out} has no run.json: it is not the output of a run")
+    try:
+        run = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(run, dict) or not all(isinstance(run.get(name), dict) for name in ("settings", "table")):
+        raise ValueError(f"{path} has no settings or table: only runs of the command line can be run again")
+    return run
+
+
+def to_json(values: Any) -> str:
+    """JSON as it stands in every file here: sorted as built, indented, one newline at the end."""
+    return json.dumps(values, indent=2, allow_nan=False, default=str) + "\n"
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, commit and date: what a reader of the run wants to know and no figure depends on."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in ("cohort-serving", "simpy", "numpy", "pyarrow")},
+        "command": sys.argv,
+    }
+
+
+def _write_requests(report: Report, path: Path) -> None:
+    schema = None
+    writer: Any = None
+    try:
+        for first in range(0, len(report.trace), ROWS):
+            columns = report.rows(slice(first, first + ROWS))
+            table = pa.table({name: _column(name, column) for name, column in columns.items()}, schema=schema)
+            if writer is None:
+                schema = table.schema
+                strings = [each.name for each in schema if each.type == pa.string()]
+                writer = pa.parquet.ParquetWriter(path, schema, use_dictionary=strings)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _answers(logits: NDArray[np.float32]) -> dict[str, pa.Array]:
+    """The answered class of every request and the logits behind it; null where it was not answered."""
+    missing = np.isnan(logits).all(axis=1)
+    columns = {"answer": pa.array(np.nan_to_num(logits, nan=-np.inf).argmax(axis=1).astype(np.int32), mask=missing)}
+    return columns | {f"logit_{i}": pa.array(column, mask=missing) for i, column in enumerate(logits.T)}
+
+
+def _column(name: str, column: NDArray[Any]) -> pa.Array:
+    """An Arrow column: -1 and NaN mean not served, and are null in the file."""
+    if column.dtype == object:
+        return pa.array(column, pa.string())
+    if column.dtype.kind == "f":
+        return pa.array(column, pa.float64(), mask=np.isnan(column))
+    return pa.array(column, _INTEGERS.get(name, pa.int64()), mask=column < 0)
+
+
+def _commit() -> str | None:
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():  # installed: the repository around it, if any, is somebody else's
+        return None
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=checkout, capture_output=True)
+    except OSError:
+        return None
+    return found.stdout.decode().strip() or None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

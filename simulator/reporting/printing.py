@@ -1,0 +1,111 @@
+"""What a run prints: a heading, an aligned table with one line per policy, and where the rest is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from simulator.reporting.report import Report
+
+_COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "p50 ms": lambda s: _ms(s["p50_s"]),
+    "p95 ms": lambda s: _ms(s["p95_s"]),
+    "p99 ms": lambda s: _ms(s["p99_s"]),
+    "on time": lambda s: _percent(s["attainment"]),
+    "goodput/s": lambda s: _number(s["goodput"]),
+    "accuracy": lambda s: _percent(s["accuracy"]),
+    "weighted": lambda s: _percent(s["accuracy_weighted_goodput"]),
+    "batch": lambda s: _number(s["batch_mean"]),
+    "students": lambda s: _number(s["students_mean"]),
+    "padding": lambda s: _percent(s["padding"]),
+    "busy": lambda s: _percent(s["utilisation"]),
+}
+
+
+def heading(report: Report) -> str:
+    """What was served on what, in a few lines; says where the table's figures and accuracies come from."""
+    summary, run = report.summary, report.run
+    trace, table = run["trace"], run["table"]
+    seconds = "at one instant" if summary["seconds"] is None else f"in {_number(summary['seconds'])} s"
+    offered = (
+        ""
+        if summary["load"] is None
+        else (f", {_number(summary['offered_rate'])}/s = load {summary['load']:.3g} on {_count(report.gpus, 'device')}")
+    )
+    known = run["task"] is not None
+    task = f"accuracy: {run['task']}{_provenance(table['meta'], run['task'])}" if known else "no accuracies"
+    lines = [
+        f"trace   {trace['source']}",
+        f"        {summary['requests']:,} requests {seconds}{offered}",
+        *(f"        {note}" for note in trace["notes"]),
+        f"table   {table['name']}: {run['model']} on {table['device']}",
+        f"        {task}",
+        f"target  {_ms(report.slo_s)} ms per request",
+    ]
+    if "live" in run:
+        live = run["live"]
+        lines.append(f"device  {live['device']}: warm after {live['load_s'] + live['warm_s']:.2g} s")
+        lines += [f"        {note}" for note in live["notes"]]
+        if "tokenizing" in live:
+            p50, p99 = (f"{live['tokenizing'][name] * 1e6:.0f}" for name in ("p50_s", "p99_s"))
+            lines.append(
+                f"        tokenizing takes {p50} us per text (p99 {p99}), before the queue, and is not in the times"
+            )
+    return "\n".join(lines)
+
+
+def table(reports: Sequence[tuple[str, Report]]) -> str:
+    """One aligned line per policy."""
+    rows = [["policy", *_COLUMNS]]
+    rows += [[name, *(show(report.summary) for show in _COLUMNS.values())] for name, report in reports]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )
+
+
+def shortfall(report: Report) -> str:
+    """One line on what was not answered in time; empty where everything was."""
+    parts = [f"{report.summary[name]:,} {name}" for name in ("late", "dropped", "rejected") if report.summary[name]]
+    return ", ".join(parts)
+
+
+def verdict(report: Report) -> str:
+    """VALID or INVALID with reasons, and what was seen of disturbances, for a run on a real device."""
+    live = report.run["live"]["validity"]
+    word = "VALID" if live["valid"] else "INVALID: " + "; ".join(live["reasons"])
+    waiting = "unknown" if live["run_queue_delay"] is None else f"{live['run_queue_delay']:.3%}"
+    late, late_p99, loop = (f"{live[name] * 1e6:.0f}" for name in ("late_p50_s", "late_p99_s", "overhead_p50_s"))
+    return (
+        f"{word}\n        canary {live['canary_drift']:+.2%}, run-queue delay {waiting}, {live['stalls']} stalls "
+        f"({live['stalled']:.3%}), off speed {live['slowed']:.1%}, "
+        f"begun {late} us late (p99 {late_p99}), loop {loop} us per batch"
+    )
+
+
+def _provenance(meta: dict[str, Any], task: str) -> str:
+    """Where the accuracies on a task come from: the note in the table's metadata, up to its first colon."""
+    notes = meta.get("accuracy")
+    note = notes.get(task) if isinstance(notes, dict) else notes
+    return f" ({str(note).partition(':')[0]})" if note else ""
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else _number(seconds * 1e3)
+
+
+def _percent(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2%}"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + "s" * (n != 1)

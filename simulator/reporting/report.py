@@ -1,0 +1,220 @@
+"""The report: what happened to every request and batch, expanded from the records to columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from operator import attrgetter, itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiler.table import BucketPlan, Level
+from simulator.core import DROPPED, LATE, OK, OUTCOMES, REJECTED, Records
+from simulator.reporting.summary import summarised
+from traces import Trace
+
+__all__ = ["DROPPED", "LATE", "OK", "OUTCOMES", "REJECTED", "Report"]
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """One run. Per-request and per-batch columns are those of the output format (DESIGN section 5).
+
+    run: the resolved settings and where everything came from. saturation: requests per second, see `saturation`.
+    logits: float32 [requests, classes] of a run on a real device, NaN where a request was not answered.
+    """
+
+    trace: Trace
+    levels: tuple[Level, ...]
+    plan: BucketPlan
+    gpus: int
+    slo_s: float
+    saturation: float
+    records: Records = field(repr=False)
+    run: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    logits: NDArray[np.float32] | None = field(default=None, repr=False)
+
+    @cached_property
+    def batches(self) -> Columns:
+        """One row per batch, in the order of dispatch. `model` and `students` are of the level that answered."""
+        start_s, finish_s, gpu, _, bucket, _ = self._columns_of_batches
+        size = self._sizes
+        run_batch = np.asarray(self.plan.batches)[np.searchsorted(self.plan.batches, size)]
+        run_tokens = np.asarray(self.plan.tokens, np.int64)[bucket]
+        return {
+            "batch": np.arange(len(size)),
+            "gpu": gpu,
+            "start_s": start_s,
+            "finish_s": finish_s,
+            "size": size,
+            "model": np.asarray([each.model for each in self.levels], object)[self.level_of_batch],
+            "students": np.asarray([each.students for each in self.levels], np.int32)[self.level_of_batch],
+            "tokens_max": self._longest(size),
+            "padded_tokens": run_tokens * run_batch,
+            "service_s": finish_s - start_s,
+            **({} if self.answered is None else {"answered": self.answered}),
+            **{name: np.asarray(values) for name, values in self.records.measured.items()},
+        }
+
+    @cached_property
+    def _columns_of_batches(self) -> tuple[Any, ...]:
+        """The records of the batches by column: arrays, and lists of the levels and of the requests."""
+        rows = self.records.batches
+
+        def column(at: int, kind: type) -> NDArray[Any]:
+            return np.fromiter(map(itemgetter(at), rows), kind, len(rows))
+
+        level, requests = ([row[at] for row in rows] for at in (3, 5))  # zip(*rows) would make an iterator per row
+        return column(0, np.float64), column(1, np.float64), column(2, np.int32), level, column(4, np.intp), requests
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        """The number of requests in each batch."""
+        requests = self._columns_of_batches[5]
+        return np.fromiter(map(len, requests), np.int64, len(requests))
+
+    @cached_property
+    def answered(self) -> NDArray[np.bool_] | None:
+        """Which batches were answered; None where all were."""
+        if not self.records.unanswered:
+            return None
+        answered = np.ones(len(self.records.batches), bool)
+        answered[list(self.records.unanswered)] = False
+        return answered
+
+    @cached_property
+    def _served_batches(self) -> tuple[Sequence[Sequence[int]], NDArray[np.int64]]:
+        """The requests of each batch that was answered, and its number."""
+        requests = self._columns_of_batches[5]
+        if self.answered is None:
+            return requests, np.arange(len(requests))
+        numbers = np.flatnonzero(self.answered)
+        return [requests[number] for number in numbers.tolist()], numbers
+
+    @cached_property
+    def times(self) -> Columns:
+        """Per request: `start_s`, `finish_s` (NaN where not served), `batch` (-1), `outcome` (index of OUTCOMES)."""
+        n = len(self.trace)
+        numbers = self._served_batches[1]
+        order, sizes = self._order
+        start_s, finish_s = self._columns_of_batches[:2]
+        start, finish = np.full(n, np.nan), np.full(n, np.nan)
+        batch = np.full(n, -1, np.int32)
+        start[order] = np.repeat(start_s[numbers], sizes)
+        finish[order] = np.repeat(finish_s[numbers], sizes)
+        batch[order] = np.repeat(numbers.astype(np.int32), sizes)
+        for number, execution in self.records.executions.items():
+            if execution.released is not None:
+                began, _, _, _, _, requests = self.records.batches[number]
+                finish[np.asarray(requests)] = began + np.asarray(execution.released)
+        outcome = np.full(n, OK, np.int8)
+        outcome[finish > self.trace.arrival_s + self._slo] = LATE
+        if self.records.drops:
+            _, turned_away, reasons = zip(*self.records.drops, strict=True)
+            counts = np.fromiter(map(len, turned_away), np.int64, len(turned_away))
+            became = [REJECTED if reason == "admission" else DROPPED for reason in reasons]
+            outcome[_joined(turned_away, counts)] = np.repeat(np.asarray(became, np.int8), counts)
+        return {"start_s": start, "finish_s": finish, "batch": batch, "outcome": outcome}
+
+    @cached_property
+    def requests(self) -> Columns:
+        """One row per request of the trace, in its order; strings as objects, -1 and NaN where not served."""
+        return self.rows(slice(None))
+
+    def rows(self, rows: slice) -> Columns:
+        """The per-request columns of some rows."""
+        times = {name: column[rows] for name, column in self.times.items()}
+        batch, served = times["batch"], times["batch"] >= 0
+        level = self.level_of_batch
+        return {
+            "request": np.arange(len(self.trace))[rows],
+            "arrival_s": self.trace.arrival_s[rows],
+            "start_s": times["start_s"],
+            "finish_s": times["finish_s"],
+            "tokens": self.trace.tokens[rows],
+            "padded_tokens": _gather(np.asarray(self.plan.tokens)[self._columns_of_batches[4]], batch, served),
+            "batch": batch,
+            "batch_size": _gather(self.batches["size"], batch, served),
+            "model": _gather(np.asarray([each.model for each in self.levels], object)[level], batch, served, None),
+            "students": self._students(
+                rows, _gather(np.asarray([e.students for e in self.levels])[level], batch, served)
+            ),
+            "gpu": _gather(self._columns_of_batches[2], batch, served),
+            "outcome": np.asarray(OUTCOMES, object)[times["outcome"]],
+            **self._extra(rows),
+        }
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The figures of the run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
+        return summarised(self)
+
+    @property
+    def _slo(self) -> NDArray[np.float64] | float:
+        own = self.trace.slo_s
+        return self.slo_s if own is None else np.where(np.isnan(own), self.slo_s, own)
+
+    @cached_property
+    def _order(self) -> tuple[NDArray[np.int64] | slice, NDArray[np.int64]]:
+        """The served requests in the order of dispatch (a slice where that is the trace's), and each batch's size."""
+        requests, numbers = self._served_batches
+        sizes = self._sizes if self.answered is None else self._sizes[numbers]
+        if set(map(type, requests)) == {range}:
+            first = np.fromiter(map(attrgetter("start"), requests), np.int64, len(requests))
+            shift = first - np.concatenate(([0], sizes.cumsum()[:-1]))
+            if not shift.any():
+                return slice(0, int(sizes.sum())), sizes
+            return np.repeat(shift, sizes) + np.arange(int(sizes.sum())), sizes
+        return _joined(requests, sizes), sizes
+
+    @cached_property
+    def level_of_batch(self) -> NDArray[np.intp]:
+        """The index in `levels` of each batch's."""
+        levels = self._columns_of_batches[3]
+        if len(set(map(id, levels))) == 1:
+            return np.full(len(levels), levels[0].index, np.intp)
+        return np.fromiter(map(attrgetter("index"), levels), np.intp, len(levels))
+
+    def _longest(self, sizes: NDArray[np.int64]) -> NDArray[np.int32]:
+        order = self._order[0] if self.answered is None else _joined(self._columns_of_batches[5], sizes)
+        if not len(sizes):
+            return np.zeros(0, np.int32)
+        return np.maximum.reduceat(self.trace.tokens[order], np.concatenate(([0], sizes.cumsum()[:-1])))
+
+    def _students(self, rows: slice, students: NDArray[Any]) -> NDArray[Any]:
+        """Per-request students where an executor reported them, else those of the batch."""
+        own = self.reported.get("students")
+        return students if own is None else np.where(np.isnan(own[rows]), students, own[rows]).astype(students.dtype)
+
+    def _extra(self, rows: slice) -> Columns:
+        return {name: column[rows] for name, column in self.reported.items() if name != "students"}
+
+    @cached_property
+    def reported(self) -> Columns:
+        """Per-request values that executors reported, NaN where they did not."""
+        columns: Columns = {}
+        for number, execution in self.records.executions.items():
+            for name, values in (execution.columns or {}).items():
+                column = columns.setdefault(name, np.full(len(self.trace), np.nan))
+                column[np.asarray(self.records.batches[number][5])] = values
+        return columns
+
+
+def _joined(requests: Iterable[Sequence[int]], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All requests of these batches, one after the other."""
+    return np.fromiter(chain.from_iterable(requests), np.int64, int(sizes.sum()))
+
+
+def _gather(values: NDArray[Any], batch: NDArray[np.int32], served: NDArray[np.bool_], empty: Any = -1) -> NDArray[Any]:
+    """The batch's value for every request, `empty` for those not served."""
+    if served.all():
+        return values[batch]
+    column = np.full(len(batch), empty, values.dtype)
+    column[served] = values[batch[served]]
+    return column

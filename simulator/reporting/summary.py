@@ -1,0 +1,126 @@
+"""The summary: the figures of DESIGN section 6, computed from the columns of a report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.core import OK, OUTCOMES
+
+if TYPE_CHECKING:
+    from simulator.reporting.report import Report
+
+
+def summarised(report: Report) -> dict[str, Any]:
+    """The figures of a run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
+    return _of_batches(report) | _of_requests(report)
+
+
+def _of_batches(report: Report) -> dict[str, Any]:
+    """The figures where all requests of a batch are answered alike."""
+    times, batches, n = report.times, report.batches, len(report.trace)
+    answered = times["batch"] >= 0
+    served = slice(None) if answered.all() else answered  # a slice copies nothing
+    latency = (times["finish_s"] - report.trace.arrival_s)[served]
+    counts = np.bincount(times["outcome"], minlength=4).tolist()
+    accuracy = np.asarray([level.accuracy for level in report.levels])[report.level_of_batch]
+    on_time = np.bincount(times["batch"][times["outcome"] == OK], minlength=len(accuracy))
+    seconds = report.trace.seconds
+    p50, p95, p99, p999 = np.percentile(latency, [50, 95, 99, 99.9]).tolist() if len(latency) else [None] * 4
+    busy = _busy_seconds(report)
+    # To the end of the last batch: answers may leave before their device is free.
+    makespan = float(batches["finish_s"].max() - report.trace.arrival_s[0]) if len(latency) else 0.0
+    padded = int(batches["padded_tokens"].sum())
+    size = batches["size"]
+    answers = size if report.answered is None else size * report.answered
+    gpu_seconds = _gpu_seconds(report, makespan)
+    return {
+        "requests": n,
+        **dict(zip(OUTCOMES, counts, strict=True)),
+        "seconds": seconds,
+        "offered_rate": _ratio(n, seconds),
+        "saturation": report.saturation,
+        "load": _ratio(n, seconds and seconds * report.gpus * report.saturation),
+        "slo_s": report.slo_s,
+        "mean_s": _mean(latency),
+        "p50_s": p50,
+        "p95_s": p95,
+        "p99_s": p99,
+        "p999_s": p999,
+        "max_s": float(latency.max()) if len(latency) else None,
+        "wait_mean_s": _mean((times["start_s"] - report.trace.arrival_s)[served]),
+        "attainment": counts[OK] / n,
+        "goodput": _ratio(counts[OK], seconds),
+        "accuracy": _known(_ratio(float(accuracy @ answers), float(answers.sum()))),
+        "accuracy_weighted_goodput": _known(float(accuracy @ on_time) / n),
+        "batches": len(size),
+        "batch_mean": _mean(size),
+        "students_mean": _ratio(float(batches["students"] @ answers), float(answers.sum())),
+        "padding": _known(1 - _or_nan(_ratio(float(report.trace.tokens[served].sum()), padded))),
+        "utilisation": _ratio(busy, gpu_seconds),
+        "gpus": report.gpus,
+        **({"gpu_seconds": gpu_seconds} if len(report.records.gpus) > 1 else {}),
+        **({"valid": report.run["live"]["validity"]["valid"]} if "live" in report.run else {}),
+    }
+
+
+def _of_requests(report: Report) -> dict[str, Any]:
+    """Students and accuracy where an executor reported them request by request.
+
+    Where it cannot tell what was right, the accuracy of requests that stopped early is not known.
+    """
+    if "students" not in report.reported:
+        return {}
+    batch, outcome = report.times["batch"], report.times["outcome"]
+    accuracy = np.asarray([level.accuracy for level in report.levels])[report.level_of_batch][batch]
+    reported = report.reported["students"]
+    right = np.where(np.isnan(reported), accuracy, report.reported.get("correct", np.full(len(batch), np.nan)))
+    students = np.where(np.isnan(reported), report.batches["students"][batch], reported)
+    return {
+        "accuracy": _known(_mean(right[batch >= 0])),
+        "accuracy_weighted_goodput": _known(float(right[outcome == OK].sum()) / len(batch)),
+        "students_mean": _mean(students[batch >= 0]),
+    }
+
+
+def _busy_seconds(report: Report) -> float:
+    """For how long GPUs ran something, summed over them."""
+    batches = report.batches
+    if all(each.accepts is None for each in report.records.executions.values()):
+        return float(batches["service_s"].sum())
+    busy = 0.0
+    for gpu in np.unique(batches["gpu"]):  # several batches at a time: in the order of their starts
+        mine = batches["gpu"] == gpu
+        start_s, until_s = batches["start_s"][mine], np.maximum.accumulate(batches["finish_s"][mine])
+        gaps = np.maximum(start_s[1:] - until_s[:-1], 0)
+        busy += float(until_s[-1] - start_s[0] - gaps.sum())
+    return busy
+
+
+def _gpu_seconds(report: Report, makespan: float) -> float:
+    """For how long GPUs were held, summed over them, until the last batch was done."""
+    changes = report.records.gpus
+    if len(changes) <= 1:
+        return makespan * report.gpus
+    first = float(report.trace.arrival_s[0])
+    times = np.clip([time for time, _ in changes] + [first + makespan], first, first + makespan)
+    return float(np.diff(times) @ np.asarray([gpus for _, gpus in changes]))
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _ratio(numerator: float, denominator: float | None) -> float | None:
+    return numerator / denominator if denominator else None
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _known(value: float | None) -> float | None:
+    """None instead of NaN, which JSON does not have."""
+    return None if value is None or value != value else value

@@ -1,0 +1,58 @@
+"""The GPUs of a run as a policy scales them: more that start, fewer that go when their batch is done."""
+
+from __future__ import annotations
+
+from heapq import heappush
+
+from policies.interface import Completion, Scale
+from simulator.core import PolicyError, Records
+from simulator.queue.view import ServerView
+
+#: (when, batch or -1, the GPU that becomes free or -1, what to observe or None).
+Due = tuple[float, int, int, Completion | None]
+
+
+class Fleet:
+    """Which GPUs there are. A GPU is up from its start until it has gone, and `records.gpus` counts those.
+
+    idle, due: the loop's own lists of idle GPUs and of what comes. cold_start_s: until a GPU that is added serves;
+    None where none can be.
+    """
+
+    def __init__(
+        self,
+        idle: list[int],
+        due: list[Due],
+        view: ServerView,
+        records: Records,
+        now: float,
+        cold_start_s: float | None,
+    ) -> None:
+        self._idle, self._due, self._view, self._records = idle, due, view, records
+        self._cold_start_s = cold_start_s
+        self._up = set(idle)
+        records.gpus.append((now, len(idle)))
+
+    def scale(self, action: Scale, now: float) -> None:
+        """Start the GPUs that are missing; let those go that are too many, the highest first, busy ones when done."""
+        gpus, view = action.gpus, self._view
+        if self._cold_start_s is None:
+            raise PolicyError('scales, which not every run offers: declare needs = frozenset({"scale"})')
+        if not (isinstance(gpus, int) and gpus >= 1):
+            raise PolicyError(f"scales to {gpus!r} GPUs; at least 1 is needed")
+        if gpus == view.gpus:
+            raise PolicyError(f"scales to the {gpus} GPUs that there are: return Wait() to do nothing")
+        view.gpus = gpus
+        for gpu in sorted(set(range(gpus)) - self._up):
+            self._up.add(gpu)
+            self._records.starting[gpu] = now + self._cold_start_s
+            heappush(self._due, (now + self._cold_start_s, -1, gpu, None))
+        for gpu in [each for each in self._idle if each >= gpus]:
+            self._idle.remove(gpu)
+            self._up.discard(gpu)
+        self._records.gpus.append((now, len(self._up)))
+
+    def retire(self, gpu: int, now: float) -> None:
+        """Let a GPU go that was too many, now that it is done."""
+        self._up.discard(gpu)
+        self._records.gpus.append((now, len(self._up)))

@@ -1,0 +1,91 @@
+"""Capacity against queueing theory, and what cannot be searched."""
+
+from __future__ import annotations
+
+from math import exp, factorial
+
+import pytest
+
+import analysis
+from analysis.__main__ import main
+from analysis.plans.capacity import Search
+
+SERVICE_S = 0.010
+
+
+@pytest.fixture
+def table(tmp_path):
+    """One request at a time, 10 ms each."""
+    path = tmp_path / "one.csv"
+    path.write_text("model,students,depth,hidden,batch,tokens,latency_us\nteacher-2x8,1,2,8,1,512,10000\n")
+    return path
+
+
+def on_time(rate, limit_s):
+    """P(wait + service <= limit) of M/D/1 (Crommelin 1932)."""
+    left = limit_s - SERVICE_S
+    terms = range(int(left / SERVICE_S + 1e-9) + 1)
+    waits = [rate * (left - k * SERVICE_S) for k in terms]
+    return (1 - rate * SERVICE_S) * sum((-w) ** k / factorial(k) * exp(w) for k, w in zip(terms, waits, strict=True))
+
+
+def test_the_capacity_of_m_d_1_is_that_of_theory(table):
+    found = analysis.capacity(
+        policy="none", table=table, slo_ms=50, attainment=0.95, seeds=4, requests=8_000, tolerance=0.02
+    )
+    low, high = 1.0, 99.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if on_time(middle, 0.05) >= 0.95 else (low, middle)
+    assert found["capacity_low"][0] <= low * 1.01
+    assert found["capacity_high"][0] >= low * 0.99
+    assert found["capacity"][0] == pytest.approx(low, rel=0.03)
+    assert found["rate"][0] <= found["capacity"][0]
+    assert found["attainment"][0] >= 0.95
+    assert found["verdict"][0] in ("valid", "undecided")
+
+
+def test_regular_arrivals_are_served_up_to_one_over_the_service_time(table):
+    found = analysis.capacity(
+        policy="none", table=table, slo_ms=25, trace="constant", gpus=[1, 2], seeds=1, requests=5000
+    )
+    assert found["capacity"].tolist() == pytest.approx([100, 200], rel=0.03)
+    assert found["load"].tolist() == pytest.approx([1, 1], rel=0.03)
+
+
+def test_a_target_below_the_service_time_is_out_of_reach(table, capsys, tmp_path):
+    found = analysis.capacity(policy="none", table=table, slo_ms=9, seeds=2, requests=100)
+    assert (found["capacity"][0], found["rate"][0], found["verdict"][0]) == (0, 0, "out of reach")
+    command = ["capacity", "--policy", "none", "--table", str(table), "--slo-ms", "9", "--seeds", "0"]
+    command += ["--requests", "100", "--jobs", "1", "--store", str(tmp_path / "store")]
+    assert main(command) == 0
+    assert "out of reach" in capsys.readouterr().out
+
+
+def test_a_search_ends_with_its_ends_within_the_tolerance():
+    for edge in (0.3, 7.0, 4000.0):
+        search = Search(1.0, 0.01)
+        for _ in range(40):
+            if search.done:
+                break
+            search.learn(search.at <= edge)
+        assert search.low <= edge <= search.high <= search.low * 1.01
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rate": 5}, "leave out rate"),
+        ({"seed": 5}, "leave out seed"),
+        ({"attainment": 1.5}, "attainment is 1.5"),
+        ({"tolerance": 0}, "tolerance is 0"),
+        ({"seeds": []}, "seed has no values"),
+        ({"seeds": 0}, "at least one seed"),
+        ({"requests": 0}, "requests is 0"),
+        ({"lode": 1}, "no axis lode"),
+    ],
+)
+def test_what_cannot_be_searched_is_one_clear_line(settings, said):
+    with pytest.raises((ValueError, LookupError)) as caught:
+        analysis.capacity(table="synthetic", **settings)
+    assert said in caught.value.args[0]

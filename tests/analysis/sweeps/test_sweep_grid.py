@@ -1,0 +1,76 @@
+"""The grid of a sweep: what the axes may be, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.sweeps.grid import axis, grid, read_toml
+
+
+def test_the_grid_is_the_product_of_its_axes_with_the_seed_fastest():
+    cells = grid({"policy": "greedy;timeout(max_batch=8)", "load": "0.3,0.6", "seeds": "0-2", "slo_ms": 20})
+    assert len(cells) == 12
+    assert [(each.policy, each.load, each.seed) for each in cells[:4]] == [
+        ("greedy", 0.3, 0), ("greedy", 0.3, 1), ("greedy", 0.3, 2), ("greedy", 0.6, 0)]  # fmt: skip
+    assert {each.slo_ms for each in cells} == {20.0}
+
+
+def test_values_text_and_arrays_mean_the_same_cells():
+    assert grid({"load": "0.1:0.3:0.1", "seed": "0,1"}) == grid({"load": [0.1, 0.2, 0.3], "seed": np.arange(2)})
+    assert axis("load", "0.1:1.2:0.1")[-1] == 1.2
+
+
+def test_a_cell_that_is_named_twice_is_there_once():
+    assert len(grid({"policy": "greedy;greedy", "seed": [0, 0]})) == 1
+
+
+def test_parameters_go_to_the_policies_that_have_them():
+    policies = [each.policy for each in grid({"policy": "greedy;timeout"}, {"timeout_s": "0.001,0.005"})]
+    assert policies == ["greedy", "timeout(timeout_s=0.001)", "timeout(timeout_s=0.005)"]
+
+
+@pytest.mark.parametrize(
+    ("axes", "said"),
+    [
+        ({"lode": 0.5}, "no axis lode; it has table"),
+        ({"load": []}, "load has no values"),
+        ({"load": " , "}, "load has no values"),
+        ({"load": "fast"}, "load is 'fast'; it must be a number"),
+        ({"load": "inf"}, "load is 'inf'; it must be a number"),
+        ({"load": "0.9:0.1:0.1"}, "is no range"),
+        ({"gpus": 1.5}, "gpus is 1.5; it must be a whole number"),
+        ({"gpus": True}, "gpus is True"),
+        ({"policy": "greedy,adaptive"}, "put semicolons between policies"),
+        ({"policy": "greasy"}, "greasy"),
+        ({"load": 0.5, "rate": 100}, "rate and load both set the rate"),
+        ({"seed": "0-999999", "load": "0.1:0.9:0.1"}, "at most 1,000,000"),
+        ({"seed": "0-99999999999"}, "seed: '0-99999999999' has 1e+11 values; at most 1,000,000"),
+        ({"load": "0.1:1:1e-12"}, "has 9e+11 values"),
+        ({"load": [0.5, -0.5]}, "load is -0.5; it must be more than 0"),
+        ({"slo_ms": 0}, "slo_ms is 0; it must be more than 0"),
+        ({"gpus": "0-2"}, "gpus is 0; it must be more than 0"),
+        ({"seed": -1}, "seed is -1; it must be 0 or more"),
+    ],
+)
+def test_an_axis_that_makes_no_sense_is_one_clear_line(axes, said):
+    with pytest.raises((ValueError, LookupError)) as caught:
+        grid(axes)
+    assert said in caught.value.args[0]
+    assert "\n" not in caught.value.args[0]
+
+
+def test_a_parameter_that_no_policy_has_is_refused():
+    with pytest.raises(ValueError, match="none of the policies greedy has a parameter timeout_s"):
+        grid({"policy": "greedy"}, {"timeout_s": 0.1})
+
+
+def test_a_file_gives_the_axes_and_bad_toml_is_one_line(tmp_path):
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text('policy = ["greedy", "adaptive"]\nload = [0.3, 0.6]\nseeds = "0-4"\n')
+    bad.write_text("policy = [greedy\n")
+    assert len(grid(read_toml(good))) == 20
+    with pytest.raises(ValueError, match=r"bad.toml is not TOML: .*line 1"):
+        read_toml(bad)
+    with pytest.raises(LookupError, match="no file"):
+        read_toml(tmp_path / "missing.toml")

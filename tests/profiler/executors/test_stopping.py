@@ -1,0 +1,108 @@
+"""Requests that stop early on a real device are answered as their prefix answers them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from profiler.device.seam import HostDevice
+from profiler.executors.cpu import CpuExecutor
+from profiler.executors.cuda import KINDS, open_executor
+from profiler.executors.interface import Parts
+from profiler.executors.stopping import margin, parts, until_sure
+from profiler.models import weights
+from profiler.models.spec import parse_spec
+from profiler.table import BucketPlan
+
+SPEC = replace(parse_spec("students-2x64", 4), vocab=100, positions=32, heads=2, outputs=5, classes=3)
+SPEC = replace(SPEC, shared_embeddings=True)
+PLAN = BucketPlan((1, 4, 16), (8, 32))
+#: The stages of these tests, by the prefixes that are looked at.
+LOOKS = ((1, 2, 4), (1, 3, 4), (1, 4))
+STOCK = [kind for kind, how in KINDS.items() if how.forward != "fused" and how.graphs]
+
+
+def ready(kind: str, dtype: str = "float32") -> Parts:
+    """An executor on the CPU, or one for a GPU on the double of its device, that is warm for LOOKS and no more."""
+    drawn = weights.random(SPEC, seed=3).map(lambda name, tensor: tensor if "ln" in name else tensor * 6)
+    if kind == "cpu":
+        own = CpuExecutor(drawn, PLAN)
+    else:
+        own = open_executor(kind, drawn, PLAN, range(1, 5), dtype=dtype, device=HostDevice())
+    own.warm()
+    own.warm_parts({key for ends in LOOKS for key in parts([(end, 0.0) for end in ends], PLAN, 16, 32)})
+    return own
+
+
+@pytest.fixture(scope="module", params=["cpu", *STOCK])
+def executor(request: pytest.FixtureRequest):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield ready(request.param)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def ids() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, SPEC.vocab, size=int(rng.integers(2, 30)), dtype=np.int32) for _ in range(16)]
+
+
+def test_the_students_of_a_part_give_what_is_between_two_prefixes(executor: CpuExecutor, ids: list[np.ndarray]) -> None:
+    assert isinstance(executor, Parts)
+    sums = [executor.part(first, last, ids).logits for first, last in ((0, 1), (1, 3), (3, 4))]
+    own, biases = executor.heads
+    for students, total in zip((1, 3, 4), np.cumsum(sums, axis=0), strict=True):
+        expected = executor.run(students, ids).logits
+        np.testing.assert_allclose(total @ own[students - 1] + biases[students - 1], expected, atol=1e-4)
+    with pytest.raises(LookupError, match="students 3 to 2"):
+        executor.part(2, 2, ids)
+
+
+def test_each_request_is_answered_by_the_first_prefix_that_is_sure(
+    executor: CpuExecutor, ids: list[np.ndarray]
+) -> None:
+    prefixes = {students: executor.run(students, ids).logits for students in (1, 2, 4)}
+    middle = float(np.median(margin(prefixes[1])))
+    stopped = until_sure(executor, ((1, middle), (2, middle), (4, 0.0)), ids)
+    assert len(set(stopped.students)) == 3
+    for row, students in enumerate(stopped.students):
+        np.testing.assert_allclose(stopped.answers.logits[row], prefixes[students][row], atol=1e-4)
+        sure = [count for count in (1, 2) if margin(prefixes[count][row : row + 1])[0] >= middle]
+        assert students == (sure[0] if sure else 4)
+    by_students = sorted(zip(stopped.students, stopped.released, strict=True))
+    assert [each for _, each in by_students] == sorted(stopped.released)
+    assert max(stopped.released) <= stopped.answers.seconds
+    assert stopped.answers.key == (4, 16, 32)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1)])
+def test_a_device_stops_where_the_cpu_does(ids: list[np.ndarray], dtype: str, tolerance: float) -> None:
+    cpu, device = ready("cpu"), ready("cuda-stock", dtype)
+    margins = np.sort(margin(cpu.run(1, ids).logits))
+    widest = int(np.diff(margins[4:12]).argmax()) + 4  # rounding may not decide who is sure
+    rule = ((1, float(margins[widest : widest + 2].mean())), (4, 0.0))
+    ours, theirs = until_sure(device, rule, ids), until_sure(cpu, rule, ids)
+    assert set(ours.students) == {1, 4}
+    assert (ours.students, ours.answers.key) == (theirs.students, theirs.answers.key)
+    np.testing.assert_allclose(ours.answers.logits, theirs.answers.logits, atol=tolerance)
+    assert 0 < ours.answers.device_s <= ours.answers.seconds
+
+
+def test_a_batch_may_need_all_of_its_first_stage_and_any_part_of_the_next() -> None:
+    found = list(parts(((1, 0.5), (4, 0.0)), PLAN, 4, 32))
+    assert found == [(0, 1, 4, 32), (1, 4, 1, 8), (1, 4, 1, 32), (1, 4, 4, 8), (1, 4, 4, 32)]
+
+
+def test_nobody_goes_on_where_all_are_sure(executor: CpuExecutor, ids: list[np.ndarray]) -> None:
+    stopped = until_sure(executor, ((1, 0.0), (4, 0.0)), ids)
+    assert set(stopped.students) == {1}
+    assert stopped.answers.key.students == 1
+
+
+def test_a_margin_is_the_lead_in_probability() -> None:
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], np.float32)) + 100
+    np.testing.assert_allclose(margin(logits), [0.5, 0.1], atol=1e-5)

@@ -1,0 +1,278 @@
+"""The Triton kernels against float64, on a GPU or else in the interpreter; and compiled for sm_90 without one."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+CUDA = torch.cuda.is_available()
+if not CUDA:
+    os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are defined, so before they are imported
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from triton.runtime.errors import OutOfResources  # noqa: E402
+
+from profiler.device.cuda import CudaDevice  # noqa: E402
+from profiler.device.seam import Device, HostDevice  # noqa: E402
+from profiler.executors.cuda import FusedForward, Simplifications, best_executor, open_executor  # noqa: E402
+from profiler.executors.interface import PartKey  # noqa: E402
+from profiler.measuring import gate, reference  # noqa: E402
+from profiler.models import fused, weights  # noqa: E402
+from profiler.models import products as products_module  # noqa: E402
+from profiler.models.kernels import attention, gemm, rowwise  # noqa: E402
+from profiler.models.products import VARIANTS, Operand, Products, candidates  # noqa: E402
+from profiler.models.spec import Spec  # noqa: E402
+from profiler.table import BucketPlan, ShapeKey  # noqa: E402
+
+ON = torch.device("cuda" if CUDA else "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def draw(seed: int, *shape: int, scale: float = 1.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(*shape, generator=generator) * scale).to(ON)
+
+
+def distance(got: Tensor, exact: Tensor) -> float:
+    return float((got.double().cpu() - exact.double().cpu()).norm() / exact.double().cpu().norm())
+
+
+def norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """LayerNorm of [k, rows, H] in float64 with weights [k, H]."""
+    x = x.double()
+    centred = x - x.mean(-1, keepdim=True)
+    return (
+        centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * weight.double()[:, None]
+        + bias.double()[:, None]
+    )
+
+
+@pytest.mark.parametrize("width", [48, 64])
+def test_embedding_kernel_sums_and_normalises(width: int) -> None:
+    word, position = draw(0, 2, 30, width), draw(1, 2, 16, width)
+    weight, bias = draw(2, 2, width), draw(3, 2, width)
+    ids = torch.arange(8, dtype=torch.int32, device=ON).view(2, 4) * 3
+    got = rowwise.embedding_norm(ids, word, position, weight, bias, 1e-5)
+    exact = norm((word[:, ids.long()] + position[:, None, :4]).reshape(2, 8, width), weight, bias, 1e-5)
+    assert distance(got, exact) < 1e-6
+
+
+def test_add_norm_takes_residuals_of_any_stride() -> None:
+    x, bias, weight, shift = draw(0, 3, 4, 48), draw(1, 3, 48), draw(2, 3, 48), draw(3, 3, 48)
+    shared = draw(4, 1, 4, 48).expand(3, -1, -1)
+    strided = draw(5, 3, 4, 2, 48)[:, :, 0]
+    for residual in (shared, strided):
+        exact = norm(x + bias[:, None] + residual, weight, shift, 1e-12)
+        assert distance(rowwise.add_norm(x.clone(), bias, residual, weight, shift, 1e-12), exact) < 1e-6
+
+
+def test_gelu_is_the_exact_one() -> None:
+    x, bias = draw(0, 2, 3, 80, scale=3.0), draw(1, 2, 80)
+    y = x.double() + bias.double()[:, None]
+    exact = 0.5 * y * (1 + torch.erf(y / math.sqrt(2)))
+    assert distance(rowwise.bias_gelu(x.clone(), bias), exact) < 1e-6
+
+
+@pytest.mark.parametrize(("outputs", "classes"), [(2, 2), (5, 7)])
+def test_head_kernels_vote_and_sum(outputs: int, classes: int) -> None:
+    x, pooler_bias = draw(0, 3, 4, 48), draw(1, 3, 48, scale=0.01)
+    weight, bias = draw(2, 3, 48, outputs), draw(3, 3, outputs)
+    head, shift = draw(4, outputs, classes), draw(5, classes)
+    pooled = torch.tanh(x.double() + pooler_bias.double()[:, None])
+    exact = torch.einsum("kbh,kho->kbo", pooled, weight.double()) + bias.double()[:, None]
+    votes = rowwise.vote(x, pooler_bias, weight, bias)
+    assert distance(votes, exact) < 1e-6
+    assert distance(rowwise.tally(votes, head, shift), exact.sum(0) @ head.double() + shift.double()) < 1e-6
+
+
+def masked_attention(q: Tensor, k: Tensor, v: Tensor, lens: list[int], heads: int) -> Tensor:
+    """In float64: q [k, B, Q, H], k and v [k, B, S, H] -> [k, B, Q, H]."""
+    parts = [part.double().unflatten(-1, (heads, -1)).transpose(-2, -3) for part in (q, k, v)]
+    scores = parts[0] @ parts[1].transpose(-1, -2) / math.sqrt(parts[0].shape[-1])
+    hidden = torch.arange(k.shape[2])[None] >= torch.tensor(lens)[:, None]
+    scores = scores.masked_fill(hidden[None, :, None, None].to(ON), -math.inf)
+    return (scores.softmax(-1) @ parts[2]).transpose(-2, -3).flatten(-2)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "lens", "heads", "width"),
+    [(16, [16, 1], 2, 64), (24, [5, 24], 2, 52), (96, [96, 70], 1, 32), (160, [160, 65], 1, 32)],
+)
+def test_attention_reads_no_padding(tokens: int, lens: list[int], heads: int, width: int) -> None:
+    """Single pass up to 128 tokens, online softmax beyond; garbage beyond a length changes nothing."""
+    qkv, bias = draw(0, 2, 2, tokens, 3 * width), draw(1, 2, width)
+    exact = masked_attention(
+        qkv[..., :width] + bias[:, None, None], qkv[..., width : 2 * width], qkv[..., 2 * width :], lens, heads
+    )
+    for sequence, length in enumerate(lens):
+        qkv[:, sequence, length:] = math.nan
+    device_lens = torch.tensor(lens, dtype=torch.int32, device=ON)
+    got = attention.attention(qkv.view(2, -1, 3 * width), bias, device_lens, heads).view(2, 2, tokens, width)
+    assert torch.isfinite(got).all()
+    for sequence, length in enumerate(lens):
+        assert distance(got[:, sequence, :length], exact[:, sequence, :length]) < 1e-6
+    keys_values = qkv[..., width:].contiguous().view(2, -1, 2 * width)
+    first = attention.first_attention(qkv[:, :, 0, :width].contiguous(), keys_values, bias, device_lens, heads)
+    assert distance(first, exact[:, :, 0]) < 1e-6
+
+
+@pytest.mark.parametrize("tile", list(gemm.TILES)[:3])
+@pytest.mark.parametrize("inner", [64, 40])
+def test_gemm_covers_the_edges(tile: str, inner: int) -> None:
+    x, weight, bias = draw(0, 2, 2, 3, inner)[:, :, 0], draw(1, 2, inner, 72), draw(2, 2, 72)
+    exact = x.double() @ weight.double()
+    assert distance(gemm.gemm(x, weight, None, gemm.TILES[tile]), exact) < 1e-6
+    exact = torch.nn.functional.gelu(exact + bias.double()[:, None])
+    assert distance(gemm.gemm(x, weight, bias, gemm.TILES[tile]), exact) < 1e-6
+
+
+def test_every_variant_gives_the_same_product() -> None:
+    """Grouped products exist in bfloat16 only, which the interpreter cannot multiply."""
+    x, weight, bias = draw(0, 2, 5, 64), draw(1, 2, 64, 48), draw(2, 2, 48)
+    operand = Operand(weight, weight.transpose(1, 2).contiguous().transpose(1, 2))
+    exact = x.double() @ weight.double()
+    for name, variant in VARIANTS.items():
+        if name == "grouped":
+            continue
+        assert distance(variant(x, operand, None), exact) < 1e-6, name
+        assert distance(variant(x, operand, bias), torch.nn.functional.gelu(exact + bias.double()[:, None])) < 1e-6
+
+
+SPEC = Spec("students-2x32", 2, 2, 32, 2, 64, vocab=40, positions=32)
+
+
+def device() -> Device:
+    return CudaDevice() if CUDA else HostDevice()
+
+
+@pytest.mark.parametrize(
+    "simplifications",
+    [Simplifications(), Simplifications(cls_only=False), Simplifications(True, False, False, False)],
+    ids=["all", "without-cls-only", "without-folds-and-fused-qkv"],
+)
+def test_fused_forward_gives_the_answers_of_the_reference(simplifications: Simplifications) -> None:
+    """Each simplification is exact, for a prefix too; what stands beyond a length does not matter."""
+    own = weights.random(SPEC, 0)
+    placed = simplifications.prepare(own).to(ON)
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 40, length, dtype=np.int32) for length in (8, 3)]
+    ids = rng.integers(0, 40, (2, 8), dtype=np.int32)
+    for target, row in zip(ids, rows, strict=True):
+        target[: len(row)] = row
+    model = FusedForward(placed, simplifications, Products())
+    for students in (1, 2):
+        lens = torch.tensor([8, 3], dtype=torch.int32, device=ON)
+        got = model(students, torch.from_numpy(ids).to(ON), lens)
+        assert gate.distance(got.cpu().numpy(), reference.logits(own, students, rows)) < 1e-6
+
+
+@pytest.mark.parametrize("outputs", [3, 20, 70])
+def test_fused_parts_add_up_to_the_answers_of_the_reference(outputs: int) -> None:
+    """With each of the ways to project and to sum, and with transposed copies of which a part has its share."""
+    spec = Spec("students-1x32", 3, 1, 32, 2, 64, vocab=40, positions=32, outputs=outputs, shared_embeddings=True)
+    own = weights.random(spec, 0)
+    executor = open_executor("cuda", own, BucketPlan((2,), (8,)), (3,), dtype="float32", device=device(), tune_s=5.0)
+    executor.warm()
+    executor.warm_parts([PartKey(0, 1, 2, 8), PartKey(1, 3, 2, 8)])
+    ids = [np.array([3, 1, 2], np.int32), np.arange(8, dtype=np.int32)]
+    total = executor.part(0, 1, ids).logits + executor.part(1, 3, ids).logits
+    heads, biases = executor.heads
+    assert gate.distance(total @ heads[2] + biases[2], reference.logits(own, 3, ids)) < 1e-6
+
+
+def test_fused_executor_with_shared_embeddings_and_wide_outputs_passes_the_gate() -> None:
+    spec = Spec("students-1x32", 2, 1, 32, 2, 64, vocab=40, positions=32, outputs=20, shared_embeddings=True)
+    own = weights.random(spec, 0)
+    executor = open_executor("cuda", own, BucketPlan((2,), (8,)), (2,), dtype="float32", device=device(), tune_s=0.0)
+    executor.warm()
+    assert max(gate.check(executor, own, np.random.default_rng(0), keys=1).values()) < 1e-6
+    assert "fused" in executor.implementation(ShapeKey(2, 2, 8))
+
+
+def test_the_products_are_measured_once_per_shape_and_recorded() -> None:
+    operand = Operand(draw(0, 2, 32, 32), draw(0, 2, 32, 32))
+    products = Products(device())
+    x = draw(1, 2, 5, 32)
+    for _ in range(2):
+        products(x, operand)
+    (shape,) = products.chosen
+    assert (shape.students, shape.rows) == (2, 8)
+    assert products.chosen[shape] in candidates(shape, torch.float32)
+    assert products.used == {products.chosen[shape]: 2}
+
+
+def test_a_variant_that_computes_something_else_is_refused() -> None:
+    products = Products(device())
+    products(draw(1, 2, 5, 32), Operand(draw(0, 2, 32, 32), draw(7, 2, 32, 32)))
+    assert "wrong product" in products.refused["bmm-turned"]
+    assert set(products.chosen.values()) == {"bmm"}
+
+
+def test_a_tile_that_the_device_has_no_room_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*arguments: object) -> Tensor:
+        raise OutOfResources(147456, 101376, "shared memory")
+
+    monkeypatch.setattr(gemm, "gemm", too_large)
+    monkeypatch.setattr(products_module, "candidates", lambda shape, dtype: ("bmm", "triton-wide"))
+    products = Products(device())
+    products(draw(1, 2, 5, 32), Operand(draw(0, 2, 32, 32), None))
+    assert "shared memory" in products.refused["triton-wide"]
+    assert set(products.chosen.values()) == {"bmm"}
+
+
+def test_every_product_of_the_fused_forward_has_both_layouts() -> None:
+    """One without would be refused by some variants, and take them from all products of its shape."""
+    spec = replace(SPEC, outputs=32)
+    own = weights.random(spec, 0).to(ON)
+    met = []
+
+    def product(x: Tensor, operand: Operand, bias: Tensor | None = None) -> Tensor:
+        assert operand.turned is not None
+        assert torch.equal(operand.turned, operand.weight)
+        assert operand.turned.stride(1) == 1
+        met.append(operand.weight.shape[1:])
+        return VARIANTS["bmm"](x, operand, bias)
+
+    ids, lens = torch.zeros(1, 8, dtype=torch.int32, device=ON), torch.full((1,), 8, dtype=torch.int32, device=ON)
+    fused.forward(own, ids, lens, product, turned=fused.turn(own))
+    assert len(met) == 4 + 5 + 2  # a layer, the last layer, pooler and projection
+
+
+def test_where_triton_cannot_build_the_next_best_is_opened_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_headers(*arguments: object) -> Tensor:
+        raise subprocess.CalledProcessError(1, ["gcc"])
+
+    monkeypatch.setattr(rowwise, "tally", no_headers)
+    own = weights.random(SPEC, 0)
+    name, _, reasons = best_executor("cuda", own, BucketPlan((1,), (8,)), (1,), dtype="float32", device=device())
+    assert name == "cuda-stock"
+    assert "gcc" in reasons[0]
+
+
+def test_kernels_compile_for_hopper_without_a_gpu(tmp_path: Path) -> None:
+    """In a process of its own: the interpreter replaces the compiler in this one."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
+    script = Path(__file__).with_name("compile_kernels.py")
+    result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    sizes = dict(line.rsplit(" ", 1) for line in result.stdout.splitlines())
+    assert len(sizes) == 14
+    assert all(int(size) > 0 for size in sizes.values())

@@ -1,0 +1,133 @@
+"""Doubles for the endpoint's tests: a device that sleeps, and a real HTTP server around it in a thread."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+from conftest import formula_table
+
+from policies import make
+from profiler.executors.interface import Answers
+from profiler.executors.serving import Served
+from profiler.table import Predictions
+
+MODEL = "students-2x8"
+VOCAB, CLASSES = 1000, 2
+#: What the table says of a batch, in microseconds: (students, batch, tokens).
+STEP_US = 1000.0
+
+
+class SleepingDevice:
+    """Answers after a sleep: [first token, students] of each request. `fail` makes the next batch raise that."""
+
+    def __init__(self, seconds=0.001, fail=None):
+        self.seconds, self.fail = seconds, fail
+        self.spec = SimpleNamespace(vocab=VOCAB, outputs=CLASSES)
+        self.sizes = []
+
+    def run(self, students, ids):
+        if self.fail is not None:
+            raise self.fail
+        began = time.perf_counter()
+        time.sleep(self.seconds)
+        self.sizes.append(len(ids))
+        logits = np.asarray([[row[0], students] for row in ids], np.float32)
+        return Answers(logits, None, time.perf_counter() - began, 0.0, self.seconds)
+
+    def close(self):
+        pass
+
+
+def table(students=(1, 2), batches=(1, 2, 4, 8), tokens=(8, 16)):
+    return formula_table(
+        lambda k, b, t: STEP_US * k + 10 * b, students=students, batches=batches, tokens=tokens, accuracy=lambda k: 0.8
+    )
+
+
+def predictions(of=None):
+    of = table() if of is None else of
+    return Predictions(of, of.levels(MODEL, "toy"), of.plan(MODEL))
+
+
+def endpoint(devices, policy="greedy", *, slo_s=0.1, most=64, patience_s=30.0, listeners=(), tokenize=None, **limits):
+    """An Endpoint on these devices; nothing of it runs yet."""
+    from simulator.endpoint.app import Endpoint
+    from simulator.endpoint.metrics import Metrics
+    from simulator.endpoint.protocol import Limits
+    from simulator.endpoint.service import Service
+
+    served = Served(
+        "a test", tuple({MODEL: each} for each in devices), tuple(lambda: None for _ in devices), (), 0.0, 0.0
+    )
+    metrics = Metrics(MODEL)
+    service = Service(
+        predictions(), make(policy), served, slo_s, most=most, patience_s=patience_s, listeners=[metrics, *listeners]
+    )
+    metrics.watch(service)
+    limits = {"within_s": 5.0} | limits
+    taken = Limits(VOCAB, 16, tokenize is not None)
+    about = {"policy": policy}
+    return Endpoint(service, MODEL, CLASSES, taken, about, metrics, "test", tokenize=tokenize, **limits)
+
+
+@contextmanager
+def running(endpoint, *, connections=64, patience_s=5.0, drain_s=5):
+    """The endpoint's address while it runs; it is drained at the end."""
+    import uvicorn
+
+    from simulator.endpoint.connections import limited
+
+    bound = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        endpoint.app(),
+        http=limited(connections, patience_s),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=drain_s,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=partial(server.run, sockets=[bound]))
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.002)
+    try:
+        yield SimpleNamespace(port=bound.getsockname()[1], stop=partial(setattr, server, "should_exit", True))
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def body(ids=(1, 2, 3), **parameters):
+    tensor = {"name": "input_ids", "datatype": "INT64", "shape": [1, len(ids)], "data": list(ids)}
+    return {"parameters": parameters, "inputs": [tensor]}
+
+
+def call(address, method="POST", path=f"/v2/models/{MODEL}/infer", content=None, headers=None, timeout=10.0):
+    """(status, headers, body) of one request on a connection of its own; JSON is read."""
+    connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=timeout)
+    try:
+        content = json.dumps(content).encode() if isinstance(content, dict) else content
+        connection.request(method, path, content, headers or {})
+        response = connection.getresponse()
+        found = response.read()
+        if found and response.headers.get("content-type") == "application/json":
+            found = json.loads(found)
+        return response.status, dict(response.headers), found
+    finally:
+        connection.close()
+
+
+def get(address, path):
+    return call(address, "GET", path)

@@ -1,0 +1,181 @@
+"""python -m simulator serve: real models, texts, a record, and an end by SIGTERM that loses nothing."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("httptools")
+pytest.importorskip("prometheus_client")
+pytest.importorskip("torch")
+pytest.importorskip("tokenizers")
+
+from conftest import heed_interrupts
+from serving_doubles import body, call, get
+
+from profiler.executors.cpu import CpuExecutor
+from profiler.models import weights
+from profiler.models.spec import parse_spec
+from profiler.table import LatencyTable
+from profiler.table.writing import write_table
+from simulator.endpoint.command import main
+from traces import load
+
+ROOT = Path(__file__).parents[3]
+MODEL = "students-1x64"
+INFER = f"/v2/models/{MODEL}/infer"
+
+
+@pytest.fixture
+def logging_restored():
+    """The command configures logging for its process; here it shares one with other tests."""
+    loggers = [logging.getLogger(name) for name in ("cohort", "uvicorn", "uvicorn.error", "uvicorn.access")]
+    before = [(each.handlers[:], each.propagate, each.level) for each in loggers]
+    yield
+    for each, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        each.handlers[:], each.propagate = handlers, propagate
+        each.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A table, and a checkpoint with a tokenizer of three words."""
+    folder = tmp_path_factory.mktemp("serve")
+    rows = [
+        {"model": MODEL, "students": k, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1000.0 * k + b}
+        for k in (1, 2)
+        for b in (1, 4, 8)
+        for t in (8, 16)
+    ]
+    accuracy = [{"model": MODEL, "students": k, "task": "toy", "accuracy": 0.8 + 0.05 * k} for k in (1, 2)]
+    about = {"device": "a test", "threads": 1, "dtype": "float32", "kind": "modelled"}
+    write_table(folder / "table", rows, about, accuracy=accuracy)
+    weights.save(weights.random(parse_spec(MODEL, 2), 0), folder / "ensemble.safetensors")
+    import tokenizers
+
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "good": 1, "film": 2}, unk_token="[UNK]"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    words.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@contextmanager
+def serving(folder, *more):
+    """The command in a process of its own: its port, its log so far, and the process."""
+    command = [sys.executable, "-m", "simulator", "serve", "--device", "cpu", "--table", str(folder / "table")]
+    process = subprocess.Popen(
+        [*command, "--weights", str(folder), "--port", "0", *map(str, more)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
+    said = []
+    try:
+        for line in process.stderr:
+            said.append(json.loads(line))
+            if said[-1]["event"] == "ready":
+                break
+        else:
+            pytest.fail(f"it did not start: {said}")
+        reader = threading.Thread(target=lambda: said.extend(map(json.loads, process.stderr)))
+        reader.start()
+        url = next(each["url"] for each in said if "url" in each)
+        yield SimpleNamespace(port=int(url.rpartition(":")[2]), said=said, process=process)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        reader.join()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_it_answers_as_the_executor_alone_and_drains_at_sigterm(folder, tmp_path):
+    alone = CpuExecutor(weights.load(folder / "ensemble.safetensors"), LatencyTable.load(folder / "table").plan(MODEL))
+    alone.warm()
+    with serving(folder, "--policy", "greedy(max_batch=1)", "--record", tmp_path / "record", "--slo-ms", 50) as server:
+        model = get(server, f"/v2/models/{MODEL}")[2]
+        assert [each["name"] for each in model["inputs"]] == ["input_ids", "attention_mask", "text"]
+        assert model["parameters"]["policy"] == "greedy(max_batch=1)"
+        assert [each["accuracy"] for each in model["parameters"]["levels"]] == pytest.approx([0.85, 0.9])
+        text = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good film"]}]}
+        for content, ids in ((text, [1, 2]), (body((5, 6, 7)), [5, 6, 7])):
+            status, _, answer = call(server, path=INFER, content=content)
+            assert status == 200
+            expected = alone.run(2, [np.asarray(ids, np.int32)]).logits[0]
+            assert answer["outputs"][0]["data"] == pytest.approx(expected.tolist(), abs=1e-5)
+        with concurrent.futures.ThreadPoolExecutor(30) as pool:
+            inside = [pool.submit(call, server, path=INFER, content=body()) for _ in range(30)]
+            while "cohort_pending_requests 0.0" in get(server, "/metrics")[2].decode():
+                if all(each.done() for each in inside):
+                    break
+            server.process.send_signal(signal.SIGTERM)
+            statuses = []
+            for each in inside:
+                try:
+                    statuses.append(each.result()[0])
+                except OSError:  # came after the door was closed
+                    statuses.append(None)
+        assert set(statuses) <= {200, None}
+        assert statuses.count(200) >= 1
+    assert server.process.returncode == 0
+    events = [each["event"] for each in server.said]
+    assert "draining" in events
+    assert events[-1] == "ended"
+    (session,) = (tmp_path / "record").iterdir()
+    assert len(load(session)) == 2 + statuses.count(200)
+    run = json.loads((session / "run.json").read_text())
+    assert run["settings"]["policy"] == "greedy(max_batch=1)"
+
+
+def test_two_devices_serve_one_queue(folder):
+    with serving(folder, "--policy", "greedy", "--gpus", 2) as server, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(call, server, path=INFER, content=body()) for _ in range(24)]
+        assert {each.result()[0] for each in asked} == {200}
+        assert "cohort_gpus 2.0" in get(server, "/metrics")[2].decode()
+    assert server.process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--policy", "nobody"], "nobody"),
+        (["--queue", "0"], "--queue is 0"),
+        (["--port", "70000"], "--port is 70000"),
+        (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
+        (["--policy", "hpa(greedy)"], "needs 'scale', which a real device does not offer"),
+        (["--weights", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_an_error_in_one_line(folder, capsys, logging_restored, arguments, word):
+    given = ["--device", "cpu", "--table", str(folder / "table"), "--port", "0", "--log-level", "error"]
+    assert main([*given, *arguments]) == 2
+    said = capsys.readouterr().err
+    assert word in said
+    assert "Traceback" not in said
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(capsys, logging_restored):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        began = time.monotonic()
+        assert main(["--device", "cpu", "--port", str(taken.getsockname()[1])]) == 2
+    assert time.monotonic() - began < 2
+    assert "cannot listen" in capsys.readouterr().err

@@ -1,0 +1,187 @@
+"""What an endpoint records: a trace that the simulator replays, on bounded disk, and a comparison with it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import time
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+pytest.importorskip("starlette")
+pytest.importorskip("httptools")
+pytest.importorskip("prometheus_client")
+
+from serving_doubles import MODEL, SleepingDevice, body, call, endpoint, get, running, table
+
+from analysis.__main__ import main as analysis
+from analysis.validation import recorded
+from profiler.table import Level
+from profiler.table.writing import write_table
+from simulator import simulate
+from simulator.endpoint.recording import Recorder
+from traces import load
+
+LEVEL = Level(0, MODEL, 2, 2, 8, 0.8)
+
+
+def segment_numbers(folder, kind="trace"):
+    return [int(each.stem.rpartition("-")[2]) for each in sorted(folder.glob(f"{kind}-*.parquet"))]
+
+
+def serve_one(recorder, number, now, tokens=5):
+    recorder.arrived(number, now, tokens, None, "")
+    recorder.batch(number, (now, now + 0.001, 0, LEVEL, 0, range(number, number + 1)), 0.0009, 0.0)
+
+
+def written_table(folder):
+    of = table()
+    names = ("model", "students", "depth", "hidden", "batch", "tokens", "latency_us")
+    rows = [
+        {name: value.item() if hasattr(value, "item") else value for name, value in zip(names, row, strict=True)}
+        for row in zip(*(of.columns[name] for name in names), strict=True)
+    ]
+    accuracy = [{"model": MODEL, "students": k, "task": "toy", "accuracy": 0.8} for k in (1, 2)]
+    write_table(folder, rows, {"device": "a formula", "kind": "modelled"}, accuracy=accuracy)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """A recorded session of 60 requests and some refusals, and the statuses that the client saw."""
+    root = tmp_path_factory.mktemp("recorded")
+    where = str(written_table(root / "table"))
+    from profiler.table import LatencyTable
+
+    settings = {"policy": "greedy", "table": where, "model": MODEL, "task": "toy", "slo_ms": 100.0}
+    run = {"settings": settings, "table": {"digest": LatencyTable.load(where).digest}}
+    recorder = Recorder(root / "record", run, 0.1, 1 << 20, rows=16)
+    subject = endpoint([SleepingDevice(0.004)], most=6, listeners=[recorder], closed=[recorder.close])
+    with running(subject) as address, concurrent.futures.ThreadPoolExecutor(10) as pool:
+        asked = []
+        for number in range(60):
+            own = ({"slo_ms": 50} if number % 3 else {}) | ({"priority": 2} if number % 4 == 0 else {})
+            asked.append(pool.submit(call, address, content=body((number,), **own)))
+            time.sleep(0.001)
+        statuses = [each.result()[0] for each in asked]
+        metrics = get(address, "/metrics")[2].decode()
+    return recorder.folder, statuses, metrics
+
+
+def test_everything_that_arrived_is_a_trace_and_has_an_outcome(session):
+    folder, statuses, _ = session
+    trace = load(folder)
+    assert len(trace) == 60
+    assert segment_numbers(folder) == segment_numbers(folder, "outcomes") == segment_numbers(folder, "batches")
+    assert len(segment_numbers(folder)) >= 3
+    outcomes = [
+        each
+        for path in sorted(folder.glob("outcomes-*.parquet"))
+        for each in pyarrow.parquet.read_table(path)["outcome"].to_pylist()
+    ]
+    assert len(outcomes) == 60
+    assert outcomes.count("refused") == statuses.count(503)
+    assert outcomes.count("ok") + outcomes.count("late") == statuses.count(200)
+    assert np.isclose(np.nanmin(trace.slo_s), 0.05)
+
+
+def test_the_simulator_replays_a_session_as_a_trace(session):
+    folder, _, _ = session
+    report = simulate(str(folder), "adaptive", table(), slo_s=0.1)
+    assert report.summary["requests"] == 60
+
+
+def test_given_the_recorded_times_the_simulator_decides_as_the_endpoint_did(session):
+    folder, statuses, _ = session
+    found = recorded.compare(recorded.read(folder))
+    assert found["requests"] == statuses.count(200)
+    assert found["refused"] == statuses.count(503)
+    assert found["replayed_same_decisions"]
+    for name in ("p50_s", "p99_s", "attainment", "batch_mean"):
+        assert found["replayed"][name] == pytest.approx(found["happened"][name], rel=1e-9)
+
+
+def test_the_command_prints_what_happened_beside_what_would_have(session, capsys, tmp_path):
+    folder, statuses, _ = session
+    assert analysis(["validate", "--recorded", str(folder), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert f"{statuses.count(200)} requests; {statuses.count(503)} more were refused" in said
+    assert json.loads((tmp_path / "out" / "recorded.json").read_text())["requests"] == statuses.count(200)
+    assert analysis(["validate", "--recorded", str(tmp_path)]) == 2
+    assert "no run.json" in capsys.readouterr().err
+
+
+def test_metrics_and_record_agree(session):
+    _, statuses, metrics = session
+    lines = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
+
+    def counted(status: int, *outcomes: str) -> None:
+        for klass, theirs in (("2", statuses[::4]), ("", [each for n, each in enumerate(statuses) if n % 4])):
+            names = [f'cohort_requests_total{{klass="{klass}",outcome="{each}"}}' for each in outcomes]
+            assert sum(float(lines.get(each, 0)) for each in names) == theirs.count(status), klass
+
+    counted(200, "ok", "late")
+    counted(503, "refused")
+    decisions = float(lines["cohort_policy_decision_seconds_count"])
+    assert decisions >= float(lines["cohort_batch_size_count"]) > 0
+    assert 0 < float(lines["cohort_policy_decision_seconds_sum"]) / decisions < 0.1
+
+
+def test_disk_is_bounded_over_segments_and_sessions_the_oldest_go_first(tmp_path):
+    most = 60_000
+    earlier = [tmp_path / f"20200101T00000{session}-1" for session in range(2)]
+    for folder in earlier:
+        recorder = Recorder(tmp_path, {}, 0.1, most, rows=100)
+        for number in range(1000):
+            serve_one(recorder, number, 0.01 * number)
+        recorder.close()
+        recorder.folder.rename(folder)
+    last = Recorder(tmp_path, {}, 0.1, most, rows=100)
+    for number in range(1000):
+        serve_one(last, number, 0.01 * number)
+    last.close()
+    size = sum(file.stat().st_size for file in tmp_path.rglob("*.parquet"))
+    assert size <= most
+    kept = segment_numbers(last.folder)
+    assert kept
+    assert kept == list(range(kept[0], 11))
+    assert not earlier[0].exists()
+    assert len(load(last.folder)) == 100 * len(kept)
+
+
+def test_a_segment_waits_for_the_last_of_its_requests(tmp_path):
+    recorder = Recorder(tmp_path, {}, 0.1, 1 << 20, rows=2)
+    recorder.arrived(0, 0.0, 5, None, "")
+    recorder.arrived(1, 0.1, 5, None, "")
+    recorder.batch(0, (0.1, 0.2, 0, LEVEL, 0, (1,)), 0.1, 0.0)
+    recorder.arrived(2, 0.3, 5, None, "")
+    recorder.dropped(0.4, (2,), "hopeless")
+    recorder._writer.submit(int).result()
+    assert segment_numbers(recorder.folder) == []
+    recorder.batch(1, (0.4, 0.5, 0, LEVEL, 0, (0,)), 0.1, 0.0)
+    recorder._writer.submit(int).result()
+    assert segment_numbers(recorder.folder) == [1]
+    recorder.arrived(3, 0.6, 5, None, "")  # never answered
+    recorder.close()
+    outcomes = pyarrow.parquet.read_table(recorder.folder / "outcomes-00000002.parquet")["outcome"].to_pylist()
+    assert outcomes == ["dropped", "unanswered"]
+    assert not [each for each in recorder.folder.iterdir() if each.name.startswith(".")]
+
+
+def test_a_request_that_never_ends_does_not_hold_the_record_in_memory(tmp_path):
+    recorder = Recorder(tmp_path, {}, 0.1, 1 << 20, rows=10)
+    recorder.arrived(0, 0.0, 5, None, "")
+    for number in range(1, 400):
+        recorder.refused(0.01 * number, 5, None, "")
+    recorder._writer.submit(int).result()
+    assert len(recorder._open) <= 9
+    assert len(segment_numbers(recorder.folder)) > 20
+    recorder.batch(0, (5.0, 5.1, 0, LEVEL, 0, (0,)), 0.1, 0.0)  # too late to be written, and no harm
+    recorder.close()
+
+
+def test_a_folder_that_is_no_session_is_an_error_that_says_what_to_name(tmp_path):
+    with pytest.raises(ValueError, match="folder without trace"):
+        load(tmp_path)

@@ -1,0 +1,186 @@
+"""Policies that break a rule: the run ends with one line that names the policy and what it did."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from conftest import formula_table
+from doubles import Says, batches, run, trace
+
+from policies import Dispatch, Drop, make
+from policies.batching.greedy import Greedy
+from simulator import simulate
+from simulator.core import PolicyError
+
+OTHER = formula_table(lambda *_: 1.0, students=(1, 2, 3)).levels("students-2x8")
+
+
+def says(answer, *arrivals, **named):
+    """The complaint about a policy that answers so; three requests wait at 0.25 s, one more comes later."""
+    with pytest.raises(PolicyError) as caught:
+        run(Says(answer), trace(*(arrivals or (0.25, 0.25, 0.25, 9))), **named)
+    message = str(caught.value)
+    assert re.match(r"policy Says at \d+\.\d{6} s ", message), message
+    return message
+
+
+def dispatch(requests, **named):
+    return lambda view, _: Dispatch(requests, view.levels[-1], **named)
+
+
+@pytest.mark.parametrize(
+    ("requests", "said"),
+    [
+        (range(4), "named request 3, which has not arrived"),
+        ([3], "named request 3, which has not arrived"),
+        ([99], "named request 99, which has not arrived"),
+        ([-1], "named request -1, which has not arrived"),
+        (range(2, -2, -1), "named request -1, which has not arrived"),
+        ([0, 1, 0], "named request 0, which is gone already (or named twice)"),
+        ([0], "named request 0, which is gone already (or named twice)"),
+        ([], "named no requests"),
+        (range(0), "named no requests"),
+        (range(9), "dispatched 9 requests; the table's largest batch is 8"),
+        (7, "7"),
+        ("ab", "'ab'"),
+        ([0.5], "0.5"),
+        ([None], "None"),
+    ],
+)
+def test_a_dispatch_of_requests_that_do_not_wait_is_an_error(requests, said):
+    assert said in says(dispatch(requests))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "said"),
+    [
+        (2, "dispatched to GPU 2, but [0, 1] are idle"),
+        (-1, "dispatched to GPU -1, but [0, 1] are idle"),
+        ("first", "dispatched to GPU first, but [0, 1] are idle"),
+    ],
+)
+def test_a_dispatch_to_a_gpu_that_is_not_there_is_an_error(gpu, said):
+    assert said in says(dispatch([0], gpu=gpu), gpus=2)
+
+
+def test_a_dispatch_to_a_busy_gpu_is_an_error():
+    one = says(lambda view, _: Dispatch(view.oldest(1), view.levels[-1], 1), gpus=2)
+    assert "dispatched to GPU 1, but [0] are idle" in one
+    every = Says(lambda view, _: Dispatch(view.oldest(1), view.levels[-1]), every_arrival=True)
+    with pytest.raises(PolicyError, match="dispatched to busy GPUs"):
+        run(every, trace(0, 0))
+
+
+@pytest.mark.parametrize("level", [None, 1, "students-2x8/2", OTHER[0], OTHER[2]])
+def test_a_dispatch_at_a_level_that_is_not_the_views_is_an_error(level):
+    assert "which is not one of view.levels" in says(lambda view, _: Dispatch(view.oldest(1), level))
+
+
+@pytest.mark.parametrize(
+    ("drop", "said"),
+    [
+        (Drop([]), "named no requests"),
+        (Drop([3]), "named request 3, which has not arrived"),
+        (Drop([0, 0]), "named twice"),
+        (Drop(1), "1"),
+    ],
+)
+def test_a_drop_of_requests_that_do_not_wait_is_an_error(drop, said):
+    assert said in says(lambda view, _: drop)
+
+
+def test_what_was_dropped_cannot_be_dispatched():
+    said = says(lambda view, number: Drop([1]) if number == 1 else Dispatch([1], view.levels[-1]))
+    assert "named request 1, which is gone already" in said
+
+
+@pytest.mark.parametrize("answer", [None, 0, "wait", (), ([0], None), Dispatch, [Drop([0])]])
+def test_an_answer_that_is_none_of_the_three_is_an_error(answer):
+    assert "it must be a Dispatch, a Drop or a Wait" in says(lambda view, _: answer)
+
+
+class Raises(Greedy):
+    """Raises in one of its methods."""
+
+    def start(self, view):
+        super().start(view)
+        if self.max_batch == 1:
+            raise RuntimeError("in start")
+
+    def decide(self, view):
+        if self.max_batch == 2:
+            return {}["in decide"]
+        return super().decide(view)
+
+    def observe(self, completion):
+        if self.max_batch == 3:
+            raise RuntimeError("in observe")
+
+
+@pytest.mark.parametrize(("where", "method"), [(1, "start"), (2, "decide"), (3, "observe")])
+def test_a_policy_that_raises_is_named_with_file_and_line(where, method):
+    with pytest.raises(PolicyError, match=rf"policy Raises .*in {method}.*test_misbehaving\.py, line \d+\)"):
+        run(Raises(max_batch=where), trace(0))
+
+
+def test_the_line_of_a_mistake_about_the_view_is_the_policys():
+    with pytest.raises(PolicyError, match=r"there is no length bucket 7.*test_misbehaving\.py, line \d+\)"):
+        run(Says(lambda view, _: view.bucket(7)), trace(0))
+    with pytest.raises(PolicyError, match=r"the trace has no column tenant.*test_misbehaving\.py, line \d+\)"):
+        run(Says(lambda view, _: view.tenant("a")), trace(0))
+
+
+def test_an_error_of_a_policy_is_one_line():
+    said = says(lambda view, _: 1 / 0)
+    assert "raised ZeroDivisionError: division by zero" in said
+    assert "\n" not in said
+
+
+def test_parameters_that_do_not_fit_the_table_are_plain_errors():
+    with pytest.raises(ValueError, match="max_batch is 9; this table allows 1 to 8"):
+        run(make("greedy(max_batch=9)"), trace(0))
+
+
+def test_the_policy_that_was_passed_stays_as_it_is():
+    policy = make("aimd(target_s=5)")
+    before = dict(vars(policy))
+    run(policy, trace(0, 0, 0))
+    assert vars(policy) == before
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, lambda requests: range(requests[0], requests[-1] + 1)])
+def test_requests_may_be_any_sequence_of_numbers(kind):
+    report = run(Says(lambda view, _: Dispatch(kind(list(view.oldest(2))), view.levels[-1])), trace(0, 0, 0))
+    assert batches(report) == [(0, [0, 1]), (1, [2])]
+
+
+def test_requests_from_the_middle_leave_a_hole():
+    order = [[1, 3], [0], [2, 4]]
+    report = run(Says(lambda view, number: Dispatch(order[number - 1], view.levels[-1])), trace(0, 0, 0, 0, 0))
+    assert batches(report) == [(0, [1, 3]), (1, [0]), (2, [2, 4])]
+
+
+def test_a_policy_that_reuses_its_list_does_not_rewrite_what_happened():
+    chosen: list[int] = []
+
+    def answer(view, _):
+        chosen[:] = list(view.oldest(2))[::-1]
+        return Dispatch(chosen, view.levels[-1])
+
+    assert batches(run(Says(answer), trace(0, 0, 0, 0))) == [(0, [0, 1]), (1, [2, 3])]
+
+
+@pytest.mark.parametrize("named", [{"gpus": 0}, {"slo_s": 0}, {"slo_s": np.nan}, {"slo_s": np.inf}, {"model": "bert"}])
+def test_a_run_that_makes_no_sense_is_refused(named):
+    with pytest.raises((ValueError, LookupError), match=f"{next(iter(named))}"):
+        run(Greedy(), trace(0), **named)
+
+
+def test_a_table_of_many_lengths_charges_each_its_own_time():
+    """More lengths than a byte can number."""
+    many = formula_table(lambda k, b, t: 1e3 * t, batches=(1,), tokens=range(1, 301))
+    report = simulate(trace(0.0, 1.0, tokens=[300, 44]), "none", many, slo_s=1)
+    assert report.requests["padded_tokens"].tolist() == [300, 44]
+    assert report.batches["service_s"] == pytest.approx([0.3, 0.044])

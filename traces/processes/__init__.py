@@ -1,0 +1,1 @@
+"""Arrival processes: generators, tenants, models fitted to a trace."""

@@ -1,0 +1,43 @@
+"""The fitted generator: new traffic like a recorded trace, from the trace or from saved parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from traces.draft import Draft
+from traces.processes.fit import fit
+from traces.processes.ratemodel import RateModel, arrivals
+from traces.readers.formats import Reading, read
+
+
+def fitted(
+    rng: np.random.Generator,
+    *,
+    file: str,
+    rate: float | None = None,
+    duration: float | None = None,
+    start: float = 0.0,
+) -> Draft:
+    """Traffic like a trace's: its rate curve, its burstiness from 1 s to minutes, its busiest and empty seconds.
+
+    `file` is a trace in any known format, or parameters that were saved (.json). `start` is where in the curve to
+    begin. Without `rate` and `duration` both are the trace's; a longer duration repeats the curve.
+    """
+    model = rate_model(Path(file))
+    draft = arrivals(model, rng, rate=rate, duration=duration, start=start)
+    notes: tuple[str, ...] = (f"fitted to {model.source}",)
+    end = start + (model.seconds if duration is None else duration)
+    if end > model.seconds * (1 + 1e-9):
+        notes += (f"its rate curve of {model.seconds:.6g} s is repeated",)
+    return Draft(draft.arrival_s, duration_s=draft.duration_s, notes=notes)
+
+
+def rate_model(path: Path) -> RateModel:
+    """Saved parameters, or those fitted to a trace file. Raises LookupError where there is no such file."""
+    if not path.exists():
+        raise LookupError(f"no file {str(path)!r} to fit to: name a trace or saved parameters (.json)")
+    if path.suffix == ".json":
+        return RateModel.load(path)
+    return fit(read(path, "auto", Reading()).trace(str(path)))
