@@ -6,13 +6,15 @@ from policies.interface import (
     Completion,
     Dispatch,
     Drop,
-    Layers,
+    Final,
+
     Line,
     Planned,
     Policy,
     Preempt,
+    Release,
     Scale,
-    Stops,
+
     View,
     Wait,
 )
@@ -24,13 +26,15 @@ __all__ = [
     "Completion",
     "Dispatch",
     "Drop",
-    "Layers",
+    "Final",
+
     "Line",
     "Planned",
     "Policy",
     "Preempt",
+    "Release",
     "Scale",
-    "Stops",
+
     "View",
     "Wait",
     "describe",

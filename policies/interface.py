@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from profiler.events import BatchPlan
 from profiler.table import BucketPlan, Level
 
 
@@ -17,13 +18,13 @@ class Dispatch:
     """Run these waiting requests as one batch, now.
 
     requests: what `view.oldest(n)` or a line's `oldest(n)` returned; other ids are allowed and validated, at a price.
-    level: one of `view.levels`. gpu: an idle one; None takes the lowest. plan: a frozen value for the executor alone.
+    level: one of `view.levels`. gpu: an idle one; None takes the lowest. plan: how it runs, if not as a whole.
     """
 
     requests: Sequence[int]
     level: Level
     gpu: int | None = None
-    plan: Any = None
+    plan: BatchPlan | None = None
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -59,46 +60,54 @@ class Preempt(NamedTuple):
     gpu: int
 
 
-class Layers(NamedTuple):
-    """The plan of a Dispatch that runs only these of the level's layers, first to last, half-open.
-
-    Up to the level's depth, the batch is answered; before that its requests wait again when it is done, and the policy
-    remembers how far they are.
-    """
-
-    first: int
-    last: int
-
-
-class Stops(NamedTuple):
-    """The plan of a Dispatch whose requests are answered one by one, each by the first prefix that is sure enough.
-
-    margins: (students, least margin) of each prefix that is looked at, ascending; the last is the level's, with 0. A
-    margin is the chance of the most likely answer less that of the next. recorded: the file of recorded answers
-    (items.parquet of `python -m profiler distill`) that a simulation replays; a real device works its margins out.
-    """
-
-    margins: tuple[tuple[int, float], ...]
-    recorded: str
-
-
 class Planned(NamedTuple):
     """Batches that may be dispatched with a plan: so many requests, whose longest falls into this length bucket."""
 
     level: Level
     bucket: int
     size: int
-    plan: Any
+    plan: BatchPlan
 
 
 class Completion(NamedTuple):
-    """What `observe` learns when a batch is done. Times in seconds."""
+    """What `observe` hears when a batch is done. Times in seconds. returned: the requests that wait again."""
 
     gpu: int
     level: Level
     requests: Sequence[int]
     start: float
     finish: float
+    returned: Sequence[int] = ()
+
+
+class Release(NamedTuple):
+    """Answers that have left before their batch was done: the rows of its requests, at this time.
+
+    columns: by name, a value per row: students (or exit), confidence. Never whether an answer was right.
+    """
+
+    gpu: int
+    level: Level
+    requests: Sequence[int]
+    rows: Sequence[int]
+    time: float
+    columns: Mapping[str, Sequence[Any]]
+
+
+class Final(NamedTuple):
+    """What the whole model answered to rows of a batch, some of which left before. columns: agrees, per row."""
+
+    gpu: int
+    level: Level
+    requests: Sequence[int]
+    rows: Sequence[int]
+    time: float
+    columns: Mapping[str, Sequence[Any]]
+
+
+#: What `observe` can hear, by the names in `uses`.
+Heard = Completion | Release | Final
+HEARD: dict[type, str] = {Completion: "completions", Release: "releases", Final: "finals"}
 
 
 Action = Dispatch | Drop | Wait | Scale | Preempt
@@ -193,7 +202,8 @@ class Policy(Protocol):
     """Decides, whenever a GPU is idle and requests wait, again until it waits or no GPU is idle.
 
     Three methods are optional. `start(view)` is called once before the first request: prepare and reset there.
-    `observe(completion)` is called for every batch that is done. `plans(levels, service)`, told what the View has under
+    `observe(event)` is called with the Completion of every batch that is done; where `uses` lists "releases" or
+    "finals", with every Release and Final, too. `plans(levels, service)`, told what the View has under
     these names, yields a Planned for every kind of batch that it may dispatch with a plan: a real device makes ready
     what these run before time begins, and cannot run others. Class attributes, optional too:
     `every_arrival = True` asks also at every arrival and while all GPUs are busy; that costs an event per request.

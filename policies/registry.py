@@ -15,6 +15,7 @@ from traceback import extract_tb
 from typing import Any
 
 from policies.interface import Policy
+from policies.machinery.wrapped import chain
 
 #: A text in quotes, or (as group 1) a class outside the repository.
 _OUTSIDE = re.compile(r"""'[^']*'|"[^"]*"|([A-Za-z_][\w.]*:[A-Za-z_]\w*)""")
@@ -71,21 +72,6 @@ def needs(policy: Policy) -> frozenset[str]:
     wrapped = [getattr(policy, name) for name in _fields(type(policy))]
     inner = [needs(each) for each in wrapped if callable(getattr(each, "decide", None))]
     return frozenset(getattr(policy, "needs", ())).union(*inner)
-
-
-def chain(policy: Policy) -> Iterator[Policy]:
-    """The policy and all that it wraps, outermost first."""
-    yield policy
-    names: list[str] = [each.name for each in fields(policy)] if is_dataclass(policy) else []
-    for inner in (getattr(policy, name, None) for name in names):
-        if inner is not None and callable(getattr(inner, "decide", None)):
-            yield from chain(inner)
-
-
-def uses(policy: Policy) -> frozenset[str] | None:
-    """What a policy and those that it wraps say they use; None where one of them does not say."""
-    declared = [getattr(each, "uses", None) for each in chain(policy)]
-    return None if None in declared else frozenset().union(*(each for each in declared if each is not None))
 
 
 @dataclass

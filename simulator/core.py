@@ -1,71 +1,66 @@
-"""The nouns of a run: a batch in hand, what it took, the record of it all, and what a policy did wrong."""
+"""The nouns of the loop: the executor, the record of a run, and what a policy did wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
-from typing import Any, NamedTuple
+from typing import Protocol
 
 import simpy
 
+from profiler.events import BatchPlan, Event, Execution
 from profiler.table import Level
 
 #: What can become of a request, and their numbers in columns.
 OUTCOMES = ("ok", "late", "dropped", "rejected")
 OK, LATE, DROPPED, REJECTED = range(4)
+#: A batch: start, finish (infinite while it runs elsewhere), GPU, level, length bucket, requests. Seconds.
+Row = tuple[float, float, int, Level, int, Sequence[int]]
 
 
-class Batch(NamedTuple):
-    """Requests to be run together. bucket: index into the plan's lengths, of the longest. plan: the policy's own."""
+class Executor(Protocol):
+    """Runs batches: looks their times up, or really runs them."""
 
-    gpu: int
-    level: Level
-    requests: Sequence[int]
-    bucket: int
-    plan: Any = None
+    @property
+    def offers(self) -> frozenset[str]:
+        """What it can do beyond plain batches, by the names of `needs`: preempt, layers, stops, scale, future."""
 
+    def begin(
+        self,
+        number: int,
+        gpu: int,
+        level: Level,
+        bucket: int,
+        requests: Sequence[int],
+        plan: BatchPlan | None,
+        now: float,
+    ) -> Execution | None:
+        """Begin the batch of this number, now, and say what becomes of it; on a real device this may block.
 
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """What a batch took, in seconds from its start.
-
-    seconds: until the device is done. released: per request, until its answer leaves, where answers leave earlier.
-    accepts: until the device takes the next batch, where that is earlier (pipelining). columns: per-request values of
-    the output (students, exit, correct), where they differ within the batch. answered: False where the requests wait
-    again when the batch is done, since only some layers have run. plain: nothing but seconds was given.
-    """
-
-    seconds: float
-    released: Sequence[float] | None = None
-    accepts: float | None = None
-    columns: Mapping[str, Sequence[Any]] | None = None
-    answered: bool = True
-    plain: bool = field(init=False, default=True)
-
-    def __post_init__(self) -> None:
-        if not (self.released is None and self.accepts is None and self.columns is None and self.answered):
-            object.__setattr__(self, "plain", False)
+        bucket: the length bucket of the longest request. None: the batch runs elsewhere, and its events come in by
+        `clock.post(number, event)`, in order, DONE last.
+        """
 
 
 @dataclass
 class Records:
-    """What happened, in seconds.
+    """What happened, in seconds: appended in the loop, expanded to columns by the report.
 
-    batches: (start, finish, GPU, level, length bucket, requests) each. executions: of those batches, by number, that
-    are more than seconds. unanswered: the numbers of those that were preempted or ran only some layers. drops: (time,
-    requests, reason) each. gpus: (time, GPUs that run or start from then on) each, the first at the start. starting:
-    when each GPU that the policy added serves. measured: further columns of the batches, by name, from a device.
+    batches: in the order of dispatch. events: (number of the batch, time, event) of batches that are more than DONE
+    alone. drops: (time, requests, reason) each. gpus: (time, GPUs that run or start from then on) each, the first at
+    the start. starting: when each GPU that the policy added serves. measured: further columns of the batches, by name,
+    from a device. ended: called with the number of every batch that is done.
     """
 
-    batches: list[tuple[float, float, int, Level, int, Sequence[int]]] = field(default_factory=list)
-    executions: dict[int, Execution] = field(default_factory=dict)
-    unanswered: set[int] = field(default_factory=set)
+    batches: list[Row] = field(default_factory=list)
+    events: list[tuple[int, float, Event]] = field(default_factory=list)
     drops: list[tuple[float, Sequence[int], str]] = field(default_factory=list)
     gpus: list[tuple[float, int]] = field(default_factory=list)
     starting: dict[int, float] = field(default_factory=dict)
     measured: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    ended: Callable[[int], object] | None = None
 
 
 class PolicyError(ValueError):

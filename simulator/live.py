@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies import make
+from profiler.events import Event, Kind
 from profiler.table import LatencyTable, Predictions, ShapeKey
 from simulator.executors.device import DeviceExecutor, ParallelExecutor, TraceAskers, warm_plans
-from simulator.executors.stopping import other_tasks
+from simulator.executors.planned import other_tasks
 from simulator.reporting.journal import Journal
 from simulator.reporting.report import Report
 from simulator.reporting.validity import Validity, Watch, judge
@@ -114,27 +115,30 @@ class Devices:
 def ran_at(report: Report) -> list[tuple[str, tuple[ShapeKey, ...]]]:
     """What each batch ran at: its model and key, or the keys of its stages where requests stopped early."""
     found = []
+    left: dict[int, list[Event]] = {}
+    for number, _, event in report.records.events:
+        if event.kind is Kind.RELEASE and "students" in (event.columns or {}):
+            left.setdefault(number, []).append(event)
     for number, (_, _, _, level, bucket, requests) in enumerate(report.records.batches):
-        execution = report.records.executions.get(number)
-        stopped = execution.columns.get("students") if execution is not None and execution.columns else None
-        if stopped is None:
+        stages = left.get(number)
+        if stages is None:
             plan = report.plan
-            keys: tuple[ShapeKey, ...] = (
-                ShapeKey(level.students, plan.padded_batch(len(requests)), plan.tokens[bucket]),
-            )
+            keys = [ShapeKey(level.students, plan.padded_batch(len(requests)), plan.tokens[bucket])]
         else:
-            keys = tuple(_stages(report, np.asarray(requests), np.asarray(stopped)))
-        found.append((level.model, keys))
+            keys = _stages(report, requests, stages)
+        found.append((level.model, tuple(keys)))
     return found
 
 
-def _stages(report: Report, requests: NDArray[np.int64], students: NDArray[np.int64]) -> Iterator[ShapeKey]:
-    """The keys of a batch's stages, each for the requests that were left; students: at which each stopped."""
-    before = 0
-    for end in np.unique(students).tolist():
-        left = requests[students >= end]
-        yield report.plan.key(end - before, report.trace.tokens[left].tolist())
-        before = end
+def _stages(report: Report, requests: Sequence[int], releases: Sequence[Event]) -> list[ShapeKey]:
+    """The keys of a batch's stages, each for the requests that were left. releases: one per stage, in order."""
+    keys, before, left = [], 0, set(range(len(requests)))
+    for _, _, rows, columns in releases:
+        students = max((columns or {})["students"], default=before)
+        keys.append(report.plan.key(students - before, [int(report.trace.tokens[requests[row]]) for row in left]))
+        before = students
+        left.difference_update(rows or ())
+    return keys
 
 
 def canary(served: Served) -> Callable[[], object]:

@@ -13,11 +13,10 @@ from typing import Any
 from policies import describe, make, needs
 from policies.interface import Policy
 from profiler.table import LatencyTable, Predictions, placement, shipped
-from simulator.core import PolicyError, Records, place
+from simulator.core import Executor, PolicyError, Records, place
 from simulator.defaults import default_slo_s, saturation
-from simulator.executors.groups import Group, GroupExecutor
-from simulator.executors.stopping import StoppingExecutor, other_tasks
-from simulator.executors.table import Executor, LayeredExecutor, NoisyTableExecutor, TableExecutor
+from simulator.executors.planned import PlannedExecutor, Times, other_tasks
+from simulator.executors.table import NoisyTableExecutor, TableExecutor
 from simulator.queue.backlog import Backlog
 from simulator.queue.view import ServerView
 from simulator.reporting.report import Report
@@ -81,14 +80,16 @@ def simulate(
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
     records, idle = Records() if records is None else records, list(range(gpus))
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle)
-    runs = equipped(executor or _by_table(predictions, table, service_noise, seed), policy)
-    if executor is None and "stops" in needs(policy):
-        runs = StoppingExecutor(runs, predictions.levels, trace, buckets, other_tasks(table, task))
+    if executor is None:
+        executor = times = _by_table(predictions, table, service_noise, seed)
+        if needs(policy) & PlannedExecutor.plans:
+            executor = PlannedExecutor(times, predictions.levels, trace, buckets, other_tasks(table, task))
+    check_offers(executor, policy)
     started(policy, view, trace)
     if cold_start_s is None:
         cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))
     cold = cold_start_s if "scale" in needs(policy) else None
-    server = Server(clock, runs, policy, backlog, view, records, idle, on_progress, cold)
+    server = Server(clock, executor, policy, backlog, view, records, idle, on_progress, cold)
     clock.start()
     with uncollected():
         server.serve()
@@ -115,18 +116,16 @@ def simulate(
     return Report(trace, levels, predictions.plan, gpus, slo_s, saturation(predictions, buckets), records, run)
 
 
-def _by_table(predictions: Predictions, table: LatencyTable, service_noise: str, seed: int) -> Executor:
+def _by_table(predictions: Predictions, table: LatencyTable, service_noise: str, seed: int) -> Times:
     """What takes the table's times, its medians or drawn."""
-    executor: Executor = TableExecutor(predictions)
-    if service_noise != "none":
-        executor = NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
-    group = Group.of(table)
-    return executor if group is None else GroupExecutor(executor, group)
+    if service_noise == "none":
+        return TableExecutor(predictions)
+    return NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Look for no garbage meanwhile: a run makes many objects and no cycles, so a tenth of it would be in vain."""
+    """Disable garbage collection meanwhile: a run makes many objects and no cycles, and looking for them costs 10 %."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -136,13 +135,12 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def equipped(executor: Executor, policy: Policy) -> Executor:
-    """The executor with what the policy needs; ValueError where it does not offer that."""
+def check_offers(executor: Executor, policy: Policy) -> None:
+    """Raise ValueError where an executor does not offer what a policy needs."""
     lacking = sorted(needs(policy) - executor.offers)
     if lacking:
         name = type(policy).__name__
         raise ValueError(f"policy {name} needs {' and '.join(map(repr, lacking))}, which {executor} does not offer")
-    return LayeredExecutor(executor) if "layers" in needs(policy) else executor
 
 
 def started(policy: Policy, view: ServerView, trace: Trace | None) -> None:

@@ -9,9 +9,10 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.table import Predictions
-from simulator.core import Batch, Execution
-from simulator.executors.table import TableExecutor
+from profiler.events import BatchPlan, Event, Execution, Kind
+from profiler.table import Level, Predictions
+from simulator.core import Records
+from simulator.executors.table import TableExecutor, refuse
 from simulator.reporting.report import Report
 
 #: A class of keys needs so many batches for residuals of its own.
@@ -22,18 +23,36 @@ Key = tuple[int, int, int, bool]
 
 
 class RecordedExecutor:
-    """Takes, batch by batch, what a live run took. Raises ValueError where the run goes on for longer than that."""
+    """Takes, batch by batch, what a live run took, with its events.
 
-    offers = TableExecutor.offers
+    Raises ValueError where the run goes on for longer than that.
+    """
 
-    def __init__(self, seconds: Sequence[float]) -> None:
-        self._seconds, self._next = seconds, 0
+    offers = TableExecutor.offers | {"stops"}
 
-    def run(self, batch: Batch, now: float) -> Execution:
-        if self._next == len(self._seconds):
-            raise ValueError(f"the recorded run has {self._next} batches, this one has more: the decisions differ")
-        self._next += 1
-        return Execution(self._seconds[self._next - 1])
+    def __init__(self, records: Records) -> None:
+        self._batches = records.batches
+        self._events: dict[int, list[tuple[float, Event]]] = {}
+        for number, time, event in records.events:
+            self._events.setdefault(number, []).append((time, event))
+
+    def begin(
+        self,
+        number: int,
+        gpu: int,
+        level: Level,
+        bucket: int,
+        requests: Sequence[int],
+        plan: BatchPlan | None,
+        now: float,
+    ) -> Execution:
+        if number >= len(self._batches):
+            raise ValueError(f"the recorded run has {number} batches, this one has more: the decisions differ")
+        start, finish, *_ = self._batches[number]
+        events = [event._replace(after=time - start) for time, event in self._events.get(number, ())]
+        if events and events[-1].kind is not Kind.DONE:
+            events.append(Event(finish - start, Kind.DONE))
+        return Execution(finish - start, tuple(events))
 
 
 @dataclass(frozen=True)
@@ -88,13 +107,23 @@ class CalibratedExecutor:
         self._medians: dict[Key, float] = {}
         self._free: dict[int, float] = {}
 
-    def run(self, batch: Batch, now: float) -> Execution:
-        level, bucket, size = batch.level.index, batch.bucket, len(batch.requests)
-        paused = now > self._free.get(batch.gpu, -inf)
-        key = (level, bucket, self._predictions.plan.padded_batch(size), paused)
-        table_s = self._predictions.service[level][bucket][size]
+    def begin(
+        self,
+        number: int,
+        gpu: int,
+        level: Level,
+        bucket: int,
+        requests: Sequence[int],
+        plan: BatchPlan | None,
+        now: float,
+    ) -> Execution:
+        if plan is not None:
+            refuse(plan)
+        size, paused = len(requests), now > self._free.get(gpu, -inf)
+        key = (level.index, bucket, self._predictions.plan.padded_batch(size), paused)
+        table_s = self._predictions.service[level.index][bucket][size]
         seconds = max(1e-9, self._scale * (table_s + self._beyond(key)))
-        self._free[batch.gpu] = now + seconds
+        self._free[gpu] = now + seconds
         return Execution(seconds)
 
     def _beyond(self, key: Key) -> float:

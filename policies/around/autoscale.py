@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
-from policies.interface import Action, Completion, Dispatch, Policy, Preempt, Scale, View, Wait
+from policies.interface import Action, Completion, Dispatch, Heard, Policy, Preempt, Scale, View, Wait
 from policies.machinery import wrapped
 from policies.machinery.wrapped import Wrapper
 
@@ -29,7 +29,7 @@ class Scaled(Wrapper):
     def decide(self, view: View) -> Action:
         return self._fleet.decide(view, self._wanted)
 
-    def observe(self, event: Completion) -> None:
+    def observe(self, event: Heard) -> None:
         self._fleet.observe(event)
 
     def _wanted(self, view: View) -> int:
@@ -189,11 +189,12 @@ class Fleet:
             return replace(action, until=min(action.until, self._look))
         return action
 
-    def observe(self, event: Completion) -> None:
-        """Count a batch that is done, and tell the policy."""
-        self._on[event.gpu] -= len(event.requests)
-        self._used[event.gpu] = event.finish
-        self.busy_s += event.finish - event.start
+    def observe(self, event: Heard) -> None:
+        """Count a batch that is done, and let the policy hear of it."""
+        if type(event) is Completion:
+            self._on[event.gpu] -= len(event.requests)
+            self._used[event.gpu] = event.finish
+            self.busy_s += event.finish - event.start
         wrapped.observe(self._policy, event)
 
 

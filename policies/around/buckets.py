@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from policies.interface import Action, Completion, Line, View
+from policies.interface import Action, Heard, Line, View
 from policies.machinery.part import NOBODY, Copies, Part, later
 from policies.machinery.wrapped import Wrapper
 
@@ -67,5 +67,5 @@ class Buckets(Wrapper):
         action, _ = self._copies.ask(index for _, index in sorted(heads))
         return action
 
-    def observe(self, event: Completion) -> None:
+    def observe(self, event: Heard) -> None:
         self._copies.observe(event)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from policies.interface import Action, Completion, Dispatch, Drop, Line, Policy, Preempt, View
+from policies.interface import Action, Completion, Dispatch, Drop, Heard, Line, Policy, Preempt, View
 from policies.machinery.arrivals import Arrivals
 from policies.machinery.held import HeldBuckets
 from policies.machinery.limits import batch_limit
@@ -81,7 +81,7 @@ class Classes:
         self._queues = [ClassQueue(view, name) for name in names]
         self._copies = Copies(inner, [Part(view, queue) for queue in self._queues])
         self.every_arrival = self._copies.every_arrival
-        self._planned = self._returned = False
+        self._returned = False
 
     def waiting(self) -> list[int]:
         """Which classes have requests waiting."""
@@ -98,14 +98,12 @@ class Classes:
         action, index = self._copies.ask(order)
         if type(action) is Dispatch or type(action) is Drop:
             self._queues[index].take(action.requests)
-        if type(action) is Dispatch:
-            self._planned |= action.plan is not None
         self._returned |= type(action) is Preempt
         return action, index
 
-    def observe(self, event: Completion) -> None:
-        """Tell the policy whose batch it was."""
-        self._returned |= self._planned  # some layers, perhaps: its requests are back
+    def observe(self, event: Heard) -> None:
+        """Let the policy hear of it whose batch it was."""
+        self._returned |= type(event) is Completion and bool(event.returned)
         self._copies.observe(event)
 
 
@@ -126,7 +124,7 @@ class ByClass(Wrapper):
     def decide(self, view: View) -> Action:
         return self._serve(view) if self.classes else self.inner.decide(view)
 
-    def observe(self, event: Completion) -> None:
+    def observe(self, event: Heard) -> None:
         if self.classes:
             self._classes.observe(event)
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from policies.interface import Action, Completion, Dispatch, Drop, Preempt, Scale, View
+from policies.interface import Action, Completion, Dispatch, Drop, Heard, Preempt, Scale, View
 from policies.machinery.held import HeldQueue
 from policies.machinery.part import Copies, Part
 from policies.machinery.wrapped import Wrapper
@@ -47,7 +47,6 @@ class Router(Wrapper):
         self._queues: list[HeldQueue] = []
         self._copies = Copies(self.inner)
         self._running: list[int] = []  # requests on each GPU
-        self._planned: list[bool] = []  # whether its batch had a plan
         self._work: list[float] = []  # predicted seconds of those who wait for each GPU
         self._gpu_of: list[int] = []  # of every request so far
         self._gpus = self._turn = 0
@@ -64,7 +63,6 @@ class Router(Wrapper):
         if type(action) is Dispatch:
             self._take(view, gpu, action.requests)
             self._running[gpu] += len(action.requests)
-            self._planned[gpu] = action.plan is not None
             return replace(action, gpu=gpu)
         if type(action) is Drop:
             self._take(view, gpu, action.requests)
@@ -75,9 +73,10 @@ class Router(Wrapper):
             raise ValueError("a router's inner policy sees one GPU and cannot scale: put the scaling around the router")
         return action
 
-    def observe(self, event: Completion) -> None:
-        self._running[event.gpu] -= len(event.requests)
-        self._stale |= self._planned[event.gpu]  # some layers, perhaps: its requests are back
+    def observe(self, event: Heard) -> None:
+        if type(event) is Completion:
+            self._running[event.gpu] -= len(event.requests)
+            self._stale |= bool(event.returned)
         self._copies.observe(event._replace(gpu=0))
 
     def _admit(self, view: View) -> None:
@@ -133,7 +132,6 @@ class Router(Wrapper):
             self._queues.append(HeldQueue(view))
             self._copies.add(Part(view, self._queues[gpu], gpu))
             self._running.append(0)
-            self._planned.append(False)
             self._work.append(0.0)
         self._gpus, gone = view.gpus, self._queues[view.gpus :]
         for gpu, queue in enumerate(gone, start=view.gpus):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import filterfalse, islice
 from math import inf
 
-from policies.interface import Dispatch, Layers, View, Wait
+from policies.interface import Dispatch, View, Wait
 from policies.machinery.limits import batch_limit
+from profiler.events import BatchPlan, Span
 
 
 @dataclass
@@ -117,7 +118,7 @@ class LazyBatching:
         part = stack[-1]
         bound = stack[-2].done if len(stack) > 1 else self._level.depth
         part.until = min(part.done + self.step, bound)
-        return Dispatch(part.requests, self._level, gpu, Layers(part.done, part.until))
+        return Dispatch(part.requests, self._level, gpu, BatchPlan(span=Span(part.done, part.until)))
 
 
 @dataclass

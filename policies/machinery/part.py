@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Protocol, cast
 
-from policies.interface import Action, Completion, Dispatch, Drop, Line, Policy, View, Wait
+from policies.interface import Action, Completion, Dispatch, Drop, Heard, Line, Policy, View, Wait
 from policies.machinery import wrapped
 from profiler.table import BucketPlan, Level
 
@@ -182,9 +182,11 @@ class Copies:
             waits.append(action)
         return wrapped.sooner(waits), -1
 
-    def observe(self, event: Completion) -> None:
-        """Tell the copy whose batch it was."""
-        wrapped.observe(self.policies[self._whose.pop(event.requests[0])], event)
+    def observe(self, event: Heard) -> None:
+        """Let the copy hear of it whose batch it was."""
+        first = event.requests[0]
+        whose = self._whose.pop(first) if type(event) is Completion else self._whose[first]
+        wrapped.observe(self.policies[whose], event)
 
     def _note(self, index: int, action: Action) -> None:
         if type(action) is Dispatch:

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
 from math import inf
 
-from policies.interface import Completion, Policy, View, Wait
+from policies.interface import HEARD, Completion, Heard, Policy, View, Wait
 from traces import Trace
+
+
+def chain(policy: Policy) -> Iterator[Policy]:
+    """The policy and all that it wraps, outermost first."""
+    yield policy
+    names: list[str] = [each.name for each in fields(policy)] if is_dataclass(policy) else []
+    for inner in (getattr(policy, name, None) for name in names):
+        if inner is not None and callable(getattr(inner, "decide", None)):
+            yield from chain(inner)
+
+
+def uses(policy: Policy) -> frozenset[str] | None:
+    """What a policy and those that it wraps say they use; None where one of them does not say."""
+    declared = [getattr(each, "uses", None) for each in chain(policy)]
+    return None if None in declared else frozenset().union(*(each for each in declared if each is not None))
+
+
+def hears(policy: Policy) -> frozenset[str]:
+    """What a policy and those that it wraps say they use, of those that say it."""
+    return frozenset().union(*(getattr(each, "uses", ()) for each in chain(policy)))
 
 
 def foresee(policy: Policy, trace: Trace) -> None:
@@ -24,11 +45,11 @@ def start(policy: Policy, view: View) -> bool:
     return bool(getattr(policy, "every_arrival", False))
 
 
-def observe(policy: Policy, event: Completion) -> None:
-    """Tell a wrapped policy of a completion."""
-    learn = getattr(policy, "observe", None)
-    if learn is not None:
-        learn(event)
+def observe(policy: Policy, event: Heard) -> None:
+    """Let a wrapped policy hear of a completion, and of whatever else it says it uses."""
+    hear = getattr(policy, "observe", None)
+    if hear is not None and (type(event) is Completion or HEARD[type(event)] in hears(policy)):
+        hear(event)
 
 
 @dataclass
@@ -44,7 +65,7 @@ class Wrapper:
     def start(self, view: View) -> None:
         self.every_arrival = start(self.inner, view)
 
-    def observe(self, event: Completion) -> None:
+    def observe(self, event: Heard) -> None:
         observe(self.inner, event)
 
 

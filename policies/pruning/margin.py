@@ -10,10 +10,11 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.interface import Action, Dispatch, Planned, Stops, View
-from policies.machinery.wrapped import Wrapper
+from policies.interface import Action, Dispatch, Planned, View
+from policies.machinery.wrapped import Wrapper, chain
 from profiler.answers.items import Items, shipped
 from profiler.answers.margins import Rule, learned
+from profiler.events import BatchPlan, Cut
 from profiler.table import Level
 
 
@@ -38,8 +39,11 @@ class Margin(Wrapper):
     uses = frozenset({"levels", "service", "longest"})
 
     def start(self, view: View) -> None:
+        spans = [each for each in chain(self.inner) if "layers" in getattr(each, "needs", ())]
+        if spans:
+            raise ValueError(f"margin cannot be around {type(spans[0]).__name__}, which runs batches by layers")
         self._candidates = self._learned(view.levels)
-        self._stops: dict[tuple[int, int, int], Stops | None] = {}
+        self._plans: dict[tuple[int, int, int], BatchPlan | None] = {}
         super().start(view)
 
     def plans(self, levels: Sequence[Level], service: Sequence[Sequence[Sequence[float]]]) -> Iterator[Planned]:
@@ -47,19 +51,19 @@ class Margin(Wrapper):
         for level, candidates in self._learned(levels).items():
             for bucket, row in enumerate(service[level]):
                 for size in range(1, len(row)):
-                    stops = _least_work(candidates, service, level, bucket, size)
-                    if stops is not None:
-                        yield Planned(levels[level], bucket, size, stops)
+                    plan = _least_work(candidates, service, level, bucket, size)
+                    if plan is not None:
+                        yield Planned(levels[level], bucket, size, plan)
 
     def decide(self, view: View) -> Action:
         action = self.inner.decide(view)
         if type(action) is not Dispatch or action.plan is not None or action.level.index not in self._candidates:
             return action
         key = (action.level.index, view.longest(action.requests), len(action.requests))
-        if key not in self._stops:
-            self._stops[key] = _least_work(self._candidates[key[0]], view.service, *key)
-        stops = self._stops[key]
-        return action if stops is None else replace(action, plan=stops)
+        if key not in self._plans:
+            self._plans[key] = _least_work(self._candidates[key[0]], view.service, *key)
+        plan = self._plans[key]
+        return action if plan is None else replace(action, plan=plan)
 
     def _learned(self, levels: Sequence[Level]) -> dict[int, list[_Candidate]]:
         """The ways to look at batches of each level, by its index; of those that were recorded."""
@@ -82,9 +86,9 @@ class Margin(Wrapper):
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Stops, with the level whose time each stage takes and the share of requests that come so far."""
+    """A plan, with the level whose time each stage takes and the share of requests that come so far."""
 
-    stops: Stops
+    plan: BatchPlan
     stages: tuple[int, ...]
     left: tuple[float, ...]
 
@@ -108,8 +112,8 @@ def _candidates(
             if not all(stage in levels for stage in stages):
                 continue
             rule = learned(items, flips, rows, students=students, looks=chosen)
-            stops = Stops(tuple((end, rule.margins[end - 1]) for end in ends), recorded)
-            yield _Candidate(stops, tuple(levels[stage].index for stage in stages), _left(items, rule, rows, ends))
+            plan = BatchPlan(tuple(Cut(end, rule.margins[end - 1]) for end in ends), recorded=recorded)
+            yield _Candidate(plan, tuple(levels[stage].index for stage in stages), _left(items, rule, rows, ends))
 
 
 def _left(items: Items, rule: Rule, rows: NDArray[np.int64], ends: Sequence[int]) -> tuple[float, ...]:
@@ -124,14 +128,14 @@ def _least_work(
     level: int,
     bucket: int,
     size: int,
-) -> Stops | None:
+) -> BatchPlan | None:
     """Where to look at a batch; None where it had better run as a whole."""
     least_s, best = service[level][bucket][size], None
     for each in candidates:
         stages = zip(each.stages, each.left, strict=True)
         seconds = sum(_expected(service[stage][bucket], size * left) for stage, left in stages)
         if seconds < least_s:
-            least_s, best = seconds, each.stops
+            least_s, best = seconds, each.plan
     return best
 
 

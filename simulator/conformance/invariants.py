@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from profiler.events import Event, Kind
 from simulator.conformance.cases import Case
 from simulator.conformance.watching import Log
 from simulator.reporting.report import Report
@@ -17,13 +18,13 @@ PATIENCE = 100
 
 def served_once(report: Report, log: Log, case: Case) -> bool:
     """I1: every request is served or turned away exactly once."""
-    batch, outcome, size = report.requests["batch"], report.requests["outcome"], report.batches["size"]
+    batch, outcome = report.requests["batch"], report.requests["outcome"]
     turned_away = [request for _, action in log if action[0] == "Drop" for request in action[1]]
     dropped = np.flatnonzero(np.isin(outcome, ("dropped", "rejected")))
-    answers = np.bincount(batch[batch >= 0], minlength=len(size))
+    answers = np.bincount(batch[batch >= 0], minlength=len(report.answers))
     return (
         sorted(turned_away) == dropped.tolist() == np.flatnonzero(batch < 0).tolist()
-        and answers.tolist() == np.where(_answered(report), size, 0).tolist()
+        and answers.tolist() == report.answers.tolist()
     )
 
 
@@ -78,16 +79,12 @@ def littles_law(report: Report, log: Log, case: Case) -> bool:
 
 
 def _leaving(report: Report) -> list[tuple[float, int]]:
-    """When answers left, and how many at once: with their batch, or before it where they stopped early."""
-    found: list[tuple[float, int]] = []
-    for number in np.flatnonzero(_answered(report)).tolist():
-        start, finish, *_, requests = report.records.batches[number]
-        execution = report.records.executions.get(number)
-        if execution is None or execution.released is None:
-            found.append((finish, len(requests)))
-        else:
-            found += [(start + seconds, 1) for seconds in execution.released]
-    return found
+    """When answers left, and how many at once: released before the end of their batch, or with it."""
+    released = [(number, time, len(event.rows or ())) for number, time, event in _events(report, Kind.RELEASE)]
+    left = report.answers.copy()
+    for number, _, count in released:
+        left[number] -= count
+    return [(time, count) for _, time, count in released] + list(zip(report.batches["finish_s"], left, strict=True))
 
 
 def nobody_starves(report: Report, log: Log, case: Case) -> bool:
@@ -115,12 +112,12 @@ def nobody_starves(report: Report, log: Log, case: Case) -> bool:
 RULES = (served_once, in_order, no_overlap, idles_on_a_wait, littles_law, nobody_starves)
 
 
-def _answered(report: Report) -> NDArray[np.bool_]:
-    """Which batches were answered; the others were preempted, or ran only some layers."""
-    return np.asarray(report.batches.get("answered", np.ones(len(report.batches["size"]), bool)))
+def _events(report: Report, kind: Kind) -> list[tuple[int, float, Event]]:
+    """The events of one kind."""
+    return [each for each in report.records.events if each[2].kind is kind]
 
 
-def _came_back(report: Report) -> list[tuple[float, Any]]:
-    """When requests of batches that were not answered waited again, and which."""
-    batches = report.records.batches
-    return sorted((batches[number][1], tuple(batches[number][5])) for number in report.records.unanswered)
+def _came_back(report: Report) -> list[tuple[float, tuple[int, ...]]]:
+    """When requests waited again, and which."""
+    requests = [(time, report.records.batches[number][5], event.rows) for number, time, event in _events(report, Kind.RETURN)]
+    return sorted((time, tuple(ids if rows is None else (ids[row] for row in rows))) for time, ids, rows in requests)

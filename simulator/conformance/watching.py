@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from policies import needs
-from policies.interface import Action, Completion, Dispatch, Drop, Line, Policy, Preempt, Scale, View, Wait
-from policies.registry import uses
+from policies.interface import HEARD, Action, Dispatch, Drop, Heard, Line, Policy, Preempt, Scale, View, Wait
+from policies.machinery.wrapped import hears, uses
 from traces import Trace
 
 #: (time, action) with plain values in the action; equal logs are equal decisions.
@@ -36,7 +36,7 @@ class WatchedView:
 class Unread:
     """A Completion that may be handed on, but not read."""
 
-    def __init__(self, event: Completion) -> None:
+    def __init__(self, event: Heard) -> None:
         self._event = event
 
     def __getattr__(self, name: str) -> Any:
@@ -50,6 +50,7 @@ class Recorder:
         self.policy = policy
         self.log: Log = []
         self.needs = needs(policy)
+        self.uses = hears(policy)  # what the server lets it hear
         self._uses = uses(policy)
         self._view: Any = None
         if hasattr(policy, "observe"):
@@ -77,8 +78,8 @@ class Recorder:
         self.log.append((view.now, _plain(action)))
         return action
 
-    def _observe(self, event: Completion) -> None:
-        unread = self._uses is not None and "completions" not in self._uses
+    def _observe(self, event: Heard) -> None:
+        unread = self._uses is not None and HEARD[type(event)] not in self._uses
         observe = self.policy.observe  # type: ignore[attr-defined]
         observe(Unread(event) if unread else event)
 

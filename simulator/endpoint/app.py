@@ -127,10 +127,10 @@ class Endpoint:
             ids = await self._tokenized(request, asked.text or "")
         answer = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
         told = {
-            "students_used": answer.level.students,
+            "students_used": answer.students,
             "queue_us": round((answer.start_s - answer.arrival_s) * 1e6),
             "batch_size": answer.batch_size,
-            "compute_us": round(answer.compute_s * 1e6),
+            "compute_us": round((answer.finish_s - answer.start_s) * 1e6),
         }
         content, headers = protocol.write(self.model, asked.id, answer.logits, told, asked.binary)
         return Response(content, headers=headers)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.table import Level, Predictions
-from simulator.core import Batch
-from simulator.executors.device import Begun
+from simulator.core import Row
+from simulator.executors.device import Running
+from simulator.serving.passing import Timed
 
 if TYPE_CHECKING:
     from profiler.executors.interface import Answers, Ids
@@ -31,15 +32,16 @@ class Unanswered(Exception):
 class Answer:
     """What a request is answered. Times in seconds of the service's clock.
 
-    start_s: when its batch really began, the loop's lateness included. compute_s: the batch's own cycle.
+    students: that answered. start_s: when its batch really began, the loop's lateness included. finish_s: when the
+    answer was in hand.
     """
 
     logits: NDArray[np.float32]
-    level: Level
+    students: int
     batch_size: int
     arrival_s: float
     start_s: float
-    compute_s: float
+    finish_s: float
     klass: str = ""
 
 
@@ -66,14 +68,14 @@ class Listener:
     def refused(self, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
         """A request was turned away before the queue."""
 
-    def batch(self, number: int, row: tuple[Any, ...], cycle_s: float, late_s: float) -> None:
-        """A batch is done. row: as in `Records.batches`."""
+    def batch(self, number: int, row: Row, events: Sequence[Timed], cycle_s: float, late_s: float) -> None:
+        """A batch is done. events: of one that is more than DONE alone."""
 
     def dropped(self, now: float, requests: Sequence[int], reason: str) -> None:
         """The policy turned these away."""
 
     def answered(self, answers: Sequence[Answer], slo_s: Sequence[float]) -> None:
-        """The requests of a batch have their answers."""
+        """Requests of one batch have their answers."""
 
     def unanswered(self, outcome: str, klass: str) -> None:
         """A request got none: it was dropped, rejected or refused, or the executor has failed."""
@@ -85,7 +87,7 @@ class Listener:
 class Clients:
     """Those who ask: the token ids of their requests, and their answers on the way back.
 
-    release: called with a batch's requests and answers, in the device's thread. running: when each batch that is on
+    release: called with requests and their answers, in the device's thread. running: when each batch that is on
     a device began. measured: (cycle, lateness) of batches, in seconds, until somebody takes them.
     """
 
@@ -94,33 +96,33 @@ class Clients:
         self.asked: dict[int, Asked] = {}
         self.running: dict[int, float] = {}
         self.measured: dict[int, tuple[float, float]] = {}
-        self._batches = 0
 
     def bucket(self, predictions: Predictions, tokens: int) -> int:
         """The length bucket of a request."""
         plan = predictions.plan
         return plan.tokens.index(plan.padded_tokens(tokens))
 
-    def begin(self, now: float, late: float) -> Begun:
-        number = self._batches
-        self._batches += 1
-        self.running[number] = monotonic()
-        return Begun(number, now, late)
+    def begin(self, running: Running) -> None:
+        self.running[running.number] = monotonic()
 
     def ids(self, requests: Sequence[int]) -> list[Ids]:
         asked = self.asked
         return [asked[each].ids for each in requests]
 
-    def take(self, begun: Begun, batch: Batch, answers: Answers) -> None:
-        asked = [self.asked.pop(each) for each in batch.requests]
-        size, start_s = len(asked), begun.now + begun.late
+    def take(
+        self, running: Running, rows: Sequence[int] | None, logits: NDArray[np.float32], students: int, finish_s: float
+    ) -> None:
+        requests, start_s = running.requests, running.now + running.late
+        asked = [self.asked.pop(each) for each in (requests if rows is None else [requests[row] for row in rows])]
         made = [
-            Answer(row, batch.level, size, one.arrival_s, start_s, answers.seconds, one.klass)
-            for one, row in zip(asked, answers.logits, strict=True)
+            Answer(row, students, len(requests), one.arrival_s, start_s, finish_s, one.klass)
+            for one, row in zip(asked, logits, strict=True)
         ]
-        self.measured[begun.number] = (answers.seconds, begun.late)
-        del self.running[begun.number]
         self._release(asked, made)
+
+    def done(self, running: Running, answers: Answers) -> None:
+        self.measured[running.number] = (answers.seconds, running.late)
+        del self.running[running.number]
 
 
 def turned_away(reason: str) -> Unanswered:

@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from simulator.core import Row
 from simulator.endpoint.asking import Answer, Listener
+from simulator.serving.passing import Timed
 
 if TYPE_CHECKING:
     from simulator.endpoint.service import Service
@@ -45,7 +47,7 @@ class Metrics(Listener):
             "cohort_batch_compute_seconds", "From batch in hand to answers in hand", SECONDS
         )
         self._size = self._histogram("cohort_batch_size", "Requests per batch", BATCHES)
-        self._students = self._histogram("cohort_batch_students", "Students per batch", STUDENTS)
+        self._students = self._histogram("cohort_request_students", "Students that answered a request", STUDENTS)
         self._decision = self._histogram("cohort_policy_decision_seconds", "Of a decision of the policy", DECISIONS)
         self._tokenize = self._histogram("cohort_tokenize_seconds", "Of a text, before the queue", SECONDS)
         self._triton = Triton(model)
@@ -69,21 +71,22 @@ class Metrics(Listener):
 
     def answered(self, answers: Sequence[Answer], slo_s: Sequence[float]) -> None:
         outcomes: Counts[tuple[str, str]] = Counts()
-        queued = 0.0
+        queued = lasted = 0.0
         for answer, slo in zip(answers, slo_s, strict=True):
-            queue_s = answer.start_s - answer.arrival_s
-            queued += queue_s
+            queue_s, duration_s = answer.start_s - answer.arrival_s, answer.finish_s - answer.arrival_s
+            queued, lasted = queued + queue_s, lasted + duration_s
             self._queue.observe(queue_s)
-            self._duration.observe(queue_s + answer.compute_s)
-            outcomes["ok" if queue_s + answer.compute_s <= slo else "late", answer.klass] += 1
+            self._duration.observe(duration_s)
+            self._students.observe(answer.students)
+            outcomes["ok" if duration_s <= slo else "late", answer.klass] += 1
         for (outcome, klass), count in outcomes.items():
             self._requests.labels(outcome, klass).inc(count)
-        if answers:
-            first = answers[0]
-            self._size.observe(first.batch_size)
-            self._students.observe(first.level.students)
-            self._compute.observe(first.compute_s)
-            self._triton.add(len(answers), queued, first.compute_s)
+        self._triton.answered(len(answers), queued, lasted)
+
+    def batch(self, number: int, row: Row, events: Sequence[Timed], cycle_s: float, late_s: float) -> None:
+        self._size.observe(len(row[5]))
+        self._compute.observe(cycle_s)
+        self._triton.executions += 1
 
     def unanswered(self, outcome: str, klass: str) -> None:
         self._requests.labels(outcome, klass).inc()
@@ -105,13 +108,12 @@ class Triton(Collector):
         self.request_s = self.queue_s = self.compute_s = 0.0
         self.pending: Any = lambda: 0
 
-    def add(self, count: int, queue_s: float, compute_s: float) -> None:
-        """A batch was answered. queue_s: summed over its requests."""
+    def answered(self, count: int, queue_s: float, request_s: float) -> None:
+        """Requests were answered. Seconds are summed over them."""
         self.successes += count
-        self.executions += 1
         self.queue_s += queue_s
-        self.compute_s += compute_s * count
-        self.request_s += queue_s + compute_s * count
+        self.compute_s += request_s - queue_s
+        self.request_s += request_s
 
     def collect(self) -> Iterator[Metric]:
         for name, about, value in (

@@ -24,7 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from profiler.measuring import noise
+from simulator.core import Row
 from simulator.endpoint.asking import Listener
+from simulator.serving.passing import Timed
 from traces import Trace, write
 from traces.files import replacing
 
@@ -54,6 +56,7 @@ class Segment:
     start_s: array[float] = field(default_factory=lambda: array("d"))
     finish_s: array[float] = field(default_factory=lambda: array("d"))
     batch: array[int] = field(default_factory=lambda: array("q"))
+    students: array[int] = field(default_factory=lambda: array("i"))
     outcome: array[int] = field(default_factory=lambda: array("b"))
     unknown: int = 0  # requests whose end is not known yet
 
@@ -66,6 +69,7 @@ class Segment:
         self.start_s.append(math.nan)
         self.finish_s.append(math.nan)
         self.batch.append(-1)
+        self.students.append(0)
         self.outcome.append(outcome)
         return len(self.arrival_s) - 1
 
@@ -100,14 +104,20 @@ class Recorder(Listener):
     def refused(self, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
         self._segment(now).add(now, tokens, slo_s, klass, REFUSED)
 
-    def batch(self, number: int, row: tuple[Any, ...], cycle_s: float, late_s: float) -> None:
+    def batch(self, number: int, row: Row, events: Sequence[Timed], cycle_s: float, late_s: float) -> None:
         start, finish, gpu, level, _bucket, requests = row
-        for request in requests:
+        left = [(finish, level.students)] * len(requests)
+        for time, event in events:
+            students = (event.columns or {}).get("students", ())
+            for at, count in zip(event.rows or (), students, strict=False):
+                left[at] = (time, count)
+        for request, (end, count) in zip(requests, left, strict=True):
             segment, at = self._where.pop(request)
             slo_s = segment.slo_s[at]
             due = segment.arrival_s[at] + (self._slo_s if math.isnan(slo_s) else slo_s)
-            segment.start_s[at], segment.finish_s[at], segment.batch[at] = start, finish, number
-            segment.outcome[at] = LATE if finish > due else OK
+            segment.start_s[at], segment.finish_s[at], segment.batch[at] = start, end, number
+            segment.students[at] = count
+            segment.outcome[at] = LATE if end > due else OK
             segment.unknown -= 1
         for column, value in zip(
             self._batches.values(), (number, gpu, start, finish, len(requests), cycle_s, late_s), strict=True
@@ -180,6 +190,7 @@ class Recorder(Listener):
                 "start_s": pa.array(start_s, mask=np.isnan(start_s)),
                 "finish_s": pa.array(finish_s, mask=np.isnan(finish_s)),
                 "batch": pa.array(np.asarray(segment.batch), mask=np.asarray(segment.batch) < 0),
+                "students": pa.array(np.asarray(segment.students), mask=np.asarray(segment.batch) < 0),
                 "outcome": pa.array(np.asarray(OUTCOMES)[np.asarray(segment.outcome)]).dictionary_encode(),
             }
         )

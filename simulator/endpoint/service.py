@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from policies.interface import Policy
 from profiler.table import Predictions
+from simulator.core import Row
 from simulator.endpoint.asking import Answer, Asked, Clients, Listener, Unanswered, turned_away
 from simulator.endpoint.backlog import OpenBacklog
 from simulator.endpoint.timed import timed
 from simulator.executors.device import DeviceExecutor, ParallelExecutor, warm_plans
-from simulator.executors.table import Executor
 from simulator.queue.view import ServerView
 from simulator.serving.clock import WallClock
 from simulator.serving.loop import Server
-from simulator.serving.passing import Told, passing
-from simulator.simulate import equipped, started
+from simulator.serving.passing import Sink, Timed, passing
+from simulator.simulate import check_offers, started
 
 if TYPE_CHECKING:
     from profiler.executors.interface import Ids
@@ -62,15 +62,13 @@ class Service:
             self._working = parallel.working()
         else:
             executor = DeviceExecutor(served.executors, self._askers, clock)
-        runs: Executor = equipped(executor, policy)
+        check_offers(executor, policy)
         self._backlog = OpenBacklog(len(predictions.plan.tokens), slo_s)
-        records, idle = passing(Told(self._batch, self._dropped)), list(range(gpus))
+        records, idle = passing(Sink(self._batch, self._dropped)), list(range(gpus))
         view = ServerView(self._backlog, predictions, gpus, slo_s, self._backlog.tokens, records, idle)  # type: ignore[arg-type]
         warm_plans(served, policy, predictions)
         started(policy, view, None)
-        self._server = Server(clock, runs, timed(policy, self._decided), self._backlog, view, records, idle)
-        self._open = clock.promise()
-        self._open.callbacks.append(lambda _: self._server.close())
+        self._server = Server(clock, executor, timed(policy, self._decided), self._backlog, view, records, idle)
         self._inside: set[Asked] = set()
         self._closing, self._failure = False, ""
         self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
@@ -110,7 +108,7 @@ class Service:
         """Let nobody in, turn those away who wait, finish what runs, unless that is stuck."""
         self._closing = True
         if self._thread.is_alive() and not self._failure:
-            self._clock.post(self._open)
+            self._clock.call(self._server.close)
         try:
             async with asyncio.timeout(self._patience_s):
                 await self._ended.wait()
@@ -131,16 +129,13 @@ class Service:
             raise self._unanswered(503, "refused", "the server is shutting down", klass)
         if not self.alive:  # nobody would take in what is posted
             raise self._unanswered(503, "refused", "a batch takes too long: try again later", klass)
-        event = self._clock.event()
         if len(self._inside) >= self.most:
-            event.callbacks.append(partial(self._refuse, len(ids), slo_s, klass))
-            self._clock.post(event)
+            self._clock.call(partial(self._refuse, len(ids), slo_s, klass))
             crowded = f"{self.most} requests are waiting already: try again later"
             raise self._unanswered(503, "refused", crowded, klass)
         asked = Asked(ids, self.slo_s if slo_s is None else slo_s, klass, self._loop.create_future())
         self._inside.add(asked)
-        event.callbacks.append(self._let_in)
-        self._clock.post(event, asked)
+        self._clock.call(partial(self._let_in, asked))
         try:
             async with asyncio.timeout(within_s):
                 return await asked.answer
@@ -152,9 +147,8 @@ class Service:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(what, *about)
 
-    def _let_in(self, event: Any) -> None:
+    def _let_in(self, asked: Asked) -> None:
         """A request has arrived; in the loop's thread."""
-        asked: Asked = event.value
         now = asked.arrival_s = self._clock.now
         own = None if asked.slo_s == self.slo_s else asked.slo_s
         bucket = self._askers.bucket(self.predictions, len(asked.ids))
@@ -165,14 +159,14 @@ class Service:
         if self._backlog.satisfied():
             self._server.interrupt()
 
-    def _refuse(self, tokens: int, slo_s: float | None, klass: str, event: Any) -> None:
+    def _refuse(self, tokens: int, slo_s: float | None, klass: str) -> None:
         for each in self._listeners:
             each.refused(self._clock.now, tokens, slo_s, klass)
 
-    def _batch(self, number: int, row: tuple[Any, ...]) -> None:
-        cycle_s, late_s = self._askers.measured.pop(number, (float("nan"), float("nan")))
+    def _batch(self, number: int, row: Row, events: Sequence[Timed]) -> None:
+        cycle_s, late_s = self._askers.measured.pop(number)
         for each in self._listeners:
-            each.batch(number, row, cycle_s, late_s)
+            each.batch(number, row, events, cycle_s, late_s)
 
     def _decided(self, seconds: float) -> None:
         for each in self._listeners:
@@ -186,7 +180,7 @@ class Service:
         self._tell(self._turn_away, gone, error)
 
     def _release(self, asked: Sequence[Asked], answers: Sequence[Answer]) -> None:
-        """Let the answers of a batch go; in the event loop's thread."""
+        """Let answers go to their clients; in the event loop's thread."""
         heard = [(one, answer) for one, answer in zip(asked, answers, strict=True) if not one.answer.done()]
         self._inside.difference_update(asked)
         for one, answer in heard:

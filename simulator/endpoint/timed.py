@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from policies.interface import Action, Policy, View
+from policies.machinery.wrapped import hears
 
 
 class Timed:
@@ -14,6 +15,7 @@ class Timed:
 
     def __init__(self, policy: Policy, told: Callable[[float], object]) -> None:
         self._policy, self._told = policy, told
+        self.uses = hears(policy)  # what the server lets it hear
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._policy, name)

@@ -1,24 +1,25 @@
-"""Batches on real devices: one executor that blocks, and one for several devices whose completions come in by post."""
+"""Batches on real devices: one executor that blocks, and one for several devices whose events come in by post."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.interface import Policy, Stops
+from policies.interface import Policy
 from policies.registry import chain
+from profiler.events import BatchPlan, Event, Execution, Kind
 from profiler.executors.interface import PartKey, Parts
-from profiler.executors.stopping import parts, until_sure
-from profiler.table import Predictions
-from simulator.core import Batch, Execution
-from simulator.executors.stopping import answers
+from profiler.executors.stages import parts, stages
+from profiler.table import Level
+from profiler.table.predictions import Predictions
+from simulator.executors.planned import answers
 from simulator.serving.clock import Clock, WallClock
 
 if TYPE_CHECKING:
@@ -27,25 +28,33 @@ if TYPE_CHECKING:
     from profiler.executors.serving import Served
 
 
-class Begun(NamedTuple):
-    """A batch that goes to its device: its number in the order of dispatch, when it began, and how late that was."""
+class Running(NamedTuple):
+    """A batch on its device. now: when it began, in the clock's seconds; late: how late that was."""
 
     number: int
+    gpu: int
+    level: Level
+    requests: Sequence[int]
     now: float
     late: float
 
 
 class Askers(Protocol):
-    """Those whose requests are run: they give the token ids and take the answers."""
+    """Whose requests are run: they give the token ids and take the answers."""
 
-    def begin(self, now: float, late: float) -> Begun:
-        """A batch is dispatched, now; in the loop's thread."""
+    def begin(self, running: Running) -> None:
+        """A batch is dispatched; in the loop's thread."""
 
     def ids(self, requests: Sequence[int]) -> list[Ids]:
-        """The token ids of these; in the thread of the device, as `take` is."""
+        """The token ids of these; in the thread of the device, as the other two."""
 
-    def take(self, begun: Begun, batch: Batch, answers: Answers) -> None:
-        """The answers of a batch, as soon as they are in hand."""
+    def take(
+        self, running: Running, rows: Sequence[int] | None, logits: NDArray[np.float32], students: int, finish_s: float
+    ) -> None:
+        """The answers of these rows of a batch (None: all), as soon as they are in hand, at this time of the clock."""
+
+    def done(self, running: Running, answers: Answers) -> None:
+        """A batch is done, and took this."""
 
 
 class TraceAskers:
@@ -57,22 +66,27 @@ class TraceAskers:
     def __init__(self, ids: Sequence[Ids], classes: int) -> None:
         self._ids = ids
         self.logits: NDArray[np.float32] = np.full((len(ids), classes), np.nan, np.float32)
-        self._begun = 0
         self._measured: dict[int, tuple[float, float, float, float]] = {}
 
-    def begin(self, now: float, late: float) -> Begun:
-        self._begun += 1
-        return Begun(self._begun - 1, now, late)
+    def begin(self, running: Running) -> None:
+        pass
 
     def ids(self, requests: Sequence[int]) -> list[Ids]:
         ids = self._ids
         return [ids[each] for each in requests]
 
-    def take(self, begun: Begun, batch: Batch, answers: Answers) -> None:
-        requests = batch.requests
-        rows = slice(requests.start, requests.stop) if type(requests) is range else np.asarray(requests)
-        self.logits[rows, : answers.logits.shape[1]] = answers.logits
-        self._measured[begun.number] = answers.seconds, answers.staging_s, answers.device_s, begun.late
+    def take(
+        self, running: Running, rows: Sequence[int] | None, logits: NDArray[np.float32], students: int, finish_s: float
+    ) -> None:
+        requests = running.requests
+        if rows is None and type(requests) is range:
+            self.logits[requests.start : requests.stop, : logits.shape[1]] = logits
+            return
+        numbers = np.asarray(requests, np.int64) if rows is None else np.asarray(requests, np.int64)[rows]
+        self.logits[numbers, : logits.shape[1]] = logits
+
+    def done(self, running: Running, answers: Answers) -> None:
+        self._measured[running.number] = answers.seconds, answers.staging_s, answers.device_s, running.late
 
     def measured(self, number: int) -> tuple[float, float, float, float]:
         """What the device said of a batch, as in `journal.MEASURED`: seconds; once."""
@@ -83,7 +97,7 @@ class DeviceExecutor:
     """Runs batches on real devices, blocking.
 
     A batch is charged what the wall clock says, where that is more than its cycle: the work of the loop costs capacity
-    too.
+    too. An answer leaves when it is in hand, and that is the time of its event.
     """
 
     def __init__(self, devices: Sequence[Mapping[str, Device]], askers: Askers, clock: Clock) -> None:
@@ -97,32 +111,62 @@ class DeviceExecutor:
         parts = all(isinstance(each, Parts) for models in self._devices for each in models.values())
         return frozenset({"stops"} if parts else ())
 
-    def run(self, batch: Batch, now: float) -> Execution:
-        execution = self._answer(self._askers.begin(now, self._clock.lateness), batch)
-        late = self._clock.lateness
-        return execution if execution.seconds >= late else replace(execution, seconds=late)
+    def begin(
+        self,
+        number: int,
+        gpu: int,
+        level: Level,
+        bucket: int,
+        requests: Sequence[int],
+        plan: BatchPlan | None,
+        now: float,
+    ) -> Execution | None:
+        running = self._running(number, gpu, level, requests, now)
+        events = tuple(self._events(running, plan))
+        return Execution(events[-1].after, () if plan is None else events)
 
-    def _answer(self, begun: Begun, batch: Batch) -> Execution:
-        """Run a batch, hand its answers over, return what its cycle took."""
-        gpu, level, requests, _, plan = batch
+    def _running(self, number: int, gpu: int, level: Level, requests: Sequence[int], now: float) -> Running:
+        running = Running(number, gpu, level, requests, now, self._clock.lateness)
+        self._askers.begin(running)
+        return running
+
+    def _events(self, running: Running, plan: BatchPlan | None) -> Iterator[Event]:
+        """Run a batch; its events as they happen, each once its answers are handed over."""
+        _, gpu, level, requests, _, _ = running
         askers, device = self._askers, self._devices[gpu][level.model]
-        if type(plan) is Stops:
-            # One that has no parts does not offer it; to ask again would take 10 us of every batch.
-            answers, students, released = until_sure(cast(Parts, device), plan.margins, askers.ids(requests))
-            askers.take(begun, batch, answers)
-            return Execution(answers.seconds, released=released, columns={"students": students})
-        answers = device.run(level.students, askers.ids(requests))
-        askers.take(begun, batch, answers)
-        return Execution(answers.seconds)
+        if plan is None:
+            found = device.run(level.students, askers.ids(requests))
+            after = self._after(running, found.seconds)
+            askers.take(running, None, found.logits, level.students, running.now + after)
+            askers.done(running, found)
+            yield Event(after, Kind.DONE)
+            return
+        # An executor without parts does not offer stops; to ask again would take 10 us of every batch.
+        agrees = None
+        for stage in stages(cast(Parts, device), plan, askers.ids(requests)):
+            found, agrees = stage.answers, stage.agrees
+            after = self._after(running, found.seconds)
+            askers.take(running, stage.rows, found.logits, stage.students, running.now + after)
+            columns = {"students": [stage.students] * len(stage.rows), "confidence": stage.confidence}
+            yield Event(after, Kind.RELEASE, stage.rows, columns)
+        askers.done(running, found)
+        finals = None if agrees is None else {"agrees": agrees}
+        yield Event(after, Kind.DONE, None if finals is None else range(len(requests)), finals)
+
+    def _after(self, running: Running, seconds: float) -> float:
+        """What a batch is charged that took so many seconds until now, from its start on the clock."""
+        return max(seconds, self._clock.wall - running.now)
 
 
 class ParallelExecutor(DeviceExecutor):
-    """The same for several devices at once: a thread each, which posts completions to the wall clock's inbox."""
+    """The same for several devices at once: a thread each, which posts events to the wall clock's inbox."""
 
     def __init__(self, served: Served, askers: Askers, clock: WallClock) -> None:
         super().__init__(served.executors, askers, clock)
         self._wall = clock
-        self._jobs: list[SimpleQueue[tuple[Begun, Batch, Any] | None]] = [SimpleQueue() for _ in served.executors]
+        self._jobs: list[SimpleQueue[tuple[Running, BatchPlan | None] | None]] = [
+            SimpleQueue() for _ in served.executors
+        ]
         self._threads = [
             threading.Thread(target=self._work, args=(jobs, bind), daemon=True)
             for jobs, bind in zip(self._jobs, served.bind, strict=True)
@@ -141,20 +185,32 @@ class ParallelExecutor(DeviceExecutor):
             for thread in self._threads:
                 thread.join()
 
-    def submit(self, batch: Batch, now: float) -> Any:
-        """Give a batch to its device's thread; the event carries its Execution."""
-        begun, event = self._askers.begin(now, self._clock.lateness), self._wall.promise()
-        self._jobs[batch.gpu].put((begun, batch, event))
-        return event
+    def begin(
+        self,
+        number: int,
+        gpu: int,
+        level: Level,
+        bucket: int,
+        requests: Sequence[int],
+        plan: BatchPlan | None,
+        now: float,
+    ) -> None:
+        """Give a batch to its device's thread."""
+        self._jobs[gpu].put((self._running(number, gpu, level, requests, now), plan))
 
-    def _work(self, jobs: SimpleQueue[tuple[Begun, Batch, Any] | None], bind: Any) -> None:
+    def _work(self, jobs: SimpleQueue[tuple[Running, BatchPlan | None] | None], bind: Any) -> None:
         bind()
         while (job := jobs.get()) is not None:
-            begun, batch, event = job
+            running, plan = job
             try:
-                self._wall.post(event, self._answer(begun, batch))
-            except BaseException as error:  # whatever it is, the loop's thread must hear of it
-                self._wall.post(event, error, ok=False)
+                for event in self._events(running, plan):
+                    self._wall.post(running.number, event)
+            except BaseException as error:  # whatever it is, it must end the run, which is in the loop's thread
+                self._wall.call(partial(_fail, error))
+
+
+def _fail(error: BaseException) -> NoReturn:
+    raise error
 
 
 def warm_plans(
@@ -172,5 +228,5 @@ def warm_plans(
                 seen.add(stops.recorded)
                 answers(stops.recorded, other_tasks)
             batch, tokens = plan.padded_batch(size), plan.tokens[bucket]
-            keys.setdefault(level.model, set()).update(parts(stops.margins, plan, batch, tokens))
+            keys.setdefault(level.model, set()).update(parts(stops.cuts, plan, batch, tokens))
     return served.warm_parts(keys)

@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from profiler.events import Event, Kind
 from profiler.table import Level
-from simulator.core import Records
-from simulator.serving.passing import Told, passing
+from simulator.core import Records, Row
+from simulator.serving.passing import Sink, Timed, passing
 
 #: What a device says of a batch, in seconds: from the batch in hand to the answers in hand; the part of it before the
 #: device had its work; what the device worked; by how much the dispatch was late.
 MEASURED = ("cycle_s", "staging_s", "device_s", "late_s")
 BATCHES = ("number", "start_s", "finish_s", "gpu", "model", "students", "bucket", *MEASURED, "requests")
 DROPS = ("time_s", "reason", "requests")
+EVENTS = ("number", "time_s", "kind", "rows", "columns")
 
 
 class Journal:
@@ -38,10 +40,10 @@ class Journal:
         """Records of a new attempt. measured: says once, of a batch by number, what its device said."""
         self._close()
         self._attempt += 1
-        batches, drops = (self._open(*each) for each in (("batches", BATCHES), ("drops", DROPS)))
-        self._files = batches, drops
+        kinds = (("batches", BATCHES), ("drops", DROPS), ("events", EVENTS))
+        batches, drops, events = self._files = tuple(self._open(*each) for each in kinds)
 
-        def batch(number: int, row: tuple[Any, ...]) -> None:
+        def batch(number: int, row: Row, happened: Sequence[Timed]) -> None:
             start, finish, gpu, level, bucket, requests = row
             cycle, staging, device, late = measured(number)
             # What is computed with is exact; what is only told of is as exact as the clock.
@@ -50,11 +52,18 @@ class Journal:
                 f"{cycle!r},{staging:.9f},{device:.9f},{late:.9f},{_named(requests)}\n"
             )
             os.write(batches, line.encode())
+            lines = [
+                f"{number},{time!r},{event.kind.value},{'all' if event.rows is None else _named(event.rows)},"
+                f"{json.dumps(event.columns)}\n"
+                for time, event in happened
+            ]
+            if lines:
+                os.write(events, "".join(lines).encode())
 
         def dropped(time: float, requests: Sequence[int], reason: str) -> None:
             os.write(drops, f"{time!r},{reason},{_named(requests)}\n".encode())
 
-        return passing(Told(batch, dropped))
+        return passing(Sink(batch, dropped))
 
     def read(self, records: Records, levels: Iterable[Level]) -> Records:
         """The records of this attempt with all that was written down, in the order of dispatch."""
@@ -69,9 +78,18 @@ class Journal:
         return replace(
             records,
             batches=list(batches),
+            events=list(self._events({number: place for place, (number, *_) in enumerate(rows)})),
             drops=[(float(time), _numbers(requests), reason) for time, reason, requests in self._rows("drops")],
             measured=dict(zip(MEASURED, columns, strict=True)),
+            ended=None,
         )
+
+    def _events(self, places: Mapping[int, int]) -> Iterator[tuple[int, float, Event]]:
+        """The events of the batches whose own line is there. places: of the batches, by number."""
+        for number, time, kind, rows, columns in self._rows("events"):
+            if int(number) in places:
+                event = Event(0.0, Kind(kind), None if rows == "all" else _numbers(rows), json.loads(columns))
+                yield places[int(number)], float(time), event
 
     def remove(self) -> None:
         """The run is written elsewhere: the journal has done its duty."""
@@ -120,8 +138,8 @@ def _rows(path: Path) -> Iterator[list[str]]:
     """The lines of a journal's file, split; the last one is left out where it was not written to its end."""
     if path.exists():
         with path.open() as file:
-            next(file, None)
-            yield from (line[:-1].split(",") for line in file if line.endswith("\n"))
+            names = next(file, "").count(",")
+            yield from (line[:-1].split(",", names) for line in file if line.endswith("\n"))
 
 
 def _free(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from profiler.events import Event, Kind
 from profiler.table import BucketPlan, Level
 from simulator.core import DROPPED, LATE, OK, OUTCOMES, REJECTED, Records
 from simulator.reporting.summary import summarised
@@ -58,7 +59,7 @@ class Report:
             "tokens_max": self._longest(size),
             "padded_tokens": run_tokens * run_batch,
             "service_s": finish_s - start_s,
-            **({} if self.answered is None else {"answered": self.answered}),
+            **({"answered": self.answers > 0} if self._returned else {}),
             **{name: np.asarray(values) for name, values in self.records.measured.items()},
         }
 
@@ -80,22 +81,38 @@ class Report:
         return np.fromiter(map(len, requests), np.int64, len(requests))
 
     @cached_property
-    def answered(self) -> NDArray[np.bool_] | None:
-        """Which batches were answered; None where all were."""
-        if not self.records.unanswered:
-            return None
-        answered = np.ones(len(self.records.batches), bool)
-        answered[list(self.records.unanswered)] = False
-        return answered
+    def _returned(self) -> dict[int, set[int]]:
+        """The rows of batches whose requests waited again, by the batch's number."""
+        found: dict[int, set[int]] = {}
+        for number, _, event in self.records.events:
+            if event.kind is Kind.RETURN:
+                rows = range(len(self.records.batches[number][5])) if event.rows is None else event.rows
+                found.setdefault(number, set()).update(rows)
+        return found
+
+    @cached_property
+    def answers(self) -> NDArray[np.int64]:
+        """The number of requests that each batch answered: its size, less those that waited again."""
+        if not self._returned:
+            return self._sizes
+        answers = self._sizes.copy()
+        answers[list(self._returned)] -= [len(rows) for rows in self._returned.values()]
+        return answers
 
     @cached_property
     def _served_batches(self) -> tuple[Sequence[Sequence[int]], NDArray[np.int64]]:
-        """The requests of each batch that was answered, and its number."""
-        requests = self._columns_of_batches[5]
-        if self.answered is None:
+        """The requests of each batch that it answered, and its number."""
+        requests, returned = self._columns_of_batches[5], self._returned
+        if not returned:
             return requests, np.arange(len(requests))
-        numbers = np.flatnonzero(self.answered)
-        return [requests[number] for number in numbers.tolist()], numbers
+        numbers = np.flatnonzero(self.answers)
+        kept = [
+            [each for row, each in enumerate(requests[number]) if row not in returned[number]]
+            if number in returned
+            else requests[number]
+            for number in numbers.tolist()
+        ]
+        return kept, numbers
 
     @cached_property
     def times(self) -> Columns:
@@ -109,10 +126,9 @@ class Report:
         start[order] = np.repeat(start_s[numbers], sizes)
         finish[order] = np.repeat(finish_s[numbers], sizes)
         batch[order] = np.repeat(numbers.astype(np.int32), sizes)
-        for number, execution in self.records.executions.items():
-            if execution.released is not None:
-                began, _, _, _, _, requests = self.records.batches[number]
-                finish[np.asarray(requests)] = began + np.asarray(execution.released)
+        for number, time, event in self.records.events:
+            if event.kind is Kind.RELEASE:
+                finish[self._named(number, event)] = time
         outcome = np.full(n, OK, np.int8)
         outcome[finish > self.trace.arrival_s + self._slo] = LATE
         if self.records.drops:
@@ -164,7 +180,7 @@ class Report:
     def _order(self) -> tuple[NDArray[np.int64] | slice, NDArray[np.int64]]:
         """The served requests in the order of dispatch (a slice where that is the trace's), and each batch's size."""
         requests, numbers = self._served_batches
-        sizes = self._sizes if self.answered is None else self._sizes[numbers]
+        sizes = self.answers[numbers]
         if set(map(type, requests)) == {range}:
             first = np.fromiter(map(attrgetter("start"), requests), np.int64, len(requests))
             shift = first - np.concatenate(([0], sizes.cumsum()[:-1]))
@@ -182,7 +198,7 @@ class Report:
         return np.fromiter(map(attrgetter("index"), levels), np.intp, len(levels))
 
     def _longest(self, sizes: NDArray[np.int64]) -> NDArray[np.int32]:
-        order = self._order[0] if self.answered is None else _joined(self._columns_of_batches[5], sizes)
+        order = _joined(self._columns_of_batches[5], sizes) if self._returned else self._order[0]
         if not len(sizes):
             return np.zeros(0, np.int32)
         return np.maximum.reduceat(self.trace.tokens[order], np.concatenate(([0], sizes.cumsum()[:-1])))
@@ -199,11 +215,16 @@ class Report:
     def reported(self) -> Columns:
         """Per-request values that executors reported, NaN where they did not."""
         columns: Columns = {}
-        for number, execution in self.records.executions.items():
-            for name, values in (execution.columns or {}).items():
+        for number, _, event in self.records.events:
+            for name, values in (event.columns or {}).items():
                 column = columns.setdefault(name, np.full(len(self.trace), np.nan))
-                column[np.asarray(self.records.batches[number][5])] = values
+                column[self._named(number, event)] = values
         return columns
+
+    def _named(self, number: int, event: Event) -> NDArray[np.int64]:
+        """The requests that an event of a batch is about."""
+        requests = np.asarray(self.records.batches[number][5], np.int64)
+        return requests if event.rows is None else requests[np.asarray(event.rows, np.int64)]
 
 
 def _joined(requests: Iterable[Sequence[int]], sizes: NDArray[np.int64]) -> NDArray[np.int64]:

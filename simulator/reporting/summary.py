@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.core import OK, OUTCOMES
+from profiler.events import Kind
+from profiler.table import Level
+from simulator.core import OK, OUTCOMES, Records
+from traces import Trace
 
-if TYPE_CHECKING:
-    from simulator.reporting.report import Report
+Columns = Mapping[str, NDArray[Any]]
 
 
-def summarised(report: Report) -> dict[str, Any]:
+class Ran(Protocol):
+    """What of a report is summed up."""
+
+    @property
+    def trace(self) -> Trace: ...
+    @property
+    def levels(self) -> tuple[Level, ...]: ...
+    @property
+    def gpus(self) -> int: ...
+    @property
+    def slo_s(self) -> float: ...
+    @property
+    def saturation(self) -> float: ...
+    @property
+    def records(self) -> Records: ...
+    @property
+    def run(self) -> Mapping[str, Any]: ...
+    @property
+    def times(self) -> Columns: ...
+    @property
+    def batches(self) -> Columns: ...
+    @property
+    def answers(self) -> NDArray[np.int64]: ...
+    @property
+    def reported(self) -> Columns: ...
+    @property
+    def level_of_batch(self) -> NDArray[np.intp]: ...
+
+
+def summarised(report: Ran) -> dict[str, Any]:
     """The figures of a run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
     return _of_batches(report) | _of_requests(report)
 
 
-def _of_batches(report: Report) -> dict[str, Any]:
+def _of_batches(report: Ran) -> dict[str, Any]:
     """The figures where all requests of a batch are answered alike."""
     times, batches, n = report.times, report.batches, len(report.trace)
     answered = times["batch"] >= 0
@@ -34,7 +66,7 @@ def _of_batches(report: Report) -> dict[str, Any]:
     makespan = float(batches["finish_s"].max() - report.trace.arrival_s[0]) if len(latency) else 0.0
     padded = int(batches["padded_tokens"].sum())
     size = batches["size"]
-    answers = size if report.answered is None else size * report.answered
+    answers = report.answers
     gpu_seconds = _gpu_seconds(report, makespan)
     return {
         "requests": n,
@@ -66,7 +98,7 @@ def _of_batches(report: Report) -> dict[str, Any]:
     }
 
 
-def _of_requests(report: Report) -> dict[str, Any]:
+def _of_requests(report: Ran) -> dict[str, Any]:
     """Students and accuracy where an executor reported them request by request.
 
     Where it cannot tell what was right, the accuracy of requests that stopped early is not known.
@@ -85,10 +117,10 @@ def _of_requests(report: Report) -> dict[str, Any]:
     }
 
 
-def _busy_seconds(report: Report) -> float:
+def _busy_seconds(report: Ran) -> float:
     """For how long GPUs ran something, summed over them."""
     batches = report.batches
-    if all(each.accepts is None for each in report.records.executions.values()):
+    if not any(event.kind is Kind.ACCEPT for _, _, event in report.records.events):
         return float(batches["service_s"].sum())
     busy = 0.0
     for gpu in np.unique(batches["gpu"]):  # several batches at a time: in the order of their starts
@@ -99,7 +131,7 @@ def _busy_seconds(report: Report) -> float:
     return busy
 
 
-def _gpu_seconds(report: Report, makespan: float) -> float:
+def _gpu_seconds(report: Ran, makespan: float) -> float:
     """For how long GPUs were held, summed over them, until the last batch was done."""
     changes = report.records.gpus
     if len(changes) <= 1:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from heapq import heappop, heappush
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import simpy
 from simpy.events import NORMAL
 from simpy.rt import RealtimeEnvironment
+
+from profiler.events import Event
 
 #: The longest uninterrupted sleep: what the system takes as a timeout is bounded.
 LONGEST_SLEEP_S = 3600.0
@@ -38,13 +41,28 @@ class VirtualClock(simpy.Environment):
 
     #: How far real time is ahead of `now`: never, here.
     lateness = 0.0
+    #: What takes the events that are posted: the server's.
+    receive: Callable[[int, Event], None]
+
+    @property
+    def wall(self) -> float:
+        """What a wall clock on this scale would show."""
+        return float(self.now)
 
     def start(self) -> None:
         """Nothing to do: simulated time stands still until the run."""
 
     def interruptible(self, close: Callable[[], None]) -> AbstractContextManager[None]:
-        """Ctrl-C ends a simulation at once: there is nothing in it that cannot be had again."""
+        """Ctrl-C ends a simulation at once: interrupting one loses nothing."""
         return nullcontext()
+
+    def post(self, number: int, event: Event) -> None:
+        """Take in an event of a batch that runs elsewhere; between two events of the clock."""
+        self.receive(number, event)
+
+    def silence(self) -> simpy.Event:
+        """An event that never rings: what is posted ends the wait for it."""
+        return self.event()
 
     def at(self, time: float) -> simpy.Event:
         """An event at this absolute time."""
@@ -61,22 +79,26 @@ class VirtualClock(simpy.Environment):
         return True
 
 
-class Promise(simpy.Event):
-    """An event that another thread will post."""
-
-
 class WallClock(RealtimeEnvironment):
     """Seconds of the wall. An event that is late happens at once; `lateness` says by how much.
 
-    What runs in other threads comes in by `post`, which ends the clock's sleep. The last `spin_s` before an event are
-    spun, not slept, since a sleep overshoots by 60 to 100 us.
+    What runs in other threads comes in by `post` and `call`, which end the clock's sleep. The last `spin_s` before an
+    event are spun, not slept, since a sleep overshoots by 60 to 100 us.
     """
+
+    #: What takes the events that are posted: the server's.
+    receive: Callable[[int, Event], None]
 
     def __init__(self, initial_time: float = 0.0, spin_s: float = 150e-6) -> None:
         super().__init__(initial_time=initial_time, strict=False)
-        self._inbox: SimpleQueue[tuple[float, simpy.Event, bool, Any]] = SimpleQueue()
-        self._promised = 0
+        self._inbox: SimpleQueue[tuple[float, Callable[[], object]]] = SimpleQueue()
+        self._silence = self.event()
         self._spin_s = spin_s
+
+    @property
+    def wall(self) -> float:
+        """What the wall says, on the scale of `now`; from any thread."""
+        return float(self.env_start + (monotonic() - self.real_start))
 
     @property
     def lateness(self) -> float:
@@ -95,30 +117,34 @@ class WallClock(RealtimeEnvironment):
         """Real time is not skipped."""
         return False
 
-    def promise(self) -> simpy.Event:
-        """An event that somebody will `post`; the clock does not end before."""
-        self._promised += 1
-        return Promise(self)
+    def post(self, number: int, event: Event) -> None:
+        """Let an event of a batch that runs elsewhere happen now; from any thread."""
+        self.call(partial(self.receive, number, event))
 
-    def post(self, event: simpy.Event, value: Any = None, ok: bool = True) -> None:
-        """Let an event happen now, from any thread or a signal handler. Where not ok, `value` is the exception."""
-        self._inbox.put((monotonic(), event, ok, value))
+    def call(self, what: Callable[[], object]) -> None:
+        """Let this be called between two events, now; from any thread or a signal handler. What it raises ends the run."""
+        self._inbox.put((monotonic(), what))
+
+    def silence(self) -> simpy.Event:
+        """An event that never rings: a call ends the wait for it. The clock does not end meanwhile."""
+        self._silence = self.event()
+        return self._silence
 
     def run(self, until: Any = None) -> Any:
-        """Until nothing is left to happen, promised events included."""
+        """Until nothing is left to happen and nothing is waited for."""
         if until is not None:
             return super().run(until)
-        while self._pending() or self._promised:
+        while self._pending():
             self._sleep()
             simpy.Environment.step(self)
         return None
 
     def _pending(self) -> bool:
-        """Whether anything is left that somebody waits for; what was overtaken is forgotten."""
+        """Whether anything is left that is waited for; overtaken alarms are forgotten."""
         queue = self._queue
         while queue and not queue[0][3].callbacks:
             heappop(queue)
-        return bool(queue)
+        return bool(queue or self._silence.callbacks or not self._inbox.empty())
 
     def _sleep(self) -> None:
         """Until the next event is due; what is posted meanwhile is put into its place."""
@@ -132,12 +158,10 @@ class WallClock(RealtimeEnvironment):
                 with suppress(Empty):
                     self._take_in(*self._inbox.get(timeout=min(left - self._spin_s, LONGEST_SLEEP_S)))
 
-    def _take_in(self, moment: float, event: simpy.Event, ok: bool, value: Any) -> None:
-        """Schedule what was posted for the moment at which it was."""
-        self._promised -= isinstance(event, Promise)
-        event._ok, event._value = ok, value
-        time = max(self.now, self.env_start + moment - self.real_start)
-        heappush(self._queue, (time, NORMAL, next(self._eid), event))
+    def _take_in(self, moment: float, what: Callable[[], object]) -> None:
+        """Schedule a call for the moment at which it was asked for."""
+        event = Alarm(self, max(self.now, self.env_start + moment - self.real_start))
+        event.callbacks.append(lambda _: what())
 
     @contextmanager
     def interruptible(self, close: Callable[[], None]) -> Iterator[None]:
@@ -149,9 +173,7 @@ class WallClock(RealtimeEnvironment):
         def interrupt(number: int, frame: Any) -> None:
             for each in previous:
                 signal.signal(each, signal.default_int_handler)
-            event = self.event()
-            event.callbacks.append(lambda _: close())
-            self.post(event)
+            self.call(close)
 
         previous = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
         try:

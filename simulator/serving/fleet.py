@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from heapq import heappush
 
-from policies.interface import Completion, Scale
+from policies.interface import Scale
+from profiler.events import Event
 from simulator.core import PolicyError, Records
 from simulator.queue.view import ServerView
 
-#: (when, batch or -1, the GPU that becomes free or -1, what to observe or None).
-Due = tuple[float, int, int, Completion | None]
+#: When, the batch or STARTED, the order among its events or the GPU that starts, the event (None: DONE alone).
+Due = tuple[float, int, int, Event | None]
+#: In place of a batch's number.
+STARTED = -1
 
 
 class Fleet:
@@ -46,7 +49,7 @@ class Fleet:
         for gpu in sorted(set(range(gpus)) - self._up):
             self._up.add(gpu)
             self._records.starting[gpu] = now + self._cold_start_s
-            heappush(self._due, (now + self._cold_start_s, -1, gpu, None))
+            heappush(self._due, (now + self._cold_start_s, STARTED, gpu, None))
         for gpu in [each for each in self._idle if each >= gpus]:
             self._idle.remove(gpu)
             self._up.discard(gpu)

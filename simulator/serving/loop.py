@@ -6,36 +6,48 @@ from array import array
 from bisect import insort
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import replace
-from functools import partial
 from heapq import heapify, heappop, heappush
 from math import inf
 from operator import index
 from typing import Any, NoReturn
 
-from policies.interface import Completion, Dispatch, Drop, Policy, Preempt, Scale, Wait
-from simulator.core import Batch, Execution, PolicyError, Records, place
-from simulator.executors.table import Executor, TableExecutor
+from policies.interface import (
+    Completion,
+    Dispatch,
+    Drop,
+    Final,
+    Policy,
+    Preempt,
+    Release,
+    Scale,
+    Wait,
+)
+from policies.registry import hears
+from profiler.events import Event, Kind
+from simulator.core import Executor, PolicyError, Records, place
 from simulator.queue.backlog import Backlog
 from simulator.queue.view import ServerView
 from simulator.serving.clock import Clock
-from simulator.serving.fleet import Due, Fleet
+from simulator.serving.fleet import STARTED, Due, Fleet
 
 #: Batches between two reports of progress.
 PROGRESS = 256
-#: Waits in a row with an idle GPU, nothing new and nothing running, after which a policy is said never to dispatch.
+#: After so many Waits in a row with an idle GPU, nothing new and nothing running, a policy is said never to dispatch.
 IDLE_WAITS = 1000
-#: So many Scale and Preempt at one moment, and a policy is said not to settle.
+#: After so many Scale and Preempt at one moment, a policy is said not to settle.
 RESTLESS = 1000
-PLAIN = Execution(0.0)
+#: What of an answer a policy may hear: never whether it was right.
+HEARD = ("students", "exit", "answer", "confidence", "margin")
 
 
 class Server:
     """One queue, some GPUs, a policy that decides and an executor that runs: one generator on the clock.
 
-    Arrivals are not events. The loop wakes for a GPU that becomes free, for the arrival that somebody waits for,
-    and for a policy's timer. At equal times completions, arrivals and timers are all taken in before one round of
-    decisions. cold_start_s: until a GPU that a policy adds serves; None where none can be added.
+    Arrivals are not events. The loop wakes for an event of a batch, for the arrival that a Wait names, and for a
+    policy's timer. At equal times events of batches, arrivals and timers are all taken in before one round of
+    decisions. Events come from the heap where an executor knows them beforehand, and through the clock's inbox where a
+    batch runs elsewhere; both go through `_take_in`. cold_start_s: until a GPU that a policy adds serves; None where
+    none can be added.
     """
 
     def __init__(
@@ -52,20 +64,36 @@ class Server:
     ) -> None:
         self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
         self.records, self._idle = records, idle
-        self._observe: Callable[[Completion], None] | None = getattr(policy, "observe", None)
+        self._observe: Callable[[Any], None] | None = getattr(policy, "observe", None)
+        self._hears = hears(policy) if self._observe is not None else frozenset()
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
         self._on_progress, self._scales = on_progress, cold_start_s is not None
-        self._submit = getattr(executor, "submit", None)
-        # Of the table alone all is known without a Batch, which takes a tenth of the time of a small one to make.
-        self._takes = executor.takes if type(executor) is TableExecutor else None
-        self._elsewhere = 0  # batches whose completion will come through the clock's inbox
+        self._watched = self._observe is not None or on_progress is not None or records.ended is not None
+        self._begin = executor.begin
+        self._elsewhere = self._posted = 0  # batches that run elsewhere; events that came from there
         self._largest = view.plan.max_batch
         self._levels = {id(level) for level in view.levels}
         self._last_level = view.levels[-1]
-        self._due: list[Due] = []  # soonest first
+        self._due: list[Due] = []  # a heap, soonest first
         self._fleet = Fleet(idle, self._due, view, records, clock.now, cold_start_s)
+        self._accepted: set[int] = set()  # batches whose GPU is free before they are done
+        self._returned: dict[int, list[int]] = {}  # requests that wait again, by batch that is not done
         self._waits, self._waits_since = 0, 0
         self._restless = (-inf, 0)  # the moment of the last Scale or Preempt, and how many there were at it
+        self._acts: dict[type, Callable[[Any, float], float | None]] = {
+            Dispatch: self._dispatch,
+            Wait: self._alarm,
+            Drop: self._drop,
+            Scale: self._scale,
+            Preempt: self._preempt,
+        }
+        self._happens: dict[Kind, Callable[[int, float, Event, float], None]] = {
+            Kind.RELEASE: self._release,
+            Kind.ACCEPT: self._accept,
+            Kind.RETURN: self._return,
+            Kind.DONE: self._finals,
+        }
+        clock.receive = self._receive
         self._steps = self._serve()
         self._upcoming: Any = None  # the alarm that is waited for; one that was overtaken rings without effect
 
@@ -78,10 +106,12 @@ class Server:
         except PolicyError as error:
             name, where = type(self.policy).__name__, place(error.__cause__) or place(error)
             raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{where}") from error.__cause__
+        if self._elsewhere:
+            raise RuntimeError(f"{self._elsewhere} batches never ended: their executor posted no DONE")
         return self.records
 
     def close(self) -> None:
-        """Let nobody in from now on and turn those away who wait; what runs is finished. For the clock's callbacks."""
+        """Admit no further request and drop those that wait; what runs is finished. For the clock's callbacks."""
         now = self.clock.now
         self.backlog.close(now)
         if self.backlog.waiting:
@@ -89,16 +119,16 @@ class Server:
         self.interrupt()
 
     def _go_on(self, alarm: Any) -> None:
-        """What a SimPy process does when its event rings, less the bookkeeping of who waits for whom."""
+        """Resume the generator when its alarm rings (a minimal simpy.Process)."""
         if alarm is self._upcoming:
             self._upcoming = upcoming = self._steps.send(alarm and alarm._value)
             if upcoming is not None:
                 upcoming.callbacks.append(self._go_on)
 
     def interrupt(self) -> None:
-        """Go on at once, before the alarm that was waited for."""
+        """Resume the generator at once, before the alarm that it waits for."""
         if self._upcoming is not None:
-            self._upcoming.callbacks.clear()  # so that nobody sleeps until then
+            self._upcoming.callbacks.clear()  # so that the clock does not sleep until then
             self._upcoming = self.clock.at(self.clock.now)
             self._upcoming.callbacks.append(self._go_on)
 
@@ -106,21 +136,12 @@ class Server:
         """Yields the alarm to wake for, takes the time it rang at; None once everything is served."""
         clock, backlog, view, due = self.clock, self.backlog, self.view, self._due
         idle, decide, every_arrival = self._idle, self.policy.decide, self._every_arrival
-        records, unanswered, scales = self.records, self.records.unanswered, self._scales
-        watched = self._observe is not None or self._on_progress is not None
+        acts, scales, take_in = self._acts, self._scales, self._take_in
         now = clock.now
         while True:
             view.now = now
             while due and due[0][0] <= now:
-                _, batch, gpu, done = heappop(due)
-                if gpu >= view.gpus:
-                    self._fleet.retire(gpu, now)
-                elif gpu >= 0:
-                    insort(idle, gpu)
-                if unanswered and batch in unanswered:
-                    backlog.give_back(records.batches[batch][5])
-                if watched:
-                    self._tell(done, batch)
+                take_in(*heappop(due), now)
             view.waiting = backlog.admit(now)
             wake = inf
             while (view.waiting and (idle or every_arrival)) or (scales and backlog.gone < backlog.total):
@@ -128,20 +149,13 @@ class Server:
                     action = decide(view)
                 except Exception as error:
                     self._blame(error)
-                if type(action) is Dispatch:
-                    self._dispatch(action, now)
-                elif type(action) is Wait:
-                    wake = self._alarm(action, now)
+                act = acts.get(type(action))
+                if act is None:
+                    raise PolicyError(f"answered {action!r}; it must be one of {', '.join(a.__name__ for a in acts)}")
+                until = act(action, now)
+                if until is not None:
+                    wake = until
                     break
-                elif type(action) is Drop:
-                    self._drop(action, now)
-                elif type(action) is Scale:
-                    self._settle(now)
-                    self._fleet.scale(action, now)
-                elif type(action) is Preempt:
-                    self._preempt(action, now)
-                else:
-                    raise PolicyError(f"answered {action!r}; it must be a Dispatch, a Drop or a Wait")
             if every_arrival or (idle and not view.waiting):
                 arrival = backlog.next_arrival()
                 wake = arrival if arrival < wake else wake
@@ -150,11 +164,105 @@ class Server:
             if wake < inf:
                 now = wake if clock.skip(wake) else (yield clock.at(wake))
             elif self._elsewhere or backlog.open:
-                now = yield clock.event()  # never rings: a completion or an arrival interrupts
+                now = yield clock.silence()
             elif view.waiting:
                 raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")
             else:
                 yield None
+
+    # Events
+
+    def _take_in(self, time: float, number: int, order: int, event: Event | None, now: float) -> None:
+        """Take in what is due: an event of a batch (None: DONE alone), or a GPU that has started."""
+        if number == STARTED:
+            self._free(order, now)
+            return
+        if event is not None:
+            self._happens[event.kind](number, time, event, now)
+            if event.kind is not Kind.DONE:
+                return
+        if number in self._accepted:
+            self._accepted.remove(number)
+        else:
+            self._free(self.records.batches[number][2], now)
+        if self._watched:
+            self._tell(number)
+
+    def _free(self, gpu: int, now: float) -> None:
+        """Let a GPU take the next batch, unless it was scaled away."""
+        if gpu < self.view.gpus:
+            insort(self._idle, gpu)
+        else:
+            self._fleet.retire(gpu, now)
+
+    def _release(self, number: int, time: float, event: Event, now: float) -> None:
+        """Let answers leave."""
+        self.records.events.append((number, time, event))
+        if "releases" in self._hears:
+            self._heard(Release, number, time, event, HEARD)
+
+    def _accept(self, number: int, time: float, event: Event, now: float) -> None:
+        """Let the GPU take the next batch before this one is done."""
+        self.records.events.append((number, time, event))
+        self._accepted.add(number)
+        self._free(self.records.batches[number][2], now)
+
+    def _return(self, number: int, time: float, event: Event, now: float) -> None:
+        """Let requests wait again."""
+        self.records.events.append((number, time, event))
+        requests = self.records.batches[number][5]
+        again = requests if event.rows is None else [requests[row] for row in event.rows]
+        self.backlog.give_back(again)
+        self._returned.setdefault(number, []).extend(again)
+
+    def _finals(self, number: int, time: float, event: Event, now: float) -> None:
+        """Note what the end of a batch says of answers that left before it."""
+        if event.columns is not None:
+            self.records.events.append((number, time, event))
+            if "finals" in self._hears:
+                self._heard(Final, number, time, event, ("agrees",))
+
+    def _heard(
+        self, kind: type[Release] | type[Final], number: int, time: float, event: Event, names: Sequence[str]
+    ) -> None:
+        """Tell the policy about answers: what a served request really tells."""
+        _, _, gpu, level, _, requests = self.records.batches[number]
+        rows = range(len(requests)) if event.rows is None else event.rows
+        columns = event.columns or {}
+        heard = kind(gpu, level, requests, rows, time, {name: columns[name] for name in names if name in columns})
+        self._say(heard)
+
+    def _receive(self, number: int, event: Event) -> None:
+        """Take an event of a batch that runs elsewhere from the inbox into the heap, at the time that it says."""
+        start, _, *batch = self.records.batches[number]
+        time = start + event.after
+        plain = event.kind is Kind.DONE and event.columns is None
+        if event.kind is Kind.DONE:
+            self.records.batches[number] = (start, time, *batch)  # type: ignore[assignment]
+            self._elsewhere -= 1
+        self._posted += 1
+        heappush(self._due, (time, number, self._posted, None if plain else event))
+        self.interrupt()
+
+    def _tell(self, number: int) -> None:
+        """Tell the policy what is done, and others how far the run is."""
+        if self.records.ended is not None:
+            self.records.ended(number)
+        if self._observe is not None:
+            start, finish, gpu, level, _, requests = self.records.batches[number]
+            returned = self._returned.pop(number, ()) if self._returned else ()
+            self._say(Completion(gpu, level, requests, start, finish, returned))
+        if self._on_progress is not None and number % PROGRESS == 0:
+            self._on_progress(self.backlog.gone)
+
+    def _say(self, event: Completion | Release | Final) -> None:
+        assert self._observe is not None
+        try:
+            self._observe(event)
+        except Exception as error:
+            self._blame(error)
+
+    # Actions
 
     def _dispatch(self, action: Dispatch, now: float) -> None:
         requests, level, gpu = action.requests, action.level, action.gpu
@@ -177,58 +285,18 @@ class Server:
         bucket = backlog.take(requests)
         view.waiting = backlog.arrived - backlog.gone
         number = len(batches)
-        if self._takes is not None:
-            execution = self._takes(level, bucket, size)
-        else:
-            batch = Batch(gpu, level, requests, bucket, action.plan)
-            if self._submit is not None:
-                batches.append((now, inf, gpu, level, bucket, requests))
-                self._elsewhere += 1
-                self._submit(batch, now).callbacks.append(partial(self._come_in, number))
-                return
-            execution = self.executor.run(batch, now)
+        execution = self._begin(number, gpu, level, bucket, requests, action.plan, now)
+        if execution is None:
+            batches.append((now, inf, gpu, level, bucket, requests))
+            self._elsewhere += 1
+            return
         finish = now + execution.seconds
         batches.append((now, finish, gpu, level, bucket, requests))
-        done = None if self._observe is None else Completion(gpu, level, requests, now, finish)
-        if execution.plain:
-            heappush(self._due, (finish, number, gpu, done))
-        else:
-            self._ends(number, execution, done)
-
-    def _come_in(self, number: int, event: Any) -> None:
-        """Take in a batch that ran elsewhere: it is done now. One that failed ends the run: SimPy raises its error."""
-        if not event.ok:
-            return
-        start, _, gpu, level, bucket, requests = self.records.batches[number]
-        now = self.clock.now
-        self.records.batches[number] = (start, now, gpu, level, bucket, requests)
-        self._elsewhere -= 1
-        done = None if self._observe is None else Completion(gpu, level, requests, start, now)
-        self._ends(number, replace(event.value, seconds=now - start), done)
-        self.interrupt()
-
-    def _ends(self, number: int, execution: Execution, done: Completion | None) -> None:
-        """Note when a batch is done, its device is free, and what of it is more than seconds."""
-        start, finish, gpu, *_ = self.records.batches[number]
-        if not execution.plain:
-            self.records.executions[number] = execution
-        if not execution.answered:
-            self.records.unanswered.add(number)
-        if execution.accepts is None:
-            heappush(self._due, (finish, number, gpu, done))
-        else:
-            heappush(self._due, (start + execution.accepts, -1, gpu, None))
-            heappush(self._due, (finish, number, -1, done))
-
-    def _tell(self, done: Completion | None, batch: int) -> None:
-        """Tell the policy what is done, and whoever watches how far the run is."""
-        if done is not None and self._observe is not None:
-            try:
-                self._observe(done)
-            except Exception as error:
-                self._blame(error)
-        if self._on_progress is not None and batch % PROGRESS == 0:
-            self._on_progress(self.backlog.gone)
+        if not execution.events:
+            heappush(self._due, (finish, number, 0, None))
+        for order, event in enumerate(execution.events):
+            time = finish if event.kind is Kind.DONE else now + event.after
+            heappush(self._due, (time, number, order, event))
 
     def _drop(self, action: Drop, now: float) -> None:
         requests = _own(action.requests)
@@ -236,26 +304,30 @@ class Server:
         self.view.waiting = self.backlog.waiting
         self.records.drops.append((now, requests, action.reason))
 
+    def _scale(self, action: Scale, now: float) -> None:
+        self._settle(now)
+        self._fleet.scale(action, now)
+
     def _preempt(self, action: Preempt, now: float) -> None:
         """End the batch of a GPU now; its requests wait again."""
-        due, records = self._due, self.records
+        due, batches = self._due, self.records.batches
         self._settle(now)
         if "preempt" not in self.executor.offers:
             raise PolicyError("preempts, which this executor cannot do")
-        running = next((entry for entry in due if entry[2] == action.gpu and entry[1] >= 0), None)
-        if running is None or not records.executions.get(running[1], PLAIN).plain:
+        running = [entry for entry in due if entry[1] >= 0 and batches[entry[1]][2] == action.gpu]
+        if len(running) != 1 or running[0][3] is not None:
             raise PolicyError(f"preempts GPU {action.gpu}, which runs nothing that can be stopped")
-        due.remove(running)
+        due.remove(running[0])
         heapify(due)
-        start, _, gpu, level, bucket, requests = records.batches[running[1]]
-        records.batches[running[1]] = (start, now, gpu, level, bucket, requests)
-        records.unanswered.add(running[1])
+        number = running[0][1]
+        start, _, gpu, level, bucket, requests = batches[number]
+        batches[number] = (start, now, gpu, level, bucket, requests)
+        self.records.events.append((number, now, Event(now - start, Kind.RETURN)))
         self.backlog.give_back(requests)
         self.view.waiting = self.backlog.waiting
-        if gpu >= self.view.gpus:
-            self._fleet.retire(gpu, now)
-        else:
-            insort(self._idle, gpu)
+        self._free(gpu, now)
+        if self.records.ended is not None:
+            self.records.ended(number)
 
     def _settle(self, now: float) -> None:
         """Raise PolicyError where a policy scales and preempts on and on at one moment."""

@@ -4,57 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
-from simulator.core import Records
+from profiler.events import Event
+from simulator.core import Records, Row
 from simulator.queue.window import Window
 
 #: Batches that are kept, since the loop and the view look back to those that run.
 KEPT = 1 << 12
+#: (time, event) of a batch that is more than DONE alone.
+Timed = tuple[float, Event]
 
 
 @dataclass(frozen=True)
-class Told:
-    """batch: called with number and row when a batch's end is known. dropped: with time, requests and reason."""
+class Sink:
+    """batch: called with number, row and events of a batch that is done. dropped: with time, requests and reason."""
 
-    batch: Callable[[int, tuple[Any, ...]], None]
+    batch: Callable[[int, Row, Sequence[Timed]], None]
     dropped: Callable[[float, Sequence[int], str], None]
 
 
-def passing(told: Told) -> Records:
+def passing(sink: Sink) -> Records:
     """Records whose batches and drops are passed on."""
-    records = Records()
-    records.batches = Batches(told)  # type: ignore[assignment]
-    records.drops = Drops(told)
-    return records
+    batches, events = Batches([]), Events()
+
+    def ended(number: int) -> None:
+        sink.batch(number, batches[number], events.by_batch.pop(number, ()))
+
+    return Records(batches=batches, events=events, drops=Drops(sink.dropped), ended=ended)  # type: ignore[arg-type]
 
 
 class Batches(Window):
     """The last batches."""
 
-    def __init__(self, told: Told) -> None:
-        super().__init__([])
-        self._told = told
-
-    def append(self, row: tuple[Any, ...]) -> None:
+    def append(self, row: Row) -> None:
         super().append(row)
         if len(self.values) > 2 * KEPT:
             self.forget(len(self) - KEPT)
-        if row[1] != inf:
-            self._told.batch(len(self) - 1, row)
 
-    def __setitem__(self, number: Any, row: Any) -> None:
-        super().__setitem__(number, row)
-        self._told.batch(number, row)
+
+class Events(list[Any]):
+    """The events of batches that are not done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_batch: dict[int, list[Timed]] = {}
+
+    def append(self, row: tuple[int, float, Event]) -> None:
+        number, time, event = row
+        self.by_batch.setdefault(number, []).append((time, event))
 
 
 class Drops(list[Any]):
     """Nothing is kept."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, dropped: Callable[[float, Sequence[int], str], None]) -> None:
         super().__init__()
-        self._told = told
+        self._dropped = dropped
 
-    def append(self, row: Any) -> None:
-        self._told.dropped(*row)
+    def append(self, row: tuple[float, Sequence[int], str]) -> None:
+        self._dropped(*row)

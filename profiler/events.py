@@ -1,0 +1,90 @@
+"""What a batch may be asked beyond running whole, and what executors say of it: plans, events, executions. A leaf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+#: What becomes of the requests of a batch that are sure at a cut: their answers leave and the batch runs on with them
+#: ("result"); the others go on in a smaller batch ("compact"); the whole batch ends there ("truncate").
+SURE = ("compact", "result", "truncate")
+#: What can be counted up to a cut.
+AXES = ("students", "layers")
+
+
+class Cut(NamedTuple):
+    """A place where a batch is looked at: after `at` students or layers.
+
+    least: a request is sure if its margin is at least this, the chance of its most likely answer less that of the next.
+    """
+
+    at: int
+    least: float
+    axis: str = "students"
+
+
+class Span(NamedTuple):
+    """Some layers of a model, first to last, half-open."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """How a batch is to run, if not as a whole.
+
+    cuts: ascending; the last is the end of the level and takes every request (least 0). sure: one of SURE. recorded:
+    the file of recorded answers that a simulation replays; a real device works its margins out. span: run only these
+    layers; up to the level's depth the batch is answered, before that its requests wait again when it is done.
+
+    Raises ValueError for cuts that do not ascend, for a span beside cuts, and for neither.
+    """
+
+    cuts: tuple[Cut, ...] = ()
+    sure: str = "compact"
+    recorded: str = ""
+    span: Span | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.cuts) == (self.span is not None):
+            raise ValueError("a plan needs either cuts or a span of layers")
+        if self.sure not in SURE:
+            raise ValueError(f"sure is {self.sure!r}; it must be one of {', '.join(SURE)}")
+        places = [cut.at for cut in self.cuts]
+        if any(cut.axis not in AXES or cut.axis != self.cuts[0].axis for cut in self.cuts):
+            raise ValueError(f"the cuts of a plan lie all on one axis of {', '.join(AXES)}, not {self.cuts}")
+        if any(place < 1 for place in places) or any(a >= b for a, b in zip(places, places[1:], strict=False)):
+            raise ValueError(f"cuts must ascend from 1, not {places}")
+
+
+class Kind(Enum):
+    """What can happen to a batch."""
+
+    RELEASE = "release"  # these answers leave now
+    ACCEPT = "accept"  # the device takes the next batch
+    RETURN = "return"  # these requests wait again
+    DONE = "done"  # the batch has ended; what is left of it is answered
+
+
+class Event(NamedTuple):
+    """One thing that happens to a batch. DONE comes last, and once.
+
+    after: seconds since the start of the batch. rows: positions in the batch; None: all of them. columns: a value per
+    row: students (or exit), confidence, correct; with DONE also agrees, whether an answer that left before the end is
+    the whole model's.
+    """
+
+    after: float
+    kind: Kind
+    rows: Sequence[int] | None = None
+    columns: Mapping[str, Sequence[Any]] | None = None
+
+
+class Execution(NamedTuple):
+    """What a batch took: seconds until its device is done, and its events; without any, DONE alone."""
+
+    seconds: float
+    events: tuple[Event, ...] = ()
