@@ -8,14 +8,13 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from traceback import extract_tb
 from typing import Any
 
 from policies.interface import Policy
-from policies.machinery.wrapped import chain
 
 #: A text in quotes, or (as group 1) a class outside the repository.
 _OUTSIDE = re.compile(r"""'[^']*'|"[^"]*"|([A-Za-z_][\w.]*:[A-Za-z_]\w*)""")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 #: What becomes of the requests of a batch that are sure at a cut: their answers leave and the batch runs on with them
@@ -56,7 +57,7 @@ class BatchPlan:
         places = [cut.at for cut in self.cuts]
         if any(cut.axis not in AXES or cut.axis != self.cuts[0].axis for cut in self.cuts):
             raise ValueError(f"the cuts of a plan lie all on one axis of {', '.join(AXES)}, not {self.cuts}")
-        if any(place < 1 for place in places) or any(a >= b for a, b in zip(places, places[1:], strict=False)):
+        if any(place < 1 for place in places) or any(a >= b for a, b in pairwise(places)):
             raise ValueError(f"cuts must ascend from 1, not {places}")
 
 

@@ -25,7 +25,7 @@ from simulator.settings import Prepared
 def row(run: Report, virtual: Prepared, predictions: Predictions) -> dict[str, Any]:
     """A live run: its verdict, its figures, and the layers of error that need it alone. virtual: simulates it."""
     batches, told = run.batches, validity(run)
-    replayed = virtual.run(executor=RecordedExecutor(batches["service_s"].tolist()))
+    replayed = virtual.run(executor=RecordedExecutor(run.records))
     ours, theirs = figures(run), figures(replayed)
     rows = run.records.batches
     predicted = np.asarray([predictions.service[each[3].index][each[4]][len(each[5])] for each in rows])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
 from analysis.validation.figures_of_merit import decisions, figures
+from profiler.events import Event, Kind
 from profiler.table import Level, Predictions
 from simulator.core import Records
 from simulator.defaults import saturation
@@ -70,7 +71,7 @@ def read(folder: Path) -> Recorded:
     levels = prepared.table.levels(settings.model or "", settings.task)
     plan = prepared.table.plan(settings.model or "")
     buckets = plan.buckets(trace.tokens)
-    records = _records(outcomes["batch"][known], outcome[known], batches, levels, buckets)
+    records = _records({name: column[known] for name, column in outcomes.items()}, batches, levels, buckets)
     assert settings.slo_ms is not None
     rate = saturation(Predictions(prepared.table, levels, plan), buckets)
     report = Report(trace, levels, plan, settings.gpus, settings.slo_ms / 1e3, rate, records)
@@ -105,7 +106,7 @@ def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
         **{f"{name}_decisions": decisions(happened, run) for name, run in runs.items()},
     }
     try:
-        replayed = prepared.run(executor=RecordedExecutor(happened.batches["service_s"].tolist()))
+        replayed = prepared.run(executor=RecordedExecutor(happened.records))
     except ValueError:  # more batches than there were
         found["replayed_same_decisions"] = False
     else:
@@ -181,13 +182,13 @@ def _column_tables(folder: Path, kind: str) -> dict[str, NDArray[Any]]:
 
 
 def _records(
-    batch: NDArray[np.int64],
-    outcome: NDArray[Any],
+    outcomes: dict[str, NDArray[Any]],
     batches: dict[str, NDArray[Any]],
     levels: Sequence[Level],
     buckets: NDArray[np.intp],
 ) -> Records:
     """Records of a run, by the requests' new numbers, in the order of dispatch."""
+    batch, outcome = outcomes["batch"], outcomes["outcome"]
     level_of = {(level.model, level.students): level for level in levels}
     row_of = {number: row for row, number in enumerate(batches["batch"].tolist())}
     served = np.flatnonzero(batch >= 0)
@@ -201,6 +202,11 @@ def _records(
         start, finish = float(batches["start_s"][row]), float(batches["finish_s"][row])
         level = level_of[str(batches["model"][row]), int(batches["students"][row])]
         requests = tuple(members.tolist())
+        left = _left(outcomes, members)
+        if set(left) != {(finish, level.students)}:
+            for (time, students), rows in sorted(left.items()):
+                columns = {"students": [students] * len(rows)}
+                records.events.append((len(records.batches), time, Event(time - start, Kind.RELEASE, rows, columns)))
         records.batches.append((start, finish, int(batches["gpu"][row]), level, int(buckets[members].max()), requests))
     records.measured = {name: batches[name][kept].tolist() for name in ("cycle_s", "late_s")}
     for name, reason in (("rejected", "admission"), ("dropped", "recorded")):
@@ -209,6 +215,15 @@ def _records(
             records.drops.append((float("nan"), tuple(gone.tolist()), reason))
     records.gpus.append((0.0, 1 + max((row[2] for row in records.batches), default=0)))
     return records
+
+
+def _left(outcomes: dict[str, NDArray[Any]], members: NDArray[np.intp]) -> dict[tuple[float, int], list[int]]:
+    """The rows of a batch by when their answers left, and which students answered."""
+    found: dict[tuple[float, int], list[int]] = {}
+    ends = zip(outcomes["finish_s"][members].tolist(), outcomes["students"][members].tolist(), strict=True)
+    for row, end in enumerate(ends):
+        found.setdefault(end, []).append(row)
+    return found
 
 
 def _reasons(report: Report, waiting: float | None) -> tuple[str, ...]:

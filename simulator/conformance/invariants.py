@@ -119,5 +119,8 @@ def _events(report: Report, kind: Kind) -> list[tuple[int, float, Event]]:
 
 def _came_back(report: Report) -> list[tuple[float, tuple[int, ...]]]:
     """When requests waited again, and which."""
-    requests = [(time, report.records.batches[number][5], event.rows) for number, time, event in _events(report, Kind.RETURN)]
-    return sorted((time, tuple(ids if rows is None else (ids[row] for row in rows))) for time, ids, rows in requests)
+    found = []
+    for number, time, event in _events(report, Kind.RETURN):
+        requests = report.records.batches[number][5]
+        found.append((time, tuple(requests if event.rows is None else (requests[row] for row in event.rows))))
+    return sorted(found)

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.table import Level, Predictions
+from profiler.table import Predictions
 from simulator.core import Row
 from simulator.executors.device import Running
 from simulator.serving.passing import Timed

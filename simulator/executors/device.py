@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Policy
-from policies.registry import chain
+from policies.machinery.wrapped import chain
 from profiler.events import BatchPlan, Event, Execution, Kind
 from profiler.executors.interface import PartKey, Parts
 from profiler.executors.stages import parts, stages
@@ -147,7 +147,10 @@ class DeviceExecutor:
             found, agrees = stage.answers, stage.agrees
             after = self._after(running, found.seconds)
             askers.take(running, stage.rows, found.logits, stage.students, running.now + after)
-            columns = {"students": [stage.students] * len(stage.rows), "confidence": stage.confidence}
+            columns: dict[str, Sequence[Any]] = {
+                "students": [stage.students] * len(stage.rows),
+                "confidence": stage.confidence,
+            }
             yield Event(after, Kind.RELEASE, stage.rows, columns)
         askers.done(running, found)
         finals = None if agrees is None else {"agrees": agrees}

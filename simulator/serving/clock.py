@@ -6,8 +6,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from heapq import heappop, heappush
 from functools import partial
+from heapq import heappop, heappush
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
@@ -122,7 +122,7 @@ class WallClock(RealtimeEnvironment):
         self.call(partial(self.receive, number, event))
 
     def call(self, what: Callable[[], object]) -> None:
-        """Let this be called between two events, now; from any thread or a signal handler. What it raises ends the run."""
+        """Let this be called between two events, now; from any thread or a signal handler. An error ends the run."""
         self._inbox.put((monotonic(), what))
 
     def silence(self) -> simpy.Event:

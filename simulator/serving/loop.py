@@ -22,7 +22,7 @@ from policies.interface import (
     Scale,
     Wait,
 )
-from policies.registry import hears
+from policies.machinery.wrapped import hears
 from profiler.events import Event, Kind
 from simulator.core import Executor, PolicyError, Records, place
 from simulator.queue.backlog import Backlog

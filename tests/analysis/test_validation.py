@@ -60,7 +60,7 @@ def live(table, predictions):
 
 
 def test_recorded_times_give_the_recorded_run_again(table, live):
-    again = simulate(traffic(1), "timeout", table, executor=RecordedExecutor(live.batches["service_s"].tolist()))
+    again = simulate(traffic(1), "timeout", table, executor=RecordedExecutor(live.records))
     assert same_decisions(live, again)
     assert figures(again) == figures(live)
 
@@ -68,7 +68,7 @@ def test_recorded_times_give_the_recorded_run_again(table, live):
 def test_a_run_that_decides_otherwise_is_not_the_same(table, live):
     assert not same_decisions(live, simulate(traffic(1), "greedy", table))
     with pytest.raises(ValueError, match="the decisions differ"):
-        simulate(traffic(1), "none", table, executor=RecordedExecutor(live.batches["service_s"].tolist()))
+        simulate(traffic(1), "none", table, executor=RecordedExecutor(live.records))
 
 
 def test_residuals_of_another_run_bring_the_simulation_to_the_live_percentiles(table, predictions, live):

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from profiler.executors.stopping import until_sure
 
 from profiler.device.cuda import CudaDevice, EagerDevice, open_cuda
 from profiler.device.seam import Replay, Unavailable, Work
 from profiler.executors.cuda import _fork_join, open_executor
 from profiler.executors.interface import PartKey
-from profiler.executors.stopping import until_sure
 from profiler.models import weights
 from profiler.models.spec import Spec
 from profiler.table import BucketPlan, ShapeKey

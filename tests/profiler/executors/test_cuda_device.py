@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from profiler.executors.stopping import margin, parts, until_sure
 
 from profiler.device.cuda import open_cuda
 from profiler.device.seam import Device
 from profiler.executors.cpu import CpuExecutor
 from profiler.executors.cuda import KINDS, open_executor
 from profiler.executors.interface import all_keys
-from profiler.executors.stopping import margin, parts, until_sure
 from profiler.measuring import gate
 from profiler.models import weights
 from profiler.models.spec import Spec

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from profiler.executors.stopping import margin, parts, until_sure
 
 from profiler.device.seam import HostDevice
 from profiler.executors.cpu import CpuExecutor
 from profiler.executors.cuda import KINDS, open_executor
 from profiler.executors.interface import Parts
-from profiler.executors.stopping import margin, parts, until_sure
 from profiler.models import weights
 from profiler.models.spec import parse_spec
 from profiler.table import BucketPlan
