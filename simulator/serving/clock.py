@@ -36,13 +36,17 @@ class Alarm(simpy.Event):
         heappush(clock._queue, (time, NORMAL, next(clock._eid), self))
 
 
+def ignore(number: int, event: Event) -> None:
+    """Take an event that comes after the end of a run."""
+
+
 class VirtualClock(simpy.Environment):
     """Simulated seconds; idle time is skipped."""
 
     #: How far real time is ahead of `now`: never, here.
     lateness = 0.0
-    #: What takes the events that are posted: the server's.
-    receive: Callable[[int, Event], None]
+    #: What takes the events that are posted: the server's, while it serves.
+    receive: Callable[[int, Event], None] = staticmethod(ignore)
 
     @property
     def wall(self) -> float:
@@ -86,8 +90,8 @@ class WallClock(RealtimeEnvironment):
     event are spun, not slept, since a sleep overshoots by 60 to 100 us.
     """
 
-    #: What takes the events that are posted: the server's.
-    receive: Callable[[int, Event], None]
+    #: What takes the events that are posted: the server's, while it serves.
+    receive: Callable[[int, Event], None] = staticmethod(ignore)
 
     def __init__(self, initial_time: float = 0.0, spin_s: float = 150e-6) -> None:
         super().__init__(initial_time=initial_time, strict=False)

@@ -9,7 +9,7 @@ from profiler.events import Event
 from simulator.core import PolicyError, Records
 from simulator.queue.view import ServerView
 
-#: When, the batch or STARTED, the order among its events or the GPU that starts, the event (None: DONE alone).
+#: When; the batch, or STARTED; where the event is None (DONE alone, or started) the GPU, else the order; the event.
 Due = tuple[float, int, int, Event | None]
 #: In place of a batch's number.
 STARTED = -1

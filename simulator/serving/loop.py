@@ -63,7 +63,7 @@ class Server:
         cold_start_s: float | None = None,
     ) -> None:
         self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
-        self.records, self._idle = records, idle
+        self.records, self._batches, self._idle = records, records.batches, idle
         self._observe: Callable[[Any], None] | None = getattr(policy, "observe", None)
         self._hears = hears(policy) if self._observe is not None else frozenset()
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
@@ -80,25 +80,12 @@ class Server:
         self._returned: dict[int, list[int]] = {}  # requests that wait again, by batch that is not done
         self._waits, self._waits_since = 0, 0
         self._restless = (-inf, 0)  # the moment of the last Scale or Preempt, and how many there were at it
-        self._acts: dict[type, Callable[[Any, float], float | None]] = {
-            Dispatch: self._dispatch,
-            Wait: self._alarm,
-            Drop: self._drop,
-            Scale: self._scale,
-            Preempt: self._preempt,
-        }
-        self._happens: dict[Kind, Callable[[int, float, Event, float], None]] = {
-            Kind.RELEASE: self._release,
-            Kind.ACCEPT: self._accept,
-            Kind.RETURN: self._return,
-            Kind.DONE: self._finals,
-        }
-        clock.receive = self._receive
         self._steps = self._serve()
         self._upcoming: Any = None  # the alarm that is waited for; one that was overtaken rings without effect
 
     def serve(self) -> Records:
         """Serve every request of the backlog. Raises PolicyError where the policy breaks a rule or raises."""
+        self.clock.receive = self._receive
         try:
             with self.clock.interruptible(self.close), closing(self._steps):  # which otherwise keep the records alive
                 self._go_on(None)
@@ -106,6 +93,8 @@ class Server:
         except PolicyError as error:
             name, where = type(self.policy).__name__, place(error.__cause__) or place(error)
             raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{where}") from error.__cause__
+        finally:
+            del self.clock.receive  # a cycle would keep the records alive, too
         if self._elsewhere:
             raise RuntimeError(f"{self._elsewhere} batches never ended: their executor posted no DONE")
         return self.records
@@ -136,12 +125,21 @@ class Server:
         """Yields the alarm to wake for, takes the time it rang at; None once everything is served."""
         clock, backlog, view, due = self.clock, self.backlog, self.view, self._due
         idle, decide, every_arrival = self._idle, self.policy.decide, self._every_arrival
-        acts, scales, take_in = self._acts, self._scales, self._take_in
+        acts, scales, take_in, watched = ACTS, self._scales, self._take_in, self._watched
         now = clock.now
         while True:
             view.now = now
             while due and due[0][0] <= now:
-                take_in(*heappop(due), now)
+                time, number, order, event = heappop(due)
+                if event is not None:
+                    take_in(number, time, event, now)
+                    continue
+                if order < view.gpus:  # DONE alone, or a GPU that has started: most are, and a call would cost 5 %
+                    insort(idle, order)
+                else:
+                    self._fleet.retire(order, now)
+                if watched and number != STARTED:
+                    self._tell(number)
             view.waiting = backlog.admit(now)
             wake = inf
             while (view.waiting and (idle or every_arrival)) or (scales and backlog.gone < backlog.total):
@@ -149,10 +147,7 @@ class Server:
                     action = decide(view)
                 except Exception as error:
                     self._blame(error)
-                act = acts.get(type(action))
-                if act is None:
-                    raise PolicyError(f"answered {action!r}; it must be one of {', '.join(a.__name__ for a in acts)}")
-                until = act(action, now)
+                until = acts[type(action)](self, action, now)
                 if until is not None:
                     wake = until
                     break
@@ -172,19 +167,15 @@ class Server:
 
     # Events
 
-    def _take_in(self, time: float, number: int, order: int, event: Event | None, now: float) -> None:
-        """Take in what is due: an event of a batch (None: DONE alone), or a GPU that has started."""
-        if number == STARTED:
-            self._free(order, now)
+    def _take_in(self, number: int, time: float, event: Event, now: float) -> None:
+        """Take in an event of a batch."""
+        HAPPENS[event.kind](self, number, time, event, now)
+        if event.kind is not Kind.DONE:
             return
-        if event is not None:
-            self._happens[event.kind](number, time, event, now)
-            if event.kind is not Kind.DONE:
-                return
         if number in self._accepted:
             self._accepted.remove(number)
         else:
-            self._free(self.records.batches[number][2], now)
+            self._free(self._batches[number][2], now)
         if self._watched:
             self._tell(number)
 
@@ -205,12 +196,12 @@ class Server:
         """Let the GPU take the next batch before this one is done."""
         self.records.events.append((number, time, event))
         self._accepted.add(number)
-        self._free(self.records.batches[number][2], now)
+        self._free(self._batches[number][2], now)
 
     def _return(self, number: int, time: float, event: Event, now: float) -> None:
         """Let requests wait again."""
         self.records.events.append((number, time, event))
-        requests = self.records.batches[number][5]
+        requests = self._batches[number][5]
         again = requests if event.rows is None else [requests[row] for row in event.rows]
         self.backlog.give_back(again)
         self._returned.setdefault(number, []).extend(again)
@@ -226,7 +217,7 @@ class Server:
         self, kind: type[Release] | type[Final], number: int, time: float, event: Event, names: Sequence[str]
     ) -> None:
         """Tell the policy about answers: what a served request really tells."""
-        _, _, gpu, level, _, requests = self.records.batches[number]
+        _, _, gpu, level, _, requests = self._batches[number]
         rows = range(len(requests)) if event.rows is None else event.rows
         columns = event.columns or {}
         heard = kind(gpu, level, requests, rows, time, {name: columns[name] for name in names if name in columns})
@@ -234,14 +225,13 @@ class Server:
 
     def _receive(self, number: int, event: Event) -> None:
         """Take an event of a batch that runs elsewhere from the inbox into the heap, at the time that it says."""
-        start, _, *batch = self.records.batches[number]
+        start, _, gpu, level, bucket, requests = self._batches[number]
         time = start + event.after
-        plain = event.kind is Kind.DONE and event.columns is None
         if event.kind is Kind.DONE:
-            self.records.batches[number] = (start, time, *batch)  # type: ignore[assignment]
+            self._batches[number] = (start, time, gpu, level, bucket, requests)
             self._elsewhere -= 1
         self._posted += 1
-        heappush(self._due, (time, number, self._posted, None if plain else event))
+        heappush(self._due, (time, number, self._posted, event))
         self.interrupt()
 
     def _tell(self, number: int) -> None:
@@ -249,7 +239,7 @@ class Server:
         if self.records.ended is not None:
             self.records.ended(number)
         if self._observe is not None:
-            start, finish, gpu, level, _, requests = self.records.batches[number]
+            start, finish, gpu, level, _, requests = self._batches[number]
             returned = self._returned.pop(number, ()) if self._returned else ()
             self._say(Completion(gpu, level, requests, start, finish, returned))
         if self._on_progress is not None and number % PROGRESS == 0:
@@ -266,7 +256,7 @@ class Server:
 
     def _dispatch(self, action: Dispatch, now: float) -> None:
         requests, level, gpu = action.requests, action.level, action.gpu
-        view, backlog, batches, idle = self.view, self.backlog, self.records.batches, self._idle
+        view, backlog, batches, idle = self.view, self.backlog, self._batches, self._idle
         if gpu is None and idle:
             gpu = idle.pop(0)
         elif gpu in idle:
@@ -290,11 +280,13 @@ class Server:
             batches.append((now, inf, gpu, level, bucket, requests))
             self._elsewhere += 1
             return
-        finish = now + execution.seconds
+        seconds, events = execution
+        finish = now + seconds
         batches.append((now, finish, gpu, level, bucket, requests))
-        if not execution.events:
-            heappush(self._due, (finish, number, 0, None))
-        for order, event in enumerate(execution.events):
+        if not events:
+            heappush(self._due, (finish, number, gpu, None))
+            return
+        for order, event in enumerate(events):
             time = finish if event.kind is Kind.DONE else now + event.after
             heappush(self._due, (time, number, order, event))
 
@@ -310,7 +302,7 @@ class Server:
 
     def _preempt(self, action: Preempt, now: float) -> None:
         """End the batch of a GPU now; its requests wait again."""
-        due, batches = self._due, self.records.batches
+        due, batches = self._due, self._batches
         self._settle(now)
         if "preempt" not in self.executor.offers:
             raise PolicyError("preempts, which this executor cannot do")
@@ -362,6 +354,31 @@ class Server:
         if isinstance(error, PolicyError):
             raise error
         raise PolicyError(f"raised {type(error).__name__}: {error}") from error
+
+
+class Handlers(dict[type, Callable[[Server, Any, float], float | None]]):
+    """What is done about an action, by its type; a handler returns until when to wait, or None to ask again."""
+
+    def __missing__(self, kind: type) -> NoReturn:
+        raise PolicyError(f"answered a {kind.__name__}; it must be one of {', '.join(each.__name__ for each in self)}")
+
+
+ACTS = Handlers(
+    {
+        Dispatch: Server._dispatch,
+        Wait: Server._alarm,
+        Drop: Server._drop,
+        Scale: Server._scale,
+        Preempt: Server._preempt,
+    }
+)
+#: What is done about an event of a batch: (server, number of the batch, time, event, now).
+HAPPENS: dict[Kind, Callable[[Server, int, float, Event, float], None]] = {
+    Kind.RELEASE: Server._release,
+    Kind.ACCEPT: Server._accept,
+    Kind.RETURN: Server._return,
+    Kind.DONE: Server._finals,
+}
 
 
 def _own(requests: Sequence[int]) -> Sequence[int]:
