@@ -17,12 +17,12 @@ from analysis.validation.figures_of_merit import (  # noqa: E402
     service_errors,
     total_variation,
 )
+from profiler.events import Execution  # noqa: E402
 from profiler.executors.serving import open_devices  # noqa: E402
 from profiler.table import LatencyTable, Predictions  # noqa: E402
 from profiler.table.writing import write_table  # noqa: E402
 from simulator import simulate  # noqa: E402
 from simulator.conformance.cases import formula  # noqa: E402
-from simulator.core import Execution  # noqa: E402
 from traces import load  # noqa: E402
 
 
@@ -34,8 +34,8 @@ class Jittery:
     def __init__(self, predictions, seed, bias_s=50e-6):
         self.predictions, self.rng, self.bias_s = predictions, np.random.default_rng(seed), bias_s
 
-    def run(self, batch, now):
-        seconds = self.predictions.service[batch.level.index][batch.bucket][len(batch.requests)]
+    def begin(self, number, gpu, level, bucket, requests, plan, now):
+        seconds = self.predictions.service[level.index][bucket][len(requests)]
         return Execution(seconds + self.bias_s + self.rng.exponential(20e-6))
 
 

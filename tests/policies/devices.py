@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from conftest import formula_table
 
+from profiler.events import Execution
 from profiler.table import AccuracyTable, LatencyTable
 from simulator import simulate
-from simulator.core import Execution
 from traces import Trace
 
 SIZES = (1, 2, 4, 8, 16)
@@ -51,16 +51,15 @@ def run(
 
 
 class Takes:
-    """An executor whose k-th batch takes seconds(k, batch), whatever the table says."""
+    """An executor whose k-th batch takes seconds(k, its requests), whatever the table says."""
 
     offers: frozenset[str] = frozenset()
 
     def __init__(self, seconds):
-        self._seconds, self._count = seconds, 0
+        self._seconds = seconds
 
-    def run(self, batch, now):
-        self._count += 1
-        return Execution(self._seconds(self._count - 1, batch))
+    def begin(self, number, gpu, level, bucket, requests, plan, now):
+        return Execution(self._seconds(number, requests))
 
 
 def several():

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 import pytest
 
-from policies import POLICIES, Dispatch, Drop, Layers, Preempt, Scale, View, Wait, make, needs
+from policies import POLICIES, Dispatch, Drop, Preempt, Scale, View, Wait, make, needs
 from policies.batching.greedy import Greedy
+from policies.machinery.wrapped import uses
 from policies.pruning.adaptive.policy import Adaptive
-from policies.registry import uses
+from profiler.events import BatchPlan, Span
 from simulator.conformance import check_policy
 
 #: What a wrapper is tried around: one that answers at once and one that waits.
@@ -243,7 +244,7 @@ class ChangesItsMind:
             return Dispatch(head, view.levels[-1], gpu)
         first = self.progress.get(head[0], 0)
         self.progress[head[0]] = 1 - first
-        return Dispatch(head, view.levels[-1], gpu, Layers(first, first + 1))
+        return Dispatch(head, view.levels[-1], gpu, BatchPlan(span=Span(first, first + 1)))
 
 
 @dataclass

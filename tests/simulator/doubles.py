@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 import numpy as np
 from conftest import formula_table
 
+from profiler.events import Event, Execution, Kind
 from simulator import simulate
 from traces import Trace
 
@@ -21,6 +25,18 @@ class Says:
         return self.answer(view, self.asked)
 
 
+class Batch(NamedTuple):
+    """What an executor is given."""
+
+    number: int
+    gpu: int
+    level: Any
+    bucket: int
+    requests: Sequence[int]
+    plan: Any
+    now: float
+
+
 class Takes:
     """An executor that answers with what a function of the batch says."""
 
@@ -28,8 +44,33 @@ class Takes:
         self.execution = execution
         self.offers = frozenset()
 
-    def run(self, batch, now):
-        return self.execution(batch)
+    def begin(self, *batch):
+        return self.execution(Batch(*batch))
+
+
+def released(seconds, *times, **columns):
+    """An execution whose answers leave at these times, one row after the other."""
+    leaves = [
+        Event(time, Kind.RELEASE, [row], {name: [values[row]] for name, values in columns.items()})
+        for row, time in enumerate(times)
+    ]
+    leaves.sort(key=lambda event: event.after)
+    return Execution(seconds, (*leaves, Event(seconds, Kind.DONE)))
+
+
+class Elsewhere:
+    """Another executor whose batches run elsewhere: what it says of them comes in by post, at its time."""
+
+    def __init__(self, executor, clock):
+        self.executor, self.clock, self.offers = executor, clock, executor.offers
+
+    def begin(self, number, *batch):
+        execution, now = self.executor.begin(number, *batch), batch[-1]
+        for event in execution.events or (Event(execution.seconds, Kind.DONE),):
+            if event.kind is Kind.DONE:
+                event = event._replace(after=execution.seconds)
+            alarm = self.clock.at(now + event.after)
+            alarm.callbacks.append(lambda _, event=event: self.clock.post(number, event))
 
 
 def trace(*arrivals, tokens=9, **columns):

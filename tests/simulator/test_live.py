@@ -20,12 +20,12 @@ torch = pytest.importorskip("torch")
 
 from conftest import heed_interrupts  # noqa: E402
 
+from profiler.events import Execution  # noqa: E402
 from profiler.executors.cpu import CpuExecutor  # noqa: E402
 from profiler.models import weights  # noqa: E402
 from profiler.models.spec import parse_spec  # noqa: E402
 from profiler.table import LatencyTable  # noqa: E402
 from profiler.table.writing import write_table  # noqa: E402
-from simulator.core import Execution  # noqa: E402
 from simulator.live import open_live, validity  # noqa: E402
 from simulator.reporting.journal import left_behind  # noqa: E402
 from simulator.reporting.validity import BLOCK_S, by_key, judge, slow_blocks  # noqa: E402
@@ -111,7 +111,7 @@ def test_recorded_times_lead_the_simulator_to_the_same_decisions(table, traffic)
         offers = frozenset()
         times = iter(report.batches["service_s"].tolist())
 
-        def run(self, batch, now):
+        def begin(self, *batch):
             return Execution(next(self.times))
 
     again = replace(devices.prepared, settings=replace(devices.prepared.settings, clock="virtual")).run(

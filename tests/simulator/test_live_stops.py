@@ -10,13 +10,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from profiler.executors.stopping import margin  # noqa: E402
-
 from profiler.answers.items import Items  # noqa: E402
 from profiler.device.seam import HostDevice  # noqa: E402
 from profiler.executors import serving  # noqa: E402
 from profiler.executors.cpu import CpuExecutor  # noqa: E402
 from profiler.executors.cuda import open_executor  # noqa: E402
+from profiler.executors.stages import margin  # noqa: E402
 from profiler.models import weights  # noqa: E402
 from profiler.models.spec import parse_spec  # noqa: E402
 from profiler.table import LatencyTable, Predictions  # noqa: E402

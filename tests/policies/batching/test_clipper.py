@@ -46,7 +46,7 @@ def test_its_batches_end_within_its_share_of_the_time_left():
 @pytest.mark.parametrize(("deviations", "longest"), [(0, 18.7), (3, 17.6)])
 def test_it_stays_three_deviations_within_its_share(deviations, longest):
     """As before, with times that are a tenth less and a tenth more in turn."""
-    takes = Takes(lambda k, batch: len(batch.requests) * (0.9 + 0.2 * (k % 2)))
+    takes = Takes(lambda k, requests: len(requests) * (0.9 + 0.2 * (k % 2)))
     arrivals = np.repeat(np.arange(100) * 60.0, 30)
     report = run(f"clipper(deviations={deviations})", arrivals, slo_s=20.0, executor=takes, **MANY)
     took = report.batches["service_s"]

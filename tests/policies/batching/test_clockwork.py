@@ -56,7 +56,7 @@ def test_its_estimate_is_the_slowest_of_the_last_batches(history, last):
     table = formula_table(lambda k, b, t: 1e6, batches=(1,))
     trace = Trace(np.array([0, 3, 5, 6, 8.0]), np.full(5, 9), slo_s=np.array([9, 9, 1.5, 9, 1.5]))
     # The first takes twice what the table says, for which 1.5 s are too little; in the end it is not of the last two.
-    report = simulate(trace, f"clockwork(history={history})", table, executor=Takes(lambda k, batch: 1.0 if k else 2.0))
+    report = simulate(trace, f"clockwork(history={history})", table, executor=Takes(lambda k, _: 1.0 if k else 2.0))
     assert report.requests["outcome"].tolist() == ["ok", "ok", "dropped", "ok", last]
 
 

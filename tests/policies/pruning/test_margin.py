@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from policies import make
-from policies.interface import Dispatch, Planned, Stops
-from policies.registry import chain
+from policies.interface import Dispatch, Planned
+from policies.machinery.wrapped import chain
 from profiler.answers.items import Items
+from profiler.events import BatchPlan, Cut
 from profiler.table import AccuracyTable, LatencyTable, Predictions
 from simulator import simulate
 from simulator.conformance import check_policy
@@ -192,7 +193,7 @@ class LooksWhereItCannot:
     needs = frozenset({"stops"})
 
     def __init__(self, recorded: str, margins: tuple[tuple[int, float], ...]) -> None:
-        self.plan = Stops(margins, recorded)
+        self.plan = BatchPlan(tuple(Cut(*each) for each in margins), recorded=recorded)
 
     def decide(self, view):
         return Dispatch(view.oldest(1), view.levels[-1], plan=self.plan)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from profiler.executors.stopping import until_sure
+from stage_doubles import stopped
 
 from profiler.device.cuda import CudaDevice, EagerDevice, open_cuda
 from profiler.device.seam import Replay, Unavailable, Work
@@ -242,9 +242,9 @@ def test_a_part_is_captured_in_the_shared_pool_and_a_stage_is_one_replay(
     assert not [call for call in recorder.calls if call.startswith(("begin", "replay"))]
     recorder.calls.clear()
     ids = [np.ones(3, np.int32), np.full(8, 7, np.int32)]
-    stopped = until_sure(executor, ((1, 2.0), (4, 0.0)), ids)
+    found = stopped(executor, ((1, 2.0), (4, 0.0)), ids)
     assert recorder.calls == ["replay", "record on default"] * 2
-    np.testing.assert_allclose(stopped.answers.logits, executor.run(4, ids).logits, atol=1e-6)
+    np.testing.assert_allclose(found.logits, executor.run(4, ids).logits, atol=1e-6)
 
 
 def test_branches_are_joined_after_an_error_too(recorder: Recorder) -> None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from profiler.executors.stopping import margin, parts, until_sure
+from stage_doubles import plan, stopped
 
 from profiler.device.cuda import open_cuda
 from profiler.device.seam import Device
 from profiler.executors.cpu import CpuExecutor
 from profiler.executors.cuda import KINDS, open_executor
 from profiler.executors.interface import all_keys
+from profiler.executors.stages import margin, parts
 from profiler.measuring import gate
 from profiler.models import weights
 from profiler.models.spec import Spec
@@ -112,17 +113,17 @@ def test_requests_stop_where_they_do_on_a_cpu(kind: str, outputs: int) -> None:
     batches = [gate.random_batch(ShapeKey(4, 4, 32), spec.vocab, rng) for _ in range(20)]
     middle = float(np.median(np.concatenate([margin(cpu.run(1, ids).logits) for ids in batches])))
     rule = ((1, middle), (2, middle), (4, 0.0))
-    ours.warm_parts(parts(rule, PLAN, 4, 32))
+    ours.warm_parts(parts(plan(rule).cuts, PLAN, 4, 32))
     counts = set()
     for ids in batches:
-        stopped, expected = until_sure(ours, rule, ids), until_sure(cpu, rule, ids)
+        found, expected = stopped(ours, rule, ids), stopped(cpu, rule, ids)
         firm = np.ones(len(ids), bool)
         for students in (1, 2):
             firm &= abs(margin(cpu.run(students, ids).logits) - middle) > 1e-3
-        counts |= set(stopped.students)
-        np.testing.assert_array_equal(np.array(stopped.students)[firm], np.array(expected.students)[firm])
-        np.testing.assert_allclose(stopped.answers.logits[firm], expected.answers.logits[firm], rtol=1e-3, atol=1e-3)
-        assert 0.0 < stopped.answers.device_s < stopped.answers.seconds
+        counts |= set(found.students)
+        np.testing.assert_array_equal(np.array(found.students)[firm], np.array(expected.students)[firm])
+        np.testing.assert_allclose(found.logits[firm], expected.logits[firm], rtol=1e-3, atol=1e-3)
+        assert 0.0 < found.stages[-1].answers.device_s < found.stages[-1].answers.seconds
         whole = ours.run(4, ids).logits
         np.testing.assert_allclose(whole, cpu.run(4, ids).logits, rtol=1e-3, atol=1e-3)
     assert counts == {1, 2, 4}

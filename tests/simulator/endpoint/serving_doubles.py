@@ -14,10 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 from conftest import formula_table
 
-from policies import make
+from policies import Dispatch, make
+from profiler.events import BatchPlan, Cut
 from profiler.executors.interface import Answers
 from profiler.executors.serving import Served
-from profiler.table import Predictions
+from profiler.table import Predictions, ShapeKey
 
 MODEL = "students-2x8"
 VOCAB, CLASSES = 1000, 2
@@ -44,6 +45,39 @@ class SleepingDevice:
 
     def close(self):
         pass
+
+
+class SteppedDevice(SleepingDevice):
+    """Runs students one after another, each for so many seconds; the first is sure of ids that begin evenly."""
+
+    heads = (
+        np.broadcast_to(np.eye(CLASSES, dtype=np.float32), (2, CLASSES, CLASSES)),
+        np.zeros((2, CLASSES), np.float32),
+    )
+
+    def warm_parts(self, keys):
+        return 0.0
+
+    def part(self, first, last, ids):
+        began = time.perf_counter()
+        time.sleep(self.seconds * (last - first))
+        vectors = np.zeros((len(ids), CLASSES), np.float32)
+        if first == 0:
+            vectors[:, 0] = [0.0 if row[0] % 2 else 9.0 for row in ids]
+        else:
+            vectors[:, 1] = 9.0
+        key = ShapeKey(last - first, len(ids), 8)
+        return Answers(vectors, key, time.perf_counter() - began, 0.0, self.seconds)
+
+
+class StopsEarly:
+    """At most so many requests in two stages, of one student each."""
+
+    needs = frozenset({"stops"})
+    plan = BatchPlan((Cut(1, 0.5), Cut(2, 0.0)))
+
+    def decide(self, view):
+        return Dispatch(view.oldest(view.plan.max_batch), view.levels[-1], plan=self.plan)
 
 
 def table(students=(1, 2), batches=(1, 2, 4, 8), tokens=(8, 16)):

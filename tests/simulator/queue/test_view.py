@@ -9,10 +9,10 @@ import pytest
 from doubles import Says, Takes, run, run_on, trace
 
 from policies import Dispatch, Drop, View, Wait
+from profiler.events import Execution
 from simulator import simulate
 from simulator.conformance.cases import random_table
 from simulator.core import PolicyError
-from simulator.executors.table import Execution
 from traces import Trace
 
 SLO_S = 0.02

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from doubles import Says, batches, run, seconds_table, trace
 
-from policies import Dispatch, Layers, Preempt, Scale, Wait
+from policies import Dispatch, Preempt, Scale, Wait
+from profiler.events import BatchPlan, Span
 from simulator import simulate
 from simulator.conformance.cases import formula
 
@@ -136,7 +137,7 @@ def test_layers_take_their_share_and_the_requests_wait_for_the_rest():
     def answer(view, _):
         first = progress.get(0, 0)
         progress[0] = first + 1
-        return Dispatch(view.oldest(2), view.levels[-1], plan=Layers(first, first + 1))
+        return Dispatch(view.oldest(2), view.levels[-1], plan=BatchPlan(span=Span(first, first + 1)))
 
     report = run(Says(answer, needs=frozenset({"layers"})), trace(0, 0), table)
     assert depth == 2
@@ -148,7 +149,8 @@ def test_layers_take_their_share_and_the_requests_wait_for_the_rest():
 
 def test_layers_that_a_level_does_not_have_are_an_error():
     policy = Says(
-        lambda view, _: Dispatch(view.oldest(1), view.levels[-1], plan=Layers(1, 3)), needs=frozenset({"layers"})
+        lambda view, _: Dispatch(view.oldest(1), view.levels[-1], plan=BatchPlan(span=Span(1, 3))),
+        needs=frozenset({"layers"}),
     )
     with pytest.raises(ValueError, match="dispatched layers 1 to 3"):
         run(policy, trace(0))

@@ -10,6 +10,7 @@ import pytest
 from conftest import formula_table
 from doubles import trace
 
+from profiler.events import Event, Kind
 from simulator import simulate
 from simulator.serving.clock import VirtualClock, WallClock
 
@@ -80,21 +81,26 @@ def test_a_paced_dry_run_gives_the_bytes_of_the_simulation(policy, gpus):
 
 def test_what_another_thread_posts_ends_the_sleep_and_happens_when_it_was_posted():
     clock, seen = WallClock(), []
-    event = clock.promise()
-    event.callbacks.append(lambda event: seen.append((clock.now, event.value)))
+    clock.receive = lambda number, event: seen.append((clock.now, number, event)) or silence.callbacks.clear()
+    silence, done = clock.silence(), Event(0.05, Kind.DONE)
+    silence.callbacks.append(print)
     clock.start()
-    thread = Thread(target=lambda: (sleep(0.05), clock.post(event, "done")))
+    thread = Thread(target=lambda: (sleep(0.05), clock.post(7, done)))
     thread.start()
     clock.run()
     thread.join()
-    assert seen[0][1] == "done"
+    assert seen[0][1:] == (7, done)
     assert 0.05 <= seen[0][0] < 5
 
 
 def test_a_failure_that_was_posted_is_raised_in_the_clocks_thread():
     clock = WallClock()
     clock.start()
-    clock.post(clock.promise(), RuntimeError("device lost"), ok=False)
+
+    def fails():
+        raise RuntimeError("device lost")
+
+    clock.call(fails)
     with pytest.raises(RuntimeError, match="device lost"):
         clock.run()
 

@@ -6,21 +6,32 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet
-from doubles import Says, Takes, batches, run_on, seconds_table, trace
+import pytest
+from doubles import Elsewhere, Says, Takes, batches, released, run, run_on, seconds_table, trace
 
-from policies import Dispatch
+from policies import Dispatch, Final, Release, make
 from policies.batching.greedy import Greedy
+from profiler.events import BatchPlan, Event, Execution, Kind
 from profiler.table import Predictions
-from simulator.executors.table import Execution, TableExecutor
+from simulator import simulate
+from simulator.conformance.cases import random_case
+from simulator.executors.planned import PlannedExecutor
+from simulator.executors.table import TableExecutor
 from simulator.reporting.output import save
+from simulator.serving.clock import VirtualClock
 
 
 def pairs(view, _):
     return Dispatch(view.oldest(2), view.levels[-1])
 
 
+def accepts(after):
+    """A second, of which the device is free after a part."""
+    return Execution(1.0, (Event(after, Kind.ACCEPT), Event(1.0, Kind.DONE)))
+
+
 def test_answers_that_are_released_early_end_then_and_the_device_later():
-    executor = Takes(lambda batch: Execution(1.0, released=[0.25, 0.75][: len(batch.requests)]))
+    executor = Takes(lambda batch: released(1.0, 0.25, 0.75))
     report = run_on(executor, Says(pairs), trace(0, 0, 0, 0))
     assert report.requests["start_s"].tolist() == [0, 0, 1, 1]
     assert report.requests["finish_s"].tolist() == [0.25, 0.75, 1.25, 1.75]
@@ -29,24 +40,53 @@ def test_answers_that_are_released_early_end_then_and_the_device_later():
     assert report.summary["utilisation"] <= 1
 
 
+def test_what_is_not_released_leaves_with_the_batch():
+    report = run_on(Takes(lambda batch: released(1.0, 0.25)), Says(pairs), trace(0, 0))
+    assert report.requests["finish_s"].tolist() == [0.25, 1]
+
+
 def test_an_early_answer_counts_as_on_time():
-    executor = Takes(lambda batch: Execution(1.0, released=[0.25, 1.0]))
+    executor = Takes(lambda batch: released(1.0, 0.25, 1.0))
     report = run_on(executor, Says(pairs), trace(0, 0), slo_s=0.5)
     assert report.requests["outcome"].tolist() == ["ok", "late"]
 
 
 def test_released_answers_belong_to_the_requests_in_the_order_of_the_batch():
-    executor = Takes(lambda batch: Execution(1.0, released=[0.25, 0.75]))
+    executor = Takes(lambda batch: released(1.0, 0.25, 0.75))
     backwards = Says(lambda view, _: Dispatch(list(view.oldest(2))[::-1], view.levels[-1]))
     report = run_on(executor, backwards, trace(0, 0))
     assert report.requests["finish_s"].tolist() == [0.75, 0.25]
 
 
 def test_a_pipelined_device_takes_the_next_batch_before_the_end_of_the_last():
-    executor = Takes(lambda batch: Execution(1.0, accepts=0.25))
-    report = run_on(executor, Says(pairs), trace(0, 0, 0, 0, 0))
+    report = run_on(Takes(lambda batch: accepts(0.25)), Says(pairs), trace(0, 0, 0, 0, 0))
     assert batches(report) == [(0, [0, 1]), (0.25, [2, 3]), (0.5, [4])]
     assert report.batches["finish_s"].tolist() == [1, 1.25, 1.5]
+    assert report.summary["utilisation"] == 1
+
+
+def test_rows_that_return_wait_again_and_the_others_are_answered():
+    """The second of every pair comes back at half time, and leads the next batch."""
+
+    def execution(batch):
+        if len(batch.requests) == 1:
+            return Execution(1.0)
+        return Execution(1.0, (Event(0.5, Kind.RETURN, [1]), Event(1.0, Kind.DONE)))
+
+    heard = []
+
+    class Observes(Says):
+        def observe(self, event):
+            heard.append((list(event.requests), list(event.returned)))
+
+    report = run_on(Takes(execution), Observes(pairs), trace(0, 0, 0))
+    assert heard == [([0, 1], [1]), ([1, 2], [2]), ([2], [])]
+    assert report.requests["batch"].tolist() == [0, 1, 2]
+    assert report.requests["finish_s"].tolist() == [1, 2, 3]
+    assert report.batches["size"].tolist() == [2, 2, 1]
+    assert report.answers.tolist() == [1, 1, 1]
+    assert report.batches["answered"].all()
+    assert report.summary["ok"] == 3
 
 
 def test_a_completion_is_observed_at_the_end_not_when_the_device_accepts():
@@ -56,17 +96,70 @@ def test_a_completion_is_observed_at_the_end_not_when_the_device_accepts():
         def observe(self, completion):
             seen.append((completion.start, completion.finish, len(completion.requests), self.asked))
 
-    executor = Takes(lambda batch: Execution(1.0, accepts=0.25))
-    run_on(executor, Observes(pairs), trace(0, 0, 0, 2))
+    run_on(Takes(lambda batch: accepts(0.25)), Observes(pairs), trace(0, 0, 0, 2))
     # By the end of the first batch, at 1 s, both batches of the beginning had been decided.
     assert seen == [(0, 1, 2, 2), (0.25, 1.25, 1, 2), (2, 3, 1, 3)]
+
+
+def test_releases_and_final_answers_are_heard_where_uses_lists_them_and_labels_never():
+    def execution(batch):
+        leaves = Event(0.25, Kind.RELEASE, [1], {"students": [1], "confidence": [0.9], "correct": [0]})
+        return Execution(1.0, (leaves, Event(1.0, Kind.DONE, [0, 1], {"agrees": [True, False]})))
+
+    class Hears(Says):
+        def observe(self, event):
+            self.heard.append(event)
+
+    listed = Hears(pairs, heard=[], uses=frozenset({"releases", "finals", "completions"}))
+    silent = Hears(pairs, heard=[])
+    for policy in (listed, silent):
+        policy.__class__.__deepcopy__ = lambda self, memo: self
+        report = run_on(Takes(execution), policy, trace(0, 0))
+    release, final, completion = listed.heard
+    assert type(release) is Release
+    assert (release.time, list(release.requests), list(release.rows)) == (0.25, [0, 1], [1])
+    assert release.columns == {"students": [1], "confidence": [0.9]}
+    assert type(final) is Final
+    assert (final.time, final.columns) == (1.0, {"agrees": [True, False]})
+    assert [type(each) for each in silent.heard] == [type(completion)]
+    assert report.requests["agrees"].tolist() == [1, 0]
+    assert np.array_equal(report.requests["correct"], [np.nan, 0], equal_nan=True)
+
+
+@pytest.mark.parametrize("wrapper", ["router", "buckets", "autoscale", "strict", "weighted"])
+def test_wrappers_pass_on_what_is_heard(wrapper):
+    """Each keeps its own books by completions alone, and lets the policy inside hear what that lists."""
+    heard = []
+
+    class Hears:
+        uses = frozenset({"releases"})
+
+        def decide(self, view):
+            return Dispatch(view.oldest(2), view.levels[-1])
+
+        def observe(self, event):
+            heard.append(type(event))
+
+    policy = make(f"{wrapper}(greedy)")
+    policy.inner = Hears()
+    report = simulate(
+        trace(0, 0, 0, 5), policy, seconds_table(), slo_s=100.0, executor=_scales(lambda batch: released(1.0, 0.5))
+    )
+    assert report.summary["ok"] == 4
+    assert heard.count(Release) == len(report.batches["size"])
+
+
+def _scales(execution):
+    executor = Takes(execution)
+    executor.offers = frozenset({"scale"})
+    return executor
 
 
 def test_columns_of_the_executor_are_columns_of_the_output(tmp_path):
     def execution(batch):
         if len(batch.requests) == 1:
             return Execution(1.0)
-        return Execution(1.0, columns={"students": [1, 2], "exit": [3.0, 6.0]})
+        return released(1.0, 1.0, 1.0, students=[1, 2], exit=[3.0, 6.0])
 
     report = run_on(Takes(execution), Says(pairs), trace(0, 0, 5))
     assert report.requests["students"].tolist() == [1, 2, 2]
@@ -83,9 +176,15 @@ def test_the_executor_gets_the_batch_and_the_policys_plan():
     policy = Says(lambda view, _: Dispatch(view.oldest(2), view.levels[0], view.idle[-1], "plan"))
     run_on(executor, policy, requests, gpus=2)
     first, second = got
-    assert (first.gpu, list(first.requests), first.bucket, first.plan) == (1, [0, 1], 1, "plan")
-    assert (second.gpu, list(second.requests), second.bucket) == (0, [2], 0)
+    assert (first.number, first.gpu, list(first.requests), first.bucket, first.plan) == (0, 1, [0, 1], 1, "plan")
+    assert (second.number, second.gpu, list(second.requests), second.bucket) == (1, 0, [2], 0)
     assert first.level.students == 1
+
+
+def test_a_plan_without_the_need_is_an_error():
+    policy = Says(lambda view, _: Dispatch(view.oldest(2), view.levels[0], plan=BatchPlan(span=(0, 1))))
+    with pytest.raises(ValueError, match="layers"):
+        run(policy, trace(0))
 
 
 def test_observe_hears_of_every_batch_in_order_of_its_end():
@@ -102,10 +201,42 @@ def test_observe_hears_of_every_batch_in_order_of_its_end():
 
 def test_an_executor_that_overrides_the_table_is_asked_itself():
     class Slow(TableExecutor):
-        def run(self, batch, now):
-            return replace(super().run(batch, now), seconds=9.0)
+        def begin(self, *batch):
+            return replace_seconds(super().begin(*batch))
+
+    def replace_seconds(execution):
+        return execution._replace(seconds=9.0)
 
     table = seconds_table()
     levels = table.levels("students-2x8")
     executor = Slow(Predictions(table, levels, table.plan("students-2x8")))
     assert run_on(executor, Greedy(), trace(0, 0), table=table).batches["service_s"].tolist() == [9.0]
+
+
+@pytest.mark.parametrize("policy", ["none", "greedy", "timeout", "lazybatching", "router(lazybatching)", "clockwork"])
+@pytest.mark.parametrize("seed", range(8))
+def test_events_that_come_by_post_do_what_events_from_the_heap_do(policy, seed):
+    """The heap and the inbox feed the same method of the server: equal batches, requests and summaries."""
+    case = random_case(seed)
+    trace = replace(case.trace, slo_s=None)
+    table, model = case.table, case.table.default_model()
+    predictions = Predictions(table, table.levels(model, "toy"), table.plan(model))
+    buckets = predictions.plan.buckets(trace.tokens)
+
+    def ran(elsewhere):
+        clock = VirtualClock()
+        executor = PlannedExecutor(TableExecutor(predictions), predictions.levels, trace, buckets)
+        executor = Elsewhere(executor, clock) if elsewhere else executor
+        return simulate(trace, policy, table, gpus=case.gpus, slo_s=case.slo_s, clock=clock, executor=executor)
+
+    heap, post = ran(False), ran(True)
+    assert heap.summary == post.summary
+    for name, column in heap.requests.items():
+        np.testing.assert_array_equal(post.requests[name], column, err_msg=name)
+    for name, column in heap.batches.items():
+        np.testing.assert_array_equal(post.batches[name], column, err_msg=name)
+
+
+def test_a_batch_that_never_ends_elsewhere_is_not_taken_for_served():
+    with pytest.raises(RuntimeError, match="1 batches"):
+        run_on(Takes(lambda batch: None), Greedy(), trace(0))

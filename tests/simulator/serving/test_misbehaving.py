@@ -98,7 +98,7 @@ def test_what_was_dropped_cannot_be_dispatched():
 
 @pytest.mark.parametrize("answer", [None, 0, "wait", (), ([0], None), Dispatch, [Drop([0])]])
 def test_an_answer_that_is_none_of_the_three_is_an_error(answer):
-    assert "it must be a Dispatch, a Drop or a Wait" in says(lambda view, _: answer)
+    assert "it must be one of Dispatch, Wait, Drop" in says(lambda view, _: answer)
 
 
 class Raises(Greedy):

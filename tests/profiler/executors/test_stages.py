@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from profiler.executors.stopping import margin, parts, until_sure
+from stage_doubles import plan, stopped
 
 from profiler.device.seam import HostDevice
 from profiler.executors.cpu import CpuExecutor
 from profiler.executors.cuda import KINDS, open_executor
 from profiler.executors.interface import Parts
+from profiler.executors.stages import margin, parts
 from profiler.models import weights
 from profiler.models.spec import parse_spec
 from profiler.table import BucketPlan
@@ -33,7 +34,7 @@ def ready(kind: str, dtype: str = "float32") -> Parts:
     else:
         own = open_executor(kind, drawn, PLAN, range(1, 5), dtype=dtype, device=HostDevice())
     own.warm()
-    own.warm_parts({key for ends in LOOKS for key in parts([(end, 0.0) for end in ends], PLAN, 16, 32)})
+    own.warm_parts({key for ends in LOOKS for key in parts(plan([(end, 0.0) for end in ends]).cuts, PLAN, 16, 32)})
     return own
 
 
@@ -67,16 +68,31 @@ def test_each_request_is_answered_by_the_first_prefix_that_is_sure(
 ) -> None:
     prefixes = {students: executor.run(students, ids).logits for students in (1, 2, 4)}
     middle = float(np.median(margin(prefixes[1])))
-    stopped = until_sure(executor, ((1, middle), (2, middle), (4, 0.0)), ids)
-    assert len(set(stopped.students)) == 3
-    for row, students in enumerate(stopped.students):
-        np.testing.assert_allclose(stopped.answers.logits[row], prefixes[students][row], atol=1e-4)
+    found = stopped(executor, ((1, middle), (2, middle), (4, 0.0)), ids)
+    assert len(set(found.students)) == 3
+    for row, students in enumerate(found.students):
+        np.testing.assert_allclose(found.logits[row], prefixes[students][row], atol=1e-4)
         sure = [count for count in (1, 2) if margin(prefixes[count][row : row + 1])[0] >= middle]
         assert students == (sure[0] if sure else 4)
-    by_students = sorted(zip(stopped.students, stopped.released, strict=True))
-    assert [each for _, each in by_students] == sorted(stopped.released)
-    assert max(stopped.released) <= stopped.answers.seconds
-    assert stopped.answers.key == (4, 16, 32)
+    by_students = sorted(zip(found.students, found.released, strict=True))
+    assert [each for _, each in by_students] == sorted(found.released)
+    assert found.stages[-1].answers.key == (4, 16, 32)
+    chances = np.exp(found.logits) / np.exp(found.logits).sum(1, keepdims=True)
+    for stage in found.stages:
+        np.testing.assert_allclose(stage.confidence, chances[stage.rows].max(1), atol=1e-5)
+
+
+def test_a_batch_that_runs_on_says_which_early_answers_the_last_students_share(
+    executor: CpuExecutor, ids: list[np.ndarray]
+) -> None:
+    first, last = (executor.run(students, ids).logits for students in (1, 4))
+    middle = float(np.median(margin(first)))
+    found = stopped(executor, ((1, middle), (4, 0.0)), ids, sure="result")
+    early = margin(first) >= middle
+    assert [students == 1 for students in found.students] == early.tolist()
+    assert found.stages[-1].agrees == np.where(early, first.argmax(1) == last.argmax(1), True).tolist()
+    assert found.stages[0].agrees is None
+    np.testing.assert_allclose(found.logits, np.where(early[:, None], first, last), atol=1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1)])
@@ -85,22 +101,23 @@ def test_a_device_stops_where_the_cpu_does(ids: list[np.ndarray], dtype: str, to
     margins = np.sort(margin(cpu.run(1, ids).logits))
     widest = int(np.diff(margins[4:12]).argmax()) + 4  # rounding may not decide who is sure
     rule = ((1, float(margins[widest : widest + 2].mean())), (4, 0.0))
-    ours, theirs = until_sure(device, rule, ids), until_sure(cpu, rule, ids)
+    ours, theirs = stopped(device, rule, ids), stopped(cpu, rule, ids)
     assert set(ours.students) == {1, 4}
-    assert (ours.students, ours.answers.key) == (theirs.students, theirs.answers.key)
-    np.testing.assert_allclose(ours.answers.logits, theirs.answers.logits, atol=tolerance)
-    assert 0 < ours.answers.device_s <= ours.answers.seconds
+    keys = [[stage.answers.key for stage in each.stages] for each in (ours, theirs)]
+    assert (ours.students, keys[0]) == (theirs.students, keys[1])
+    np.testing.assert_allclose(ours.logits, theirs.logits, atol=tolerance)
+    assert 0 < ours.stages[-1].answers.device_s <= ours.stages[-1].answers.seconds
 
 
 def test_a_batch_may_need_all_of_its_first_stage_and_any_part_of_the_next() -> None:
-    found = list(parts(((1, 0.5), (4, 0.0)), PLAN, 4, 32))
+    found = list(parts(plan(((1, 0.5), (4, 0.0))).cuts, PLAN, 4, 32))
     assert found == [(0, 1, 4, 32), (1, 4, 1, 8), (1, 4, 1, 32), (1, 4, 4, 8), (1, 4, 4, 32)]
 
 
 def test_nobody_goes_on_where_all_are_sure(executor: CpuExecutor, ids: list[np.ndarray]) -> None:
-    stopped = until_sure(executor, ((1, 0.0), (4, 0.0)), ids)
-    assert set(stopped.students) == {1}
-    assert stopped.answers.key.students == 1
+    found = stopped(executor, ((1, 0.0), (4, 0.0)), ids)
+    assert set(found.students) == {1}
+    assert [stage.answers.key.students for stage in found.stages] == [1]
 
 
 def test_a_margin_is_the_lead_in_probability() -> None:
