@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from profiler.table import left_out_notes
 from simulator.reporting.report import Report
 
 _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -39,6 +40,7 @@ def heading(report: Report) -> str:
         f"        {summary['requests']:,} requests {seconds}{offered}",
         *(f"        {note}" for note in trace["notes"]),
         f"table   {table['name']}: {run['model']} on {table['device']}",
+        *(f"        {note}" for note in left_out_notes(run.get("left_out", ()))),
         f"        {task}",
         f"target  {_ms(report.slo_s)} ms per request",
     ]
