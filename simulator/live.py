@@ -44,8 +44,8 @@ class Devices:
 
     def warm(self, policy: str | None = None) -> float:
         """Make ready what a policy (default: the settings') runs beside whole batches, where that is new; seconds."""
-        deployment, its = self.prepared.deployment, make(policy or self.prepared.settings.policy)
-        return warm_plans(self.served, its, deployment.predictions, deployment.other_tasks)
+        deployment, named = self.prepared.deployment, policy or self.prepared.settings.policy
+        return warm_plans(self.served, make(named), deployment.predictions, deployment.other_tasks)
 
     def run(self, policy: str | None = None, journal: Journal | None = None, **how: Any) -> Report:
         """Run the trace once. The report has the devices' times per batch, the answers, and `validity` in its `run`.

@@ -95,8 +95,13 @@ class Deployment:
 
 def left_out_notes(names: Sequence[str]) -> tuple[str, ...]:
     """The line that names these levels; none where there are none."""
-    said = "another is no slower and at least as accurate (--levels all keeps them)"
-    return (f"without {', '.join(names)}: {said}",) if names else ()
+    if not names:
+        return ()
+    students: dict[str, list[str]] = {}
+    for model, _, count in (name.rpartition("/") for name in names):
+        students.setdefault(model, []).append(count)
+    said = ", ".join(f"{model}/{'+'.join(counts)}" for model, counts in students.items())
+    return (f"without {said}: another is no slower and at least as accurate (--levels all keeps them)",)
 
 
 def as_table(table: LatencyTable | str | os.PathLike[str] | None) -> LatencyTable:

@@ -163,7 +163,8 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
         seed=options.seed,
         on_progress=lambda what: log.info(what),
     )
-    for note in (*deployment.notes, *served.notes):
+    notes = [*deployment.notes, *served.notes]
+    for note in notes:
         log.warning(note)
     tokenize = None
     if options.weights is not None and _has_tokenizer(Path(options.weights)):
@@ -194,7 +195,7 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
             for each in deployment.levels
         ],
         "table": {"name": table.name, "device": table.device, "digest": table.digest},
-        "notes": list(served.notes),
+        "notes": notes,
     }
     metrics = Metrics(model)
     listeners: list[Any] = [metrics]

@@ -28,7 +28,7 @@ def served(tmp_path, *more):
 def test_levels_that_are_left_out_are_named(tmp_path, capsys):
     run, _ = served(tmp_path)
     assert run["left_out"] == ["students-2x384/6", "students-2x384/8"]
-    assert "without students-2x384/6, students-2x384/8" in capsys.readouterr().out
+    assert "without students-2x384/6+8:" in capsys.readouterr().out
     assert run["settings"]["levels"] == "default"
 
 
@@ -41,7 +41,7 @@ def test_all_levels_leaves_none_out(tmp_path, capsys):
 
 def test_a_rerun_takes_the_levels_that_were_recorded(tmp_path, capsys):
     _, out = served(tmp_path, "--levels", "useful")
-    assert "students-2x384/3" in capsys.readouterr().out
+    assert "students-2x384/3+6+8" in capsys.readouterr().out
     assert main(["--rerun", str(out), "--out", str(tmp_path / "again")]) == 0
     files = ["requests.parquet", "batches.parquet", "summary.json"]
     assert cmpfiles(out, tmp_path / "again", files, shallow=False)[0] == files
