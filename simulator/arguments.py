@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from policies import POLICIES
+from profiler.table import LEVELS
 from simulator.settings import CLOCKS, Settings
 from simulator.simulate import SERVICE_NOISE_CHOICES
 from traces import FORMATS
@@ -85,6 +86,13 @@ def parser() -> argparse.ArgumentParser:
         "--model", metavar="NAME", help="model of the table, or several with commas (default: its first students-*)"
     )
     device.add_argument("--task", metavar="NAME", help="whose accuracies count (default: the table's first)")
+    device.add_argument(
+        "--levels",
+        default=default.levels,
+        choices=LEVELS,
+        help="default: of several models, without levels that another model's dominates; all; "
+        "useful: without any that another dominates",
+    )
     device.add_argument(
         "--service-noise",
         default=default.service_noise,

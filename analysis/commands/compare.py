@@ -19,7 +19,7 @@ EXAMPLE = """examples:
 """
 #: The flags of python -m simulator that mean the same here.
 _FLAGS = ("trace", "trace_format", "rate", "load", "rate_mode", "duration", "lengths", "table", "model", "task",
-          "slo_ms", "gpus", "service_noise", "seed")  # fmt: skip
+          "levels", "slo_ms", "gpus", "service_noise", "seed")  # fmt: skip
 _COLUMNS = ("policy", "on time", "99 %?", "accuracy", "weighted", "95 %", "p99 ms", "", "regret", "points from",
             "95 %, together")  # fmt: skip
 _MEANING = {
@@ -31,6 +31,7 @@ _MEANING = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from analysis.comparisons.optimum import EXACT_REQUESTS
+    from profiler.table import LEVELS
     from simulator.settings import Settings
     from simulator.simulate import SERVICE_NOISE_CHOICES
     from traces import FORMATS
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "trace_format": ["auto", *FORMATS],
         "rate_mode": ["superpose", "thin", "compress"],
         "service_noise": list(SERVICE_NOISE_CHOICES),
+        "levels": list(LEVELS),
     }
     parser.add_argument(
         "--policies", default="greedy;timeout;nexus;adaptive", metavar="SPECS",
@@ -100,12 +102,15 @@ def text(compared: Comparison) -> str:
     The column "99 %?" says whether 99 % of all requests are on time, at 99 % confidence; "regret" is how many points a
     policy stays below the ceiling.
     """
+    from profiler.table import left_out_notes
+
     its = compared.settings
     top, known = compared.ceiling, accuracies([its.task])
     rate = "" if its.rate is None else f" at {its.rate:,.6g}/s"
     lines = [
         f"trace   {its.trace}{rate}, lengths {its.lengths or 'its own, else short texts'}",
         f"table   {its.table}: {its.model}, {its.gpus} device{'s' * (its.gpus > 1)}, target {its.slo_ms:.4g} ms",
+        *(f"        {note}" for note in left_out_notes(compared.left_out)),
         *([f"        accuracies: {known}"] if known else []),
         f"runs    {compared.replicated}",
         *([] if top is None else [f"ceiling {top.accuracy_weighted_goodput:.2%} weighted: {_MEANING[top.kind]}"]),

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from analysis.commands.sweep import add_engine, engine
+from profiler.table import LEVELS
 
 EXAMPLE = """examples:
   python -m analysis plan --trace requests.parquet --slo-ms 20 --attainment 0.99 --min-accuracy 0.9 --growth 2x
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice.add_argument("--policies", metavar="P1;P2", help="policies, semicolons between them")
     choice.add_argument("--models", metavar="M1;M2", help="models, semicolons between them (default: all)")
     choice.add_argument("--task", metavar="NAME", help="whose accuracies count (default: the table's first)")
+    choice.add_argument(
+        "--levels", default=LEVELS[0], choices=LEVELS, help="of several models in one (a comma between them)"
+    )
     choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
     run = parser.add_argument_group("simulation")
     run.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generated trace (default: 3)")
@@ -57,7 +61,7 @@ def main(options: argparse.Namespace) -> int:
     if out is not None:
         folder_for(out, "plan.json", "plan")
     names = ("slo_ms", "attainment", "min_accuracy", "trace_format", "rate", "duration", "lengths", "models", "task",
-             "max_gpus", "seeds", "simulated")  # fmt: skip
+             "levels", "max_gpus", "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:
         found = plan(
             options.trace,

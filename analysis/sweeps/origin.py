@@ -17,8 +17,8 @@ import numpy as np
 
 from analysis.sweeps.grid import AXES
 from policies import make
+from profiler.table import as_table
 from simulator.settings import Settings
-from simulator.simulate import as_table
 
 ROOT = Path(__file__).parents[2]
 #: All code that a cell's row can depend on; profiler's parts that run models are not among it.
