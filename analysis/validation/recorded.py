@@ -216,7 +216,7 @@ def _reasons(report: Report, waiting: float | None) -> tuple[str, ...]:
 
     waiting: the share of the session's time, None where it did not end properly or the system does not say.
     """
-    batches = report.batches
+    batches = report.batch_columns
     if not len(batches["batch"]):
         return ("no batch was recorded",)
     keys = [(row[3].index, row[4], report.plan.padded_batch(len(row[5]))) for row in report.records.batches]
