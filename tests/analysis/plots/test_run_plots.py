@@ -45,7 +45,7 @@ def lines(panel):
 
 
 def of_kind(figure, kind, series=None):
-    return [row for row in drawn(figure) if row["kind"] == kind and series in (None, row["series"])]
+    return [row for row in drawn(figure).to_dict("records") if row["kind"] == kind and series in (None, row["series"])]
 
 
 def test_the_cdf_is_numpys_quantiles_of_all_offered_requests():
@@ -168,7 +168,7 @@ def test_runs_of_one_policy_are_told_apart_by_what_differs():
 def test_a_trace_of_one_instant_is_drawn(arrivals):
     run = Run.of(simulate(Trace(np.array(arrivals), np.full(len(arrivals), 9)), "greedy", TABLE, slo_s=20.0))
     for name in FIGURES:
-        assert drawn(getattr(of_runs, name)([run]))
+        assert len(drawn(getattr(of_runs, name)([run])))
 
 
 def test_a_run_that_answers_nobody_is_a_timeline_and_no_latency():

@@ -26,7 +26,7 @@ def frame(*rows, **same):
 
 
 def of_kind(figure, kind, series=None):
-    return [row for row in drawn(figure) if row["kind"] == kind and series in (None, row["series"])]
+    return [row for row in drawn(figure).to_dict("records") if row["kind"] == kind and series in (None, row["series"])]
 
 
 def mm1(load, seed=0, policy="fifo"):
@@ -156,7 +156,7 @@ def test_a_figure_of_a_real_sweep_names_its_units_the_device_and_its_seeds(swept
     small = " ".join(figure.get_supxlabel().replace("\xa0", " ").split())
     assert "students-2x384 on synthetic (a formula, no device) (modelled)" in small
     assert "mean and range of 2 seeds" in small
-    assert drawn(figure)
+    assert len(drawn(figure))
 
 
 def test_a_figure_of_a_comparison_has_its_intervals_and_its_ceiling():
