@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from profiler.events import Event, Kind
 from simulator.conformance.cases import Case
 from simulator.conformance.watching import Log
-from simulator.reporting.report import Report
+from simulator.reporting.report import DROPPED, REJECTED, Report
 
 #: So many batches may start while the oldest waiting request is passed over; more is called starvation.
 PATIENCE = 100
@@ -18,9 +18,9 @@ PATIENCE = 100
 
 def served_once(report: Report, log: Log, case: Case) -> bool:
     """I1: every request is served or turned away exactly once."""
-    batch, outcome = report.requests["batch"], report.requests["outcome"]
+    batch, outcome = report.times["batch"], report.times["outcome"]
     turned_away = [request for _, action in log if action[0] == "Drop" for request in action[1]]
-    dropped = np.flatnonzero(np.isin(outcome, ("dropped", "rejected")))
+    dropped = np.flatnonzero(np.isin(outcome, (DROPPED, REJECTED)))
     answers = np.bincount(batch[batch >= 0], minlength=len(report.answers))
     return (
         sorted(turned_away) == dropped.tolist() == np.flatnonzero(batch < 0).tolist()
@@ -30,14 +30,15 @@ def served_once(report: Report, log: Log, case: Case) -> bool:
 
 def in_order(report: Report, log: Log, case: Case) -> bool:
     """I2: arrival <= start <= finish."""
-    served = report.requests["batch"] >= 0
-    arrival, start, finish = (report.requests[name][served] for name in ("arrival_s", "start_s", "finish_s"))
+    served = report.times["batch"] >= 0
+    times = (case.trace.arrival_s, report.times["start_s"], report.times["finish_s"])
+    arrival, start, finish = (each[served] for each in times)
     return bool((arrival <= start).all() and (start <= finish).all())
 
 
 def no_overlap(report: Report, log: Log, case: Case) -> bool:
     """I3: batches of one GPU do not overlap."""
-    gpu, start, finish = (report.batches[name] for name in ("gpu", "start_s", "finish_s"))
+    gpu, start, finish = (report.batch_columns[name] for name in ("gpu", "start_s", "finish_s"))
     return all((start[gpu == each][1:] >= finish[gpu == each][:-1]).all() for each in np.unique(gpu))
 
 
@@ -48,7 +49,8 @@ def idles_on_a_wait(report: Report, log: Log, case: Case) -> bool:
     taken = [(time, len(action[1])) for time, action in log if action[0] in ("Dispatch", "Drop")]
     taken = sorted(taken + [(time, -len(requests)) for time, requests in _came_back(report)])
     left_s, left = np.array([time for time, _ in taken]), np.array([0, *(n for _, n in taken)]).cumsum()
-    start, finish, decided = report.batches["start_s"], np.sort(report.batches["finish_s"]), [time for time, _ in log]
+    batches, decided = report.batch_columns, [time for time, _ in log]
+    start, finish = batches["start_s"], np.sort(batches["finish_s"])
     moments = np.unique(np.concatenate([case.trace.arrival_s, start, finish]))
 
     def until(times: Any) -> NDArray[np.intp]:
@@ -84,7 +86,9 @@ def _leaving(report: Report) -> list[tuple[float, int]]:
     left = report.answers.copy()
     for number, _, count in released:
         left[number] -= count
-    return [(time, count) for _, time, count in released] + list(zip(report.batches["finish_s"], left, strict=True))
+    return [(time, count) for _, time, count in released] + list(
+        zip(report.batch_columns["finish_s"], left, strict=True)
+    )
 
 
 def nobody_starves(report: Report, log: Log, case: Case) -> bool:

@@ -36,7 +36,7 @@ class Ran(Protocol):
     @property
     def times(self) -> Columns: ...
     @property
-    def batches(self) -> Columns: ...
+    def batch_columns(self) -> Columns: ...
     @property
     def answers(self) -> NDArray[np.int64]: ...
     @property
@@ -52,7 +52,7 @@ def summarised(report: Ran) -> dict[str, Any]:
 
 def _of_batches(report: Ran) -> dict[str, Any]:
     """The figures where all requests of a batch are answered alike."""
-    times, batches, n = report.times, report.batches, len(report.trace)
+    times, batches, n = report.times, report.batch_columns, len(report.trace)
     answered = times["batch"] >= 0
     served = slice(None) if answered.all() else answered  # a slice copies nothing
     latency = (times["finish_s"] - report.trace.arrival_s)[served]
@@ -109,7 +109,7 @@ def _of_requests(report: Ran) -> dict[str, Any]:
     accuracy = np.asarray([level.accuracy for level in report.levels])[report.level_of_batch][batch]
     reported = report.reported["students"]
     right = np.where(np.isnan(reported), accuracy, report.reported.get("correct", np.full(len(batch), np.nan)))
-    students = np.where(np.isnan(reported), report.batches["students"][batch], reported)
+    students = np.where(np.isnan(reported), report.batch_columns["students"][batch], reported)
     return {
         "accuracy": _known(_mean(right[batch >= 0])),
         "accuracy_weighted_goodput": _known(float(right[outcome == OK].sum()) / len(batch)),
@@ -119,7 +119,7 @@ def _of_requests(report: Ran) -> dict[str, Any]:
 
 def _busy_seconds(report: Ran) -> float:
     """For how long GPUs ran something, summed over them."""
-    batches = report.batches
+    batches = report.batch_columns
     if not any(event.kind is Kind.ACCEPT for _, _, event in report.records.events):
         return float(batches["service_s"].sum())
     busy = 0.0
