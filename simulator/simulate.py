@@ -15,7 +15,6 @@ from policies.interface import Policy
 from profiler.table import LatencyTable, Predictions, placement, shipped
 from simulator.core import PolicyError, Records, place
 from simulator.defaults import default_slo_s, saturation
-from simulator.executors.groups import Group, GroupExecutor
 from simulator.executors.stopping import StoppingExecutor, other_tasks
 from simulator.executors.table import Executor, LayeredExecutor, NoisyTableExecutor, TableExecutor
 from simulator.queue.backlog import Backlog
@@ -117,11 +116,9 @@ def simulate(
 
 def _by_table(predictions: Predictions, table: LatencyTable, service_noise: str, seed: int) -> Executor:
     """What takes the table's times, its medians or drawn."""
-    executor: Executor = TableExecutor(predictions)
-    if service_noise != "none":
-        executor = NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
-    group = Group.of(table)
-    return executor if group is None else GroupExecutor(executor, group)
+    if service_noise == "none":
+        return TableExecutor(predictions)
+    return NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
 
 
 @contextmanager

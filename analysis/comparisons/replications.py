@@ -14,7 +14,6 @@ from analysis.comparisons import steady
 from analysis.comparisons.optimum import Ceiling, ceiling
 from profiler.table import Predictions
 from simulator.defaults import default_slo_s
-from simulator.executors.groups import Group
 from simulator.reporting.report import Report
 from simulator.settings import Prepared, Settings, prepare
 from traces.scaling import window
@@ -93,7 +92,7 @@ def replicate(
     first = max((begins for _, begins in settled.values()), default=0)
     summaries |= {policy: steady.summary(report, first) for policy, (report, _) in settled.items()}
     its = prepared.settings
-    if its.service_noise != "none" or Group.of(prepared.table) is not None:  # a group runs several batches at a time
+    if its.service_noise != "none":
         return Replication(summaries, None, first)
     assert its.slo_ms is not None
     predictions = predictions_of(prepared)
