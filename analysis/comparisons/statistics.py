@@ -5,7 +5,6 @@ Requests of one run depend on each other, so nothing here resamples requests: th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import atan, cos, exp, lgamma, log, log1p, pi, sin, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -116,22 +115,6 @@ def verdict(late: int, queries: int, *, percentile: float = 0.99, confidence: fl
     if _at_most(late, queries, 1 - percentile) <= 1 - confidence:
         return "valid"
     return "invalid" if _at_most(queries - late, queries, percentile) <= 1 - confidence else "undecided"
-
-
-def queries_needed(late: int, *, percentile: float = 0.99, confidence: float = 0.99) -> int:
-    """The fewest queries with which a run with so many late ones is valid; see `verdict`."""
-    return _first(lambda n: _at_most(late, n, 1 - percentile) <= 1 - confidence, late)
-
-
-def _first(holds: Callable[[int], bool], low: int) -> int:
-    """The least whole number above `low` for which what then keeps holding holds."""
-    high = 2 * low + 1
-    while not holds(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
 
 
 def _at_most(k: int, n: int, p: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from analysis.comparisons.statistics import mean_intervals, queries_needed, student_quantile, verdict, warm_up
+from analysis.comparisons.statistics import mean_intervals, student_quantile, verdict, warm_up
 
 
 @pytest.mark.parametrize("draw", ["normal", "exponential"])
@@ -102,7 +102,6 @@ def test_a_run_that_never_settles_is_refused():
 
 @pytest.mark.parametrize(("late", "queries"), [(0, 459), (1, 662), (10, 2010), (100, 12571)])
 def test_early_stopping_is_mlperfs(late, queries):
-    assert queries_needed(late) == queries
     assert verdict(late, queries) == "valid"
     assert verdict(late, queries - 1) == verdict(late + 1, queries) == "undecided"
 
