@@ -94,7 +94,7 @@ def _meta(table: LatencyTable, gpus: int, reduce_s: float) -> dict[str, Any]:
     }
 
 
-def from_spec(spec: str, model: str | None = None) -> LatencyTable:
+def from_spec(spec: str) -> LatencyTable:
     """The table of a group, as `--table` names it: split:TABLE,gpus=N,reduce_us=R.
 
     Raises ValueError or LookupError that say what is valid.
@@ -108,4 +108,4 @@ def from_spec(spec: str, model: str | None = None) -> LatencyTable:
         gpus, reduce_s = int(given["gpus"]), float(given["reduce_us"]) * 1e-6
     except ValueError:
         raise ValueError(f"table {spec!r}: gpus must be a whole number and reduce_us a number; {valid}") from None
-    return split(LatencyTable.load(name), gpus, reduce_s, model)
+    return split(LatencyTable.load(name), gpus, reduce_s)
