@@ -107,7 +107,8 @@ class Final(NamedTuple):
 
 #: What `observe` can hear, by the names in `uses`.
 Heard = Completion | Release | Final
-HEARD: dict[type, str] = {Completion: "completions", Release: "releases", Final: "finals"}
+COMPLETIONS = "completions"
+HEARD: dict[type, str] = {Completion: COMPLETIONS, Release: "releases", Final: "finals"}
 
 
 Action = Dispatch | Drop | Wait | Scale | Preempt

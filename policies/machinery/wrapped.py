@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from math import inf
 
-from policies.interface import HEARD, Completion, Heard, Policy, View, Wait
+from policies.interface import COMPLETIONS, HEARD, Heard, Policy, View, Wait
 from traces import Trace
 
 
@@ -48,7 +48,8 @@ def start(policy: Policy, view: View) -> bool:
 def observe(policy: Policy, event: Heard) -> None:
     """Let a wrapped policy hear of a completion, and of whatever else it says it uses."""
     hear = getattr(policy, "observe", None)
-    if hear is not None and (type(event) is Completion or HEARD[type(event)] in hears(policy)):
+    name = HEARD.get(type(event), COMPLETIONS)
+    if hear is not None and (name == COMPLETIONS or name in hears(policy)):
         hear(event)
 
 

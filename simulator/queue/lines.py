@@ -7,12 +7,23 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from math import inf
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from simulator.queue.backlog import Backlog
+
+class Counted(Protocol):
+    """What lines see of the backlog."""
+
+    arrivals: array[float]
+    #: Whether each request has left; right before the head only after `mark`.
+    holes: bytearray
+    arrived: int
+    gone: int
+    #: The line that was last asked for its oldest.
+    asked: Line | None
+
+    def mark(self) -> None: ...
 
 
 class Line:
@@ -111,7 +122,7 @@ class Line:
 class Group:
     """The lines of one column; `codes` has every request's name in it, as bytes where names are small numbers."""
 
-    def __init__(self, backlog: Backlog, codes: Sequence[Any]) -> None:
+    def __init__(self, backlog: Counted, codes: Sequence[Any]) -> None:
         self.backlog, self.codes = backlog, codes
         self.lines: dict[Any, Line] = {}
         #: How much of the backlog's `arrived` and `gone` the lines have counted; what has gone since went in order.

@@ -78,7 +78,7 @@ def test_every_layer_of_every_request_runs_once_and_in_order(seed, spec):
     reached = defaultdict(int)
     for _, action in recorder.log:
         if action[0] == "Dispatch":
-            first, last = action[4]
+            first, last = action[4].span
             for request in action[1]:
                 assert reached[request] == first
                 reached[request] = last

@@ -33,7 +33,7 @@ def segment_numbers(folder, kind="trace"):
 
 def serve_one(recorder, number, now, tokens=5):
     recorder.arrived(number, now, tokens, None, "")
-    recorder.batch(number, (now, now + 0.001, 0, LEVEL, 0, range(number, number + 1)), 0.0009, 0.0)
+    recorder.batch(number, (now, now + 0.001, 0, LEVEL, 0, range(number, number + 1)), (), 0.0009, 0.0)
 
 
 def written_table(folder):
@@ -155,12 +155,12 @@ def test_a_segment_waits_for_the_last_of_its_requests(tmp_path):
     recorder = Recorder(tmp_path, {}, 0.1, 1 << 20, rows=2)
     recorder.arrived(0, 0.0, 5, None, "")
     recorder.arrived(1, 0.1, 5, None, "")
-    recorder.batch(0, (0.1, 0.2, 0, LEVEL, 0, (1,)), 0.1, 0.0)
+    recorder.batch(0, (0.1, 0.2, 0, LEVEL, 0, (1,)), (), 0.1, 0.0)
     recorder.arrived(2, 0.3, 5, None, "")
     recorder.dropped(0.4, (2,), "hopeless")
     recorder._writer.submit(int).result()
     assert segment_numbers(recorder.folder) == []
-    recorder.batch(1, (0.4, 0.5, 0, LEVEL, 0, (0,)), 0.1, 0.0)
+    recorder.batch(1, (0.4, 0.5, 0, LEVEL, 0, (0,)), (), 0.1, 0.0)
     recorder._writer.submit(int).result()
     assert segment_numbers(recorder.folder) == [1]
     recorder.arrived(3, 0.6, 5, None, "")  # never answered
@@ -178,7 +178,7 @@ def test_a_request_that_never_ends_does_not_hold_the_record_in_memory(tmp_path):
     recorder._writer.submit(int).result()
     assert len(recorder._open) <= 9
     assert len(segment_numbers(recorder.folder)) > 20
-    recorder.batch(0, (5.0, 5.1, 0, LEVEL, 0, (0,)), 0.1, 0.0)  # too late to be written, and no harm
+    recorder.batch(0, (5.0, 5.1, 0, LEVEL, 0, (0,)), (), 0.1, 0.0)  # too late to be written, and no harm
     recorder.close()
 
 
