@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from profiler.events import BatchPlan
-from profiler.table import BucketPlan, Level
+from profiler.table import Adapter, BucketPlan, Level
 
 
 # What is answered at every decision is made in half the time that a NamedTuple takes; to be frozen would cost it again.
@@ -40,7 +41,7 @@ class Wait:
     """Do nothing until this time, or until so many requests wait, whichever comes first.
 
     until: absolute seconds, after now. waiting: more than wait now; None means one more. bucket: count only the
-    requests of this length bucket. A completion ends every Wait.
+    requests of this length bucket. A completion ends every Wait, and so does a load that is done.
     """
 
     until: float = math.inf
@@ -58,6 +59,20 @@ class Preempt(NamedTuple):
     """Stop what this GPU runs, now: its work is lost, its requests wait again."""
 
     gpu: int
+
+
+class Load(NamedTuple):
+    """Bring a tenant's adapter to this GPU, over its link: behind the loads that were asked for before."""
+
+    gpu: int
+    tenant: str
+
+
+class Evict(NamedTuple):
+    """Give the memory free that a tenant's adapter takes on this GPU, where nothing needs it."""
+
+    gpu: int
+    tenant: str
 
 
 class Planned(NamedTuple):
@@ -105,13 +120,22 @@ class Final(NamedTuple):
     columns: Mapping[str, Sequence[Any]]
 
 
+class Loaded(NamedTuple):
+    """A load of a tenant's adapter that is done. start: when the link, which serves one at a time, began with it."""
+
+    gpu: int
+    tenant: str
+    start: float
+    finish: float
+
+
 #: What `observe` can hear, by the names in `uses`.
-Heard = Completion | Release | Final
+Heard = Completion | Release | Final | Loaded
 COMPLETIONS = "completions"
-HEARD: dict[type, str] = {Completion: COMPLETIONS, Release: "releases", Final: "finals"}
+HEARD: dict[type, str] = {Completion: COMPLETIONS, Release: "releases", Final: "finals", Loaded: "loads"}
 
 
-Action = Dispatch | Drop | Wait | Scale | Preempt
+Action = Dispatch | Drop | Wait | Scale | Preempt | Load | Evict
 
 
 class Line(Protocol):
@@ -131,7 +155,26 @@ class Line(Protocol):
     # The run's own lines have `after` too, as the View; a line that a policy keeps may lack it.
 
 
-class View(Protocol):
+class Residency(Protocol):
+    """Whose adapters are on which GPU; only where adapters are bound (needs "memory")."""
+
+    def resident(self, gpu: int) -> AbstractSet[str]:
+        """The tenants whose adapters are there, the longest there first."""
+
+    def loading(self, gpu: int) -> AbstractSet[str]:
+        """The tenants whose load is under way or queued, in this order."""
+
+    def room(self, gpu: int) -> int:
+        """The bytes that are free: neither resident nor reserved by a load."""
+
+    def adapter(self, tenant: str) -> Adapter:
+        """The bytes of a tenant's adapter, and the seconds that the link takes for it."""
+
+    def tenant_of(self, request: int) -> str:
+        """The tenant of a request that has arrived."""
+
+
+class View(Residency, Protocol):
     """All that a policy may know at a decision: never the future, never a true service time. Seconds throughout."""
 
     now: float
@@ -203,14 +246,15 @@ class Policy(Protocol):
     """Decides, whenever a GPU is idle and requests wait, again until it waits or no GPU is idle.
 
     Three methods are optional. `start(view)` is called once before the first request: prepare and reset there.
-    `observe(event)` is called with the Completion of every batch that is done; where `uses` lists "releases" or
-    "finals", with every Release and Final, too. `plans(levels, service)`, told what the View has under
-    these names, yields a Planned for every kind of batch that it may dispatch with a plan: a real device makes ready
-    what these run before time begins, and cannot run others. Class attributes, optional too:
+    `observe(event)` is called with the Completion of every batch that is done; where `uses` lists "releases", "finals"
+    or "loads", with every Release, Final or Loaded, too. `plans(levels, service)`, told what the View has under these
+    names, yields a Planned for every kind of batch that it may dispatch with a plan: a real device makes ready what
+    these run before time begins, and cannot run others. Class attributes, optional too:
     `every_arrival = True` asks also at every arrival and while all GPUs are busy; that costs an event per request.
     `needs`, a frozenset, names what not every run offers: "scale", "preempt", "layers" (batches of some layers only),
-    "stops" (requests that stop early within their batch), "future". A policy that needs the future gets the trace by
-    `foresee(trace)` before `start`; live, it is refused.
+    "stops" (requests that stop early within their batch), "memory" (Load and Evict; a batch then runs only where the
+    adapters of its tenants are resident or loading, and computes when they are there), "future". A policy that needs
+    the future gets the trace by `foresee(trace)` before `start`; live, it is refused.
     `uses`, a frozenset, names what it reads of the View and its lines; the conformance suite holds it to that.
     """
 

@@ -68,6 +68,7 @@ class Kind(Enum):
     ACCEPT = "accept"  # the device takes the next batch
     RETURN = "return"  # these requests wait again
     DONE = "done"  # the batch has ended; what is left of it is answered
+    LOADED = "loaded"  # not of a batch, but of a GPU's link: an adapter is there
 
 
 class Event(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Protocol
 
 import simpy
 
+from policies.interface import Loaded
 from profiler.events import BatchPlan, Event, Execution
 from profiler.table import Level
 
 #: What can become of a request, and their numbers in columns.
 OUTCOMES = ("ok", "late", "dropped", "rejected")
 OK, LATE, DROPPED, REJECTED = range(4)
+#: Where the adapter of a request's tenant was when its batch was dispatched: there, coming, or asked for that moment.
+HITS = ("resident", "loading", "miss")
 #: A batch: start, finish (infinite while it runs elsewhere), GPU, level, length bucket, requests. Seconds.
 Row = tuple[float, float, int, Level, int, Sequence[int]]
 
@@ -25,7 +29,7 @@ class Executor(Protocol):
 
     @property
     def offers(self) -> frozenset[str]:
-        """What it can do beyond plain batches, by the names of `needs`: preempt, layers, stops, scale, future."""
+        """What it can do beyond plain batches, by the names of `needs`: preempt, layers, stops, scale, memory..."""
 
     def begin(
         self,
@@ -45,13 +49,23 @@ class Executor(Protocol):
 
 
 @dataclass
+class Adapters:
+    """What became of adapters. By request, at its last Dispatch: hits, the place in HITS; load_wait_s, of its batch."""
+
+    hits: bytearray
+    load_wait_s: array[float]
+    loads: list[Loaded] = field(default_factory=list)
+    bytes_loaded: int = 0
+
+
+@dataclass
 class Records:
     """What happened, in seconds: appended in the loop, expanded to columns by the report.
 
     batches: in the order of dispatch. events: (number of the batch, time, event) of batches that are more than DONE
     alone. drops: (time, requests, reason) each. gpus: (time, GPUs that run or start from then on) each, the first at
     the start. starting: when each GPU that the policy added serves. measured: further columns of the batches, by name,
-    from a device. ended: called with the number of every batch that is done.
+    from a device. ended: called with the number of every batch that is done. adapters: where they are bound.
     """
 
     batches: list[Row] = field(default_factory=list)
@@ -61,6 +75,7 @@ class Records:
     starting: dict[int, float] = field(default_factory=dict)
     measured: Mapping[str, Sequence[float]] = field(default_factory=dict)
     ended: Callable[[int], object] | None = None
+    adapters: Adapters | None = None
 
 
 class PolicyError(ValueError):

@@ -15,6 +15,7 @@ from policies.interface import Policy
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.core import Executor, PolicyError, Records, place
 from simulator.defaults import default_slo_s, saturation
+from simulator.executors.adapters import AdapterExecutor, bound
 from simulator.executors.planned import PlannedExecutor, Times
 from simulator.executors.table import NoisyTableExecutor, TableExecutor
 from simulator.queue.backlog import Backlog
@@ -42,6 +43,7 @@ def simulate(
     gpus: int = 1,
     service_noise: str = "none",
     cold_start_s: float | None = None,
+    adapter_budget: int | None = None,
     seed: int = 0,
     clock: Clock | None = None,
     executor: Executor | None = None,
@@ -54,9 +56,10 @@ def simulate(
     a spec such as "timeout(max_batch=8)". table: default the first shipped one; model, task and slo_s (seconds) as in
     DESIGN section 6; levels as of `Deployment.of`. A Deployment in the place of the table has all of these but slo_s.
     service_noise: "none" takes medians, "profiled" draws from what was measured. cold_start_s: until a GPU that the
-    policy adds serves; default the table's, else 10 s (modelled). clock: a WallClock paces the run in real time, until
-    Ctrl-C. executor: runs the batches, instead of the table's times. records: what is appended to, empty. on_progress:
-    told now and then how many requests are done with.
+    policy adds serves; default the table's, else 10 s (modelled). adapter_budget: bytes on each GPU for the adapters of
+    the trace's tenants; None leaves a tenant a label. clock: a WallClock paces the run in real time, until Ctrl-C.
+    executor: runs the batches, instead of the table's times. records: what is appended to, empty. on_progress: called
+    now and then with the number of requests that left.
 
     Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves.
     """
@@ -79,17 +82,22 @@ def simulate(
     clock = VirtualClock() if clock is None else clock
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
     records, idle = Records() if records is None else records, list(range(gpus))
-    view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle)
+    memory = None if adapter_budget is None else bound(adapter_budget, table, deployment.model, trace, gpus, records)
+    view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle, memory)
     if executor is None:
         executor = times = _by_table(deployment, service_noise, seed)
-        if needs(policy) & PlannedExecutor.plans:
+        if memory is not None:
+            executor = AdapterExecutor(times, memory, table, deployment.model, predictions.plan)
+        elif needs(policy) & PlannedExecutor.plans:
             executor = PlannedExecutor(times, deployment.levels, trace, buckets, deployment.other_tasks)
+    elif memory is not None and "memory" not in executor.offers:
+        raise ValueError(f"{executor} has no adapters, so it cannot keep to an adapter budget")
     check_offers(executor, policy)
     started(policy, view, trace)
     if cold_start_s is None:
         cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))
     cold = cold_start_s if "scale" in needs(policy) else None
-    server = Server(clock, executor, policy, backlog, view, records, idle, on_progress, cold)
+    server = Server(clock, executor, policy, backlog, view, records, idle, on_progress, cold, memory)
     clock.start()
     with uncollected():
         server.serve()
@@ -108,6 +116,7 @@ def simulate(
         "gpus": gpus,
         "service_noise": service_noise,
         **({} if cold is None else {"cold_start_s": cold}),
+        **({} if adapter_budget is None else {"adapter_budget": adapter_budget}),
         "seed": seed,
         **({"interrupted": True} if interrupted else {}),
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from policies.interface import Action, Completion, Dispatch, Drop, Heard, Preempt, Scale, View
+from policies.interface import Action, Completion, Dispatch, Drop, Evict, Heard, Load, Loaded, Preempt, Scale, View
 from policies.machinery.held import HeldQueue
 from policies.machinery.part import Copies, Part
 from policies.machinery.wrapped import Wrapper
@@ -69,6 +69,8 @@ class Router(Wrapper):
         elif type(action) is Preempt:
             self._running[gpu], self._stale = 0, True
             return Preempt(gpu)
+        elif isinstance(action, Load | Evict):
+            return action._replace(gpu=gpu)
         elif type(action) is Scale:
             raise ValueError("a router's inner policy sees one GPU and cannot scale: put the scaling around the router")
         return action
@@ -77,7 +79,7 @@ class Router(Wrapper):
         if type(event) is Completion:
             self._running[event.gpu] -= len(event.requests)
             self._stale |= bool(event.returned)
-        self._copies.observe(event._replace(gpu=0))
+        self._copies.observe(event if isinstance(event, Loaded) else event._replace(gpu=0))
 
     def _admit(self, view: View) -> None:
         """Route who has arrived, and look again at the whole queue where others came back or are gone."""

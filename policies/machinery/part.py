@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from math import inf
 from typing import Protocol, cast
 
-from policies.interface import Action, Completion, Dispatch, Drop, Heard, Line, Policy, View, Wait
+from policies.interface import Action, Completion, Dispatch, Drop, Heard, Line, Loaded, Policy, View, Wait
 from policies.machinery import wrapped
-from profiler.table import BucketPlan, Level
+from profiler.table import Adapter, BucketPlan, Level
 
 
 class Queue(Protocol):
@@ -145,7 +146,26 @@ class Part:
         return self.whole.seconds(level, size, tokens)
 
     def free_at(self, gpu: int) -> float:
-        return self.whole.free_at(gpu if self.gpu is None else self.gpu)
+        return self.whole.free_at(self._whole_gpu(gpu))
+
+    def resident(self, gpu: int) -> AbstractSet[str]:
+        return self.whole.resident(self._whole_gpu(gpu))
+
+    def loading(self, gpu: int) -> AbstractSet[str]:
+        return self.whole.loading(self._whole_gpu(gpu))
+
+    def room(self, gpu: int) -> int:
+        return self.whole.room(self._whole_gpu(gpu))
+
+    def adapter(self, tenant: str) -> Adapter:
+        return self.whole.adapter(tenant)
+
+    def tenant_of(self, request: int) -> str:
+        return self.whole.tenant_of(request)
+
+    def _whole_gpu(self, gpu: int) -> int:
+        """What the whole view calls this GPU."""
+        return gpu if self.gpu is None else self.gpu
 
     def rate(self, window_s: float) -> float:
         return self.share * self.whole.rate(window_s)
@@ -183,7 +203,12 @@ class Copies:
         return wrapped.sooner(waits), -1
 
     def observe(self, event: Heard) -> None:
-        """Let the copy hear of it whose batch it was."""
+        """Let the copy hear of it whose batch it was; of a load, every copy that sees the GPU."""
+        if isinstance(event, Loaded):
+            for policy, part in zip(self.policies, self.parts, strict=True):
+                if part.gpu in (None, event.gpu):
+                    wrapped.observe(policy, event if part.gpu is None else event._replace(gpu=0))
+            return
         first = event.requests[0]
         whose = self._whose.pop(first) if type(event) is Completion else self._whose[first]
         wrapped.observe(self.policies[whose], event)

@@ -1,6 +1,7 @@
-"""The tables: latencies by exact key, accuracies, jitter, bucket plans, and what they predict. A leaf: no torch."""
+"""The tables: latencies by key, accuracies, jitter, adapters, bucket plans, and what they predict. No torch: a leaf."""
 
 from profiler.table.accuracy import AccuracyTable
+from profiler.table.adapters import Adapter, AdapterTable
 from profiler.table.deployment import LEVELS, Deployment, as_table, left_out_notes
 from profiler.table.jitter import Jitter
 from profiler.table.latency import LatencyTable, shipped
@@ -10,6 +11,8 @@ from profiler.table.predictions import Predictions
 __all__ = [
     "LEVELS",
     "AccuracyTable",
+    "Adapter",
+    "AdapterTable",
     "BucketPlan",
     "Deployment",
     "Jitter",

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.table.accuracy import AccuracyTable
+from profiler.table.adapters import AdapterTable
 from profiler.table.jitter import Jitter
 from profiler.table.plan import BucketPlan, Level, ShapeKey
 from profiler.table.reading import numbers, read_columns, read_meta, whole
@@ -39,6 +40,7 @@ class LatencyTable:
     meta: Mapping[str, Any] = field(default_factory=dict)
     accuracy: AccuracyTable | None = None
     jitter: Jitter | None = None
+    adapters: AdapterTable | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in REQUIRED if name not in self.columns]
@@ -74,13 +76,14 @@ class LatencyTable:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of everything that can change a run: the keys, the times, the jitter, the accuracies."""
+        """Hash of everything that can change a run: the keys, the times, the jitter, the accuracies, the adapters."""
         body = repr(
             (
                 sorted((k, tuple(sorted(v.items()))) for k, v in self._rows.items()),
                 self.jitter,
                 self.accuracy.rows if self.accuracy else None,
                 self.meta.get("idle_factor"),
+                *([self.adapters.rows] if self.adapters else []),
             )
         )
         return hashlib.sha256(body.encode()).hexdigest()[:16]
@@ -218,6 +221,7 @@ class LatencyTable:
             read_meta(path / "meta.json"),
             AccuracyTable.read(path / "accuracy.csv") if (path / "accuracy.csv").exists() else None,
             Jitter.read(path / "jitter.csv") if (path / "jitter.csv").exists() else None,
+            AdapterTable.read(path / "adapters.csv") if (path / "adapters.csv").exists() else None,
         )
 
 

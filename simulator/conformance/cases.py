@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.table import AccuracyTable, LatencyTable
+from profiler.table import AccuracyTable, AdapterTable, LatencyTable
 from traces import Trace
 
 Columns = dict[str, NDArray[Any]]
@@ -20,7 +20,10 @@ CLASSES, TENANTS = ("gold", "silver", "bronze"), ("one", "two")
 
 @dataclass(frozen=True)
 class Case:
-    """Traffic on a table. twin: the same requests before `cut` (seconds), others from then on."""
+    """Traffic on a table. twin: the same requests before `cut` (seconds), others from then on.
+
+    adapter_budget: bytes, where adapters are bound.
+    """
 
     name: str
     trace: Trace
@@ -29,6 +32,7 @@ class Case:
     table: LatencyTable
     gpus: int
     slo_s: float
+    adapter_budget: int | None = None
 
 
 def random_case(seed: int) -> Case:
@@ -78,6 +82,13 @@ def extreme_cases() -> list[Case]:
         for name, (_, table, slo_s) in named.items()
         for gpus in (1, 3)
     ]
+
+
+def bound(case: Case) -> Case:
+    """The same with adapters, of which one or both tenants' fit on a GPU; a load takes half an SLO."""
+    rows = [("students-2x8", "formula", 10, 5e5 * case.slo_s, tenants, 64, 64, 20.0 * tenants) for tenants in (1, 2)]
+    table = replace(case.table, adapters=AdapterTable(tuple(rows)))
+    return replace(case, table=table, adapter_budget=10 if case.gpus in (1, 4) else 20)
 
 
 def random_table(rng: np.random.Generator, levels: int, lengths: int) -> LatencyTable:

@@ -8,7 +8,7 @@ from math import inf
 
 from policies import describe, make, needs
 from policies.interface import Policy
-from simulator.conformance.cases import Case, extreme_cases, random_case
+from simulator.conformance.cases import Case, bound, extreme_cases, random_case
 from simulator.conformance.invariants import RULES
 from simulator.conformance.watching import Log, Recorder
 from simulator.reporting.report import Report
@@ -34,12 +34,14 @@ def check_policy(
     The rules: every request is served or turned away exactly once (I1); nothing starts before it arrived or overlaps on
     a GPU (I2, I3); equal runs are equal, also of a used or copied object (I4); the future changes nothing before it
     (I5), unless the policy needs the future; a GPU idles beside waiting requests only on a Wait (I6); Little's law
-    (I8); nobody starves; the text that `describe` gives makes the same policy again; where it declares what it `uses`,
-    it reads no other name of the View and its lines, and of completions only if it names `completions`.
+    (I8); where it needs memory, adapters fit, stay while something needs them and are loaded one by one (I10); nobody
+    starves; the text that `describe` gives makes the same policy again; where it declares what it `uses`, it reads no
+    other name of the View and its lines, and of completions only if it names `completions`.
     """
     new = _maker(policy)
     for case in filter(only, [*map(random_case, seeds), *extreme_cases()]):
         used = new()
+        case = bound(case) if "memory" in needs(used) else case
         report, log = _run(used, case, case.trace)
         for rule in RULES:
             _require(rule, report, log, case)
@@ -80,7 +82,15 @@ def _run(policy: Policy, case: Case, trace: Trace) -> tuple[Report, Log]:
     recorder = Recorder(policy)
     try:
         cold_start_s = COLD_START * case.slo_s
-        report = simulate(trace, recorder, case.table, gpus=case.gpus, slo_s=case.slo_s, cold_start_s=cold_start_s)
+        report = simulate(
+            trace,
+            recorder,
+            case.table,
+            gpus=case.gpus,
+            slo_s=case.slo_s,
+            cold_start_s=cold_start_s,
+            adapter_budget=case.adapter_budget,
+        )
     except Exception as error:
         raise AssertionError(f"{type(policy).__name__} does not serve {case.name}: {error}") from error
     return report, recorder.log

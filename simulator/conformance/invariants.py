@@ -91,6 +91,42 @@ def _leaving(report: Report) -> list[tuple[float, int]]:
     )
 
 
+def within_memory(report: Report, log: Log, case: Case) -> bool:
+    """I10: adapters fit the budget, stay while a batch or a load needs them, and come over a link one by one."""
+    its, tables, tenants = report.records.adapters, case.table.adapters, report.trace.tenant
+    if its is None or tables is None or tenants is None or case.adapter_budget is None:
+        return True
+    size = next(iter(tables.adapters(report.levels[0].model).values())).bytes
+    loads, link_free_s, used = iter(its.loads), [0.0] * case.gpus, [0] * case.gpus
+    stays: dict[tuple[int, str], list[list[float]]] = {}  # when an adapter was asked for, there and gone
+    for time, action in log:
+        if action[0] not in ("Load", "Evict"):
+            continue
+        gpu, tenant = action[1:]
+        of = stays.setdefault((gpu, tenant), [])
+        if action[0] == "Evict":
+            if not of or not of[-1][1] <= time < of[-1][2]:
+                return False
+            of[-1][2] = time
+            used[gpu] -= size
+            continue
+        load = next(loads)
+        used[gpu] += size
+        if load[:2] != (gpu, tenant) or used[gpu] > case.adapter_budget or (of and of[-1][2] == np.inf):
+            return False
+        if load.start < max(time, link_free_s[gpu]) or load.finish <= load.start:
+            return False
+        link_free_s[gpu] = load.finish
+        of.append([time, load.finish, np.inf])
+    for number, (start, finish, gpu, _, _, requests) in enumerate(report.records.batches):
+        wait_s = its.load_wait_s[requests[0]] if report.answers[number] else np.inf  # a preempted one may not compute
+        for tenant in {tenants[each] for each in requests}:
+            held = [each for each in stays.get((gpu, tenant), ()) if each[0] <= start and finish <= each[2]]
+            if not any(there - start <= wait_s <= finish - start or wait_s == np.inf for _, there, _ in held):
+                return False
+    return True
+
+
 def nobody_starves(report: Report, log: Log, case: Case) -> bool:
     """Nobody starves: the oldest waiting request is not passed over for long."""
     gone, head, passed = bytearray(len(case.trace) + 1), 0, 0
@@ -113,7 +149,7 @@ def nobody_starves(report: Report, log: Log, case: Case) -> bool:
     return True
 
 
-RULES = (served_once, in_order, no_overlap, idles_on_a_wait, littles_law, nobody_starves)
+RULES = (served_once, in_order, no_overlap, idles_on_a_wait, littles_law, within_memory, nobody_starves)
 
 
 def _events(report: Report, kind: Kind) -> list[tuple[int, float, Event]]:

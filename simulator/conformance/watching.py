@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from policies import needs
-from policies.interface import HEARD, Action, Dispatch, Drop, Heard, Line, Policy, Preempt, Scale, View, Wait
+from policies.interface import HEARD, Action, Dispatch, Drop, Heard, Line, Policy, View, Wait
 from policies.machinery.wrapped import hears, uses
 from traces import Trace
 
@@ -91,4 +91,4 @@ def _plain(action: Any) -> tuple[Any, ...]:
         return "Drop", tuple(action.requests), action.reason
     if isinstance(action, Wait):
         return "Wait", action.until, action.waiting, action.bucket
-    return (type(action).__name__, *action) if isinstance(action, Scale | Preempt) else (repr(action),)
+    return (type(action).__name__, *action) if isinstance(action, tuple) else (repr(action),)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from math import inf
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.interface import Line
+from policies.interface import Line, Residency
 from profiler.table import Level, Predictions
-from simulator.core import Records
+from simulator.core import PolicyError, Records
 from simulator.queue.backlog import Backlog
 
 
@@ -25,12 +26,16 @@ class ServerView:
         tokens: NDArray[np.int32],
         records: Records,
         idle: list[int],
+        memory: Residency | None = None,
     ) -> None:
         self.now = 0.0
         self.waiting = 0
         self.gpus, self.slo_s = gpus, slo_s
         self.levels, self.plan, self.service = predictions.levels, predictions.plan, predictions.service
         self._backlog, self._records, self._tokens, self._idle = backlog, records, tokens, idle
+        its: Residency = memory or Unbound()
+        self.resident, self.loading, self.room, self.adapter = its.resident, its.loading, its.room, its.adapter
+        self._tenant_of = its.tenant_of
         self.oldest, self.after = backlog.oldest, backlog.after
         self.by_deadline, self.deadline = backlog.by_deadline, backlog.deadline
         self.longest = backlog.longest
@@ -78,7 +83,22 @@ class ServerView:
             return starts
         latest = next(batch for batch in reversed(self._records.batches) if batch[2] == gpu)
         start, _finish, _gpu, level, bucket, requests = latest
+        if self._records.adapters is not None:
+            start += self._records.adapters.load_wait_s[requests[0]]
         return max(self.now, start + self.service[level.index][bucket][len(requests)])
 
     def rate(self, window_s: float) -> float:
         return self._backlog.rate(self.now, window_s)
+
+    def tenant_of(self, request: int) -> str:
+        self._backlog.refuse_future(request)
+        return self._tenant_of(request)
+
+
+class Unbound:
+    """The residency of a run without adapters."""
+
+    def _refuse(self, _: object) -> NoReturn:
+        raise PolicyError('asked for adapters, which this run does not bind: declare needs = frozenset({"memory"})')
+
+    resident = loading = room = adapter = tenant_of = _refuse

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from profiler.events import Event, Kind
 from profiler.table import BucketPlan, Level
-from simulator.core import DROPPED, LATE, OK, OUTCOMES, REJECTED, Records
+from simulator.core import DROPPED, HITS, LATE, OK, OUTCOMES, REJECTED, Records
 from simulator.reporting.summary import summarised
 from traces import Trace
 
@@ -221,7 +221,13 @@ class Report:
         return students if own is None else np.where(np.isnan(own[rows]), students, own[rows]).astype(students.dtype)
 
     def _extra(self, rows: slice) -> Columns:
-        return {name: column[rows] for name, column in self.reported.items() if name != "students"}
+        extra = {name: column[rows] for name, column in self.reported.items() if name != "students"}
+        if (its := self.records.adapters) is not None:
+            served = self.times["batch"][rows] >= 0
+            hits, waits = np.frombuffer(its.hits, np.uint8)[: len(self.trace)], np.asarray(its.load_wait_s)
+            extra["hit"] = np.where(served, np.asarray(HITS, object)[hits[rows]], np.asarray(None, object))
+            extra["load_wait_s"] = np.where(served, waits[: len(self.trace)][rows], np.nan)
+        return extra
 
     @cached_property
     def reported(self) -> Columns:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from profiler.events import Kind
 from profiler.table import Level
-from simulator.core import OK, OUTCOMES, Records
+from simulator.core import HITS, OK, OUTCOMES, Records
 from traces import Trace
 
 Columns = Mapping[str, NDArray[Any]]
@@ -47,7 +47,7 @@ class Ran(Protocol):
 
 def summarised(report: Ran) -> dict[str, Any]:
     """The figures of a run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
-    return _of_batches(report) | _of_requests(report)
+    return _of_batches(report) | _of_requests(report) | _of_adapters(report)
 
 
 def _of_batches(report: Ran) -> dict[str, Any]:
@@ -114,6 +114,24 @@ def _of_requests(report: Ran) -> dict[str, Any]:
         "accuracy": _known(_mean(right[batch >= 0])),
         "accuracy_weighted_goodput": _known(float(right[outcome == OK].sum()) / len(batch)),
         "students_mean": _mean(students[batch >= 0]),
+    }
+
+
+def _of_adapters(report: Ran) -> dict[str, Any]:
+    """Of served requests, the share whose adapter was resident; of the links' time until the last batch, what was used.
+
+    bytes_loaded: of all loads, those that end later, too.
+    """
+    its = report.records.adapters
+    if its is None:
+        return {}
+    hits = np.frombuffer(its.hits, np.uint8)[: len(report.trace)][report.times["batch"] >= 0]
+    end = float(max(report.batches["finish_s"], default=0.0))
+    used = sum(max(0.0, min(load.finish, end) - load.start) for load in its.loads)
+    return {
+        "hit_rate": _mean(hits == HITS.index("resident")),
+        "bytes_loaded": its.bytes_loaded,
+        "link_busy": _ratio(used, report.gpus * (end - float(report.trace.arrival_s[0]))),
     }
 
 

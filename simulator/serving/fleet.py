@@ -9,10 +9,12 @@ from profiler.events import Event
 from simulator.core import PolicyError, Records
 from simulator.queue.view import ServerView
 
-#: When; the batch, or STARTED; where the event is None (DONE alone, or started) the GPU, else the order; the event.
+#: When; the batch, STARTED, or LOADED less the GPU (whose first load is done); where the event is None (DONE alone, or
+#: started) the GPU, else the order; the event.
 Due = tuple[float, int, int, Event | None]
 #: In place of a batch's number.
 STARTED = -1
+LOADED = -2
 
 
 class Fleet:

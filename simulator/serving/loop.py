@@ -15,7 +15,10 @@ from policies.interface import (
     Completion,
     Dispatch,
     Drop,
+    Evict,
     Final,
+    Heard,
+    Load,
     Policy,
     Preempt,
     Release,
@@ -23,18 +26,21 @@ from policies.interface import (
     Wait,
 )
 from policies.machinery.wrapped import hears
-from profiler.events import Event, Kind
+from profiler.events import BatchPlan, Event, Execution, Kind
+from profiler.table import Level
 from simulator.core import Executor, PolicyError, Records, place
 from simulator.queue.backlog import Backlog
 from simulator.queue.view import ServerView
 from simulator.serving.clock import Clock
-from simulator.serving.fleet import STARTED, Due, Fleet
+from simulator.serving.fleet import LOADED, STARTED, Due, Fleet
+from simulator.serving.memory import Memory
 
 #: Batches between two reports of progress.
 PROGRESS = 256
 #: After so many Waits in a row with an idle GPU, nothing new and nothing running, a policy is said never to dispatch.
 IDLE_WAITS = 1000
-#: After so many Scale and Preempt at one moment, a policy is said not to settle.
+#: After so many Scale and Preempt at one moment, a policy is said not to settle; or so many Load and Evict while no
+#: request comes or goes, beyond those that can be of use.
 RESTLESS = 1000
 #: What of an answer a policy may hear: never whether it was right.
 HEARD = ("students", "exit", "answer", "confidence", "margin")
@@ -47,7 +53,7 @@ class Server:
     policy's timer. At equal times events of batches, arrivals and timers are all taken in before one round of
     decisions. Events come from the heap where an executor knows them beforehand, and through the clock's inbox where a
     batch runs elsewhere; both go through `_take_in`. cold_start_s: until a GPU that a policy adds serves; None where
-    none can be added.
+    none can be added. memory: where adapters are bound.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Server:
         idle: list[int],
         on_progress: Callable[[int], None] | None = None,
         cold_start_s: float | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
         self.records, self._batches, self._idle = records, records.batches, idle
@@ -68,8 +75,10 @@ class Server:
         self._hears = hears(policy) if self._observe is not None else frozenset()
         self._every_arrival = bool(getattr(policy, "every_arrival", False))
         self._on_progress, self._scales = on_progress, cold_start_s is not None
-        self._watched = self._observe is not None or on_progress is not None or records.ended is not None
-        self._begin = executor.begin
+        self._memory = memory
+        watched = (self._observe, on_progress, records.ended, memory)
+        self._watched = any(each is not None for each in watched)
+        self._begin = executor.begin if memory is None else self._begin_pinned
         self._elsewhere = self._posted = 0  # batches that run elsewhere; events that came from there
         self._largest = view.plan.max_batch
         self._levels = {id(level) for level in view.levels}
@@ -79,7 +88,7 @@ class Server:
         self._accepted: set[int] = set()  # batches whose GPU is free before they are done
         self._returned: dict[int, list[int]] = {}  # requests that wait again, by batch that is not done
         self._waits, self._waits_since = 0, 0
-        self._restless = (-inf, 0)  # the moment of the last Scale or Preempt, and how many there were at it
+        self._restless: tuple[object, int] = (None, 0)  # when the policy last acted without end in sight, how often
         self._steps = self._serve()
         self._upcoming: Any = None  # the alarm that is waited for; one that was overtaken rings without effect
 
@@ -213,6 +222,13 @@ class Server:
             if "finals" in self._hears:
                 self._heard(Final, number, time, event, ("agrees",))
 
+    def _loaded(self, number: int, time: float, event: Event, now: float) -> None:
+        """Note that an adapter is there."""
+        assert self._memory is not None
+        loaded = self._memory.loaded(LOADED - number)
+        if "loads" in self._hears:
+            self._say(loaded)
+
     def _heard(
         self, kind: type[Release] | type[Final], number: int, time: float, event: Event, names: Sequence[str]
     ) -> None:
@@ -236,6 +252,8 @@ class Server:
 
     def _tell(self, number: int) -> None:
         """Tell the policy what is done, and others how far the run is."""
+        if self._memory is not None:
+            self._memory.unpin(number)
         if self.records.ended is not None:
             self.records.ended(number)
         if self._observe is not None:
@@ -245,7 +263,7 @@ class Server:
         if self._on_progress is not None and number % PROGRESS == 0:
             self._on_progress(self.backlog.gone)
 
-    def _say(self, event: Completion | Release | Final) -> None:
+    def _say(self, event: Heard) -> None:
         assert self._observe is not None
         try:
             self._observe(event)
@@ -290,6 +308,34 @@ class Server:
             time = finish if event.kind is Kind.DONE else now + event.after
             heappush(self._due, (time, number, order, event))
 
+    def _begin_pinned(
+        self,
+        number: int,
+        gpu: int,
+        level: Level,
+        bucket: int,
+        requests: Sequence[int],
+        plan: BatchPlan | None,
+        now: float,
+    ) -> Execution | None:
+        """Begin a batch whose adapters are pinned until it is done."""
+        assert self._memory is not None
+        self._memory.pin(number, gpu, requests, now)
+        return self.executor.begin(number, gpu, level, bucket, requests, plan, now)
+
+    def _load(self, action: Load, now: float) -> None:
+        heappush(self._due, (self._bound().load(action, now), LOADED - action.gpu, 0, Event(0.0, Kind.LOADED)))
+
+    def _evict(self, action: Evict, now: float) -> None:
+        self._bound().evict(action)
+
+    def _bound(self) -> Memory:
+        """The memory that a Load or Evict is about."""
+        if self._memory is None:
+            raise PolicyError('loads and evicts, which not every run offers: declare needs = frozenset({"memory"})')
+        self._settle((self.backlog.arrived, self.backlog.gone), RESTLESS + self._memory.most_loads)
+        return self._memory
+
     def _drop(self, action: Drop, now: float) -> None:
         requests = _own(action.requests)
         self.backlog.take(requests)
@@ -317,15 +363,17 @@ class Server:
         self.records.events.append((number, now, Event(now - start, Kind.RETURN)))
         self.backlog.give_back(requests)
         self.view.waiting = self.backlog.waiting
+        if self._memory is not None:
+            self._memory.unpin(number)
         self._free(gpu, now)
         if self.records.ended is not None:
             self.records.ended(number)
 
-    def _settle(self, now: float) -> None:
-        """Raise PolicyError where a policy scales and preempts on and on at one moment."""
-        self._restless = (now, self._restless[1] + 1 if self._restless[0] == now else 1)
-        if self._restless[1] > RESTLESS:
-            raise PolicyError(f"scaled and preempted {RESTLESS} times at one moment, and does not settle")
+    def _settle(self, when: object, most: int = RESTLESS) -> None:
+        """Raise PolicyError where a policy acts more than so many times while this stays the same."""
+        self._restless = (when, self._restless[1] + 1 if self._restless[0] == when else 1)
+        if self._restless[1] > most:
+            raise PolicyError(f"scaled, preempted, loaded or evicted {most} times in a row, and does not settle")
 
     def _alarm(self, wait: Wait, now: float) -> float:
         """When a Wait is over: its time, or the arrival that makes as many wait as it asks for."""
@@ -370,6 +418,8 @@ ACTS = Handlers(
         Drop: Server._drop,
         Scale: Server._scale,
         Preempt: Server._preempt,
+        Load: Server._load,
+        Evict: Server._evict,
     }
 )
 #: What is done about an event of a batch: (server, number of the batch, time, event, now).
@@ -378,6 +428,7 @@ HAPPENS: dict[Kind, Callable[[Server, int, float, Event, float], None]] = {
     Kind.ACCEPT: Server._accept,
     Kind.RETURN: Server._return,
     Kind.DONE: Server._finals,
+    Kind.LOADED: Server._loaded,
 }
 
 

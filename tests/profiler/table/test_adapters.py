@@ -1,0 +1,73 @@
+"""The table of adapters: the default kind, the next measured size up, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from conftest import formula_table
+
+from profiler.table import Adapter, AdapterTable, LatencyTable
+
+HEAD = "model,kind,bytes,load_us,distinct,batch,tokens,extra_us\n"
+ROWS = "m,full,100,50,1,1,16,3\nm,full,100,50,1,8,16,4\nm,full,100,50,8,8,16,9\nm,top,40,20,1,1,16,1\n"
+MODEL = "students-2x8"
+
+
+def read(tmp_path, rows=ROWS):
+    path = tmp_path / "adapters.csv"
+    path.write_text(HEAD + rows)
+    return AdapterTable.read(path)
+
+
+def test_the_first_kind_is_the_default(tmp_path):
+    table = read(tmp_path)
+    assert list(table.adapters("m").items()) == [("full", Adapter(100, 50 * 1e-6)), ("top", Adapter(40, 20 * 1e-6))]
+    with pytest.raises(LookupError, match="other"):
+        table.adapters("other")
+
+
+@pytest.mark.parametrize(
+    ("distinct", "batch", "tokens", "extra_us"),
+    [(1, 1, 16, 3), (1, 2, 1, 4), (2, 2, 9, 9), (8, 8, 16, 9), (2, 1, 16, 9)],
+)
+def test_extra_time_is_that_of_the_next_measured_size(tmp_path, distinct, batch, tokens, extra_us):
+    assert read(tmp_path).extra_s("m", "full", distinct, batch, tokens) == extra_us * 1e-6
+
+
+@pytest.mark.parametrize("key", [(1, 1, 17), (1, 9, 16), (9, 9, 16)])
+def test_beyond_what_was_measured_is_a_miss(tmp_path, key):
+    with pytest.raises(LookupError, match="profile"):
+        read(tmp_path).extra_s("m", "full", *key)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "m,full,0,50,1,1,16,3",
+        "m,full,1.5,50,1,1,16,3",
+        "m,full,100,0,1,1,16,3",
+        "m,full,100,inf,1,1,16,3",
+        "m,full,100,50,1,1,16,-1",
+        "m,full,100,50,2,1,16,3",
+        "m,full,100,50,1,1,16,3\nm,full,100,50,1,1,16,4",
+        "m,full,100,50,1,1,16,3\nm,full,200,50,1,2,16,3",
+        "m,full,100,50,1,1,16,3\nm,full,100,51,1,2,16,3",
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path, row):
+    with pytest.raises(ValueError, match=r"row|twice|hold numbers"):
+        read(tmp_path, f"{row}\n")
+
+
+def test_a_folder_may_hold_adapters_and_only_then_does_the_digest_say_so(tmp_path):
+    plain = formula_table(lambda *_: 100)
+    lines = [",".join(map(str, row)) for row in zip(*plain.columns.values(), strict=True)]
+    (tmp_path / "latency.csv").write_text("\n".join([",".join(plain.columns), *lines]))
+    (tmp_path / "meta.json").write_text("{}")
+    assert LatencyTable.load(tmp_path).adapters is None
+    assert LatencyTable.load(tmp_path).digest == plain.digest
+    adapters = read(tmp_path, ROWS.replace("m,", f"{MODEL},"))
+    loaded = LatencyTable.load(tmp_path)
+    assert loaded.adapters.rows == adapters.rows
+    assert loaded.digest == replace(plain, adapters=adapters).digest != plain.digest
