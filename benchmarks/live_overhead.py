@@ -89,7 +89,7 @@ def main() -> int:
     gc.enable()
     report = replace(report, records=journal.read(records, report.levels))
     shutil.rmtree(folder.parent)
-    start, cycle = report.batch_columns["start_s"], report.batches["cycle_s"]
+    start, cycle = report.batch_columns["start_s"], report.batch_columns["cycle_s"]
     full = report.batch_columns["size"][:-1] == BATCH
     beside = (np.diff(start) - cycle[:-1])[full] * 1e6
     p50, p90, p99 = np.percentile(beside, [50, 90, 99])
