@@ -126,7 +126,7 @@ def _of_adapters(report: Ran) -> dict[str, Any]:
     if its is None:
         return {}
     hits = np.frombuffer(its.hits, np.uint8)[: len(report.trace)][report.times["batch"] >= 0]
-    end = float(max(report.batches["finish_s"], default=0.0))
+    end = float(max(report.batch_columns["finish_s"], default=0.0))
     used = sum(max(0.0, min(load.finish, end) - load.start) for load in its.loads)
     return {
         "hit_rate": _mean(hits == HITS.index("resident")),
