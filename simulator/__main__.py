@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
 import sys
@@ -27,32 +26,22 @@ from simulator.reporting.report import Report
 from simulator.serving.clock import VirtualClock
 from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces import GENERATORS, NAMED
+from traces.shared.command import command_line
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command_line("python -m simulator")
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit status: 0 done, 1 attainment below what was required, 2 bad input."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["serve"]:
         from simulator.endpoint.command import main as serve
 
-        return serve(arguments[1:])
-    options = parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except (ValueError, LookupError, OSError, MemoryError) as error:
-        if options.debug:
-            raise
-        message = repr(error) if isinstance(error, KeyError) else str(error)
-        print(f"error: {message or 'not enough memory: fewer requests or GPUs are needed'}", file=sys.stderr)
-        return 2
+        return serve(arguments[1:], f"{prog} serve")
+    return _run(parser(prog).parse_args(arguments))
 
 
 def _run(options: argparse.Namespace) -> int:
     if options.list:
-        _say(_listing())
+        print(_listing())
         return 0
     required = options.require_attainment
     if required is not None and not 0 <= required <= 1:
@@ -66,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
     if not options.json:
         answers = "" if report.logits is None else ", answers.parquet"
         text += f"\n\nwritten to {out}/: requests.parquet, batches.parquet{answers}, summary.json, run.json"
-    _say(text.rstrip("\n"))
+    print(text.rstrip("\n"))
     if report.run.get("interrupted"):
         return 128 + signal.SIGINT
     return 1 if required is not None and report.summary["attainment"] < required else 0
@@ -131,17 +120,6 @@ def _default_device() -> str:
     from profiler.executors.serving import default_device
 
     return default_device()
-
-
-def _say(text: str) -> None:
-    """Print a text now: a reader that has gone (`| head`) is no error, a full disk is."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        # What is left in the buffer goes nowhere, or Python would complain of it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise
 
 
 def _refuse_settings(options: argparse.Namespace) -> None:

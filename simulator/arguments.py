@@ -10,6 +10,7 @@ from policies import POLICIES
 from simulator.settings import CLOCKS, Settings
 from simulator.simulate import SERVICE_NOISE_CHOICES
 from traces import FORMATS
+from traces.shared.command import Flags
 
 EPILOG = """examples:
   python -m simulator --policy adaptive
@@ -21,10 +22,10 @@ EPILOG = """examples:
   python -m simulator serve --policy adaptive --device cpu     (an HTTP endpoint; python -m simulator serve --help)"""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
     """The parser; names of flags that are fields of `Settings` are those fields."""
-    flags = argparse.ArgumentParser(
-        prog="python -m simulator",
+    flags = Flags(
+        prog=prog,
         description="Serve a trace of requests with a batching and pruning policy, on devices that take what a "
         "measured table says, and print latency, attainment, goodput and accuracy.",
         epilog=EPILOG,
@@ -125,7 +126,6 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print the summary as JSON, and nothing else")
     run.add_argument("--require-attainment", type=float, metavar="X", help="exit with status 1 where fewer are on time")
     run.add_argument("--list", action="store_true", help="list policies, tables and traces, and stop")
-    run.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return flags
 
 

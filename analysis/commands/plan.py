@@ -85,8 +85,9 @@ def _growth(text: str) -> float:
 def _save(found: object, out: Path) -> None:
     from analysis.plans.planning import Plan
     from analysis.sweeps.columns import columns_table, write
-    from simulator.reporting.output import provenance, to_json
+    from simulator.reporting.output import to_json
     from traces.files import replacing
+    from traces.shared.origin import origin
 
     assert isinstance(found, Plan)
     out.mkdir(parents=True, exist_ok=True)
@@ -96,4 +97,4 @@ def _save(found: object, out: Path) -> None:
     values = {"asked": found.asked, "traffic": found.traffic, "choices": [asdict(each) for each in found.choices],
               "closest": [asdict(each) for each in found.closest], "ran": found.ran, "found": found.found}  # fmt: skip
     with replacing(out / "plan.json") as part:
-        part.write_text(to_json({**values, **provenance()}))
+        part.write_text(to_json({**values, **origin()}))

@@ -72,8 +72,9 @@ def main(options: argparse.Namespace) -> int:
     from analysis.progress import progress
     from analysis.sweeps.columns import write
     from analysis.sweeps.sweeping import laboratory, table_of
-    from simulator.reporting.output import provenance, to_json
+    from simulator.reporting.output import to_json
     from traces.files import replacing
+    from traces.shared.origin import origin
 
     axes, parameters = _axes(options)
     cells = grid(axes, parameters)
@@ -84,7 +85,7 @@ def main(options: argparse.Namespace) -> int:
     write(table, options.out / "results.parquet")
     write(table, options.out / "results.csv")
     about = {"axes": axes, "parameters": parameters, "cells": len(cells), "ran": opened.ran, "found": opened.found,
-             "columns": table.column_names, "code": code_digest(), **provenance()}  # fmt: skip
+             "columns": table.column_names, "code": code_digest(), **origin()}  # fmt: skip
     with replacing(options.out / "sweep.json") as part:
         part.write_text(to_json(about))
     print(f"{len(cells)} cells: {opened.ran} simulated, {opened.found} found in {options.store}", file=sys.stderr)

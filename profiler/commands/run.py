@@ -113,7 +113,7 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
 
     from profiler.executors.cpu import CpuExecutor
     from profiler.measuring.probes import cpu_ceilings
-    from profiler.origin import cpu_name
+    from traces.shared.origin import cpu_name
 
     if arguments.threads is not None:
         if arguments.threads < 1:

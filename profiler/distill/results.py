@@ -168,7 +168,7 @@ def executor_gap(own: Weights, texts: Texts, record: Record) -> float:
 
 def hardware(device: torch.device) -> str:
     """The name of what trained."""
-    from profiler.origin import cpu_name
+    from traces.shared.origin import cpu_name
 
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))

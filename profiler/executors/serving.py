@@ -145,7 +145,7 @@ def _cpu(
 ) -> tuple[str, dict[str, Executor], Callable[[], object], list[str]]:
     """Executors on this processor, with as many threads as the table was measured with."""
     from profiler.executors.cpu import CpuExecutor
-    from profiler.origin import cpu_name
+    from traces.shared.origin import cpu_name
 
     threads = int(table.meta.get("threads", 1))
     torch.set_num_threads(threads)

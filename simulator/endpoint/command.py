@@ -9,10 +9,8 @@ import logging
 import logging.config
 import signal
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +18,11 @@ from policies import POLICIES, describe, make
 from profiler.table import Predictions
 from simulator.arguments import parameters
 from simulator.defaults import default_slo_s
-from simulator.reporting.output import provenance
 from simulator.settings import Settings
 from simulator.simulate import as_table
 from traces.lengths import SHORT_TEXT
+from traces.shared.command import Flags, command_line
+from traces.shared.origin import origin, version
 
 if TYPE_CHECKING:
     from profiler.executors.serving import Served
@@ -36,10 +35,10 @@ NEEDED = ("starlette", "uvicorn", "httptools", "prometheus_client")
 MIB = 1 << 20
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
     """The flags."""
-    flags = argparse.ArgumentParser(
-        prog="python -m simulator serve",
+    flags = Flags(
+        prog=prog,
         description="Serve a model with a batching and pruning policy, on a real device, over HTTP: the Open Inference "
         "Protocol, version 2, with Prometheus metrics, and a record of what arrived that the simulator replays.",
     )
@@ -70,20 +69,13 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--record", type=Path, metavar="DIR", help="write what arrives, and what becomes of it")
     record.add_argument("--record-mib", type=int, default=256, metavar="N", help="the most disk for it (default: 256)")
     record.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
-    record.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return flags
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command_line("python -m simulator serve")
+def main(arguments: list[str], prog: str) -> int:
     """Serve until SIGTERM or Ctrl-C; returns the exit status: 0 drained, 1 the executor failed, 2 bad input."""
-    options = parser().parse_args(arguments)
-    try:
-        return _serve(options)
-    except (ValueError, LookupError, OSError, RuntimeError) as error:
-        if options.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return _serve(parser(prog).parse_args(arguments))
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -203,7 +195,7 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
     listeners: list[Any] = [metrics]
     closed: list[Callable[[], object]] = []
     if options.record is not None:
-        run = {"settings": asdict(settings), "table": about["table"], "device": served.name, **provenance()}
+        run = {"settings": asdict(settings), "table": about["table"], "device": served.name, **origin()}
         recorder = Recorder(options.record, run, slo_s, options.record_mib * MIB)
         log.info("recording", extra={"folder": str(recorder.folder)})
         listeners.append(recorder)
@@ -225,7 +217,7 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
         limits,
         about,
         metrics,
-        _version(),
+        version() or "unknown",
         body=options.body_kib * 1024,
         within_s=options.timeout_s,
         tokenize=tokenize,
@@ -275,10 +267,3 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _nothing(number: int, frame: Any) -> None:
     """uvicorn has drained by then."""
-
-
-def _version() -> str:
-    try:
-        return version("cohort-serving")
-    except PackageNotFoundError:
-        return "unknown"

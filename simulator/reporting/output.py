@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +16,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from simulator.reporting.report import Report
+from traces.shared.origin import origin
 
 #: Rows that are expanded and written at a time; bounds the memory of a long run.
 ROWS = 1 << 20
@@ -44,7 +40,7 @@ def save(report: Report, out: Path) -> None:
             answers = {"request": np.arange(len(report.logits)), **_answers(report.logits)}
             pa.parquet.write_table(pa.table(answers), folder / "answers.parquet")
         (folder / "summary.json").write_text(to_json(report.summary))
-        (folder / "run.json").write_text(to_json({**report.run, **provenance()}))
+        (folder / "run.json").write_text(to_json({**report.run, **origin()}))
 
 
 def refuse_foreign(out: Path) -> None:
@@ -91,17 +87,6 @@ def to_json(values: Any) -> str:
     return json.dumps(values, indent=2, allow_nan=False, default=str) + "\n"
 
 
-def provenance() -> dict[str, Any]:
-    """Versions, commit and date: what a reader of the run wants to know and no figure depends on."""
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("cohort-serving", "simpy", "numpy", "pyarrow")},
-        "command": sys.argv,
-    }
-
-
 def _write_requests(report: Report, path: Path) -> None:
     schema = None
     writer: Any = None
@@ -133,22 +118,3 @@ def _column(name: str, column: NDArray[Any]) -> pa.Array:
     if column.dtype.kind == "f":
         return pa.array(column, pa.float64(), mask=np.isnan(column))
     return pa.array(column, _INTEGERS.get(name, pa.int64()), mask=column < 0)
-
-
-def _commit() -> str | None:
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():  # installed: the repository around it, if any, is somebody else's
-        return None
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        found = subprocess.run(command, cwd=checkout, capture_output=True)
-    except OSError:
-        return None
-    return found.stdout.decode().strip() or None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
