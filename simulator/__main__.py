@@ -20,12 +20,13 @@ from policies import POLICIES, make
 from profiler.table import LatencyTable, shipped
 from simulator.arguments import parameters, parser
 from simulator.reporting.journal import Journal, left_behind
-from simulator.reporting.output import read_run, refuse_foreign, save, to_json
+from simulator.reporting.output import WHOSE, read_run, save, to_json
 from simulator.reporting.printing import heading, shortfall, table, verdict
 from simulator.reporting.report import Report
 from simulator.serving.clock import VirtualClock
 from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces import GENERATORS, NAMED
+from traces.shared.atomic import refuse_foreign
 from traces.shared.command import command_line
 
 
@@ -50,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.reference != "none":
         make(options.reference)  # a mistake in it is found before the run, not after
     out = options.out or options.rerun or Path("runs") / _folder(prepared.settings.policy)
-    refuse_foreign(out)
+    refuse_foreign(out, *WHOSE)
     report, text = (_simulated if prepared.settings.device is None else _served)(prepared, options, out)
     if not options.json:
         answers = "" if report.logits is None else ", answers.parquet"

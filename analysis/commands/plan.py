@@ -86,7 +86,7 @@ def _save(found: object, out: Path) -> None:
     from analysis.plans.planning import Plan
     from analysis.sweeps.columns import columns_table, write
     from simulator.reporting.output import to_json
-    from traces.files import replacing
+    from traces.shared.atomic import write_text
     from traces.shared.origin import origin
 
     assert isinstance(found, Plan)
@@ -96,5 +96,4 @@ def _save(found: object, out: Path) -> None:
     write(table, out / "points.csv")
     values = {"asked": found.asked, "traffic": found.traffic, "choices": [asdict(each) for each in found.choices],
               "closest": [asdict(each) for each in found.closest], "ran": found.ran, "found": found.found}  # fmt: skip
-    with replacing(out / "plan.json") as part:
-        part.write_text(to_json({**values, **origin()}))
+    write_text(out / "plan.json", to_json({**values, **origin()}))

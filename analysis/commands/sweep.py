@@ -73,7 +73,7 @@ def main(options: argparse.Namespace) -> int:
     from analysis.sweeps.columns import write
     from analysis.sweeps.sweeping import laboratory, table_of
     from simulator.reporting.output import to_json
-    from traces.files import replacing
+    from traces.shared.atomic import write_text
     from traces.shared.origin import origin
 
     axes, parameters = _axes(options)
@@ -86,8 +86,7 @@ def main(options: argparse.Namespace) -> int:
     write(table, options.out / "results.csv")
     about = {"axes": axes, "parameters": parameters, "cells": len(cells), "ran": opened.ran, "found": opened.found,
              "columns": table.column_names, "code": code_digest(), **origin()}  # fmt: skip
-    with replacing(options.out / "sweep.json") as part:
-        part.write_text(to_json(about))
+    write_text(options.out / "sweep.json", to_json(about))
     print(f"{len(cells)} cells: {opened.ran} simulated, {opened.found} found in {options.store}", file=sys.stderr)
     print(f"written to {options.out}/: results.parquet, results.csv, sweep.json")
     return 0

@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the set and write its page; 1 where a bound is missed."""
     from analysis.validation import report
+    from traces.shared.atomic import write_text
 
     if arguments.recorded is not None:
         return _recorded(arguments)
@@ -68,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not arguments.report:
         _measure(arguments)
     found = report.read(arguments.out)
-    (arguments.out / "report.md").write_text(report.page(found))
+    write_text(arguments.out / "report.md", report.page(found))
     _plot(found, arguments.out)
     rows = report.verdicts(found)
     valid = sum(run["valid"] for run in found["runs"])

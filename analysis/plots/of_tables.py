@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from profiler.table import LatencyTable, Level, ShapeKey
-from traces.files import replacing
+from traces.shared.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from simulator.settings import Settings
-from traces.files import replacing
+from traces.shared.atomic import replacing
 
 #: A column per name, equal in length: text as objects (None where there is none), numbers with NaN where undefined.
 Columns = dict[str, NDArray[Any]]

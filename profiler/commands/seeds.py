@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from profiler.commands.printing import console
-from traces.files import replacing
+from traces.shared.atomic import write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +42,5 @@ def main(arguments: argparse.Namespace) -> int:
     if others:
         print(f"left out, as not every study has them: {', '.join(others)}")
     if arguments.out:
-        with replacing(arguments.out) as part:
-            part.write_text(as_csv(rows))
+        write_text(arguments.out, as_csv(rows))
     return 0

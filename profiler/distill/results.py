@@ -25,7 +25,7 @@ from profiler.models import weights as stored
 from profiler.models.weights import Weights
 from profiler.table import BucketPlan
 from profiler.table.writing import as_csv
-from traces.files import replacing
+from traces.shared.atomic import replacing, write_text
 
 #: Texts on which the executor that serves is compared with the code that trained.
 COMPARED = 24
@@ -61,14 +61,12 @@ class Results:
             shutil.copy(tokenizer, folder / "tokenizer.json")
         rows, items = self.accuracy(), self.items()
         card = self.card(rows) | {"per_request": per_request(items)}
-        with replacing(out / "accuracy.csv") as part:
-            part.write_text(as_csv(rows))
+        write_text(out / "accuracy.csv", as_csv(rows))
         with replacing(out / "items.parquet") as part:
             items.write(part)
         with replacing(out / ANSWERS) as part:
             self.answers().write(part)
-        with replacing(out / "card.json") as part:
-            part.write_text(json.dumps(card, indent=1) + "\n")
+        write_text(out / "card.json", json.dumps(card, indent=1) + "\n")
         return card
 
     def accuracy(self) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from simulator.endpoint.sender import Sender, Sent
 from simulator.reporting.output import to_json
 from traces import Trace, load
+from traces.shared.atomic import replacing
 from traces.shared.command import Flags, command_line
 
 #: Ids of synthetic words: BERT's own begin at 1000.
@@ -101,7 +102,8 @@ def main(arguments: list[str], prog: str) -> int:
             sent.batch_size,
         ]
         names = "due_s,late_s,latency_s,status,students,batch_size"
-        np.savetxt(options.out, np.column_stack(columns), "%.9g", ",", header=names, comments="")
+        with replacing(options.out) as part:
+            np.savetxt(part, np.column_stack(columns), "%.9g", ",", header=names, comments="")
     print(to_json(sent.summary(None if options.slo_ms is None else options.slo_ms / 1e3)), end="")
     return 0
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +12,13 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from simulator.reporting.report import Report
+from traces.shared.atomic import refuse_foreign, replacing_folder
 from traces.shared.origin import origin
 
 #: Rows that are expanded and written at a time; bounds the memory of a long run.
 ROWS = 1 << 20
+#: How a folder that may be replaced is told, and what it is.
+WHOSE = ("run.json", "the output of a run")
 _INTEGERS = {"request": pa.int64(), "tokens": pa.int32(), "padded_tokens": pa.int32(), "batch": pa.int32(),
              "batch_size": pa.int32(), "students": pa.int32(), "gpu": pa.int32()}  # fmt: skip
 
@@ -30,8 +29,8 @@ def save(report: Report, out: Path) -> None:
     An earlier run there is replaced; any other folder is not (ValueError). Until everything is written `out` stays as
     it was.
     """
-    refuse_foreign(out)
-    with replacing(out) as folder:
+    refuse_foreign(out, *WHOSE)
+    with replacing_folder(out) as folder:
         _write_requests(report, folder / "requests.parquet")
         batches = {name: _column(name, column) for name, column in report.batches.items()}
         batches["padded_tokens"] = pa.array(report.batches["padded_tokens"], pa.int64())
@@ -41,31 +40,6 @@ def save(report: Report, out: Path) -> None:
             pa.parquet.write_table(pa.table(answers), folder / "answers.parquet")
         (folder / "summary.json").write_text(to_json(report.summary))
         (folder / "run.json").write_text(to_json({**report.run, **origin()}))
-
-
-def refuse_foreign(out: Path) -> None:
-    """Raise ValueError where a run must not be written: over anything but an earlier run or an empty folder."""
-    if out.exists() and not (out.is_dir() and ((out / "run.json").exists() or not any(out.iterdir()))):
-        raise ValueError(f"{out} exists and is not the output of a run: name another --out")
-
-
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place at the end, or vanishes where something fails."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    folder.mkdir()
-    try:
-        yield folder
-        if out.exists():
-            out.rename(old)
-        folder.rename(out)
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def read_run(out: Path) -> dict[str, Any]:

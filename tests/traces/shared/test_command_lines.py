@@ -98,7 +98,7 @@ def test_a_closed_pipe_keeps_the_status_and_what_follows_and_a_full_disk_is_one_
         (tmp_path / "done").unlink(missing_ok=True)
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", f"{sys.executable} {program} {target}"],
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": unbuffered},
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONUNBUFFERED": unbuffered},
             cwd=tmp_path,
             capture_output=True,
             text=True,
