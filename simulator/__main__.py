@@ -28,6 +28,7 @@ from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces import GENERATORS, NAMED
 from traces.shared.atomic import refuse_foreign
 from traces.shared.command import command_line
+from traces.shared.text import first_line
 
 
 @command_line("python -m simulator")
@@ -163,9 +164,6 @@ def _folder(policy: str) -> str:
 def _listing() -> str:
     """Policies, tables and traces, one line each; wrapped on a terminal."""
     columns = shutil.get_terminal_size((10_000, 1)).columns
-
-    def first_line(thing: Any) -> str:
-        return (thing.__doc__ or "").strip().splitlines()[0]
 
     def line(name: str, text: str, width: int) -> str:
         return textwrap.fill(text, columns, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * (width + 4))

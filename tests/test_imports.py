@@ -36,7 +36,7 @@ FOLDERS = {
         "lengths": "processes spec",
         "load": "draft files lengths processes readers scaling spec streams trace",
         "statistics": "readers scaling trace",
-        "printing": "lengths load processes readers scaling spec statistics",
+        "printing": "lengths load processes readers scaling shared spec statistics",
     },
     "profiler": {
         "table": "",

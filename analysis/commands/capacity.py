@@ -64,8 +64,9 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _printed(rows: list[dict[str, Any]], attainment: float) -> str:
-    from analysis.words import accuracies, aligned, milliseconds, number, percent
+    from analysis.words import accuracies
     from simulator.simulate import as_table
+    from traces.shared.text import aligned, milliseconds, number, percent
 
     named = ("table", "model", "trace", "gpus", "slo_ms")
     same = {name: rows[0][name] for name in named if len({row[name] for row in rows}) == 1}

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.words import accuracies, aligned, milliseconds, percent
+from analysis.words import accuracies
+from traces.shared.text import aligned, count, milliseconds, percent
 
 if TYPE_CHECKING:
     from analysis.comparisons.comparison import Comparison, Standing
@@ -105,7 +106,7 @@ def text(compared: Comparison) -> str:
     rate = "" if its.rate is None else f" at {its.rate:,.6g}/s"
     lines = [
         f"trace   {its.trace}{rate}, lengths {its.lengths or 'its own, else short texts'}",
-        f"table   {its.table}: {its.model}, {its.gpus} device{'s' * (its.gpus > 1)}, target {its.slo_ms:.4g} ms",
+        f"table   {its.table}: {its.model}, {count(its.gpus, 'device')}, target {its.slo_ms:.4g} ms",
         *([f"        accuracies: {known}"] if known else []),
         f"runs    {compared.replicated}",
         *([] if top is None else [f"ceiling {top.accuracy_weighted_goodput:.2%} weighted: {_MEANING[top.kind]}"]),

@@ -61,10 +61,10 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _printed(found: Any) -> str:
-    from analysis.words import aligned, gpus, number
+    from traces.shared.text import aligned, count, number
 
     heading = [f"{found['setup'][0]}, {found['target'][0]}", f"{found['traffic'][0]}; {found['replications'][0]}",
-               f"{gpus(found['base'][0])} needed; with one assumption wrong:"]  # fmt: skip
+               f"{count(found['base'][0], 'GPU')} needed; with one assumption wrong:"]  # fmt: skip
     lines = [["assumption", "", "GPUs", "", "GPUs"]]
     for row, name in enumerate(found["assumption"]):
         lines.append([name, found["low_label"][row], number(found["low"][row]), found["high_label"][row],

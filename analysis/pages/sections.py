@@ -17,7 +17,8 @@ from analysis.plots.catalogue import PLOTS
 from analysis.plots.of_runs import named
 from analysis.plots.of_sweeps import setup
 from analysis.runs import Run
-from analysis.words import accuracies, gpus
+from analysis.words import accuracies
+from traces.shared.text import count, number, percent
 
 #: Figures are drawn at this width and scaled to the page's.
 WIDTH_MM = 105.0
@@ -92,12 +93,12 @@ def of_comparison(frame: Frame) -> Section:
     head = ["policy", "on time %", "accuracy %", "p99 ms", "weighted %", "95 %", of_best,
             f"points from {frame['reference'][0]}", "95 %, together"]  # fmt: skip
     rows = []
-    for number in range(len(frame["policy"])):
-        row = {name: column[number] for name, column in frame.items()}
+    for at in range(len(frame["policy"])):
+        row = {name: column[at] for name, column in frame.items()}
         cells = [
             _cell(name, row.get(name)) for name in ("attainment", "accuracy", "p99_s", "accuracy_weighted_goodput")
         ]
-        rows.append([str(row["policy"]), *cells, _ends(row, "accuracy_weighted_goodput"), _percent(row.get("reached")),
+        rows.append([str(row["policy"]), *cells, _ends(row, "accuracy_weighted_goodput"), percent(row.get("reached")),
                      f"{100 * row['difference']:+.2f}", _ends(row, "difference")])  # fmt: skip
     said = f"No policy exceeds {ceilings[0]:.2%} ({' '.join(map(str, kinds))})." if ceilings else "No optimum is known."
     served = ", ".join([*setup(frame), *distinct(frame, "replications")]) + "."
@@ -110,8 +111,8 @@ def of_capacity(frame: Frame) -> Section:
     names, which = series(frame, "load")
     head = ["series", "capacity /s", "95 %", "load", "p99 ms", "accuracy %", "students", "verdict"]
     rows = []
-    for number, name in enumerate(names[each] for each in which):
-        row = {key: column[number] for key, column in frame.items()}
+    for at, name in enumerate(names[each] for each in which):
+        row = {key: column[at] for key, column in frame.items()}
         ends = f"{row['capacity_low']:.4g}\u00a0to\u00a0{row['capacity_high']:.4g}"
         cells = [_cell(key, row[key]) for key in ("load", "p99_s", "accuracy", "students_mean")]
         rows.append([name, _cell("capacity", row["capacity"]), ends if row["seeds"] > 1 else "unknown", *cells,
@@ -131,7 +132,7 @@ def of_sensitivity(frame: Frame) -> Section:
     head = ["assumption", "at", "GPUs", "at", "GPUs"]
     rows = [[str(frame["assumption"][row]), str(frame["low_label"][row]), f"{frame['low'][row]:g}",
              str(frame["high_label"][row]), f"{frame['high'][row]:g}"] for row in range(len(frame["low"]))]  # fmt: skip
-    said = f"The plan needs {gpus(frame['base'][0])}; here is what it would need were an assumption wrong."
+    said = f"The plan needs {count(frame['base'][0], 'GPU')}; here is what it would need were an assumption wrong."
     return Section("Sensitivity", [said], [Table(head, rows)], [_figure("tornado", frame)])
 
 
@@ -209,11 +210,7 @@ def _cell(name: str, value: Any) -> str:
     scaled = value * quantity(name).factor
     if quantity(name).unit.startswith("%"):
         return f"{scaled:.2f}"
-    return f"{scaled:,.0f}" if abs(scaled) >= 1000 else f"{scaled:.4g}"
-
-
-def _percent(value: Any) -> str:
-    return "-" if value is None or value != value else f"{value:.2%}"
+    return number(scaled)
 
 
 def _ends(row: Mapping[str, Any], name: str) -> str:

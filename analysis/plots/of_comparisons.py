@@ -13,6 +13,7 @@ from analysis.plots.axes.frames import distinct
 from analysis.plots.axes.latency import Frame
 from analysis.plots.axes.standings import capacities, differences, standings
 from analysis.plots.of_sweeps import accuracies_of, setup
+from traces.shared.text import count
 
 
 def weighted(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
@@ -30,9 +31,7 @@ def capacity(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
     """The highest rate at which each policy meets the target."""
     shares, seeds = distinct(frame, "target"), distinct(frame, "seeds")
     target = f"{100 * shares[0]:g}% on time, " if len(shares) == 1 else ""
-    frame = (
-        {**frame, "replications": np.asarray([f"{seeds[0]:g} seed{'s' * (seeds[0] > 1)}"], object)} if seeds else frame
-    )
+    frame = {**frame, "replications": np.asarray([count(seeds[0], "seed")], object)} if seeds else frame
     return _forest(frame, width_mm, capacities, f"Capacity: {target}95 % intervals")
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from analysis.validation import files
+from traces.shared.text import milliseconds, percent
 
 #: What is asked of a quiet device: relative errors of percentiles, points of shares, total variation of decisions.
 P50, P99, ATTAINMENT_MEAN, ATTAINMENT_MAX = 0.03, 0.05, 0.005, 0.015
 REPLAY, CYCLE, DECISIONS, OVERLOAD_POINTS, CAPACITY = 0.005, 0.02, 0.03, 0.02, 0.02
 OVERLOAD = "overload"
+
+_ms = partial(milliseconds, digits=3)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -34,7 +38,7 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     replay = max((abs(run[name]) for run in runs for name in ("replay_p50_error", "replay_p99_error")), default=np.nan)
     same = sum(run["replay_same_decisions"] for run in runs)
     rows = [
-        ("(i) recorded times replayed: p50, p99", f"{REPLAY:.1%}", _percent(replay), _under(replay, REPLAY)),
+        ("(i) recorded times replayed: p50, p99", f"{REPLAY:.1%}", percent(replay), _under(replay, REPLAY)),
         ("(i) equal decisions given recorded times", "all runs", f"{same} of {len(runs)}", _word(same == len(runs))),
     ]
     valid = [cell for cell in cells if cell["valid"]]
@@ -42,10 +46,10 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     over = [cell for cell in valid if cell["scenario"].startswith(OVERLOAD)]
     cycle = np.median([run["key_mape"] for run in runs if run["valid"]] or [np.nan])
     rows.append(
-        ("(ii) device cycle against the table, median run", f"{CYCLE:.0%}", _percent(cycle), _under(cycle, CYCLE))
+        ("(ii) device cycle against the table, median run", f"{CYCLE:.0%}", percent(cycle), _under(cycle, CYCLE))
     )
     tv = max((cell[name] for cell in calm for name in ("decisions_batch_tv", "decisions_students_tv")), default=np.nan)
-    rows.append(("(iii) decisions, total variation, worst", f"{DECISIONS:.0%}", _percent(tv), _under(tv, DECISIONS)))
+    rows.append(("(iii) decisions, total variation, worst", f"{DECISIONS:.0%}", percent(tv), _under(tv, DECISIONS)))
     p50 = [abs(error(cell, "p50_s")) for cell in calm]
     rows.append(("(iv) p50, worst", f"{P50:.0%}", _share(p50), _within(p50, P50)))
     p99 = [abs(error(cell, "p99_s")) for cell in calm]
@@ -184,16 +188,8 @@ def _share(values: list[float]) -> str:
     return f"{max(values):.1%}" if values else "-"
 
 
-def _percent(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2%}"
-
-
 def _points(values: list[float]) -> str:
     return f"{max(values) * 100:.2f}" if values and not np.isnan(max(values)) else "-"
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g}"
 
 
 def _bias(value: float) -> str:

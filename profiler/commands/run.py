@@ -120,7 +120,7 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
             raise ValueError(f"--threads is {arguments.threads}: at least one is needed")
         torch.set_num_threads(arguments.threads)
     threads = torch.get_num_threads()
-    name = f"{cpu_name()}, {threads} CPU thread{'s' * (threads > 1)}"
+    name = cpu_name(threads)
 
     def opened(grid: Grid, own: Weights) -> Executor:
         return CpuExecutor(own, grid.plan, grid.students)

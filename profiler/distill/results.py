@@ -170,7 +170,7 @@ def hardware(device: torch.device) -> str:
 
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"{cpu_name()}, {torch.get_num_threads()} threads"
+    return cpu_name(torch.get_num_threads())
 
 
 def _runs_as(own: Weights) -> str:

@@ -149,7 +149,7 @@ def _cpu(
 
     threads = int(table.meta.get("threads", 1))
     torch.set_num_threads(threads)
-    name = f"{cpu_name()}, {threads} CPU thread{'s' * (threads > 1)}"
+    name = cpu_name(threads)
     executors: dict[str, Executor] = {model: CpuExecutor(own, plan, counts[model]) for model, own in loaded.items()}
     return name, executors, partial(torch.set_num_threads, threads), []
 

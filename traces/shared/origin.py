@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from traces.shared.text import count
+
 _PACKAGES = ("cohort-serving", "numpy", "simpy", "pyarrow", "torch", "triton", "transformers", "safetensors")
 
 
@@ -58,11 +60,12 @@ def commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def cpu_name() -> str:
-    """The processor's model name, as the system gives it."""
+def cpu_name(threads: int | None = None) -> str:
+    """The processor's model name, as the system gives it, and how many of its threads are used."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    name = names[0] if names else platform.processor() or platform.machine()
+    return name if threads is None else f"{name}, {count(threads, 'CPU thread')}"
