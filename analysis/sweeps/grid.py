@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -12,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from policies import POLICIES, Policy, describe, make
+from policies.registry import chain, fields_of
 from simulator.settings import Settings
 
 #: What a sweep may vary, the slowest first; each is a field of Settings.
@@ -163,7 +163,4 @@ def _choices(values: Any) -> list[str]:
 
 
 def _has(policy: Any, name: str) -> bool:
-    if not is_dataclass(policy):
-        return False
-    own = {each.name: getattr(policy, each.name) for each in fields(policy)}
-    return name in own or any(_has(each, name) for each in own.values() if callable(getattr(each, "decide", None)))
+    return any(name in fields_of(type(each)) for each in chain(policy))
