@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from analysis.commands.sweep import add_engine, engine, parameters_of
+from analysis.commands.sweep import add_axes, add_engine, engine, parameters_of
 from analysis.sweeps.grid import AXES
 
 EXAMPLE = """example:
@@ -18,11 +18,7 @@ _LEFT_OUT = ("rate", "load", "seed")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
     parser.add_argument("--attainment", type=float, default=0.99, metavar="A", help="share on time (default: 0.99)")
-    axes = parser.add_argument_group("axes: several values of each, as for sweep")
-    for name in AXES:
-        if name not in _LEFT_OUT:
-            axes.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUES")
-    axes.add_argument("-p", action="append", default=[], metavar="KEY=V1,V2", help="values of a policy's parameter")
+    add_axes(parser.add_argument_group("axes: several values of each, as for sweep"), without=_LEFT_OUT)
     search = parser.add_argument_group("search")
     search.add_argument("--seeds", default="0-4", metavar="SEEDS", help="each is searched by itself (default: 0-4)")
     search.add_argument(

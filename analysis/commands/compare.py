@@ -18,9 +18,6 @@ EXAMPLE = """examples:
   python -m analysis compare --policies "greedy;timeout;adaptive;nexus" --trace poisson:duration=5 --load 0.9
   python -m analysis compare --policies all --table synthetic --lengths constant:tokens=64 --trace mmpp:duration=3
 """
-#: The flags of python -m simulator that mean the same here.
-_FLAGS = ("trace", "trace_format", "rate", "load", "rate_mode", "duration", "lengths", "table", "model", "task",
-          "slo_ms", "gpus", "service_noise", "seed")  # fmt: skip
 _COLUMNS = ("policy", "on time", "99 %?", "accuracy", "weighted", "95 %", "p99 ms", "", "regret", "points from",
             "95 %, together")  # fmt: skip
 _MEANING = {
@@ -31,18 +28,11 @@ _MEANING = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from analysis.comparisons.comparison import SETTINGS
     from analysis.comparisons.optimum import EXACT_REQUESTS
-    from simulator.settings import Settings
-    from simulator.simulate import SERVICE_NOISE_CHOICES
-    from traces import FORMATS
+    from simulator.arguments import settings_flags
 
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
-    kinds = {"rate": float, "load": float, "duration": float, "slo_ms": float, "gpus": int, "seed": int}
-    choices = {
-        "trace_format": ["auto", *FORMATS],
-        "rate_mode": ["superpose", "thin", "compress"],
-        "service_noise": list(SERVICE_NOISE_CHOICES),
-    }
     parser.add_argument(
         "--policies", default="greedy;timeout;nexus;adaptive", metavar="SPECS",
         help='specs with semicolons between them, or all (default: "greedy;timeout;nexus;adaptive")',
@@ -64,24 +54,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     parser.add_argument("--csv", action="store_true", help="print the rows as CSV, and nothing else")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the rows to a .csv or .parquet file, too")
-    default = Settings()
-    setting = parser.add_argument_group("what is served, as in python -m simulator")
-    for name in _FLAGS:
-        setting.add_argument(
-            f"--{name.replace('_', '-')}", type=kinds.get(name, str), choices=choices.get(name),
-            default=getattr(default, name), metavar=None if name in choices else "VALUE",
-        )  # fmt: skip
+    settings_flags(parser.add_argument_group("what is served, as in python -m simulator"), *SETTINGS)
 
 
 def main(options: argparse.Namespace) -> int:
     """Run the comparison and print one line per policy, the best first."""
-    from analysis.comparisons.comparison import compare
+    from analysis.comparisons.comparison import SETTINGS, compare
     from analysis.outputs import file_for
     from analysis.progress import progress
     from analysis.sweeps.columns import to_table, write
 
     file_for(options.out, (".csv", ".parquet"))
-    named = ("reference", "replications", "exact_requests", "warm_up", "jobs", *_FLAGS)
+    named = ("reference", "replications", "exact_requests", "warm_up", "jobs", *SETTINGS)
     with progress("replications") as told:
         compared = compare(options.policies, on_progress=told, **{name: getattr(options, name) for name in named})
     if options.out is not None:

@@ -15,23 +15,22 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from simulator.arguments import settings_flags
+
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
     target = parser.add_argument_group("target")
-    target.add_argument("--slo-ms", type=float, required=True, metavar="MS", help="latency target")
+    settings_flags(target, "slo_ms", required=True, slo_ms="latency target")
     target.add_argument("--attainment", type=float, default=0.99, metavar="A", help="share on time (default: 0.99)")
     target.add_argument("--min-accuracy", type=float, metavar="A", help="mean accuracy of the answers at least")
     traffic = parser.add_argument_group("traffic")
-    traffic.add_argument("--trace", required=True, metavar="FILE|SPEC|NAME", help="as in python -m simulator")
-    traffic.add_argument("--trace-format", default="auto", metavar="FORMAT")
+    settings_flags(traffic, "trace", required=True, trace="as in python -m simulator")
+    settings_flags(traffic, "trace_format", "rate", "duration", "lengths")
     traffic.add_argument("--growth", default="1", metavar="G", help="times that traffic: 2x (default: 1x)")
-    traffic.add_argument("--rate", type=float, metavar="R", help="mean requests per second")
-    traffic.add_argument("--duration", type=float, metavar="S", help="only so many seconds")
-    traffic.add_argument("--lengths", metavar="FILE|SPEC", help="draw token counts from here")
     choice = parser.add_argument_group("to choose from")
     choice.add_argument("--tables", metavar="T1,T2", help="tables, commas between them (default: the first shipped)")
     choice.add_argument("--policies", metavar="P1;P2", help="policies, semicolons between them")
     choice.add_argument("--models", metavar="M1;M2", help="models, semicolons between them (default: all)")
-    choice.add_argument("--task", metavar="NAME", help="whose accuracies count (default: the table's first)")
+    settings_flags(choice, "task")
     choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
     run = parser.add_argument_group("simulation")
     run.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generated trace (default: 3)")

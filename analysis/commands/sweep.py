@@ -27,6 +27,17 @@ _HELP = {
 }
 
 
+def add_axes(axes: Any, without: Sequence[str] = ()) -> None:
+    """The flags of the axes of a grid."""
+    for name in AXES:
+        if name not in without:
+            flags = [f"--{name.replace('_', '-')}", *(["--seeds"] if name == "seed" else [])]
+            axes.add_argument(*flags, dest=name, metavar="VALUES", help=_HELP.get(name, "as in python -m simulator"))
+    axes.add_argument(
+        "-p", action="append", default=[], metavar="KEY=V1,V2", help="values of a policy's parameter; repeatable"
+    )
+
+
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """The flags of whatever runs many cells."""
     engine = parser.add_argument_group("where it runs")
@@ -56,12 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
     parser.add_argument("file", type=Path, nargs="?", metavar="TOML", help="a file of axes; flags win over it")
     axes = parser.add_argument_group("axes")
-    for name in AXES:
-        flags = [f"--{name.replace('_', '-')}", *(["--seeds"] if name == "seed" else [])]
-        axes.add_argument(*flags, dest=name, metavar="VALUES", help=_HELP.get(name, "as in python -m simulator"))
-    axes.add_argument(
-        "-p", action="append", default=[], metavar="KEY=V1,V2", help="values of a policy's parameter; repeatable"
-    )
+    add_axes(axes)
     parser.add_argument("--out", type=Path, default=Path("runs/sweep"), metavar="DIR", help="default: runs/sweep")
     add_engine(parser)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from analysis.comparisons.statistics import Interval, mean_intervals, verdict
 from analysis.sweeps.backends import Pool, Workers
 from policies import POLICIES, make
 from policies.registry import needs
-from simulator.settings import Settings
+from simulator.settings import KINDS, Settings
 
 #: What a policy may need and still not exceed the ceiling: batches of some layers and more GPUs could.
 UNDER_THE_CEILING = frozenset({"future", "preempt"})
@@ -75,8 +75,8 @@ class Comparison:
         return found
 
 
-#: Settings of a single run, and of live ones.
-_NOT_HERE = ("policy", "clock", "device", "weights", "digests")
+#: What all policies have in common: all settings but those of a single run, and of live ones.
+SETTINGS = [each for each in KINDS if each not in ("policy", "clock", "device", "weights")]
 _SHOWN = ("trace", "rate", "duration", "lengths", "table", "model", "task", "slo_ms", "gpus", "service_noise", "seed")
 
 
@@ -197,10 +197,9 @@ def _specs(policies: str | Sequence[str]) -> list[str]:
 
 
 def _settings(values: dict[str, Any]) -> Settings:
-    valid = [each.name for each in fields(Settings) if each.name not in _NOT_HERE]
-    unknown = sorted(set(values) - set(valid))
+    unknown = sorted(set(values) - set(SETTINGS))
     if unknown:
-        raise ValueError(f"compare has no setting {', '.join(unknown)}; it has {', '.join(valid)}")
+        raise ValueError(f"compare has no setting {', '.join(unknown)}; it has {', '.join(SETTINGS)}")
     return Settings(**values)
 
 

@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policies import POLICIES, describe, make
+from policies import describe, make
 from profiler.table import Predictions
-from simulator.arguments import parameters
+from simulator.arguments import parameters, settings_flags
 from simulator.defaults import default_slo_s
 from simulator.settings import Settings
 from simulator.simulate import as_table
@@ -43,17 +43,18 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
         "Protocol, version 2, with Prometheus metrics, and a record of what arrived that the simulator replays.",
     )
     what = flags.add_argument_group("what is served, how")
-    what.add_argument("--policy", default="adaptive", metavar="SPEC", help=f"{', '.join(POLICIES)}, or a path to one")
+    settings_flags(what, "policy", "slo_ms", slo_ms="target of requests that do not name their own")
     what.add_argument("-p", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the policy")
-    what.add_argument("--slo-ms", type=float, metavar="MS", help="target of requests that do not name their own")
     device = flags.add_argument_group("device")
-    device.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
-    device.add_argument("--gpus", type=int, default=1, metavar="N", help="devices behind one queue (default: 1)")
-    device.add_argument("--table", metavar="NAME|DIR", help="measured latencies, which the policy believes")
-    device.add_argument("--model", metavar="NAME", help="model of the table (default: its first students-*)")
-    device.add_argument("--task", metavar="NAME", help="whose accuracies count (default: the table's first)")
-    device.add_argument("--weights", metavar="DIR|FILE", help="checkpoint, with tokenizer.json for texts")
-    device.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
+    settings_flags(
+        device,
+        *("device", "gpus", "table", "model", "task", "weights", "seed"),
+        device="default: cuda if there is one",
+        gpus="devices behind one queue",
+        table="measured latencies, which the policy believes",
+        weights="checkpoint, with tokenizer.json for texts",
+        seed="of random weights",
+    )
     http = flags.add_argument_group("http")
     http.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
