@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from simulator.endpoint.app import Endpoint
 
 log = logging.getLogger("cohort.serve")
-#: What must be installed: the extra `serve`.
-NEEDED = ("starlette", "uvicorn", "httptools", "prometheus_client")
 MIB = 1 << 20
 
 
@@ -81,7 +79,6 @@ def main(arguments: list[str], prog: str) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     _refuse_nonsense(options)
-    _refuse_missing()
     import uvicorn
 
     from simulator.endpoint.connections import limited
@@ -240,14 +237,6 @@ def _refuse_nonsense(options: argparse.Namespace) -> None:
         raise ValueError(f"--seed is {options.seed}; it must be 0 or more")
     if not 0 <= options.port < 65536:
         raise ValueError(f"--port is {options.port}; it must lie in 0 to 65535")
-
-
-def _refuse_missing() -> None:
-    import importlib.util
-
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise LookupError(f"serve needs {', '.join(missing)}: pip install 'cohort-serving[serve]'")
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -18,9 +18,12 @@ from traces.shared.origin import version
 #: What bad input, missing parts and full disks raise; everything else is a bug and shows its traceback.
 EXPECTED = (ValueError, LookupError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
 #: The extras that bring libraries, by module.
-EXTRAS = dict.fromkeys(("torch", "triton", "transformers", "safetensors", "pynvml"), "gpu") | dict.fromkeys(
-    ("starlette", "uvicorn", "httptools", "prometheus_client"), "serve"
-)
+EXTRAS = {
+    **dict.fromkeys(("torch", "triton", "transformers", "safetensors", "pynvml"), "gpu"),
+    **dict.fromkeys(("starlette", "uvicorn", "httptools", "prometheus_client", "pythonjsonlogger"), "serve"),
+    "distributed": "dask",
+    "ray": "ray",
+}
 
 
 class Flags(argparse.ArgumentParser):
@@ -99,13 +102,13 @@ def words(error: BaseException) -> str:
     """An expected error in a line that says what to do."""
     text = repr(error) if isinstance(error, KeyError) else str(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
-        extra = EXTRAS.get(error.name.partition(".")[0])
-        how = f"pip install 'cohort-serving[{extra}]' (in a clone: -e '.[{extra}]')" if extra else "pip install it"
-        return f"{error.name} is not installed: {how}"
+        package = error.name.partition(".")[0]
+        extra = EXTRAS.get(package)
+        how = f"'cohort-serving[{extra}]' (in a clone: -e '.[{extra}]')" if extra else package
+        return f"{package} is not installed: pip install {how}"
     if isinstance(error, (MemoryError, RuntimeError)) and "memory" in (text.lower() or "memory"):
-        return f"out of memory: use fewer models, students, requests or GPUs, or a smaller batch ({text})".removesuffix(
-            " ()"
-        )
+        why = f" ({text})" if text else ""
+        return f"out of memory: use fewer models, students, requests or GPUs, or a smaller batch{why}"
     return text or type(error).__name__
 
 
