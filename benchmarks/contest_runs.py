@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.comparisons.optimum import ceiling
 from analysis.sweeps.origin import ROOT
 from analysis.sweeps.store import Store
-from profiler.table import LatencyTable, Predictions
+from profiler.table import Deployment, LatencyTable, Predictions
 from simulator import simulate
 from simulator.core import PolicyError
 from simulator.defaults import default_slo_s, saturation
@@ -48,14 +48,8 @@ class Setting(NamedTuple):
 
     @classmethod
     def load(cls, name: str) -> Setting:
-        table = LatencyTable.load(name)
-        model = table.default_model()
-        plan = table.plan(model)
-        return cls(
-            table,
-            Predictions(table, table.levels(model, TASK), plan),
-            plan.max_tokens if name == "synthetic" else None,
-        )
+        its = Deployment.of(name, task=TASK)
+        return cls(its.table, its.predictions, its.plan.max_tokens if name == "synthetic" else None)
 
     def alone_s(self) -> float:
         """Seconds of one request of the median length at the highest level."""

@@ -36,7 +36,7 @@ import uvicorn
 from policies import make
 from profiler.executors.interface import Answers
 from profiler.executors.serving import Served, open_devices
-from profiler.table import LatencyTable, Predictions, ShapeKey
+from profiler.table import Deployment, LatencyTable, ShapeKey
 from simulator.defaults import short_text_saturation
 from simulator.endpoint.app import Endpoint
 from simulator.endpoint.connections import limited
@@ -65,9 +65,8 @@ class Nothing:
 
 def serve_nothing(arguments: argparse.Namespace) -> int:
     """An endpoint on a device that answers at once, until SIGTERM; prints its address."""
-    table = LatencyTable.load(arguments.table)
     model = arguments.model
-    predictions = Predictions(table, table.levels(model), table.plan(model))
+    predictions = Deployment.of(arguments.table, model).predictions
     served = Served("nothing", ({model: Nothing(30522, 2)},), (lambda: None,), (), 0.0, 0.0)  # type: ignore[dict-item]
     metrics = Metrics(model)
     recorder = Recorder(Path(tempfile.mkdtemp()), {}, 0.1, 1 << 26)
@@ -189,8 +188,7 @@ def throughput(arguments: argparse.Namespace) -> int:
 
 
 def overload(arguments: argparse.Namespace) -> int:
-    table = LatencyTable.load(arguments.table)
-    predictions = Predictions(table, table.levels(arguments.model), table.plan(arguments.model))
+    predictions = Deployment.of(arguments.table, arguments.model).predictions
     rate = 3 * short_text_saturation(predictions)
     trace = load(f"poisson:rate={rate:.6g},duration={arguments.overload}", max_tokens=predictions.plan.max_tokens)
     record = Path(tempfile.mkdtemp()) / "record"

@@ -13,7 +13,7 @@ import resource
 import time
 
 from analysis.comparisons.optimum import Ceiling, ceiling
-from analysis.comparisons.replications import predictions_of, resolved
+from analysis.comparisons.replications import resolved
 from simulator.settings import Settings
 
 EXACT = ((0.5, 5), (0.9, 5), (1.5, 5), (0.9, 20), (1.5, 20), (2.5, 20))
@@ -23,7 +23,7 @@ BOUNDS = (("synthetic", 0.9, 1), ("synthetic", 1.5, 4), ("h200-modelled", 0.9, 1
 def timed(settings: Settings, times_batch_1: float, exact_requests: int) -> tuple[Ceiling, int, float]:
     """The ceiling, how many requests there were, and the CPU seconds it took."""
     whole = resolved(settings)
-    predictions = predictions_of(whole)
+    predictions = whole.deployment.predictions
     bucket = predictions.plan.buckets(whole.trace.tokens).max()
     slo_s = times_batch_1 * predictions.service[-1][bucket][1]
     start = time.process_time()

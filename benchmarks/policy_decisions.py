@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from policies import POLICIES, make, needs
-from profiler.table import LatencyTable, Predictions
+from profiler.table import Deployment, LatencyTable
 from simulator import simulate
 from simulator.defaults import short_text_saturation
 from traces import Trace
@@ -68,8 +68,7 @@ class Timed:
 
 def traffic(table: LatencyTable, gpus: int, waiting: int, more: int, load: float) -> tuple[Trace, float]:
     """Requests that wait at the start, then more at this load; and the rate of the latter."""
-    model = table.default_model()
-    predictions = Predictions(table, table.levels(model, table.default_task()), table.plan(model))
+    predictions = Deployment.of(table).predictions
     rate, rng = load * gpus * short_text_saturation(predictions), np.random.default_rng(0)
     arrivals = np.concatenate([np.zeros(waiting), rng.exponential(1 / rate, more).cumsum()])
     tokens = rng.choice(SHORT_TEXT.values.clip(max=predictions.plan.max_tokens), waiting + more)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from profiler.table import LatencyTable, Predictions, shipped
+from profiler.table import Deployment, shipped
 from simulator.defaults import short_text_saturation
 from simulator.settings import Settings, prepare
 
@@ -19,9 +19,7 @@ CASES = (("poisson", 0.05), ("poisson", 0.3), ("poisson", 0.75), ("poisson", 1.5
 
 def saturated(name: str) -> float:
     """Requests per second that the table's default model serves with all students."""
-    table = LatencyTable.load(name)
-    model = table.default_model()
-    return short_text_saturation(Predictions(table, table.levels(model), table.plan(model)))
+    return short_text_saturation(Deployment.of(name).predictions)
 
 
 def main() -> None:
@@ -37,7 +35,7 @@ def main() -> None:
             source = trace and f"{trace}:duration={seconds:.6g}"
             inputs.append(prepare(Settings(trace=source, load=load, table=table)))
         names = [f"{trace or 'built-in'} {load or ''}".strip() for trace, load in CASES]
-        print(f"{table} on {inputs[0].table.device}: weighted goodput, attainment, students")
+        print(f"{table} on {inputs[0].deployment.table.device}: weighted goodput, attainment, students")
         print(" " * 36 + "".join(f"{name:>24}" for name in names))
         for spec in arguments.policies.split(";"):
             summaries = [each.run(spec).summary for each in inputs]

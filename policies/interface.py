@@ -127,7 +127,7 @@ class View(Protocol):
     now: float
     #: How many requests wait.
     waiting: int
-    #: The model's levels, ascending by students; of several models ascending by a batch of one at the greatest length.
+    #: The levels in use, the highest last: a model's ascending by students, those of several models by accuracy.
     levels: tuple[Level, ...]
     #: The sizes that batches are padded to.
     plan: BucketPlan

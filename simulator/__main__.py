@@ -80,8 +80,9 @@ def _prepared(options: argparse.Namespace) -> Prepared:
         )
     unchanged(settings)
     prepared = prepare(settings)
-    if prepared.table.digest != recorded["table"].get("digest"):
-        raise ValueError(f"table {prepared.table.name} has changed since the recorded run: rerun needs the old one")
+    loaded = prepared.deployment.table
+    if loaded.digest != recorded["table"].get("digest"):
+        raise ValueError(f"table {loaded.name} has changed since the recorded run: rerun needs the old one")
     return prepared
 
 

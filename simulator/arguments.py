@@ -39,7 +39,7 @@ def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
     settings_flags(traffic, "trace", "trace_format")
     settings_flags(traffic.add_mutually_exclusive_group(), "rate", "load")
     settings_flags(traffic, "rate_mode", "duration", "lengths")
-    settings_flags(flags.add_argument_group("device"), "table", "model", "task", "service_noise", "clock")
+    settings_flags(flags.add_argument_group("device"), "table", "model", "task", "levels", "service_noise", "clock")
     live = flags.add_argument_group("a real device instead of the table's times")
     live.add_argument(
         "--live", action="store_true", help="serve in real time on --device (default: cuda if there is one)"

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies import make
-from profiler.table import LatencyTable, Predictions, ShapeKey
+from profiler.table import Deployment, ShapeKey
 from simulator.executors.device import DeviceExecutor, ParallelExecutor, TraceAskers, warm_plans
-from simulator.executors.stopping import other_tasks
 from simulator.reporting.journal import Journal
 from simulator.reporting.report import Report
 from simulator.reporting.validity import Validity, Watch, judge
@@ -45,11 +44,8 @@ class Devices:
 
     def warm(self, policy: str | None = None) -> float:
         """Make ready what a policy (default: the settings') runs beside whole batches, where that is new; seconds."""
-        its, table = self.prepared.settings, self.prepared.table
-        assert its.model is not None
-        predictions = Predictions(table, table.levels(its.model, its.task), table.plan(its.model))
-        others = other_tasks(table, its.task or table.default_task(its.model))
-        return warm_plans(self.served, make(policy or its.policy), predictions, others)
+        deployment, named = self.prepared.deployment, policy or self.prepared.settings.policy
+        return warm_plans(self.served, make(named), deployment.predictions, deployment.other_tasks)
 
     def run(self, policy: str | None = None, journal: Journal | None = None, **how: Any) -> Report:
         """Run the trace once. The report has the devices' times per batch, the answers, and `validity` in its `run`.
@@ -166,15 +162,21 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
     from profiler.executors import tokens
     from profiler.executors.serving import open_devices
 
-    its, trace, table = prepared.settings, prepared.trace, prepared.table
+    its, trace, deployment = prepared.settings, prepared.trace, prepared.deployment
     assert its.device is not None
-    assert its.model is not None
-    models, plan = its.model.split(","), table.plan(its.model)
-    _check_task(its, table)
+    models, plan = deployment.models, deployment.plan
+    _check_task(its, deployment)
     on_progress("preparing token ids")
     tokenizing = None
     served = open_devices(
-        its.device, table, models, plan, count=its.gpus, checkpoint=its.weights, seed=its.seed, on_progress=on_progress
+        its.device,
+        deployment.table,
+        models,
+        plan,
+        count=its.gpus,
+        checkpoint=its.weights,
+        seed=its.seed,
+        on_progress=on_progress,
     )
     if trace.text is not None and its.weights is not None:
         ids, tokenizing = tokens.tokenized(trace.text.tolist(), its.weights, plan.max_tokens)
@@ -190,12 +192,11 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
     return replace(devices, served=replace(served, warm_s=served.warm_s + devices.warm()))
 
 
-def _check_task(its: Settings, table: LatencyTable) -> None:
+def _check_task(its: Settings, deployment: Deployment) -> None:
     """The accuracies and margins of one task say nothing about the students of another."""
     from profiler.executors.serving import task_of
 
-    assert its.model is not None
-    task = its.task or table.default_task(its.model)
     own = None if its.weights is None else task_of(its.weights)
-    if own in other_tasks(table, task):
-        raise ValueError(f"{its.weights} answers {own}, but the run counts with the accuracies of {task}: --task {own}")
+    if own in deployment.other_tasks:
+        counted = f"the run counts with the accuracies of {deployment.task}"
+        raise ValueError(f"{its.weights} answers {own}, but {counted}: --task {own}")

@@ -10,11 +10,11 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from policies import POLICIES, describe, make
-from profiler.table import LatencyTable, Predictions
+from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.defaults import default_trace, saturation, short_text_saturation
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
-from simulator.simulate import SERVICE_NOISE_CHOICES, as_table, simulate
+from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
 from traces import FORMATS, Trace, load
 from traces.scaling import MODES
 
@@ -62,6 +62,12 @@ class Settings:
         None, "model of the table, or several with commas (default: its first students-*)", metavar="NAME"
     )
     task: str | None = flag(None, "whose accuracies count (default: the table's first)", metavar="NAME")
+    levels: str = flag(
+        LEVELS[0],
+        "of several models, without levels that another model's dominates; all; "
+        "useful: without any that another dominates",
+        choices=LEVELS,
+    )
     slo_ms: float | None = flag(
         None, "latency target (default: 5 x the model's batch-1 time at the median length)", metavar="MS"
     )
@@ -110,7 +116,7 @@ class Prepared:
 
     settings: Settings
     trace: Trace
-    table: LatencyTable
+    deployment: Deployment
 
     @property
     def clock(self) -> Clock:
@@ -123,9 +129,7 @@ class Prepared:
         report = simulate(
             self.trace,
             policy or its.policy,
-            self.table,
-            model=its.model,
-            task=its.task,
+            self.deployment,
             slo_s=None if its.slo_ms is None else its.slo_ms / 1e3,
             gpus=its.gpus,
             service_noise=its.service_noise,
@@ -149,15 +153,13 @@ def prepare(
     if settings.seed < 0:
         raise ValueError(f"seed is {settings.seed}; it must be 0 or more")
     policy = describe(make(settings.policy, parameters))
-    table = as_table(settings.table) if table is None else table
-    model = table.default_model() if settings.model is None else settings.model
-    task = table.default_task(model) if settings.task is None else settings.task
-    predictions = Predictions(table, table.levels(model, task), table.plan(model))
-    source = default_trace(predictions) if settings.trace is None else settings.trace
-    its = replace(settings, policy=policy, trace=source, model=model, task=task, table=settings.table or table.name)
+    deployment = Deployment.of(table or settings.table, settings.model, settings.task, settings.levels)
+    named, model, task = settings.table or deployment.table.name, deployment.model, deployment.task
+    source = default_trace(deployment.predictions) if settings.trace is None else settings.trace
+    its = replace(settings, policy=policy, trace=source, model=model, task=task, table=named)
     if its.load is not None:
-        its = replace(its, rate=_rate(its, its.load, predictions), load=None)
-    return Prepared(replace(its, digests=_digests(its)), _load(its, predictions), table)
+        its = replace(its, rate=_rate(its, its.load, deployment), load=None)
+    return Prepared(replace(its, digests=_digests(its)), _load(its, deployment), deployment)
 
 
 def unchanged(settings: Settings) -> None:
@@ -169,18 +171,18 @@ def unchanged(settings: Settings) -> None:
             raise ValueError(f"{path} has changed since the recorded run: its results cannot be made again")
 
 
-def _rate(its: Settings, load: float, predictions: Predictions) -> float:
+def _rate(its: Settings, load: float, deployment: Deployment) -> float:
     """The rate that is this load of the trace's own lengths, which are looked at first."""
     if not 0 < load < float("inf"):
         raise ValueError(f"load is {load}; it must be a positive number")
     full = load * its.gpus
     # A generator is tried at about the rate that it will have, so that a long trace does not become a huge one.
-    about = full * short_text_saturation(predictions) if its.rate_mode == "superpose" else None
-    tried = _load(its if os.path.exists(its.trace or "") else replace(its, rate=about), predictions)
-    return full * saturation(predictions, predictions.plan.buckets(tried.tokens))
+    about = full * short_text_saturation(deployment.predictions) if its.rate_mode == "superpose" else None
+    tried = _load(its if os.path.exists(its.trace or "") else replace(its, rate=about), deployment)
+    return full * saturation(deployment.predictions, deployment.plan.buckets(tried.tokens))
 
 
-def _load(its: Settings, predictions: Predictions) -> Trace:
+def _load(its: Settings, deployment: Deployment) -> Trace:
     assert its.trace is not None
     return load(
         its.trace,
@@ -190,7 +192,7 @@ def _load(its: Settings, predictions: Predictions) -> Trace:
         duration=its.duration,
         lengths=its.lengths,
         seed=its.seed,
-        max_tokens=predictions.plan.max_tokens,
+        max_tokens=deployment.plan.max_tokens,
     )
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from policies import describe, make, needs
 from policies.interface import Policy
-from profiler.table import LatencyTable, Predictions, placement, shipped
+from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.core import PolicyError, Records, place
 from simulator.defaults import default_slo_s, saturation
 from simulator.executors.groups import Group, GroupExecutor
-from simulator.executors.stopping import StoppingExecutor, other_tasks
+from simulator.executors.stopping import StoppingExecutor
 from simulator.executors.table import Executor, LayeredExecutor, NoisyTableExecutor, TableExecutor
 from simulator.queue.backlog import Backlog
 from simulator.queue.view import ServerView
@@ -34,10 +34,11 @@ COLD_START_S = 10.0
 def simulate(
     trace: Trace | str | os.PathLike[str],
     policy: Policy | str = "adaptive",
-    table: LatencyTable | str | os.PathLike[str] | None = None,
+    table: Deployment | LatencyTable | str | os.PathLike[str] | None = None,
     *,
     model: str | None = None,
     task: str | None = None,
+    levels: str = LEVELS[0],
     slo_s: float | None = None,
     gpus: int = 1,
     service_noise: str = "none",
@@ -52,10 +53,11 @@ def simulate(
 
     trace: arrays, or anything `traces.load` takes. policy: an object (which stays as it is: the run uses a copy), or
     a spec such as "timeout(max_batch=8)". table: default the first shipped one; model, task and slo_s (seconds) as in
-    DESIGN section 6. service_noise: "none" takes medians, "profiled" draws from what was measured. cold_start_s: until
-    a GPU that the policy adds serves; default the table's, else 10 s (modelled). clock: a WallClock paces the run in
-    real time, until Ctrl-C. executor: runs the batches, instead of the table's times. records: what is appended to,
-    empty. on_progress: told now and then how many requests are done with.
+    DESIGN section 6; levels as of `Deployment.of`. A Deployment in the place of the table has all of these but slo_s.
+    service_noise: "none" takes medians, "profiled" draws from what was measured. cold_start_s: until a GPU that the
+    policy adds serves; default the table's, else 10 s (modelled). clock: a WallClock paces the run in real time, until
+    Ctrl-C. executor: runs the batches, instead of the table's times. records: what is appended to, empty. on_progress:
+    told now and then how many requests are done with.
 
     Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves.
     """
@@ -65,10 +67,8 @@ def simulate(
         raise ValueError(f"service_noise is {service_noise!r}; it must be one of {', '.join(SERVICE_NOISE_CHOICES)}")
     if cold_start_s is not None and not 0 <= cold_start_s < float("inf"):
         raise ValueError(f"cold_start_s is {cold_start_s}; it must be a number of seconds, 0 or more")
-    table = as_table(table)
-    model = table.default_model() if model is None else model
-    task = table.default_task(model) if task is None else task
-    predictions = Predictions(table, table.levels(model, task), table.plan(model))
+    deployment = Deployment.of(table, model, task, levels)
+    table, predictions = deployment.table, deployment.predictions
     if not isinstance(trace, Trace):
         trace = load(trace, seed=seed, max_tokens=predictions.plan.max_tokens)
     buckets = predictions.plan.buckets(trace.tokens)
@@ -81,9 +81,9 @@ def simulate(
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
     records, idle = Records() if records is None else records, list(range(gpus))
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle)
-    runs = equipped(executor or _by_table(predictions, table, service_noise, seed), policy)
+    runs = equipped(executor or _by_table(deployment, service_noise, seed), policy)
     if executor is None and "stops" in needs(policy):
-        runs = StoppingExecutor(runs, predictions.levels, trace, buckets, other_tasks(table, task))
+        runs = StoppingExecutor(runs, deployment.levels, trace, buckets, deployment.other_tasks)
     started(policy, view, trace)
     if cold_start_s is None:
         cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))
@@ -100,8 +100,9 @@ def simulate(
         buckets = buckets[: backlog.total]
     run: dict[str, Any] = {
         "policy": describe(policy),
-        "model": model,
-        "task": task,
+        "model": deployment.model,
+        "task": deployment.task,
+        **({"left_out": list(map(str, deployment.left_out))} if deployment.left_out else {}),
         "slo_s": slo_s,
         "gpus": gpus,
         "service_noise": service_noise,
@@ -111,16 +112,16 @@ def simulate(
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},
         "table": {"name": table.name, "device": table.device, "digest": table.digest, "meta": dict(table.meta)},
     }
-    levels = predictions.levels
-    return Report(trace, levels, predictions.plan, gpus, slo_s, saturation(predictions, buckets), records, run)
+    rate = saturation(predictions, buckets)
+    return Report(trace, deployment.levels, deployment.plan, gpus, slo_s, rate, records, run)
 
 
-def _by_table(predictions: Predictions, table: LatencyTable, service_noise: str, seed: int) -> Executor:
+def _by_table(deployment: Deployment, service_noise: str, seed: int) -> Executor:
     """What takes the table's times, its medians or drawn."""
-    executor: Executor = TableExecutor(predictions)
+    executor: Executor = TableExecutor(deployment.predictions)
     if service_noise != "none":
-        executor = NoisyTableExecutor(predictions, table, stream(seed, Stream.SERVICE_NOISE))
-    group = Group.of(table)
+        executor = NoisyTableExecutor(deployment.predictions, deployment.table, stream(seed, Stream.SERVICE_NOISE))
+    group = Group.of(deployment.table)
     return executor if group is None else GroupExecutor(executor, group)
 
 
@@ -158,16 +159,3 @@ def started(policy: Policy, view: ServerView, trace: Trace | None) -> None:
     except Exception as error:
         name = type(policy).__name__
         raise PolicyError(f"policy {name} raised {type(error).__name__} in start: {error}{place(error)}") from error
-
-
-def as_table(table: LatencyTable | str | os.PathLike[str] | None) -> LatencyTable:
-    """A table by object, name, path or spec (`split:...`); the first shipped one where none is named."""
-    if isinstance(table, LatencyTable):
-        return table
-    if table is None:
-        if not shipped():
-            raise LookupError("no table is shipped with this installation: name one with --table")
-        table = shipped()[0]
-    if str(table).startswith(placement.PREFIX):
-        return placement.from_spec(str(table))
-    return LatencyTable.load(table)

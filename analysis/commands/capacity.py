@@ -61,18 +61,20 @@ def main(options: argparse.Namespace) -> int:
 
 def _printed(rows: list[dict[str, Any]], attainment: float) -> str:
     from analysis.words import accuracies
-    from simulator.simulate import as_table
+    from profiler.table import LEVELS, Deployment
     from traces.shared.text import aligned, milliseconds, number, percent
 
-    named = ("table", "model", "trace", "gpus", "slo_ms")
+    named = ("table", "model", "levels", "trace", "gpus", "slo_ms")
     same = {name: rows[0][name] for name in named if len({row[name] for row in rows}) == 1}
-    table = as_table(rows[0]["table"])
-    said = ", ".join(f"{name} {number(value) if name == 'slo_ms' else value}" for name, value in same.items())
+    deployed = [Deployment.of(row["table"], row["model"], row["task"], row["levels"]) for row in rows]
+    said = ", ".join(f"{name} {number(value) if name == 'slo_ms' else value}"
+                     for name, value in same.items() if (name, value) != ("levels", LEVELS[0]))  # fmt: skip
     seeds = f"95 % interval over {rows[0]['seeds']} seeds"
     heading = [f"highest rate with {attainment:.4g} of all requests on time, {seeds}",
-               said + (f" ({table.device})" if "table" in same else "")]  # fmt: skip
+               said + (f" ({deployed[0].table.device})" if "table" in same else "")]  # fmt: skip
     if known := accuracies([row["task"] for row in rows]):
         heading.append(f"accuracies: {known}")
+    heading += dict.fromkeys(note for each in deployed for note in each.notes)
     columns = [name for name in (*named, "policy") if name not in same]
     lines = [[*columns, "capacity/s", "interval", "load", "p99 ms", "accuracy", "students", "verdict"]]
     for row in rows:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice.add_argument("--tables", metavar="T1,T2", help="tables, commas between them (default: the first shipped)")
     choice.add_argument("--policies", metavar="P1;P2", help="policies, semicolons between them")
     choice.add_argument("--models", metavar="M1;M2", help="models, semicolons between them (default: all)")
-    settings_flags(choice, "task")
+    settings_flags(choice, "task", "levels", levels="of several models in one (a comma between them)")
     choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
     run = parser.add_argument_group("simulation")
     run.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generated trace (default: 3)")
@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> int:
     if out is not None:
         folder_for(out, "plan.json", "plan")
     names = ("slo_ms", "attainment", "min_accuracy", "trace_format", "rate", "duration", "lengths", "models", "task",
-             "max_gpus", "seeds", "simulated")  # fmt: skip
+             "levels", "max_gpus", "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:
         found = plan(
             options.trace,

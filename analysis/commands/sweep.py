@@ -24,6 +24,7 @@ _HELP = {
     "trace": "files, specs or names, semicolons between them",
     "table": "tables, semicolons between them",
     "model": "models, semicolons between them (a comma joins the levels of several)",
+    "levels": "of several models: default, all, useful; semicolons between them",
 }
 
 

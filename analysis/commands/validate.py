@@ -98,16 +98,15 @@ def _measure(arguments: argparse.Namespace) -> None:
     from analysis.validation.timer import open_timer
     from profiler.commands.printing import noise_words, progress_bar
     from profiler.executors.serving import open_devices
-    from profiler.table import LatencyTable
+    from profiler.table import Deployment
     from traces.shared.origin import origin
 
     out = arguments.out
     if (out / "runs.json").exists():
         raise ValueError(f"{out} holds an earlier set: name another --out, or give --report to see it")
     source = arguments.table or str(_tiny_table(out / "table", arguments.device))
-    table = LatencyTable.load(source)
-    model = arguments.model or table.default_model()
-    levels, plan = table.levels(model), table.plan(model)
+    deployment = Deployment.of(source, arguments.model)
+    table, model = deployment.table, deployment.model
     lengths = arguments.lengths or f"constant:tokens={TOKENS if arguments.table else TINY['tokens']}"
     with ExitStack() as stack:
         progress = progress_bar(stack)
@@ -115,7 +114,7 @@ def _measure(arguments: argparse.Namespace) -> None:
         if arguments.device == "timer":
             served = open_timer(table, model)
         else:
-            served = open_devices(arguments.device, table, [model], plan, seed=arguments.seed)
+            served = open_devices(arguments.device, table, [model], deployment.plan, seed=arguments.seed)
         stack.callback(served.close)
         acceptance = Acceptance(
             source,
@@ -134,7 +133,7 @@ def _measure(arguments: argparse.Namespace) -> None:
             "device": served.name,
             "notes": list(served.notes),
             "model": model,
-            "students": levels[-1].students,
+            "students": deployment.levels[-1].students,
             "requests": arguments.requests,
             "lengths": lengths,
             "slo_s": acceptance.slo_s,

@@ -16,7 +16,7 @@ from analysis.comparisons.statistics import Interval, mean_intervals, verdict
 from analysis.sweeps.backends import Pool, Workers
 from policies import POLICIES, make
 from policies.registry import needs
-from simulator.settings import KINDS, Settings
+from simulator.settings import KINDS, Prepared, Settings
 
 #: What a policy may need and still not exceed the ceiling: batches of some layers and more GPUs could.
 UNDER_THE_CEILING = frozenset({"future", "preempt"})
@@ -48,9 +48,9 @@ class Standing:
 class Comparison:
     """Policies, the best first; those that do not run in this setting, with the reason; and what all have in common.
 
-    settings: resolved. replicated: what the replications are. ceiling: the mean, of kind "exact", "bound" or, where
-    some replications have the one and some the other, "exact or bound"; None for drawn service times.
-    values[policy]: the accuracy-weighted goodput by replication.
+    settings: resolved. left_out: levels that others dominate. replicated: what the replications are. ceiling: the mean,
+    of kind "exact", "bound" or, where some replications have the one and some the other, "exact or bound"; None for
+    drawn service times. values[policy]: the accuracy-weighted goodput by replication.
     """
 
     standings: tuple[Standing, ...]
@@ -59,6 +59,7 @@ class Comparison:
     settings: Settings
     replicated: str
     ceiling: Ceiling | None
+    left_out: tuple[str, ...]
     values: dict[str, NDArray[np.float64]]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -77,7 +78,8 @@ class Comparison:
 
 #: What all policies have in common: all settings but those of a single run, and of live ones.
 SETTINGS = [each for each in KINDS if each not in ("policy", "clock", "device", "weights")]
-_SHOWN = ("trace", "rate", "duration", "lengths", "table", "model", "task", "slo_ms", "gpus", "service_noise", "seed")
+_SHOWN = ("trace", "rate", "duration", "lengths", "table", "model", "task", "levels", "slo_ms", "gpus", "service_noise",
+          "seed")  # fmt: skip
 
 
 def compare(
@@ -123,11 +125,11 @@ def compare(
             done[number] = result
             if on_progress is not None:
                 on_progress(len(done), replications)
-    return _summed([done[number] for number in range(replications)], specs, first, whole.settings, confidence)
+    return _summed([done[number] for number in range(replications)], specs, first, whole, confidence)
 
 
 def _summed(
-    done: Sequence[Replication], specs: Sequence[str], reference: str, base: Settings, confidence: float
+    done: Sequence[Replication], specs: Sequence[str], reference: str, whole: Prepared, confidence: float
 ) -> Comparison:
     """The comparison of all replications."""
     refused = {spec: said for spec in specs for each in done[::-1] if isinstance(said := each.summaries[spec], str)}
@@ -156,8 +158,9 @@ def _summed(
         for spec, interval, difference in zip(ran, own, differences, strict=True)
     ]
     standings.sort(key=lambda each: -each.accuracy_weighted_goodput.mean)
-    said = named(base, len(done)) + _left_out([each.left_out for each in done])
-    return Comparison(tuple(standings), refused, reference, base, said, top, values)
+    said = named(whole.settings, len(done)) + _left_out([each.left_out for each in done])
+    dominated = tuple(map(str, whole.deployment.left_out))
+    return Comparison(tuple(standings), refused, reference, whole.settings, said, top, dominated, values)
 
 
 def _left_out(counts: Sequence[int]) -> str:

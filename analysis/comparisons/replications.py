@@ -12,7 +12,6 @@ import numpy as np
 
 from analysis.comparisons import steady
 from analysis.comparisons.optimum import Ceiling, ceiling
-from profiler.table import Predictions
 from simulator.defaults import default_slo_s
 from simulator.executors.groups import Group
 from simulator.reporting.report import Report
@@ -36,7 +35,7 @@ def resolved(settings: Settings) -> Prepared:
     prepared = prepare(settings)
     if settings.slo_ms is not None:
         return prepared
-    slo_s = default_slo_s(predictions_of(prepared), prepared.trace.tokens)
+    slo_s = default_slo_s(prepared.deployment.predictions, prepared.trace.tokens)
     return replace(prepared, settings=replace(prepared.settings, slo_ms=1e3 * slo_s))
 
 
@@ -93,20 +92,13 @@ def replicate(
     first = max((begins for _, begins in settled.values()), default=0)
     summaries |= {policy: steady.summary(report, first) for policy, (report, _) in settled.items()}
     its = prepared.settings
-    if its.service_noise != "none" or Group.of(prepared.table) is not None:  # a group runs several batches at a time
+    # A group runs several batches at a time.
+    if its.service_noise != "none" or Group.of(prepared.deployment.table) is not None:
         return Replication(summaries, None, first)
     assert its.slo_ms is not None
-    predictions = predictions_of(prepared)
-    slo_s = its.slo_ms / 1e3
+    slo_s, predictions = its.slo_ms / 1e3, prepared.deployment.predictions
     counted = prepared.trace.take(slice(first, None))
     top = ceiling(counted, predictions, slo_s=slo_s, gpus=its.gpus, exact_requests=exact_requests)
     if first:  # for who has nothing to do before
         top = replace(top, kind="bound")
     return Replication(summaries, top, first)
-
-
-def predictions_of(prepared: Prepared) -> Predictions:
-    """What the table says of the model and task that the settings name."""
-    its, table = prepared.settings, prepared.table
-    assert its.model is not None
-    return Predictions(table, table.levels(its.model, its.task), table.plan(its.model))

@@ -20,6 +20,7 @@ def printed(plan: Plan) -> str:
         *(f"         {note}" for note in traffic["notes"]),
         f"target   {percent(asked['attainment'])} within {asked['slo_ms']:g} ms{floor}",
         *([f"         accuracies: {known}"] if known else []),
+        *(f"         {note}" for note in asked.get("left_out", ())),
         f"based on {traffic['simulated']}",
         "",
     ]

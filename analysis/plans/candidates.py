@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.table import BucketPlan, LatencyTable, Predictions
+from profiler.table import BucketPlan, Deployment, Predictions
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,22 @@ class Demand:
 
 
 def candidates(
-    table: LatencyTable, models: Sequence[str], policies: Sequence[str], task: str | None, demand: Demand
+    deployments: Sequence[Deployment], policies: Sequence[str], demand: Demand
 ) -> tuple[list[Candidate], dict[str, str]]:
     """Those of a table that may meet the demand, the least needy first; and why the other models cannot."""
     found: list[Candidate] = []
     refused: dict[str, str] = {}
-    for model in models:
-        levels = table.levels(model, task)
-        plan = table.plan(model)
-        best = max(level.accuracy for level in levels)
+    for deployment in deployments:
+        table, model = deployment.table, deployment.model
+        best = max(level.accuracy for level in deployment.levels)
         floor = demand.min_accuracy
         if floor is not None and not best >= floor:
             refused[model] = (
                 f"reaches an accuracy of {best:.4g} at most" if best == best else "has no measured accuracy"
             )
             continue
-        fastest, work = _bounds(Predictions(table, levels, plan))
-        rates = _by_bucket(plan, demand)
+        fastest, work = _bounds(deployment.predictions)
+        rates = _by_bucket(deployment.plan, demand)
         on_time = float(rates[fastest <= demand.slo_s].sum() / rates.sum())
         if on_time < demand.attainment:
             refused[model] = (f"answers only {on_time:.2%} within {1e3 * demand.slo_s:.4g} ms even when idle "

@@ -16,10 +16,9 @@ from analysis.sweeps.cells import Row
 from analysis.sweeps.columns import Columns, to_columns, to_table
 from analysis.sweeps.grid import ALIASES, axis, grid
 from analysis.sweeps.sweeping import Laboratory, Progress, laboratory
-from profiler.table import Predictions
+from profiler.table import Deployment, Predictions
 from simulator.defaults import default_slo_s, short_text_saturation
 from simulator.settings import Settings
-from simulator.simulate import as_table
 from traces.lengths import SHORT_TEXT
 from traces.spec import Spec
 
@@ -145,7 +144,8 @@ def _rows(
 
 
 def _row(there: Sequence[Row], rate: float, peaks: Any, target: float) -> Row:
-    settings = {name: there[0][name] for name in ("table", "model", "task", "trace", "gpus", "slo_ms", "policy")}
+    names = ("table", "model", "task", "levels", "trace", "gpus", "slo_ms", "policy")
+    settings = {name: there[0][name] for name in names}
     interval = mean_intervals(peaks[:, None])[0]
     found = settings | {
         "target": target,
@@ -188,6 +188,4 @@ def _guess(point: Settings) -> float:
 
 
 def _predictions(point: Settings) -> Predictions:
-    table = as_table(point.table)
-    model = point.model or table.default_model()
-    return Predictions(table, table.levels(model), table.plan(model))
+    return Deployment.of(point.table, point.model, point.task, point.levels).predictions

@@ -63,10 +63,10 @@ class Planner:
     """Searches one table's candidates; every point is simulated once."""
 
     def __init__(
-        self, opened: Laboratory, sample: Sample, table: str | None, task: str | None, demand: Demand, growth: float,
-        max_gpus: int,
+        self, opened: Laboratory, sample: Sample, table: str | None, task: str | None, levels: str, demand: Demand,
+        growth: float, max_gpus: int,
     ) -> None:  # fmt: skip
-        self._opened, self._sample, self._table, self._task = opened, sample, table, task
+        self._opened, self._sample, self._table, self._task, self._levels = opened, sample, table, task, levels
         self._demand, self._growth, self._max_gpus = demand, growth, max_gpus
         self._slo_ms = 1e3 * demand.slo_s
         self._points: dict[tuple[Any, ...], Point] = {}
@@ -91,6 +91,7 @@ class Planner:
                 table=self._table,
                 model=candidate.model,
                 task=self._task,
+                levels=self._levels,
                 slo_ms=slo_ms,
                 gpus=gpus,
                 seed=each.seed,

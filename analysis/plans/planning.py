@@ -19,8 +19,7 @@ from analysis.sweeps.columns import Columns, to_columns, to_table
 from analysis.sweeps.grid import axis
 from analysis.sweeps.sweeping import Progress, laboratory
 from policies import describe, make
-from profiler.table import LatencyTable
-from simulator.simulate import as_table
+from profiler.table import LEVELS, Deployment, LatencyTable, as_table
 from traces import Trace, load
 
 POLICIES = ("adaptive", "greedy", "timeout")
@@ -66,6 +65,7 @@ def plan(
     policies: Any = POLICIES,
     models: Any = None,
     task: str | None = None,
+    levels: str = LEVELS[0],
     max_gpus: int = 64,
     trace_format: str = "auto",
     rate: float | None = None,
@@ -86,9 +86,10 @@ def plan(
 
     growth: times the traffic (superposed, as `traces.scale` does). tables, policies, models: several of each (default:
     the first shipped table, POLICIES, all models); the best has the fewest GPUs, and of those the highest accuracy.
-    A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
-    `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with so many
-    `seeds`; the intervals are over them, as for a recorded trace that grows by copies of itself, moved at random.
+    levels: as of `Deployment.of`, for models that are several (`a,b`). A trace with more requests than `simulated`,
+    growth counted, is sampled where it is long enough to be: see `analysis.plans.sampling`; the intervals are for what
+    was not simulated. Another generated one is run with so many `seeds`; the intervals are over them, as for a recorded
+    trace that grows by copies of itself, moved at random.
 
     Raises ValueError, LookupError or OSError for bad input, in one line. A target out of reach is no error: `closest`.
     """
@@ -97,8 +98,8 @@ def plan(
     opened_tables = [as_table(each) for each in named]
     specs = [describe(make(each)) for each in axis("policy", policies)]
     chosen = None if models is None else axis("model", models)
-    of_table = {table.name: list(table.models) if chosen is None else _known(table, chosen) for table in opened_tables}
-    longest = min(table.plan(model).max_tokens for table in opened_tables for model in of_table[table.name])
+    deployed = [_deployed(table, chosen or table.models, task, levels) for table in opened_tables]
+    longest = min(each.plan.max_tokens for own in deployed for each in own)
     how = {"format": trace_format, "rate": rate, "rate_mode": rate_mode, "duration": duration, "lengths": lengths,
            "max_tokens": longest}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch, laboratory(jobs, backend, address, store, on_progress) as opened:
@@ -106,15 +107,12 @@ def plan(
         sample, traffic = _sampled(trace, how, growth, seeds, simulated, slo_ms / 1e3, folder)
         demand = _demand(traffic.pop("histogram"), growth, slo_ms, attainment, min_accuracy)
         choices, closest, points = [], [], []
-        tasks: dict[str, str | None] = {}
-        for name, table in zip(named, opened_tables, strict=True):
-            task_here = table.default_task(",".join(of_table[table.name])) if task is None else task
-            tasks[table.name] = task_here
-            open_, refused = candidates(table, of_table[table.name], specs, task_here, demand)
-            planner = Planner(opened, sample, name, task_here, demand, growth, max_gpus)
+        for name, table, own in zip(named, opened_tables, deployed, strict=True):
+            open_, refused = candidates(own, specs, demand)
+            planner = Planner(opened, sample, name, own[0].task, levels, demand, growth, max_gpus)
             best = planner.best(open_)
             if best is None:
-                nearest = open_ or _nearest(table, of_table[table.name], specs, task_here, demand)
+                nearest = open_ or _nearest(own, specs, demand)
                 closest.append(planner.closest(nearest, table.name, refused))
             else:
                 choices.append(_choice(planner, best, table, traffic))
@@ -122,7 +120,8 @@ def plan(
     choices.sort(key=lambda each: (each.best.gpus, -(each.best.accuracy or 0.0)))
     asked = {"slo_ms": slo_ms, "attainment": attainment, "min_accuracy": min_accuracy, "growth": growth,
              "policies": specs, "tables": [each.name for each in opened_tables], "max_gpus": max_gpus,
-             "tasks": tasks}  # fmt: skip
+             "tasks": {table.name: own[0].task for table, own in zip(opened_tables, deployed, strict=True)},
+             "left_out": [note for own in deployed for each in own for note in each.notes]}  # fmt: skip
     columns = to_columns(to_table(points)) if points else {}
     return Plan(asked, traffic, tuple(choices), tuple(closest), columns, opened.ran, opened.found)
 
@@ -136,11 +135,9 @@ def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[st
     return Choice(best, planner.clear(best), most, planner.less(best), hours, kwh, cost)
 
 
-def _nearest(
-    table: LatencyTable, models: Sequence[str], specs: Sequence[str], task: str | None, demand: Demand
-) -> list[Candidate]:
+def _nearest(deployments: Sequence[Deployment], specs: Sequence[str], demand: Demand) -> list[Candidate]:
     """Where nothing can meet the target: the candidates with the least work and with the highest accuracy."""
-    everything, _ = candidates(table, models, specs, task, replace(demand, slo_s=math.inf, min_accuracy=None))
+    everything, _ = candidates(deployments, specs, replace(demand, slo_s=math.inf, min_accuracy=None))
     return list(dict.fromkeys([everything[0], max(everything, key=lambda each: rounded(each.accuracy))]))
 
 
@@ -182,10 +179,11 @@ def _demand(histogram: Any, growth: float, slo_ms: float, attainment: float, min
     return Demand(lengths, growth * histogram[lengths], slo_ms / 1e3, attainment, min_accuracy)
 
 
-def _known(table: LatencyTable, models: Sequence[str]) -> list[str]:
-    for model in models:
-        table.levels(model)  # raises for what the table does not have
-    return list(models)
+def _deployed(table: LatencyTable, models: Sequence[str], task: str | None, levels: str) -> list[Deployment]:
+    """Each of these models of a table by itself, all on the same task."""
+    if task is None:
+        task = table.default_task(",".join(dict.fromkeys(each for model in models for each in table.named(model))))
+    return [Deployment.of(table, model, task, levels) for model in models]
 
 
 def _refuse(

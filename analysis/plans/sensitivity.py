@@ -11,9 +11,8 @@ import numpy as np
 
 from analysis.plans.planning import Plan, plan
 from analysis.sweeps.columns import Columns, to_columns, to_table
-from profiler.table import LatencyTable
+from profiler.table import LatencyTable, as_table
 from profiler.table.writing import write_table
-from simulator.simulate import as_table
 
 #: Told how many plans are done, and how many there are.
 Progress = Callable[[int, int], None]

@@ -15,8 +15,8 @@ from policies.registry import chain, fields_of
 from simulator.settings import KINDS, Settings
 
 #: What a sweep may vary, the slowest first; each is a field of Settings.
-AXES = ("table", "model", "task", "trace", "trace_format", "rate_mode", "duration", "lengths", "gpus", "slo_ms",
-        "service_noise", "policy", "rate", "load", "seed")  # fmt: skip
+AXES = ("table", "model", "task", "levels", "trace", "trace_format", "rate_mode", "duration", "lengths", "gpus",
+        "slo_ms", "service_noise", "policy", "rate", "load", "seed")  # fmt: skip
 #: Other words for an axis.
 ALIASES = {"seeds": "seed", "policies": "policy", "traces": "trace", "tables": "table", "models": "model"}
 #: The numbers among them that are more than 0, said before anything runs.

@@ -15,8 +15,8 @@ import numpy as np
 from analysis.sweeps.grid import AXES
 from policies import make
 from policies.registry import chain
+from profiler.table import as_table
 from simulator.settings import Settings
-from simulator.simulate import as_table
 
 ROOT = Path(__file__).parents[2]
 #: All code that a cell's row can depend on; profiler's parts that run models are not among it.

@@ -14,7 +14,7 @@ from analysis.validation.comparison import cell, row
 from analysis.validation.executors import CalibratedExecutor, Residuals
 from profiler.executors.serving import Served
 from profiler.executors.tokens import synthetic
-from profiler.table import LatencyTable, Predictions
+from profiler.table import Deployment
 from simulator.defaults import default_slo_s, saturation
 from simulator.live import Devices, canary, validity
 from simulator.reporting.report import Report
@@ -80,8 +80,7 @@ class Acceptance:
     capacities: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        table = LatencyTable.load(self.table)
-        self.predictions = Predictions(table, table.levels(self.model), table.plan(self.model))
+        self.predictions = Deployment.of(self.table, self.model).predictions
         tokens = load_trace("constant:rate=100,duration=1", lengths=self.lengths, seed=self.seed).tokens
         buckets = self.predictions.plan.buckets(tokens)
         self._saturation = saturation(self.predictions, buckets)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
 from analysis.validation.figures_of_merit import decisions, figures
-from profiler.table import Level, Predictions
+from profiler.table import Level
 from simulator.core import Records
 from simulator.defaults import saturation
 from simulator.reporting.report import Report
@@ -60,21 +60,20 @@ def read(folder: Path) -> Recorded:
     run = json.loads((folder / "run.json").read_text())
     settings = replace(Settings.read(run["settings"]), trace=str(folder), device=None, clock="virtual", weights=None)
     prepared = prepare(settings)
-    if prepared.table.digest != run["table"]["digest"]:
-        raise ValueError(f"table {prepared.table.name} has changed since the session: validation needs the old one")
+    deployment = prepared.deployment
+    if deployment.table.digest != run["table"]["digest"]:
+        raise ValueError(f"table {deployment.table.name} has changed since the session: validation needs the old one")
     outcomes, batches = (_column_tables(folder, kind) for kind in ("outcomes", "batches"))
     outcome = outcomes["outcome"]
     known = np.isin(outcome, ENDED) & ((outcomes["batch"] < 0) | np.isin(outcomes["batch"], batches["batch"]))
     if not known.any():
         raise ValueError(f"{folder} has no request that left the queue: there is nothing to compare")
     trace = prepared.trace.take(known)
-    levels = prepared.table.levels(settings.model or "", settings.task)
-    plan = prepared.table.plan(settings.model or "")
-    buckets = plan.buckets(trace.tokens)
-    records = _records(outcomes["batch"][known], outcome[known], batches, levels, buckets)
+    buckets = deployment.plan.buckets(trace.tokens)
+    records = _records(outcomes["batch"][known], outcome[known], batches, deployment.levels, buckets)
     assert settings.slo_ms is not None
-    rate = saturation(Predictions(prepared.table, levels, plan), buckets)
-    report = Report(trace, levels, plan, settings.gpus, settings.slo_ms / 1e3, rate, records)
+    rate, slo_s = saturation(deployment.predictions, buckets), settings.slo_ms / 1e3
+    report = Report(trace, deployment.levels, deployment.plan, settings.gpus, slo_s, rate, records)
     refused = int((outcome == "refused").sum())
     unknown = len(outcome) - refused - int(known.sum())
     return Recorded(
@@ -89,7 +88,7 @@ def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
     replayed: with the very times that the batches took, which must lead to the same decisions.
     """
     happened, prepared = recorded.happened, recorded.prepared
-    predictions = Predictions(prepared.table, happened.levels, happened.plan)
+    predictions = prepared.deployment.predictions
     residuals = Residuals.of([happened], predictions) if happened.records.batches else None
     runs = {"table": prepared.run()}
     if residuals is not None:

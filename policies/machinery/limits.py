@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from policies.interface import View
 from profiler.table import BucketPlan, Level
 
 
@@ -16,8 +15,12 @@ def batch_limit(max_batch: int | None, plan: BucketPlan) -> int:
     return max_batch
 
 
-def pareto(levels: Sequence[Level]) -> list[Level]:
-    """Of levels from the fastest to the slowest, those more accurate than all before; all where accuracy is unknown."""
+def pareto(view: View) -> list[Level]:
+    """Of the levels from the fastest to the slowest, those more accurate than all before; all where that is unknown.
+
+    How fast a level is: the time of one request of the greatest length.
+    """
+    levels = sorted(view.levels, key=lambda level: view.service[level.index][-1][1])
     return [
         level for at, level in enumerate(levels) if not any(each.accuracy >= level.accuracy for each in levels[:at])
     ]

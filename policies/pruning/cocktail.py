@@ -42,7 +42,7 @@ class Cocktail:
             )
         self._largest = batch_limit(self.max_batch, view.plan)
         self._lines = [view.klass(name) for name in self.classes]
-        self._levels = levels = pareto(view.levels)
+        self._levels = levels = pareto(view)
         # Where accuracies are unknown, no comparison holds, and every level is within the loss.
         self._floor = [
             next(at for at, level in enumerate(levels) if not level.accuracy < levels[-1].accuracy - loss - 1e-12)

@@ -12,7 +12,7 @@ from policies.machinery.limits import batch_limit
 class Fixed:
     """The oldest min(waiting, max_batch), at once, always with so many students (default: all).
 
-    model: whose students, in a run with several models; default the slowest level that fits.
+    model: whose students, in a run with several models; default the highest level that fits.
     """
 
     students: int | None = None
@@ -29,8 +29,7 @@ class Fixed:
             )
         fitting = [level for level in levels if self.students in (None, level.students)]
         if not fitting:
-            counts = sorted({level.students for level in levels})
-            raise ValueError(f"students is {self.students}; {levels[-1].model} was measured with {counts}")
+            raise ValueError(f"students is {self.students}; this run has {', '.join(map(str, levels))}")
         self._level = fitting[-1]
 
     def decide(self, view: View) -> Dispatch:

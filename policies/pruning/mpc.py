@@ -52,6 +52,7 @@ class Mpc:
         rows = [rows[middle][: largest + 1] for rows in view.service]
         self._seconds = np.array([[row[1], *row[1:]] for row in rows])  # by [level][size], a batch of none as of one
         self._limits = np.array([limits[middle] for limits in self._limit])
+        self._fastest = (self._limits / self._seconds[np.arange(len(rows)), self._limits]).max()
         self._lost = np.array(
             [0.0 if level.accuracy != level.accuracy else 1 - level.accuracy for level in view.levels]
         )
@@ -101,7 +102,7 @@ class Mpc:
             queue = queue + arriving - served
             slope *= DAMPING
             rate += slope
-        fastest = self._limits[0] / self._seconds[0, self._limits[0]] * view.gpus / share
+        fastest = self._fastest * view.gpus / share
         cost += np.maximum(0.0, queue - fastest * patience_s)  # who is left beyond hope
         return int(self._sequences[0, int(cost.argmin())])
 

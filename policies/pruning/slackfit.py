@@ -38,7 +38,7 @@ class SlackFit:
                 f"slackfit needs classes >= 1 and a choice of {', '.join(CHOICES)}, not {self.classes}, {self.choice!r}"
             )
         self._largest = batch_limit(self.max_batch, view.plan)
-        self._levels = pareto(view.levels)
+        self._levels = pareto(view)
         self._alone = Alone.fastest(view)
         self._pairs = [self._best(view, bucket) for bucket in range(len(view.plan.tokens))]
 

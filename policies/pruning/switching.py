@@ -38,7 +38,7 @@ class Switching:
                 f"not {self.low}, {self.high}, {self.votes}, {self.period_s}, {self.window_s}"
             )
         self._largest = batch_limit(self.max_batch, view.plan)
-        self._levels = pareto(view.levels)
+        self._levels = pareto(view)
         self._cost = [[self._seconds(row, view.slo_s) for row in view.service[level.index]] for level in self._levels]
         self._at = len(self._levels) - 1
         self._votes, self._vote_at = 0, 0.0

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -116,51 +116,16 @@ class LatencyTable:
         """The first task; the first that a model (or all of several, with commas between them) was evaluated on."""
         if self.accuracy is None or not self.accuracy.tasks:
             return None
-        models = [] if model is None else self._named(model)
+        models = [] if model is None else self.named(model)
         known = (task for task in self.accuracy.tasks if all(self.accuracy.of(each, task) for each in models))
         return next(known, self.accuracy.tasks[0])
 
     def levels(self, model: str, task: str | None = None) -> tuple[Level, ...]:
         """The levels of a model, ascending by students, with their accuracy on the task (NaN without one).
 
-        model: one, or several with commas between them; their levels then ascend by the time of the smallest batch at
-        the greatest length of `plan(model)`. Raises LookupError for an unknown model or task, and where a task was not
-        measured for one of the levels.
+        Raises LookupError for an unknown model or task, and where a task was not measured for one of the levels.
         """
-        models = self._named(model)
-        levels = [level for each in models for level in self._levels_of(each, task)]
-        if len(models) > 1:
-            plan = self.plan(model)
-            levels.sort(key=lambda level: self.seconds(level, plan.key(level.students, [plan.max_tokens])))
-        return tuple(replace(level, index=index) for index, level in enumerate(levels))
-
-    def plan(self, model: str) -> BucketPlan:
-        """The distinct batch sizes and lengths that were measured for a model; for several, those that all have."""
-        models = self._named(model)
-        sizes: list[tuple[int, ...]] = []
-        for axis, name in enumerate(("batch size", "length")):
-            of_each = [
-                {key[axis] for (known, _), cells in self._rows.items() if known == each for key in cells}
-                for each in models
-            ]
-            common = set.intersection(*of_each)
-            if not common:
-                raise LookupError(f"table {self.name}: {' and '.join(models)} have no {name} in common: profile one")
-            sizes.append(tuple(sorted(common)))
-        return BucketPlan(*sizes)
-
-    def _named(self, model: str) -> list[str]:
-        """The models that a text names, commas between them."""
-        models = [each.strip() for each in model.split(",")]
-        for each in models:
-            if each not in self.models:
-                raise LookupError(f"table {self.name} has no model {each!r}; it has {', '.join(self.models)}")
-            if models.count(each) > 1:
-                raise ValueError(f"model {each!r} is named twice in {model!r}")
-        return models
-
-    def _levels_of(self, model: str, task: str | None) -> list[Level]:
-        """The levels of one model, ascending by students."""
+        self._refuse_unknown(model)
         accuracy: dict[int, float] = {}
         if task is not None:
             known = self.accuracy.tasks if self.accuracy else ()
@@ -178,7 +143,35 @@ class LatencyTable:
             )
         row = self.columns["model"].tolist().index(model)
         depth, hidden = int(self.columns["depth"][row]), int(self.columns["hidden"][row])
-        return [Level(i, model, k, depth, hidden, accuracy.get(k, math.nan)) for i, k in enumerate(counts)]
+        return tuple(Level(i, model, k, depth, hidden, accuracy.get(k, math.nan)) for i, k in enumerate(counts))
+
+    def plan(self, model: str) -> BucketPlan:
+        """The distinct batch sizes and lengths that were measured for a model; for several, those that all have."""
+        models = self.named(model)
+        sizes: list[tuple[int, ...]] = []
+        for axis, name in enumerate(("batch size", "length")):
+            of_each = [
+                {key[axis] for (known, _), cells in self._rows.items() if known == each for key in cells}
+                for each in models
+            ]
+            common = set.intersection(*of_each)
+            if not common:
+                raise LookupError(f"table {self.name}: {' and '.join(models)} have no {name} in common: profile one")
+            sizes.append(tuple(sorted(common)))
+        return BucketPlan(*sizes)
+
+    def named(self, model: str) -> list[str]:
+        """The models that a text names, commas between them."""
+        models = [each.strip() for each in model.split(",")]
+        for each in models:
+            self._refuse_unknown(each)
+            if models.count(each) > 1:
+                raise ValueError(f"model {each!r} is named twice in {model!r}")
+        return models
+
+    def _refuse_unknown(self, model: str) -> None:
+        if model not in self.models:
+            raise LookupError(f"table {self.name} has no model {model!r}; it has {', '.join(self.models)}")
 
     def seconds(self, level: Level, key: ShapeKey) -> float:
         """The measured median for a key. Raises LookupError where it was not measured."""

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One way to answer: a model with so many of its students. Levels of a model ascend by students.
+    """One way to answer: a model with so many of its students.
 
-    index: position among the levels in use. accuracy: in 0..1 for the chosen task, NaN where the table has none.
+    index: position among the levels in use, in the order of `Deployment.of`. accuracy: in 0..1 for the chosen task, NaN
+    where the table has none.
     """
 
     index: int

@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from policies import describe, make
-from profiler.table import Predictions
+from profiler.table import Deployment
 from simulator.arguments import parameters, settings_flags
 from simulator.defaults import default_slo_s
 from simulator.settings import Settings
-from simulator.simulate import as_table
 from traces.lengths import SHORT_TEXT
 from traces.shared.command import Flags, command_line
 from traces.shared.origin import origin, version
 
 if TYPE_CHECKING:
     from profiler.executors.serving import Served
-    from profiler.table import LatencyTable
     from simulator.endpoint.app import Endpoint
 
 log = logging.getLogger("cohort.serve")
@@ -46,7 +44,7 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
     device = flags.add_argument_group("device")
     settings_flags(
         device,
-        *("device", "gpus", "table", "model", "task", "weights", "seed"),
+        *("device", "gpus", "table", "model", "task", "levels", "weights", "seed"),
         device="default: cuda if there is one",
         gpus="devices behind one queue",
         table="measured latencies, which the policy believes",
@@ -138,26 +136,24 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
     from simulator.endpoint.recording import Recorder
     from simulator.endpoint.service import Service
 
-    table: LatencyTable = as_table(options.table)
-    model = options.model or table.default_model()
-    task = options.task or table.default_task(model)
-    levels, plan = table.levels(model, task), table.plan(model)
-    predictions = Predictions(table, levels, plan)
+    deployment = Deployment.of(options.table, options.model, options.task, options.levels)
+    table, model, plan = deployment.table, deployment.model, deployment.plan
     lengths = SHORT_TEXT.values.clip(max=plan.max_tokens)
-    slo_s = default_slo_s(predictions, lengths) if options.slo_ms is None else options.slo_ms / 1e3
+    slo_s = default_slo_s(deployment.predictions, lengths) if options.slo_ms is None else options.slo_ms / 1e3
     policy = make(options.policy, parameters(options.p))
     device = options.device or default_device()
     served = open_devices(
         device,
         table,
-        model.split(","),
+        deployment.models,
         plan,
         count=options.gpus,
         checkpoint=options.weights,
         seed=options.seed,
         on_progress=lambda what: log.info(what),
     )
-    for note in served.notes:
+    notes = [*deployment.notes, *served.notes]
+    for note in notes:
         log.warning(note)
     tokenize = None
     if options.weights is not None and _has_tokenizer(Path(options.weights)):
@@ -168,7 +164,8 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
         policy=describe(policy),
         table=options.table or table.name,
         model=model,
-        task=task,
+        task=deployment.task,
+        levels=options.levels,
         slo_ms=slo_s * 1e3,
         gpus=options.gpus,
         device=device,
@@ -179,15 +176,15 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
     about = {
         "policy": settings.policy,
         "slo_ms": settings.slo_ms,
-        "task": task,
+        "task": deployment.task,
         "device": served.name,
         "gpus": options.gpus,
         "levels": [
             {"model": each.model, "students": each.students, "depth": each.depth, "accuracy": each.accuracy}
-            for each in levels
+            for each in deployment.levels
         ],
         "table": {"name": table.name, "device": table.device, "digest": table.digest},
-        "notes": list(served.notes),
+        "notes": notes,
     }
     metrics = Metrics(model)
     listeners: list[Any] = [metrics]
@@ -199,7 +196,7 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
         listeners.append(recorder)
         closed.append(recorder.close)
     service = Service(
-        predictions,
+        deployment.predictions,
         policy,
         served,
         slo_s,

@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 
 from policies.interface import Stops
 from profiler.answers.items import Items
-from profiler.table import LatencyTable, Level
+from profiler.table import Level
 from simulator.core import Batch, Execution, PolicyError
 from simulator.executors.table import Executor
 from traces import Trace
-
-
-def other_tasks(table: LatencyTable, task: str | None) -> frozenset[str]:
-    """The tasks that a table has accuracies for beside the run's: what was recorded for one of them does not fit."""
-    return frozenset(table.accuracy.tasks if table.accuracy else ()) - {task}
 
 
 def answers(recorded: str, other_tasks: Collection[str]) -> Items:

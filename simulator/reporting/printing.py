@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from profiler.table import left_out_notes
 from simulator.reporting.report import Report
 from traces.shared.text import aligned, count, milliseconds, number, percent
 
@@ -35,11 +36,13 @@ def heading(report: Report) -> str:
     )
     known = run["task"] is not None
     task = f"accuracy: {run['task']}{_provenance(table['meta'], run['task'])}" if known else "no accuracies"
+    left_out = left_out_notes(run.get("left_out", ()))
     lines = [
         f"trace   {trace['source']}",
         f"        {summary['requests']:,} requests {seconds}{offered}",
         *(f"        {note}" for note in trace["notes"]),
         f"table   {table['name']}: {run['model']} on {table['device']}",
+        *(f"        {note}" for note in left_out),
         f"        {task}",
         f"target  {milliseconds(report.slo_s)} ms per request",
     ]

@@ -12,14 +12,15 @@ from traces import Trace
 MODELS = "students-2x8,teacher-6x8,teacher-12x8"
 
 
-def used(spec, rate=2.0, model=MODELS, slo_s=6.0):
+def used(spec, rate=2.0, model=MODELS, slo_s=6.0, levels="all"):
     """The levels that answered, while requests come evenly for a minute."""
     times = np.arange(0, 60, 1 / rate)
-    report = simulate(Trace(times, np.full(len(times), 9)), spec, several(), model=model, slo_s=slo_s)
+    trace = Trace(times, np.full(len(times), 9))
+    report = simulate(trace, spec, several(), model=model, levels=levels, slo_s=slo_s)
     return {f"{m}/{k}" for m, k in zip(report.batches["model"], report.batches["students"], strict=True)}
 
 
-def test_the_highest_level_is_the_slowest():
+def test_the_highest_level_is_the_most_accurate():
     assert used("greedy") == {"teacher-12x8/1"}
     assert used("greedy", model="teacher-12x8,students-2x8") == {"teacher-12x8/1"}
 
@@ -31,6 +32,27 @@ def test_a_static_level_is_named_by_students_and_model():
     assert used("fixed(model='teacher-6x8')") == {"teacher-6x8/1"}
     with pytest.raises(ValueError, match="model is 'bert'; this run has students-2x8, teacher-12x8, teacher-6x8"):
         used("fixed(model='bert')")
+    with pytest.raises(ValueError, match="model is 'teacher-6x8'; this run has students-2x8, teacher-12x8"):
+        used("fixed(model='teacher-6x8')", levels="default")
+
+
+@pytest.mark.parametrize("spec", ["greedy", "nexus", "clockwork"])
+def test_policies_at_the_highest_level_serve_the_teacher_not_the_slow_less_accurate_students(spec):
+    trace = Trace(np.arange(0, 60, 0.5), np.full(120, 9))
+    report = simulate(trace, spec, "cpu-epyc-1thread", model="students-2x384,teacher-6x384")
+    assert set(report.batches["model"]) == {"teacher-6x384"}
+    assert report.run["left_out"] == ["students-2x384/6", "students-2x384/8"]
+
+
+@pytest.mark.parametrize("spec", ["slackfit", "switching(votes=2)", "cocktail(loss=1)", "mpc", "accscale", "adaptive"])
+def test_the_order_in_which_models_are_named_does_not_matter(spec):
+    trace = Trace(np.arange(0, 20, 1 / 12), np.full(240, 9))
+    runs = [
+        simulate(trace, spec, several(), model=model, slo_s=6.0, levels="all")
+        for model in (MODELS, "teacher-12x8,students-2x8,teacher-6x8")
+    ]
+    for name in ("start_s", "model", "students"):
+        assert runs[0].batches[name].tolist() == runs[1].batches[name].tolist()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from analysis.plans.answer import printed
 from analysis.plans.candidates import Demand, candidates
 from analysis.plans.sampling import Sample, Stratum, Stretch, estimate, whole, windows
 from analysis.sweeps.sweeping import laboratory
-from profiler.table import LatencyTable
+from profiler.table import Deployment
 from profiler.table.writing import write_table
 from simulator import simulate
 from simulator.reporting.report import OK
@@ -73,7 +73,7 @@ def test_the_work_never_asks_for_more_gpus_than_are_needed(table):
     share = np.bincount(trace.tokens) / trace.seconds
     lengths = np.flatnonzero(share)
     demand = Demand(lengths, share[lengths], SLO_S, 0.99, None)
-    open_, refused = candidates(LatencyTable.load(table), ["teacher-2x8"], ["greedy"], None, demand)
+    open_, refused = candidates([Deployment.of(table, "teacher-2x8")], ["greedy"], demand)
     assert not refused
     assert 2 <= open_[0].least <= brute(trace, "greedy", table)
 

@@ -129,7 +129,7 @@ def test_aimd_aims_at_half_the_slo():
         ("aimd(backoff=1.0)", "aimd needs"),
         ("aimd(step=0)", "aimd needs"),
         ("aimd(target_s=0)", "aimd needs"),
-        ("fixed(students=3)", r"students is 3; students-2x8 was measured with \[1, 2\]"),
+        ("fixed(students=3)", "students is 3; this run has students-2x8/1, students-2x8/2"),
         ("admission(greedy, max_waiting=0)", "max_waiting is 0"),
         ("admission(greedy(max_batch=99))", "max_batch is 99"),
         ("adaptive(max_batch=99)", "max_batch is 99"),

@@ -109,7 +109,8 @@ def serving(folder, *more):
 def test_it_answers_as_the_executor_alone_and_drains_at_sigterm(folder, tmp_path):
     alone = CpuExecutor(weights.load(folder / "ensemble.safetensors"), LatencyTable.load(folder / "table").plan(MODEL))
     alone.warm()
-    with serving(folder, "--policy", "greedy(max_batch=1)", "--record", tmp_path / "record", "--slo-ms", 50) as server:
+    flags = ["--policy", "greedy(max_batch=1)", "--levels", "useful", "--slo-ms", 50]
+    with serving(folder, *flags, "--record", tmp_path / "record") as server:
         model = get(server, f"/v2/models/{MODEL}")[2]
         assert [each["name"] for each in model["inputs"]] == ["input_ids", "attention_mask", "text"]
         assert model["parameters"]["policy"] == "greedy(max_batch=1)"
@@ -141,7 +142,7 @@ def test_it_answers_as_the_executor_alone_and_drains_at_sigterm(folder, tmp_path
     (session,) = (tmp_path / "record").iterdir()
     assert len(load(session)) == 2 + statuses.count(200)
     run = json.loads((session / "run.json").read_text())
-    assert run["settings"]["policy"] == "greedy(max_batch=1)"
+    assert (run["settings"]["policy"], run["settings"]["levels"]) == ("greedy(max_batch=1)", "useful")
 
 
 def test_two_devices_serve_one_queue(folder):
