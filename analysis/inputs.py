@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
-
 from analysis.comparisons.statistics import Interval
 from analysis.plans.candidates import Candidate
 from analysis.plans.planner import Closest, Less, Point
 from analysis.plans.planning import Choice, Plan
 from analysis.runs import Run
-from analysis.sweeps.columns import Columns, read, to_columns
+from analysis.sweeps.frames import read
 
 #: The columns by which a table is told to be a comparison.
 _COMPARED = {"difference", "reference"}
@@ -42,7 +39,7 @@ def read_all(paths: Sequence[Path], of: str) -> Any:
 
 
 def read_any(path: Path) -> tuple[str, Any]:
-    """What a path holds, and its content: ("run", a Run), ("plan", a Plan), or columns and what they are of.
+    """What a path holds, and its content: ("run", a Run), ("plan", a Plan), or a DataFrame and what it is of.
 
     Raises LookupError for a path that is nothing of these, ValueError for what cannot be read.
     """
@@ -50,26 +47,22 @@ def read_any(path: Path) -> tuple[str, Any]:
         return "run", Run.read(path)
     if (path / "plan.json").exists():
         return "plan", _read_plan(path)
-    if (path / "results.parquet").exists() or (path.is_file() and path.suffix == ".parquet"):
-        columns = read(path)
-    elif path.is_file() and path.suffix == ".csv":
-        columns = _read_csv(path)
-    else:
+    if not (path / "results.parquet").exists() and not (path.is_file() and path.suffix in (".parquet", ".csv")):
         raise LookupError(
             f"{path} is nothing that can be drawn: name the folder of a run (requests.parquet), of a sweep "
             f"(results.parquet) or of a plan (plan.json), or a .parquet or .csv that another command wrote"
         )
-    if set(columns) >= _VARIED:
-        return "sensitivity", columns
-    if set(columns) >= _CAPACITY:
-        return "capacity", columns
-    if set(columns) >= _STUDY:
-        return "study", columns
+    found = read(path)
+    columns = set(found)
+    if columns >= _VARIED:
+        return "sensitivity", found
+    if columns >= _CAPACITY:
+        return "capacity", found
+    if columns >= _STUDY:
+        return "study", found
     if "policy" not in columns:
-        raise ValueError(
-            f"{path} is neither a sweep nor a comparison: it has no column policy, but {', '.join(columns)}"
-        )
-    return ("comparison" if set(columns) >= _COMPARED else "sweep"), columns
+        raise ValueError(f"{path} is neither a sweep nor a comparison: it has no column policy, but {', '.join(found)}")
+    return ("comparison" if columns >= _COMPARED else "sweep"), found
 
 
 def _read_plan(folder: Path) -> Plan:
@@ -88,11 +81,3 @@ def _read_plan(folder: Path) -> Plan:
 def _point(values: dict[str, Any]) -> Point:
     candidate, attainment = Candidate(**values["candidate"]), Interval(*values["attainment"])
     return Point(**values | {"candidate": candidate, "attainment": attainment})
-
-
-def _read_csv(path: Path) -> Columns:
-    try:
-        options = pyarrow.csv.ConvertOptions(strings_can_be_null=True, null_values=[""])
-        return to_columns(pyarrow.csv.read_csv(path, convert_options=options))
-    except pa.ArrowException as error:
-        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None

@@ -1,4 +1,4 @@
-"""Written runs, read back: the columns of requests and batches, the summary, the settings."""
+"""Written runs, read back: requests and batches, the summary, the settings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow.parquet
-from numpy.typing import NDArray
+from pandas import DataFrame, read_parquet
 
 from traces.shared.text import count
 
@@ -24,8 +22,8 @@ class Run:
     """One output folder of `python -m simulator`. Nulls are NaN; columns as in DESIGN section 5."""
 
     name: str
-    requests: dict[str, NDArray[Any]]
-    batches: dict[str, NDArray[Any]]
+    requests: DataFrame
+    batches: DataFrame
     summary: dict[str, Any]
     settings: dict[str, Any]
 
@@ -59,14 +57,8 @@ class Run:
         if missing:
             raise LookupError(f"{folder} is not the output of a run: it lacks {', '.join(missing)}")
         try:
-            requests, batches = (read_columns(folder / name) for name in FILES[:2])
+            requests, batches = (read_parquet(folder / name) for name in FILES[:2])
             summary, settings = (json.loads((folder / name).read_text()) for name in FILES[2:])
             return cls(settings["policy"], requests, batches, summary, settings)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder} is not the output of a run: {str(error).splitlines()[0]}") from error
-
-
-def read_columns(path: Path) -> dict[str, NDArray[Any]]:
-    """The columns of a Parquet file; nulls are NaN, None in columns of text."""
-    table = pyarrow.parquet.read_table(path)
-    return {name: np.asarray(table[name].to_numpy(zero_copy_only=False)) for name in table.column_names}

@@ -89,13 +89,13 @@ def main() -> int:
     gc.enable()
     report = replace(report, records=journal.read(records, report.levels))
     shutil.rmtree(folder.parent)
-    start, cycle = report.batches["start_s"], report.batches["cycle_s"]
-    full = report.batches["size"][:-1] == BATCH
+    start, cycle = report.batch_columns["start_s"], report.batches["cycle_s"]
+    full = report.batch_columns["size"][:-1] == BATCH
     beside = (np.diff(start) - cycle[:-1])[full] * 1e6
     p50, p90, p99 = np.percentile(beside, [50, 90, 99])
     thirds, late = (
         [float(np.median(part)) for part in np.array_split(values, 3)]
-        for values in (beside, report.batches["late_s"] * 1e6)
+        for values in (beside, report.batch_columns["late_s"] * 1e6)
     )
     size = report.summary["batch_mean"]
     print(f"{arguments.policy}: {len(cycle):,} batches of {size:.1f} requests in {start[-1]:.0f} s")

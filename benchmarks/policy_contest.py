@@ -84,9 +84,10 @@ def leads(
         return []
     against = [adaptives[name in DROPPING.split(";")] for name in rivals]
     differences = np.stack([values[one] - values[other] for one, other in zip(rivals, against, strict=True)], 1)
+    intervals = mean_intervals(differences, family=True).itertuples(index=False)
     found = [
         Lead(one, other, *interval, float(values[one].mean()), float(values[other].mean()))
-        for one, other, interval in zip(rivals, against, mean_intervals(differences, family=True), strict=True)
+        for one, other, interval in zip(rivals, against, intervals, strict=True)
     ]
     return sorted(found, key=lambda each: -each.lead)
 

@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from analysis.sweeps.columns import Columns
+from pandas import DataFrame
+
 from analysis.sweeps.sweeping import sweep
 
 POLICIES = ("none", "greedy", "timeout", "triton", "aimd", "fixed", "adaptive", "slackfit", "nexus", "symphony")
@@ -30,7 +31,7 @@ def cpu_s() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def timed(work: Callable[[], Columns]) -> tuple[Columns, float, float]:
+def timed(work: Callable[[], DataFrame]) -> tuple[DataFrame, float, float]:
     """What it returns, its CPU seconds and its wall seconds."""
     cpu, wall = cpu_s(), perf_counter()
     found = work()
@@ -70,8 +71,8 @@ def main() -> None:
         print(f"{policy:10} {found['requests'].sum() / cpu:16,.0f} {found['batch_mean'].mean():6.1f}")
     traces = [f"poisson:rate={load * rate},duration={options.requests / load / rate}" for load in LOADS]
     found, cpu, wall = timed(lambda: sweep(common, policy=POLICIES, trace=traces))
-    print(f"capacity plot, {len(found['key'])} cells of {options.requests:,}: {cpu:.1f} CPU s, {wall:.1f} s, "
-          f"{1e3 * cpu / len(found['key']):.0f} ms a cell")  # fmt: skip
+    print(f"capacity plot, {len(found)} cells of {options.requests:,}: {cpu:.1f} CPU s, {wall:.1f} s, "
+          f"{1e3 * cpu / len(found):.0f} ms a cell")  # fmt: skip
 
     with TemporaryDirectory() as folder:
         tiny = {**common, "policy": "greedy", "trace": "poisson:duration=0.01", "store": Path(folder)}
@@ -91,7 +92,7 @@ def many(cells: int, requests: int, rate: float, common: dict[str, Any]) -> None
         sweep(common, policy="greedy", trace="poisson:duration=0.01", seed=range(8), jobs=jobs)  # start the workers
         found, _, wall = timed(lambda jobs=jobs, count=count: sweep(grid, seed=range(count), jobs=jobs))
         walls[jobs, count] = wall
-        print(f"{len(found['key'])} cells on {jobs} worker{'s' * (jobs > 1)}: {wall:.1f} s", flush=True)
+        print(f"{len(found)} cells on {jobs} worker{'s' * (jobs > 1)}: {wall:.1f} s", flush=True)
     stop_workers()
     held = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -104,7 +104,7 @@ class Devices:
     def _verdict(self, report: Report, watch: Watch) -> Validity:
         clocked = self.prepared.settings.clock == "wall"
         keys = ran_at(report)
-        return judge(report.batches, keys, report.slo_s, watch.seconds, watch.waiting, watch.canary_s, clocked)
+        return judge(report.batch_columns, keys, report.slo_s, watch.seconds, watch.waiting, watch.canary_s, clocked)
 
 
 def ran_at(report: Report) -> list[tuple[str, tuple[ShapeKey, ...]]]:

@@ -222,7 +222,7 @@ def test_what_policies_read_of_the_profiler_needs_no_torch():
 
 def test_the_simulator_starts_without_the_heavy_libraries():
     """Nor does importing it have an effect that one can see."""
-    heavy = ("torch", "transformers", "triton", "matplotlib", "scipy", "pynvml", "tokenizers")
+    heavy = ("torch", "transformers", "triton", "matplotlib", "pandas", "scipy", "pynvml", "tokenizers")
     program = f"import sys, simulator.__main__, simulator.conformance; print([n for n in {heavy} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

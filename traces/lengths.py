@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.processes.copula import normal_quantile
 from traces.spec import Spec, call, describe
 
 #: Draws lengths for arrivals: given the generator and each request's place in the trace (0 to 1, in order of time).
@@ -103,7 +102,9 @@ def lognormal(*, median: float = 20.0, sigma: float = 0.6, low: int = 3, high: i
     _check(low, high)
     if not (0 < median < 2**31 and 0 <= sigma < 10):
         raise ValueError(f"median {median} and sigma {sigma}: the median must be positive, sigma lie in 0 to 10")
-    normal = normal_quantile((np.arange(RESOLUTION) + 0.5) / RESOLUTION)
+    from scipy.special import ndtri
+
+    normal = ndtri((np.arange(RESOLUTION) + 0.5) / RESOLUTION)
     tokens = median * np.exp(sigma * normal)
     return Distribution(np.rint(np.clip(tokens, low, high)).astype(np.int32))
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from analysis.commands.sweep import add_axes, add_engine, engine, parameters_of
 from analysis.sweeps.grid import AXES
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 EXAMPLE = """example:
   python -m analysis capacity --policy "greedy;timeout;adaptive" --slo-ms 20 --gpus 1,2
@@ -36,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
     from analysis.outputs import file_for
     from analysis.plans.capacity import capacity
     from analysis.progress import progress
-    from analysis.sweeps.columns import columns_table, write
+    from analysis.sweeps.frames import write
 
     axes = {name: getattr(options, name) for name in AXES if name not in _LEFT_OUT}
     file_for(options.out, (".parquet", ".csv"))
@@ -51,33 +54,32 @@ def main(options: argparse.Namespace) -> int:
             on_progress=told,
             **engine(options),
         )
-    rows = [{name: column[at] for name, column in found.items()} for at in range(len(found["policy"]))]
-    print(_printed(rows, options.attainment))
+    print(_printed(found, options.attainment))
     if options.out is not None:
-        write(columns_table(found), options.out)
+        write(found, options.out)
         print(f"\nwritten to {options.out}")
     return 0
 
 
-def _printed(rows: list[dict[str, Any]], attainment: float) -> str:
+def _printed(found: DataFrame, attainment: float) -> str:
     from analysis.words import accuracies
     from profiler.table import LEVELS, Deployment
     from traces.shared.text import aligned, milliseconds, number, percent
 
     named = ("table", "model", "levels", "trace", "gpus", "slo_ms")
-    same = {name: rows[0][name] for name in named if len({row[name] for row in rows}) == 1}
-    deployed = [Deployment.of(row["table"], row["model"], row["task"], row["levels"]) for row in rows]
+    same = {name: found[name].iloc[0] for name in named if found[name].nunique() == 1}
+    deployed = [Deployment.of(*row) for row in found[["table", "model", "task", "levels"]].itertuples(index=False)]
     said = ", ".join(f"{name} {number(value) if name == 'slo_ms' else value}"
                      for name, value in same.items() if (name, value) != ("levels", LEVELS[0]))  # fmt: skip
-    seeds = f"95 % interval over {rows[0]['seeds']} seeds"
+    seeds = f"95 % interval over {found['seeds'].iloc[0]} seeds"
     heading = [f"highest rate with {attainment:.4g} of all requests on time, {seeds}",
                said + (f" ({deployed[0].table.device})" if "table" in same else "")]  # fmt: skip
-    if known := accuracies([row["task"] for row in rows]):
+    if known := accuracies(found["task"].dropna()):
         heading.append(f"accuracies: {known}")
     heading += dict.fromkeys(note for each in deployed for note in each.notes)
     columns = [name for name in (*named, "policy") if name not in same]
     lines = [[*columns, "capacity/s", "interval", "load", "p99 ms", "accuracy", "students", "verdict"]]
-    for row in rows:
+    for row in found.to_dict("records"):
         if not row["rate"]:
             lines.append([*(str(row[name]) for name in columns), "0", "-", "-", "-", "-", "-", "out of reach"])
             continue

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from math import isinf, isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analysis.words import accuracies
 from traces.shared.text import aligned, count, milliseconds, percent
 
 if TYPE_CHECKING:
-    from analysis.comparisons.comparison import Comparison, Standing
-    from analysis.comparisons.statistics import Interval
+    from pandas import Series
+
+    from analysis.comparisons.comparison import Comparison
 
 EXAMPLE = """examples:
   python -m analysis compare --policies "greedy;timeout;adaptive;nexus" --trace poisson:duration=5 --load 0.9
@@ -62,16 +64,16 @@ def main(options: argparse.Namespace) -> int:
     from analysis.comparisons.comparison import SETTINGS, compare
     from analysis.outputs import file_for
     from analysis.progress import progress
-    from analysis.sweeps.columns import to_table, write
+    from analysis.sweeps.frames import write
 
     file_for(options.out, (".csv", ".parquet"))
     named = ("reference", "replications", "exact_requests", "warm_up", "jobs", *SETTINGS)
     with progress("replications") as told:
         compared = compare(options.policies, on_progress=told, **{name: getattr(options, name) for name in named})
     if options.out is not None:
-        write(to_table(compared.rows()), options.out)
+        write(compared.standings, options.out)
     if options.csv:
-        print(_csv(compared.rows()), end="")
+        print(compared.standings.to_csv(index=False), end="")
         return 0
     print(text(compared))
     if options.out is not None:
@@ -102,42 +104,30 @@ def text(compared: Comparison) -> str:
     header = list(_COLUMNS)
     header[7] = f"of {top.kind if top else 'ceiling'}"
     header[9] += f" {compared.reference}"
-    lines += aligned([header, *(_line(each, compared.reference) for each in compared.standings)]).splitlines()
+    rows = (_line(row, compared.reference) for _, row in compared.standings.iterrows())
+    lines += aligned([header, *rows]).splitlines()
     if compared.refused:
         lines += ["", "not run here:", *(f"  {policy}: {said}" for policy, said in compared.refused.items())]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _line(standing: Standing, reference: str) -> list[str]:
-    weighted, difference, regret = standing.accuracy_weighted_goodput, standing.difference, standing.regret
-    own = standing.policy == reference
+def _line(row: Series, reference: str) -> list[str]:
+    own = row.policy == reference
     return [
-        standing.policy,
-        percent(standing.attainment),
-        standing.verdict,
-        percent(standing.accuracy),
-        percent(weighted.mean),
-        _ends(weighted, "{:.2f}"),
-        milliseconds(standing.p99_s),
-        percent(standing.reached),
-        "-" if regret is None else f"{100 * regret:.2f}",
-        "-" if own else f"{100 * difference.mean:+.2f}",
-        "-" if own else _ends(difference, "{:+.2f}"),
+        row.policy,
+        percent(row.attainment),
+        row.verdict,
+        percent(row.accuracy),
+        percent(row.accuracy_weighted_goodput),
+        _ends(row, "accuracy_weighted_goodput", ".2f"),
+        milliseconds(row.p99_s),
+        percent(row.reached),
+        "-" if isnan(row.regret) else f"{100 * row.regret:.2f}",
+        "-" if own else f"{100 * row.difference:+.2f}",
+        "-" if own else _ends(row, "difference", "+.2f"),
     ]
 
 
-def _ends(interval: Interval, form: str) -> str:
-    if interval.high == float("inf"):
-        return "unknown"
-    return f"{form.format(100 * interval.low)} to {form.format(100 * interval.high)}"
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    import csv
-    import io
-
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue()
+def _ends(row: Series, name: str, form: str) -> str:
+    low, high = 100 * row[f"{name}_low"], 100 * row[f"{name}_high"]
+    return "unknown" if isinf(high) else f"{low:{form}} to {high:{form}}"

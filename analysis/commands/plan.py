@@ -83,16 +83,15 @@ def _growth(text: str) -> float:
 
 def _save(found: object, out: Path) -> None:
     from analysis.plans.planning import Plan
-    from analysis.sweeps.columns import columns_table, write
+    from analysis.sweeps.frames import write
     from simulator.reporting.output import to_json
     from traces.shared.atomic import write_text
     from traces.shared.origin import origin
 
     assert isinstance(found, Plan)
     out.mkdir(parents=True, exist_ok=True)
-    table = columns_table(found.points)
-    write(table, out / "points.parquet")
-    write(table, out / "points.csv")
+    write(found.points, out / "points.parquet")
+    write(found.points, out / "points.csv")
     values = {"asked": found.asked, "traffic": found.traffic, "choices": [asdict(each) for each in found.choices],
               "closest": [asdict(each) for each in found.closest], "ran": found.ran, "found": found.found}  # fmt: skip
     write_text(out / "plan.json", to_json({**values, **origin()}))

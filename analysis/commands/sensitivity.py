@@ -43,7 +43,7 @@ def main(options: argparse.Namespace) -> int:
     from analysis.outputs import file_for
     from analysis.plans.sensitivity import sensitivity
     from analysis.progress import progress
-    from analysis.sweeps.columns import columns_table, write
+    from analysis.sweeps.frames import write
 
     file_for(options.out, (".parquet", ".csv"))
     asked = ("trace", "slo_ms", *_SETTINGS, *_FLAGS)
@@ -52,7 +52,7 @@ def main(options: argparse.Namespace) -> int:
         found = sensitivity(given.pop("trace"), on_progress=told, **given, **engine(options))
     print(_printed(found))
     if options.out is not None:
-        write(columns_table(found), options.out)
+        write(found, options.out)
         print(f"\nwritten to {options.out}")
     return 0
 
@@ -63,7 +63,6 @@ def _printed(found: Any) -> str:
     heading = [f"{found['setup'][0]}, {found['target'][0]}", f"{found['traffic'][0]}; {found['replications'][0]}",
                f"{count(found['base'][0], 'GPU')} needed; with one assumption wrong:"]  # fmt: skip
     lines = [["assumption", "", "GPUs", "", "GPUs"]]
-    for row, name in enumerate(found["assumption"]):
-        lines.append([name, found["low_label"][row], number(found["low"][row]), found["high_label"][row],
-                      number(found["high"][row])])  # fmt: skip
+    for row in found.itertuples():
+        lines.append([row.assumption, row.low_label, number(row.low), row.high_label, number(row.high)])
     return "\n".join([*heading, "", aligned(lines)])

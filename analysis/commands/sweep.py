@@ -77,8 +77,8 @@ def main(options: argparse.Namespace) -> int:
     """Run the cells that the store lacks; write results.parquet, results.csv and sweep.json."""
     from analysis.outputs import folder_for
     from analysis.progress import progress
-    from analysis.sweeps.columns import write
-    from analysis.sweeps.sweeping import laboratory, table_of
+    from analysis.sweeps.frames import write
+    from analysis.sweeps.sweeping import laboratory, results
     from simulator.reporting.output import to_json
     from traces.shared.atomic import write_text
     from traces.shared.origin import origin
@@ -87,12 +87,12 @@ def main(options: argparse.Namespace) -> int:
     cells = grid(axes, parameters)
     folder_for(options.out, "sweep.json", "sweep")
     with progress("cells") as told, laboratory(on_progress=told, **engine(options)) as opened:
-        table = table_of(opened.rows(cells))
+        found = results(opened.rows(cells))
     options.out.mkdir(parents=True, exist_ok=True)
-    write(table, options.out / "results.parquet")
-    write(table, options.out / "results.csv")
+    write(found, options.out / "results.parquet")
+    write(found, options.out / "results.csv")
     about = {"axes": axes, "parameters": parameters, "cells": len(cells), "ran": opened.ran, "found": opened.found,
-             "columns": table.column_names, "code": code_digest(), **origin()}  # fmt: skip
+             "columns": list(found), "code": code_digest(), **origin()}  # fmt: skip
     write_text(options.out / "sweep.json", to_json(about))
     print(f"{len(cells)} cells: {opened.ran} simulated, {opened.found} found in {options.store}", file=sys.stderr)
     print(f"written to {options.out}/: results.parquet, results.csv, sweep.json")

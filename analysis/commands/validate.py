@@ -72,7 +72,7 @@ def main(arguments: argparse.Namespace) -> int:
     write_text(arguments.out / "report.md", report.page(found))
     _plot(found, arguments.out)
     rows = report.verdicts(found)
-    valid = sum(run["valid"] for run in found["runs"])
+    valid = found["runs"]["valid"].sum()
     print(f"{valid} of {len(found['runs'])} live runs are VALID\n")
     width = max(len(row[0]) for row in rows)
     for what, bound, reached, word in rows:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from pandas import DataFrame, Series
 
 from analysis.comparisons import steady
 from analysis.comparisons.optimum import EXACT_REQUESTS, Ceiling
 from analysis.comparisons.replications import Replication, inputs, named, replicate, resolved
-from analysis.comparisons.statistics import Interval, mean_intervals, verdict
+from analysis.comparisons.statistics import mean_intervals, verdict
 from analysis.sweeps.backends import Pool, Workers
+from analysis.sweeps.frames import frame
 from policies import POLICIES, make
 from policies.registry import needs
 from simulator.settings import KINDS, Prepared, Settings
@@ -22,58 +23,30 @@ from simulator.settings import KINDS, Prepared, Settings
 UNDER_THE_CEILING = frozenset({"future", "preempt"})
 
 
-@dataclass(frozen=True)
-class Standing:
-    """How a policy does: means over replications, intervals of 95 % (or as asked for).
-
-    accuracy_weighted_goodput: the attainment where the table has no accuracies. difference: of that to the reference
-    policy's, paired by replication; the intervals of all policies hold together. reached: the share of the ceiling,
-    regret: by how much it is missed; None where that does not bound this policy. verdict: whether 99 % of all requests
-    are on time, at 99 % confidence (`analysis.comparisons.statistics.verdict`). Times in seconds; None where no request
-    was served.
-    """
-
-    policy: str
-    attainment: float
-    verdict: str
-    accuracy: float | None
-    accuracy_weighted_goodput: Interval
-    p99_s: float | None
-    reached: float | None
-    difference: Interval
-    regret: float | None
-
-
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Policies, the best first; those that do not run in this setting, with the reason; and what all have in common.
 
+    standings: a row per policy, means over replications, times in seconds, NaN where no request was served.
+    accuracy_weighted_goodput (the attainment where the table has no accuracies) and difference (of that to the
+    reference's, paired by replication) have their intervals of 95 % (or as asked for) in _low and _high; those of the
+    differences hold together. reached: the share of the ceiling, regret: by how much it is missed; NaN where that does
+    not bound this policy. verdict: whether 99 % of all requests are on time, at 99 % confidence
+    (`analysis.comparisons.statistics.verdict`). The settings are at the end.
+
     settings: resolved. left_out: levels that others dominate. replicated: what the replications are. ceiling: the mean,
     of kind "exact", "bound" or, where some replications have the one and some the other, "exact or bound"; None for
-    drawn service times. values[policy]: the accuracy-weighted goodput by replication.
+    drawn service times. values: the accuracy-weighted goodput by replication (row) and policy (column).
     """
 
-    standings: tuple[Standing, ...]
+    standings: DataFrame
     refused: dict[str, str]
     reference: str
     settings: Settings
     replicated: str
     ceiling: Ceiling | None
     left_out: tuple[str, ...]
-    values: dict[str, NDArray[np.float64]]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Plain rows, one per policy, for a file or a frame: intervals as three columns, the settings at the end."""
-        found = []
-        for standing in self.standings:
-            row = asdict(standing)
-            for name in ("accuracy_weighted_goodput", "difference"):
-                low, mean, high = row.pop(name)
-                row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
-            row |= {"reference": self.reference, "ceiling": self.ceiling and self.ceiling.accuracy_weighted_goodput}
-            row |= {"ceiling_kind": self.ceiling and self.ceiling.kind, "replications": self.replicated}
-            found.append(row | {name: value for name, value in asdict(self.settings).items() if name in _SHOWN})
-        return found
+    values: DataFrame
 
 
 #: What all policies have in common: all settings but those of a single run, and of live ones.
@@ -137,30 +110,43 @@ def _summed(
         raise ValueError(f"the reference {reference} does not run here: {refused[reference]}")
     ran = [spec for spec in specs if spec not in refused]
     summaries: dict[str, list[Any]] = {spec: [each.summaries[spec] for each in done] for spec in ran}
-    values = {spec: np.array([_value(each) for each in rows]) for spec, rows in summaries.items()}
-    matrix = np.stack([values[spec] for spec in ran], 1)
-    own = mean_intervals(matrix, confidence=confidence)
-    differences = mean_intervals(matrix - values[reference][:, None], confidence=confidence, family=True)
+    values = DataFrame({spec: [_value(each) for each in rows] for spec, rows in summaries.items()})
+    own = _within(mean_intervals(values, confidence=confidence), 0.0)
+    differences = values.sub(values[reference], axis=0)
+    differences = _within(mean_intervals(differences, confidence=confidence, family=True), -1.0)
+    differences.loc[reference] = 0.0
     top = _mean_ceiling([each.ceiling for each in done])
-    over = {spec: top for spec in ran if top is not None and not needs(make(spec)) - UNDER_THE_CEILING}
-    standings = [
-        Standing(
-            spec,
-            float(np.mean([each["attainment"] for each in summaries[spec]])),
-            _verdict(summaries[spec]),
-            _mean([each["accuracy"] for each in summaries[spec]]),
-            _within(interval, 0.0, 1.0),
-            _mean([each["p99_s"] for each in summaries[spec]]),
-            _share(interval.mean, over[spec]) if spec in over else None,
-            Interval(0.0, 0.0, 0.0) if spec == reference else _within(difference, -1.0, 1.0),
-            over[spec].accuracy_weighted_goodput - interval.mean if spec in over else None,
-        )
-        for spec, interval, difference in zip(ran, own, differences, strict=True)
-    ]
-    standings.sort(key=lambda each: -each.accuracy_weighted_goodput.mean)
-    said = named(whole.settings, len(done)) + _left_out([each.left_out for each in done])
-    dominated = tuple(map(str, whole.deployment.left_out))
-    return Comparison(tuple(standings), refused, reference, whole.settings, said, top, dominated, values)
+    most, kind = (None, None) if top is None else (top.accuracy_weighted_goodput, top.kind)
+    base, dominated = whole.settings, tuple(map(str, whole.deployment.left_out))
+    said = named(base, len(done)) + _left_out([each.left_out for each in done])
+    shown = {name: getattr(base, name) for name in _SHOWN}
+    rows = []
+    for spec in ran:
+        mean, bounds = own["mean"][spec], most is not None and not needs(make(spec)) - UNDER_THE_CEILING
+        rows.append({
+            "policy": spec,
+            "attainment": _mean([each["attainment"] for each in summaries[spec]]),
+            "verdict": _verdict(summaries[spec]),
+            "accuracy": _mean([each["accuracy"] for each in summaries[spec]]),
+            "p99_s": _mean([each["p99_s"] for each in summaries[spec]]),
+            "reached": mean / most if bounds and most else None,
+            "regret": most - mean if bounds else None,
+            **_ends("accuracy_weighted_goodput", own.loc[spec]),
+            **_ends("difference", differences.loc[spec]),
+            "reference": reference, "ceiling": most, "ceiling_kind": kind, "replications": said, **shown,
+        })  # fmt: skip
+    standings = frame(sorted(rows, key=lambda row: -row["accuracy_weighted_goodput"]))
+    return Comparison(standings, refused, reference, base, said, top, dominated, values)
+
+
+def _within(intervals: DataFrame, least: float) -> DataFrame:
+    """The intervals within what the quantity can be, up to 1; ends that are not known stay infinite."""
+    return intervals.clip(least, 1.0).where(np.isfinite(intervals), intervals)
+
+
+def _ends(name: str, interval: Series) -> dict[str, float]:
+    """The columns of an interval."""
+    return {name: interval["mean"], f"{name}_low": interval["low"], f"{name}_high": interval["high"]}
 
 
 def _left_out(counts: Sequence[int]) -> str:
@@ -169,13 +155,6 @@ def _left_out(counts: Sequence[int]) -> str:
         return ""
     least, most = min(counts), max(counts)
     return f", without the first {least:,}{'' if least == most else f' to {most:,}'} requests (warm-up by MSER-5)"
-
-
-def _within(interval: Interval, least: float, most: float) -> Interval:
-    """The interval within what the quantity can be; ends that are not known stay so."""
-    if not np.isfinite(interval.low):
-        return interval
-    return Interval(max(least, interval.low), interval.mean, min(most, interval.high))
 
 
 def _specs(policies: str | Sequence[str]) -> list[str]:
@@ -229,7 +208,3 @@ def _mean_ceiling(ceilings: Sequence[Ceiling | None]) -> Ceiling | None:
     kinds = {"exact": 0, "bound": 0} | {each.kind: 1 for each in known}
     kind = " or ".join(kind for kind, there in kinds.items() if there)
     return Ceiling(float(np.mean([each.accuracy_weighted_goodput for each in known])), kind)
-
-
-def _share(value: float, top: Ceiling) -> float | None:
-    return value / top.accuracy_weighted_goodput if top.accuracy_weighted_goodput else None

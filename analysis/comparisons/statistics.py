@@ -5,13 +5,12 @@ Requests of one run depend on each other, so nothing here resamples requests: th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import atan, cos, exp, lgamma, log, log1p, pi, sin, sqrt
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas import DataFrame
+from scipy.special import bdtr, ndtri, stdtrit
 
 #: Resamples of a bootstrap: the ends of a 95 % interval then move by about a hundredth of its width.
 RESAMPLES = 10_000
@@ -28,9 +27,9 @@ class Interval(NamedTuple):
 
 
 def mean_intervals(
-    values: NDArray[np.float64], *, confidence: float = 0.95, family: bool = False, seed: int = 0
-) -> list[Interval]:
-    """Bootstrap intervals of the means over replications, one per column of values[replication, column].
+    values: DataFrame | NDArray[np.float64], *, confidence: float = 0.95, family: bool = False, seed: int = 0
+) -> DataFrame:
+    """Bootstrap intervals of the means over replications: low, mean, high per column of values[replication, column].
 
     For a paired comparison the columns are differences on common random numbers. All columns meet the same resamples.
     With `family` all intervals hold together with this confidence: their reach is a quantile of the largest deviation
@@ -40,47 +39,25 @@ def mean_intervals(
     the truth does (Hesterberg 2015, section 3.3). One replication gives infinite ends, a column that does not vary a
     point.
     """
-    values = np.asarray(values, np.float64)
-    if values.ndim != 2 or not values.shape[0]:
-        raise ValueError(f"intervals need values by replication and column, not an array of shape {values.shape}")
+    if np.ndim(values) != 2 or not len(values):
+        raise ValueError(f"intervals need values by replication and column, not an array of shape {np.shape(values)}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1")
-    n, columns = values.shape
-    mean = values.mean(0)
+    columns = DataFrame(values).columns
+    values = np.asarray(values, np.float64)
+    n, mean = len(values), values.mean(0)
     if n == 1:
-        return [Interval(-np.inf, each, np.inf) for each in mean.tolist()]
-    error = values.std(0, ddof=1) / sqrt(n)
+        return DataFrame({"low": -np.inf, "mean": mean, "high": np.inf}, columns)
+    error = values.std(0, ddof=1) / np.sqrt(n)
     error[np.ptp(values, 0) == 0] = 0.0  # what the mean's rounding leaves is no spread
     shares = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
     deviation = np.abs(shares @ values - mean) / np.where(error > 0, error, np.inf)
     if family:
         deviation = deviation.max(1, keepdims=True)
-    wider = sqrt(n / (n - 1)) * student_quantile(confidence, n - 1) / NormalDist().inv_cdf((1 + confidence) / 2)
-    reach = np.broadcast_to(np.quantile(deviation, confidence, axis=0), columns) * wider * error
-    ends = zip((mean - reach).tolist(), mean.tolist(), (mean + reach).tolist(), strict=True)
-    return [Interval(*each) for each in ends]
-
-
-def student_quantile(confidence: float, freedom: int) -> float:
-    """How far from zero Student's t with so many degrees of freedom stays with this probability."""
-    low, high = 0.0, 2.0
-    while _student_within(high, freedom) < confidence:
-        low, high = high, 2 * high
-    while high - low > 1e-12 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _student_within(middle, freedom) < confidence else (low, middle)
-    return high
-
-
-def _student_within(t: float, freedom: int) -> float:
-    """P(|T| <= t), by the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
-    angle = atan(t / sqrt(freedom))
-    odd = freedom % 2
-    term, total = (cos(angle), 0.0) if odd else (1.0, 0.0)
-    for k in range(2 + odd, freedom + 1, 2):
-        total += term
-        term *= cos(angle) ** 2 * (k - 1) / k
-    return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
+    tail = (1 + confidence) / 2
+    wider = np.sqrt(n / (n - 1)) * stdtrit(n - 1, tail) / ndtri(tail)
+    reach = np.quantile(deviation, confidence, axis=0) * wider * error
+    return DataFrame({"low": mean - reach, "mean": mean, "high": mean + reach}, columns)
 
 
 def warm_up(observations: NDArray[np.float64]) -> int:
@@ -113,43 +90,6 @@ def verdict(late: int, queries: int, *, percentile: float = 0.99, confidence: fl
     """
     if not 0 <= late <= queries:
         raise ValueError(f"{late} late of {queries} queries cannot be")
-    if _at_most(late, queries, 1 - percentile) <= 1 - confidence:
+    if bdtr(late, queries, 1 - percentile) <= 1 - confidence:
         return "valid"
-    return "invalid" if _at_most(queries - late, queries, percentile) <= 1 - confidence else "undecided"
-
-
-def queries_needed(late: int, *, percentile: float = 0.99, confidence: float = 0.99) -> int:
-    """The fewest queries with which a run with so many late ones is valid; see `verdict`."""
-    return _first(lambda n: _at_most(late, n, 1 - percentile) <= 1 - confidence, late)
-
-
-def _first(holds: Callable[[int], bool], low: int) -> int:
-    """The least whole number above `low` for which what then keeps holding holds."""
-    high = 2 * low + 1
-    while not holds(high):
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
-
-
-def _at_most(k: int, n: int, p: float) -> float:
-    """P(X <= k) of a binomial X, summed from the largest term that matters."""
-    if k >= n:
-        return 1.0
-    start = min(k, int(n * p))  # the terms fall away from the mode
-    return sum(_terms(start, -1, k, n, p)) + sum(_terms(start + 1, 1, k, n, p))
-
-
-def _terms(start: int, step: int, last: int, n: int, p: float) -> list[float]:
-    """Probabilities of start, start + step, ... within 0..last, until they vanish."""
-    terms: list[float] = []
-    x = start
-    while 0 <= x <= last:
-        term = exp(lgamma(n + 1) - lgamma(x + 1) - lgamma(n - x + 1) + x * log(p) + (n - x) * log1p(-p))
-        terms.append(term)
-        if term < 1e-20:
-            break
-        x += step
-    return terms
+    return "invalid" if bdtr(queries - late, queries, percentile) <= 1 - confidence else "undecided"

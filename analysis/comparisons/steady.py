@@ -38,7 +38,7 @@ def begins(report: Report) -> int:
 
 def summary(report: Report, first: int) -> dict[str, Any]:
     """Figures of the report's summary, by the requests from this one on. Seconds and ratios; None where undefined."""
-    rows = report.rows(slice(first, None))
+    rows = report.request_columns(slice(first, None))
     level = np.asarray([each[3].index for each in report.records.batches], np.intp)
     served, ok = rows["batch"] >= 0, report.times["outcome"][first:] == OK
     right = np.asarray([each.accuracy for each in report.levels], float)[level[rows["batch"]]]

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pandas import DataFrame
 
 from analysis.pages.page import Section, Shown, Table, show
 from analysis.plans.answer import printed
 from analysis.plans.planning import Plan
-from analysis.plots.axes.frames import distinct, numbers, pick, seeds, series
-from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.curves import distinct, seeds, series
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.catalogue import PLOTS
 from analysis.plots.of_runs import named
@@ -63,12 +63,12 @@ def of_runs(runs: Sequence[Run]) -> Section:
     )
 
 
-def of_sweep(frame: Frame) -> Section:
+def of_sweep(frame: DataFrame) -> Section:
     """A sweep: the figures that what it varied calls for, and its cells, mean over seeds."""
     names, which = series(frame, "seed")
     several = len(distinct(frame, "policy")) > 1
     wanted = []
-    if any(len(np.unique(numbers(frame, x).round(9))) > 2 and x in frame for x in ("load", "rate")):
+    if any(x in frame and frame[x].round(9).nunique() > 2 for x in ("load", "rate")):
         wanted += ["latency-load", "attainment-load", "goodput-rate"]
     if len(distinct(frame, "gpus")) > 1:
         wanted += ["goodput-gpus", "gpus-needed"]
@@ -76,7 +76,8 @@ def of_sweep(frame: Frame) -> Section:
         if len(distinct(frame, axis)) > 1 and len(distinct(frame, "load")) > 1:
             wanted.append(name)
     wanted += ["accuracy-latency", "accuracy-goodput"] if several and len(names) <= 12 else []
-    rows = [[name, *_cells(_mean(frame, which == number))] for number, name in enumerate(names)]
+    means = frame[[name for name in FIGURES if name in frame]].groupby(which).mean(skipna=False)
+    rows = [[name, *_cells(row)] for name, row in zip(names, means.to_dict("records"), strict=True)]
     caption = f"Mean over {seeds(frame).removeprefix('mean and range of ')}. {DENOMINATORS}"
     if len(rows) > MOST_ROWS:
         caption += f" The first {MOST_ROWS} of {len(rows)} series; all are in the sweep's results.csv."
@@ -86,15 +87,14 @@ def of_sweep(frame: Frame) -> Section:
                    [_figure(name, frame) for name in wanted])  # fmt: skip
 
 
-def of_comparison(frame: Frame) -> Section:
+def of_comparison(frame: DataFrame) -> Section:
     """A comparison: policies with intervals, how near each is to the optimum, differences to the reference."""
     ceilings, kinds = distinct(frame, "ceiling"), distinct(frame, "ceiling_kind")
     of_best = "of the optimum" if kinds == ["exact"] else f"of the {' '.join(map(str, kinds)) or 'optimum'}"
     head = ["policy", "on time %", "accuracy %", "p99 ms", "weighted %", "95 %", of_best,
-            f"points from {frame['reference'][0]}", "95 %, together"]  # fmt: skip
+            f"points from {frame['reference'].iloc[0]}", "95 %, together"]  # fmt: skip
     rows = []
-    for at in range(len(frame["policy"])):
-        row = {name: column[at] for name, column in frame.items()}
+    for row in frame.to_dict("records"):
         cells = [
             _cell(name, row.get(name)) for name in ("attainment", "accuracy", "p99_s", "accuracy_weighted_goodput")
         ]
@@ -106,33 +106,33 @@ def of_comparison(frame: Frame) -> Section:
                    [_figure(name, frame) for name in ("weighted", "differences")])  # fmt: skip
 
 
-def of_capacity(frame: Frame) -> Section:
+def of_capacity(frame: DataFrame) -> Section:
     """Capacities: the highest rate of each series, with its interval and verdict."""
     names, which = series(frame, "load")
     head = ["series", "capacity /s", "95 %", "load", "p99 ms", "accuracy %", "students", "verdict"]
     rows = []
-    for at, name in enumerate(names[each] for each in which):
-        row = {key: column[at] for key, column in frame.items()}
+    for place, row in zip(which, frame.to_dict("records"), strict=True):
         ends = f"{row['capacity_low']:.4g}\u00a0to\u00a0{row['capacity_high']:.4g}"
         cells = [_cell(key, row[key]) for key in ("load", "p99_s", "accuracy", "students_mean")]
-        rows.append([name, _cell("capacity", row["capacity"]), ends if row["seeds"] > 1 else "unknown", *cells,
+        rows.append([names[place], _cell("capacity", row["capacity"]), ends if row["seeds"] > 1 else "unknown", *cells,
                      str(row["verdict"])])  # fmt: skip
-    said = f"{', '.join(setup(frame))}; {frame['target'][0]:.4g} of the requests on time."
+    said = f"{', '.join(setup(frame))}; {frame['target'].iloc[0]:.4g} of the requests on time."
     return Section("Capacity", [said, *_accuracies(frame)], [Table(head, rows)], [_figure("capacity", frame)])
 
 
 def of_plan(plan: Plan) -> Section:
     """A plan: the answer in words, and what was tried."""
-    figures = [_figure("plan", plan)] if plan.points else []
+    figures = [_figure("plan", plan)] if len(plan.points) else []
     return Section("Plan", text=printed(plan), figures=figures)
 
 
-def of_sensitivity(frame: Frame) -> Section:
+def of_sensitivity(frame: DataFrame) -> Section:
     """What the number of GPUs depends on."""
     head = ["assumption", "at", "GPUs", "at", "GPUs"]
-    rows = [[str(frame["assumption"][row]), str(frame["low_label"][row]), f"{frame['low'][row]:g}",
-             str(frame["high_label"][row]), f"{frame['high'][row]:g}"] for row in range(len(frame["low"]))]  # fmt: skip
-    said = f"The plan needs {count(frame['base'][0], 'GPU')}; here is what it would need were an assumption wrong."
+    rows = [[row.assumption, row.low_label, f"{row.low:g}", row.high_label, f"{row.high:g}"]
+            for row in frame.itertuples()]  # fmt: skip
+    needed = count(frame["base"].iloc[0], "GPU")
+    said = f"The plan needs {needed}; here is what it would need were an assumption wrong."
     return Section("Sensitivity", [said], [Table(head, rows)], [_figure("tornado", frame)])
 
 
@@ -157,7 +157,7 @@ def _said_of(run: Run) -> Iterator[str]:
         yield f"Accuracies: {known}."
 
 
-def _accuracies(frame: Frame) -> Iterator[str]:
+def _accuracies(frame: DataFrame) -> Iterator[str]:
     if known := accuracies(distinct(frame, "task")):
         yield f"Accuracies: {known}."
 
@@ -192,11 +192,6 @@ def _plain(value: Any) -> str:
 def _lost(summary: Mapping[str, Any]) -> str:
     parts = [f"{summary[name]:,}\u00a0{name}" for name in ("late", "dropped", "rejected") if summary[name]]
     return ", ".join(parts) or "0"
-
-
-def _mean(frame: Frame, rows: Any) -> dict[str, Any]:
-    own = pick(frame, np.flatnonzero(rows))
-    return {name: float(np.mean(numbers(own, name))) for name in FIGURES if name in own}
 
 
 def _cells(figures: Mapping[str, Any]) -> list[str]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from pandas import DataFrame
 
 from analysis.comparisons.statistics import mean_intervals, verdict
 from analysis.comparisons.steady import STEADY
 from analysis.sweeps.cells import Row
-from analysis.sweeps.columns import Columns, to_columns, to_table
+from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import ALIASES, axis, grid
 from analysis.sweeps.sweeping import Laboratory, Progress, laboratory
 from profiler.table import Deployment, Predictions
@@ -71,7 +72,7 @@ def capacity(
     store: str | os.PathLike[str] | None = None,
     on_progress: Progress | None = None,
     **further: Any,
-) -> Columns:
+) -> DataFrame:
     """The highest offered rate with this attainment, for every combination of the axes; a row for each.
 
         capacity(policy=["greedy", "adaptive"], slo_ms=20, gpus=[1, 2])
@@ -95,7 +96,7 @@ def capacity(
         raise ValueError("a capacity needs at least one seed")
     with laboratory(jobs, backend, address, store, on_progress) as opened:
         searches = _search(opened, points, which, attainment, tolerance, requests)
-        return to_columns(to_table(_rows(opened, points, which, attainment, requests, searches)))
+        return frame(_rows(opened, points, which, attainment, requests, searches))
 
 
 def _refuse(attainment: float, tolerance: float, requests: int, axes: Mapping[str, Any]) -> None:
@@ -146,14 +147,14 @@ def _rows(
 def _row(there: Sequence[Row], rate: float, peaks: Any, target: float) -> Row:
     names = ("table", "model", "task", "levels", "trace", "gpus", "slo_ms", "policy")
     settings = {name: there[0][name] for name in names}
-    interval = mean_intervals(peaks[:, None])[0]
+    interval = mean_intervals(peaks[:, None]).iloc[0]
     found = settings | {
         "target": target,
         "seeds": len(there),
-        "capacity": interval.mean,
-        "capacity_low": max(0.0, interval.low) if len(there) > 1 else math.nan,
-        "capacity_high": interval.high if len(there) > 1 else math.nan,
-        "load": interval.mean / (there[0]["gpus"] * float(np.mean([each["saturation"] for each in there]))),
+        "capacity": interval["mean"],
+        "capacity_low": max(0.0, interval["low"]) if len(there) > 1 else math.nan,
+        "capacity_high": interval["high"] if len(there) > 1 else math.nan,
+        "load": interval["mean"] / (there[0]["gpus"] * float(np.mean([each["saturation"] for each in there]))),
         "rate": rate,
     }
     offered, ok = sum(each["requests"] for each in there), sum(each["ok"] for each in there)

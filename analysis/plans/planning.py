@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pandas import DataFrame
 
 from analysis.plans.candidates import Candidate, Demand, candidates
 from analysis.plans.planner import Closest, Less, Planner, Point, rounded
 from analysis.plans.sampling import Sample, whole, window_count, windows
-from analysis.sweeps.columns import Columns, to_columns, to_table
+from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import axis
 from analysis.sweeps.sweeping import Progress, laboratory
 from policies import describe, make
@@ -49,7 +50,7 @@ class Plan:
     traffic: dict[str, Any]
     choices: tuple[Choice, ...]
     closest: tuple[Closest, ...]
-    points: Columns = field(repr=False)
+    points: DataFrame = field(repr=False)
     ran: int = 0
     found: int = 0
 
@@ -122,8 +123,7 @@ def plan(
              "policies": specs, "tables": [each.name for each in opened_tables], "max_gpus": max_gpus,
              "tasks": {table.name: own[0].task for table, own in zip(opened_tables, deployed, strict=True)},
              "left_out": [note for own in deployed for each in own for note in each.notes]}  # fmt: skip
-    columns = to_columns(to_table(points)) if points else {}
-    return Plan(asked, traffic, tuple(choices), tuple(closest), columns, opened.ran, opened.found)
+    return Plan(asked, traffic, tuple(choices), tuple(closest), frame(points), opened.ran, opened.found)
 
 
 def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[str, Any]) -> Choice:

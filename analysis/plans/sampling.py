@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
-from analysis.comparisons.statistics import Interval, student_quantile
+from analysis.comparisons.statistics import Interval
 from analysis.sweeps.cells import Row
 from traces import Trace, write
 from traces.scaling import window
@@ -226,7 +227,7 @@ def estimate(sample: Sample, rows: Sequence[Row]) -> Interval:
         return Interval(found, found, found)
     odds = math.log(found / (1 - found))
     freedom = max(1, int(variance**2 / parts))
-    reach = student_quantile(0.95, freedom) * math.sqrt(variance) / (found * (1 - found))
+    reach = float(stdtrit(freedom, 0.975)) * math.sqrt(variance) / (found * (1 - found))
     return Interval(_share(odds - reach), found, _share(odds + reach))
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pandas import DataFrame
 
 from analysis.plans.planning import Plan, plan
-from analysis.sweeps.columns import Columns, to_columns, to_table
+from analysis.sweeps.frames import frame
 from profiler.table import LatencyTable, as_table
 from profiler.table.writing import write_table
 
@@ -28,7 +29,7 @@ def sensitivity(
     table: str | None = None,
     on_progress: Progress | None = None,
     **settings: Any,
-) -> Columns:
+) -> DataFrame:
     """The GPUs that the plan's policy and model need with each assumption low and high; a row per assumption.
 
     Traffic, latency target and service times are changed by the share `by`; the share of late answers that is allowed
@@ -67,7 +68,7 @@ def sensitivity(
                 row |= {f"{end}_label": label, end: float(_gpus(found))}
                 told(2 * len(rows) + (3 if end == "high" else 2), 9)
             rows.append(row | _said(base))
-    return to_columns(to_table(rows))
+    return frame(rows)
 
 
 def _ends(by: float) -> tuple[tuple[str, float], tuple[str, float]]:

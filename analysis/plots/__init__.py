@@ -1,7 +1,7 @@
 """Plots: functions of a frame and an Axes that return the Axes, and whole figures by name in `PLOTS`.
 
-A frame is a dict of NumPy columns: a run's `requests` or `batches` (of a Report, or `analysis.runs.Run`), or the
-results of a sweep (`analysis.sweep`, `analysis.sweeps.columns.read`). `with look():` gives them the gallery's look.
+A frame is a DataFrame: a run's `requests` or `batches` (of a Report, or `analysis.runs.Run`), or the results of a
+sweep (`analysis.sweep`, `analysis.sweeps.frames.read`). `with look():` gives them the gallery's look.
 """
 
 from analysis.plots.axes.batches import batch_sizes, gantt, padding_by_bucket

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,27 +12,25 @@ from matplotlib.collections import LineCollection, PathCollection, PolyCollectio
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle, StepPatch
+from pandas import DataFrame
 
 from traces.shared.atomic import write_text
 
 #: x and y of a point; of bars, bands and ranges also where they end; the value of a map's cell; the text of a note.
-FIELDS = ("panel", "kind", "series", "x", "x_end", "y", "y_end", "value", "text")
+FIELDS = ["panel", "kind", "series", "x", "x_end", "y", "y_end", "value", "text"]
 Row = dict[str, Any]
 
 
-def drawn(figure: Figure) -> list[Row]:
+def drawn(figure: Figure) -> DataFrame:
     """A row per point, bar, range, cell and note of a figure, in the order of the drawing, in the axes' units."""
-    return [{"panel": _panel(axes), **row} for axes in figure.axes if axes.get_label() != "<colorbar>"
+    rows = [{"panel": _panel(axes), **row} for axes in figure.axes if axes.get_label() != "<colorbar>"
             for row in _rows(axes)]  # fmt: skip
+    return DataFrame(rows, columns=FIELDS).astype(dict.fromkeys(FIELDS[3:8], float))
 
 
 def drawn_csv(figure: Figure) -> str:
     """`drawn` as the text of a CSV file; numbers to nine digits, empty where a row has none."""
-    file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _text(value) for name, value in row.items()} for row in drawn(figure))
-    return file.getvalue()
+    return str(drawn(figure).to_csv(index=False, float_format="%.9g"))
 
 
 def write_drawn(figure: Figure, path: Path) -> None:
@@ -51,7 +47,7 @@ def _rows(axes: Axes) -> Iterator[Row]:
     names = {id(part): each.get_label() for each in axes.containers for part in _parts(each)}
     for artist in axes.get_children():
         series = names.get(id(artist), artist.get_label())
-        series = "" if str(series).startswith("_child") else str(series).lstrip("_")
+        series = "" if str(series).startswith("_child") else " ".join(str(series).lstrip("_").split())
         for row in _of(axes, artist):
             yield {"series": series, **row}
 
@@ -98,7 +94,7 @@ def _of(axes: Axes, artist: Any) -> Iterator[Row]:
         yield from _band(artist)
     elif artist in axes.texts and artist.get_text():
         x, y = getattr(artist, "xy", artist.get_position())
-        yield {"kind": "note", "x": x, "y": y, "text": artist.get_text()}
+        yield {"kind": "note", "x": x, "y": y, "text": " ".join(artist.get_text().split())}
 
 
 def _band(artist: PolyCollection) -> Iterator[Row]:
@@ -111,9 +107,3 @@ def _band(artist: PolyCollection) -> Iterator[Row]:
         np.maximum.at(high, which, corners[:, 1])
         for x, y, y_end in zip(at, low, high, strict=True):
             yield {"kind": "band", "x": x, "y": y, "y_end": y_end}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return " ".join(value.split())
-    return f"{value:.9g}"

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from analysis.plots import PLOTS
-from analysis.sweeps.columns import read
+from analysis.sweeps.frames import read
 from analysis.sweeps.origin import code_digest
 from profiler.table import LatencyTable, shipped
 from traces.shared.atomic import write_text

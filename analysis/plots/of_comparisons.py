@@ -4,41 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from analysis.plots.axes import style
-from analysis.plots.axes.frames import distinct
-from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.curves import distinct
 from analysis.plots.axes.standings import capacities, differences, standings
 from analysis.plots.of_sweeps import accuracies_of, setup
 from traces.shared.text import count
 
 
-def weighted(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def weighted(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """Accuracy-weighted goodput of each policy, and what none exceeds."""
     return _forest(frame, width_mm, standings, "Accuracy-weighted goodput, 95 % intervals", *accuracies_of(frame))
 
 
-def against_reference(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def against_reference(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """Each policy's paired difference to the reference."""
     title = "Paired differences, 95 % intervals together"
     return _forest(frame, width_mm, differences, title, *accuracies_of(frame))
 
 
-def capacity(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def capacity(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """The highest rate at which each policy meets the target."""
     shares, seeds = distinct(frame, "target"), distinct(frame, "seeds")
     target = f"{100 * shares[0]:g}% on time, " if len(shares) == 1 else ""
-    frame = {**frame, "replications": np.asarray([count(seeds[0], "seed")], object)} if seeds else frame
+    if seeds:
+        frame = frame.assign(replications=count(seeds[0], "seed"))
     return _forest(frame, width_mm, capacities, f"Capacity: {target}95 % intervals")
 
 
-def _forest(frame: Frame, width_mm: float, draw: Callable[[Frame, Axes], Axes], title: str, *more: str) -> Figure:
+def _forest(
+    frame: DataFrame, width_mm: float, draw: Callable[[DataFrame, Axes], Axes], title: str, *more: str
+) -> Figure:
     with style.look():
-        rows = len(frame["policy"])
-        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=12 + 3.6 * rows)
+        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=12 + 3.6 * len(frame))
         draw(frame, axes)
         style.heading(figure, title, [axes])
         style.origin(figure, *setup(frame), *distinct(frame, "replications"), *more)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from analysis.plans.planning import Plan
 from analysis.plots.axes import style
-from analysis.plots.axes.frames import numbers, pick
-from analysis.plots.axes.latency import Frame
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.axes.tornado import tornado
 from analysis.words import accuracies
@@ -20,15 +19,14 @@ _MOST = 6
 def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Figure:
     """Share on time against GPUs for what a plan tried; open where it is too little, or the accuracy is."""
     asked = plan.asked
-    points = pick(plan.points, (numbers(plan.points, "growth") == asked["growth"]) &
-                  (numbers(plan.points, "slo_ms") == asked["slo_ms"]))  # fmt: skip
+    same = (plan.points["growth"] == asked["growth"]) & (plan.points["slo_ms"] == asked["slo_ms"])
     with style.look():
         figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=48)
-        for index, (name, own) in enumerate(list(_candidates(points).items())[:_MOST]):
+        for index, (name, own) in enumerate(_candidates(plan.points[same])[:_MOST]):
             look = style.marked_look(index)
             gpus, (low, mean, high) = own["gpus"], (100 * own[f"attainment{end}"] for end in ("_low", "", "_high"))
             axes.plot(gpus, mean, label=name, markevery=list(np.flatnonzero(own["met"])), **look)
-            short = np.flatnonzero(~own["met"].astype(bool))
+            short = ~own["met"]
             axes.plot(
                 gpus[short], mean[short], **look | {"linestyle": ""}, markerfacecolor="white", label=f"_{name} short"
             )
@@ -43,27 +41,22 @@ def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Fi
         return _signed(figure, plan)
 
 
-def sensitivity(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def sensitivity(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """The GPUs needed were an assumption somewhat wrong, the widest on top."""
     with style.look():
-        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=16 + 7.0 * len(frame["assumption"]))
-        tornado(frame, axes, base=float(frame["base"][0]))
+        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=16 + 7.0 * len(frame))
+        tornado(frame, axes, base=float(frame["base"].iloc[0]))
         style.heading(figure, "What the number of GPUs depends on", [])
-        style.origin(figure, *(str(frame[name][0]) for name in ("setup", "target", "traffic", "replications")))
+        style.origin(figure, *(str(frame[name].iloc[0]) for name in ("setup", "target", "traffic", "replications")))
         return figure
 
 
-def _candidates(points: Frame) -> dict[str, Frame]:
+def _candidates(points: DataFrame) -> list[tuple[str, DataFrame]]:
     """The points of each candidate in the order of their GPUs, the candidate with the most on time per GPU first."""
-    several = {name for name in ("table", "model", "policy") if len(set(points[name])) > 1} or {"policy"}
-    found: dict[str, Frame] = {}
-    keys = list(zip(points["table"], points["model"], points["policy"], strict=True))
-    for key in dict.fromkeys(keys):
-        rows = np.asarray([row for row, each in enumerate(keys) if each == key])
-        name = ", ".join(part for part, of in zip(key, ("table", "model", "policy"), strict=True) if of in several)
-        found[name] = pick(points, rows[np.argsort(points["gpus"][rows])])
-    best = sorted(found, key=lambda name: (-float(np.max(found[name]["attainment"])), float(found[name]["gpus"][0])))
-    return {name: found[name] for name in best}
+    names = ["table", "model", "policy"]
+    several = [name for name in names if points[name].nunique() > 1] or ["policy"]
+    found = [(", ".join(own[several].iloc[0]), own.sort_values("gpus")) for _, own in points.groupby(names, sort=False)]
+    return sorted(found, key=lambda each: (-each[1]["attainment"].max(), each[1]["gpus"].iloc[0]))
 
 
 def _signed(figure: Figure, plan: Plan) -> Figure:

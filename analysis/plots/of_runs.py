@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pandas import DataFrame, concat
 
 from analysis.plots.axes import batches, latency, style
 from analysis.plots.axes import timeline as time
@@ -141,12 +142,8 @@ def _by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def _pooled(runs: Sequence[Run]) -> dict[str, Any]:
-    columns = ("arrival_s", "finish_s")
-    frame = {name: np.concatenate([run.requests[name] for run in runs]) for name in columns}
-    return frame | {
-        "seed": np.repeat([run.settings["seed"] for run in runs], [len(run.requests[columns[0]]) for run in runs])
-    }
+def _pooled(runs: Sequence[Run]) -> DataFrame:
+    return concat(run.requests[["arrival_s", "finish_s"]].assign(seed=run.settings["seed"]) for run in runs)
 
 
 def _signed(figure: Figure, runs: Sequence[Run]) -> Figure:

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from pandas import DataFrame
 
 from analysis.plots.axes import style
-from analysis.plots.axes.frames import numbers, pick
-from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.curves import distinct, numbers
 from analysis.plots.axes.tradeoff import front
 from profiler.models.roofline import kernels
 from profiler.models.spec import parse_spec
@@ -22,16 +22,16 @@ Points = NDArray[np.float64]
 
 
 def accuracy_against_cost(
-    frame: Frame, width_mm: float = style.COLUMN_MM, *, task: str = "", table: str = "", tokens: int = 32
+    frame: DataFrame, width_mm: float = style.COLUMN_MM, *, task: str = "", table: str = "", tokens: int = 32
 ) -> Figure:
     """Accuracy of every prefix and baseline against students, arithmetic and latency, with the front."""
-    tasks = list(dict.fromkeys(map(str, frame["task"])))
+    tasks = distinct(frame, "task")
     if task and task not in tasks:
         raise LookupError(f"no task {task!r}; there is {', '.join(tasks)}")
     task = task or tasks[0]
-    own = pick(frame, np.asarray(frame["task"]) == task)
+    own = frame[frame["task"] == task]
     times = LatencyTable.load(table or shipped()[0])
-    shapes = list(zip(map(str, own["runs_as"]), map(int, own["students"]), strict=True))
+    shapes = list(zip(own["runs_as"], own["students"], strict=True))
     costs = {
         "students": numbers(own, "students"),
         f"million operations per text of {tokens} tokens": np.array([_millions(*each, tokens) for each in shapes]),
@@ -44,24 +44,23 @@ def accuracy_against_cost(
             axes.set_xlabel(label)
             axes.set_ylabel("accuracy (%)")
         style.whole_numbers(panels[0])
-        timed = {str(own["model"][row]) for row in np.flatnonzero(~np.isnan(list(costs.values())[-1]))}
-        untimed = [model for model in dict.fromkeys(map(str, own["model"])) if model not in timed]
-        style.heading(figure, f"{task}: {int(own['texts'][0]):,} texts that nothing was trained on", panels[:1])
+        timed = set(own["model"][~np.isnan(list(costs.values())[-1])])
+        untimed = [model for model in distinct(own, "model") if model not in timed]
+        style.heading(figure, f"{task}: {own['texts'].iloc[0]:,} texts that nothing was trained on", panels[:1])
         left_out = [f"not timed: {', '.join(untimed)}"] if untimed else []
         bars = (
             "bars: 95 % intervals over texts"
             if "seeds" not in own
-            else f"mean of {int(own['seeds'][0])} seeds; bars: 95 % intervals"
+            else f"mean of {own['seeds'].iloc[0]} seeds; bars: 95 % intervals"
         )
         style.origin(figure, f"latency: {times.device}, batch 1", bars, *left_out)
     return figure
 
 
-def _panel(axes: Axes, frame: Frame, cost: Points, *, fronted: bool) -> None:
+def _panel(axes: Axes, frame: DataFrame, cost: Points, *, fronted: bool) -> None:
     accuracy, low, high = (100 * numbers(frame, name) for name in ("accuracy", "low", "high"))
-    models = np.asarray(frame["model"]).astype(str)
-    for index, model in enumerate(dict.fromkeys(models)):
-        rows = np.flatnonzero((models == model) & ~np.isnan(cost))
+    for index, model in enumerate(distinct(frame, "model")):
+        rows = np.flatnonzero((frame["model"] == model) & ~np.isnan(cost))
         if len(rows):
             look = style.marked_look(index)
             axes.plot(cost[rows], accuracy[rows], label=model, **look)

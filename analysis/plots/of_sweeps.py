@@ -6,42 +6,41 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from analysis.plots.axes import capacity, maps, rates, style, tradeoff
-from analysis.plots.axes.frames import distinct, need, pick, seeds
-from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.curves import distinct, need, seeds
 from analysis.words import accuracies
 from profiler.table import LatencyTable
 from traces.shared.text import count
 
 
-def latency_against_load(frame: Frame, width_mm: float = style.COLUMN_MM, *, x: str = "load") -> Figure:
+def latency_against_load(frame: DataFrame, width_mm: float = style.COLUMN_MM, *, x: str = "load") -> Figure:
     """p99 (marks) and p50 (dotted) against the load, and the knee (ring)."""
     return _single(frame, width_mm, rates.latency_against_load, "Latency: p99 (marks), p50 (dotted), knee (ring)", x=x)
 
 
-def goodput_against_rate(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def goodput_against_rate(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """On-time answers per second against the offered rate."""
     return _single(frame, width_mm, rates.goodput_against_rate, "Goodput against the offered rate")
 
 
 def attainment_against_load(
-    frame: Frame, width_mm: float = style.COLUMN_MM, *, x: str = "load", attainment: float = 0.99
+    frame: DataFrame, width_mm: float = style.COLUMN_MM, *, x: str = "load", attainment: float = 0.99
 ) -> Figure:
     """Share answered on time against the offered load."""
     settings: dict[str, Any] = {"x": x, "attainment": attainment}
     return _single(frame, width_mm, rates.attainment_against_load, "Attainment against the load", **settings)
 
 
-def goodput_against_gpus(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def goodput_against_gpus(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """On-time answers per second against GPUs."""
     return _single(frame, width_mm, capacity.goodput_against_gpus, "Goodput against GPUs")
 
 
-def gpus_needed(frame: Frame, width_mm: float = style.COLUMN_MM, *, attainment: float = 0.99) -> Figure:
+def gpus_needed(frame: DataFrame, width_mm: float = style.COLUMN_MM, *, attainment: float = 0.99) -> Figure:
     """The fewest GPUs that meet the target."""
     with style.look():
         bars = len(capacity.needed(frame, attainment=attainment))
@@ -52,31 +51,31 @@ def gpus_needed(frame: Frame, width_mm: float = style.COLUMN_MM, *, attainment: 
         return _signed(figure, frame)
 
 
-def accuracy_against_latency(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def accuracy_against_latency(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """Accuracy and tail latency of each policy, and the front."""
     return _single(frame, width_mm, tradeoff.pareto, "Accuracy against latency", accuracy=True)
 
 
 def accuracy_against_goodput(
-    frame: Frame, width_mm: float = style.COLUMN_MM, *, optimum: float | None = None
+    frame: DataFrame, width_mm: float = style.COLUMN_MM, *, optimum: float | None = None
 ) -> Figure:
     """Accuracy and goodput of each policy, the front, and where it is given the optimum that none exceeds."""
     settings: dict[str, Any] = {"x": "goodput", "y": "accuracy_on_time", "optimum": optimum}
     return _single(frame, width_mm, tradeoff.pareto, "Accuracy against goodput", accuracy=True, **settings)
 
 
-def map_of_slo(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def map_of_slo(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """Attainment over load and SLO, a panel per policy."""
     return attainment_map(frame, width_mm, y="slo_ms")
 
 
-def map_of_burstiness(frame: Frame, width_mm: float = style.COLUMN_MM) -> Figure:
+def map_of_burstiness(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """Attainment over load and the CV of the gaps, a panel per policy."""
     return attainment_map(frame, width_mm, y="cv")
 
 
 def attainment_map(
-    frame: Frame, width_mm: float = style.COLUMN_MM, *, x: str = "load", y: str = "slo_ms", attainment: float = 0.99
+    frame: DataFrame, width_mm: float = style.COLUMN_MM, *, x: str = "load", y: str = "slo_ms", attainment: float = 0.99
 ) -> Figure:
     """Attainment over any two columns of numbers, a panel per policy: -p x=load -p y=cv."""
     need(frame, "policy", x, y)
@@ -86,8 +85,7 @@ def attainment_map(
             len(policies), width_mm=width_mm, height_mm=max(34.0, 4 + len(policies) * (12 + 5.5 * rows))
         )
         for axes, policy in zip(panels, policies, strict=True):
-            own = pick(frame, np.asarray([each == policy for each in frame["policy"]]))
-            maps.attainment_map(own, axes, x=x, y=y, attainment=attainment)
+            maps.attainment_map(frame[frame["policy"] == policy], axes, x=x, y=y, attainment=attainment)
             axes.set_title(str(policy), loc="left", color=style.GREY)
         maps.colour_bar(panels)
         style.heading(figure, f"On time: {100 * attainment:g}% or more inside the black line", [])
@@ -95,7 +93,7 @@ def attainment_map(
 
 
 def _single(
-    frame: Frame, width_mm: float, draw: Callable[..., Axes], title: str, *, accuracy: bool = False, **settings: Any
+    frame: DataFrame, width_mm: float, draw: Callable[..., Axes], title: str, *, accuracy: bool = False, **settings: Any
 ) -> Figure:
     with style.look():
         figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=48)
@@ -104,19 +102,19 @@ def _single(
         return _signed(figure, frame, *(accuracies_of(frame) if accuracy else ()))
 
 
-def _signed(figure: Figure, frame: Frame, *more: str) -> Figure:
+def _signed(figure: Figure, frame: DataFrame, *more: str) -> Figure:
     """With the small print: models and devices, what all cells have in common, seeds."""
     style.origin(figure, *setup(frame), seeds(frame), *more)
     return figure
 
 
-def accuracies_of(frame: Frame) -> Iterator[str]:
+def accuracies_of(frame: DataFrame) -> Iterator[str]:
     """Where a frame's accuracies come from, for the small print."""
     if known := accuracies(distinct(frame, "task")):
         yield f"accuracies {known}"
 
 
-def setup(frame: Frame) -> Iterator[str]:
+def setup(frame: DataFrame) -> Iterator[str]:
     """What all cells of a sweep have in common, and the device of each of its tables."""
     models = " and ".join(distinct(frame, "model"))
     devices = " and ".join(distinct(frame, "device") or map(_device, distinct(frame, "table")))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from analysis.sweeps.cells import Row
-from analysis.sweeps.columns import to_table, write
+from analysis.sweeps.frames import frame, write
 
 #: Segments of one session from which on they are joined into one.
 MANY = 8
@@ -65,7 +65,7 @@ class Store:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{_name(rows)}.parquet"
-        write(to_table(rows), path)
+        write(frame(rows), path)
         self._added.append((path, rows))
 
     def join(self) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+from pandas import DataFrame
 
 from analysis.sweeps.backends import Pool, Workers
 from analysis.sweeps.cells import Cell, Row, batches, run, run_here
-from analysis.sweeps.columns import Columns, to_columns, to_table
+from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import grid
 from analysis.sweeps.origin import Keys, code_digest
 from analysis.sweeps.store import Store
@@ -113,25 +113,23 @@ def sweep(
     store: str | os.PathLike[str] | None = None,
     on_progress: Progress | None = None,
     **further: Any,
-) -> Columns:
-    """Simulate every cell of a grid; returns a column per setting and per figure of `Report.summary`.
+) -> DataFrame:
+    """Simulate every cell of a grid; a row each, a column per setting and per figure of `Report.summary`.
 
         sweep(policy=["greedy", "adaptive"], load=[0.3, 0.6, 0.9], slo_ms=20, seed=range(10), jobs=2)
 
     axes and further keywords: see `analysis.sweeps.grid.grid`, as are parameters, of policies. jobs: worker processes.
     backend: "loky" here, "dask" or "ray" at `address`. store: a folder in which finished cells are kept, and found by
-    their content when they are asked for again. The columns are the same, bit for bit, for any number of workers.
+    their content when they are asked for again. The frame is the same, bit for bit, for any number of workers.
 
     Raises ValueError, LookupError or OSError for bad input, in one line; cells that were finished stay in the store.
     """
     cells = grid({**(axes or {}), **further}, parameters)
     with laboratory(jobs, backend, address, store, on_progress) as opened:
-        return to_columns(table_of(opened.rows(cells)))
+        return results(opened.rows(cells))
 
 
-def table_of(rows: Sequence[Row]) -> pa.Table:
-    """The result table of a sweep's rows: settings, figures, what specs varied, and the keys last."""
+def results(rows: Sequence[Row]) -> DataFrame:
+    """What a sweep's rows come to: settings, figures, what specs varied, and the keys last."""
     own = [{name: value for name, value in row.items() if name != "key"} for row in rows]
-    return to_table(
-        [{**row, **more, "key": each["key"]} for row, more, each in zip(own, varied(own), rows, strict=True)]
-    )
+    return frame({**row, **more, "key": each["key"]} for row, more, each in zip(own, varied(own), rows, strict=True))

@@ -24,7 +24,7 @@ from simulator.settings import Prepared
 
 def row(run: Report, virtual: Prepared, predictions: Predictions) -> dict[str, Any]:
     """A live run: its verdict, its figures, and the layers of error that need it alone. virtual: simulates it."""
-    batches, told = run.batches, validity(run)
+    batches, told = run.batch_columns, validity(run)
     replayed = virtual.run(executor=RecordedExecutor(batches["service_s"].tolist()))
     ours, theirs = figures(run), figures(replayed)
     rows = run.records.batches

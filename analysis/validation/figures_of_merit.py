@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas import Index, Series
+from scipy.optimize import brentq
 
 from simulator.reporting.report import LATE, OK, Report
 
@@ -62,19 +63,18 @@ def intervals(report: Report, rng: np.random.Generator) -> dict[str, tuple[float
     }
 
 
-def total_variation(one: Iterable[Hashable], other: Iterable[Hashable]) -> float:
+def total_variation(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
     """Half the sum of the differences between two histograms, as shares: 0 where they are equal, 1 where disjoint."""
-    ours, theirs = Counter(one), Counter(other)
-    n, m = sum(ours.values()), sum(theirs.values())
-    if not n or not m:
-        return 0.0 if n == m else 1.0
-    return 0.5 * sum(abs(ours[key] / n - theirs[key] / m) for key in ours.keys() | theirs.keys())
+    if not len(one) or not len(other):
+        return float(len(one) != len(other))
+    ours, theirs = (Series(each).value_counts(normalize=True) for each in (one, other))
+    return float(ours.sub(theirs, fill_value=0).abs().sum()) / 2
 
 
 def decisions(one: Report, other: Report) -> dict[str, float]:
     """Total variation between the batches that were run (their padded sizes), and between the students."""
-    batches = [map(each.plan.padded_batch, each.batches["size"].tolist()) for each in (one, other)]
-    students = [each.batches["students"].tolist() for each in (one, other)]
+    batches = [each.batches["size"].map(each.plan.padded_batch) for each in (one, other)]
+    students = [each.batches["students"] for each in (one, other)]
     return {"batch_tv": total_variation(*batches), "students_tv": total_variation(*students)}
 
 
@@ -95,16 +95,12 @@ def service_errors(cycle: NDArray[np.float64], predicted: NDArray[np.float64], k
     """Of the device's cycles against the table: mean absolute error per batch, and of each key's median, as shares."""
     if not len(cycle):
         return {"batch_mape": np.nan, "key_mape": np.nan, "key_bias": np.nan}
-    error = cycle / predicted - 1
-    groups: dict[Any, list[int]] = {}
-    for number, key in enumerate(keys):
-        groups.setdefault(key, []).append(number)
-    medians = np.asarray([np.median(error[members]) for members in groups.values()])
-    weights = np.asarray([len(members) for members in groups.values()])
+    error = Series(cycle / predicted - 1)
+    by_key = error.groupby(Index(keys, tupleize_cols=False)).agg(["median", "size"])
     return {
-        "batch_mape": float(np.abs(error).mean()),
-        "key_mape": float(np.average(np.abs(medians), weights=weights)),
-        "key_bias": float(np.average(medians, weights=weights)),
+        "batch_mape": float(error.abs().mean()),
+        "key_mape": float(np.average(by_key["median"].abs(), weights=by_key["size"])),
+        "key_bias": float(np.average(by_key["median"], weights=by_key["size"])),
     }
 
 
@@ -113,10 +109,6 @@ def implied_bias(simulate: Callable[[float], float], target: float) -> float:
 
     simulate: the figure by factor; it grows with the factor. NaN where no such factor lies within.
     """
-    low, high = 0.7, 1.3
-    if not (np.isfinite(target) and simulate(low) <= target <= simulate(high)):
+    if not (np.isfinite(target) and simulate(0.7) <= target <= simulate(1.3)):
         return float("nan")
-    for _ in range(9):
-        middle = (low + high) / 2
-        low, high = (middle, high) if simulate(middle) < target else (low, middle)
-    return (low + high) / 2 - 1
+    return float(brentq(lambda factor: simulate(factor) - target, 0.7, 1.3, xtol=1e-3)) - 1

@@ -29,8 +29,8 @@ def keep_batches(path: Path, run: Report) -> None:
     import pyarrow.parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {name: run.batches[name] for name in ("service_s", "cycle_s")}
-    columns |= {name: run.batches[name].astype(np.int16) for name in ("size", "students")}
+    columns = {name: run.batch_columns[name] for name in ("service_s", "cycle_s")}
+    columns |= {name: run.batch_columns[name].astype(np.int16) for name in ("size", "students")}
     with replacing(path) as part:
         pa.parquet.write_table(pa.table(columns), part, compression="zstd")
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from analysis.validation.report import P50, P99, error
 
@@ -28,13 +29,12 @@ def errors(found: dict[str, Any]) -> Figure:
     return figure
 
 
-def panel(axes: Axes, cells: list[dict[str, Any]], name: str, bound: float) -> Axes:
+def panel(axes: Axes, cells: DataFrame, name: str, bound: float) -> Axes:
     """One figure's errors, in percent, a row per scenario; hollow where no run was VALID."""
-    scenarios = list(dict.fromkeys(cell["scenario"] for cell in cells))
-    policies = list(dict.fromkeys(cell["policy"] for cell in cells))
+    scenarios, policies = (cells[of].drop_duplicates().tolist() for of in ("scenario", "policy"))
     axes.axvspan(-100 * bound, 100 * bound, color="0.9", zorder=0)
     axes.axvline(0, color="0.5", linewidth=0.8)
-    for cell in cells:
+    for cell in cells.to_dict("records"):
         offset = 0.22 * (policies.index(cell["policy"]) - (len(policies) - 1) / 2)
         height = scenarios.index(cell["scenario"]) + offset
         colour = f"C{policies.index(cell['policy'])}"

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
+from pandas import DataFrame, concat, read_parquet
 
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
 from analysis.validation.figures_of_merit import decisions, figures
@@ -63,19 +62,18 @@ def read(folder: Path) -> Recorded:
     deployment = prepared.deployment
     if deployment.table.digest != run["table"]["digest"]:
         raise ValueError(f"table {deployment.table.name} has changed since the session: validation needs the old one")
-    outcomes, batches = (_column_tables(folder, kind) for kind in ("outcomes", "batches"))
-    outcome = outcomes["outcome"]
-    known = np.isin(outcome, ENDED) & ((outcomes["batch"] < 0) | np.isin(outcomes["batch"], batches["batch"]))
+    outcomes, batches = (_frame(folder, kind) for kind in ("outcomes", "batches"))
+    known = outcomes["outcome"].isin(ENDED) & (outcomes["batch"].isna() | outcomes["batch"].isin(batches["batch"]))
     if not known.any():
         raise ValueError(f"{folder} has no request that left the queue: there is nothing to compare")
-    trace = prepared.trace.take(known)
+    trace = prepared.trace.take(known.to_numpy())
     buckets = deployment.plan.buckets(trace.tokens)
-    records = _records(outcomes["batch"][known], outcome[known], batches, deployment.levels, buckets)
+    records = _records(outcomes[known], batches, deployment.levels, buckets)
     assert settings.slo_ms is not None
     rate, slo_s = saturation(deployment.predictions, buckets), settings.slo_ms / 1e3
     report = Report(trace, deployment.levels, deployment.plan, settings.gpus, slo_s, rate, records)
-    refused = int((outcome == "refused").sum())
-    unknown = len(outcome) - refused - int(known.sum())
+    refused = int((outcomes["outcome"] == "refused").sum())
+    unknown = len(outcomes) - refused - int(known.sum())
     return Recorded(
         report, replace(prepared, trace=trace), refused, unknown, _reasons(report, run.get("run_queue_delay"))
     )
@@ -157,48 +155,26 @@ def _session(folder: Path) -> Path:
     return inner[0]
 
 
-def _column_tables(folder: Path, kind: str) -> dict[str, NDArray[Any]]:
-    """The columns of a session's files of one kind; -1 or NaN where a value is missing."""
-    tables = [
-        pyarrow.parquet.read_table(trace.with_name(trace.name.replace("trace", kind, 1))) for trace in segments(folder)
-    ]
-    whole = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
-    found: dict[str, NDArray[Any]] = {}
-    for name in whole.column_names:
-        column = whole[name]
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(pa.string())
-        if pa.types.is_integer(column.type):
-            column = column.fill_null(-1)
-        found[name] = column.to_numpy(zero_copy_only=False)
-    return found
+def _frame(folder: Path, kind: str) -> DataFrame:
+    """A session's files of one kind, one after the other."""
+    files = (trace.with_name(trace.name.replace("trace", kind, 1)) for trace in segments(folder))
+    return concat(map(read_parquet, files), ignore_index=True)
 
 
-def _records(
-    batch: NDArray[np.int64],
-    outcome: NDArray[Any],
-    batches: dict[str, NDArray[Any]],
-    levels: Sequence[Level],
-    buckets: NDArray[np.intp],
-) -> Records:
+def _records(requests: DataFrame, batches: DataFrame, levels: Sequence[Level], buckets: NDArray[np.intp]) -> Records:
     """Records of a run, by the requests' new numbers, in the order of dispatch."""
     level_of = {(level.model, level.students): level for level in levels}
-    row_of = {number: row for row, number in enumerate(batches["batch"].tolist())}
-    served = np.flatnonzero(batch >= 0)
-    order = served[np.argsort(batch[served], kind="stable")]
-    numbers, firsts = np.unique(batch[order], return_index=True)
+    members = requests.groupby("batch").indices
+    kept = batches.set_index("batch").loc[sorted(map(int, members))]
     records = Records()
-    kept = []
-    for number, members in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):
-        row = row_of[number]
-        kept.append(row)
-        start, finish = float(batches["start_s"][row]), float(batches["finish_s"][row])
-        level = level_of[str(batches["model"][row]), int(batches["students"][row])]
-        requests = tuple(members.tolist())
-        records.batches.append((start, finish, int(batches["gpu"][row]), level, int(buckets[members].max()), requests))
-    records.measured = {name: batches[name][kept].tolist() for name in ("cycle_s", "late_s")}
+    for row in kept.itertuples():
+        own, level = members[row.Index], level_of[row.model, row.students]
+        records.batches.append(
+            (row.start_s, row.finish_s, row.gpu, level, int(buckets[own].max()), tuple(own.tolist()))
+        )
+    records.measured = {name: kept[name].tolist() for name in ("cycle_s", "late_s")}
     for name, reason in (("rejected", "admission"), ("dropped", "recorded")):
-        gone = np.flatnonzero(outcome == name)
+        gone = np.flatnonzero(requests["outcome"] == name)
         if len(gone):
             records.drops.append((float("nan"), tuple(gone.tolist()), reason))
     records.gpus.append((0.0, 1 + max((row[2] for row in records.batches), default=0)))
@@ -210,7 +186,7 @@ def _reasons(report: Report, waiting: float | None) -> tuple[str, ...]:
 
     waiting: the share of the session's time, None where it did not end properly or the system does not say.
     """
-    batches = report.batches
+    batches = report.batch_columns
     if not len(batches["batch"]):
         return ("no batch was recorded",)
     keys = [(row[3].index, row[4], report.plan.padded_batch(len(row[5]))) for row in report.records.batches]

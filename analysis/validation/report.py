@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pandas import DataFrame, Series
 
 from analysis.validation import files
 from traces.shared.text import milliseconds, percent
@@ -20,88 +21,76 @@ _ms = partial(milliseconds, digits=3)
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The files of an acceptance set. Raises LookupError where the folder has none."""
+    """The files of an acceptance set: runs, cells and capacity as frames. LookupError where the folder has none."""
     names = ("meta", "calibration", "runs", "cells", "capacity")
     missing = [name for name in names if not (folder / f"{name}.json").exists()]
     if missing:
         raise LookupError(f"{folder} is not the output of `analysis validate`: it lacks {', '.join(missing)}.json")
-    return {name: files.read(folder / f"{name}.json") for name in names}
+    found = {name: files.read(folder / f"{name}.json") for name in names}
+    return found | {name: DataFrame(found[name]) for name in ("runs", "cells", "capacity")}
 
 
 def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """(what, bound, reached, verdict) of every bound. Figures are judged where they rest on VALID runs, only there."""
-    runs = found["runs"]
-    disturbed = {run["policy"] for run in found["calibration"]["runs"] if not run["valid"]}
-    cells, capacities = (
-        [row for row in found[name] if row["policy"] not in disturbed] for name in ("cells", "capacity")
-    )
-    replay = max((abs(run[name]) for run in runs for name in ("replay_p50_error", "replay_p99_error")), default=np.nan)
-    same = sum(run["replay_same_decisions"] for run in runs)
-    rows = [
+    runs, highest = found["runs"], found["meta"]["students"]
+    disturbed = [run["policy"] for run in found["calibration"]["runs"] if not run["valid"]]
+    cells, capacities = (found[name][~found[name]["policy"].isin(disturbed)] for name in ("cells", "capacity"))
+    replay = runs[["replay_p50_error", "replay_p99_error"]].abs().max(axis=None)
+    same = int(runs["replay_same_decisions"].sum())
+    cycle = runs["key_mape"][runs["valid"]].median()
+    valid = cells[cells["valid"] > 0]
+    overloaded = valid["scenario"].str.startswith(OVERLOAD)
+    calm, over = valid[~overloaded], valid[overloaded]
+    tv = calm[["decisions_batch_tv", "decisions_students_tv"]].max(axis=None)
+    p50, p99 = (error(calm, name).abs() for name in ("p50_s", "p99_s"))
+    within = p99 <= (2 * calm["spread_p99_s"] / calm["live_p99_s"]).clip(lower=P99)
+    points = _apart(calm, "attainment")
+    dropped, students = _apart(over, "answered").max(), _apart(over, "students_mean").max() / highest
+    rated = capacities[capacities["valid"]]
+    capacity = (rated["drawn_rate"] / rated["live_rate"] - 1).abs().max()
+    agree, pairs = ranking(valid)
+    return [
         ("(i) recorded times replayed: p50, p99", f"{REPLAY:.1%}", percent(replay), _under(replay, REPLAY)),
         ("(i) equal decisions given recorded times", "all runs", f"{same} of {len(runs)}", _word(same == len(runs))),
-    ]
-    valid = [cell for cell in cells if cell["valid"]]
-    calm = [cell for cell in valid if not cell["scenario"].startswith(OVERLOAD)]
-    over = [cell for cell in valid if cell["scenario"].startswith(OVERLOAD)]
-    cycle = np.median([run["key_mape"] for run in runs if run["valid"]] or [np.nan])
-    rows.append(
-        ("(ii) device cycle against the table, median run", f"{CYCLE:.0%}", percent(cycle), _under(cycle, CYCLE))
-    )
-    tv = max((cell[name] for cell in calm for name in ("decisions_batch_tv", "decisions_students_tv")), default=np.nan)
-    rows.append(("(iii) decisions, total variation, worst", f"{DECISIONS:.0%}", percent(tv), _under(tv, DECISIONS)))
-    p50 = [abs(error(cell, "p50_s")) for cell in calm]
-    rows.append(("(iv) p50, worst", f"{P50:.0%}", _share(p50), _within(p50, P50)))
-    p99 = [abs(error(cell, "p99_s")) for cell in calm]
-    bounds = [max(P99, 2 * cell["spread_p99_s"] / cell["live_p99_s"]) for cell in calm]
-    good = all(one <= bound for one, bound in zip(p99, bounds, strict=True)) if p99 else None
-    rows.append(("(iv) p99, worst", f"{P99:.0%} or 2 x live spread", _share(p99), _word(good)))
-    points = [abs(cell["drawn_attainment"] - cell["live_attainment"]) for cell in calm]
-    mean = float(np.mean(points)) if points else np.nan
-    rows.append(("(iv) attainment, mean", "0.5 points", _points([mean]), _under(mean, ATTAINMENT_MEAN)))
-    rows.append(("(iv) attainment, worst", "1.5 points", _points(points), _within(points, ATTAINMENT_MAX)))
-    dropped = [abs(cell["drawn_answered"] - cell["live_answered"]) for cell in over]
-    rows.append(("overload: drops", "2 points", _points(dropped), _within(dropped, OVERLOAD_POINTS)))
-    highest = found["meta"]["students"]
-    students = [abs(cell["drawn_students_mean"] - cell["live_students_mean"]) / highest for cell in over]
-    rows.append(("overload: mean students", "2 points", _points(students), _within(students, OVERLOAD_POINTS)))
-    capacity = [abs(row["drawn_rate"] / row["live_rate"] - 1) for row in capacities if row["valid"]]
-    rows.append(("capacity", f"{CAPACITY:.0%}", _share(capacity), _within(capacity, CAPACITY)))
-    agree, pairs = ranking(valid)
-    rows.append(
-        (
-            "policies in the same order, beyond the spread",
-            "all pairs",
-            f"{agree} of {pairs}",
-            _word(agree == pairs if pairs else None),
-        )
-    )
-    return rows
+        ("(ii) device cycle against the table, median run", f"{CYCLE:.0%}", percent(cycle), _under(cycle, CYCLE)),
+        ("(iii) decisions, total variation, worst", f"{DECISIONS:.0%}", percent(tv), _under(tv, DECISIONS)),
+        ("(iv) p50, worst", f"{P50:.0%}", percent(p50.max(), 1), _under(p50.max(), P50)),
+        ("(iv) p99, worst", f"{P99:.0%} or 2 x live spread", percent(p99.max(), 1),
+         _word(within.all() if len(p99) else None)),
+        ("(iv) attainment, mean", "0.5 points", _points(points.mean()), _under(points.mean(), ATTAINMENT_MEAN)),
+        ("(iv) attainment, worst", "1.5 points", _points(points.max()), _under(points.max(), ATTAINMENT_MAX)),
+        ("overload: drops", "2 points", _points(dropped), _under(dropped, OVERLOAD_POINTS)),
+        ("overload: mean students", "2 points", _points(students), _under(students, OVERLOAD_POINTS)),
+        ("capacity", f"{CAPACITY:.0%}", percent(capacity, 1), _under(capacity, CAPACITY)),
+        ("policies in the same order, beyond the spread", "all pairs", f"{agree} of {pairs}",
+         _word(agree == pairs if pairs else None)),
+    ]  # fmt: skip
 
 
-def error(cell: dict[str, Any], name: str, model: str = "drawn") -> float:
-    """Of a simulated figure against the live one, as a share of the live one."""
-    return float(cell[f"{model}_{name}"] / cell[f"live_{name}"] - 1)
+def error(cells: Any, name: str, model: str = "drawn") -> Any:
+    """Of simulated figures against the live ones, as a share of the live ones."""
+    return cells[f"{model}_{name}"] / cells[f"live_{name}"] - 1
 
 
-def ranking(cells: list[dict[str, Any]]) -> tuple[int, int]:
+def _apart(cells: DataFrame, name: str) -> Series:
+    """How far simulated figures are from the live ones."""
+    return (cells[f"drawn_{name}"] - cells[f"live_{name}"]).abs()
+
+
+def ranking(cells: DataFrame) -> tuple[int, int]:
     """Pairs of policies whose live difference in weighted goodput exceeds the spread; how many are simulated alike."""
-    agree = pairs = 0
     name = "accuracy_weighted_goodput"
-    for index, one in enumerate(cells):
-        for other in cells[index + 1 :]:
-            gap = one[f"live_{name}"] - other[f"live_{name}"]
-            spread = one[f"spread_{name}"] + other[f"spread_{name}"]
-            if one["scenario"] == other["scenario"] and abs(gap) > max(spread, 1e-4):
-                pairs += 1
-                agree += (one[f"drawn_{name}"] - other[f"drawn_{name}"]) * gap > 0
-    return agree, pairs
+    numbered = cells.reset_index()
+    pairs = numbered.merge(numbered, on="scenario", suffixes=("", "_other")).query("index < index_other")
+    live, drawn = (pairs[f"{kind}_{name}"] - pairs[f"{kind}_{name}_other"] for kind in ("live", "drawn"))
+    clear = live.abs() > (pairs[f"spread_{name}"] + pairs[f"spread_{name}_other"]).clip(lower=1e-4)
+    return int((live * drawn > 0)[clear].sum()), int(clear.sum())
 
 
 def page(found: dict[str, Any]) -> str:
     """The report as Markdown."""
     meta, runs = found["meta"], found["runs"]
-    invalid = [run for run in runs if not run["valid"]]
+    invalid = runs[~runs["valid"]]
     calibration = ", ".join(map(_calibration, found["calibration"]["runs"]))
     lines = [
         f"# Simulation against live runs: {meta['device']}",
@@ -132,7 +121,7 @@ def page(found: dict[str, Any]) -> str:
         "| sim | students live | sim | decisions TV | implied bias |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for cell in found["cells"]:
+    for cell in found["cells"].to_dict("records"):
         tv, own = (max(cell[f"{which}_batch_tv"], cell[f"{which}_students_tv"]) for which in ("decisions", "spread"))
         lines.append(
             f"| {cell['scenario']} | {cell['policy']} | {cell['valid']} of {cell['runs']} "
@@ -154,7 +143,7 @@ def page(found: dict[str, Any]) -> str:
         "| policy | live /s | simulated | bare table |",
         "|---|---|---|---|",
     ]
-    for row in found["capacity"]:
+    for row in found["capacity"].to_dict("records"):
         live = row["live_rate"]
         shown = f"{live:,.0f}" if np.isfinite(live) else "not found within the rates tried"
         shown += "" if row["valid"] else " (INVALID runs)"
@@ -163,7 +152,7 @@ def page(found: dict[str, Any]) -> str:
         lines.append(f"| {row['policy']} | {shown} | {words[0]} | {words[1]} |")
     lines += ["", "## Runs that are INVALID", ""]
     lines += [
-        f"- {run['scenario']}, {run['policy']}, attempt {run['attempt']}: {run['reasons']}" for run in invalid
+        f"- {run.scenario}, {run.policy}, attempt {run.attempt}: {run.reasons}" for run in invalid.itertuples()
     ] or ["None."]
     return "\n".join(lines) + "\n"
 
@@ -180,16 +169,8 @@ def _under(value: float, bound: float) -> str:
     return _word(None if np.isnan(value) else value <= bound)
 
 
-def _within(values: list[float], bound: float) -> str:
-    return _word(max(values) <= bound if values else None)
-
-
-def _share(values: list[float]) -> str:
-    return f"{max(values):.1%}" if values else "-"
-
-
-def _points(values: list[float]) -> str:
-    return f"{max(values) * 100:.2f}" if values and not np.isnan(max(values)) else "-"
+def _points(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value * 100:.2f}"
 
 
 def _bias(value: float) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from profiler.distill.learning.correction import prefixes
 from profiler.distill.learning.encoder import Tensors
 from profiler.distill.learning.heads import MOST, fitted
 from profiler.distill.learning.teacher import Target
 from profiler.distill.learning.training import Corpus, Run, answers
-from profiler.distill.seeds import Z, interval
+from profiler.distill.seeds import interval
 from profiler.models.spec import Spec
 from profiler.models.weights import Weights, assemble
 
@@ -92,14 +93,6 @@ def record(run: Run, weights: Weights, evaluated: Labelled) -> Record:
     return Record(weights.spec.name, logits.cpu().numpy(), evaluated.labels.cpu().numpy())
 
 
-def wilson(right: int, count: int) -> tuple[float, float]:
-    """Wilson's interval of 95 % for a share."""
-    share, spread = right / count, Z * Z / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = Z / (1 + spread) * math.sqrt(share * (1 - share) / count + spread / (4 * count))
-    return middle - half, middle + half
-
-
 def paired(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[float, float, float]:
     """How much more often a is right than b on the same texts: the difference, and its interval of 95 %."""
     gaps = a.astype(np.float64) - b
@@ -125,7 +118,7 @@ def accuracy_rows(
         for model, own in records.items():
             for index in range(len(own.logits)):
                 right = own.correct[index, chosen]
-                low, high = wilson(int(right.sum()), count)
+                low, high = binomtest(int(right.sum()), count).proportion_ci(method="wilson")
                 row = {"model": model, "students": index + 1, "task": name, "accuracy": round(float(right.mean()), 6)}
                 row |= {"low": round(low, 6), "high": round(high, 6), "texts": count}
                 same = own.answers[index, chosen] == records[teacher].answers[0, chosen]

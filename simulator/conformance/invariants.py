@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from simulator.conformance.cases import Case
 from simulator.conformance.watching import Log
-from simulator.reporting.report import Report
+from simulator.reporting.report import DROPPED, REJECTED, Report
 
 #: So many batches may start while the oldest waiting request is passed over; more is called starvation.
 PATIENCE = 100
@@ -17,9 +17,9 @@ PATIENCE = 100
 
 def served_once(report: Report, log: Log, case: Case) -> bool:
     """I1: every request is served or turned away exactly once."""
-    batch, outcome, size = report.requests["batch"], report.requests["outcome"], report.batches["size"]
+    batch, outcome, size = report.times["batch"], report.times["outcome"], report.batch_columns["size"]
     turned_away = [request for _, action in log if action[0] == "Drop" for request in action[1]]
-    dropped = np.flatnonzero(np.isin(outcome, ("dropped", "rejected")))
+    dropped = np.flatnonzero(np.isin(outcome, (DROPPED, REJECTED)))
     answers = np.bincount(batch[batch >= 0], minlength=len(size))
     return (
         sorted(turned_away) == dropped.tolist() == np.flatnonzero(batch < 0).tolist()
@@ -29,14 +29,15 @@ def served_once(report: Report, log: Log, case: Case) -> bool:
 
 def in_order(report: Report, log: Log, case: Case) -> bool:
     """I2: arrival <= start <= finish."""
-    served = report.requests["batch"] >= 0
-    arrival, start, finish = (report.requests[name][served] for name in ("arrival_s", "start_s", "finish_s"))
+    served = report.times["batch"] >= 0
+    times = (case.trace.arrival_s, report.times["start_s"], report.times["finish_s"])
+    arrival, start, finish = (each[served] for each in times)
     return bool((arrival <= start).all() and (start <= finish).all())
 
 
 def no_overlap(report: Report, log: Log, case: Case) -> bool:
     """I3: batches of one GPU do not overlap."""
-    gpu, start, finish = (report.batches[name] for name in ("gpu", "start_s", "finish_s"))
+    gpu, start, finish = (report.batch_columns[name] for name in ("gpu", "start_s", "finish_s"))
     return all((start[gpu == each][1:] >= finish[gpu == each][:-1]).all() for each in np.unique(gpu))
 
 
@@ -47,7 +48,8 @@ def idles_on_a_wait(report: Report, log: Log, case: Case) -> bool:
     taken = [(time, len(action[1])) for time, action in log if action[0] in ("Dispatch", "Drop")]
     taken = sorted(taken + [(time, -len(requests)) for time, requests in _came_back(report)])
     left_s, left = np.array([time for time, _ in taken]), np.array([0, *(n for _, n in taken)]).cumsum()
-    start, finish, decided = report.batches["start_s"], np.sort(report.batches["finish_s"]), [time for time, _ in log]
+    batches, decided = report.batch_columns, [time for time, _ in log]
+    start, finish = batches["start_s"], np.sort(batches["finish_s"])
     moments = np.unique(np.concatenate([case.trace.arrival_s, start, finish]))
 
     def until(times: Any) -> NDArray[np.intp]:
@@ -117,7 +119,7 @@ RULES = (served_once, in_order, no_overlap, idles_on_a_wait, littles_law, nobody
 
 def _answered(report: Report) -> NDArray[np.bool_]:
     """Which batches were answered; the others were preempted, or ran only some layers."""
-    return np.asarray(report.batches.get("answered", np.ones(len(report.batches["size"]), bool)))
+    return np.asarray(report.batch_columns.get("answered", np.ones(len(report.batch_columns["size"]), bool)))
 
 
 def _came_back(report: Report) -> list[tuple[float, Any]]:

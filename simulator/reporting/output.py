@@ -32,8 +32,8 @@ def save(report: Report, out: Path) -> None:
     refuse_foreign(out, *WHOSE)
     with replacing_folder(out) as folder:
         _write_requests(report, folder / "requests.parquet")
-        batches = {name: _column(name, column) for name, column in report.batches.items()}
-        batches["padded_tokens"] = pa.array(report.batches["padded_tokens"], pa.int64())
+        batches = {name: _column(name, column) for name, column in report.batch_columns.items()}
+        batches["padded_tokens"] = pa.array(report.batch_columns["padded_tokens"], pa.int64())
         pa.parquet.write_table(pa.table(batches), folder / "batches.parquet")
         if report.logits is not None:
             answers = {"request": np.arange(len(report.logits)), **_answers(report.logits)}
@@ -66,7 +66,7 @@ def _write_requests(report: Report, path: Path) -> None:
     writer: Any = None
     try:
         for first in range(0, len(report.trace), ROWS):
-            columns = report.rows(slice(first, first + ROWS))
+            columns = report.request_columns(slice(first, first + ROWS))
             table = pa.table({name: _column(name, column) for name, column in columns.items()}, schema=schema)
             if writer is None:
                 schema = table.schema

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from simulator.core import DROPPED, LATE, OK, OUTCOMES, REJECTED, Records
 from simulator.reporting.summary import summarised
 from traces import Trace
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 __all__ = ["DROPPED", "LATE", "OK", "OUTCOMES", "REJECTED", "Report"]
 
 Columns = dict[str, NDArray[Any]]
@@ -24,7 +27,7 @@ Columns = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """One run. Per-request and per-batch columns are those of the output format (DESIGN section 5).
+    """One run. `requests` and `batches` are DataFrames with the columns of the output format (DESIGN section 5).
 
     run: the resolved settings and where everything came from. saturation: requests per second, see `saturation`.
     logits: float32 [requests, classes] of a run on a real device, NaN where a request was not answered.
@@ -41,8 +44,22 @@ class Report:
     logits: NDArray[np.float32] | None = field(default=None, repr=False)
 
     @cached_property
-    def batches(self) -> Columns:
+    def requests(self) -> DataFrame:
+        """One row per request of the trace, in its order; -1, NaN and no model where not served."""
+        from pandas import DataFrame
+
+        return DataFrame(self.request_columns())
+
+    @cached_property
+    def batches(self) -> DataFrame:
         """One row per batch, in the order of dispatch. `model` and `students` are of the level that answered."""
+        from pandas import DataFrame
+
+        return DataFrame(self.batch_columns)
+
+    @cached_property
+    def batch_columns(self) -> Columns:
+        """The columns of `batches` as arrays: what is computed from them needs no pandas."""
         start_s, finish_s, gpu, _, bucket, _ = self._columns_of_batches
         size = self._sizes
         run_batch = np.asarray(self.plan.batches)[np.searchsorted(self.plan.batches, size)]
@@ -122,13 +139,8 @@ class Report:
             outcome[_joined(turned_away, counts)] = np.repeat(np.asarray(became, np.int8), counts)
         return {"start_s": start, "finish_s": finish, "batch": batch, "outcome": outcome}
 
-    @cached_property
-    def requests(self) -> Columns:
-        """One row per request of the trace, in its order; strings as objects, -1 and NaN where not served."""
-        return self.rows(slice(None))
-
-    def rows(self, rows: slice) -> Columns:
-        """The per-request columns of some rows."""
+    def request_columns(self, rows: slice = slice(None)) -> Columns:
+        """The columns of some rows of `requests` as arrays, strings as objects."""
         times = {name: column[rows] for name, column in self.times.items()}
         batch, served = times["batch"], times["batch"] >= 0
         level = self.level_of_batch
@@ -140,7 +152,7 @@ class Report:
             "tokens": self.trace.tokens[rows],
             "padded_tokens": _gather(np.asarray(self.plan.tokens)[self._columns_of_batches[4]], batch, served),
             "batch": batch,
-            "batch_size": _gather(self.batches["size"], batch, served),
+            "batch_size": _gather(self._sizes, batch, served),
             "model": _gather(np.asarray([each.model for each in self.levels], object)[level], batch, served, None),
             "students": self._students(
                 rows, _gather(np.asarray([e.students for e in self.levels])[level], batch, served)

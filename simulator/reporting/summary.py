@@ -20,7 +20,7 @@ def summarised(report: Report) -> dict[str, Any]:
 
 def _of_batches(report: Report) -> dict[str, Any]:
     """The figures where all requests of a batch are answered alike."""
-    times, batches, n = report.times, report.batches, len(report.trace)
+    times, batches, n = report.times, report.batch_columns, len(report.trace)
     answered = times["batch"] >= 0
     served = slice(None) if answered.all() else answered  # a slice copies nothing
     latency = (times["finish_s"] - report.trace.arrival_s)[served]
@@ -77,7 +77,7 @@ def _of_requests(report: Report) -> dict[str, Any]:
     accuracy = np.asarray([level.accuracy for level in report.levels])[report.level_of_batch][batch]
     reported = report.reported["students"]
     right = np.where(np.isnan(reported), accuracy, report.reported.get("correct", np.full(len(batch), np.nan)))
-    students = np.where(np.isnan(reported), report.batches["students"][batch], reported)
+    students = np.where(np.isnan(reported), report.batch_columns["students"][batch], reported)
     return {
         "accuracy": _known(_mean(right[batch >= 0])),
         "accuracy_weighted_goodput": _known(float(right[outcome == OK].sum()) / len(batch)),
@@ -87,7 +87,7 @@ def _of_requests(report: Report) -> dict[str, Any]:
 
 def _busy_seconds(report: Report) -> float:
     """For how long GPUs ran something, summed over them."""
-    batches = report.batches
+    batches = report.batch_columns
     if all(each.accepts is None for each in report.records.executions.values()):
         return float(batches["service_s"].sum())
     busy = 0.0

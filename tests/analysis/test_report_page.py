@@ -17,7 +17,7 @@ from analysis.inputs import read_any
 from analysis.pages import page as page_of
 from analysis.pages import sections
 from analysis.runs import Run
-from analysis.sweeps.columns import read, to_table, write
+from analysis.sweeps.frames import read, write
 from simulator import simulate
 from simulator.reporting.output import save
 from traces import Trace
@@ -57,7 +57,7 @@ def results(tmp_path_factory):
     where = ["--table", "synthetic", "--jobs", "1", "--store", str(folder / "store"), "--out", str(folder / "sweep")]
     assert main(["sweep", *axes, *where]) == 0
     compared = compare(policies, table="synthetic", trace=trace, load=0.5, replications=3)
-    write(to_table(compared.rows()), folder / "compared.csv")
+    write(compared.standings, folder / "compared.csv")
     return folder
 
 
@@ -149,7 +149,7 @@ def test_a_comparison_says_what_none_exceeds(results):
 def test_what_cannot_be_reported_is_one_line(results, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(results)
     (results / "text.csv").write_text("a,b\n1,2\n")
-    (results / "broken.csv").write_text("a,b\n1\n")
+    (results / "broken.csv").write_text("a,b\n1,2\n1,2,3\n")
     assert main(["report", *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error

@@ -157,7 +157,7 @@ def test_the_acceptance_set_runs_on_a_device_and_its_page_says_what_came_of_it(t
     meta |= {"model": model, "students": 1, "requests": 150, "slo_s": 0.0075}
     files.write(tmp_path / "meta.json", meta)
     found = report.read(tmp_path)
-    assert all(run["replay_same_decisions"] for run in found["runs"])
+    assert found["runs"]["replay_same_decisions"].all()
     words = {row[0]: row[3] for row in report.verdicts(found)}
     assert words["(i) equal decisions given recorded times"] == "met"
     assert "| poisson 0.3 | greedy |" in report.page(found)

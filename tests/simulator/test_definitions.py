@@ -83,7 +83,7 @@ def test_two_simulations_in_one_process_do_not_touch_each_other():
     case = random_case(5)
 
     def once(policy="adaptive"):
-        return simulate(case.trace, policy, case.table, gpus=2, slo_s=case.slo_s).requests["finish_s"].tobytes()
+        return simulate(case.trace, policy, case.table, gpus=2, slo_s=case.slo_s).requests["finish_s"].tolist()
 
     alone = once()
     np.random.default_rng(0)
@@ -112,17 +112,17 @@ def test_profiled_noise_draws_from_what_was_measured():
 
 
 def test_policies_meet_the_same_noise_batch_by_batch():
-    one, other = (noisy(policy, spread()).batches for policy in ("none", "greedy"))
+    one, other = (noisy(policy, spread()).batch_columns for policy in ("none", "greedy"))
     n = min(len(one["size"]), len(other["size"]))
     median = np.where(other["size"][:n] == 1, 1e-3, 8e-3)
     assert one["service_s"][:n] / 1e-3 == pytest.approx(other["service_s"][:n] / median)
-    assert (noisy("none", spread(), seed=1).batches["service_s"] != one["service_s"]).all()
+    assert (noisy("none", spread(), seed=1).batch_columns["service_s"] != one["service_s"]).all()
 
 
 def test_a_batch_after_an_idle_gap_takes_longer_where_that_was_measured():
     table = dataclasses.replace(spread(idle_factor=[[0.0, 1.0], [1.0, 1.5]]), jitter=None)
     report = simulate(trace(0, 0.001, 1.001, 9), "none", table, slo_s=1, service_noise="profiled")
-    assert report.batches["service_s"] == pytest.approx([1e-3, 1e-3, 1e-3 * 1.4995, 1.5e-3])
+    assert report.batches["service_s"].tolist() == pytest.approx([1e-3, 1e-3, 1e-3 * 1.4995, 1.5e-3])
 
 
 def test_what_policies_see_are_medians_whatever_the_noise():

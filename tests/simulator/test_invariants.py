@@ -79,7 +79,7 @@ def test_i2_no_request_starts_before_it_arrived_or_ends_before_it_starts(run):
 
 @invariant
 def test_i3_batches_of_one_gpu_do_not_overlap(run):
-    batches = run.report.batches
+    batches = run.report.batch_columns
     for gpu in range(run.gpus):
         mine = batches["gpu"] == gpu
         assert (batches["start_s"][mine][1:] >= batches["finish_s"][mine][:-1]).all()

@@ -87,7 +87,7 @@ def test_a_live_run_answers_every_request_as_the_executor_alone_does(table, traf
 
 def test_a_live_batch_is_charged_the_loops_work_too_and_is_never_early(table, traffic):
     report = live(table, traffic, clock="wall", policy="greedy").run()
-    batches = report.batches
+    batches = report.batch_columns
     assert (batches["service_s"] >= batches["cycle_s"]).all()
     assert (batches["late_s"] >= 0).all()
     assert (report.requests["start_s"] >= report.requests["arrival_s"]).all()
@@ -129,7 +129,7 @@ def test_two_devices_work_at_once_and_their_completions_come_in_by_post(table, t
     assert not np.isnan(report.batches["cycle_s"]).any()
     for gpu in (0, 1):
         own = report.batches["gpu"] == gpu
-        assert (report.batches["start_s"][own][1:] >= report.batches["finish_s"][own][:-1]).all()  # I3
+        assert (report.batch_columns["start_s"][own][1:] >= report.batch_columns["finish_s"][own][:-1]).all()  # I3
     assert (report.batches["service_s"] >= report.batches["cycle_s"]).all()
 
 

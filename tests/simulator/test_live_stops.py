@@ -101,7 +101,7 @@ def test_a_gpus_executor_stops_and_answers_as_the_cpus(folder, monkeypatch, more
     np.testing.assert_array_equal(double.requests["students"], cpu.requests["students"])
     np.testing.assert_allclose(double.logits, cpu.logits, atol=1e-4)
     for report in reports:
-        requests, batches = report.requests, report.batches
+        requests, batches = report.request_columns(), report.batch_columns
         taken = (requests["finish_s"] - batches["start_s"][requests["batch"]]) / batches["service_s"][requests["batch"]]
         assert (taken > 0).all()
         assert (taken <= 1 + 1e-9).all()

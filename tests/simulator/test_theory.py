@@ -28,7 +28,7 @@ def mean_and_error(values):
 
 
 def waits(report):
-    return report.requests["start_s"] - report.requests["arrival_s"]
+    return report.times["start_s"] - report.trace.arrival_s
 
 
 def agree(values, expected, systematic=0.0):

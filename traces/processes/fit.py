@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.processes.copula import correlation_of_steps, decay, gaussian_correlation, nonnegative_least_squares
+from traces.processes.copula import correlation_of_steps, decay, gaussian_correlation
 from traces.processes.ratemodel import RateModel
 from traces.scaling import window
 from traces.trace import Trace
@@ -161,6 +161,8 @@ def memory(variance: Array, mean: float, expected: Array) -> Array:
 
     Var(counts over w) = E(counts) [Poisson] + Var(expected over w) [curve] + sum of the level's covariances within w.
     """
+    from scipy.optimize import nnls
+
     rows, targets = [], []
     for bins, wanted in zip(WINDOWS, variance.tolist(), strict=False):
         curve = expected[: len(expected) // bins * bins].reshape(-1, bins).sum(axis=1)
@@ -170,7 +172,7 @@ def memory(variance: Array, mean: float, expected: Array) -> Array:
         scale = max(wanted, mean * bins)
         rows.append(within * float(np.mean(curve**2)) / bins**2 / scale)
         targets.append((wanted - mean * bins - curve.var()) / scale)
-    return nonnegative_least_squares(np.array(rows), np.array(targets))
+    return np.asarray(nnls(np.array(rows), np.array(targets))[0])
 
 
 def level_distribution(counts: Array, expected: Array, points: int = 80, rounds: int = 500) -> tuple[Array, Array]:
@@ -203,17 +205,22 @@ def stretched(levels: Array, shares: Array, factor: float) -> Array:
 
 def spread(levels: Array, shares: Array, variance: float) -> Array:
     """Bring the levels to mean 1 and this variance by raising them to a power, which keeps zeros."""
-    low, high = 0.0, 8.0
-    for _ in range(60):
-        power = (low + high) / 2
-        raised = np.where(levels > 0, levels**power, 0.0)
-        raised = raised / (raised @ shares)
-        low, high = (power, high) if shares @ (raised - 1) ** 2 < variance else (low, power)
-    return np.asarray(raised)
+    from scipy.optimize import brentq
+
+    def raised(power: float) -> Array:
+        found = np.where(levels > 0, levels**power, 0.0)
+        return np.asarray(found / (found @ shares))
+
+    def short(power: float) -> float:
+        return float(shares @ (raised(power) - 1) ** 2 - variance)
+
+    return raised(0.0 if short(0.0) >= 0 else 8.0 if short(8.0) <= 0 else brentq(short, 0.0, 8.0))
 
 
 def gaussian_weights(levels: Array, shares: Array, covariances: Array) -> Array:
     """Parts of SCALES in the Gaussian process behind a level with these covariances at lag 0 by scale."""
+    from scipy.optimize import nnls
+
     lags = np.unique(np.rint(np.geomspace(1, 2 * WINDOWS[-1], 30)))
     by_scale = decay(lags, SCALES)
     variance = float(covariances.sum())
@@ -225,7 +232,7 @@ def gaussian_weights(levels: Array, shares: Array, covariances: Array) -> Array:
     slope = np.interp(needed, grid, np.gradient(correlation_of_steps(levels, shares, grid), grid))
     # The parts must sum to 1: one more equation, ten times as heavy.
     rows = np.vstack([by_scale * slope[:, None], np.full(len(SCALES), 10.0 * slope.max())])
-    weights = nonnegative_least_squares(rows, np.append(needed * slope, 10.0 * slope.max()))
+    weights, _ = nnls(rows, np.append(needed * slope, 10.0 * slope.max()))
     return np.asarray(weights / weights.sum())
 
 

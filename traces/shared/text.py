@@ -16,8 +16,8 @@ def milliseconds(seconds: float | None, digits: int = 4) -> str:
     return "-" if seconds is None else number(seconds * 1e3, digits)
 
 
-def percent(ratio: float | None) -> str:
-    return "-" if ratio is None or ratio != ratio else f"{ratio:.2%}"
+def percent(ratio: float | None, digits: int = 2) -> str:
+    return "-" if ratio is None or ratio != ratio else f"{ratio:.{digits}%}"
 
 
 def count(n: float, noun: str) -> str:

@@ -8,9 +8,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
+from pandas import DataFrame, concat
 
-from analysis.plots.axes.latency import Frame
 from analysis.plots.axes.style import MAP, from_zero, grid, whole_numbers
 from traces.shared.text import count
 
@@ -18,7 +17,7 @@ from traces.shared.text import count
 PADDING = (("tokens", "#0072B2", ""), ("padding to the length", "#E69F00", "///"), ("empty places", "#CC79A7", "..."))
 
 
-def batch_sizes(batches: Frame, axes: Axes, **look: Any) -> Axes:
+def batch_sizes(batches: DataFrame, axes: Axes, **look: Any) -> Axes:
     """Share of the batches of each size; the mean in the legend."""
     size = np.asarray(batches["size"], np.int64)
     if not len(size):
@@ -35,26 +34,27 @@ def batch_sizes(batches: Frame, axes: Axes, **look: Any) -> Axes:
     return axes
 
 
-def padding_by_bucket(requests: Frame, batches: Frame, axes: Axes, *, millions: bool | None = None) -> Axes:
+def padding_by_bucket(requests: DataFrame, batches: DataFrame, axes: Axes, *, millions: bool | None = None) -> Axes:
     """Tokens that were run in each length bucket: asked for, padding to the bucket's length, empty places of batches.
 
     The share above a bar is all that was not asked for; the bars add up to the padded tokens of the run. millions: the
     unit, otherwise thousands; by default whichever fits.
     """
-    buckets, parts = _padding(requests, batches)
-    total = parts.sum(axis=0)
-    if not len(buckets):
+    parts = _padding(requests, batches)
+    total = parts.sum(axis=1)
+    if not len(parts):
         raise ValueError("no batches: there is no padding to draw")
-    bottom = np.zeros(len(buckets))
+    bottom, places = np.zeros(len(parts)), np.arange(len(parts))
     millions = bool(total.max() >= 1e6) if millions is None else millions
     scale, unit = (1e6, "million tokens") if millions else (1e3, "thousand tokens")
-    for part, (label, color, hatch) in zip(parts / scale, PADDING, strict=True):
-        axes.bar(np.arange(len(buckets)), part, 0.72, bottom, label=label, color=color, hatch=hatch, ec="white", lw=0.4)
+    for label, color, hatch in PADDING:
+        part = parts[label].to_numpy() / scale
+        axes.bar(places, part, 0.72, bottom, label=label, color=color, hatch=hatch, ec="white", lw=0.4)
         bottom += part
-    for place, (wasted, whole) in enumerate(zip(total - parts[0], total, strict=True)):
-        axes.annotate(f"{wasted / whole:.0%}", (place, whole / scale), xytext=(0, 1.5), textcoords="offset points",
+    for place, (asked, whole) in enumerate(zip(parts["tokens"], total, strict=True)):
+        axes.annotate(f"{1 - asked / whole:.0%}", (place, whole / scale), xytext=(0, 1.5), textcoords="offset points",
                       ha="center", fontsize=6)  # fmt: skip
-    axes.set_xticks(np.arange(len(buckets)), [str(each) for each in buckets])
+    axes.set_xticks(places, [f"{each:g}" for each in parts.index])
     axes.set_xlabel("length bucket (tokens run per request)")
     axes.set_ylabel(f"run ({unit})")
     axes.set_ylim(0, 1.1 * total.max() / scale)
@@ -62,13 +62,13 @@ def padding_by_bucket(requests: Frame, batches: Frame, axes: Axes, *, millions: 
     return axes
 
 
-def most_padded(requests: Frame, batches: Frame) -> float:
+def most_padded(requests: DataFrame, batches: DataFrame) -> float:
     """The tokens of the bucket in which most were run."""
-    return float(_padding(requests, batches)[1].sum(axis=0).max(initial=0.0))
+    return float(_padding(requests, batches).sum(axis=1).max())
 
 
 def gantt(
-    batches: Frame,
+    batches: DataFrame,
     axes: Axes,
     *,
     start_s: float | None = None,
@@ -82,24 +82,23 @@ def gantt(
     """
     if not window_s > 0:
         raise ValueError(f"a window of {window_s} s has no extent")
-    start, finish = np.asarray(batches["start_s"]), np.asarray(batches["finish_s"])
     start_s = busiest(batches, window_s) if start_s is None else start_s
     shown = running(batches, start_s, window_s)
     if not len(shown):
-        raise ValueError(f"no batch ran from {start_s:g} s for {window_s:g} s: the run is from {start.min():g} to "
-                         f"{finish.max():g} s")  # fmt: skip
+        raise ValueError(f"no batch ran from {start_s:g} s for {window_s:g} s: the run is from "
+                         f"{batches['start_s'].min():g} to {batches['finish_s'].max():g} s")  # fmt: skip
     levels = levels_of(batches) if levels is None else levels
     for place, (students, model) in enumerate(levels):
-        own = shown[(batches["students"][shown] == students) & (batches["model"][shown] == model)]
+        own = shown[(shown["students"] == students) & (shown["model"] == model)]
         if not len(own):
             continue
-        left, width = 1e3 * (start[own] - start_s), 1e3 * (finish[own] - start[own])
+        left, width = 1e3 * (own["start_s"] - start_s), 1e3 * (own["finish_s"] - own["start_s"])
         colour = mpl.colormaps[MAP](place / max(1, len(levels) - 1))
         label = count(students, "student")
         label += f" of {model}" if len({each for _, each in levels}) > 1 else ""
-        axes.barh(batches["gpu"][own], width, 0.78, left, color=colour, ec="white", lw=0.4, label=label)
-        _sizes(axes, batches, own, left, width, window_s, "white" if sum(colour[:3]) < 1.5 else "black")
-    gpus = int(np.max(batches["gpu"])) + 1
+        axes.barh(own["gpu"], width, 0.78, left, color=colour, ec="white", lw=0.4, label=label)
+        _sizes(axes, own.assign(left=left, width=width), window_s, "white" if sum(colour[:3]) < 1.5 else "black")
+    gpus = int(batches["gpu"].max()) + 1
     axes.set_xlim(0, 1e3 * window_s)
     axes.set_ylim(gpus - 0.5, -0.5)
     axes.set_yticks(range(gpus), [str(gpu) for gpu in range(gpus)])
@@ -108,47 +107,40 @@ def gantt(
     return axes
 
 
-def running(batches: Frame, start_s: float, window_s: float) -> NDArray[np.intp]:
+def running(batches: DataFrame, start_s: float, window_s: float) -> DataFrame:
     """The batches that run at some time of a window."""
-    return np.flatnonzero((batches["finish_s"] > start_s) & (batches["start_s"] < start_s + window_s))
+    return batches[(batches["finish_s"] > start_s) & (batches["start_s"] < start_s + window_s)]
 
 
-def levels_of(*frames: Frame) -> list[tuple[int, str]]:
+def levels_of(*frames: DataFrame) -> list[tuple[int, str]]:
     """The levels, as (students, model), that answered in any of these batches; those with fewer students first."""
-    pairs = (zip(frame["students"].tolist(), frame["model"].tolist(), strict=True) for frame in frames)
-    return sorted({pair for each in pairs for pair in each})
+    return sorted(concat(frames)[["students", "model"]].drop_duplicates().itertuples(index=False, name=None))
 
 
-def busiest(batches: Frame, window_s: float) -> float:
+def busiest(batches: DataFrame, window_s: float) -> float:
     """Where to look for a while: just before the largest batch, the first of them, in seconds of the trace."""
     if not len(batches["size"]):
         raise ValueError("no batches: there is nothing on the GPUs to draw")
-    return float(batches["start_s"][int(np.argmax(batches["size"]))]) - window_s / 10
+    return float(batches["start_s"].iloc[batches["size"].argmax()]) - window_s / 10
 
 
-def _sizes(
-    axes: Axes, batches: Frame, rows: NDArray[np.intp], left: NDArray[Any], width: NDArray[Any], window_s: float,
-    colour: str,
-) -> None:  # fmt: skip
+def _sizes(axes: Axes, bars: DataFrame, window_s: float, colour: str) -> None:
     """The sizes on the bars that are wide enough for them, in the part of a bar that is seen."""
-    for row, begin, length in zip(rows, left, width, strict=True):
-        seen = max(begin, 0.0), min(begin + length, 1e3 * window_s)
+    for bar in bars.itertuples():
+        seen = max(bar.left, 0.0), min(bar.left + bar.width, 1e3 * window_s)
         if seen[1] - seen[0] > 25 * window_s:
-            axes.text(sum(seen) / 2, batches["gpu"][row], str(batches["size"][row]), ha="center", va="center",
-                      fontsize=5.5, color=colour, clip_on=True)  # fmt: skip
+            axes.text(sum(seen) / 2, bar.gpu, str(bar.size), ha="center", va="center", fontsize=5.5, color=colour,
+                      clip_on=True)  # fmt: skip
 
 
-def _padding(requests: Frame, batches: Frame) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The buckets that were run, and in each the tokens asked for, padding to its length, and empty places (3 x n)."""
-    served = np.asarray(requests["batch"], np.float64)
-    served_rows = served >= 0
-    batch = served[served_rows].astype(np.int64)
-    length = np.zeros(len(batches["size"]), np.int64)
-    length[batch] = np.asarray(requests["padded_tokens"], np.float64)[served_rows].astype(np.int64)
-    size = np.bincount(batch, minlength=len(length))
-    asked = np.bincount(batch, requests["tokens"][served_rows], len(length))
-    answered = size > 0  # a batch that was cut short by preemption answered nobody, and its length is not recorded
-    places = size * length
-    parts = np.stack((asked, places - asked, np.asarray(batches["padded_tokens"], np.float64) - places))[:, answered]
-    buckets, which = np.unique(length[answered], return_inverse=True)
-    return buckets, np.stack([np.bincount(which, part, len(buckets)) for part in parts])
+def _padding(requests: DataFrame, batches: DataFrame) -> DataFrame:
+    """By length bucket: the tokens asked for, padding to its length, and empty places, as in PADDING.
+
+    A batch that was cut short by preemption answered nothing, and its length is not recorded: it does not count.
+    """
+    served = requests[requests["batch"] >= 0].groupby("batch")
+    answered = served.agg(length=("padded_tokens", "first"), asked=("tokens", "sum"), size=("tokens", "size"))
+    places = answered["size"] * answered["length"]
+    parts = (answered["asked"], places - answered["asked"], batches["padded_tokens"].loc[answered.index] - places)
+    named = {label: part for (label, *_), part in zip(PADDING, parts, strict=True)}
+    return DataFrame(named).groupby(answered["length"]).sum()

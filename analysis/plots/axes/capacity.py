@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from pandas import DataFrame
 
-from analysis.plots.axes.frames import curves, need, numbers
-from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.curves import curves, need, numbers
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.axes.rates import _curve
 from analysis.plots.axes.style import COLOURS, GREY, from_zero, grid, target, whole_numbers
@@ -30,7 +30,7 @@ class Needed:
     tried: int
 
 
-def goodput_against_gpus(frame: Frame, axes: Axes) -> Axes:
+def goodput_against_gpus(frame: DataFrame, axes: Axes) -> Axes:
     """On-time answers per second against GPUs; the grey line is all that is offered, where that is one rate."""
     for index, curve in enumerate(curves(frame, "gpus", "goodput")):
         _curve(axes, curve, index)
@@ -46,7 +46,7 @@ def goodput_against_gpus(frame: Frame, axes: Axes) -> Axes:
     return axes
 
 
-def gpus_needed(frame: Frame, axes: Axes, *, attainment: float = 0.99) -> Axes:
+def gpus_needed(frame: DataFrame, axes: Axes, *, attainment: float = 0.99) -> Axes:
     """A bar per series: the fewest GPUs on which the attainment is met; whiskers from the best to the worst seed.
 
     A series that no number of GPUs in the sweep satisfies has an open bar that says "more than".
@@ -74,7 +74,7 @@ def gpus_needed(frame: Frame, axes: Axes, *, attainment: float = 0.99) -> Axes:
     return axes
 
 
-def needed(frame: Frame, *, attainment: float = 0.99) -> list[Needed]:
+def needed(frame: DataFrame, *, attainment: float = 0.99) -> list[Needed]:
     """The fewest GPUs of the sweep from which on a series meets the attainment.
 
     Raises ValueError for an attainment that is not above 0 and up to 1.

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from pandas import DataFrame
 
 from analysis.plots.axes.style import grid, log_axis, target
 
-Frame = Mapping[str, NDArray[Any]]
 #: Points of a curve; close together where few requests are, so that they draw it as well as all would.
 _POINTS = 400
 
 
-def latency_cdf(requests: Frame, axes: Axes, *, slo_s: float | None = None, **look: Any) -> Axes:
+def latency_cdf(requests: DataFrame, axes: Axes, *, slo_s: float | None = None, **look: Any) -> Axes:
     """Share of all offered requests that were answered within a latency.
 
     A curve that ends below 100 % belongs to a run that dropped or rejected the rest. Several seeds (a column `seed`)
@@ -33,7 +33,7 @@ def latency_cdf(requests: Frame, axes: Axes, *, slo_s: float | None = None, **lo
     return _finish(axes, slo_s)
 
 
-def latency_ccdf(requests: Frame, axes: Axes, *, slo_s: float | None = None, **look: Any) -> Axes:
+def latency_ccdf(requests: DataFrame, axes: Axes, *, slo_s: float | None = None, **look: Any) -> Axes:
     """Share of all offered requests that were not answered within a latency, logarithmic: the tail.
 
     Where the curve crosses the SLO's line is 1 - attainment. Requests never answered keep it from falling to 0.
@@ -57,23 +57,19 @@ def latency_ccdf(requests: Frame, axes: Axes, *, slo_s: float | None = None, **l
     return _finish(axes, slo_s)
 
 
-def _shares(requests: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _shares(requests: DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Latencies (points), and for each seed the share answered within each (seeds x points)."""
     if not len(requests["arrival_s"]):
         raise ValueError("no requests: there is no latency to draw")
     latency = requests["finish_s"] - requests["arrival_s"]
-    seed = requests["seed"] if "seed" in requests else np.zeros(len(latency), np.int64)
-    pooled = np.sort(latency[~np.isnan(latency)])
+    pooled = np.sort(latency.dropna())
     if not len(pooled):
         raise ValueError("no request was answered: there is no latency to draw")
     rest = np.geomspace(1, len(pooled), _POINTS)
     rank = np.unique(np.concatenate((np.linspace(0, len(pooled) - 1, _POINTS), len(pooled) - rest)).astype(np.int64))
     points = np.concatenate((pooled[:1] * (1 - 1e-9), pooled[rank]))
-    shares = []
-    for each in np.unique(seed):
-        own = latency[seed == each]
-        answered = np.sort(own[~np.isnan(own)])
-        shares.append(np.searchsorted(answered, points, "right") / len(own))
+    by_seed = latency.groupby(requests["seed"].to_numpy() if "seed" in requests else np.zeros(len(latency)))
+    shares = [np.searchsorted(np.sort(own.dropna()), points, "right") / len(own) for _, own in by_seed]
     return points, np.asarray(shares)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from pandas import DataFrame
 
-from analysis.plots.axes.frames import RATES, SETTINGS, need, numbers, series
-from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.curves import RATES, SETTINGS, need, numbers, series
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.axes.style import MAP
 
@@ -18,7 +17,9 @@ from analysis.plots.axes.style import MAP
 _WRITTEN = 10
 
 
-def attainment_map(frame: Frame, axes: Axes, *, x: str = "load", y: str = "slo_ms", attainment: float = 0.99) -> Axes:
+def attainment_map(
+    frame: DataFrame, axes: Axes, *, x: str = "load", y: str = "slo_ms", attainment: float = 0.99
+) -> Axes:
     """Attainment (% of offered, mean over seeds) over two columns of numbers; a black line holds what meets the target.
 
     Raises LookupError for unknown columns, ValueError for a sweep of several policies (or of whatever else), and for
@@ -29,8 +30,8 @@ def attainment_map(frame: Frame, axes: Axes, *, x: str = "load", y: str = "slo_m
     names, _ = series(frame, x, y, *(() if {x, y} <= {*SETTINGS, *RATES} else ("trace",)))
     if len(names) > 1:
         raise ValueError(f"a map shows one series, not {len(names)} ({names[0]}; {names[1]}...): pick the rows of one")
-    columns = [numbers(frame, name) for name in (x, y)]
-    values, (xs, ys) = _grid(columns, 100 * numbers(frame, "attainment"), (x, y))
+    grid = _grid(frame, x, y)
+    values, xs, ys = grid.to_numpy(), grid.columns, grid.index
     axes.pcolormesh(np.arange(len(xs) + 1), np.arange(len(ys) + 1), values, cmap=MAP, vmin=0, vmax=100,
                     edgecolors="white", linewidth=0.5, label="attainment")  # fmt: skip
     _outline(axes, values >= 100 * attainment)
@@ -56,18 +57,16 @@ def colour_bar(panels: Sequence[Axes]) -> None:
     bar.outline.set_visible(False)
 
 
-def _grid(
-    columns: list[NDArray[np.float64]], values: NDArray[np.float64], names: tuple[str, str]
-) -> tuple[NDArray[np.float64], list[NDArray[Any]]]:
-    """The mean value of each cell (y x x), and the axes' values. Raises ValueError where a cell is missing."""
-    (xs, column), (ys, row) = (np.unique(each, return_inverse=True) for each in columns)
-    cell = row * len(xs) + column
-    count = np.bincount(cell, minlength=len(xs) * len(ys))
-    if not count.all():
-        missing = int(np.argmin(count))
-        raise ValueError(f"the sweep has no cell at {names[0]} {xs[missing % len(xs)]:g}, {names[1]} "
-                         f"{ys[missing // len(xs)]:g}: a map needs the whole grid")  # fmt: skip
-    return (np.bincount(cell, values) / count).reshape(len(ys), len(xs)), [xs, ys]
+def _grid(frame: DataFrame, x: str, y: str) -> DataFrame:
+    """The mean attainment of each cell (y x x), in percent. Raises ValueError where a cell is missing."""
+    cells = DataFrame({x: numbers(frame, x), y: numbers(frame, y), "": 100 * numbers(frame, "attainment")})
+    grid = cells.groupby([y, x])[""].mean().unstack()
+    holes = np.argwhere(grid.isna())
+    if len(holes):
+        row, column = holes[0]
+        raise ValueError(f"the sweep has no cell at {x} {grid.columns[column]:g}, {y} {grid.index[row]:g}: a map needs "
+                         f"the whole grid")  # fmt: skip
+    return grid
 
 
 def _outline(axes: Axes, inside: NDArray[np.bool_]) -> None:

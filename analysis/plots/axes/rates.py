@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from pandas import DataFrame
 
-from analysis.plots.axes.frames import Curve, curves, need, numbers
-from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.curves import Curve, curves, need, numbers
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.axes.style import GREY, grid, log_axis, marked_look, target
 
 
-def latency_against_load(frame: Frame, axes: Axes, *, x: str = "load") -> Axes:
+def latency_against_load(frame: DataFrame, axes: Axes, *, x: str = "load") -> Axes:
     """p99 (with marks) and p50 (dotted) against the offered load; a ring marks each series' knee.
 
     x: `load` or `offered_rate`. The knee is the point of greatest power, answers per second over p99 (Kleinrock 1979):
@@ -20,7 +20,7 @@ def latency_against_load(frame: Frame, axes: Axes, *, x: str = "load") -> Axes:
     """
     need(frame, x, "p50_s", "p99_s", "ok", "late", "requests", "offered_rate")
     median = curves(frame, x, "p50_s")
-    throughput = curves({**frame, "throughput": _throughput(frame)}, x, "throughput")
+    throughput = curves(frame.assign(throughput=_throughput(frame)), x, "throughput")
     for index, (p50, p99, answers) in enumerate(zip(median, curves(frame, x, "p99_s"), throughput, strict=True)):
         look = marked_look(index)
         _curve(axes, p99, index, factor=1e3)
@@ -47,7 +47,7 @@ def knee(throughput: NDArray[np.float64], latency: NDArray[np.float64]) -> int:
     return int(np.nanargmax(power))
 
 
-def goodput_against_rate(frame: Frame, axes: Axes, *, x: str = "offered_rate") -> Axes:
+def goodput_against_rate(frame: DataFrame, axes: Axes, *, x: str = "offered_rate") -> Axes:
     """On-time answers per second against requests per second; nothing lies above the grey diagonal.
 
     x: `offered_rate`, or `load`, for which no diagonal is drawn.
@@ -63,7 +63,7 @@ def goodput_against_rate(frame: Frame, axes: Axes, *, x: str = "offered_rate") -
     return _against(axes, x)
 
 
-def attainment_against_load(frame: Frame, axes: Axes, *, x: str = "load", attainment: float = 0.99) -> Axes:
+def attainment_against_load(frame: DataFrame, axes: Axes, *, x: str = "load", attainment: float = 0.99) -> Axes:
     """Share of the offered requests that are answered on time, with the target as a line."""
     for index, curve in enumerate(curves(frame, x, "attainment")):
         _curve(axes, curve, index, factor=100)
@@ -82,13 +82,13 @@ def _curve(axes: Axes, curve: Curve, index: int, *, factor: float = 1.0) -> None
                           linewidth=0, label=f"_{curve.name} range")  # fmt: skip
 
 
-def _throughput(frame: Frame) -> NDArray[np.float64]:
+def _throughput(frame: DataFrame) -> NDArray[np.float64]:
     answered = numbers(frame, "ok") + numbers(frame, "late")
     throughput: NDArray[np.float64] = numbers(frame, "offered_rate") * answered / numbers(frame, "requests")
     return throughput
 
 
-def _slo(frame: Frame, axes: Axes) -> None:
+def _slo(frame: DataFrame, axes: Axes) -> None:
     """The SLO's line, where all cells have one."""
     if "slo_s" in frame and len(slo_s := np.unique(numbers(frame, "slo_s"))) == 1:
         target(axes, 1e3 * slo_s[0], f"SLO {1e3 * slo_s[0]:.4g} ms")

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from pandas import DataFrame
 
-from analysis.plots.axes.frames import distinct, need, numbers, series
-from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.curves import distinct, need, numbers, series
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.axes.style import COLOURS, GREY, grid, target
 
 
-def standings(frame: Frame, axes: Axes) -> Axes:
+def standings(frame: DataFrame, axes: Axes) -> Axes:
     """Accuracy-weighted goodput of each policy, best on top, with its interval; a line that no policy exceeds."""
     need(
         frame, "policy", "accuracy_weighted_goodput", "accuracy_weighted_goodput_low", "accuracy_weighted_goodput_high"
@@ -27,17 +27,17 @@ def standings(frame: Frame, axes: Axes) -> Axes:
     return axes
 
 
-def differences(frame: Frame, axes: Axes) -> Axes:
+def differences(frame: DataFrame, axes: Axes) -> Axes:
     """Each policy's accuracy-weighted goodput less the reference's, paired; the intervals hold together."""
     need(frame, "policy", "difference", "difference_low", "difference_high", "reference")
     _dots(frame, axes, "difference")
-    reference = frame["reference"][0]
+    reference = frame["reference"].iloc[0]
     target(axes, 0.0, "", vertical=True)
     axes.set_xlabel(f"weighted goodput, points from {reference}")
     return axes
 
 
-def capacities(frame: Frame, axes: Axes) -> Axes:
+def capacities(frame: DataFrame, axes: Axes) -> Axes:
     """The highest rate at which each series meets its target, with its interval over seeds."""
     need(frame, "policy", "capacity", "capacity_low", "capacity_high")
     names, which = series(frame, "load")
@@ -48,7 +48,7 @@ def capacities(frame: Frame, axes: Axes) -> Axes:
 
 
 def _dots(
-    frame: Frame, axes: Axes, name: str, *, names: Sequence[str] | None = None, factor: float = 100.0
+    frame: DataFrame, axes: Axes, name: str, *, names: Sequence[str] | None = None, factor: float = 100.0
 ) -> None:  # fmt: skip
     """A dot per row with its interval; open where no interval is known. names: instead of policies."""
     mean, low, high = (factor * numbers(frame, each) for each in (name, f"{name}_low", f"{name}_high"))

@@ -8,21 +8,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import SymmetricalLogLocator
 from numpy.typing import NDArray
+from pandas import DataFrame
 
-from analysis.plots.axes.latency import Frame
 from analysis.plots.axes.style import GREY, NUMBERS, from_zero, log_axis
 
 Edges = NDArray[np.float64]
 
 
-def bins(requests: Frame, number: int) -> Edges:
+def bins(requests: DataFrame, number: int) -> Edges:
     """Edges of so many equal bins from the first arrival to the last."""
-    arrival = requests["arrival_s"]
-    first, last = float(arrival[0]), float(arrival[-1])
+    first, last = requests["arrival_s"].iloc[[0, -1]].tolist()
     return np.linspace(first, last if last > first else first + 1.0, number + 1)
 
 
-def arrivals(requests: Frame, axes: Axes, edges: Edges) -> Axes:
+def arrivals(requests: DataFrame, axes: Axes, edges: Edges) -> Axes:
     """Arrivals per second in each bin."""
     counts, _ = np.histogram(requests["arrival_s"], edges)
     axes.stairs(counts / np.diff(edges), edges, color=GREY, fill=True, alpha=0.35, label="arrivals")
@@ -30,13 +29,14 @@ def arrivals(requests: Frame, axes: Axes, edges: Edges) -> Axes:
     return axes
 
 
-def queue(requests: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
+def queue(requests: DataFrame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     """The most requests that waited at once in each bin, linear to 1 and logarithmic above.
 
     Those turned away never count.
     """
-    arrival, served = requests["arrival_s"], ~np.isnan(requests["start_s"])
-    start, never = np.sort(requests["start_s"][served]), np.sort(arrival[~served])
+    arrival, started = requests["arrival_s"].to_numpy(), requests["start_s"].to_numpy()
+    served = ~np.isnan(started)
+    start, never = np.sort(started[served]), np.sort(arrival[~served])
     # A queue is longest just after an arrival, or as the bin begins.
     times = np.concatenate((edges[:-1], arrival[(arrival >= edges[0]) & (arrival <= edges[-1])]))
     waiting = np.searchsorted(arrival, times, "right")
@@ -54,17 +54,17 @@ def queue(requests: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     return axes
 
 
-def students(batches: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
+def students(batches: DataFrame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     """Mean students per request of the batches that started in each bin."""
     size = np.histogram(batches["start_s"], edges, weights=batches["size"])[0]
     used = np.histogram(batches["start_s"], edges, weights=batches["size"] * batches["students"])[0]
     axes.plot(edges[:-1], _mean(used, size), **look)
-    from_zero(axes, least=1.1 * float(np.max(batches["students"], initial=1)))
+    from_zero(axes, least=1.1 * float(np.max(batches["students"].to_numpy(), initial=1)))
     axes.set_ylabel("students\n(mean)")
     return axes
 
 
-def batch(batches: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
+def batch(batches: DataFrame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     """Mean size of the batches that started in each bin."""
     started = np.histogram(batches["start_s"], edges)[0]
     requests = np.histogram(batches["start_s"], edges, weights=batches["size"])[0]
@@ -74,10 +74,10 @@ def batch(batches: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     return axes
 
 
-def rolling_p99(requests: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
+def rolling_p99(requests: DataFrame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     """99th percentile of the latency of the answered requests that arrived in each bin, logarithmic."""
     latency_ms = (requests["finish_s"] - requests["arrival_s"]) * 1e3
-    parts = np.split(latency_ms, np.searchsorted(requests["arrival_s"], edges)[1:-1])
+    parts = np.split(latency_ms.to_numpy(), np.searchsorted(requests["arrival_s"], edges)[1:-1])
     p99 = [np.nanpercentile(part, 99) if not np.isnan(part).all() else np.nan for part in parts]
     axes.plot(edges[:-1], p99, **look)
     log_axis(axes, "y")
@@ -85,9 +85,9 @@ def rolling_p99(requests: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     return axes
 
 
-def drops(requests: Frame, axes: Axes, edges: Edges, **look: Any) -> Axes:
+def drops(requests: DataFrame, axes: Axes, edges: Edges, **look: Any) -> Axes:
     """Requests per second that were dropped or rejected, by the bin of their arrival."""
-    counts, _ = np.histogram(requests["arrival_s"][np.isnan(requests["finish_s"])], edges)
+    counts, _ = np.histogram(requests["arrival_s"][requests["finish_s"].isna()], edges)
     axes.plot(edges[:-1], counts / np.diff(edges), **look)
     from_zero(axes, least=1.0)
     axes.set_ylabel("dropped\n(1/s)")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from pandas import DataFrame
 
-from analysis.plots.axes.frames import need, numbers, series
-from analysis.plots.axes.latency import Frame
+from analysis.plots.axes.curves import need, numbers, series
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.axes.style import COLOURS, GREY, MARKERS, grid, log_axis, target
 
@@ -15,7 +15,9 @@ from analysis.plots.axes.style import COLOURS, GREY, MARKERS, grid, log_axis, ta
 _LESS = ("mean_s", "p50_s", "p95_s", "p99_s", "p999_s", "max_s", "gpus")
 
 
-def pareto(frame: Frame, axes: Axes, *, x: str = "p99_s", y: str = "accuracy", optimum: float | None = None) -> Axes:
+def pareto(
+    frame: DataFrame, axes: Axes, *, x: str = "p99_s", y: str = "accuracy", optimum: float | None = None
+) -> Axes:
     """A point per series, bars over its seeds, and the front: the series that none beats in x and y at once.
 
     x: a latency (less is better) or `goodput` (more is; y is then best `accuracy_on_time`). optimum: with goodput, the
@@ -54,13 +56,13 @@ def pareto(frame: Frame, axes: Axes, *, x: str = "p99_s", y: str = "accuracy", o
     return axes
 
 
-def with_accuracy_on_time(frame: Frame) -> Frame:
+def with_accuracy_on_time(frame: DataFrame) -> DataFrame:
     """With a column for the accuracy of the on-time answers alone, NaN where there is none."""
     if "accuracy_on_time" in frame or not {"accuracy_weighted_goodput", "attainment"} <= set(frame):
         return frame
     on_time = numbers(frame, "attainment")
     share = np.where(on_time > 0, on_time, np.nan)
-    return {**frame, "accuracy_on_time": numbers(frame, "accuracy_weighted_goodput") / share}
+    return frame.assign(accuracy_on_time=numbers(frame, "accuracy_weighted_goodput") / share)
 
 
 def _ceiling(axes: Axes, optimum: float, offered: float, factor: float) -> None:

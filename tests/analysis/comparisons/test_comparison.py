@@ -6,6 +6,7 @@ import csv
 import io
 
 import numpy as np
+import pandas
 import pytest
 
 from analysis.__main__ import main
@@ -34,23 +35,23 @@ def test_each_replication_is_the_run_with_its_seed():
 
 def test_equal_policies_do_not_differ_at_all_and_the_reference_is_the_first():
     compared = compare("greedy;triton;nexus", replications=3, load=0.8, **SETTING)
-    by_name = {each.policy: each for each in compared.standings}
+    standings = compared.standings.set_index("policy")
     assert compared.reference == "greedy"
-    assert tuple(by_name["triton"].difference) == tuple(by_name["greedy"].difference) == (0, 0, 0)
-    assert by_name["nexus"].difference.low > 0
-    means = [each.accuracy_weighted_goodput.mean for each in compared.standings]
-    assert means == sorted(means, reverse=True)
+    ends = ["difference_low", "difference", "difference_high"]
+    assert (standings.loc[["triton", "greedy"], ends] == 0).all(axis=None)
+    assert standings.loc["nexus", "difference_low"] > 0
+    assert standings["accuracy_weighted_goodput"].is_monotonic_decreasing
 
 
 def test_the_optimum_reaches_all_of_itself_and_others_less():
     compared = compare(["adaptive", "optimum"], replications=2, load=0.9, **SETTING)
     assert compared.ceiling.kind == "exact"
-    best, other = compared.standings
+    best, other = compared.standings.itertuples()
     assert (best.policy, best.reached) == ("optimum", pytest.approx(1.0, abs=1e-12))
     assert other.reached < 1
     bounded = compare(["optimum"], replications=2, load=0.9, exact_requests=0, **SETTING)
     assert bounded.ceiling.kind == "bound"
-    assert bounded.standings[0].reached <= 1
+    assert bounded.standings["reached"][0] <= 1
 
 
 def test_some_replications_may_have_the_exact_optimum_and_others_a_bound():
@@ -61,7 +62,7 @@ def test_some_replications_may_have_the_exact_optimum_and_others_a_bound():
 
 def test_what_does_not_run_here_is_listed_with_the_reason():
     compared = compare("greedy;optimum", replications=2, load=0.5, **SETTING | {"gpus": 2})
-    assert [each.policy for each in compared.standings] == ["greedy"]
+    assert compared.standings["policy"].tolist() == ["greedy"]
     assert compared.refused == {"optimum": "the exact optimum is known for one GPU, not for 2"}
     with pytest.raises(ValueError, match="the reference optimum does not run here: the exact optimum is known for one"):
         compare("greedy;optimum", reference="optimum", replications=1, load=0.5, **SETTING | {"gpus": 2})
@@ -69,12 +70,11 @@ def test_what_does_not_run_here_is_listed_with_the_reason():
 
 def test_all_are_the_online_policies_and_adaptive_their_reference():
     compared = compare("all", replications=2, load=0.3, **SETTING)
-    shown = {each.policy.partition("(")[0] for each in compared.standings} | set(compared.refused)
+    shown = {each.partition("(")[0] for each in compared.standings["policy"]} | set(compared.refused)
     assert {name for name in POLICIES if name != "optimum"} <= shown
     assert "optimum" not in shown
     assert compared.reference == "adaptive"
-    over = [each for each in compared.standings if each.reached is not None and each.reached > 1 + 1e-9]
-    assert over == []
+    assert not (compared.standings["reached"] > 1 + 1e-9).any()
 
 
 def test_ninety_nine_percent_on_time_needs_enough_requests_to_say():
@@ -82,7 +82,7 @@ def test_ninety_nine_percent_on_time_needs_enough_requests_to_say():
         compare("adaptive", replications=2, trace="poisson", table="synthetic", slo_ms=20, load=load, duration=duration)
         for load, duration in ((0.2, 0.02), (0.2, 0.2), (5, 0.2))
     )
-    assert [each.standings[0].verdict for each in (short, long, over)] == ["undecided", "valid", "invalid"]
+    assert [each.standings["verdict"][0] for each in (short, long, over)] == ["undecided", "valid", "invalid"]
 
 
 POISSON = {"table": "synthetic", "lengths": "constant:tokens=64", "slo_ms": 20}
@@ -97,7 +97,7 @@ def test_the_warm_up_of_steady_traffic_is_left_out_alike_for_all():
     for seed in range(3):
         prepared = prepare(Settings(**setting, seed=seed))
         reports = {policy: prepared.run(policy) for policy in policies}
-        first = max(warm_up(each.requests["finish_s"] - each.requests["arrival_s"]) for each in reports.values())
+        first = max(warm_up(each.times["finish_s"] - each.trace.arrival_s) for each in reports.values())
         cuts.append(first)
         for policy, each in reports.items():
             values[policy].append((each.requests["outcome"][first:] == "ok").mean())
@@ -119,7 +119,7 @@ def test_figures_from_the_first_request_on_are_those_of_the_run():
 def test_who_reaches_no_steady_state_has_no_figures_of_one():
     setting = POISSON | {"trace": "poisson:duration=0.2", "rate": 12_000.0}
     compared = compare("adaptive;greedy", replications=2, exact_requests=0, warm_up=True, **setting)
-    assert [each.policy for each in compared.standings] == ["adaptive"]
+    assert compared.standings["policy"].tolist() == ["adaptive"]
     assert "no steady state" in compared.refused["greedy"]
 
 
@@ -131,7 +131,7 @@ def test_bursts_are_no_warm_up(trace):
 
 def test_layers_and_more_gpus_are_not_held_against_the_ceiling():
     compared = compare("lazybatching", replications=1, load=0.3, **SETTING)
-    assert compared.standings[0].reached is None
+    assert np.isnan(compared.standings["reached"][0])
 
 
 def test_windows_of_a_recorded_file_are_its_replications(tmp_path):
@@ -150,7 +150,7 @@ def test_windows_of_a_recorded_file_are_its_replications(tmp_path):
 def test_drawn_times_have_no_ceiling():
     compared = compare("greedy", replications=2, trace="poisson:duration=3", load=0.3, service_noise="profiled")
     assert compared.ceiling is None
-    assert compared.standings[0].reached is None
+    assert np.isnan(compared.standings["reached"][0])
 
 
 def test_a_table_without_accuracies_is_compared_by_attainment(tmp_path):
@@ -159,16 +159,16 @@ def test_a_table_without_accuracies_is_compared_by_attainment(tmp_path):
     path.write_text("\n".join(["model,students,depth,hidden,batch,tokens,latency_us", *rows]) + "\n")
     setting = {"table": str(path), "trace": "poisson:duration=0.2", "lengths": "constant:tokens=9", "load": 1.2}
     compared = compare("adaptive", replications=2, **setting)
-    standing = compared.standings[0]
-    assert standing.accuracy is None
-    assert standing.accuracy_weighted_goodput.mean == pytest.approx(standing.attainment)
+    standing = compared.standings.iloc[0]
+    assert np.isnan(standing.accuracy)
+    assert standing.accuracy_weighted_goodput == pytest.approx(standing.attainment)
     assert 0 < standing.reached <= 1
 
 
 def test_processes_change_nothing():
     pytest.importorskip("joblib")
     one, two = (compare("greedy;adaptive", replications=2, load=0.8, jobs=jobs, **SETTING) for jobs in (1, 2))
-    assert one.rows() == two.rows()
+    pandas.testing.assert_frame_equal(one.standings, two.standings, check_exact=True)
 
 
 @pytest.mark.parametrize(
@@ -229,8 +229,8 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
 def test_the_regret_is_what_the_ceiling_is_above_the_policy():
     compared = compare("greedy;nexus", table="synthetic", trace="poisson:duration=0.02", load=0.9, slo_ms=5,
                        replications=2)  # fmt: skip
-    for row, standing in zip(compared.rows(), compared.standings, strict=True):
-        assert row["regret"] == standing.regret
-        assert row["regret"] == pytest.approx(row["ceiling"] - row["accuracy_weighted_goodput"])
-        assert row["reached"] == pytest.approx(1 - row["regret"] / row["ceiling"])
-    assert 0 <= compared.standings[0].regret <= compared.standings[1].regret
+    first, second = compared.standings.itertuples()
+    for row in (first, second):
+        assert row.regret == pytest.approx(row.ceiling - row.accuracy_weighted_goodput)
+        assert row.reached == pytest.approx(1 - row.regret / row.ceiling)
+    assert 0 <= first.regret <= second.regret

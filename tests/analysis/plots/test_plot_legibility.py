@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
+from pandas import DataFrame
 
 from analysis.plots import PLOTS
 from analysis.plots.axes import style
 from analysis.plots.axes.latency import latency_ccdf
-from analysis.sweeps.columns import to_columns, to_table
+from analysis.sweeps.frames import frame
 
 STUDY = [{"model": model, "students": students, "task": "sst2", "accuracy": accuracy, "low": accuracy - 0.01,
           "high": accuracy + 0.01, "texts": 5872, "runs_as": runs_as}
@@ -48,7 +49,7 @@ def assert_legible(figure: Figure) -> None:
 
 @pytest.mark.parametrize("table", ["cpu-epyc-1thread", "h200-modelled"])
 def test_the_costs_of_a_study_can_be_read(table: str) -> None:
-    assert_legible(PLOTS["students"].draw(to_columns(to_table(STUDY)), 85.0, table=table))
+    assert_legible(PLOTS["students"].draw(frame(STUDY), 85.0, table=table))
 
 
 @pytest.mark.parametrize("decades", [0.05, 0.3, 0.75, 0.85, 1.3, 1.9, 2.1, 3.7, 6.0])
@@ -69,7 +70,7 @@ def test_a_logarithmic_axis_of_any_range_has_some_ticks_that_do_not_overlap(low,
 def test_maps_of_few_and_of_many_cells_can_be_read(policies, targets):
     rows = [{"policy": f"fixed(students={policy})", "load": load, "slo_ms": 25.0 * 2**target, "attainment": load}
             for policy in range(policies) for load in (0.1, 0.5, 1.0) for target in range(targets)]  # fmt: skip
-    figure = PLOTS["map-slo"].draw(to_columns(to_table(rows)), 85.0)
+    figure = PLOTS["map-slo"].draw(frame(rows), 85.0)
     assert_legible(figure)
     (bar,) = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]  # one for all panels
     label = bar.yaxis.label.get_window_extent()
@@ -77,8 +78,8 @@ def test_maps_of_few_and_of_many_cells_can_be_read(policies, targets):
 
 
 def test_the_tail_of_a_longer_run_is_not_cut_off_where_a_shorter_one_ends():
-    def run(requests: int) -> dict[str, np.ndarray]:
-        return {"arrival_s": np.zeros(requests), "finish_s": np.linspace(0.01, 1, requests)}
+    def run(requests: int) -> DataFrame:
+        return DataFrame({"arrival_s": 0.0, "finish_s": np.linspace(0.01, 1, requests)})
 
     axes: Axes = Figure().subplots()
     for requests in (10, 100_000):

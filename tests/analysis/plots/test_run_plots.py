@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import formula_table
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from analysis.pages.sections import of_runs as of_run_section
 from analysis.plots import drawn, of_runs
@@ -44,7 +45,7 @@ def lines(panel):
 
 
 def of_kind(figure, kind, series=None):
-    return [row for row in drawn(figure) if row["kind"] == kind and series in (None, row["series"])]
+    return [row for row in drawn(figure).to_dict("records") if row["kind"] == kind and series in (None, row["series"])]
 
 
 def test_the_cdf_is_numpys_quantiles_of_all_offered_requests():
@@ -68,9 +69,8 @@ def test_the_tail_at_the_slo_is_what_was_missed():
 
 
 def test_seeds_are_drawn_as_their_mean_and_range():
-    fast = {"arrival_s": np.zeros(4), "finish_s": np.array([0.1, 0.2, 0.3, 0.4])}
-    slow = {"arrival_s": np.zeros(4), "finish_s": np.array([0.2, 0.3, 0.4, np.nan])}
-    frame = {name: np.concatenate((fast[name], slow[name])) for name in fast} | {"seed": np.repeat([0, 1], 4)}
+    finish = [0.1, 0.2, 0.3, 0.4] + [0.2, 0.3, 0.4, np.nan]
+    frame = DataFrame({"arrival_s": 0.0, "finish_s": finish, "seed": np.repeat([0, 1], 4)})
     figure = Figure()
     latency_cdf(frame, figure.subplots(), label="both")
     mean = {round(row["x"]): row["y"] for row in of_kind(figure, "line")}
@@ -138,7 +138,7 @@ def test_rate_students_batches_and_latency_are_those_of_the_columns():
     assert lines(over_time.students(RUN.batches, axes(), edges)) == [[2, 2]]
     assert lines(over_time.batch(RUN.batches, axes(), edges)) == [[1.5, 2]]
     latency_ms = 1e3 * (RUN.requests["finish_s"] - RUN.requests["arrival_s"])
-    expected = [np.percentile(part, 99) for part in np.split(latency_ms, 2)]
+    expected = [np.percentile(part, 99) for part in np.split(latency_ms.to_numpy(), 2)]
     assert lines(over_time.rolling_p99(RUN.requests, axes(), edges)) == [pytest.approx(expected)]
 
 
@@ -168,13 +168,12 @@ def test_runs_of_one_policy_are_told_apart_by_what_differs():
 def test_a_trace_of_one_instant_is_drawn(arrivals):
     run = Run.of(simulate(Trace(np.array(arrivals), np.full(len(arrivals), 9)), "greedy", TABLE, slo_s=20.0))
     for name in FIGURES:
-        assert drawn(getattr(of_runs, name)([run]))
+        assert len(drawn(getattr(of_runs, name)([run])))
 
 
 def test_a_run_that_answers_nobody_is_a_timeline_and_no_latency():
-    nobody = {name: np.full(10, np.nan) for name in ("start_s", "finish_s", "batch")}
-    nothing = {name: column[:0] for name, column in RUN.batches.items()}
-    run = replace(RUN, requests=RUN.requests | nobody, batches=nothing)
+    nobody = RUN.requests.assign(start_s=np.nan, finish_s=np.nan, batch=np.nan)
+    run = replace(RUN, requests=nobody, batches=RUN.batches[:0])
     assert of_runs.timeline([run]).axes
     for name in ("latency_cdf", "batch_sizes", "padding", "gantt"):
         with pytest.raises(ValueError, match=r"no (request was answered|batches): there is no"):
@@ -200,7 +199,7 @@ def test_a_live_run_is_of_the_device_that_ran(valid, word):
 
 
 def test_a_run_that_idles_in_the_window_of_the_first_has_an_empty_panel():
-    done = replace(RUN, batches={name: column[:1] for name, column in RUN.batches.items()})
+    done = replace(RUN, batches=RUN.batches[:1])
     figure = of_runs.gantt([RUN, done], start_s=5.0, window_s=2.0)
     assert [(row["x"], row["x_end"]) for row in of_kind(figure, "bar")] == [(-1000.0, 3000.0)]
     assert [row["text"] for row in of_kind(figure, "note")] == ["2", "no batch runs in this window"]

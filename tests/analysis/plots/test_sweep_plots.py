@@ -5,27 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 import analysis
 from analysis.comparisons.comparison import compare
 from analysis.pages.sections import of_capacity
 from analysis.plots import PLOTS, drawn
-from analysis.plots.axes import frames
+from analysis.plots.axes import curves
 from analysis.plots.axes.capacity import gpus_needed, needed
 from analysis.plots.axes.maps import attainment_map
 from analysis.plots.axes.rates import attainment_against_load, goodput_against_rate, knee, latency_against_load
 from analysis.plots.axes.tornado import tornado
 from analysis.plots.axes.tradeoff import front, pareto
-from analysis.sweeps.columns import to_columns, to_table
+from analysis.sweeps import frames
 
 
 def frame(*rows, **same):
-    """Columns from rows of (policy, seed, figures)."""
-    return to_columns(to_table([{"policy": policy, "seed": seed, **same, **figures} for policy, seed, figures in rows]))
+    """From rows of (policy, seed, figures)."""
+    return frames.frame({"policy": policy, "seed": seed, **same, **figures} for policy, seed, figures in rows)
 
 
 def of_kind(figure, kind, series=None):
-    return [row for row in drawn(figure) if row["kind"] == kind and series in (None, row["series"])]
+    return [row for row in drawn(figure).to_dict("records") if row["kind"] == kind and series in (None, row["series"])]
 
 
 def mm1(load, seed=0, policy="fifo"):
@@ -68,7 +69,7 @@ def test_settings_that_vary_tell_curves_apart():
     rows = [
         ("a", 0, {"load": 0.1, "attainment": 1.0, "gpus": gpus, "slo_ms": slo}) for gpus in (1, 2) for slo in (5.0, 9.5)
     ]
-    names, which = frames.series(frame(*rows), "load")
+    names, which = curves.series(frame(*rows), "load")
     assert names == ["1 GPU, SLO 5 ms", "1 GPU, SLO 9.5 ms", "2 GPUs, SLO 5 ms", "2 GPUs, SLO 9.5 ms"]
     assert which.tolist() == [0, 1, 2, 3]
 
@@ -76,7 +77,7 @@ def test_settings_that_vary_tell_curves_apart():
 def test_loads_that_only_chance_tells_apart_are_one_series():
     rows = [("a", seed, {"load": 0.5 + seed / 100, "rate": 20.0 + seed, "gpus": gpus, "goodput": 1.0})
             for gpus in (1, 2) for seed in (0, 1, 2)]  # fmt: skip
-    (curve,) = frames.curves(frame(*rows), "gpus", "goodput")
+    (curve,) = curves.curves(frame(*rows), "gpus", "goodput")
     assert (curve.name, curve.seeds, curve.x.tolist()) == ("a", 3, [1.0, 2.0])
 
 
@@ -130,7 +131,7 @@ def test_bars_of_a_tornado_go_from_the_plan_to_each_end_the_widest_on_top():
     rows = {"assumption": ["traffic", "latency target"], "low": [8.0, 12.0], "high": [15.0, 9.0],
             "low_label": ["-20%", "-20%"], "high_label": ["+20%", "+20%"]}  # fmt: skip
     figure = Figure()
-    axes = tornado({name: np.asarray(column) for name, column in rows.items()}, figure.subplots(), base=10.0)
+    axes = tornado(DataFrame(rows), figure.subplots(), base=10.0)
     bars = {row["series"]: (row["x"], row["x_end"]) for row in of_kind(figure, "bar")}
     assert bars == {"traffic -20%": (10, 8), "traffic +20%": (10, 15), "latency target -20%": (10, 12),
                     "latency target +20%": (10, 9)}  # fmt: skip
@@ -151,21 +152,20 @@ def test_a_figure_of_a_real_sweep_names_its_units_the_device_and_its_seeds(swept
     rows = {"latency-load": swept["slo_ms"] == 5, "map-slo": (swept["gpus"] == 1) & (swept["cv"] == 1),
             "map-burstiness": (swept["gpus"] == 1) & (swept["slo_ms"] == 5),
             "map": (swept["gpus"] == 1) & (swept["cv"] == 1)}  # fmt: skip
-    figure = PLOTS[name].draw(frames.pick(swept, rows.get(name, np.ones(len(swept["load"]), bool))), 85.0)
+    figure = PLOTS[name].draw(swept[rows.get(name, np.ones(len(swept), bool))], 85.0)
     small = " ".join(figure.get_supxlabel().replace("\xa0", " ").split())
     assert "students-2x384 on synthetic (a formula, no device) (modelled)" in small
     assert "mean and range of 2 seeds" in small
-    assert drawn(figure)
+    assert len(drawn(figure))
 
 
 def test_a_figure_of_a_comparison_has_its_intervals_and_its_ceiling():
     compared = compare(
         "greedy;fixed(students=2)", table="synthetic", trace="poisson:duration=0.03", load=0.5, replications=3
     )
-    rows = to_columns(to_table(compared.rows()))
-    figure = PLOTS["weighted"].draw(rows, 85.0)
-    for standing in compared.standings:
-        low, mean, high = (100 * each for each in standing.accuracy_weighted_goodput)
+    figure = PLOTS["weighted"].draw(compared.standings, 85.0)
+    for standing in compared.standings.itertuples():
+        low, mean, high = (100 * getattr(standing, f"accuracy_weighted_goodput{end}") for end in ("_low", "", "_high"))
         (dot,) = of_kind(figure, "line", standing.policy)
         assert dot["x"] == pytest.approx(mean)
         assert [row["x"] for row in of_kind(figure, "line", f"{standing.policy} interval")] == pytest.approx(
@@ -175,7 +175,7 @@ def test_a_figure_of_a_comparison_has_its_intervals_and_its_ceiling():
     assert line["x"] == pytest.approx(100 * compared.ceiling.accuracy_weighted_goodput)
     assert "(modelled)" in figure.get_supxlabel()
     assert "seeds 0 to 2" in figure.get_supxlabel().replace("\xa0", " ")
-    assert "from greedy" in PLOTS["differences"].draw(rows, 85.0).axes[0].get_xlabel()
+    assert "from greedy" in PLOTS["differences"].draw(compared.standings, 85.0).axes[0].get_xlabel()
 
 
 def test_capacities_are_dots_with_the_intervals_of_the_search():
@@ -201,11 +201,11 @@ def test_what_a_sweep_lacks_is_said_in_one_line():
     one = frame(("a", 0, {"load": 0.1, "attainment": 1.0, "slo_ms": 5.0}))
     with pytest.raises(LookupError, match="the sweep has no column offered_rate, goodput; it has policy, seed, load"):
         goodput_against_rate(one, Figure().subplots())
-    empty = {name: column[:0] for name, column in one.items()}
+    empty = one[:0]
     with pytest.raises(ValueError, match="the sweep has no rows: there is nothing to draw"):
         attainment_against_load(empty, Figure().subplots())
     with pytest.raises(ValueError, match="column policy of the sweep is not a number: 'a'"):
-        attainment_against_load(one | {"load": one["policy"]}, Figure().subplots(), x="policy")
+        attainment_against_load(one.assign(load=one["policy"]), Figure().subplots(), x="policy")
     uneven = frame(*(("a", seed, {"load": load, "attainment": 1.0}) for load, seed in ((0.1, 0), (0.1, 1), (0.2, 0))))
     with pytest.raises(ValueError, match="a has 1 to 2 cells per seed: finish the sweep before it is drawn"):
         attainment_against_load(uneven, Figure().subplots())

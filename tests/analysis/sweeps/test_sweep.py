@@ -21,7 +21,7 @@ import analysis
 from analysis.__main__ import main
 from analysis.sweeps.backends import Pool, Workers
 from analysis.sweeps.cells import Cell, batches, run_here
-from analysis.sweeps.columns import read
+from analysis.sweeps.frames import read
 from analysis.sweeps.grid import grid
 from analysis.sweeps.origin import Keys
 from analysis.sweeps.store import Store
@@ -268,13 +268,13 @@ class Killer(Greedy):
 PROGRAM = """
 import hashlib, sys
 from pathlib import Path
-from analysis.sweeps.columns import write
+from analysis.sweeps.frames import write
 from analysis.sweeps.grid import grid
-from analysis.sweeps.sweeping import laboratory, table_of
+from analysis.sweeps.sweeping import laboratory, results
 
 def hashed(axes, jobs, backend, address):
     with laboratory(jobs, backend, address) as opened:
-        write(table_of(opened.rows(grid(axes))), Path("table.parquet"))
+        write(results(opened.rows(grid(axes))), Path("table.parquet"))
     print("table", hashlib.sha256(Path("table.parquet").read_bytes()).hexdigest(), flush=True)
 
 def both(jobs, backend="loky", address=None):

@@ -245,8 +245,9 @@ def test_codel_drops_the_oldest_after_an_interval_of_long_waits_then_faster_and_
     arrivals = np.arange(4000) * 0.0008
     report = run("codel(none, target_s=0.005, interval_s=0.1)", arrivals, table=table)
     times = np.array([time for time, _ in drops(report)])
-    waits = report.requests["start_s"] - arrivals
-    above = report.requests["start_s"][np.flatnonzero(waits >= 0.005)[0]]
+    start_s = report.times["start_s"]
+    waits = start_s - arrivals
+    above = start_s[np.flatnonzero(waits >= 0.005)[0]]
     assert above + 0.1 <= times[0] <= above + 0.1 + 0.002
     gaps = np.diff(times)[:20]
     expected = [0.1 / sqrt(count) for count in range(1, len(gaps) + 1)]
@@ -258,7 +259,7 @@ def test_codel_bounds_the_wait_in_a_lasting_overload_that_grows_without_it():
     table = device(0.001, batches=(1,))
     arrivals = np.random.default_rng(5).exponential(0.00085, 20_000).cumsum()
     with_codel, without = (
-        run(spec, arrivals, table=table).requests["start_s"] - arrivals for spec in ("codel(none)", "none")
+        run(spec, arrivals, table=table).times["start_s"] - arrivals for spec in ("codel(none)", "none")
     )
     assert np.nanmax(with_codel) < 0.5
     assert without[-1] > 2

@@ -84,7 +84,7 @@ def test_students_fall_and_answers_change_as_seldom_as_was_asked(recorded: Path)
 def test_less_work_is_less_time_and_who_is_sure_leaves_first(recorded: Path) -> None:
     whole, stopped = (simulate(flood(), each, table(), slo_s=10.0) for each in ("greedy", spec(recorded, flips=0.05)))
     assert stopped.batches["finish_s"].max() < 0.8 * whole.batches["finish_s"].max()
-    requests = stopped.requests
+    requests = stopped.request_columns()
     first = requests["batch"] == 10
     by_students = [requests["finish_s"][first & (requests["students"] == k)] for k in np.unique(requests["students"])]
     ends = [float(each[0]) for each in by_students if len(each)]

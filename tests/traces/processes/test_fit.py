@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from traces import load
 from traces.load import SHIPPED
@@ -16,8 +17,6 @@ from traces.processes.copula import (
     correlation_of_steps,
     decay,
     gaussian_correlation,
-    nonnegative_least_squares,
-    normal_quantile,
 )
 from traces.processes.fit import fit, fit_counts, sample, segments
 from traces.processes.ratemodel import RateModel, autoregression
@@ -177,21 +176,13 @@ def test_correlation_of_steps_is_that_of_simulated_steps() -> None:
     levels, shares = np.array([0.0, 1.0, 6.0]), np.array([0.6, 0.3, 0.1])
     rng = np.random.default_rng(3)
     one, other = rng.standard_normal((2, 1_000_000))
-    thresholds = normal_quantile(np.cumsum(shares)[:-1])
+    thresholds = ndtri(np.cumsum(shares)[:-1])
     for r in (0.2, 0.6, 0.9):
         pair = one, r * one + math.sqrt(1 - r * r) * other
         x, y = (levels[np.searchsorted(thresholds, z)] for z in pair)
         expected = correlation_of_steps(levels, shares, np.array([r]))[0]
         assert np.corrcoef(x, y)[0, 1] == pytest.approx(expected, abs=0.01)
         assert gaussian_correlation(levels, shares, np.array([expected]))[0] == pytest.approx(r, abs=0.01)
-
-
-def test_nonnegative_least_squares_agrees_with_scipy() -> None:
-    optimize = pytest.importorskip("scipy.optimize")
-    rng = np.random.default_rng(4)
-    for _ in range(50):
-        a, b = rng.standard_normal((9, 6)), rng.standard_normal(9)
-        assert nonnegative_least_squares(a, b) == pytest.approx(optimize.nnls(a, b)[0], abs=1e-9)
 
 
 def test_decay_without_memory_is_zero_at_every_lag_but_none() -> None:
