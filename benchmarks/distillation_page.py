@@ -1,7 +1,6 @@
-"""A study's results as a page: its tables, card and log, and accuracy against students, arithmetic and latency.
+"""A study's results as a page: its tables and card, and accuracy against students, arithmetic and latency.
 
-python benchmarks/distillation_page.py students/sst2-0 --out docs/distillation/sst2-seed0
-    [--tables cpu-epyc-1thread,h200-modelled]
+python benchmarks/distillation_page.py students/sst2-0 --out docs/distillation/sst2-seed0 [--table cpu-epyc-1thread]
 
 Several studies, one per seed, become one page of their means.
 """
@@ -21,14 +20,14 @@ from profiler.distill.seeds import findings, pooled, together
 from profiler.table.writing import as_csv
 
 #: answers.parquet, so that later seeds can be put together with this one.
-COPIED = ("accuracy.csv", "card.json", "log.jsonl", "answers.parquet")
+COPIED = ("accuracy.csv", "card.json", "answers.parquet")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", type=Path, nargs="+", metavar="STUDY")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tables", default="cpu-epyc-1thread,h200-modelled")
+    parser.add_argument("--table", default="cpu-epyc-1thread")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     if len(given.studies) == 1:
@@ -37,16 +36,17 @@ def main() -> None:
     else:
         rows = pooled(together(given.studies)[0])
         (given.out / "accuracy.csv").write_text(as_csv(rows))
-    tables = given.tables.split(",")
-    for name in tables:
-        drawn = ["plot", "students", str(given.out / "accuracy.csv"), "--out", str(given.out / f"{name}.png")]
-        if analyse([*drawn, "-p", f"table={name}"]):
-            raise SystemExit(1)
+    picture = given.out / f"{given.table}.png"
+    if analyse(
+        ["plot", "students", str(given.out / "accuracy.csv"), "--out", str(picture), "-p", f"table={given.table}"]
+    ):
+        raise SystemExit(1)
+    picture.with_suffix(".csv").unlink()
     with (given.out / "accuracy.csv").open() as file:
         table = list(accuracies(list(csv.DictReader(file))))
     lines = study(given.out, table) if len(given.studies) == 1 else seeds(given.studies, table)
-    plots = [f"![accuracy against students, arithmetic and latency of {name}]({name}.png)" for name in tables]
-    (given.out / "README.md").write_text("\n".join([*lines, *plots]) + "\n")
+    plot = f"![accuracy against students, arithmetic and latency of {given.table}]({picture.name})"
+    (given.out / "README.md").write_text("\n".join([*lines, plot]) + "\n")
 
 
 def seeds(folders: Sequence[Path], table: Sequence[str]) -> Iterator[str]:

@@ -84,19 +84,11 @@ class Devices:
             live["tokenizing"] = {"p50_s": p50, "p99_s": p99}
         return replace(report, run={**report.run, "live": live}, logits=askers.logits[: len(report.trace)])
 
-    def attempts(
-        self,
-        policy: str | None = None,
-        most: int = ATTEMPTS,
-        on_attempt: Callable[[Report], None] | None = None,
-        **how: Any,
-    ) -> list[Report]:
+    def attempts(self, policy: str | None = None, most: int = ATTEMPTS, **how: Any) -> list[Report]:
         """Run until a run is VALID, at most so many times; all attempts, the last one being what counts."""
         made: list[Report] = []
         while len(made) < most:
             made.append(self.run(policy, **how))
-            if on_attempt is not None:
-                on_attempt(made[-1])
             if validity(made[-1])["valid"] or made[-1].run.get("interrupted"):
                 break
         return made

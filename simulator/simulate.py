@@ -15,7 +15,6 @@ from policies.interface import Policy
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.core import PolicyError, Records, place
 from simulator.defaults import default_slo_s, saturation
-from simulator.executors.groups import Group, GroupExecutor
 from simulator.executors.stopping import StoppingExecutor
 from simulator.executors.table import Executor, LayeredExecutor, NoisyTableExecutor, TableExecutor
 from simulator.queue.backlog import Backlog
@@ -118,11 +117,9 @@ def simulate(
 
 def _by_table(deployment: Deployment, service_noise: str, seed: int) -> Executor:
     """What takes the table's times, its medians or drawn."""
-    executor: Executor = TableExecutor(deployment.predictions)
-    if service_noise != "none":
-        executor = NoisyTableExecutor(deployment.predictions, deployment.table, stream(seed, Stream.SERVICE_NOISE))
-    group = Group.of(deployment.table)
-    return executor if group is None else GroupExecutor(executor, group)
+    if service_noise == "none":
+        return TableExecutor(deployment.predictions)
+    return NoisyTableExecutor(deployment.predictions, deployment.table, stream(seed, Stream.SERVICE_NOISE))
 
 
 @contextmanager

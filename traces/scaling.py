@@ -22,12 +22,12 @@ MODES = {
 }
 
 
-def scale(trace: Trace, rate: float, *, mode: str = "superpose", seed: int = 0, jitter_s: float | None = None) -> Trace:
+def scale(trace: Trace, rate: float, *, mode: str = "superpose", seed: int = 0) -> Trace:
     """The trace at a mean rate of `rate` requests per second, with a note that says how.
 
-    superpose: the trace itself, plus copies in which every arrival is moved by up to `jitter_s` (default: the trace's
-    mean gap, the finest scale at which it says anything about its rate), plus a random part of one more copy. Counts
-    over windows much longer than the jitter are multiplied, so bursts keep their length, and index of dispersion - 1
+    superpose: the trace itself, plus copies in which every arrival is moved by up to the trace's mean gap (the finest
+    scale at which it says anything about its rate), plus a random part of one more copy. Counts over windows much
+    longer than that are multiplied, so bursts keep their length, and index of dispersion - 1
     grows with the rate as it does when one service's traffic grows. Below the trace's own rate this is thinning.
     thin: a random subset. The rate keeps its shape; the index of dispersion moves towards 1 (Poisson).
     compress: arrival times divided. Counts over windows divided alike are exactly the same; bursts are shorter against
@@ -52,8 +52,7 @@ def scale(trace: Trace, rate: float, *, mode: str = "superpose", seed: int = 0, 
             )
         scaled = _subset(trace, factor, stream(seed, Stream.SCALING))
     else:
-        jitter = 1 / trace.rate if jitter_s is None else jitter_s
-        scaled = _superpose(trace, factor, jitter, stream(seed, Stream.SCALING))
+        scaled = _superpose(trace, factor, 1 / trace.rate, stream(seed, Stream.SCALING))
     verb = {"superpose": "superposing", "thin": "thinning", "compress": "compressing time"}[mode]
     return scaled.noted(f"scaled by {factor:.4g} to {rate:.6g} requests/s by {verb}")
 

@@ -14,7 +14,6 @@ class Stream(IntEnum):
     LENGTHS = 1
     SCALING = 2
     SERVICE_NOISE = 3
-    POLICY = 4
 
 
 def stream(seed: int, source: Stream) -> np.random.Generator:

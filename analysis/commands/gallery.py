@@ -22,5 +22,8 @@ def main(arguments: argparse.Namespace) -> int:
 
     with progress("commands") as told:
         make(arguments.out, arguments.scratch, told)
-    print(f"written to {arguments.out}/: README.md, the plots and their numbers", file=sys.stderr)
+    print(
+        f"written to {arguments.out}/: README.md and the plots; their numbers are in {arguments.scratch}/",
+        file=sys.stderr,
+    )
     return 0

@@ -13,7 +13,6 @@ import numpy as np
 from analysis.comparisons import steady
 from analysis.comparisons.optimum import Ceiling, ceiling
 from simulator.defaults import default_slo_s
-from simulator.executors.groups import Group
 from simulator.reporting.report import Report
 from simulator.settings import Prepared, Settings, prepare
 from traces.scaling import window
@@ -92,8 +91,7 @@ def replicate(
     first = max((begins for _, begins in settled.values()), default=0)
     summaries |= {policy: steady.summary(report, first) for policy, (report, _) in settled.items()}
     its = prepared.settings
-    # A group runs several batches at a time.
-    if its.service_noise != "none" or Group.of(prepared.deployment.table) is not None:
+    if its.service_noise != "none":
         return Replication(summaries, None, first)
     assert its.slo_ms is not None
     slo_s, predictions = its.slo_ms / 1e3, prepared.deployment.predictions

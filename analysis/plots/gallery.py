@@ -98,8 +98,9 @@ PICTURES = (
 
 
 def make(out: Path, scratch: Path, on_progress: Progress | None = None) -> None:
-    """Run every command in the scratch folder, and write the pictures, their numbers and the page into `out`.
+    """Run every command in the scratch folder, and write the pictures and the page into `out`.
 
+    The numbers of the pictures stay in the scratch folder.
     What the scratch folder has from before is used again; ValueError where other code, tables or commands made it.
     Raises ValueError that names a command that fails.
     """
@@ -153,18 +154,16 @@ def page(scratch: Path) -> str:
         "Made by `python -m analysis gallery`: real simulations of generated traffic, on shipped tables. Small print",
         "says what served; `(modelled)` means that the device was not measured; illustrative accuracies are called so.",
         "Each plot is 85 mm wide, a column of a page, and a function of a frame and an Axes that a notebook can call:",
-        "[the tutorial](../tutorial.md) shows how.",
+        "[the tutorial](../tutorial.md) shows how. Each command also writes the numbers of its plot, as CSV.",
         "",
     ]
     for picture in PICTURES:
         lines += [f"## {picture.plot}", "", f"{PLOTS[picture.plot].idea} {picture.says}", "",
                   f"![{picture.plot}]({picture.plot}.png)", "", "```sh",
-                  *(INPUTS[name] for name in picture.of.split()), picture.command(scratch), "```", "",
-                  f"[its numbers]({picture.plot}.csv)", ""]  # fmt: skip
+                  *(INPUTS[name] for name in picture.of.split()), picture.command(scratch), "```", ""]  # fmt: skip
     return "\n".join(lines[:-1]) + "\n"
 
 
 def _draw(picture: Picture, scratch: Path, out: Path) -> None:
     run(picture.command(scratch), scratch)
-    for suffix in ("png", "csv"):
-        shutil.copyfile(scratch / f"{picture.plot}.{suffix}", out / f"{picture.plot}.{suffix}")
+    shutil.copyfile(scratch / f"{picture.plot}.png", out / f"{picture.plot}.png")

@@ -108,15 +108,13 @@ class Floor:
     """The floors of a key, in seconds, and what binds.
 
     compute_s: all FLOPs at the peak. weights_s: all weights read once. launch_s: kernels times the least time of one.
-    machine_s: the larger of the first two (R), which no number of launches changes. serial_s: the sum over kernels of
-    the largest of the three each (F), the floor of a pass of dependent kernels: the denominator of every gap. regime:
-    launch, weights or compute, the largest of the three.
+    serial_s: the sum over kernels of the largest of the three each (F), the floor of a pass of dependent kernels: the
+    denominator of every gap. regime: launch, weights or compute, the largest of the three.
     """
 
     compute_s: float
     weights_s: float
     launch_s: float
-    machine_s: float
     serial_s: float
     regime: str
 
@@ -141,5 +139,4 @@ def _floor(own: list[Kernel], ceilings: Ceilings) -> Floor:
         moved += activations / ceilings.bytes_s if activations > ceilings.spill_bytes else 0.0
         serial += max(kernel.flops / ceilings.flops, moved, ceilings.kernel_s)
     regime = max(parts, key=lambda name: parts[name])
-    machine = max(parts["compute"], parts["weights"])
-    return Floor(parts["compute"], parts["weights"], parts["launch"], machine, serial, regime)
+    return Floor(parts["compute"], parts["weights"], parts["launch"], serial, regime)

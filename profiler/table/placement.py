@@ -13,8 +13,6 @@ from profiler.table.plan import Level, ShapeKey
 
 #: How a group is written where a table is named: split:h200-modelled,gpus=4,reduce_us=8
 PREFIX = "split:"
-#: What GPUs do that pruning frees.
-FREED = ("share", "serve", "idle")
 
 
 @dataclass(frozen=True)
@@ -39,23 +37,18 @@ def placement(students: int, ensemble: int, gpus: int) -> Placement:
     return Placement(min(students, per_gpu), gpus // occupied)
 
 
-def split(
-    table: LatencyTable, gpus: int, reduce_s: float, model: str | None = None, *, freed: str = "share"
-) -> LatencyTable:
+def split(table: LatencyTable, gpus: int, reduce_s: float, model: str | None = None) -> LatencyTable:
     """The table of a group of GPUs over which the students of a model are split: modelled, since no group was measured.
 
     A batch takes what the slowest GPU takes for its students (looked up in the table of one GPU, exactly), and then
     reduce_s for adding up the answers, unless one GPU has them all already. GPUs that pruning frees are replicas, which
-    hold the same students again and need room for them. freed: "share", they take their part of every batch; "serve",
-    batches of their own meanwhile (`simulator.executors.groups`); "idle". The ensemble is the highest level of
-    the model, default the table's. A run with this table has groups for GPUs: `--gpus 2` are 2 x `gpus` of them; their
-    seconds are a group's.
+    hold the same students again, need room for them, and take their part of every batch. The ensemble is the highest
+    level of the model, default the table's. A run with this table has groups for GPUs: `--gpus 2` are 2 x `gpus` of
+    them; their seconds are a group's.
 
     Raises ValueError for fewer than 2 GPUs or a negative reduce_s, LookupError where a GPU's share of the students was
     not measured.
     """
-    if freed not in FREED:
-        raise ValueError(f"freed is {freed!r}; GPUs that pruning frees can {', '.join(FREED)}")
     if gpus < 2:
         raise ValueError(f"an ensemble is split over at least 2 GPUs, not {gpus}")
     if not 0 <= reduce_s < 1:
@@ -72,8 +65,7 @@ def split(
 
     def seconds(level: Level, batch: int, tokens: int) -> float:
         place = places[level.students]
-        parts = place.replicas if freed == "share" else 1
-        key = ShapeKey(place.per_gpu, plan.padded_batch(ceil(batch / parts)), tokens)
+        key = ShapeKey(place.per_gpu, plan.padded_batch(ceil(batch / place.replicas)), tokens)
         return table.seconds(levels[place.per_gpu], key) + (reduce_s if place.per_gpu < level.students else 0.0)
 
     keys = [(level, batch, tokens) for level in levels.values() for batch in plan.batches for tokens in plan.tokens]
@@ -86,9 +78,8 @@ def split(
         "tokens": np.array([tokens for _, _, tokens in keys]),
         "latency_us": np.array([1e6 * seconds(*key) for key in keys]),
     }
-    name = f"{PREFIX}{table.name},gpus={gpus},reduce_us={1e6 * reduce_s:g}" + f",freed={freed}" * (freed != FREED[0])
-    meta = _meta(table, gpus, reduce_s) | {"freed": freed, "students_per_gpu": ceil(max(levels) / gpus)}
-    return LatencyTable(name, columns, meta, table.accuracy)
+    name = f"{PREFIX}{table.name},gpus={gpus},reduce_us={1e6 * reduce_s:g}"
+    return LatencyTable(name, columns, _meta(table, gpus, reduce_s), table.accuracy)
 
 
 def _meta(table: LatencyTable, gpus: int, reduce_s: float) -> dict[str, Any]:
@@ -103,18 +94,18 @@ def _meta(table: LatencyTable, gpus: int, reduce_s: float) -> dict[str, Any]:
     }
 
 
-def from_spec(spec: str, model: str | None = None) -> LatencyTable:
-    """The table of a group, as `--table` names it: split:TABLE,gpus=N,reduce_us=R[,freed=serve].
+def from_spec(spec: str) -> LatencyTable:
+    """The table of a group, as `--table` names it: split:TABLE,gpus=N,reduce_us=R.
 
     Raises ValueError or LookupError that say what is valid.
     """
-    valid = f"write {PREFIX}TABLE,gpus=4,reduce_us=8 (and ,freed={' or '.join(FREED[1:])}; default {FREED[0]})"
+    valid = f"write {PREFIX}TABLE,gpus=4,reduce_us=8"
     name, *parts = spec.removeprefix(PREFIX).split(",")
     given = {key: value for key, _, value in (part.partition("=") for part in parts)}
-    if not name or set(given) - {"freed"} != {"gpus", "reduce_us"}:
+    if not name or set(given) != {"gpus", "reduce_us"}:
         raise ValueError(f"table {spec!r} cannot be read: {valid}")
     try:
         gpus, reduce_s = int(given["gpus"]), float(given["reduce_us"]) * 1e-6
     except ValueError:
         raise ValueError(f"table {spec!r}: gpus must be a whole number and reduce_us a number; {valid}") from None
-    return split(LatencyTable.load(name), gpus, reduce_s, model, freed=given.get("freed", FREED[0]))
+    return split(LatencyTable.load(name), gpus, reduce_s)

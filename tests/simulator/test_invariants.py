@@ -18,7 +18,7 @@ from traces import Trace
 POLICIES = (
     "none", "greedy", "greedy(max_batch=3)", "timeout", "timeout(max_batch=4, timeout_s=0.0005)", "triton",
     "triton(preferred=(4, 8), delay_s=0.001)", "aimd", "aimd(target_s=0.001, step=3)", "fixed", "adaptive",
-    "adaptive(max_batch=5, memory=4)", "admission(greedy, max_waiting=3)", "admission(adaptive)",
+    "adaptive(max_batch=5, window=4)", "admission(greedy, max_waiting=3)", "admission(adaptive)",
     "admission(timeout, max_waiting=2, hopeless=False)",
 )  # fmt: skip
 

@@ -53,7 +53,7 @@ def folder(tmp_path_factory):
     write_table(folder / "table", rows, about)
     rng = np.random.default_rng(0)
     write(Trace(rng.exponential(0.001, 60).cumsum(), rng.integers(2, 17, 60).astype(np.int32)), folder / "traffic.csv")
-    drawn = weights.random(parse_spec(MODEL, STUDENTS[-1], outputs=5), 3)
+    drawn = weights.random(replace(parse_spec(MODEL, STUDENTS[-1]), outputs=5), 3)
     weights.save(drawn.map(lambda name, tensor: tensor if "ln" in name else tensor * 6), folder / "weights.safetensors")
     recorded(folder, drawn_margins(folder))
     yield folder

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-#: A column of a two-column page, and the page, in millimetres. Text is 6 to 7 points when printed at this width.
-COLUMN_MM, PAGE_MM = 85.0, 170.0
+#: A column of a two-column page, in millimetres. Text is 6 to 7 points when printed at this width.
+COLUMN_MM = 85.0
 #: Okabe and Ito's colours, told apart by the colour-blind; line styles and markers tell them apart in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", (0, (1, 1)), (0, (4, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (2, 2)))

@@ -16,8 +16,8 @@ from policies.pruning.adaptive.latecomers import LateComers
 DROPS = ("none", "hopeless")
 #: After so many batches in a row without the oldest request, the next one takes it along.
 PATIENCE = 50
-#: In each of the two windows for the arrival rate, so many looks at it, and at which lengths wait.
-LOOKS = 10
+#: The share of the window for the arrival rate that may contradict the rest, and how many looks at it there are in it.
+RECENT, LOOKS = 0.25, 10
 
 
 @dataclass
@@ -33,9 +33,9 @@ class Adaptive:
 
     drop: "none" serves everybody: who missed the deadline waits behind all others, for places in a batch that would be
     padding, or until nobody else waits, or until passed over PATIENCE times; "hopeless" drops them. reluctance:
-    accuracy per request that another level than the last must gain. window, memory: in SLOs; the arrival rate is that
-    of the last `memory`, as far as the last `window` does not contradict it by two standard deviations. max_batch:
-    default the table's largest.
+    accuracy per request that another level than the last must gain. window: the arrival rate is that of so many SLOs,
+    as far as their last quarter does not contradict it by two standard deviations. max_batch: default the table's
+    largest.
 
     It never waits. Where only a part of the queue is in view (inside `buckets`, `classes` or a router), "none" serves
     in order. Re-implemented from the published description of student parallelism (arXiv 2408.12526), whose own rule
@@ -44,8 +44,7 @@ class Adaptive:
 
     drop: str = "none"
     reluctance: float = 0.003
-    window: float = 2.0
-    memory: float = 8.0
+    window: float = 8.0
     max_batch: int | None = None
     uses = frozenset(
         {"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "after", "by_deadline", "bucket"}
@@ -56,9 +55,8 @@ class Adaptive:
         """Prepare for a run."""
         if self.drop not in DROPS:
             raise ValueError(f"drop is {self.drop!r}; it must be one of {', '.join(DROPS)}")
-        if not (0 < self.window <= self.memory and 0 <= self.reluctance < 1):
-            given = f"{self.window}, {self.memory}, {self.reluctance}"
-            raise ValueError(f"adaptive needs 0 < window <= memory and 0 <= reluctance < 1, not {given}")
+        if not (self.window > 0 and 0 <= self.reluctance < 1):
+            raise ValueError(f"adaptive needs window > 0 and 0 <= reluctance < 1, not {self.window}, {self.reluctance}")
         self._largest = batch_limit(self.max_batch, view.plan)
         buckets = len(view.plan.tokens)
         self._lines = [view.bucket(index) for index in range(buckets)] if buckets > 1 else [view]
@@ -112,13 +110,14 @@ class Adaptive:
 
     def _look_around(self, view: View, counts: Sequence[int]) -> None:
         """Learn the arrival rate, and so how many usually come within an SLO, and the mix of lengths."""
-        recent_s, memory_s = self.window * view.slo_s, self.memory * view.slo_s
+        window_s = self.window * view.slo_s
+        recent_s = RECENT * window_s
         self._look = view.now + recent_s / LOOKS
         seen_s = max(view.now - self._began, recent_s / LOOKS)
         recent = view.rate(recent_s) * max(1.0, recent_s / seen_s)
-        rate = view.rate(memory_s) * max(1.0, memory_s / seen_s)
+        rate = view.rate(window_s) * max(1.0, window_s / seen_s)
         deviation = 2 * sqrt(max(recent, rate, 1 / recent_s) / min(recent_s, seen_s))
-        rate = max(min(max(rate, recent - deviation), recent + deviation), 1 / memory_s)
+        rate = max(min(max(rate, recent - deviation), recent + deviation), 1 / window_s)
         self._step, self._usual = rate_step(rate), rate * view.slo_s
         self._choices.learn(counts)
 

@@ -133,7 +133,7 @@ def test_aimd_aims_at_half_the_slo():
         ("admission(greedy, max_waiting=0)", "max_waiting is 0"),
         ("admission(greedy(max_batch=99))", "max_batch is 99"),
         ("adaptive(max_batch=99)", "max_batch is 99"),
-        ("adaptive(memory=0)", "adaptive needs"),
+        ("adaptive(window=0)", "adaptive needs"),
     ],
 )
 def test_parameters_out_of_range_are_errors_that_say_the_range(spec, said):

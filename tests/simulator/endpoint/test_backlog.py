@@ -104,9 +104,9 @@ def decided(report):
         "none",
         "greedy",
         "timeout",
-        "adaptive(memory=2.0, window=1.0)",
+        "adaptive(window=2.0)",
         "edf",
-        "admission(adaptive(memory=2.0, window=1.0))",
+        "admission(adaptive(window=2.0))",
     ],
 )
 @pytest.mark.parametrize("remembered", [1 << 20, 128])
