@@ -68,7 +68,8 @@ def _printed(found: DataFrame, attainment: float) -> str:
 
     named = ("table", "model", "levels", "trace", "gpus", "slo_ms")
     same = {name: found[name].iloc[0] for name in named if found[name].nunique() == 1}
-    deployed = [Deployment.of(*row) for row in found[["table", "model", "task", "levels"]].itertuples(index=False)]
+    asked = found[["table", "model", "task", "levels"]].astype(object).where(lambda cells: cells.notna(), None)
+    deployed = [Deployment.of(*row) for row in asked.itertuples(index=False)]
     said = ", ".join(f"{name} {number(value) if name == 'slo_ms' else value}"
                      for name, value in same.items() if (name, value) != ("levels", LEVELS[0]))  # fmt: skip
     seeds = f"95 % interval over {found['seeds'].iloc[0]} seeds"
