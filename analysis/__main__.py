@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import os
 import sys
-from collections.abc import Sequence
+
+from traces.shared.command import command_line, subcommand
 
 #: Subcommands by name: the module that has `add_arguments` and `main`, and a line of help. Only the chosen is loaded.
 COMMANDS = {
@@ -20,38 +19,30 @@ COMMANDS = {
     "report": ("analysis.commands.report", "runs, sweeps and comparisons as one HTML file"),
     "gallery": ("analysis.commands.gallery", "every plot from real simulations, on a page with its commands"),
 }
+#: What `cohort` has besides: other packages' `main`, and a line of help.
+OTHERS = {
+    "simulate": ("simulator.__main__", "serve a trace with a policy on a measured table"),
+    "serve": ("simulator.endpoint.command", "a policy and a device behind the Open Inference Protocol"),
+    "profile": ("profiler.__main__", "measure a device, look at tables, train students"),
+    "traces": ("traces.__main__", "make, convert and describe traffic"),
+}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@command_line("python -m analysis")
+def main(arguments: list[str], prog: str) -> int:
     """Run a subcommand. Exit status: 0 done, 1 a target was missed, 2 bad input, 130 interrupted."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    parser = argparse.ArgumentParser(prog="python -m analysis", description="Comparisons, plans and plots of runs.")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    chosen = next((word for word in arguments if word in COMMANDS), None)
-    for name, (module, line) in COMMANDS.items():
-        command = commands.add_parser(name, help=line, description=line)
-        if name == chosen:
-            implementation = importlib.import_module(module)
-            implementation.add_arguments(command)
-            command.set_defaults(main=implementation.main)
-    parsed = parser.parse_args(arguments)
-    try:
-        status = int(parsed.main(parsed))
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # the reader has gone (`| head`), and what is left in the buffer goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except (ValueError, LookupError, OSError, MemoryError, ImportError) as error:
-        if parsed.debug:
-            raise
-        message = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
-        print(f"error: {message or type(error).__name__}", file=sys.stderr)
-        return 2
+    return subcommand(arguments, prog, "Comparisons, plans and plots of runs.", COMMANDS)
+
+
+@command_line("cohort")
+def cohort(arguments: list[str], prog: str) -> int:
+    """Run the console script: the commands of every package under one name."""
+    name = next((word for word in arguments if not word.startswith("-")), "")
+    if name not in OTHERS:
+        return subcommand(arguments, prog, "Plan, simulate and serve BERT-like models.", OTHERS | COMMANDS)
+    at = arguments.index(name)
+    main = importlib.import_module(OTHERS[name][0]).main
+    return int(main(arguments[:at] + arguments[at + 1 :], f"{prog} {name}"))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from traces.shared.atomic import refuse_foreign
+
 
 def folder_for(out: Path, marker: str, what: str) -> None:
     """Raise ValueError where results cannot go to a folder: it holds something else, or cannot be made or written.
 
     marker: the file by which an earlier result of the same kind is told, which may be replaced. what: that kind.
     """
-    if out.exists() and not (out.is_dir() and ((out / marker).exists() or not any(out.iterdir()))):
-        raise ValueError(f"{out} exists and is not the output of a {what}: name another --out")
+    refuse_foreign(out, marker, f"the output of a {what}")
     there = next(each for each in (out, *out.absolute().parents) if each.exists())
     _writable(out, there)
 

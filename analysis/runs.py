@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pandas import DataFrame, read_parquet
 
+from traces.shared.text import count
+
 if TYPE_CHECKING:
     from simulator.reporting.report import Report
 
@@ -32,7 +34,7 @@ class Run:
         A live run says so, and INVALID where its verdict is that.
         """
         gpus, live = self.summary["gpus"], self.settings.get("live")
-        many = f"{gpus} device{'s' * (gpus > 1)}"
+        many = count(gpus, "device")
         if live is None:
             return f"{self.settings['model']} on {self.settings['table']['device']}, {many}"
         word = "live" if live["validity"]["valid"] else "live (INVALID)"

@@ -33,7 +33,7 @@ from contest_runs import COMPRESSED, PROCESSES, Cell, Runs
 
 from analysis.comparisons.statistics import mean_intervals
 from policies import POLICIES
-from traces.files import replacing
+from traces.shared.atomic import replacing
 
 #: Everybody is served. SLO in a spec stands for the run's; what follows a load over seconds gets a chance that way.
 SERVING = (

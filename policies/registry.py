@@ -57,9 +57,9 @@ def make(spec: str, parameters: Mapping[str, str] | None = None) -> Policy:
 def describe(policy: Policy) -> str:
     """The spec that `make` turns into the same policy; parameters at their defaults are left out."""
     arguments: list[str] = []
-    for name, each in _fields(type(policy)).items():
+    for name, each in fields_of(type(policy)).items():
         value = getattr(policy, name)
-        if callable(getattr(value, "decide", None)):
+        if _is_policy(value):
             arguments.insert(0, describe(value))
         elif value != each.default:
             arguments.append(f"{name}={_written(value)}")
@@ -68,9 +68,7 @@ def describe(policy: Policy) -> str:
 
 def needs(policy: Policy) -> frozenset[str]:
     """What a policy and those that it wraps need of the run; see `policies.Policy`."""
-    wrapped = [getattr(policy, name) for name in _fields(type(policy))]
-    inner = [needs(each) for each in wrapped if callable(getattr(each, "decide", None))]
-    return frozenset(getattr(policy, "needs", ())).union(*inner)
+    return frozenset().union(*(getattr(each, "needs", ()) for each in chain(policy)))
 
 
 @dataclass
@@ -93,7 +91,7 @@ class _Named:
             policy: Any = self.cls(**values) if is_dataclass(self.cls) else self.cls(*inner)
         except Exception as error:
             raise ValueError(f"policy {spec!r}: {_name(self.cls)} cannot be made: {_said(error)}") from error
-        if not callable(getattr(policy, "decide", None)):
+        if not _is_policy(policy):
             raise ValueError(f"{_name(self.cls)} is not a policy: it has no method decide(view)")
         made: Policy = policy
         return made
@@ -110,7 +108,7 @@ def _read(node: ast.expr, spec: str, outside: Mapping[str, str]) -> _Named:
     named = _Named(cls, [_read(argument, spec, outside) for argument in arguments])
     if is_dataclass(cls):
         wrapped = _wrapped(cls)
-        defaults = [(_fields(cls)[name].default, _fields(cls)[name].default_factory) for name in wrapped]
+        defaults = [(fields_of(cls)[name].default, fields_of(cls)[name].default_factory) for name in wrapped]
         needed = defaults.count((MISSING, MISSING))
         if not needed <= len(arguments) <= len(wrapped):
             example = f": write {_name(cls)}(greedy)" if wrapped else ""
@@ -154,7 +152,7 @@ def _name(cls: type) -> str:
     return next((name for name, known in POLICIES.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
 
 
-def _fields(cls: type) -> dict[str, Field[Any]]:
+def fields_of(cls: type) -> dict[str, Field[Any]]:
     """The fields of a policy's dataclass that its constructor takes."""
     if not is_dataclass(cls):
         return {}
@@ -163,13 +161,13 @@ def _fields(cls: type) -> dict[str, Field[Any]]:
 
 def _parameters(cls: type) -> list[str]:
     """The fields that a spec may set: all but what the policy wraps."""
-    return [name for name in _fields(cls) if name not in _wrapped(cls)]
+    return [name for name in fields_of(cls) if name not in _wrapped(cls)]
 
 
 def _wrapped(cls: type) -> list[str]:
     """The fields that are policies themselves."""
     hints = _hints(cls)
-    return [name for name in _fields(cls) if _is_policy(hints.get(name))]
+    return [name for name in fields_of(cls) if isinstance(hints.get(name), type) and _is_policy(hints[name])]
 
 
 @cache
@@ -180,8 +178,9 @@ def _hints(cls: type) -> Mapping[str, Any]:
         return {}
 
 
-def _is_policy(hint: Any) -> bool:
-    return isinstance(hint, type) and callable(getattr(hint, "decide", None))
+def _is_policy(thing: object) -> bool:
+    """Whether it decides: a policy, or the class of one."""
+    return callable(getattr(thing, "decide", None))
 
 
 def _said(error: Exception) -> str:

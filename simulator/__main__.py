@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
 import sys
@@ -21,38 +20,30 @@ from policies import POLICIES, make
 from profiler.table import LatencyTable, shipped
 from simulator.arguments import parameters, parser
 from simulator.reporting.journal import Journal, left_behind
-from simulator.reporting.output import read_run, refuse_foreign, save, to_json
+from simulator.reporting.output import WHOSE, read_run, save, to_json
 from simulator.reporting.printing import heading, shortfall, table, verdict
 from simulator.reporting.report import Report
 from simulator.serving.clock import VirtualClock
 from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces import GENERATORS, NAMED
+from traces.shared.atomic import refuse_foreign
+from traces.shared.command import command_line
+from traces.shared.text import first_line
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command_line("python -m simulator")
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit status: 0 done, 1 attainment below what was required, 2 bad input."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["serve"]:
         from simulator.endpoint.command import main as serve
 
-        return serve(arguments[1:])
-    options = parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except (ValueError, LookupError, OSError, MemoryError) as error:
-        if options.debug:
-            raise
-        message = repr(error) if isinstance(error, KeyError) else str(error)
-        print(f"error: {message or 'not enough memory: fewer requests or GPUs are needed'}", file=sys.stderr)
-        return 2
+        return serve(arguments[1:], f"{prog} serve")
+    return _run(parser(prog).parse_args(arguments))
 
 
 def _run(options: argparse.Namespace) -> int:
     if options.list:
-        _say(_listing())
+        print(_listing())
         return 0
     required = options.require_attainment
     if required is not None and not 0 <= required <= 1:
@@ -61,12 +52,12 @@ def _run(options: argparse.Namespace) -> int:
     if options.reference != "none":
         make(options.reference)  # a mistake in it is found before the run, not after
     out = options.out or options.rerun or Path("runs") / _folder(prepared.settings.policy)
-    refuse_foreign(out)
+    refuse_foreign(out, *WHOSE)
     report, text = (_simulated if prepared.settings.device is None else _served)(prepared, options, out)
     if not options.json:
         answers = "" if report.logits is None else ", answers.parquet"
         text += f"\n\nwritten to {out}/: requests.parquet, batches.parquet{answers}, summary.json, run.json"
-    _say(text.rstrip("\n"))
+    print(text.rstrip("\n"))
     if report.run.get("interrupted"):
         return 128 + signal.SIGINT
     return 1 if required is not None and report.summary["attainment"] < required else 0
@@ -134,17 +125,6 @@ def _default_device() -> str:
     return default_device()
 
 
-def _say(text: str) -> None:
-    """Print a text now: a reader that has gone (`| head`) is no error, a full disk is."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        # What is left in the buffer goes nowhere, or Python would complain of it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise
-
-
 def _refuse_settings(options: argparse.Namespace) -> None:
     """Raise ValueError where a rerun is asked for with settings of its own, which it would not heed."""
     default = parser().parse_args([])
@@ -185,9 +165,6 @@ def _folder(policy: str) -> str:
 def _listing() -> str:
     """Policies, tables and traces, one line each; wrapped on a terminal."""
     columns = shutil.get_terminal_size((10_000, 1)).columns
-
-    def first_line(thing: Any) -> str:
-        return (thing.__doc__ or "").strip().splitlines()[0]
 
     def line(name: str, text: str, width: int) -> str:
         return textwrap.fill(text, columns, initial_indent=f"  {name:{width}}  ", subsequent_indent=" " * (width + 4))

@@ -9,45 +9,84 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from policies import describe, make
+from policies import POLICIES, describe, make
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.defaults import default_trace, saturation, short_text_saturation
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
-from simulator.simulate import simulate
-from traces import Trace, load
+from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
+from traces import FORMATS, Trace, load
+from traces.scaling import MODES
 
 CLOCKS = ("virtual", "wall")
 
 
+def flag(default: Any, words: str, **how: Any) -> Any:
+    """A field of `Settings` with its flag: the help, and what else `add_argument` takes."""
+    return field(default=default, metadata={"help": words, **how})
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What the command line was asked for; None means the default of DESIGN section 6.
+    """What the command line was asked for, each field a flag; None means the default of DESIGN section 6.
 
-    rate and load exclude each other; slo_ms is in milliseconds, duration in seconds. device: cpu or cuda, which really
-    runs the batches; None takes the table's times. weights: a checkpoint for it; random by default. digests: of the
+    rate and load exclude each other. device: really runs the batches; None takes the table's times. digests: of the
     files that the run read, by path, so that a rerun notices that one has changed.
     """
 
-    policy: str = "adaptive"
-    trace: str | None = None
-    trace_format: str = "auto"
-    rate: float | None = None
-    load: float | None = None
-    rate_mode: str = "superpose"
-    duration: float | None = None
-    lengths: str | None = None
-    table: str | None = None
-    model: str | None = None
-    task: str | None = None
-    levels: str = LEVELS[0]
-    slo_ms: float | None = None
-    gpus: int = 1
-    service_noise: str = "none"
-    clock: str = "virtual"
-    device: str | None = None
-    weights: str | None = None
-    seed: int = 0
+    policy: str = flag(
+        "adaptive",
+        f"{', '.join(POLICIES)}, or package.module:Class; parameters in parentheses",
+        metavar="SPEC",
+    )
+    trace: str | None = flag(
+        None,
+        "a file, a generator such as poisson:rate=200,duration=60, or a shipped name "
+        "(default: level traffic at half load with one burst of 4 times that)",
+        metavar="FILE|SPEC|NAME",
+    )
+    trace_format: str = flag(
+        "auto", f"of a file: auto, {', '.join(FORMATS)}", choices=("auto", *FORMATS), metavar="FORMAT"
+    )
+    rate: float | None = flag(None, "mean requests per second", metavar="R")
+    load: float | None = flag(None, "mean rate as a share of what all GPUs serve at full accuracy", metavar="X")
+    rate_mode: str = flag(
+        "superpose", "how a file is rescaled; superpose keeps the length of bursts", choices=tuple(MODES)
+    )
+    duration: float | None = flag(None, "only so many seconds", metavar="S")
+    lengths: str | None = flag(
+        None, "draw token counts from here (default: the trace's own, else short texts)", metavar="FILE|SPEC"
+    )
+    table: str | None = flag(None, "measured latencies (default: the first of --list)", metavar="NAME|DIR|CSV")
+    model: str | None = flag(
+        None, "model of the table, or several with commas (default: its first students-*)", metavar="NAME"
+    )
+    task: str | None = flag(None, "whose accuracies count (default: the table's first)", metavar="NAME")
+    levels: str = flag(
+        LEVELS[0],
+        "of several models, without levels that another model's dominates; all; "
+        "useful: without any that another dominates",
+        choices=LEVELS,
+    )
+    slo_ms: float | None = flag(
+        None, "latency target (default: 5 x the model's batch-1 time at the median length)", metavar="MS"
+    )
+    gpus: int = flag(1, "GPUs behind one queue", metavar="N")
+    service_noise: str = flag(
+        "none",
+        "none: batches take the measured median; profiled: drawn from what was measured",
+        choices=SERVICE_NOISE_CHOICES,
+    )
+    clock: str = flag("virtual", "wall paces the run in real time", choices=CLOCKS)
+    device: str | None = flag(
+        None,
+        "really run the batches; without --live idle time is skipped (--clock virtual)",
+        choices=("cpu", "cuda"),
+    )
+    weights: str | None = flag(
+        None, "checkpoint of the model (default: random, which takes the same time)", metavar="DIR|FILE"
+    )
+    seed: int = flag(0, "of all random numbers", metavar="N")
     digests: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -61,6 +100,14 @@ class Settings:
         if wrong:
             raise ValueError(f"run.json has settings that cannot be: {', '.join(wrong)}")
         return cls(**values)
+
+
+#: The kind of each: int, float or str.
+KINDS = {
+    name: next(kind for kind in (int, float, str) if kind in (get_args(hint) or (hint,)))
+    for name, hint in get_type_hints(Settings).items()
+    if name != "digests"
+}
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +19,7 @@ from traces.load import load
 from traces.processes.fitted import rate_model
 from traces.readers.formats import FORMATS, UNITS
 from traces.scaling import MODES, join, spread_ticks
+from traces.shared.command import Flags, command_line
 from traces.statistics import statistics
 from traces.trace import Trace
 
@@ -30,11 +30,8 @@ _LOADING = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    main = argparse.ArgumentParser(
-        prog="python -m traces", description="Any real traffic in, any plausible traffic out."
-    )
-    main.add_argument("--debug", action="store_true", help="show the traceback of an error")
+def parser(prog: str) -> argparse.ArgumentParser:
+    main = Flags(prog=prog, description="Any real traffic in, any plausible traffic out.")
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     make = commands.add_parser("make", help="generate a trace from a spec such as poisson:rate=2000,duration=60")
@@ -60,8 +57,6 @@ def parser() -> argparse.ArgumentParser:
 
     for command in (make, convert, stats, compare):
         _source_flags(command)
-    for command in commands.choices.values():
-        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return main
 
 
@@ -98,35 +93,11 @@ def _source_flags(command: argparse.ArgumentParser) -> None:
     flags.add_argument("--arrivals", metavar="SPEC", help="arrival times for a file that has none")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@command_line("python -m traces")
+def main(arguments: list[str], prog: str) -> int:
     """Run the command line; returns the exit status."""
-    arguments = parser().parse_args(argv)
-    try:
-        run(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _abandon_output()  # the reader has seen enough (`| head`)
-        return 0
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, LookupError, OSError) as error:
-        if arguments.debug:
-            raise
-        _abandon_output()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except MemoryError:
-        print("error: not enough memory: lower the rate or the duration", file=sys.stderr)
-        return 2
+    run(parser(prog).parse_args(arguments))
     return 0
-
-
-def _abandon_output() -> None:
-    """What stdout does not take goes nowhere: Python would complain of it at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -167,7 +138,7 @@ def _deliver(trace: Trace, out: Path | None) -> None:
         path = Path(folder) / "trace.csv"
         write(trace, path)
         with path.open() as lines:
-            sys.stdout.writelines(lines)
+            shutil.copyfileobj(lines, sys.stdout)
 
 
 def _describe(sources: list[str], arguments: argparse.Namespace) -> None:

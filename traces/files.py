@@ -8,7 +8,6 @@ import gzip
 import json
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.json
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from traces.shared.atomic import replacing
 from traces.trace import COLUMNS, Trace
 
 TYPES = {
@@ -147,24 +147,6 @@ def write(trace: Trace, path: str | os.PathLike[str]) -> None:
             with _output(part, zipped=target.suffix == ".gz") as file:
                 file.write((",".join(table.column_names) + "\n").encode())
                 pyarrow.csv.write_csv(table, file, options)
-
-
-@contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A temporary file beside the target that takes its place on success and vanishes otherwise, also at Ctrl-C."""
-    if not target.parent.is_dir():
-        raise ValueError(f"{target}: there is no folder {target.parent}")
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)  # mkstemp and safetensors write files that no one else can read
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def about(path: Path) -> dict[str, Any]:

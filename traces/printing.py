@@ -13,6 +13,7 @@ from traces.processes.generators import GENERATORS
 from traces.processes.ratemodel import RateModel
 from traces.readers.formats import FORMATS
 from traces.scaling import MODES
+from traces.shared.text import aligned, first_line, number
 from traces.spec import describe
 from traces.statistics import Statistics
 
@@ -48,31 +49,15 @@ def table(described: Sequence[Statistics]) -> str:
     return text
 
 
-def number(value: float | None) -> str:
-    """Four significant digits, all digits of whole numbers; a dash for what is undefined."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value == int(value) or abs(value) >= 10_000 else f"{value:.4g}"
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Columns of text, the first to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
-        for line in lines
-    )
-
-
 def listing() -> str:
     """Everything that a source can be, with one line each."""
     parts = [
-        _section("Formats (--trace-format)", {name: _first_line(reader) for name, reader in FORMATS.items()}),
+        _section("Formats (--trace-format)", {name: first_line(reader) for name, reader in FORMATS.items()}),
         _section("Shipped traces", NAMED),
-        _section("Generators", {_signature(name, made): _first_line(made) for name, made in GENERATORS.items()}),
+        _section("Generators", {_signature(name, made): first_line(made) for name, made in GENERATORS.items()}),
         _section(
             "Lengths (--lengths)",
-            {_signature(name, made): _first_line(made) for name, made in LENGTHS.items()}
+            {_signature(name, made): first_line(made) for name, made in LENGTHS.items()}
             | {"FILE": "Lengths of a file, drawn at random.", "along:FILE": "The same, in step with its time."},
         ),
         _section("Scaling (--rate-mode)", MODES),
@@ -100,10 +85,6 @@ def _section(title: str, entries: dict[str, str]) -> str:
 def _signature(name: str, function: Callable[..., object]) -> str:
     settings = describe(function)
     return f"{name}:{settings}" if settings else name
-
-
-def _first_line(function: Callable[..., object]) -> str:
-    return (function.__doc__ or "").strip().splitlines()[0]
 
 
 def _ratio(values: Sequence[float | None]) -> list[str]:

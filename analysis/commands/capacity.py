@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands.sweep import add_engine, engine, parameters_of
+from analysis.commands.sweep import add_axes, add_engine, engine, parameters_of
 from analysis.sweeps.grid import AXES
 
 if TYPE_CHECKING:
@@ -21,11 +21,7 @@ _LEFT_OUT = ("rate", "load", "seed")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
     parser.add_argument("--attainment", type=float, default=0.99, metavar="A", help="share on time (default: 0.99)")
-    axes = parser.add_argument_group("axes: several values of each, as for sweep")
-    for name in AXES:
-        if name not in _LEFT_OUT:
-            axes.add_argument(f"--{name.replace('_', '-')}", dest=name, metavar="VALUES")
-    axes.add_argument("-p", action="append", default=[], metavar="KEY=V1,V2", help="values of a policy's parameter")
+    add_axes(parser.add_argument_group("axes: several values of each, as for sweep"), without=_LEFT_OUT)
     search = parser.add_argument_group("search")
     search.add_argument("--seeds", default="0-4", metavar="SEEDS", help="each is searched by itself (default: 0-4)")
     search.add_argument(
@@ -66,14 +62,14 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _printed(found: DataFrame, attainment: float) -> str:
-    from analysis.words import accuracies, aligned, milliseconds, number, percent
+    from analysis.words import accuracies
     from profiler.table import LEVELS, Deployment
+    from traces.shared.text import aligned, milliseconds, number, percent
 
     named = ("table", "model", "levels", "trace", "gpus", "slo_ms")
     same = {name: found[name].iloc[0] for name in named if found[name].nunique() == 1}
-    kinds = found[["table", "model", "task", "levels"]].drop_duplicates()
-    kinds = kinds.astype(object).where(kinds.notna(), None)
-    deployed = [Deployment.of(*kind) for kind in kinds.itertuples(index=False)]
+    asked = found[["table", "model", "task", "levels"]].astype(object).where(lambda cells: cells.notna(), None)
+    deployed = [Deployment.of(*row) for row in asked.itertuples(index=False)]
     said = ", ".join(f"{name} {number(value) if name == 'slo_ms' else value}"
                      for name, value in same.items() if (name, value) != ("levels", LEVELS[0]))  # fmt: skip
     seeds = f"95 % interval over {found['seeds'].iloc[0]} seeds"

@@ -8,7 +8,8 @@ from math import isinf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.words import accuracies, aligned, milliseconds, percent
+from analysis.words import accuracies
+from traces.shared.text import aligned, count, milliseconds, percent
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -19,9 +20,6 @@ EXAMPLE = """examples:
   python -m analysis compare --policies "greedy;timeout;adaptive;nexus" --trace poisson:duration=5 --load 0.9
   python -m analysis compare --policies all --table synthetic --lengths constant:tokens=64 --trace mmpp:duration=3
 """
-#: The flags of python -m simulator that mean the same here.
-_FLAGS = ("trace", "trace_format", "rate", "load", "rate_mode", "duration", "lengths", "table", "model", "task",
-          "levels", "slo_ms", "gpus", "service_noise", "seed")  # fmt: skip
 _COLUMNS = ("policy", "on time", "99 %?", "accuracy", "weighted", "95 %", "p99 ms", "", "regret", "points from",
             "95 %, together")  # fmt: skip
 _MEANING = {
@@ -32,20 +30,11 @@ _MEANING = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from analysis.comparisons.comparison import SETTINGS
     from analysis.comparisons.optimum import EXACT_REQUESTS
-    from profiler.table import LEVELS
-    from simulator.settings import Settings
-    from simulator.simulate import SERVICE_NOISE_CHOICES
-    from traces import FORMATS
+    from simulator.arguments import settings_flags
 
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
-    kinds = {"rate": float, "load": float, "duration": float, "slo_ms": float, "gpus": int, "seed": int}
-    choices = {
-        "trace_format": ["auto", *FORMATS],
-        "rate_mode": ["superpose", "thin", "compress"],
-        "service_noise": list(SERVICE_NOISE_CHOICES),
-        "levels": list(LEVELS),
-    }
     parser.add_argument(
         "--policies", default="greedy;timeout;nexus;adaptive", metavar="SPECS",
         help='specs with semicolons between them, or all (default: "greedy;timeout;nexus;adaptive")',
@@ -67,24 +56,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     parser.add_argument("--csv", action="store_true", help="print the rows as CSV, and nothing else")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the rows to a .csv or .parquet file, too")
-    default = Settings()
-    setting = parser.add_argument_group("what is served, as in python -m simulator")
-    for name in _FLAGS:
-        setting.add_argument(
-            f"--{name.replace('_', '-')}", type=kinds.get(name, str), choices=choices.get(name),
-            default=getattr(default, name), metavar=None if name in choices else "VALUE",
-        )  # fmt: skip
+    settings_flags(parser.add_argument_group("what is served, as in python -m simulator"), *SETTINGS)
 
 
 def main(options: argparse.Namespace) -> int:
     """Run the comparison and print one line per policy, the best first."""
-    from analysis.comparisons.comparison import compare
+    from analysis.comparisons.comparison import SETTINGS, compare
     from analysis.outputs import file_for
     from analysis.progress import progress
     from analysis.sweeps.frames import write
 
     file_for(options.out, (".csv", ".parquet"))
-    named = ("reference", "replications", "exact_requests", "warm_up", "jobs", *_FLAGS)
+    named = ("reference", "replications", "exact_requests", "warm_up", "jobs", *SETTINGS)
     with progress("replications") as told:
         compared = compare(options.policies, on_progress=told, **{name: getattr(options, name) for name in named})
     if options.out is not None:
@@ -111,7 +94,7 @@ def text(compared: Comparison) -> str:
     rate = "" if its.rate is None else f" at {its.rate:,.6g}/s"
     lines = [
         f"trace   {its.trace}{rate}, lengths {its.lengths or 'its own, else short texts'}",
-        f"table   {its.table}: {its.model}, {its.gpus} device{'s' * (its.gpus > 1)}, target {its.slo_ms:.4g} ms",
+        f"table   {its.table}: {its.model}, {count(its.gpus, 'device')}, target {its.slo_ms:.4g} ms",
         *(f"        {note}" for note in left_out_notes(compared.left_out)),
         *([f"        accuracies: {known}"] if known else []),
         f"runs    {compared.replicated}",

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from analysis.commands.sweep import add_engine, engine
-from profiler.table import LEVELS
 
 EXAMPLE = """examples:
   python -m analysis plan --trace requests.parquet --slo-ms 20 --attainment 0.99 --min-accuracy 0.9 --growth 2x
@@ -16,26 +15,22 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from simulator.arguments import settings_flags
+
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
     target = parser.add_argument_group("target")
-    target.add_argument("--slo-ms", type=float, required=True, metavar="MS", help="latency target")
+    settings_flags(target, "slo_ms", required=True, slo_ms="latency target")
     target.add_argument("--attainment", type=float, default=0.99, metavar="A", help="share on time (default: 0.99)")
     target.add_argument("--min-accuracy", type=float, metavar="A", help="mean accuracy of the answers at least")
     traffic = parser.add_argument_group("traffic")
-    traffic.add_argument("--trace", required=True, metavar="FILE|SPEC|NAME", help="as in python -m simulator")
-    traffic.add_argument("--trace-format", default="auto", metavar="FORMAT")
+    settings_flags(traffic, "trace", required=True, trace="as in python -m simulator")
+    settings_flags(traffic, "trace_format", "rate", "duration", "lengths")
     traffic.add_argument("--growth", default="1", metavar="G", help="times that traffic: 2x (default: 1x)")
-    traffic.add_argument("--rate", type=float, metavar="R", help="mean requests per second")
-    traffic.add_argument("--duration", type=float, metavar="S", help="only so many seconds")
-    traffic.add_argument("--lengths", metavar="FILE|SPEC", help="draw token counts from here")
     choice = parser.add_argument_group("to choose from")
     choice.add_argument("--tables", metavar="T1,T2", help="tables, commas between them (default: the first shipped)")
     choice.add_argument("--policies", metavar="P1;P2", help="policies, semicolons between them")
     choice.add_argument("--models", metavar="M1;M2", help="models, semicolons between them (default: all)")
-    choice.add_argument("--task", metavar="NAME", help="whose accuracies count (default: the table's first)")
-    choice.add_argument(
-        "--levels", default=LEVELS[0], choices=LEVELS, help="of several models in one (a comma between them)"
-    )
+    settings_flags(choice, "task", "levels", levels="of several models in one (a comma between them)")
     choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
     run = parser.add_argument_group("simulation")
     run.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generated trace (default: 3)")
@@ -89,8 +84,9 @@ def _growth(text: str) -> float:
 def _save(found: object, out: Path) -> None:
     from analysis.plans.planning import Plan
     from analysis.sweeps.frames import write
-    from simulator.reporting.output import provenance, to_json
-    from traces.files import replacing
+    from simulator.reporting.output import to_json
+    from traces.shared.atomic import write_text
+    from traces.shared.origin import origin
 
     assert isinstance(found, Plan)
     out.mkdir(parents=True, exist_ok=True)
@@ -98,5 +94,4 @@ def _save(found: object, out: Path) -> None:
     write(found.points, out / "points.csv")
     values = {"asked": found.asked, "traffic": found.traffic, "choices": [asdict(each) for each in found.choices],
               "closest": [asdict(each) for each in found.closest], "ran": found.ran, "found": found.found}  # fmt: skip
-    with replacing(out / "plan.json") as part:
-        part.write_text(to_json({**values, **provenance()}))
+    write_text(out / "plan.json", to_json({**values, **origin()}))

@@ -7,22 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from analysis.commands.sweep import add_engine, engine
+from simulator.arguments import settings_flags
 
 EXAMPLE = """example:
   python -m analysis sensitivity --trace poisson:rate=400,duration=20 --slo-ms 60 --out depends.csv
   python -m analysis plot tornado depends.csv
 """
-#: Plain flags, as in python -m analysis plan: their kinds and help.
+_SETTINGS = ("rate", "duration", "lengths", "table")
+#: Further flags, as in python -m analysis plan: their kinds and help.
 _FLAGS: dict[str, tuple[type, str]] = {
-    "trace": (str, "as in python -m simulator"),
-    "slo_ms": (float, "latency target"),
     "attainment": (float, "share on time (default: 0.99)"),
     "min_accuracy": (float, "mean accuracy of the answers at least"),
     "growth": (float, "times that traffic (default: 1)"),
-    "rate": (float, "mean requests per second"),
-    "duration": (float, "only so many seconds"),
-    "lengths": (str, "draw token counts from here"),
-    "table": (str, "default: the first shipped"),
     "policies": (str, "policies, semicolons between them"),
     "models": (str, "models, semicolons between them (default: all)"),
     "max_gpus": (int, "at most so many (default: 64)"),
@@ -34,10 +30,10 @@ _FLAGS: dict[str, tuple[type, str]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
+    settings_flags(parser, "trace", "slo_ms", required=True, trace="as in python -m simulator", slo_ms="latency target")
+    settings_flags(parser, *_SETTINGS)
     for name, (kind, line) in _FLAGS.items():
-        parser.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, metavar="X", help=line, required=name in ("trace", "slo_ms")
-        )
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=line)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as .parquet or .csv, too")
     add_engine(parser)
 
@@ -50,7 +46,8 @@ def main(options: argparse.Namespace) -> int:
     from analysis.sweeps.frames import write
 
     file_for(options.out, (".parquet", ".csv"))
-    given: dict[str, Any] = {name: getattr(options, name) for name in _FLAGS if getattr(options, name) is not None}
+    asked = ("trace", "slo_ms", *_SETTINGS, *_FLAGS)
+    given: dict[str, Any] = {name: getattr(options, name) for name in asked if getattr(options, name) is not None}
     with progress("plans") as told:
         found = sensitivity(given.pop("trace"), on_progress=told, **given, **engine(options))
     print(_printed(found))
@@ -61,10 +58,10 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _printed(found: Any) -> str:
-    from analysis.words import aligned, gpus, number
+    from traces.shared.text import aligned, count, number
 
     heading = [f"{found['setup'][0]}, {found['target'][0]}", f"{found['traffic'][0]}; {found['replications'][0]}",
-               f"{gpus(found['base'][0])} needed; with one assumption wrong:"]  # fmt: skip
+               f"{count(found['base'][0], 'GPU')} needed; with one assumption wrong:"]  # fmt: skip
     lines = [["assumption", "", "GPUs", "", "GPUs"]]
     for row in found.itertuples():
         lines.append([row.assumption, row.low_label, number(row.low), row.high_label, number(row.high)])

@@ -28,6 +28,17 @@ _HELP = {
 }
 
 
+def add_axes(axes: Any, without: Sequence[str] = ()) -> None:
+    """The flags of the axes of a grid."""
+    for name in AXES:
+        if name not in without:
+            flags = [f"--{name.replace('_', '-')}", *(["--seeds"] if name == "seed" else [])]
+            axes.add_argument(*flags, dest=name, metavar="VALUES", help=_HELP.get(name, "as in python -m simulator"))
+    axes.add_argument(
+        "-p", action="append", default=[], metavar="KEY=V1,V2", help="values of a policy's parameter; repeatable"
+    )
+
+
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """The flags of whatever runs many cells."""
     engine = parser.add_argument_group("where it runs")
@@ -57,12 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
     parser.add_argument("file", type=Path, nargs="?", metavar="TOML", help="a file of axes; flags win over it")
     axes = parser.add_argument_group("axes")
-    for name in AXES:
-        flags = [f"--{name.replace('_', '-')}", *(["--seeds"] if name == "seed" else [])]
-        axes.add_argument(*flags, dest=name, metavar="VALUES", help=_HELP.get(name, "as in python -m simulator"))
-    axes.add_argument(
-        "-p", action="append", default=[], metavar="KEY=V1,V2", help="values of a policy's parameter; repeatable"
-    )
+    add_axes(axes)
     parser.add_argument("--out", type=Path, default=Path("runs/sweep"), metavar="DIR", help="default: runs/sweep")
     add_engine(parser)
 
@@ -73,8 +79,9 @@ def main(options: argparse.Namespace) -> int:
     from analysis.progress import progress
     from analysis.sweeps.frames import write
     from analysis.sweeps.sweeping import laboratory, results
-    from simulator.reporting.output import provenance, to_json
-    from traces.files import replacing
+    from simulator.reporting.output import to_json
+    from traces.shared.atomic import write_text
+    from traces.shared.origin import origin
 
     axes, parameters = _axes(options)
     cells = grid(axes, parameters)
@@ -85,9 +92,8 @@ def main(options: argparse.Namespace) -> int:
     write(found, options.out / "results.parquet")
     write(found, options.out / "results.csv")
     about = {"axes": axes, "parameters": parameters, "cells": len(cells), "ran": opened.ran, "found": opened.found,
-             "columns": list(found), "code": code_digest(), **provenance()}  # fmt: skip
-    with replacing(options.out / "sweep.json") as part:
-        part.write_text(to_json(about))
+             "columns": list(found), "code": code_digest(), **origin()}  # fmt: skip
+    write_text(options.out / "sweep.json", to_json(about))
     print(f"{len(cells)} cells: {opened.ran} simulated, {opened.found} found in {options.store}", file=sys.stderr)
     print(f"written to {options.out}/: results.parquet, results.csv, sweep.json")
     return 0

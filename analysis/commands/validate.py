@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -55,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the set and write its page; 1 where a bound is missed."""
     from analysis.validation import report
+    from traces.shared.atomic import write_text
 
     if arguments.recorded is not None:
         return _recorded(arguments)
@@ -70,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not arguments.report:
         _measure(arguments)
     found = report.read(arguments.out)
-    (arguments.out / "report.md").write_text(report.page(found))
+    write_text(arguments.out / "report.md", report.page(found))
     _plot(found, arguments.out)
     rows = report.verdicts(found)
     valid = found["runs"]["valid"].sum()
@@ -99,8 +98,8 @@ def _measure(arguments: argparse.Namespace) -> None:
     from analysis.validation.timer import open_timer
     from profiler.commands.printing import noise_words, progress_bar
     from profiler.executors.serving import open_devices
-    from profiler.origin import origin
     from profiler.table import Deployment
+    from traces.shared.origin import origin
 
     out = arguments.out
     if (out / "runs.json").exists():
@@ -130,7 +129,6 @@ def _measure(arguments: argparse.Namespace) -> None:
             None if arguments.slo_ms is None else arguments.slo_ms / 1e3,
             progress,
         )
-        made: dict[str, Any] = origin() | {"command": shlex.join(["python", "-m", "analysis", *sys.argv[1:]])}
         meta = {
             "device": served.name,
             "notes": list(served.notes),
@@ -144,7 +142,7 @@ def _measure(arguments: argparse.Namespace) -> None:
             "table_created": table.meta.get("created", "at an unknown date"),
             "table_noise": noise_words(table.meta),
             "seed": arguments.seed,
-            **made,
+            **origin(),
         }
         files.write(out / "meta.json", meta)
         acceptance.run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from analysis.sweeps.backends import Pool, Workers
 from analysis.sweeps.frames import frame
 from policies import POLICIES, make
 from policies.registry import needs
-from simulator.settings import Prepared, Settings
+from simulator.settings import KINDS, Prepared, Settings
 
 #: What a policy may need and still not exceed the ceiling: batches of some layers and more GPUs could.
 UNDER_THE_CEILING = frozenset({"future", "preempt"})
@@ -36,8 +36,7 @@ class Comparison:
 
     settings: resolved. left_out: levels that others dominate. replicated: what the replications are. ceiling: the mean,
     of kind "exact", "bound" or, where some replications have the one and some the other, "exact or bound"; None for
-    drawn service times.
-    values: the accuracy-weighted goodput by replication (row) and policy (column).
+    drawn service times. values: the accuracy-weighted goodput by replication (row) and policy (column).
     """
 
     standings: DataFrame
@@ -50,8 +49,8 @@ class Comparison:
     values: DataFrame
 
 
-#: Settings of a single run, and of live ones.
-_NOT_HERE = ("policy", "clock", "device", "weights", "digests")
+#: What all policies have in common: all settings but those of a single run, and of live ones.
+SETTINGS = [each for each in KINDS if each not in ("policy", "clock", "device", "weights")]
 _SHOWN = ("trace", "rate", "duration", "lengths", "table", "model", "task", "levels", "slo_ms", "gpus", "service_noise",
           "seed")  # fmt: skip
 
@@ -118,8 +117,9 @@ def _summed(
     differences.loc[reference] = 0.0
     top = _mean_ceiling([each.ceiling for each in done])
     most, kind = (None, None) if top is None else (top.accuracy_weighted_goodput, top.kind)
-    said = named(whole.settings, len(done)) + _left_out([each.left_out for each in done])
-    shown = {name: getattr(whole.settings, name) for name in _SHOWN}
+    base, dominated = whole.settings, tuple(map(str, whole.deployment.left_out))
+    said = named(base, len(done)) + _left_out([each.left_out for each in done])
+    shown = {name: getattr(base, name) for name in _SHOWN}
     rows = []
     for spec in ran:
         mean, bounds = own["mean"][spec], most is not None and not needs(make(spec)) - UNDER_THE_CEILING
@@ -136,8 +136,7 @@ def _summed(
             "reference": reference, "ceiling": most, "ceiling_kind": kind, "replications": said, **shown,
         })  # fmt: skip
     standings = frame(sorted(rows, key=lambda row: -row["accuracy_weighted_goodput"]))
-    dominated = tuple(map(str, whole.deployment.left_out))
-    return Comparison(standings, refused, reference, whole.settings, said, top, dominated, values)
+    return Comparison(standings, refused, reference, base, said, top, dominated, values)
 
 
 def _within(intervals: DataFrame, least: float) -> DataFrame:
@@ -180,10 +179,9 @@ def _specs(policies: str | Sequence[str]) -> list[str]:
 
 
 def _settings(values: dict[str, Any]) -> Settings:
-    valid = [each.name for each in fields(Settings) if each.name not in _NOT_HERE]
-    unknown = sorted(set(values) - set(valid))
+    unknown = sorted(set(values) - set(SETTINGS))
     if unknown:
-        raise ValueError(f"compare has no setting {', '.join(unknown)}; it has {', '.join(valid)}")
+        raise ValueError(f"compare has no setting {', '.join(unknown)}; it has {', '.join(SETTINGS)}")
     return Settings(**values)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from analysis.inputs import read_any
 from analysis.pages.page import Section, page
 from analysis.pages.sections import of_capacity, of_comparison, of_plan, of_runs, of_sensitivity, of_sweep
-from traces.files import replacing
+from traces.shared.atomic import write_text
 
 SECTIONS: dict[str, Callable[[Any], Section]] = {
     "sweep": of_sweep,
@@ -32,6 +32,5 @@ def write_report(paths: Sequence[Path], out: Path, *, title: str = "Cohort repor
     sections = [of_runs(runs)] if runs else []
     sections += [SECTIONS[kind](content) for kind, content in found if kind != "run"]
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as part:
-        part.write_text(page(title, sections), encoding="utf-8")
+    write_text(out, page(title, sections))
     return [section.title for section in sections]

@@ -17,7 +17,8 @@ from analysis.plots.catalogue import PLOTS
 from analysis.plots.of_runs import named
 from analysis.plots.of_sweeps import setup
 from analysis.runs import Run
-from analysis.words import accuracies, gpus
+from analysis.words import accuracies
+from traces.shared.text import count, number, percent
 
 #: Figures are drawn at this width and scaled to the page's.
 WIDTH_MM = 105.0
@@ -97,7 +98,7 @@ def of_comparison(frame: DataFrame) -> Section:
         cells = [
             _cell(name, row.get(name)) for name in ("attainment", "accuracy", "p99_s", "accuracy_weighted_goodput")
         ]
-        rows.append([str(row["policy"]), *cells, _ends(row, "accuracy_weighted_goodput"), _percent(row.get("reached")),
+        rows.append([str(row["policy"]), *cells, _ends(row, "accuracy_weighted_goodput"), percent(row.get("reached")),
                      f"{100 * row['difference']:+.2f}", _ends(row, "difference")])  # fmt: skip
     said = f"No policy exceeds {ceilings[0]:.2%} ({' '.join(map(str, kinds))})." if ceilings else "No optimum is known."
     served = ", ".join([*setup(frame), *distinct(frame, "replications")]) + "."
@@ -110,10 +111,10 @@ def of_capacity(frame: DataFrame) -> Section:
     names, which = series(frame, "load")
     head = ["series", "capacity /s", "95 %", "load", "p99 ms", "accuracy %", "students", "verdict"]
     rows = []
-    for number, row in zip(which, frame.to_dict("records"), strict=True):
+    for place, row in zip(which, frame.to_dict("records"), strict=True):
         ends = f"{row['capacity_low']:.4g}\u00a0to\u00a0{row['capacity_high']:.4g}"
         cells = [_cell(key, row[key]) for key in ("load", "p99_s", "accuracy", "students_mean")]
-        rows.append([names[number], _cell("capacity", row["capacity"]), ends if row["seeds"] > 1 else "unknown", *cells,
+        rows.append([names[place], _cell("capacity", row["capacity"]), ends if row["seeds"] > 1 else "unknown", *cells,
                      str(row["verdict"])])  # fmt: skip
     said = f"{', '.join(setup(frame))}; {frame['target'].iloc[0]:.4g} of the requests on time."
     return Section("Capacity", [said, *_accuracies(frame)], [Table(head, rows)], [_figure("capacity", frame)])
@@ -130,7 +131,8 @@ def of_sensitivity(frame: DataFrame) -> Section:
     head = ["assumption", "at", "GPUs", "at", "GPUs"]
     rows = [[row.assumption, row.low_label, f"{row.low:g}", row.high_label, f"{row.high:g}"]
             for row in frame.itertuples()]  # fmt: skip
-    said = f"The plan needs {gpus(frame['base'].iloc[0])}; here is what it would need were an assumption wrong."
+    needed = count(frame["base"].iloc[0], "GPU")
+    said = f"The plan needs {needed}; here is what it would need were an assumption wrong."
     return Section("Sensitivity", [said], [Table(head, rows)], [_figure("tornado", frame)])
 
 
@@ -203,11 +205,7 @@ def _cell(name: str, value: Any) -> str:
     scaled = value * quantity(name).factor
     if quantity(name).unit.startswith("%"):
         return f"{scaled:.2f}"
-    return f"{scaled:,.0f}" if abs(scaled) >= 1000 else f"{scaled:.4g}"
-
-
-def _percent(value: Any) -> str:
-    return "-" if value is None or value != value else f"{value:.2%}"
+    return number(scaled)
 
 
 def _ends(row: Mapping[str, Any], name: str) -> str:

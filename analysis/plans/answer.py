@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from analysis.plans.planner import Closest, Point
 from analysis.plans.planning import Choice, Plan
-from analysis.words import accuracies, aligned, gpus, number, percent
+from analysis.words import accuracies
+from traces.shared.text import aligned, count, number, percent
 
 
 def printed(plan: Plan) -> str:
@@ -44,8 +45,8 @@ def _line(choice: Choice) -> list[str]:
 
 def _words(choice: Choice, plan: Plan) -> list[str]:
     best, target = choice.best, plan.asked["attainment"]
-    lines = [f"{best.candidate.table} ({best.candidate.device}): {gpus(best.gpus)} with {best.candidate.policy} and "
-             f"{best.candidate.model}"]  # fmt: skip
+    its = best.candidate
+    lines = [f"{its.table} ({its.device}): {count(best.gpus, 'GPU')} with {its.policy} and {its.model}"]
     lines.append(f"  {_sureness(choice, plan)}")
     lines.append(f"  {choice.most / best.growth - 1:.0%} more traffic fits ({choice.most:.3g} times the trace)")
     if choice.cost is not None:
@@ -55,7 +56,7 @@ def _words(choice: Choice, plan: Plan) -> list[str]:
     less = choice.less
     if less is None:
         return [*lines, "  there is no less than one GPU"]
-    lines.append(f"  {gpus(less.gpus)} would do, the rest unchanged, with one of:")
+    lines.append(f"  {count(less.gpus, 'GPU')} would do, the rest unchanged, with one of:")
     if less.attainment < target:
         lines.append(f"    a target of {percent(less.attainment)} on time")
         lines.append(f"    {less.slo_ms:.4g} ms instead of {best.slo_ms:g}" if less.slo_ms else
@@ -79,15 +80,17 @@ def _sureness(choice: Choice, plan: Plan) -> str:
     if choice.clear == best.gpus:
         return f"the 95 % interval, for {over}, lies above the target"
     reaches = f"the 95 % interval, for {over}, reaches down to {percent(best.attainment.low)}, below the target"
-    return reaches + (f"; with {gpus(choice.clear)} it does not" if choice.clear else "; two more GPUs do not help")
+    return reaches + (
+        f"; with {count(choice.clear, 'GPU')} it does not" if choice.clear else "; two more GPUs do not help"
+    )
 
 
 def _out_of_reach(closest: Closest, plan: Plan) -> list[str]:
     asked, best = plan.asked, closest.best
-    lines = [f"{closest.table}: out of reach with up to {gpus(asked['max_gpus'])}"]
+    lines = [f"{closest.table}: out of reach with up to {count(asked['max_gpus'], 'GPU')}"]
     if best is not None:
         its = best.candidate
-        lines.append(f"  closest: {gpus(best.gpus)} with {its.policy} and {its.model}: {_short(best, plan)}")
+        lines.append(f"  closest: {count(best.gpus, 'GPU')} with {its.policy} and {its.model}: {_short(best, plan)}")
         if closest.slo_ms is not None:
             lines.append(f"  that would meet {closest.slo_ms:.4g} ms instead of {asked['slo_ms']:g}")
         elif best.attainment.mean < asked["attainment"]:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle, StepPatch
 from pandas import DataFrame
 
-from traces.files import replacing
+from traces.shared.atomic import write_text
 
 #: x and y of a point; of bars, bands and ranges also where they end; the value of a map's cell; the text of a note.
 FIELDS = ["panel", "kind", "series", "x", "x_end", "y", "y_end", "value", "text"]
@@ -35,8 +35,7 @@ def drawn_csv(figure: Figure) -> str:
 
 def write_drawn(figure: Figure, path: Path) -> None:
     """Write `drawn_csv`."""
-    with replacing(path) as part:
-        part.write_text(drawn_csv(figure), encoding="utf-8")
+    write_text(path, drawn_csv(figure))
 
 
 def _panel(axes: Axes) -> str:

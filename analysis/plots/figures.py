@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from traces.files import replacing
+from traces.shared.atomic import replacing
 
 #: What would otherwise put the time of day into the file.
 _TIMELESS = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}

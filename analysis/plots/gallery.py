@@ -17,7 +17,7 @@ from analysis.plots import PLOTS
 from analysis.sweeps.frames import read
 from analysis.sweeps.origin import code_digest
 from profiler.table import LatencyTable, shipped
-from traces.files import replacing
+from traces.shared.atomic import write_text
 
 #: Told how many of the commands are done, and how many there are.
 Progress = Callable[[int, int], None]
@@ -114,8 +114,7 @@ def make(out: Path, scratch: Path, on_progress: Progress | None = None) -> None:
         if on_progress is not None:
             on_progress(done, len(steps))
         step()
-    with replacing(out / "README.md") as part:
-        part.write_text(page(scratch), encoding="utf-8")
+    write_text(out / "README.md", page(scratch))
     if on_progress is not None:
         on_progress(len(steps), len(steps))
 

@@ -12,6 +12,7 @@ from analysis.plots.axes import style
 from analysis.plots.axes.curves import distinct
 from analysis.plots.axes.standings import capacities, differences, standings
 from analysis.plots.of_sweeps import accuracies_of, setup
+from traces.shared.text import count
 
 
 def weighted(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
@@ -30,7 +31,7 @@ def capacity(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     shares, seeds = distinct(frame, "target"), distinct(frame, "seeds")
     target = f"{100 * shares[0]:g}% on time, " if len(shares) == 1 else ""
     if seeds:
-        frame = frame.assign(replications=f"{seeds[0]:g} seed{'s' * (seeds[0] > 1)}")
+        frame = frame.assign(replications=count(seeds[0], "seed"))
     return _forest(frame, width_mm, capacities, f"Capacity: {target}95 % intervals")
 
 

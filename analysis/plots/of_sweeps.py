@@ -14,6 +14,7 @@ from analysis.plots.axes import capacity, maps, rates, style, tradeoff
 from analysis.plots.axes.curves import distinct, need, seeds
 from analysis.words import accuracies
 from profiler.table import LatencyTable
+from traces.shared.text import count
 
 
 def latency_against_load(frame: DataFrame, width_mm: float = style.COLUMN_MM, *, x: str = "load") -> Figure:
@@ -120,7 +121,7 @@ def setup(frame: DataFrame) -> Iterator[str]:
     yield " on ".join(filter(None, (models, devices))) or "device not recorded"
     gpus, slos, traces = distinct(frame, "gpus"), distinct(frame, "slo_ms"), distinct(frame, "trace")
     if len(gpus) == 1:
-        yield f"{gpus[0]:g} GPU{'s' * (gpus[0] != 1)}"
+        yield count(gpus[0], "GPU")
     if len(slos) == 1:
         yield f"SLO {slos[0]:.4g} ms"
     yield str(traces[0]) if len(traces) == 1 else f"{len(traces)} traces"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from profiler.table import LatencyTable, Level, ShapeKey
-from traces.files import replacing
+from traces.shared.atomic import replacing
+from traces.shared.text import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +124,7 @@ def _shapes(table: LatencyTable, models: Iterable[str]) -> list[tuple[int, int]]
 
 
 def _students(level: Level) -> str:
-    return f"{level.students} student{'s' * (level.students > 1)}"
+    return count(level.students, "student")
 
 
 def _line(axes: Axes, x: Sequence[int], seconds: Sequence[float], label: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import re
@@ -104,7 +103,8 @@ class Pool:
         if self._parallel is None:
             yield from ((number, function(*task)) for number, task in list(left.items()))
             return
-        delayed = _library("joblib").delayed
+        from joblib import delayed
+
         calls = [delayed(_numbered)(function, number, task) for number, task in left.items()]
         if self._parallel.return_generator:
             results = self._parallel(calls)
@@ -124,24 +124,18 @@ def _numbered(function: Callable[..., R], number: int, task: tuple[Any, ...]) ->
     return number, function(*task)
 
 
-def _library(name: str, extra: str | None = None) -> Any:
-    """A library that is loaded only where it is used. Raises LookupError that says how to get it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        package = f"cohort-serving[{extra}]" if extra else name
-        raise LookupError(f"{name.partition('.')[0]} is not installed: pip install '{package}'") from None
-
-
 def _loky(workers: Workers, opening: contextlib.ExitStack) -> Any:
-    joblib = _library("joblib")
+    import joblib
+
     # A worker is one core's work: threads of BLAS beside it would only fight over the others' cores.
     opening.enter_context(joblib.parallel_config(backend="loky", inner_max_num_threads=1))
     return joblib.Parallel(n_jobs=workers.jobs, batch_size=1, return_as="generator_unordered")
 
 
 def _dask(workers: Workers, opening: contextlib.ExitStack) -> Any:
-    distributed, joblib = _library("distributed", "dask"), _library("joblib")
+    import distributed
+    import joblib
+
     if not re.search(r":\d+$|^inproc:", str(workers.address)):
         raise ValueError(f"{workers.address!r} is no address of a Dask scheduler: write tcp://HOST:8786")
     with _clear("Dask scheduler", workers.address):
@@ -154,13 +148,16 @@ def _dask(workers: Workers, opening: contextlib.ExitStack) -> Any:
 
 
 def _ray(workers: Workers, opening: contextlib.ExitStack) -> Any:
-    ray, joblib = _library("ray", "ray"), _library("joblib")
+    import joblib
+    import ray
+    from ray.util.joblib import register_ray
+
     where = {"address": workers.address} if workers.address else {"num_cpus": workers.jobs, "include_dashboard": False}
     if not ray.is_initialized():
         with _clear("Ray cluster", workers.address):
             ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
         opening.callback(ray.shutdown)
-    _library("ray.util.joblib", "ray").register_ray()
+    register_ray()
     opening.enter_context(joblib.parallel_config(backend="ray"))
     return opening.enter_context(joblib.Parallel(n_jobs=-1 if workers.address else workers.jobs, batch_size=1))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pandas import DataFrame, read_csv, read_parquet
 
-from traces.files import replacing
+from traces.shared.atomic import replacing
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> DataFrame:

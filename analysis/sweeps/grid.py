@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 
 from policies import POLICIES, Policy, describe, make
-from simulator.settings import Settings
+from policies.machinery.wrapped import chain
+from policies.registry import fields_of
+from simulator.settings import KINDS, Settings
 
 #: What a sweep may vary, the slowest first; each is a field of Settings.
 AXES = ("table", "model", "task", "levels", "trace", "trace_format", "rate_mode", "duration", "lengths", "gpus",
         "slo_ms", "service_noise", "policy", "rate", "load", "seed")  # fmt: skip
 #: Other words for an axis.
 ALIASES = {"seeds": "seed", "policies": "policy", "traces": "trace", "tables": "table", "models": "model"}
-_HINTS = get_type_hints(Settings)
 #: The numbers among them that are more than 0, said before anything runs.
 _POSITIVE = ("duration", "gpus", "slo_ms", "rate", "load")
 #: Cells that are more than anybody means; the grid is refused before it fills the memory.
@@ -55,8 +55,7 @@ def grid(axes: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -
 
 def axis(name: str, value: Any) -> list[Any]:
     """The values of one axis, of the kind that its setting has. Raises ValueError for others, and for none at all."""
-    kinds = get_args(_HINTS[name]) or (_HINTS[name],)
-    kind = next(each for each in (int, float, str) if each in kinds)
+    kind = KINDS[name]
     if isinstance(value, str):
         found: list[Any] = _texts(value) if kind is str else _numbers(name, value, kind)
     elif isinstance(value, Iterable):
@@ -163,7 +162,4 @@ def _choices(values: Any) -> list[str]:
 
 
 def _has(policy: Any, name: str) -> bool:
-    if not is_dataclass(policy):
-        return False
-    own = {each.name: getattr(policy, each.name) for each in fields(policy)}
-    return name in own or any(_has(each, name) for each in own.values() if callable(getattr(each, "decide", None)))
+    return any(name in fields_of(type(each)) for each in chain(policy))

@@ -7,16 +7,14 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from analysis.sweeps.grid import AXES
 from policies import make
+from policies.machinery.wrapped import chain
 from profiler.table import as_table
 from simulator.settings import Settings
 
@@ -81,16 +79,7 @@ class Keys:
     def _outside(self, spec: str) -> str:
         """The sources of policies that are not ours."""
         if spec not in self._policies:
-            sources = {inspect.getsourcefile(each) for each in _classes(make(spec))}
+            sources = {inspect.getsourcefile(type(each)) for each in chain(make(spec))}
             outside = sorted(each for each in sources if each and not Path(each).is_relative_to(ROOT / "policies"))
             self._policies[spec] = " ".join(map(self._file, outside))
         return self._policies[spec]
-
-
-def _classes(policy: Any) -> Iterable[type]:
-    """The class of a policy and of those that it wraps."""
-    yield type(policy)
-    for each in fields(policy) if is_dataclass(policy) else ():
-        wrapped = getattr(policy, each.name)
-        if callable(getattr(wrapped, "decide", None)):
-            yield from _classes(wrapped)

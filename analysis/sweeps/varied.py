@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from policies import make
+from policies.machinery.wrapped import chain
+from policies.registry import fields_of
 from traces.spec import Spec
 
 
@@ -35,18 +36,11 @@ def _differs(name: str, kind: str, policies: Iterable[Mapping[str, Any]]) -> boo
 
 def _of_policy(spec: str) -> dict[str, Any]:
     """The plain parameters of a policy and of those that it wraps; under "" which classes these are."""
-    found: dict[str, Any] = {}
-    kinds, left = [], [make(spec)]
-    while left:
-        policy: Any = left.pop()
-        kinds.append(type(policy).__name__)
-        for each in fields(policy) if is_dataclass(policy) else ():
-            value = getattr(policy, each.name)
-            if callable(getattr(value, "decide", None)):
-                left.append(value)
-            elif isinstance(value, int | float):
-                found.setdefault(each.name, value)
-    return found | {"": " ".join(kinds)}
+    found: dict[str, Any] = {"": " ".join(type(policy).__name__ for policy in chain(make(spec)))}
+    for policy in chain(make(spec)):
+        values = {name: getattr(policy, name) for name in fields_of(type(policy))}
+        found = {name: value for name, value in values.items() if isinstance(value, int | float)} | found
+    return found
 
 
 def _of_trace(source: str | None) -> dict[str, Any]:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from simulator.reporting.report import Report
-from traces.files import replacing
+from traces.shared.atomic import replacing, write_text
 
 
 def write(path: Path, values: Any) -> None:
     """Write plain values; null stands for what is not known."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_text(json.dumps(_known(values), indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_known(values), indent=1, allow_nan=False) + "\n")
 
 
 def read(path: Path) -> Any:
@@ -32,7 +31,8 @@ def keep_batches(path: Path, run: Report) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = {name: run.batch_columns[name] for name in ("service_s", "cycle_s")}
     columns |= {name: run.batch_columns[name].astype(np.int16) for name in ("size", "students")}
-    pa.parquet.write_table(pa.table(columns), path, compression="zstd")
+    with replacing(path) as part:
+        pa.parquet.write_table(pa.table(columns), part, compression="zstd")
 
 
 def _known(values: Any) -> Any:

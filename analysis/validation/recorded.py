@@ -22,6 +22,7 @@ from simulator.reporting.report import Report
 from simulator.reporting.validity import judge
 from simulator.settings import Prepared, Settings, prepare
 from traces.readers.recorded import segments
+from traces.shared.text import aligned, milliseconds, percent
 
 #: Requests with these outcomes were in the queue and left it; the rest was refused at the door or has no end.
 ENDED = ("ok", "late", "dropped", "rejected")
@@ -118,15 +119,9 @@ def page(found: dict[str, Any]) -> str:
     rows = [["", *runs]]
     for name, title in SHOWN.items():
         rows.append([title, *(_shown(name, found[run][name]) for run in runs)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
     points = (found["table"]["attainment"] - found["happened"]["attainment"]) * 100
-    lines += [
+    lines = [
+        aligned(rows),
         "",
         f"{found['requests']} requests; {found['refused']} more were refused before the queue"
         + (f", of {found['unknown']} the end is not recorded" if found["unknown"] else ""),
@@ -147,8 +142,8 @@ def _shown(name: str, value: float) -> str:
     if not np.isfinite(value):
         return "-"
     if name.endswith("_s"):
-        return f"{value * 1e3:.4g} ms"
-    return f"{value:.2f}" if name.endswith("_mean") else f"{value:.2%}"
+        return f"{milliseconds(value)} ms"
+    return f"{value:.2f}" if name.endswith("_mean") else percent(value)
 
 
 def _session(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 from pandas import DataFrame, Series
 
 from analysis.validation import files
+from traces.shared.text import milliseconds, percent
 
 #: What is asked of a quiet device: relative errors of percentiles, points of shares, total variation of decisions.
 P50, P99, ATTAINMENT_MEAN, ATTAINMENT_MAX = 0.03, 0.05, 0.005, 0.015
 REPLAY, CYCLE, DECISIONS, OVERLOAD_POINTS, CAPACITY = 0.005, 0.02, 0.03, 0.02, 0.02
 OVERLOAD = "overload"
+
+_ms = partial(milliseconds, digits=3)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -46,18 +50,18 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     capacity = (rated["drawn_rate"] / rated["live_rate"] - 1).abs().max()
     agree, pairs = ranking(valid)
     return [
-        ("(i) recorded times replayed: p50, p99", f"{REPLAY:.1%}", _percent(replay), _under(replay, REPLAY)),
+        ("(i) recorded times replayed: p50, p99", f"{REPLAY:.1%}", percent(replay), _under(replay, REPLAY)),
         ("(i) equal decisions given recorded times", "all runs", f"{same} of {len(runs)}", _word(same == len(runs))),
-        ("(ii) device cycle against the table, median run", f"{CYCLE:.0%}", _percent(cycle), _under(cycle, CYCLE)),
-        ("(iii) decisions, total variation, worst", f"{DECISIONS:.0%}", _percent(tv), _under(tv, DECISIONS)),
-        ("(iv) p50, worst", f"{P50:.0%}", _percent(p50.max(), 1), _under(p50.max(), P50)),
-        ("(iv) p99, worst", f"{P99:.0%} or 2 x live spread", _percent(p99.max(), 1),
+        ("(ii) device cycle against the table, median run", f"{CYCLE:.0%}", percent(cycle), _under(cycle, CYCLE)),
+        ("(iii) decisions, total variation, worst", f"{DECISIONS:.0%}", percent(tv), _under(tv, DECISIONS)),
+        ("(iv) p50, worst", f"{P50:.0%}", percent(p50.max(), 1), _under(p50.max(), P50)),
+        ("(iv) p99, worst", f"{P99:.0%} or 2 x live spread", percent(p99.max(), 1),
          _word(within.all() if len(p99) else None)),
         ("(iv) attainment, mean", "0.5 points", _points(points.mean()), _under(points.mean(), ATTAINMENT_MEAN)),
         ("(iv) attainment, worst", "1.5 points", _points(points.max()), _under(points.max(), ATTAINMENT_MAX)),
         ("overload: drops", "2 points", _points(dropped), _under(dropped, OVERLOAD_POINTS)),
         ("overload: mean students", "2 points", _points(students), _under(students, OVERLOAD_POINTS)),
-        ("capacity", f"{CAPACITY:.0%}", _percent(capacity, 1), _under(capacity, CAPACITY)),
+        ("capacity", f"{CAPACITY:.0%}", percent(capacity, 1), _under(capacity, CAPACITY)),
         ("policies in the same order, beyond the spread", "all pairs", f"{agree} of {pairs}",
          _word(agree == pairs if pairs else None)),
     ]  # fmt: skip
@@ -165,16 +169,8 @@ def _under(value: float, bound: float) -> str:
     return _word(None if np.isnan(value) else value <= bound)
 
 
-def _percent(value: float, digits: int = 2) -> str:
-    return "-" if np.isnan(value) else f"{value:.{digits}%}"
-
-
 def _points(value: float) -> str:
     return "-" if np.isnan(value) else f"{value * 100:.2f}"
-
-
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g}"
 
 
 def _bias(value: float) -> str:

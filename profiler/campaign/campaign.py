@@ -28,10 +28,10 @@ from profiler.models import weights
 from profiler.models.roofline import Ceilings
 from profiler.models.spec import Spec
 from profiler.models.weights import Weights
-from profiler.origin import origin
 from profiler.table import BucketPlan
 from profiler.table.merging import merge_tables
-from traces.files import replacing
+from traces.shared.atomic import write_text
+from traces.shared.origin import origin
 
 #: Measures one part of a campaign until a time.monotonic: what becomes of it, with its `status`.
 Part = Callable[["Campaign", str, float], dict[str, Any]]
@@ -164,5 +164,4 @@ class Campaign:
             )
 
     def _save(self) -> None:
-        with replacing(self.out / "campaign.json") as part:
-            part.write_text(json.dumps(self.state | {"origin": origin()}, indent=1) + "\n")
+        write_text(self.out / "campaign.json", json.dumps(self.state | {"origin": origin()}, indent=1) + "\n")

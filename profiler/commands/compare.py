@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from profiler.commands.printing import console, milliseconds
+from profiler.commands.printing import console
 from profiler.table.compare import Pair, pairs, parse_operand
+from traces.shared.text import milliseconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +54,8 @@ def _print(left: str, right: str, found: list[Pair]) -> None:
             str(pair.right),
             str(pair.key.batch),
             str(pair.key.tokens),
-            milliseconds(pair.left_s),
-            milliseconds(pair.right_s),
+            milliseconds(pair.left_s, 3),
+            milliseconds(pair.right_s, 3),
             f"{pair.ratio:.3f}",
         )
     console().print(grid)

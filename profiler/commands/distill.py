@@ -58,7 +58,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     from profiler.distill.preparation import alone, costs, digest, prepare, settle
     from profiler.distill.results import Results, hardware
     from profiler.distill.study import Study
-    from profiler.origin import origin
+    from traces.shared.origin import origin
 
     device = _device(arguments)
     recipe = _recipe(arguments, device)

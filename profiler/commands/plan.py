@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from profiler.commands.keys import add_key_arguments, chosen_grids
-from profiler.commands.printing import console, milliseconds
+from profiler.commands.printing import console
 from profiler.measuring.rules import MINIMUM
 from profiler.modelled.estimate import predictor
 from profiler.table import LatencyTable, shipped
+from traces.shared.text import milliseconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
     for own in chosen_grids(arguments):
         times = [predict(own.spec, cell.key) for cell in own.cells()]
         sizes = (",".join(map(str, values)) for values in (own.students, own.batches, own.tokens))
-        extremes = (milliseconds(min(times)), milliseconds(max(times)))
+        extremes = (milliseconds(min(times), 3), milliseconds(max(times), 3))
         grid.add_row(own.model, *sizes, str(len(times)), *extremes, f"{sum(times):.1f}")
         total, keys = total + sum(times), keys + len(times)
     console().print(grid)

@@ -18,12 +18,6 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=200)
 
 
-def milliseconds(seconds: float) -> str:
-    """Three significant figures, in milliseconds."""
-    value = seconds * 1e3
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.{2 if value >= 1 else 3}f}"
-
-
 def progress_bar(stack: ExitStack) -> Callable[[float, str], None]:
     """A bar with the time left on stderr where that is a terminal, else nothing; call it with a share and a word."""
     if not sys.stderr.isatty():

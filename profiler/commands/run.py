@@ -113,14 +113,14 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
 
     from profiler.executors.cpu import CpuExecutor
     from profiler.measuring.probes import cpu_ceilings
-    from profiler.origin import cpu_name
+    from traces.shared.origin import cpu_name
 
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise ValueError(f"--threads is {arguments.threads}: at least one is needed")
         torch.set_num_threads(arguments.threads)
     threads = torch.get_num_threads()
-    name = f"{cpu_name()}, {threads} CPU thread{'s' * (threads > 1)}"
+    name = cpu_name(threads)
 
     def opened(grid: Grid, own: Weights) -> Executor:
         return CpuExecutor(own, grid.plan, grid.students)

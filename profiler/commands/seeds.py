@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from profiler.commands.printing import console
-from traces.files import replacing
+from traces.shared.atomic import write_text
+from traces.shared.text import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +26,9 @@ def main(arguments: argparse.Namespace) -> int:
 
     studies, others = together(arguments.studies)
     rows, about = pooled(studies), studies[0].about
-    count = f"{len(studies)} seed{'s' if len(studies) > 1 else ''}"
-    grid = Table(title=f"{about['task']}: {count}; intervals of 95 % over texts", title_justify="left")
+    grid = Table(
+        title=f"{about['task']}: {count(len(studies), 'seed')}; intervals of 95 % over texts", title_justify="left"
+    )
     for name in ("model", "students", "task", "accuracy", "95 %", "seeds", "over teacher", "over single"):
         grid.add_column(name, justify="left" if name in ("model", "task") else "right")
     for row in rows:
@@ -42,6 +44,5 @@ def main(arguments: argparse.Namespace) -> int:
     if others:
         print(f"left out, as not every study has them: {', '.join(others)}")
     if arguments.out:
-        with replacing(arguments.out) as part:
-            part.write_text(as_csv(rows))
+        write_text(arguments.out, as_csv(rows))
     return 0

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from profiler.commands.printing import console, milliseconds, noise_words
+from profiler.commands.printing import console, noise_words
 from profiler.table import LatencyTable, shipped
+from traces.shared.text import milliseconds
 
 #: What can be shown: how a row of the table becomes text, and the title.
 VALUES: dict[str, tuple[Callable[[LatencyTable, int], str], str]] = {
-    "latency": (lambda table, row: milliseconds(_us(table, "latency_us", row) * 1e-6), "latency in ms"),
+    "latency": (lambda table, row: milliseconds(_us(table, "latency_us", row) * 1e-6, 3), "latency in ms"),
     "throughput": (
         lambda table, row: f"{_us(table, 'batch', row) / _us(table, 'latency_us', row) * 1e6:,.0f}",
         "requests per second, one batch after the other",

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Write a table whose every figure is computed, and says so."""
     from profiler.modelled import estimate, illustrative
-    from profiler.origin import origin
+    from traces.shared.origin import origin
 
     refuse_existing(arguments.out, arguments.replace)
     plan = read_plan(arguments.plan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 from profiler.distill.seeds import pooled, together
 from profiler.table import LatencyTable
-from profiler.table.writing import as_csv, put
+from profiler.table.writing import as_csv
+from traces.shared.atomic import replacing_folder
 
 
 def adopt(studies: Sequence[Path], folder: Path, *, keep_default: bool = False) -> LatencyTable:
@@ -65,9 +65,8 @@ def _note(teacher: str, pool: Sequence[dict[str, Any]], seeds: int) -> str:
 
 def _replaced(folder: Path, rows: Sequence[dict[str, Any]], task: str, note: str) -> LatencyTable:
     """The folder with these accuracies, written beside it, loaded once to be sure, and moved there."""
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    shutil.copytree(folder, partial)
-    try:
+    with replacing_folder(folder) as partial:
+        shutil.copytree(folder, partial, dirs_exist_ok=True)
         (partial / "accuracy.csv").write_text(as_csv(rows))
         meta = json.loads((partial / "meta.json").read_text())
         notes = meta.get("accuracy")
@@ -76,7 +75,4 @@ def _replaced(folder: Path, rows: Sequence[dict[str, Any]], task: str, note: str
         loaded = LatencyTable.load(partial)
         for model in dict.fromkeys(row["model"] for row in rows if row["task"] == task):
             loaded.levels(model, task)  # says what a study of too few students lacks
-        put(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return LatencyTable.load(folder)

@@ -19,7 +19,7 @@ from profiler.distill.learning.texts import Texts, mask_token, tokenize
 from profiler.distill.study import Data
 from profiler.distill.tasks import Split, Task
 from profiler.table.reading import read_columns
-from traces.files import replacing
+from traces.shared.atomic import write_text
 
 
 def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, more: Sequence[Path] = ()) -> Data:
@@ -113,8 +113,7 @@ def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:
             raise ValueError(f"{work.parent} was begun with other settings: {'; '.join(changed)}. Choose another --out")
         return
     work.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_text(json.dumps(own, indent=1) + "\n")
+    write_text(path, json.dumps(own, indent=1) + "\n")
 
 
 def costs(recipe: Recipe, layers: int, training: int) -> dict[str, float]:

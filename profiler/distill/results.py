@@ -25,7 +25,7 @@ from profiler.models import weights as stored
 from profiler.models.weights import Weights
 from profiler.table import BucketPlan
 from profiler.table.writing import as_csv
-from traces.files import replacing
+from traces.shared.atomic import replacing, write_text
 
 #: Texts on which the executor that serves is compared with the code that trained.
 COMPARED = 24
@@ -61,14 +61,12 @@ class Results:
             shutil.copy(tokenizer, folder / "tokenizer.json")
         rows, items = self.accuracy(), self.items()
         card = self.card(rows) | {"per_request": per_request(items)}
-        with replacing(out / "accuracy.csv") as part:
-            part.write_text(as_csv(rows))
+        write_text(out / "accuracy.csv", as_csv(rows))
         with replacing(out / "items.parquet") as part:
             items.write(part)
         with replacing(out / ANSWERS) as part:
             self.answers().write(part)
-        with replacing(out / "card.json") as part:
-            part.write_text(json.dumps(card, indent=1) + "\n")
+        write_text(out / "card.json", json.dumps(card, indent=1) + "\n")
         return card
 
     def accuracy(self) -> list[dict[str, Any]]:
@@ -168,11 +166,11 @@ def executor_gap(own: Weights, texts: Texts, record: Record) -> float:
 
 def hardware(device: torch.device) -> str:
     """The name of what trained."""
-    from profiler.origin import cpu_name
+    from traces.shared.origin import cpu_name
 
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return f"{cpu_name()}, {torch.get_num_threads()} threads"
+    return cpu_name(torch.get_num_threads())
 
 
 def _runs_as(own: Weights) -> str:

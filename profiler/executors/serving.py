@@ -145,11 +145,11 @@ def _cpu(
 ) -> tuple[str, dict[str, Executor], Callable[[], object], list[str]]:
     """Executors on this processor, with as many threads as the table was measured with."""
     from profiler.executors.cpu import CpuExecutor
-    from profiler.origin import cpu_name
+    from traces.shared.origin import cpu_name
 
     threads = int(table.meta.get("threads", 1))
     torch.set_num_threads(threads)
-    name = f"{cpu_name()}, {threads} CPU thread{'s' * (threads > 1)}"
+    name = cpu_name(threads)
     executors: dict[str, Executor] = {model: CpuExecutor(own, plan, counts[model]) for model, own in loaded.items()}
     return name, executors, partial(torch.set_num_threads, threads), []
 

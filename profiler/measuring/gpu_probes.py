@@ -78,7 +78,7 @@ def launch(device: Device, sizes: Sizes) -> dict[str, float]:
 def describe(device: Device) -> dict[str, Any]:
     """Name, multiprocessors, cache and memory of the device; what its driver says now (`card`)."""
     if device.torch_device.type != "cuda":
-        from profiler.origin import cpu_name
+        from traces.shared.origin import cpu_name
 
         return {"device": cpu_name()}
     own = torch.cuda.get_device_properties(device.torch_device)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 from profiler.measuring.grid import Cell
 from profiler.table import ShapeKey
-from traces.files import replacing
+from traces.shared.atomic import write_text
 
 
 class Sample(NamedTuple):
@@ -82,8 +82,7 @@ def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / "settings.json"
     wanted = json.loads(json.dumps(settings))
     if not path.exists():
-        with replacing(path) as part:
-            part.write_text(json.dumps(wanted, indent=1))
+        write_text(path, json.dumps(wanted, indent=1))
         return
     found = json.loads(path.read_text())
     changed = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))

@@ -23,9 +23,9 @@ from profiler.measuring.rules import Rules
 from profiler.models.roofline import Ceilings
 from profiler.models.spec import Spec
 from profiler.models.weights import Weights
-from profiler.origin import origin
 from profiler.table import BucketPlan, ShapeKey
 from profiler.table.writing import write_table
+from traces.shared.origin import origin
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from profiler.models.spec import Spec
-from traces.files import replacing
+from traces.shared.atomic import replacing
 
 FORMAT = "cohort-weights/1"
 #: Tensors that belong to the embeddings; their first axis is 1 where one set serves all students.

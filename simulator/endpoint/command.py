@@ -9,51 +9,48 @@ import logging
 import logging.config
 import signal
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from policies import POLICIES, describe, make
-from profiler.table import LEVELS, Deployment
-from simulator.arguments import parameters
+from policies import describe, make
+from profiler.table import Deployment
+from simulator.arguments import parameters, settings_flags
 from simulator.defaults import default_slo_s
-from simulator.reporting.output import provenance
 from simulator.settings import Settings
 from traces.lengths import SHORT_TEXT
+from traces.shared.command import Flags, command_line
+from traces.shared.origin import origin, version
 
 if TYPE_CHECKING:
     from profiler.executors.serving import Served
     from simulator.endpoint.app import Endpoint
 
 log = logging.getLogger("cohort.serve")
-#: What must be installed: the extra `serve`.
-NEEDED = ("starlette", "uvicorn", "httptools", "prometheus_client")
 MIB = 1 << 20
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
     """The flags."""
-    flags = argparse.ArgumentParser(
-        prog="python -m simulator serve",
+    flags = Flags(
+        prog=prog,
         description="Serve a model with a batching and pruning policy, on a real device, over HTTP: the Open Inference "
         "Protocol, version 2, with Prometheus metrics, and a record of what arrived that the simulator replays.",
     )
     what = flags.add_argument_group("what is served, how")
-    what.add_argument("--policy", default="adaptive", metavar="SPEC", help=f"{', '.join(POLICIES)}, or a path to one")
+    settings_flags(what, "policy", "slo_ms", slo_ms="target of requests that do not name their own")
     what.add_argument("-p", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the policy")
-    what.add_argument("--slo-ms", type=float, metavar="MS", help="target of requests that do not name their own")
     device = flags.add_argument_group("device")
-    device.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
-    device.add_argument("--gpus", type=int, default=1, metavar="N", help="devices behind one queue (default: 1)")
-    device.add_argument("--table", metavar="NAME|DIR", help="measured latencies, which the policy believes")
-    device.add_argument("--model", metavar="NAME", help="model of the table (default: its first students-*)")
-    device.add_argument("--task", metavar="NAME", help="whose accuracies count (default: the table's first)")
-    device.add_argument("--levels", default=LEVELS[0], choices=LEVELS, help="of several models, as in a run")
-    device.add_argument("--weights", metavar="DIR|FILE", help="checkpoint, with tokenizer.json for texts")
-    device.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
+    settings_flags(
+        device,
+        *("device", "gpus", "table", "model", "task", "levels", "weights", "seed"),
+        device="default: cuda if there is one",
+        gpus="devices behind one queue",
+        table="measured latencies, which the policy believes",
+        weights="checkpoint, with tokenizer.json for texts",
+        seed="of random weights",
+    )
     http = flags.add_argument_group("http")
     http.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
@@ -69,25 +66,17 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("--record", type=Path, metavar="DIR", help="write what arrives, and what becomes of it")
     record.add_argument("--record-mib", type=int, default=256, metavar="N", help="the most disk for it (default: 256)")
     record.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
-    record.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return flags
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command_line("python -m simulator serve")
+def main(arguments: list[str], prog: str) -> int:
     """Serve until SIGTERM or Ctrl-C; returns the exit status: 0 drained, 1 the executor failed, 2 bad input."""
-    options = parser().parse_args(arguments)
-    try:
-        return _serve(options)
-    except (ValueError, LookupError, OSError, RuntimeError) as error:
-        if options.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return _serve(parser(prog).parse_args(arguments))
 
 
 def _serve(options: argparse.Namespace) -> int:
     _refuse_nonsense(options)
-    _refuse_missing()
     import uvicorn
 
     from simulator.endpoint.connections import limited
@@ -201,7 +190,7 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
     listeners: list[Any] = [metrics]
     closed: list[Callable[[], object]] = []
     if options.record is not None:
-        run = {"settings": asdict(settings), "table": about["table"], "device": served.name, **provenance()}
+        run = {"settings": asdict(settings), "table": about["table"], "device": served.name, **origin()}
         recorder = Recorder(options.record, run, slo_s, options.record_mib * MIB)
         log.info("recording", extra={"folder": str(recorder.folder)})
         listeners.append(recorder)
@@ -223,7 +212,7 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
         limits,
         about,
         metrics,
-        _version(),
+        version() or "unknown",
         body=options.body_kib * 1024,
         within_s=options.timeout_s,
         tokenize=tokenize,
@@ -247,14 +236,6 @@ def _refuse_nonsense(options: argparse.Namespace) -> None:
         raise ValueError(f"--port is {options.port}; it must lie in 0 to 65535")
 
 
-def _refuse_missing() -> None:
-    import importlib.util
-
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise LookupError(f"serve needs {', '.join(missing)}: pip install 'cohort-serving[serve]'")
-
-
 def _bound(host: str, port: int) -> socket.socket:
     """A socket with an address of its own, which nobody can connect to until the server is ready."""
     try:
@@ -273,10 +254,3 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _nothing(number: int, frame: Any) -> None:
     """uvicorn has drained by then."""
-
-
-def _version() -> str:
-    try:
-        return version("cohort-serving")
-    except PackageNotFoundError:
-        return "unknown"

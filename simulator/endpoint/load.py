@@ -6,11 +6,9 @@ a server that stalls is charged for everybody whom it kept waiting.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,8 @@ from numpy.typing import NDArray
 from simulator.endpoint.sender import Sender, Sent
 from simulator.reporting.output import to_json
 from traces import Trace, load
+from traces.shared.atomic import replacing
+from traces.shared.command import Flags, command_line
 
 #: Ids of synthetic words: BERT's own begin at 1000.
 WORDS = (1000, 2000)
@@ -71,9 +71,10 @@ def send(
     return asyncio.run(run())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command_line("python -m simulator.endpoint.load")
+def main(arguments: list[str], prog: str) -> int:
     """Send traffic and print what came of it, as JSON."""
-    flags = argparse.ArgumentParser(prog="python -m simulator.endpoint.load", description=__doc__)
+    flags = Flags(prog=prog, description=__doc__)
     flags.add_argument("--url", default="http://127.0.0.1:8000")
     flags.add_argument("--model", required=True, metavar="NAME", help="as the endpoint calls it")
     flags.add_argument("--trace", default="poisson:rate=50,duration=10", metavar="FILE|SPEC|NAME")
@@ -86,20 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--out", type=Path, metavar="CSV", help="write a row per request")
     options = flags.parse_args(arguments)
-    try:
-        trace = load(
-            options.trace,
-            rate=options.rate,
-            duration=options.duration,
-            seed=options.seed,
-            max_tokens=options.max_tokens,
-        )
-        sent = send(
-            options.url, trace, options.model, vocab=options.vocab, connections=options.connections, seed=options.seed
-        )
-    except (ValueError, LookupError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    kept = ("rate", "duration", "seed", "max_tokens")
+    trace = load(options.trace, **{name: getattr(options, name) for name in kept})
+    sent = send(
+        options.url, trace, options.model, vocab=options.vocab, connections=options.connections, seed=options.seed
+    )
     if options.out is not None:
         columns: list[NDArray[Any]] = [
             sent.due_s,
@@ -110,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sent.batch_size,
         ]
         names = "due_s,late_s,latency_s,status,students,batch_size"
-        np.savetxt(options.out, np.column_stack(columns), "%.9g", ",", header=names, comments="")
+        with replacing(options.out) as part:
+            np.savetxt(part, np.column_stack(columns), "%.9g", ",", header=names, comments="")
     print(to_json(sent.summary(None if options.slo_ms is None else options.slo_ms / 1e3)), end="")
     return 0
 

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from datetime import UTC, datetime
 from typing import Any
 
-_KNOWN = {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message", "taskName"}
-
-
-class JsonLines(logging.Formatter):
-    """One line per record; a traceback is one string in it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "event": record.getMessage(),
-        }
-        told |= {name: value for name, value in vars(record).items() if name not in _KNOWN}
-        if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 
 def configuration(level: str) -> dict[str, Any]:
-    """For `logging.config`: everything to standard error."""
+    """For `logging.config`: everything to standard error; a traceback is one string in its line."""
     names = ("cohort", "uvicorn", "uvicorn.error")
+    lines = {
+        "()": "pythonjsonlogger.json.JsonFormatter",
+        "fmt": ("levelname", "name", "message"),
+        "timestamp": "time",
+        "rename_fields": {"levelname": "level", "name": "logger", "message": "event", "exc_info": "traceback"},
+        "reserved_attrs": [*RESERVED_ATTRS, "color_message"],
+    }
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": JsonLines}},
+        "formatters": {"json": lines},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
         "loggers": {
             **{name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False} for name in names},

@@ -28,7 +28,7 @@ from simulator.core import Row
 from simulator.endpoint.asking import Listener
 from simulator.serving.passing import Timed
 from traces import Trace, write
-from traces.files import replacing
+from traces.shared.atomic import replacing, write_text
 
 log = logging.getLogger("cohort.recording")
 #: Outcomes as they are written, by number.
@@ -144,8 +144,7 @@ class Recorder(Listener):
         self._write_run()
 
     def _write_run(self) -> None:
-        with replacing(self.folder / "run.json") as part:
-            part.write_text(json.dumps(self._run, indent=2, default=str) + "\n")
+        write_text(self.folder / "run.json", json.dumps(self._run, indent=2, default=str) + "\n")
 
     def _segment(self, now: float) -> Segment:
         """The one that grows; a new one where that is full or old."""

@@ -3,15 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +12,13 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from simulator.reporting.report import Report
+from traces.shared.atomic import refuse_foreign, replacing_folder
+from traces.shared.origin import origin
 
 #: Rows that are expanded and written at a time; bounds the memory of a long run.
 ROWS = 1 << 20
+#: How a folder that may be replaced is told, and what it is.
+WHOSE = ("run.json", "the output of a run")
 _INTEGERS = {"request": pa.int64(), "tokens": pa.int32(), "padded_tokens": pa.int32(), "batch": pa.int32(),
              "batch_size": pa.int32(), "students": pa.int32(), "gpu": pa.int32()}  # fmt: skip
 
@@ -34,8 +29,8 @@ def save(report: Report, out: Path) -> None:
     An earlier run there is replaced; any other folder is not (ValueError). Until everything is written `out` stays as
     it was.
     """
-    refuse_foreign(out)
-    with replacing(out) as folder:
+    refuse_foreign(out, *WHOSE)
+    with replacing_folder(out) as folder:
         _write_requests(report, folder / "requests.parquet")
         batches = {name: _column(name, column) for name, column in report.batch_columns.items()}
         batches["padded_tokens"] = pa.array(report.batch_columns["padded_tokens"], pa.int64())
@@ -44,32 +39,7 @@ def save(report: Report, out: Path) -> None:
             answers = {"request": np.arange(len(report.logits)), **_answers(report.logits)}
             pa.parquet.write_table(pa.table(answers), folder / "answers.parquet")
         (folder / "summary.json").write_text(to_json(report.summary))
-        (folder / "run.json").write_text(to_json({**report.run, **provenance()}))
-
-
-def refuse_foreign(out: Path) -> None:
-    """Raise ValueError where a run must not be written: over anything but an earlier run or an empty folder."""
-    if out.exists() and not (out.is_dir() and ((out / "run.json").exists() or not any(out.iterdir()))):
-        raise ValueError(f"{out} exists and is not the output of a run: name another --out")
-
-
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place at the end, or vanishes where something fails."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    folder.mkdir()
-    try:
-        yield folder
-        if out.exists():
-            out.rename(old)
-        folder.rename(out)
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        (folder / "run.json").write_text(to_json({**report.run, **origin()}))
 
 
 def read_run(out: Path) -> dict[str, Any]:
@@ -89,17 +59,6 @@ def read_run(out: Path) -> dict[str, Any]:
 def to_json(values: Any) -> str:
     """JSON as it stands in every file here: sorted as built, indented, one newline at the end."""
     return json.dumps(values, indent=2, allow_nan=False, default=str) + "\n"
-
-
-def provenance() -> dict[str, Any]:
-    """Versions, commit and date: what a reader of the run wants to know and no figure depends on."""
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("cohort-serving", "simpy", "numpy", "pyarrow")},
-        "command": sys.argv,
-    }
 
 
 def _write_requests(report: Report, path: Path) -> None:
@@ -133,22 +92,3 @@ def _column(name: str, column: NDArray[Any]) -> pa.Array:
     if column.dtype.kind == "f":
         return pa.array(column, pa.float64(), mask=np.isnan(column))
     return pa.array(column, _INTEGERS.get(name, pa.int64()), mask=column < 0)
-
-
-def _commit() -> str | None:
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():  # installed: the repository around it, if any, is somebody else's
-        return None
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        found = subprocess.run(command, cwd=checkout, capture_output=True)
-    except OSError:
-        return None
-    return found.stdout.decode().strip() or None
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -7,19 +7,20 @@ from typing import Any
 
 from profiler.table import left_out_notes
 from simulator.reporting.report import Report
+from traces.shared.text import aligned, count, milliseconds, number, percent
 
 _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "p50 ms": lambda s: _ms(s["p50_s"]),
-    "p95 ms": lambda s: _ms(s["p95_s"]),
-    "p99 ms": lambda s: _ms(s["p99_s"]),
-    "on time": lambda s: _percent(s["attainment"]),
-    "goodput/s": lambda s: _number(s["goodput"]),
-    "accuracy": lambda s: _percent(s["accuracy"]),
-    "weighted": lambda s: _percent(s["accuracy_weighted_goodput"]),
-    "batch": lambda s: _number(s["batch_mean"]),
-    "students": lambda s: _number(s["students_mean"]),
-    "padding": lambda s: _percent(s["padding"]),
-    "busy": lambda s: _percent(s["utilisation"]),
+    "p50 ms": lambda s: milliseconds(s["p50_s"]),
+    "p95 ms": lambda s: milliseconds(s["p95_s"]),
+    "p99 ms": lambda s: milliseconds(s["p99_s"]),
+    "on time": lambda s: percent(s["attainment"]),
+    "goodput/s": lambda s: number(s["goodput"]),
+    "accuracy": lambda s: percent(s["accuracy"]),
+    "weighted": lambda s: percent(s["accuracy_weighted_goodput"]),
+    "batch": lambda s: number(s["batch_mean"]),
+    "students": lambda s: number(s["students_mean"]),
+    "padding": lambda s: percent(s["padding"]),
+    "busy": lambda s: percent(s["utilisation"]),
 }
 
 
@@ -27,11 +28,11 @@ def heading(report: Report) -> str:
     """What was served on what, in a few lines; says where the table's figures and accuracies come from."""
     summary, run = report.summary, report.run
     trace, table = run["trace"], run["table"]
-    seconds = "at one instant" if summary["seconds"] is None else f"in {_number(summary['seconds'])} s"
+    seconds = "at one instant" if summary["seconds"] is None else f"in {number(summary['seconds'])} s"
     offered = (
         ""
         if summary["load"] is None
-        else (f", {_number(summary['offered_rate'])}/s = load {summary['load']:.3g} on {_count(report.gpus, 'device')}")
+        else (f", {number(summary['offered_rate'])}/s = load {summary['load']:.3g} on {count(report.gpus, 'device')}")
     )
     known = run["task"] is not None
     task = f"accuracy: {run['task']}{_provenance(table['meta'], run['task'])}" if known else "no accuracies"
@@ -43,7 +44,7 @@ def heading(report: Report) -> str:
         f"table   {table['name']}: {run['model']} on {table['device']}",
         *(f"        {note}" for note in left_out),
         f"        {task}",
-        f"target  {_ms(report.slo_s)} ms per request",
+        f"target  {milliseconds(report.slo_s)} ms per request",
     ]
     if "live" in run:
         live = run["live"]
@@ -61,13 +62,7 @@ def table(reports: Sequence[tuple[str, Report]]) -> str:
     """One aligned line per policy."""
     rows = [["policy", *_COLUMNS]]
     rows += [[name, *(show(report.summary) for show in _COLUMNS.values())] for name, report in reports]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    )
+    return aligned(rows)
 
 
 def shortfall(report: Report) -> str:
@@ -94,21 +89,3 @@ def _provenance(meta: dict[str, Any], task: str) -> str:
     notes = meta.get("accuracy")
     note = notes.get(task) if isinstance(notes, dict) else notes
     return f" ({str(note).partition(':')[0]})" if note else ""
-
-
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else _number(seconds * 1e3)
-
-
-def _percent(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.2%}"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + "s" * (n != 1)

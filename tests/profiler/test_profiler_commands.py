@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from profiler.__main__ import main
-from profiler.commands.printing import milliseconds
 from profiler.table import LatencyTable, shipped
 from profiler.table.validate import findings
+from traces.shared.text import milliseconds
 
 
 def table(**columns: list[float]) -> LatencyTable:
@@ -96,7 +96,7 @@ def test_show_prints_the_tables_figures(capsys: pytest.CaptureFixture[str]) -> N
     modelled = LatencyTable.load("h200-modelled")
     level = modelled.levels("teacher-12x768")[0]
     plan = modelled.plan("teacher-12x768")
-    assert all(milliseconds(seconds) in out for row in modelled.grid(level, plan) for seconds in row)
+    assert all(milliseconds(seconds, 3) in out for row in modelled.grid(level, plan) for seconds in row)
     for value in ("throughput", "gap"):
         assert main(["show", "h200-modelled", "--model", "teacher-12x768", "--value", value]) == 0
     assert main(["show", "h200-modelled", "--value", "spread"]) == 2

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from traces.arrivals import bounded, follow, poisson_process
 from traces.draft import Draft
-from traces.files import replacing
+from traces.shared.atomic import replacing
 
 Array = NDArray[np.float64]
 

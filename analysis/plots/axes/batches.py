@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from pandas import DataFrame, concat
 
 from analysis.plots.axes.style import MAP, from_zero, grid, whole_numbers
+from traces.shared.text import count
 
 #: The three things that a padded batch computes: asked for, length padding, empty places.
 PADDING = (("tokens", "#0072B2", ""), ("padding to the length", "#E69F00", "///"), ("empty places", "#CC79A7", "..."))
@@ -93,7 +94,7 @@ def gantt(
             continue
         left, width = 1e3 * (own["start_s"] - start_s), 1e3 * (own["finish_s"] - own["start_s"])
         colour = mpl.colormaps[MAP](place / max(1, len(levels) - 1))
-        label = f"{students} student{'s' * (students > 1)}"
+        label = count(students, "student")
         label += f" of {model}" if len({each for _, each in levels}) > 1 else ""
         axes.barh(own["gpu"], width, 0.78, left, color=colour, ec="white", lw=0.4, label=label)
         _sizes(axes, own.assign(left=left, width=width), window_s, "white" if sum(colour[:3]) < 1.5 else "black")

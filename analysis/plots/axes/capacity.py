@@ -13,7 +13,7 @@ from analysis.plots.axes.curves import curves, need, numbers
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.axes.rates import _curve
 from analysis.plots.axes.style import COLOURS, GREY, from_zero, grid, target, whole_numbers
-from analysis.words import number
+from traces.shared.text import number
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 
 from analysis.sweeps.grid import AXES
+from traces.shared.text import count
 
 #: The columns of a sweep that tell its curves apart where they vary, the policy first.
 SETTINGS = ("policy", *(name for name in AXES if name not in ("policy", "rate", "load", "seed")))
@@ -109,7 +110,7 @@ def _said(name: str, value: Any) -> str:
     if name in ("policy", "model"):
         return str(value)
     if name == "gpus":
-        return f"{value} GPU{'s' * (value != 1)}"
+        return count(value, "GPU")
     if name == "slo_ms":
         return f"SLO {value:g} ms"
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"

@@ -1,0 +1,107 @@
+"""Every command line has one frame: its flags, its errors, its statuses."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import COMMANDS as ANALYSIS
+from analysis.__main__ import cohort
+from profiler.__main__ import COMMANDS as PROFILER
+from traces.shared.command import command_line, words
+
+#: Every command: the module of its `main`, and the words before its own flags.
+EVERY = [
+    *((f"{package}.__main__", ()) for package in ("traces", "profiler", "simulator", "analysis")),
+    *(("traces.__main__", (name,)) for name in ("make", "convert", "stats", "compare", "fit", "list")),
+    *(("profiler.__main__", (name,)) for name in PROFILER),
+    *(("analysis.__main__", (name,)) for name in ANALYSIS),
+    ("simulator.__main__", ("serve",)),
+    ("simulator.endpoint.load", ()),
+]
+
+
+@pytest.mark.parametrize(("module", "named"), EVERY)
+def test_every_command_has_debug_and_version_and_suggests_the_nearest_flag(module, named, capsys):
+    if named == ("plot",):
+        pytest.importorskip("matplotlib")
+    main = importlib.import_module(module).main
+    for flags, status, said in (
+        (["--debug", "--version"], 0, "cohort-serving "),
+        (["--debgu"], 2, "did you mean --debug?"),
+        (["--help"], 0, "--debug"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([*named, *flags])
+        assert ended.value.code == status
+        captured = capsys.readouterr()
+        assert said in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prog"),
+    [
+        (["simulate", "--help"], "cohort simulate"),
+        (["serve", "--help"], "cohort serve"),
+        (["profile", "show", "--help"], "cohort profile show"),
+        (["traces", "stats", "--help"], "cohort traces stats"),
+        (["--debug", "plan", "--help"], "cohort plan"),
+    ],
+)
+def test_cohort_has_the_commands_of_every_package(arguments, prog, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cohort(arguments)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {prog} ")
+
+
+def test_cohort_runs_a_command_and_hands_its_status_on(capsys):
+    assert cohort(["profile", "validate", "h200-modelled"]) == 0
+    assert cohort(["traces", "stats", "nosuch"]) == 2
+    with pytest.raises(LookupError):
+        cohort(["--debug", "traces", "stats", "nosuch"])
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ValueError("x"), 2), (LookupError("x"), 2), (OSError("x"), 2), (RuntimeError("x"), 2), (MemoryError(), 2),
+     (ModuleNotFoundError("x", name="torch"), 2), (KeyboardInterrupt(), 130)],
+)  # fmt: skip
+def test_what_is_expected_is_one_line_and_a_status(error, status, capsys):
+    @command_line("test")
+    def main(arguments, prog):
+        raise error
+
+    assert main([]) == status
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_missing_library_names_its_extra_and_the_command():
+    assert "pip install 'cohort-serving[gpu]'" in words(ModuleNotFoundError("x", name="torch.nn"))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_keeps_the_status_and_what_follows_and_a_full_disk_is_one_line(tmp_path, unbuffered):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from pathlib import Path\nimport sys\nfrom traces.shared.command import command_line\n"
+        "@command_line('program')\ndef main(arguments, prog):\n"
+        "    for _ in range(9):\n        print('x' * 100_000)\n    Path('done').touch()\n    return 1\n"
+        "sys.exit(main())\n"
+    )
+    for target, status, lines in (("| true", 1, 0), ("> /dev/full", 2, 1)):
+        (tmp_path / "done").unlink(missing_ok=True)
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f"{sys.executable} {program} {target}"],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONUNBUFFERED": unbuffered},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, len(done.stderr.splitlines())) == (status, lines), done.stderr
+        assert (tmp_path / "done").exists() == (status == 1)

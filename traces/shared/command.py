@@ -1,0 +1,142 @@
+"""The frame of every command line: flags, errors in one line, exit statuses, an output that may be closed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from itertools import takewhile
+from typing import Any
+
+from traces.shared.origin import version
+
+#: What bad input, missing parts and full disks raise; everything else is a bug and shows its traceback.
+EXPECTED = (ValueError, LookupError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
+#: The extras that bring libraries, by module.
+EXTRAS = {
+    **dict.fromkeys(("torch", "triton", "transformers", "safetensors", "pynvml"), "gpu"),
+    **dict.fromkeys(("starlette", "uvicorn", "httptools", "prometheus_client", "pythonjsonlogger"), "serve"),
+    "distributed": "dask",
+    "ray": "ray",
+}
+
+
+class Flags(argparse.ArgumentParser):
+    """A parser with --debug and --version; an unknown flag is an error that names the nearest. So are subparsers."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        shown: Any = {"action": "store_true", "default": argparse.SUPPRESS}
+        self.add_argument("--debug", **shown, help="show the traceback of an error")
+        self.add_argument("--version", action="version", version=f"cohort-serving {version() or '(not installed)'}")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse unknown flags first, those before a subcommand only where there are subcommands."""
+        words = list(sys.argv[1:] if args is None else args)
+        last = (lambda word: word.startswith("-")) if self._subparsers else (lambda word: word != "--")
+        known = list(self._option_string_actions)
+        for word in takewhile(last, words):
+            name = word.partition("=")[0]
+            if name.startswith("--") and " " not in name and not any(each.startswith(name) for each in known):
+                near = get_close_matches(name, known, 1)
+                self.error(f"unknown flag {name}" + (f": did you mean {near[0]}?" if near else ""))
+        return super().parse_known_args(words, namespace)
+
+
+def command_line(prog: str) -> Callable[[Callable[[list[str], str], int]], Callable[..., int]]:
+    """Frame `main(arguments, prog)`: it is called as `main()` or `main(arguments)` and returns the exit status.
+
+    2 and one line `error: ...` for what is expected to fail (with --debug its traceback), 130 for Ctrl-C. A reader of
+    the output that has gone (`| head`) changes nothing; a full disk is an error.
+    """
+
+    def frame(main: Callable[[list[str], str], int]) -> Callable[..., int]:
+        @functools.wraps(main)
+        def framed(arguments: Sequence[str] | None = None, prog: str = prog) -> int:
+            given = list(sys.argv[1:] if arguments is None else arguments)
+            try:
+                with contextlib.redirect_stdout(_Output(sys.stdout)):
+                    status = main(given, prog)
+                    sys.stdout.flush()
+                return status
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                return 130
+            except EXPECTED as error:
+                if "--debug" in given:
+                    raise
+                with _discarded(OSError):
+                    sys.stdout.flush()
+                print(f"error: {words(error)}", file=sys.stderr)
+                return 2
+
+        return framed
+
+    return frame
+
+
+def subcommand(arguments: Sequence[str], prog: str, description: str, commands: Mapping[str, tuple[str, str]]) -> int:
+    """Run the subcommand that is named. commands: by name its module (`add_arguments`, `main`) and a line of help.
+
+    Only the module of the one that is named is loaded.
+    """
+    flags = Flags(prog=prog, description=description)
+    known = flags.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in arguments if word in commands), None)
+    for name, (module, line) in commands.items():
+        own = known.add_parser(name, help=line, description=line)
+        if name == chosen:
+            implementation = importlib.import_module(module)
+            implementation.add_arguments(own)
+            own.set_defaults(main=implementation.main)
+    options = flags.parse_args(arguments)
+    return int(options.main(options))
+
+
+def words(error: BaseException) -> str:
+    """An expected error in a line that says what to do."""
+    text = repr(error) if isinstance(error, KeyError) else str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        extra = EXTRAS.get(package)
+        how = f"'cohort-serving[{extra}]' (in a clone: -e '.[{extra}]')" if extra else package
+        return f"{package} is not installed: pip install {how}"
+    if isinstance(error, (MemoryError, RuntimeError)) and "memory" in (text.lower() or "memory"):
+        why = f" ({text})" if text else ""
+        return f"out of memory: use fewer models, students, requests or GPUs, or a smaller batch{why}"
+    return text or type(error).__name__
+
+
+class _Output:
+    """Standard output that outlives its reader: what is printed then goes nowhere."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _discarded(BrokenPipeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _discarded(BrokenPipeError):
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def _discarded(wrong: type[OSError]) -> Iterator[None]:
+    """Where this goes wrong, what is left in the buffer goes nowhere: Python would complain of it at exit."""
+    try:
+        yield
+    except wrong:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)

@@ -1,0 +1,42 @@
+"""Numbers in printed text, and columns of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Some digits, thousands with commas; "-" for None and NaN."""
+    if value is None or value != value:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+
+
+def milliseconds(seconds: float | None, digits: int = 4) -> str:
+    return "-" if seconds is None else number(seconds * 1e3, digits)
+
+
+def percent(ratio: float | None, digits: int = 2) -> str:
+    return "-" if ratio is None or ratio != ratio else f"{ratio:.{digits}%}"
+
+
+def count(n: float, noun: str) -> str:
+    """How many of something: 1 GPU, 2 GPUs."""
+    return f"{number(n)} {noun}{'' if n == 1 else 's'}"
+
+
+def first_line(thing: object) -> str:
+    """What a class or function says of itself."""
+    return (thing.__doc__ or "").strip().splitlines()[0]
+
+
+def aligned(rows: Sequence[Sequence[str]], text: int = 1) -> str:
+    """Rows as lines of columns, the heading among them; the first `text` columns to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < text else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
