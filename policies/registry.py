@@ -15,6 +15,7 @@ from traceback import extract_tb
 from typing import Any
 
 from policies.interface import Policy
+from policies.machinery.wrapped import chain
 
 #: A text in quotes, or (as group 1) a class outside the repository.
 _OUTSIDE = re.compile(r"""'[^']*'|"[^"]*"|([A-Za-z_][\w.]*:[A-Za-z_]\w*)""")
