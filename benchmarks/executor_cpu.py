@@ -31,7 +31,7 @@ from profiler.executors.interface import Ids
 from profiler.measuring.gate import distance, random_batch
 from profiler.models import weights
 from profiler.models.checkpoints import from_checkpoints
-from profiler.models.spec import Spec, parse_spec
+from profiler.models.spec import Dims, parse_spec
 from profiler.table import BucketPlan, ShapeKey
 
 TOLERANCE = 1.05
@@ -47,7 +47,7 @@ OURS: dict[str, dict[str, Any]] = {
 WAYS = ("hf eager", "hf sdpa", *OURS)
 
 
-def hugging_face(spec: Spec, attention: str) -> Any:
+def hugging_face(spec: Dims, attention: str) -> Any:
     """One random classifier of this shape."""
     config = BertConfig(
         hidden_size=spec.hidden,
@@ -112,7 +112,7 @@ def against_hugging_face(arguments: argparse.Namespace) -> int:
 class _Ways:
     """Those ways to run one ensemble, with equal weights."""
 
-    def __init__(self, spec: Spec, plan: BucketPlan, names: Sequence[str]) -> None:
+    def __init__(self, spec: Dims, plan: BucketPlan, names: Sequence[str]) -> None:
         self._spec = spec
         sdpa = [hugging_face(spec, "sdpa") for _ in range(spec.students)]
         self._models = {"hf sdpa": sdpa}

@@ -23,7 +23,7 @@ class Scaled(Wrapper):
     uses = frozenset({"now", "waiting", "gpus", "idle", "completions"})
 
     def _look_every(self, interval_s: float, view: View) -> None:
-        self._fleet = Fleet(self.inner, view, interval_s)
+        self._fleet = ScaledFleet(self.inner, view, interval_s)
         self.every_arrival = self._fleet.every_arrival
 
     def decide(self, view: View) -> Action:
@@ -145,7 +145,7 @@ class Tail(Scaled):
         return min(max(wanted, self.least), self.most)
 
 
-class Fleet:
+class ScaledFleet:
     """A policy that is scaled: asks it when it can act, wakes for the next look, and counts what runs."""
 
     def __init__(self, policy: Policy, view: View, interval_s: float) -> None:

@@ -31,7 +31,7 @@ class Actions(NamedTuple):
     accuracy: Floats
 
 
-class Plan(NamedTuple):
+class QueuePlan(NamedTuple):
     """What to do by queue length: an action, or -1 to wait for one more. gain: reward per second in the long run."""
 
     choice: NDArray[np.intp]
@@ -128,7 +128,7 @@ def actions_of(rows: Sequence[Sequence[float]], accuracies: Sequence[float], siz
     return Actions(level, size, seconds, np.array(accuracies)[level])
 
 
-def optimal_plan(actions: Actions, rate: float, cost: float, states: int, first: Plan | None = None) -> Plan:
+def optimal_plan(actions: Actions, rate: float, cost: float, states: int, first: QueuePlan | None = None) -> QueuePlan:
     """Solve the process for one GPU; queue lengths 0 to `states`, where whoever comes beyond is lost.
 
     rate: arrivals per second. cost: of a request's second. first: a plan to begin with; default the fastest level, all
@@ -157,7 +157,7 @@ def optimal_plan(actions: Actions, rate: float, cost: float, states: int, first:
         better = np.maximum(wait, scores.max(axis=1)) > held + 1e-9 * (1 + np.abs(held))
         better[0] = False
         if not better.any():
-            return Plan(choice, gain)
+            return QueuePlan(choice, gain)
         choice = np.where(better, best, choice)
 
 

@@ -14,19 +14,19 @@ from typing import Any
 import torch
 
 from profiler.campaign import verdicts
-from profiler.campaign.plan import Plan
+from profiler.campaign.plan import CampaignPlan
 from profiler.device import nvml
 from profiler.device.cuda import open_cuda
 from profiler.device.seam import Device, HostDevice
 from profiler.executors.cuda import KINDS, best_executor, open_executor
-from profiler.executors.interface import Executor
+from profiler.executors.interface import Engine
 from profiler.measuring import gpu_probes
 from profiler.measuring.measure import Progress
 from profiler.measuring.rules import Rules
 from profiler.measuring.session import Entry, measure_table
 from profiler.models import weights
 from profiler.models.roofline import Ceilings
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.models.weights import Weights
 from profiler.table import BucketPlan
 from profiler.table.merging import merge_tables
@@ -51,12 +51,12 @@ class Campaign:
     """
 
     out: Path
-    plan: Plan
+    plan: CampaignPlan
     on_gpu: bool
     seed: int = 0
     progress: Progress = lambda share, what: None
     state: dict[str, Any] = field(default_factory=dict)
-    _weights: dict[Spec, Weights] = field(default_factory=dict)
+    _weights: dict[Dims, Weights] = field(default_factory=dict)
 
     def run(self, parts: Mapping[str, Part], budget_s: float) -> dict[str, Any]:
         """Run those of these parts that are not done, in the order given; returns the state.
@@ -117,13 +117,13 @@ class Campaign:
         own = self.state["parts"].get("probes", {}).get("ceilings")
         return Ceilings(**own) if own else None
 
-    def random(self, spec: Spec) -> Weights:
+    def random(self, spec: Dims) -> Weights:
         """The float32 weights of a shape, on the device, the same for every executor of a part."""
         if spec not in self._weights:
             self._weights[spec] = weights.random(spec, self.seed, device=self.device.torch_device)
         return self._weights[spec]
 
-    def open(self, kind: str, own: Weights, plan: BucketPlan, students: tuple[int, ...], **options: Any) -> Executor:
+    def open(self, kind: str, own: Weights, plan: BucketPlan, students: tuple[int, ...], **options: Any) -> Engine:
         """An executor of ours on the GPU, or its double on the CPU. One that stands in for another is noted."""
         device = self.device if KINDS[kind].graphs else self.eager
         settings: dict[str, Any] = {"dtype": self.plan.dtype, "tune_s": self.plan.tune_s, "device": device} | options

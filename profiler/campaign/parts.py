@@ -15,7 +15,7 @@ from profiler.device import nvml
 from profiler.device.seam import Unavailable
 from profiler.executors.baselines import HuggingFaceForward
 from profiler.executors.cuda import DTYPES
-from profiler.executors.interface import Executor
+from profiler.executors.interface import Engine
 from profiler.executors.staged import StagedExecutor
 from profiler.measuring import gate, gpu_probes
 from profiler.measuring.grid import Grid
@@ -60,7 +60,7 @@ def _table(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
 
 
 def _entry(campaign: Campaign, grid: Grid) -> Entry:
-    def opened() -> tuple[Executor, Weights]:
+    def opened() -> tuple[Engine, Weights]:
         own = campaign.random(shape(grid))
         return campaign.open(campaign.plan.ours, own, grid.plan, grid.students), own
 
@@ -91,7 +91,7 @@ def _baseline_entries(campaign: Campaign, *, compiled: bool) -> Iterable[Entry]:
             yield Entry(name, shape(grid), grid.plan, grid.students, opened, like=like)
 
 
-def _open_baseline(campaign: Campaign, baseline: Baseline, grid: Grid) -> tuple[Executor, Weights]:
+def _open_baseline(campaign: Campaign, baseline: Baseline, grid: Grid) -> tuple[Engine, Weights]:
     own = campaign.random(shape(grid))
     if baseline.attention is None:
         kind = campaign.plan.ours if baseline.kind == "ours" else baseline.kind
@@ -128,7 +128,7 @@ def _energy(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
     return {"status": "done", "idle_w": round(idle[0] / idle[1], 1), "accuracy": "+-10 %", "rows": rows}
 
 
-def _energy_of(card: nvml.Nvml, executor: Executor, key: ShapeKey, campaign: Campaign) -> dict[str, float]:
+def _energy_of(card: nvml.Nvml, executor: Engine, key: ShapeKey, campaign: Campaign) -> dict[str, float]:
     ids = gate.random_batch(key, executor.spec.vocab, np.random.default_rng(campaign.seed))
     joules, seconds, runs = _joules(card.energy_j, lambda: executor.run(key.students, ids), campaign.plan.energy_s)
     return {"j_per_request": joules / (runs * key.batch), "power_w": joules / seconds, "seconds": round(seconds, 2)}

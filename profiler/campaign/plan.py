@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from profiler.executors.cuda import KINDS, Simplifications
 from profiler.measuring.gpu_probes import Sizes
 from profiler.measuring.grid import Grid
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.table import ShapeKey
 
 
@@ -51,7 +51,7 @@ BASELINES = (
 
 
 @dataclass(frozen=True)
-class Plan:
+class CampaignPlan:
     """The sizes of a campaign. ours: the executor that the tables show; kinds: those that the numerics part tries.
 
     budgets: seconds by part. least_s: of measuring that a table gets, whatever its preparation took. enough: samples
@@ -93,7 +93,7 @@ class Plan:
 _CLASSES = 16
 
 
-def shape(grid: Grid) -> Spec:
+def shape(grid: Grid) -> Dims:
     """What a campaign runs under a grid's name."""
     return replace(grid.spec, outputs=_CLASSES, classes=_CLASSES)
 
@@ -111,13 +111,13 @@ def _thin(model: str, students: tuple[int, ...] = (1,)) -> Grid:
     return Grid(model, students, *_THIN)
 
 
-def full() -> Plan:
+def full() -> CampaignPlan:
     """Under eight minutes on an H200, by the budgets."""
     wide = Grid("students-2x768", _STUDENTS, _BATCHES, _TOKENS)
     compared = Grid("students-2x768", (1, 8, 32), *_COMPARED)
     teachers = tuple(Grid(model, (1,), *_COMPARED) for model in ("teacher-12x768", "teacher-24x1024"))
     keys = tuple(ShapeKey(k, batch, 128) for k in (1, 8) for batch in (1, 32))
-    return Plan(
+    return CampaignPlan(
         name="full",
         ours="cuda",
         kinds=tuple(KINDS),
@@ -158,11 +158,11 @@ def full() -> Plan:
     )
 
 
-def tiny() -> Plan:
+def tiny() -> CampaignPlan:
     """The same parts on shapes that a CPU runs in seconds: shows that the command works, nothing more."""
     students = Grid("students-2x64", (1, 2), (1, 2), (16,))
     teacher = Grid("teacher-2x64", (1,), (1, 2), (16,))
-    return Plan(
+    return CampaignPlan(
         name="tiny",
         ours="cuda-stock",
         kinds=tuple(kind for kind, how in KINDS.items() if how.forward != "fused"),

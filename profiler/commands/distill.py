@@ -53,8 +53,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     from profiler.distill import tasks
     from profiler.distill.learning import initial
-    from profiler.distill.learning.journal import Journal
-    from profiler.distill.learning.training import Run
+    from profiler.distill.learning.journal import StudyLog
+    from profiler.distill.learning.training import Setup
     from profiler.distill.preparation import alone, costs, digest, prepare, settle
     from profiler.distill.results import Results, hardware
     from profiler.distill.study import Study
@@ -78,8 +78,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
         same |= {"bfloat16": _half(device), "teacher": folder.name, "weights": initial.digest(checkpoint[1])}
         settle(work, recipe, {**same, "texts": digest(data)})
         phases = costs(recipe, checkpoint[0].layers, len(task.training))
-        journal = Journal(arguments.out / "log.jsonl", phases, bar, lambda line: print(line, flush=True))
-        study = Study(Run(work, arguments.seed, device, _half(device), journal), recipe, data, checkpoint)
+        journal = StudyLog(arguments.out / "log.jsonl", phases, bar, lambda line: print(line, flush=True))
+        study = Study(Setup(work, arguments.seed, device, _half(device), journal), recipe, data, checkpoint)
         models = study.models()
         records = dict(zip(models, study.evaluated(list(models.values())), strict=True))
     about = {

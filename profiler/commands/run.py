@@ -20,7 +20,7 @@ from profiler.table.writing import refuse_existing
 if TYPE_CHECKING:
     import torch
 
-    from profiler.executors.interface import Executor
+    from profiler.executors.interface import Engine
     from profiler.measuring.session import Entry
     from profiler.models.roofline import Ceilings
     from profiler.models.weights import Weights
@@ -122,7 +122,7 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
     threads = torch.get_num_threads()
     name = cpu_name(threads)
 
-    def opened(grid: Grid, own: Weights) -> Executor:
+    def opened(grid: Grid, own: Weights) -> Engine:
         return CpuExecutor(own, grid.plan, grid.students)
 
     meta = {"device": name, "threads": threads, "dtype": "float32"}
@@ -144,7 +144,7 @@ def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[En
     device = open_cuda()
     shared = device if KINDS[kind].graphs else None  # all models capture into one pool
 
-    def opened(grid: Grid, own: Weights) -> Executor:
+    def opened(grid: Grid, own: Weights) -> Engine:
         name, executor, reasons = best_executor(kind, own, grid.plan, grid.students, dtype=dtype, device=shared)
         for reason in reasons:
             print(f"{grid.model}: {name} stands in ({reason})", file=sys.stderr)
@@ -156,12 +156,12 @@ def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[En
 
 
 def _entry(
-    grid: Grid, seed: int, opened: Callable[[Grid, Weights], Executor], where: torch.device | str = "cpu"
+    grid: Grid, seed: int, opened: Callable[[Grid, Weights], Engine], where: torch.device | str = "cpu"
 ) -> Entry:
     from profiler.measuring.session import Entry
     from profiler.models import weights
 
-    def open_model() -> tuple[Executor, Weights]:
+    def open_model() -> tuple[Engine, Weights]:
         own = weights.random(grid.spec, seed, device=where)
         return opened(grid, own), own
 

@@ -16,9 +16,9 @@ from profiler.distill.learning.correction import prefixes
 from profiler.distill.learning.encoder import Tensors
 from profiler.distill.learning.heads import MOST, fitted
 from profiler.distill.learning.teacher import Target
-from profiler.distill.learning.training import Corpus, Run, answers
+from profiler.distill.learning.training import Corpus, Setup, answers
 from profiler.distill.seeds import interval
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.models.weights import Weights, assemble
 
 
@@ -56,7 +56,7 @@ class Record:
 
 
 def finished(
-    run: Run, spec: Spec, tensors: Tensors, fitting: Labelled, tuning: Labelled, target: Target, *, mean: bool = False
+    run: Setup, spec: Dims, tensors: Tensors, fitting: Labelled, tuning: Labelled, target: Target, *, mean: bool = False
 ) -> Weights:
     """An ensemble with a head for every prefix, as executors run it. mean: a prefix answers with its mean, not its sum.
 
@@ -85,7 +85,7 @@ def _stretch(own: torch.Tensor, wanted: torch.Tensor) -> float:
     return factor if factor > 0 else 1.0
 
 
-def record(run: Run, weights: Weights, evaluated: Labelled) -> Record:
+def record(run: Setup, weights: Weights, evaluated: Labelled) -> Record:
     """The answers of all prefixes to the evaluated texts, by the code that training uses, in float32."""
     tensors = weights.tensors()
     sums = prefixes(answers(run, weights.spec, tensors, evaluated.corpus))
@@ -143,5 +143,5 @@ def closed(records: Mapping[str, Record], ensemble: str, single: str, teacher: s
     return {**of, "gap": gap, "gap_low": low, "gap_high": high, "gap_closed": share}
 
 
-def _sample(run: Run, count: int) -> NDArray[np.int64]:
+def _sample(run: Setup, count: int) -> NDArray[np.int64]:
     return np.sort(run.rng("heads").choice(count, MOST, replace=False))

@@ -18,7 +18,7 @@ from profiler.answers.margins import learned, outcome
 from profiler.distill.evaluation import Record, accuracy_rows, closed
 from profiler.distill.learning.texts import Texts
 from profiler.distill.preparation import joined, split_names
-from profiler.distill.seeds import ANSWERS, Answers
+from profiler.distill.seeds import ANSWERS, Answered
 from profiler.distill.tasks import Task
 from profiler.executors.cpu import CpuExecutor
 from profiler.models import weights as stored
@@ -104,13 +104,13 @@ class Results:
             },
         )
 
-    def answers(self) -> Answers:
+    def answers(self) -> Answered:
         """The answers of all models, for studies of several seeds."""
         split = joined(self.task)
         about = {"task": self.task.name, "seed": self.about["seed"], "teacher": self.teacher, "ensemble": self.ensemble}
         about |= {"single": self.single or "", "runs_as": {name: _runs_as(own) for name, own in self.models.items()}}
         answers = {name: own.answers.astype(np.int32) for name, own in self.records.items()}
-        return Answers(split_names(self.task), split.rows, split.labels, answers, about)
+        return Answered(split_names(self.task), split.rows, split.labels, answers, about)
 
     def card(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Data, settings, seeds, times, hardware, versions, and the figures in short."""

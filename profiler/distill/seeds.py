@@ -21,7 +21,7 @@ Z, RESAMPLES = 1.959964, 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Answered:
     """What all models of a study answer to the N evaluated texts. answers: int32 [K, N] by model.
 
     about: task, seed, teacher, ensemble and single (models' names, the last may be empty), and runs_as by model.
@@ -42,7 +42,7 @@ class Answers:
         pa.parquet.write_table(table, path)
 
     @classmethod
-    def read(cls, folder: Path) -> Answers:
+    def read(cls, folder: Path) -> Answered:
         """The answers of a study's folder. Raises LookupError where there are none."""
         path = folder / ANSWERS
         if not path.is_file():
@@ -58,22 +58,22 @@ class Answers:
         about = json.loads(table.schema.metadata[b"about"])
         return cls(split, row, label, {model: np.stack(own) for model, own in rows.items()}, about)
 
-    def without(self, models: Sequence[str]) -> Answers:
+    def without(self, models: Sequence[str]) -> Answered:
         """The same study without these models."""
         single = self.about["single"]
         about = {**self.about, "single": "" if single in models else single}
         return replace(self, answers={m: own for m, own in self.answers.items() if m not in models}, about=about)
 
 
-def together(folders: Sequence[Path]) -> tuple[list[Answers], list[str]]:
+def together(folders: Sequence[Path]) -> tuple[list[Answered], list[str]]:
     """The answers of several studies, with those models alone that all of them have, and the names of the others."""
-    studies = [Answers.read(folder) for folder in folders]
+    studies = [Answered.read(folder) for folder in folders]
     names = list(dict.fromkeys(name for study in studies for name in study.answers))
     others = [name for name in names if any(name not in study.answers for study in studies)]
     return [study.without(others) for study in studies], others
 
 
-def pooled(studies: Sequence[Answers]) -> list[dict[str, Any]]:
+def pooled(studies: Sequence[Answered]) -> list[dict[str, Any]]:
     """Rows of an accuracy.csv over all seeds: the mean, its interval over texts, the lowest and highest seed.
 
     A text counts once, with the share of seeds that answer it right; `over_teacher` and `over_single` are paired by
@@ -109,7 +109,7 @@ def pooled(studies: Sequence[Answers]) -> list[dict[str, Any]]:
     return rows
 
 
-def lead(studies: Sequence[Answers]) -> dict[str, tuple[float, float, float]]:
+def lead(studies: Sequence[Answered]) -> dict[str, tuple[float, float, float]]:
     """How much more accurate all students together are than each other model (a bagged one whole), over all seeds.
 
     The mean difference and its interval over texts, paired by text and by seed.
@@ -121,7 +121,7 @@ def lead(studies: Sequence[Answers]) -> dict[str, tuple[float, float, float]]:
     return {model: (float(gap.mean()), *interval(gap)) for model, gap in gaps.items()}
 
 
-def gap_closed(studies: Sequence[Answers], students: int) -> tuple[float, float, float]:
+def gap_closed(studies: Sequence[Answered], students: int) -> tuple[float, float, float]:
     """The share of the gap from single to teacher that so many students close, and its bootstrap interval over texts.
 
     NaN where no single model was trained, or where the teacher is not measurably better (the interval of the paired
@@ -146,7 +146,7 @@ def gap_closed(studies: Sequence[Answers], students: int) -> tuple[float, float,
     return _share(ours, single, teacher), float(low), float(high)
 
 
-def findings(studies: Sequence[Answers]) -> Iterator[str]:
+def findings(studies: Sequence[Answered]) -> Iterator[str]:
     """`lead` and `gap_closed` in words, a line each."""
     for model, (gap, *ends) in lead(studies).items():
         words = " to ".join(f"{100 * end:+.2f}" for end in ends)
@@ -159,7 +159,7 @@ def findings(studies: Sequence[Answers]) -> Iterator[str]:
         yield f"{students} students close {share:.2f} of the gap from single to teacher (95 %: {low:.2f} to {high:.2f})"
 
 
-def _right(studies: Sequence[Answers]) -> dict[str, NDArray[np.float64]]:
+def _right(studies: Sequence[Answered]) -> dict[str, NDArray[np.float64]]:
     """Whether each seed's prefixes are right about each text, [seeds, K, N] by model."""
     models = studies[0].answers
     return {
@@ -179,7 +179,7 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values.mean()) - half, float(values.mean()) + half
 
 
-def _checked(studies: Sequence[Answers]) -> Answers:
+def _checked(studies: Sequence[Answered]) -> Answered:
     if not studies:
         raise ValueError("no study was named")
     first = studies[0]

@@ -18,9 +18,9 @@ from profiler.distill.learning.imitation import imitators
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.teacher import Target
 from profiler.distill.learning.texts import Texts, augmented, join
-from profiler.distill.learning.training import Corpus, Run
+from profiler.distill.learning.training import Corpus, Setup
 from profiler.distill.tasks import Split
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, Weights, assemble
 
 
@@ -43,19 +43,19 @@ class Data:
 class Study:
     """What trains on what. checkpoint: the encoder that becomes the teacher, with its shape."""
 
-    run: Run
+    run: Setup
     recipe: Recipe
     data: Data
-    checkpoint: tuple[Spec, Tensors]
+    checkpoint: tuple[Dims, Tensors]
 
     @cached_property
-    def spec(self) -> Spec:
+    def spec(self) -> Dims:
         """The ensemble's shape."""
         recipe = self.recipe
         return initial.shape(self.checkpoint[0], recipe.depth, recipe.width, recipe.students, self.data.classes)
 
     @cached_property
-    def teacher(self) -> tuple[Spec, Tensors]:
+    def teacher(self) -> tuple[Dims, Tensors]:
         """The fine-tuned teacher, its logits as its vector."""
         own, tensors = self.checkpoint
         classes = self.data.classes
@@ -173,7 +173,7 @@ class Study:
         corpus, labels = self._corpus(texts), self._labels(split)
         return [record(self.run, own, Labelled(corpus, labels, labels)) for own in models]
 
-    def _finished(self, spec: Spec, tensors: Tensors, mean: bool = False) -> Weights:
+    def _finished(self, spec: Dims, tensors: Tensors, mean: bool = False) -> Weights:
         lesson, (real, known) = self.lesson, self.fitting
         texts, split = self.data.tuning
         fitting = Labelled(self._corpus(real), known, lesson.said[: len(known)])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from profiler.executors.interface import Answers, Ids, PartKey, all_keys
 from profiler.models import forward
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.models.weights import Weights, simplify
 from profiler.table import BucketPlan, ShapeKey
 
@@ -58,7 +58,7 @@ class CpuExecutor:
         self._ready: set[ShapeKey] = set()
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> Dims:
         return self._weights.spec
 
     def implementation(self, key: ShapeKey) -> str:

@@ -193,7 +193,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 @dataclass(frozen=True)
-class Kind:
+class GpuKind:
     """A way to run an ensemble on a GPU. forward: fused, or an arrangement of stock operators. next_best: stand-in."""
 
     forward: str
@@ -204,12 +204,12 @@ class Kind:
 
 #: The executors by name; where one cannot be had, the next best is named in the output.
 KINDS = {
-    "cuda": Kind("fused", True, "cuda-stock", "one graph per key, students stacked, our fused kernels"),
-    "cuda-stock": Kind("stacked", True, "cuda-eager", "one graph per key, students stacked, stock operators"),
-    "cuda-eager": Kind("stacked", False, None, "students stacked, stock operators launched one by one"),
-    "cuda-sequential": Kind("sequential", True, "cuda-sequential-eager", "one graph per key, student after student"),
-    "cuda-sequential-eager": Kind("sequential", False, None, "student after student, launched one by one"),
-    "cuda-branches": Kind("branches", True, None, "one graph per key, each student on a branch of its own"),
+    "cuda": GpuKind("fused", True, "cuda-stock", "one graph per key, students stacked, our fused kernels"),
+    "cuda-stock": GpuKind("stacked", True, "cuda-eager", "one graph per key, students stacked, stock operators"),
+    "cuda-eager": GpuKind("stacked", False, None, "students stacked, stock operators launched one by one"),
+    "cuda-sequential": GpuKind("sequential", True, "cuda-sequential-eager", "one graph per key, student after student"),
+    "cuda-sequential-eager": GpuKind("sequential", False, None, "student after student, launched one by one"),
+    "cuda-branches": GpuKind("branches", True, None, "one graph per key, each student on a branch of its own"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
 
 #: The token ids of one request, [CLS] first: int32, one dimension.
@@ -40,7 +40,7 @@ class PartKey(NamedTuple):
     tokens: int
 
 
-class Executor(Protocol):
+class Engine(Protocol):
     """One device with one model loaded, whose every key is ready to run.
 
     spec: the model. plan: the sizes it runs at. students: the prefix lengths that are ready, ascending. dtype: float32,
@@ -48,7 +48,7 @@ class Executor(Protocol):
     """
 
     @property
-    def spec(self) -> Spec: ...
+    def spec(self) -> Dims: ...
 
     @property
     def plan(self) -> BucketPlan: ...

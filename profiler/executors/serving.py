@@ -11,7 +11,7 @@ from time import perf_counter
 
 import torch
 
-from profiler.executors.interface import Executor, PartKey, Parts, all_keys
+from profiler.executors.interface import Engine, PartKey, Parts, all_keys
 from profiler.models import weights
 from profiler.models.spec import parse_spec
 from profiler.models.weights import Weights
@@ -32,7 +32,7 @@ class Served:
     """
 
     name: str
-    executors: tuple[Mapping[str, Executor], ...]
+    executors: tuple[Mapping[str, Engine], ...]
     bind: tuple[Callable[[], object], ...]
     notes: tuple[str, ...]
     weights_s: float
@@ -142,7 +142,7 @@ def _cpu(
     loaded: Mapping[str, Weights],
     plan: BucketPlan,
     counts: Mapping[str, Sequence[int]],
-) -> tuple[str, dict[str, Executor], Callable[[], object], list[str]]:
+) -> tuple[str, dict[str, Engine], Callable[[], object], list[str]]:
     """Executors on this processor, with as many threads as the table was measured with."""
     from profiler.executors.cpu import CpuExecutor
     from traces.shared.origin import cpu_name
@@ -150,7 +150,7 @@ def _cpu(
     threads = int(table.meta.get("threads", 1))
     torch.set_num_threads(threads)
     name = cpu_name(threads)
-    executors: dict[str, Executor] = {model: CpuExecutor(own, plan, counts[model]) for model, own in loaded.items()}
+    executors: dict[str, Engine] = {model: CpuExecutor(own, plan, counts[model]) for model, own in loaded.items()}
     return name, executors, partial(torch.set_num_threads, threads), []
 
 
@@ -160,7 +160,7 @@ def _cuda(
     loaded: Mapping[str, Weights],
     plan: BucketPlan,
     counts: Mapping[str, Sequence[int]],
-) -> tuple[str, dict[str, Executor], Callable[[], object], list[str]]:
+) -> tuple[str, dict[str, Engine], Callable[[], object], list[str]]:
     """Executors on one NVIDIA GPU, in the table's number format; the next best, named, where the best cannot be had."""
     from profiler.device.cuda import open_cuda
     from profiler.executors.cuda import DTYPES, best_executor
@@ -168,7 +168,7 @@ def _cuda(
     gpu = open_cuda(index)
     dtype = str(table.meta.get("dtype", "bfloat16"))
     dtype = dtype if dtype in DTYPES else "bfloat16"
-    executors: dict[str, Executor] = {}
+    executors: dict[str, Engine] = {}
     notes = []
     for model, own in loaded.items():
         _, executors[model], reasons = best_executor("cuda", own, plan, counts[model], dtype=dtype, device=gpu)

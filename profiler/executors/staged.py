@@ -16,7 +16,7 @@ from torch import Tensor
 
 from profiler.device.seam import Device, Replay
 from profiler.executors.interface import Answers, Ids, PartKey, all_keys
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
 
 #: Largest relative distance between a replay and the eager run it was captured from. Both run the same kernels, but a
@@ -28,7 +28,7 @@ class Forward(Protocol):
     """A model on the device, as a function of tensors that never move."""
 
     @property
-    def spec(self) -> Spec: ...
+    def spec(self) -> Dims: ...
 
     @property
     def dtype(self) -> str: ...
@@ -105,7 +105,7 @@ class StagedExecutor:
         self._answers = device.pinned((plan.max_batch, spec.classes), torch.float32)
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> Dims:
         return self._forward.spec
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.executors.interface import Executor, Ids
+from profiler.executors.interface import Engine, Ids
 from profiler.measuring import reference
 from profiler.models.weights import Weights
 from profiler.table import ShapeKey
@@ -28,7 +28,7 @@ def random_batch(key: ShapeKey, vocab: int, rng: np.random.Generator) -> list[Id
     return [rng.integers(0, vocab, size=length, dtype=np.int32) for length in lengths]
 
 
-def check(executor: Executor, weights: Weights, rng: np.random.Generator, *, keys: int = 3) -> dict[str, float]:
+def check(executor: Engine, weights: Weights, rng: np.random.Generator, *, keys: int = 3) -> dict[str, float]:
     """Compare an executor with the float64 reference of `weights` on a few keys; returns the largest errors.
 
     reference: relative distance to the reference, pooled over prefixes and shapes. worst: the same of a single batch.
@@ -68,13 +68,13 @@ def distance(got: NDArray[np.floating], exact: NDArray[np.floating]) -> float:
     return float(np.linalg.norm(got - exact) / np.linalg.norm(exact))
 
 
-def _again(executor: Executor, students: int, ids: Sequence[Ids], rng: np.random.Generator) -> NDArray[np.float32]:
+def _again(executor: Engine, students: int, ids: Sequence[Ids], rng: np.random.Generator) -> NDArray[np.float32]:
     """The answers to the same requests after the buffers have held something else."""
     executor.run(students, [rng.integers(0, executor.spec.vocab, size=len(row), dtype=np.int32) for row in ids])
     return executor.run(students, ids).logits
 
 
-def _small_shapes(executor: Executor, count: int) -> list[tuple[int, int]]:
+def _small_shapes(executor: Engine, count: int) -> list[tuple[int, int]]:
     plan = executor.plan
     largest_small = [tokens for tokens in plan.tokens if tokens <= 128] or [plan.tokens[0]]
     batches = [

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from profiler.models.spec import Spec, parse_spec
+from profiler.models.spec import Dims, parse_spec
 from profiler.table import BucketPlan, ShapeKey
 
 #: Plans that come with the package, named as --plan names them.
 PLANS = Path(__file__).parents[1] / "plans"
 
 
-class Cell(NamedTuple):
+class Keyed(NamedTuple):
     """One thing to measure: a key of a model."""
 
     model: str
@@ -46,17 +46,17 @@ class Grid:
             )
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> Dims:
         return parse_spec(self.model, self.students[-1])
 
     @property
     def plan(self) -> BucketPlan:
         return BucketPlan(self.batches, self.tokens)
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Keyed]:
         """Every key, in the order of the table's rows."""
         return [
-            Cell(self.model, ShapeKey(k, batch, tokens))
+            Keyed(self.model, ShapeKey(k, batch, tokens))
             for k in self.students
             for batch in self.batches
             for tokens in self.tokens

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
-from profiler.measuring.grid import Cell
+from profiler.measuring.grid import Keyed
 from profiler.table import ShapeKey
 from traces.shared.atomic import write_text
 
 
-class Sample(NamedTuple):
+class TimingSample(NamedTuple):
     """One timing. at_s: seconds of measuring since the run began, interruptions left out.
 
     kind: `sample`, `canary` (the same key again and again) or `idle` (after an idle gap of gap_s). The times are those
@@ -24,7 +24,7 @@ class Sample(NamedTuple):
 
     at_s: float
     kind: str
-    cell: Cell
+    cell: Keyed
     seconds: float
     staging_s: float
     device_s: float
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
 COLUMNS = ("at_s", "kind", "model", "students", "batch", "tokens", "seconds", "staging_s", "device_s", "gap_s")
 
 
-class Journal:
+class SampleJournal:
     """A folder with `settings.json` and `samples.csv`. Opening it again continues it, if the settings are the same.
 
     Raises ValueError where the folder holds a run with other settings.
@@ -43,7 +43,7 @@ class Journal:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.samples: list[Sample] = []
+        self.samples: list[TimingSample] = []
         _same_settings(folder, settings)
         path = folder / "samples.csv"
         if path.exists():
@@ -59,7 +59,7 @@ class Journal:
         """Seconds of measuring so far, over all sittings."""
         return self.samples[-1].at_s if self.samples else 0.0
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: TimingSample) -> None:
         cell, key = sample.cell, sample.cell.key
         times = [f"{value:.9g}" for value in (sample.seconds, sample.staging_s, sample.device_s, sample.gap_s)]
         self._writer.writerow([f"{sample.at_s:.4f}", sample.kind, cell.model, *key, *times])
@@ -69,7 +69,7 @@ class Journal:
         """Hand what was added to the system, so that even a killed process loses nothing."""
         self._file.flush()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> SampleJournal:
         return self
 
     def __exit__(
@@ -99,9 +99,9 @@ def _drop_torn_line(path: Path) -> None:
     os.truncate(path, body.rfind(b"\n") + 1)
 
 
-def _read(path: Path) -> Iterator[Sample]:
+def _read(path: Path) -> Iterator[TimingSample]:
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
             times = [float(row[name]) for name in ("seconds", "staging_s", "device_s", "gap_s")]
-            yield Sample(float(row["at_s"]), row["kind"], Cell(row["model"], key), *times)
+            yield TimingSample(float(row["at_s"]), row["kind"], Keyed(row["model"], key), *times)

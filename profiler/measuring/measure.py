@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from profiler.executors.interface import Executor, Ids
+from profiler.executors.interface import Engine, Ids
 from profiler.measuring.gate import random_batch
-from profiler.measuring.grid import Cell
-from profiler.measuring.journal import Journal, Sample
+from profiler.measuring.grid import Keyed
+from profiler.measuring.journal import SampleJournal, TimingSample
 from profiler.measuring.rules import Rules
 
 #: Called now and then with the share of the work that is done (0 to 1) and what is being done.
@@ -25,15 +25,15 @@ class Measurement:
     canary: the cell that is timed again and again. After `run`, `unfinished` lists the cells without enough samples.
     """
 
-    executors: Mapping[str, Executor]
-    cells: Sequence[Cell]
-    journal: Journal
+    executors: Mapping[str, Engine]
+    cells: Sequence[Keyed]
+    journal: SampleJournal
     rules: Rules
     rng: np.random.Generator
-    canary: Cell
+    canary: Keyed
     progress: Progress = lambda share, what: None
-    _times: dict[Cell, list[float]] = field(default_factory=dict, init=False)
-    _inputs: dict[Cell, list[list[Ids]]] = field(default_factory=dict, init=False)
+    _times: dict[Keyed, list[float]] = field(default_factory=dict, init=False)
+    _inputs: dict[Keyed, list[list[Ids]]] = field(default_factory=dict, init=False)
     _began: float = field(default=0.0, init=False)
     _next_canary: float = field(default=0.0, init=False)
 
@@ -54,11 +54,11 @@ class Measurement:
         self.journal.flush()
 
     @property
-    def unfinished(self) -> list[Cell]:
+    def unfinished(self) -> list[Keyed]:
         """The cells that have fewer samples than a table needs."""
         return [cell for cell, times in self._times.items() if len(times) < self.rules.minimum]
 
-    def _open(self) -> list[Cell]:
+    def _open(self) -> list[Keyed]:
         """The cells of the next round: those below the minimum, or, when there are none, those not yet precise.
 
         A key is not refined beyond its fair share of the budget (at least the minimum), so that the longest keys do not
@@ -75,7 +75,7 @@ class Measurement:
             return False
         return relative_error(times) > self.rules.precision
 
-    def _visit(self, cell: Cell) -> None:
+    def _visit(self, cell: Keyed) -> None:
         """Time a key a few times; where that is cheap, after one run that is not timed (caches hold another key)."""
         self._time_canary()
         known = self._times[cell]
@@ -94,7 +94,7 @@ class Measurement:
             self._time("", self.canary)
             self._time("canary", self.canary)
 
-    def _time(self, kind: str, cell: Cell, gap_s: float = 0.0) -> float:
+    def _time(self, kind: str, cell: Keyed, gap_s: float = 0.0) -> float:
         """Run a cell on its next input and write down what it took (an empty kind: not). Returns the host cycle."""
         executor = self.executors[cell.model]
         inputs = self._inputs.setdefault(cell, [])
@@ -107,7 +107,7 @@ class Measurement:
             raise ArithmeticError(f"{cell} gave an answer that is not a number: nothing can be said about its speed")
         if kind:
             times = (answers.seconds, answers.staging_s, answers.device_s)
-            self.journal.add(Sample(self._now(), kind, cell, *times, gap_s))
+            self.journal.add(TimingSample(self._now(), kind, cell, *times, gap_s))
         return answers.seconds
 
     def _measure_idle(self) -> None:

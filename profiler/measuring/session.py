@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from profiler.executors.interface import BackToBack, Executor
+from profiler.executors.interface import BackToBack, Engine
 from profiler.measuring import gate, noise, summary
-from profiler.measuring.grid import Cell
-from profiler.measuring.journal import Journal
+from profiler.measuring.grid import Keyed
+from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
 from profiler.measuring.rules import Rules
 from profiler.models.roofline import Ceilings
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.models.weights import Weights
 from profiler.table import BucketPlan, ShapeKey
 from profiler.table.writing import write_table
@@ -38,17 +38,17 @@ class Entry:
     """
 
     name: str
-    spec: Spec
+    spec: Dims
     plan: BucketPlan
     students: tuple[int, ...]
-    open: Callable[[], tuple[Executor, Weights]]
+    open: Callable[[], tuple[Engine, Weights]]
     gate_keys: int = 1
     like: str = ""
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[Keyed]:
         """Every key, in the order of the table's rows."""
         keys = [(k, batch, tokens) for k in self.students for batch in self.plan.batches for tokens in self.plan.tokens]
-        return [Cell(self.name, ShapeKey(*key)) for key in keys]
+        return [Keyed(self.name, ShapeKey(*key)) for key in keys]
 
 
 @dataclass
@@ -58,13 +58,13 @@ class Opened:
     refused: the products that an executor tried and could not use, with the reason.
     """
 
-    executors: dict[str, Executor] = field(default_factory=dict)
+    executors: dict[str, Engine] = field(default_factory=dict)
     cold_start: dict[str, dict[str, float]] = field(default_factory=dict)
     numerics: dict[str, dict[str, float]] = field(default_factory=dict)
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
-    cells: list[Cell] = field(default_factory=list)
+    cells: list[Keyed] = field(default_factory=list)
 
 
 def measure_table(
@@ -94,7 +94,7 @@ def measure_table(
     shapes = [[entry.name, *map(str, entry.cells())] for entry in entries]
     settings = {"entries": shapes, "seed": seed, "device": meta.get("device"), "dtype": meta.get("dtype")}
     with ExitStack() as stack:
-        journal = stack.enter_context(Journal(out.with_name(out.name + ".partial"), settings))
+        journal = stack.enter_context(SampleJournal(out.with_name(out.name + ".partial"), settings))
         rng = np.random.default_rng(np.random.SeedSequence([seed, len(journal.samples)]))
         opened = _open(entries, deadline, rng, stack, progress, partial_table)
         if not opened.cells:
@@ -141,7 +141,7 @@ def _no_garbage_collection() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _findings(opened: Opened, journal: Journal, waiting: float, *, idle: bool) -> dict[str, Any]:
+def _findings(opened: Opened, journal: SampleJournal, waiting: float, *, idle: bool) -> dict[str, Any]:
     """What the samples say besides the rows: noise, precision, idle effect; and what the opening showed."""
     drift = noise.canary_drift([sample.seconds for sample in journal.samples if sample.kind == "canary"])
     quiet = noise.verdict(drift, waiting)
@@ -210,7 +210,7 @@ def _open_one(entry: Entry, opened: Opened, rng: np.random.Generator, stack: Exi
             opened.skipped[str(cell)] = why
 
 
-def _compare(executor: Executor, other: Executor, cells: Sequence[Cell], rng: np.random.Generator) -> float:
+def _compare(executor: Engine, other: Engine, cells: Sequence[Keyed], rng: np.random.Generator) -> float:
     """The largest distance from another executor's answers on three keys. Raises ArithmeticError where it is too large.
 
     Few answers are compared, hence the tolerance of single batches.
@@ -231,7 +231,7 @@ def _compare(executor: Executor, other: Executor, cells: Sequence[Cell], rng: np
 
 
 def _rows(
-    entries: Sequence[Entry], cells: Sequence[Cell], opened: Opened, journal: Journal, ceilings: Ceilings | None
+    entries: Sequence[Entry], cells: Sequence[Keyed], opened: Opened, journal: SampleJournal, ceilings: Ceilings | None
 ) -> list[dict[str, Any]]:
     """The rows of latency.csv, with the time of batches that are queued one behind the other."""
     describe = {cell: opened.executors[cell.model].implementation(cell.key) for cell in cells}
@@ -244,7 +244,7 @@ def _rows(
     return rows
 
 
-def _back_to_back_us(executor: Executor, key: ShapeKey, latency_us: float) -> float | None:
+def _back_to_back_us(executor: Engine, key: ShapeKey, latency_us: float) -> float | None:
     if not isinstance(executor, BackToBack):
         return None
     repetitions = int(np.clip(4000.0 / latency_us, 3, 50))

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from profiler.measuring.grid import Cell
-from profiler.measuring.journal import Sample
+from profiler.measuring.grid import Keyed
+from profiler.measuring.journal import TimingSample
 from profiler.measuring.measure import relative_error
 from profiler.models.roofline import Ceilings, floor
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 
 #: Upper ends of the classes whose spread is pooled, in microseconds of median.
 JITTER_CLASSES_US = (200.0, 1000.0, 10_000.0, 100_000.0, math.inf)
@@ -26,10 +26,10 @@ _POOLED = 100
 
 
 def latency_rows(
-    samples: Iterable[Sample],
-    cells: Sequence[Cell],
-    specs: Mapping[str, Spec],
-    describe: Mapping[Cell, str],
+    samples: Iterable[TimingSample],
+    cells: Sequence[Keyed],
+    specs: Mapping[str, Dims],
+    describe: Mapping[Keyed, str],
     dtype: str,
     ceilings: Ceilings | None = None,
 ) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def latency_rows(
 
     describe: how each cell was run. ceilings: of the device, for the column floor_us.
     """
-    by_cell: dict[Cell, list[Sample]] = defaultdict(list)
+    by_cell: dict[Keyed, list[TimingSample]] = defaultdict(list)
     for sample in samples:
         if sample.kind == "sample":
             by_cell[sample.cell].append(sample)
@@ -70,9 +70,9 @@ def latency_rows(
     return rows
 
 
-def jitter_rows(samples: Iterable[Sample]) -> list[dict[str, Any]]:
+def jitter_rows(samples: Iterable[TimingSample]) -> list[dict[str, Any]]:
     """The pooled spread about the median by class of median: the columns of jitter.csv; empty with too few samples."""
-    by_cell: dict[Cell, list[float]] = defaultdict(list)
+    by_cell: dict[Keyed, list[float]] = defaultdict(list)
     for sample in samples:
         if sample.kind == "sample":
             by_cell[sample.cell].append(sample.seconds)
@@ -103,9 +103,9 @@ def _merged(pools: Mapping[float, list[float]]) -> list[tuple[float, list[float]
     return result
 
 
-def idle_factor(samples: Iterable[Sample]) -> list[list[float]]:
+def idle_factor(samples: Iterable[TimingSample]) -> list[list[float]]:
     """[[gap_s, factor], ...]: the median time after a gap over that without one, mean over the keys that were tried."""
-    times: dict[tuple[Cell, float], list[float]] = defaultdict(list)
+    times: dict[tuple[Keyed, float], list[float]] = defaultdict(list)
     for sample in samples:
         if sample.kind == "idle":
             times[sample.cell, sample.gap_s].append(sample.seconds)
@@ -121,9 +121,9 @@ def idle_factor(samples: Iterable[Sample]) -> list[list[float]]:
     return curve
 
 
-def precision(samples: Iterable[Sample]) -> dict[str, float | None]:
+def precision(samples: Iterable[TimingSample]) -> dict[str, float | None]:
     """How well the medians are known: relative half width of their 95 % interval, over the keys where it is defined."""
-    by_cell: dict[Cell, list[float]] = defaultdict(list)
+    by_cell: dict[Keyed, list[float]] = defaultdict(list)
     for sample in samples:
         if sample.kind == "sample":
             by_cell[sample.cell].append(sample.seconds)

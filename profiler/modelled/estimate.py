@@ -11,7 +11,7 @@ import numpy as np
 
 from profiler.measuring.grid import Grid
 from profiler.models.roofline import H200, Ceilings, Kernel, floor, kernels
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.table import LatencyTable, ShapeKey
 
 #: Tiles of a matrix product (rows, columns) and the share of a multiprocessor's peak that one reaches with them: larger
@@ -22,7 +22,7 @@ SPLITS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
-class Device:
+class ModelledGpu:
     """A GPU as the estimator sees it.
 
     multiprocessors: that run tiles in waves. kernel_s: the cost of any kernel in a graph. fill_s: to fill a tile's
@@ -42,7 +42,7 @@ class Device:
 
 #: Fitted to ten published TensorRT figures for BERT-base and BERT-large on an A100 (NVIDIA/TensorRT demo/BERT), rms
 #: error 9 %. The host's part is not in those figures and is taken to be that of the H200.
-A100 = Device(
+A100 = ModelledGpu(
     ceilings=Ceilings(312e12, 1.555e12, 4e12, 30e6, 20e6, 2.5e-6, 2, "A100 40 GB data sheet, rest assumed"),
     multiprocessors=108,
     kernel_s=5.5e-6,
@@ -53,7 +53,7 @@ A100 = Device(
     label="estimator fitted to published TensorRT figures on an A100 (rms 9 %)",
 )
 #: The same form with the H200's ceilings and multiprocessors, and costs of a kernel scaled by clock and to CUDA graphs.
-H200_MODEL = Device(
+H200_MODEL = ModelledGpu(
     ceilings=H200,
     multiprocessors=132,
     kernel_s=2.2e-6,
@@ -66,7 +66,7 @@ H200_MODEL = Device(
 DEVICES = {"NVIDIA H200": H200_MODEL, "NVIDIA A100": A100}
 
 
-def seconds(spec: Spec, key: ShapeKey, device: Device, *, cls_only: bool = True) -> float:
+def seconds(spec: Dims, key: ShapeKey, device: ModelledGpu, *, cls_only: bool = True) -> float:
     """Modelled device time of a batch in one CUDA graph of fused kernels."""
     own = kernels(spec, key, cls_only=cls_only)
     weights = sum(kernel.weights for kernel in own) * device.ceilings.width
@@ -74,7 +74,7 @@ def seconds(spec: Spec, key: ShapeKey, device: Device, *, cls_only: bool = True)
     return sum(_kernel_s(kernel, device, resident) for kernel in own)
 
 
-def _kernel_s(kernel: Kernel, device: Device, resident: bool) -> float:
+def _kernel_s(kernel: Kernel, device: ModelledGpu, resident: bool) -> float:
     """A fixed cost, and the slower of arithmetic and memory."""
     ceilings = device.ceilings
     activations = kernel.activations * ceilings.width
@@ -84,7 +84,7 @@ def _kernel_s(kernel: Kernel, device: Device, resident: bool) -> float:
     return device.kernel_s + max(arithmetic, weights_s + activations_s)
 
 
-def _product_s(kernel: Kernel, device: Device) -> float:
+def _product_s(kernel: Kernel, device: ModelledGpu) -> float:
     """Waves of tiles, with the best tile and split."""
     peak = device.efficiency * device.ceilings.flops / device.multiprocessors
     best = math.inf
@@ -98,7 +98,7 @@ def _product_s(kernel: Kernel, device: Device) -> float:
     return best
 
 
-def rows(grid: Grid, device: Device) -> list[dict[str, Any]]:
+def rows(grid: Grid, device: ModelledGpu) -> list[dict[str, Any]]:
     """The modelled rows of a grid: the columns of latency.csv."""
     result = []
     for cell in grid.cells():
@@ -121,7 +121,7 @@ def rows(grid: Grid, device: Device) -> list[dict[str, Any]]:
     return result
 
 
-def predictor(table: LatencyTable) -> Callable[[Spec, ShapeKey], float]:
+def predictor(table: LatencyTable) -> Callable[[Dims, ShapeKey], float]:
     """A guess of the seconds of any key on a table's device: its row, else its floor times the table's usual gap.
 
     Raises LookupError where the table has neither the row nor ceilings to make a floor of.
@@ -130,7 +130,7 @@ def predictor(table: LatencyTable) -> Callable[[Spec, ShapeKey], float]:
     columns = table.columns
     gap = float(np.median(columns["latency_us"] / columns["floor_us"])) if "floor_us" in columns else math.nan
 
-    def predict(spec: Spec, key: ShapeKey) -> float:
+    def predict(spec: Dims, key: ShapeKey) -> float:
         own = [level for name in table.models if name == spec.name for level in table.levels(name)]
         level = next((level for level in own if level.students == key.students), None)
         plan = table.plan(spec.name) if own else None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, Weights, assemble, shapes
 
 LAYER = {
@@ -49,7 +49,7 @@ def from_checkpoints(models: Sequence[Any], name: str | None = None) -> Weights:
     shared = all(torch.equal(own[key], students[0][key]) for own in students[1:] for key in EMBEDDINGS)
     count, shape = len(students), configs[0]
     kind = "teacher" if count == 1 else "students"
-    spec = Spec(
+    spec = Dims(
         name or f"{kind}-{shape['layers']}x{shape['hidden']}",
         count,
         shared_embeddings=shared and count > 1,
@@ -59,7 +59,7 @@ def from_checkpoints(models: Sequence[Any], name: str | None = None) -> Weights:
     return assemble(spec, _stack(spec, students))
 
 
-def _stack(spec: Spec, students: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _stack(spec: Dims, students: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     tensors = {}
     for key in shapes(spec):
         if not key.startswith("head_"):

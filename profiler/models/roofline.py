@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.table import ShapeKey
 
 
@@ -63,7 +63,7 @@ class Kernel(NamedTuple):
     columns: int = 0
 
 
-def kernels(spec: Spec, key: ShapeKey, *, cls_only: bool = True) -> list[Kernel]:
+def kernels(spec: Dims, key: ShapeKey, *, cls_only: bool = True) -> list[Kernel]:
     """The fewest kernels that compute a batch, all students in each: 7 per layer and 3, one to sum an ensemble.
 
     Per layer: query-key-value product, attention, output product, add and norm, two feed-forward products (GELU fused
@@ -119,7 +119,7 @@ class Floor:
     regime: str
 
 
-def floor(spec: Spec, key: ShapeKey, ceilings: Ceilings) -> Floor:
+def floor(spec: Dims, key: ShapeKey, ceilings: Ceilings) -> Floor:
     """The floor of a key: the smaller of the passes with and without the short cut of the last layer."""
     return min((_floor(kernels(spec, key, cls_only=cls), ceilings) for cls in (True, False)), key=lambda f: f.serial_s)
 

@@ -13,7 +13,7 @@ _FFN = {312: 1200}
 
 
 @dataclass(frozen=True)
-class Spec:
+class Dims:
     """The shape of an ensemble: `students` BERT encoders of equal shape, whose [CLS] outputs are summed.
 
     name: as the tables name the model, e.g. students-2x384. students: K, 1 for a teacher. outputs: width O of the
@@ -54,7 +54,7 @@ class Spec:
         return 1 if self.shared_embeddings else self.students
 
 
-def parse_spec(name: str, students: int = 1, *, shared_embeddings: bool = False) -> Spec:
+def parse_spec(name: str, students: int = 1, *, shared_embeddings: bool = False) -> Dims:
     """The BERT shape that a table's model name stands for: `students-LxH` or `teacher-LxH` (L layers of width H).
 
     Heads are 64 wide and the feed-forward is 4 H, as in BERT and Google's miniatures (312 wide: as in TinyBERT).
@@ -71,4 +71,4 @@ def parse_spec(name: str, students: int = 1, *, shared_embeddings: bool = False)
     if hidden not in _HEADS and hidden % 64:
         raise LookupError(f"model {name}: width {hidden} is not a multiple of 64 (attention heads are 64 wide)")
     heads, ffn = _HEADS.get(hidden, hidden // 64), _FFN.get(hidden, 4 * hidden)
-    return Spec(name, students, layers, hidden, heads, ffn, shared_embeddings=shared_embeddings)
+    return Dims(name, students, layers, hidden, heads, ffn, shared_embeddings=shared_embeddings)

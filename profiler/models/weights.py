@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from traces.shared.atomic import replacing
 
 FORMAT = "cohort-weights/1"
@@ -55,7 +55,7 @@ class Weights:
     (v_0 + ... + v_{k-1}) @ head_weight[k - 1] + head_bias[k - 1].
     """
 
-    spec: Spec
+    spec: Dims
     word_embeddings: Tensor
     position_embeddings: Tensor
     embedding_ln_weight: Tensor
@@ -128,7 +128,7 @@ class Weights:
         return assemble(spec, tensors | {"head_weight": unit, "head_bias": bias})
 
 
-def random(spec: Spec, seed: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Weights:
+def random(spec: Dims, seed: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Weights:
     """Weights drawn as BERT's are (normal, 0.02), with biases and norms that are not neutral, so that tests see them.
 
     Student i depends on the seed and i only: a small ensemble equals the prefix of a larger one. A device draws numbers
@@ -152,7 +152,7 @@ def _generator(seed: int, student: int, device: torch.device | str) -> torch.Gen
     return torch.Generator(device).manual_seed(1_000_003 * seed + student)
 
 
-def shapes(spec: Spec) -> dict[str, tuple[int, ...]]:
+def shapes(spec: Dims) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of an ensemble with all its biases, by name."""
     k, e, h, f, o = spec.students, spec.embeddings, spec.hidden, spec.ffn, spec.outputs
     result: dict[str, tuple[int, ...]] = {
@@ -226,7 +226,7 @@ def load(path: str | os.PathLike[str]) -> Weights:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a file, not a dict
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from None
-    return assemble(Spec(**json.loads(metadata["spec"])), tensors)
+    return assemble(Dims(**json.loads(metadata["spec"])), tensors)
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -253,7 +253,7 @@ def _fields(owner: Weights | Layer) -> Iterator[tuple[str, Tensor]]:
             yield field.name, value
 
 
-def assemble(spec: Spec, tensors: dict[str, Tensor]) -> Weights:
+def assemble(spec: Dims, tensors: dict[str, Tensor]) -> Weights:
     """Weights from tensors by name. Raises ValueError where one is missing, left over, or of the wrong shape."""
     expected = shapes(spec)
     optional = {name for name in expected if name.endswith(("key_bias", "value_bias"))}

@@ -10,7 +10,7 @@ from profiler.table.plan import Level, ShapeKey
 
 
 @dataclass(frozen=True)
-class Operand:
+class Side:
     """One side: a table, all of it or one model of it, all its levels or one."""
 
     table: LatencyTable
@@ -34,13 +34,13 @@ class Operand:
         return chosen
 
 
-def parse_operand(text: str) -> Operand:
+def parse_operand(text: str) -> Side:
     """Read TABLE, TABLE:MODEL or TABLE:MODEL/STUDENTS; TABLE is a folder or a shipped name."""
     source, colon, rest = text.rpartition(":") if ":" in text else (text, "", "")
     model, slash, students = rest.partition("/")
     if slash and not students.isdigit():
         raise ValueError(f"{text!r}: after the slash comes a number of students, e.g. cpu:students-2x384/8")
-    return Operand(LatencyTable.load(source), model if colon else None, int(students) if slash else None)
+    return Side(LatencyTable.load(source), model if colon else None, int(students) if slash else None)
 
 
 class Pair(NamedTuple):
@@ -58,7 +58,7 @@ class Pair(NamedTuple):
         return self.left_s / self.right_s
 
 
-def pairs(left: Operand, right: Operand) -> list[Pair]:
+def pairs(left: Side, right: Side) -> list[Pair]:
     """Every batch and length that both sides have, in the order of the left table.
 
     Sides without a model are matched by model and students. A side with a model but no number of students is matched by
@@ -76,7 +76,7 @@ def pairs(left: Operand, right: Operand) -> list[Pair]:
     return result
 
 
-def _matched(left: Operand, right: Operand) -> list[tuple[Level, Level]]:
+def _matched(left: Side, right: Side) -> list[tuple[Level, Level]]:
     a, b = left.levels(), right.levels()
     if left.model == right.model and left.students is None and right.students is None:
         return [(x, y) for x in a for y in b if (x.model, x.students) == (y.model, y.students)]

@@ -10,7 +10,7 @@ from policies import describe, make, needs
 from policies.interface import Policy
 from simulator.conformance.cases import Case, bound, extreme_cases, random_case
 from simulator.conformance.invariants import RULES
-from simulator.conformance.watching import Log, Recorder
+from simulator.conformance.watching import Log, WatchedPolicy
 from simulator.reporting.report import Report
 from simulator.simulate import simulate
 from traces import Trace
@@ -79,7 +79,7 @@ def _copy(policy: Policy) -> Policy:
 
 
 def _run(policy: Policy, case: Case, trace: Trace) -> tuple[Report, Log]:
-    recorder = Recorder(policy)
+    recorder = WatchedPolicy(policy)
     try:
         cold_start_s = COLD_START * case.slo_s
         report = simulate(

@@ -43,7 +43,7 @@ class Unread:
         raise AttributeError(f"it reads {name} of a completion, but its `uses` does not name completions")
 
 
-class Recorder:
+class WatchedPolicy:
     """Decides as the policy does, keeps what it decided, and is run in place, not as a copy."""
 
     def __init__(self, policy: Policy) -> None:
@@ -59,7 +59,7 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.policy, name)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Recorder:
+    def __deepcopy__(self, memo: dict[int, Any]) -> WatchedPolicy:
         return self
 
     def foresee(self, trace: Trace) -> None:

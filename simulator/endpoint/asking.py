@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from profiler.table import Predictions
 from simulator.core import Row
 from simulator.executors.device import Running
-from simulator.serving.passing import Timed
+from simulator.serving.passing import TimedEvent
 
 if TYPE_CHECKING:
     from profiler.executors.interface import Answers, Ids
@@ -68,7 +68,7 @@ class Listener:
     def refused(self, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
         """A request was turned away before the queue."""
 
-    def batch(self, number: int, row: Row, events: Sequence[Timed], cycle_s: float, late_s: float) -> None:
+    def batch(self, number: int, row: Row, events: Sequence[TimedEvent], cycle_s: float, late_s: float) -> None:
         """A batch is done. events: of one that is more than DONE alone."""
 
     def dropped(self, now: float, requests: Sequence[int], reason: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from policies.interface import Wait
 from simulator.core import PolicyError
 from simulator.queue.backlog import Backlog
-from simulator.queue.lines import Group, Line
+from simulator.queue.lines import BacklogLine, Group
 from simulator.queue.window import Window
 
 #: So many requests are remembered after they have gone, since policies look back (a rate, who was answered);
@@ -142,17 +142,17 @@ class OpenBacklog(Backlog):
 class OpenGroup(Group):
     """The lines of a column that grows."""
 
-    def line(self, name: Any) -> Line:
+    def line(self, name: Any) -> BacklogLine:
         if name not in self.lines:
             codes: Any = self.codes
             kept = codes[codes.first : len(codes)]
             known = np.frombuffer(kept, np.uint8) if isinstance(kept, bytes) else np.asarray(kept)
             ids = (np.flatnonzero(known == name) + codes.first).astype(np.int64)
-            self.lines[name] = Line(self, array("q", ids.tobytes()))
+            self.lines[name] = BacklogLine(self, array("q", ids.tobytes()))
         return self.lines[name]
 
 
-def forget_line(line: Line, until: int) -> None:
+def forget_line(line: BacklogLine, until: int) -> None:
     """Let a line forget the requests before this one, all of which have gone; positions in it move."""
     count = bisect_left(line._ids, until)
     del line._ids[:count]

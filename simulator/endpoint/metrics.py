@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from simulator.core import Row
 from simulator.endpoint.asking import Answer, Listener
-from simulator.serving.passing import Timed
+from simulator.serving.passing import TimedEvent
 
 if TYPE_CHECKING:
     from simulator.endpoint.service import Service
@@ -50,7 +50,7 @@ class Metrics(Listener):
         self._students = self._histogram("cohort_request_students", "Students that answered a request", STUDENTS)
         self._decision = self._histogram("cohort_policy_decision_seconds", "Of a decision of the policy", DECISIONS)
         self._tokenize = self._histogram("cohort_tokenize_seconds", "Of a text, before the queue", SECONDS)
-        self._triton = Triton(model)
+        self._triton = TritonCounters(model)
         self.registry.register(self._triton)
         ProcessCollector(registry=self.registry)
 
@@ -83,7 +83,7 @@ class Metrics(Listener):
             self._requests.labels(outcome, klass).inc(count)
         self._triton.answered(len(answers), queued, lasted)
 
-    def batch(self, number: int, row: Row, events: Sequence[Timed], cycle_s: float, late_s: float) -> None:
+    def batch(self, number: int, row: Row, events: Sequence[TimedEvent], cycle_s: float, late_s: float) -> None:
         self._size.observe(len(row[5]))
         self._compute.observe(cycle_s)
         self._triton.executions += 1
@@ -99,7 +99,7 @@ class Metrics(Listener):
         return Histogram(name, about, buckets=buckets, registry=self.registry)
 
 
-class Triton(Collector):
+class TritonCounters(Collector):
     """The counters that dashboards for Triton read; its names lack the suffix that the library gives counters."""
 
     def __init__(self, model: str) -> None:

@@ -26,7 +26,7 @@ import pyarrow.parquet
 from profiler.measuring import noise
 from simulator.core import Row
 from simulator.endpoint.asking import Listener
-from simulator.serving.passing import Timed
+from simulator.serving.passing import TimedEvent
 from traces import Trace, write
 from traces.shared.atomic import replacing, write_text
 
@@ -104,7 +104,7 @@ class Recorder(Listener):
     def refused(self, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
         self._segment(now).add(now, tokens, slo_s, klass, REFUSED)
 
-    def batch(self, number: int, row: Row, events: Sequence[Timed], cycle_s: float, late_s: float) -> None:
+    def batch(self, number: int, row: Row, events: Sequence[TimedEvent], cycle_s: float, late_s: float) -> None:
         start, finish, gpu, level, _bucket, requests = row
         left = [(finish, level.students)] * len(requests)
         for time, event in events:

@@ -21,7 +21,7 @@ from simulator.executors.device import DeviceExecutor, ParallelExecutor, warm_pl
 from simulator.queue.view import ServerView
 from simulator.serving.clock import WallClock
 from simulator.serving.loop import Server
-from simulator.serving.passing import Sink, Timed, passing
+from simulator.serving.passing import Sink, TimedEvent, passing
 from simulator.simulate import check_offers, started
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Service:
         for each in self._listeners:
             each.refused(self._clock.now, tokens, slo_s, klass)
 
-    def _batch(self, number: int, row: Row, events: Sequence[Timed]) -> None:
+    def _batch(self, number: int, row: Row, events: Sequence[TimedEvent]) -> None:
         cycle_s, late_s = self._askers.measured.pop(number)
         for each in self._listeners:
             each.batch(number, row, events, cycle_s, late_s)

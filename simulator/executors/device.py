@@ -24,7 +24,7 @@ from simulator.serving.clock import Clock, WallClock
 
 if TYPE_CHECKING:
     from profiler.executors.interface import Answers, Ids
-    from profiler.executors.interface import Executor as Device
+    from profiler.executors.interface import Engine as Device
     from profiler.executors.serving import Served
 
 

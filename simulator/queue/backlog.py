@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from policies.interface import Wait
 from simulator.core import PolicyError
-from simulator.queue.lines import Group, Line
+from simulator.queue.lines import BacklogLine, Group
 from traces import Trace
 
 #: Arrivals between two decisions are few: a search looks among so many first, which stay in the processor's cache.
@@ -34,7 +34,7 @@ class Backlog:
     #: Whether requests may still come of which nothing is known yet.
     open = False
     #: The line that was last asked for its oldest.
-    asked: Line | None = None
+    asked: BacklogLine | None = None
 
     def __init__(self, trace: Trace, buckets: NDArray[np.integer[Any]], bucket_count: int, slo_s: float) -> None:
         self.arrivals = array("d", trace.arrival_s.tobytes())
@@ -54,7 +54,7 @@ class Backlog:
         self._sorted = 0
         self._groups: dict[str, Group] = {}
         self._bucket_count = bucket_count
-        self._by_bucket: list[Line] | None = None
+        self._by_bucket: list[BacklogLine] | None = None
         self._head = 0
         self._offered: range | None = None  # the last range handed out: it needs no second look when it comes back
         self._since: dict[float, int] = {}
@@ -222,7 +222,7 @@ class Backlog:
         if not 0 <= request < self.arrived:
             raise PolicyError(f"named request {request}, which has not arrived")
 
-    def line(self, column: str, name: Any) -> Line:
+    def line(self, column: str, name: Any) -> BacklogLine:
         """The waiting requests of one length bucket, class or tenant: an index that is kept from now on."""
         group = self._groups.get(column)
         if group is None:

@@ -21,12 +21,12 @@ class Counted(Protocol):
     arrived: int
     gone: int
     #: The line that was last asked for its oldest.
-    asked: Line | None
+    asked: BacklogLine | None
 
     def mark(self) -> None: ...
 
 
-class Line:
+class BacklogLine:
     """The waiting requests of one kind (a length bucket, a class, a tenant), oldest first.
 
     `_ids` are all requests of the kind that ever arrive, ascending, so those that have arrived are a prefix of it.
@@ -124,15 +124,15 @@ class Group:
 
     def __init__(self, backlog: Counted, codes: Sequence[Any]) -> None:
         self.backlog, self.codes = backlog, codes
-        self.lines: dict[Any, Line] = {}
+        self.lines: dict[Any, BacklogLine] = {}
         #: How much of the backlog's `arrived` and `gone` the lines have counted; what has gone since went in order.
         self.seen, self._seen_gone = backlog.arrived, backlog.gone
 
-    def line(self, name: Any) -> Line:
+    def line(self, name: Any) -> BacklogLine:
         """The line of a name, made when first asked for."""
         if name not in self.lines:
             codes = np.frombuffer(self.codes, np.uint8) if isinstance(self.codes, bytes) else np.asarray(self.codes)
-            self.lines[name] = Line(self, array("q", np.flatnonzero(codes == name).astype(np.int64).tobytes()))
+            self.lines[name] = BacklogLine(self, array("q", np.flatnonzero(codes == name).astype(np.int64).tobytes()))
         return self.lines[name]
 
     def refresh(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from profiler.events import Event, Kind
 from profiler.table import Level
 from simulator.core import Records, Row
-from simulator.serving.passing import Sink, Timed, passing
+from simulator.serving.passing import Sink, TimedEvent, passing
 
 #: What a device says of a batch, in seconds: from the batch in hand to the answers in hand; the part of it before the
 #: device had its work; what the device worked; by how much the dispatch was late.
@@ -43,7 +43,7 @@ class Journal:
         kinds = (("batches", BATCHES), ("drops", DROPS), ("events", EVENTS))
         batches, drops, events = self._files = tuple(self._open(*each) for each in kinds)
 
-        def batch(number: int, row: Row, happened: Sequence[Timed]) -> None:
+        def batch(number: int, row: Row, happened: Sequence[TimedEvent]) -> None:
             start, finish, gpu, level, bucket, requests = row
             cycle, staging, device, late = measured(number)
             # What is computed with is exact; what is only told of is as exact as the clock.

@@ -13,14 +13,14 @@ from simulator.queue.window import Window
 #: Batches that are kept, since the loop and the view look back to those that run.
 KEPT = 1 << 12
 #: (time, event) of a batch that is more than DONE alone.
-Timed = tuple[float, Event]
+TimedEvent = tuple[float, Event]
 
 
 @dataclass(frozen=True)
 class Sink:
     """batch: called with number, row and events of a batch that is done. dropped: with time, requests and reason."""
 
-    batch: Callable[[int, Row, Sequence[Timed]], None]
+    batch: Callable[[int, Row, Sequence[TimedEvent]], None]
     dropped: Callable[[float, Sequence[int], str], None]
 
 
@@ -48,7 +48,7 @@ class Events(list[Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.by_batch: dict[int, list[Timed]] = {}
+        self.by_batch: dict[int, list[TimedEvent]] = {}
 
     def append(self, row: tuple[int, float, Event]) -> None:
         number, time, event = row

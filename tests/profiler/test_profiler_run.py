@@ -17,8 +17,8 @@ from profiler.__main__ import main
 from profiler.executors.interface import Answers
 from profiler.measuring import measure, noise, summary
 from profiler.measuring.gate import random_batch
-from profiler.measuring.grid import Cell, Grid, grids, read_plan
-from profiler.measuring.journal import Journal, Sample
+from profiler.measuring.grid import Grid, Keyed, grids, read_plan
+from profiler.measuring.journal import SampleJournal, TimingSample
 from profiler.models.spec import parse_spec
 from profiler.table import Jitter, LatencyTable, ShapeKey, writing
 
@@ -62,7 +62,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 ) -> None:
     visit = measure.Measurement._visit
 
-    def interrupted(self: measure.Measurement, cell: Cell) -> None:
+    def interrupted(self: measure.Measurement, cell: Keyed) -> None:
         visit(self, cell)
         if len(self.journal.samples) > 20:
             raise KeyboardInterrupt
@@ -163,7 +163,7 @@ def test_the_protocol_finds_the_medians_and_visits_in_changing_order(tmp_path: P
     cells = grid.cells()
     truth = {cell.key: 1e-4 * (1 + index) for index, cell in enumerate(cells)}
     timer = Timer(grid, truth, rng)
-    with Journal(tmp_path / "journal", {}) as journal:
+    with SampleJournal(tmp_path / "journal", {}) as journal:
         rules = measure.Rules(budget_s=3.0, enough=40, precision=0.0, idle_gaps_s=(0.0, 0.001), idle_repeats=2)
         measurement = measure.Measurement({grid.model: timer}, cells, journal, rules, rng, cells[0])
         measurement.run()
@@ -184,10 +184,10 @@ def test_the_protocol_finds_the_medians_and_visits_in_changing_order(tmp_path: P
 def test_the_pooled_jitter_is_the_spread_that_was_put_in(tmp_path: Path) -> None:
     print("seed 5")
     rng = np.random.default_rng(5)
-    cells = [Cell("students-1x64", ShapeKey(k, 1, 4)) for k in range(1, 20)]
+    cells = [Keyed("students-1x64", ShapeKey(k, 1, 4)) for k in range(1, 20)]
     spread = {cell: rng.lognormal(0, 0.1, 500) for cell in cells}
     samples = [
-        Sample(0.0, "sample", cell, 5e-5 * cell.key.students * ratio, 0.0, 0.0)
+        TimingSample(0.0, "sample", cell, 5e-5 * cell.key.students * ratio, 0.0, 0.0)
         for cell in cells
         for ratio in spread[cell]
     ]

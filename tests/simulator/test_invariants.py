@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from policies import make
 from simulator import Report, simulate
 from simulator.conformance.cases import random_table
-from simulator.conformance.watching import Log, Recorder
+from simulator.conformance.watching import Log, WatchedPolicy
 from traces import Trace
 
 POLICIES = (
@@ -44,7 +44,7 @@ def runs(draw):
         np.random.default_rng(draw(st.integers(0, 99))), draw(st.integers(1, 3)), draw(st.integers(1, 3))
     )
     gpus = draw(st.integers(1, 4))
-    recorder = Recorder(make(draw(st.sampled_from(POLICIES))))
+    recorder = WatchedPolicy(make(draw(st.sampled_from(POLICIES))))
     report = simulate(trace, recorder, table, gpus=gpus, slo_s=draw(st.sampled_from([0.001, 0.01, 1.0])))
     return Arrivals(trace, gpus, report, recorder.log)
 

@@ -33,7 +33,7 @@ DIGITS = 4
 REMEMBERED = 100_000
 
 
-class Candidate(NamedTuple):
+class BatchChoice(NamedTuple):
     """A batch of up to `size`. after: the losses to expect from its end on, by the backlog that it leaves."""
 
     size: int
@@ -95,7 +95,7 @@ class Choices:
         self._planned = 0.0  # mean cost of the mix that the outlooks are for
         self._weights = [1.0] * len(self._cost)  # what a request of each length counts, in typical ones
         self._outlooks: dict[int, Outlook] = {}
-        self._candidates: dict[tuple[int, int], list[tuple[int, list[Candidate]]]] = {}
+        self._candidates: dict[tuple[int, int], list[tuple[int, list[BatchChoice]]]] = {}
         self._about = About()
         self._known: dict[tuple[int, ...], Found] = {}
 
@@ -192,7 +192,7 @@ class Choices:
         _, level, size = min(tried, key=itemgetter(0))
         return level, size
 
-    def _tried(self, step: int, bucket: int) -> list[tuple[int, list[Candidate]]]:
+    def _tried(self, step: int, bucket: int) -> list[tuple[int, list[BatchChoice]]]:
         """The candidates at a length, by level: the most accurate levels and the largest batches first."""
         found = self._candidates.get((step, bucket))
         if found is None:
@@ -200,7 +200,7 @@ class Choices:
             seconds = [[self._service[level][bucket][size] for size in sizes] for level in self.order]
             after = self._outlook(step).after(np.array(seconds)).tolist()
             rows = zip(self.order, seconds, after, strict=True)
-            found = [(level, list(map(Candidate, sizes, *columns))) for level, *columns in rows]
+            found = [(level, list(map(BatchChoice, sizes, *columns))) for level, *columns in rows]
             self._candidates[step, bucket] = found
         return found
 

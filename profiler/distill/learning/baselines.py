@@ -14,8 +14,8 @@ from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.initial import beside
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.teacher import cross_entropy, divergence
-from profiler.distill.learning.training import Run, Stream, fit
-from profiler.models.spec import Spec
+from profiler.distill.learning.training import Setup, TextStream, fit
+from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS
 
 #: Imitators of a depth, by number: the body that an encoder starts as, [1, ...].
@@ -23,7 +23,7 @@ Bodies = Callable[[int, int], Tensors]
 
 
 def plain(
-    run: Run, recipe: Recipe, name: str, spec: Spec, start: Tensors, lesson: Lesson, texts: int, *, bag: bool = False
+    run: Setup, recipe: Recipe, name: str, spec: Dims, start: Tensors, lesson: Lesson, texts: int, *, bag: bool = False
 ) -> Tensors:
     """Train K encoders, independent of each other, to be the teacher. Returns everything but the embeddings.
 
@@ -33,7 +33,7 @@ def plain(
     trained = {key: tensor.clone() for key, tensor in start.items() if key not in EMBEDDINGS}
     trained["projection_weight"] = run.normal(f"{name} projection", (spec.students, spec.hidden, spec.outputs))
     trained["projection_bias"] = torch.zeros(spec.students, spec.outputs, device=run.device)
-    stream = Stream(run, name, lesson.corpus, recipe.batch)
+    stream = TextStream(run, name, lesson.corpus, recipe.batch)
     weights = torch.ones(spec.students, len(lesson.wanted), device=run.device)
     if bag:
         drawn = run.rng(f"{name} bags").poisson(1.0, tuple(weights.shape)).astype("float32")
@@ -53,23 +53,23 @@ def plain(
     return trained
 
 
-def _single(spec: Spec) -> Spec:
+def _single(spec: Dims) -> Dims:
     """One encoder of the students' shape, with the whole budget of a single model."""
     return replace(spec, students=1, name=f"single-{spec.layers}x{spec.hidden}")
 
 
-def _deep(spec: Spec) -> Spec:
+def _deep(spec: Dims) -> Dims:
     """One encoder of twice the depth."""
     return replace(spec, students=1, layers=2 * spec.layers, name=f"single-{2 * spec.layers}x{spec.hidden}")
 
 
-def _wide(spec: Spec) -> Spec:
+def _wide(spec: Dims) -> Dims:
     """One encoder of twice the width."""
     twice = {"hidden": 2 * spec.hidden, "heads": 2 * spec.heads, "ffn": 2 * spec.ffn}
     return replace(spec, students=1, name=f"single-{spec.layers}x{2 * spec.hidden}", **twice)  # type: ignore[arg-type]
 
 
-def _bagging(spec: Spec) -> Spec:
+def _bagging(spec: Dims) -> Dims:
     """As many students as the ensemble has, each on a bootstrap sample; a prefix answers with their mean."""
     return replace(spec, name=f"bagged-{spec.layers}x{spec.hidden}")
 
@@ -78,7 +78,7 @@ def _bagging(spec: Spec) -> Spec:
 SHAPE = {"single": _single, "deep": _deep, "wide": _wide, "bagging": _bagging}
 
 
-def begin(name: str, spec: Spec, bodies: Bodies) -> Tensors:
+def begin(name: str, spec: Dims, bodies: Bodies) -> Tensors:
     """What the baseline of this name starts as; the wide one as two encoders side by side."""
     if name == "bagging":
         return stack([bodies(spec.layers, index) for index in range(spec.students)])
@@ -87,7 +87,7 @@ def begin(name: str, spec: Spec, bodies: Bodies) -> Tensors:
     return bodies(SHAPE[name](spec).layers, 0)
 
 
-def train(run: Run, recipe: Recipe, name: str, spec: Spec, start: Tensors, lesson: Lesson) -> Tensors:
+def train(run: Setup, recipe: Recipe, name: str, spec: Dims, start: Tensors, lesson: Lesson) -> Tensors:
     """Train the baseline of this name beside an ensemble of shape `spec`."""
     bag = name == "bagging"
     texts = recipe.bagging_texts if bag else recipe.single_texts

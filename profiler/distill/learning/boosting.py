@@ -13,8 +13,8 @@ from torch import Tensor
 from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.teacher import Target, cross_entropy, divergence
-from profiler.distill.learning.training import Corpus, Run, Stream, answers, fit
-from profiler.models.spec import Spec
+from profiler.distill.learning.training import Corpus, Setup, TextStream, answers, fit
+from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS
 
 #: Rows that are summed at a time, in float64.
@@ -49,7 +49,7 @@ class Step:
 
 
 def student(
-    run: Run, recipe: Recipe, number: int, spec: Spec, start: Tensors, lesson: Lesson, residual: Tensor
+    run: Setup, recipe: Recipe, number: int, spec: Dims, start: Tensors, lesson: Lesson, residual: Tensor
 ) -> Tensors:
     """Train the student of this number (from 1) on the residual [N, O] of those before; `start`: its body [1, ...].
 
@@ -61,7 +61,7 @@ def student(
     sum of the students before (privileged: nothing of it remains at inference).
     """
     name, peers = f"student-{number}", 2 if recipe.peer else 1
-    own_spec, stream = replace(spec, students=peers), Stream(run, name, lesson.corpus, recipe.batch)
+    own_spec, stream = replace(spec, students=peers), TextStream(run, name, lesson.corpus, recipe.batch)
     trained = _beginning(run, recipe, name, own_spec, start)
     frozen = {key: start[key] for key in EMBEDDINGS}
     energy = inner(residual, residual)
@@ -94,9 +94,9 @@ def student(
 
 
 def boost(
-    run: Run,
+    run: Setup,
     recipe: Recipe,
-    spec: Spec,
+    spec: Dims,
     starts: Callable[[int], Tensors],
     lesson: Lesson,
     tuning: tuple[Corpus, Tensor],
@@ -155,7 +155,7 @@ def scaled(student: Tensors, size: float) -> Tensors:
     return student | changed
 
 
-def _beginning(run: Run, recipe: Recipe, name: str, spec: Spec, start: Tensors) -> Tensors:
+def _beginning(run: Setup, recipe: Recipe, name: str, spec: Dims, start: Tensors) -> Tensors:
     """The tensors that a student (and its helper) learns: a body's layers, and new heads, each only where it learns."""
     trained = {key: tensor.repeat(spec.students, *[1] * (tensor.ndim - 1)) for key, tensor in start.items()}
     trained = {key: tensor for key, tensor in trained.items() if key not in EMBEDDINGS}

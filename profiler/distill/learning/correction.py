@@ -12,8 +12,8 @@ from profiler.distill.learning.boosting import Lesson, Step, line_search, scaled
 from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.teacher import cross_entropy, divergence
-from profiler.distill.learning.training import Run, Stream, answers, fit
-from profiler.models.spec import Spec
+from profiler.distill.learning.training import Setup, TextStream, answers, fit
+from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS
 
 
@@ -30,7 +30,7 @@ def prefixes(total: Tensor) -> Tensor:
     return total.cumsum(0)
 
 
-def correct(run: Run, recipe: Recipe, spec: Spec, students: Tensors, lesson: Lesson, left: float) -> Tensors:
+def correct(run: Setup, recipe: Recipe, spec: Dims, students: Tensors, lesson: Lesson, left: float) -> Tensors:
     """Train all students [K, ...] on the whole ensemble's loss plus the weighted mean loss of its prefixes.
 
     The mean over prefixes is what dropping a random tail costs on average. left: the mean squared residual of boosting,
@@ -39,7 +39,7 @@ def correct(run: Run, recipe: Recipe, spec: Spec, students: Tensors, lesson: Les
     name = "joint"
     frozen = {key: students[key] for key in EMBEDDINGS}
     trained = {key: tensor.clone() for key, tensor in students.items() if key not in EMBEDDINGS}
-    stream = Stream(run, name, lesson.corpus, recipe.batch)
+    stream = TextStream(run, name, lesson.corpus, recipe.batch)
     weight = torch.full((spec.students, 1), recipe.prefixes / spec.students, device=run.device)
     weight[-1] += 1.0
 
@@ -57,7 +57,7 @@ def correct(run: Run, recipe: Recipe, spec: Spec, students: Tensors, lesson: Les
     return trained
 
 
-def searched(run: Run, spec: Spec, students: Tensors, lesson: Lesson) -> tuple[Tensors, list[Step]]:
+def searched(run: Setup, spec: Dims, students: Tensors, lesson: Lesson) -> tuple[Tensors, list[Step]]:
     """The same students, each with the best step in turn but none longer: the residual never grows with their number.
 
     Longer ones would undo shrinkage: the first student would take it all.
@@ -76,6 +76,6 @@ def _single(students: Tensors, index: int) -> Tensors:
     return {key: tensor if key in EMBEDDINGS else tensor[index : index + 1] for key, tensor in students.items()}
 
 
-def only(spec: Spec, students: Tensors, index: int) -> tuple[Spec, Tensors]:
+def only(spec: Dims, students: Tensors, index: int) -> tuple[Dims, Tensors]:
     """One student of an ensemble."""
     return replace(spec, students=1), _single(students, index)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 
 #: Parameters by name, students first: those of `profiler.models.weights.Weights`, and what only training has.
 Tensors = dict[str, Tensor]
@@ -30,7 +30,7 @@ class Encoded(NamedTuple):
 
 
 def encode(
-    spec: Spec,
+    spec: Dims,
     tensors: Tensors,
     ids: Tensor,
     mask: Tensor | None,
@@ -63,7 +63,7 @@ def vectors(tensors: Tensors, cls: Tensor) -> Tensor:
     return _linear(cls, tensors["projection_weight"], tensors["projection_bias"])
 
 
-def _embed(spec: Spec, tensors: Tensors, ids: Tensor, hint: Tensor | None) -> Tensor:
+def _embed(spec: Dims, tensors: Tensors, ids: Tensor, hint: Tensor | None) -> Tensor:
     words, positions = tensors["word_embeddings"], tensors["position_embeddings"]
     count, vocab, _ = words.shape
     rows = ids + vocab * torch.arange(count, device=ids.device)[:, None, None]
@@ -77,7 +77,7 @@ def _embed(spec: Spec, tensors: Tensors, ids: Tensor, hint: Tensor | None) -> Te
 
 
 def _layer(
-    spec: Spec, own: Tensors, x: Tensor, mask: Tensor | None, last: bool, scores: bool, drop: Drop | None
+    spec: Dims, own: Tensors, x: Tensor, mask: Tensor | None, last: bool, scores: bool, drop: Drop | None
 ) -> tuple[Tensor, Tensor | None]:
     """One layer on [K, B, S, H]; the last one returns [K, B, 1, H], the rows of [CLS]."""
     hidden = spec.hidden
@@ -95,7 +95,7 @@ def _layer(
 
 
 def _attend(
-    spec: Spec, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scores: bool
+    spec: Dims, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scores: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Attention on [K, B, S, H]; with `scores` its log-probabilities too, [K, B, heads, S, S]."""
     students, batch = key.shape[:2]

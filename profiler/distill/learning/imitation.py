@@ -10,13 +10,13 @@ from torch import Tensor
 from profiler.distill.learning.encoder import Encoded, Tensors, encode
 from profiler.distill.learning.initial import body
 from profiler.distill.learning.recipe import Recipe
-from profiler.distill.learning.training import Batch, Corpus, Run, Stream, fit
-from profiler.models.spec import Spec
+from profiler.distill.learning.training import Batch, Corpus, Setup, TextStream, fit
+from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, shapes
 
 
 def imitators(
-    run: Run, recipe: Recipe, name: str, spec: Spec, teacher: tuple[Spec, Tensors], corpus: Corpus, count: int
+    run: Setup, recipe: Recipe, name: str, spec: Dims, teacher: tuple[Dims, Tensors], corpus: Corpus, count: int
 ) -> Tensors:
     """`count` encoders of spec's depth and width, [count, ...], each begun from other layers of the teacher.
 
@@ -32,7 +32,7 @@ def imitators(
     if not own_width:
         maps = run.normal(f"{name} maps", (spec.layers, 1, spec.hidden, teacher[0].hidden), spec.hidden**-0.5)
         trained |= {f"map.{layer}.weight": maps[layer].repeat(count, 1, 1) for layer in range(spec.layers)}
-    stream, all_of_them = Stream(run, name, corpus, recipe.batch), replace(spec, students=count)
+    stream, all_of_them = TextStream(run, name, corpus, recipe.batch), replace(spec, students=count)
 
     def loss(step: int) -> Tensor:
         batch = stream.batch(step)

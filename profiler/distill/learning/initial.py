@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from profiler.distill.learning.encoder import Tensors
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, Layer, shapes
 
 #: The package that carries a real BERT of 6 layers, 384 wide, and its name on the command line.
@@ -40,7 +40,7 @@ def teacher_folder(teacher: str) -> Path:
     return folder
 
 
-def load_teacher(folder: Path) -> tuple[Spec, Tensors]:
+def load_teacher(folder: Path) -> tuple[Dims, Tensors]:
     """A BERT checkpoint's encoder as one stacked student, without what is above it. ValueError for other kinds."""
     from transformers.utils import logging
 
@@ -67,13 +67,13 @@ def digest(tensors: Tensors) -> str:
     return found.hexdigest()[:16]
 
 
-def check_tokens(teacher: Spec, tokens: int) -> None:
+def check_tokens(teacher: Dims, tokens: int) -> None:
     """Raise ValueError where the teacher has too few positions for texts cut to so many tokens."""
     if tokens > teacher.positions:
         raise ValueError(f"tokens is {tokens}, but the teacher has positions for {teacher.positions}: -p tokens=...")
 
 
-def shape(teacher: Spec, depth: int, width: int, students: int, classes: int) -> Spec:
+def shape(teacher: Dims, depth: int, width: int, students: int, classes: int) -> Dims:
     """The shape of an ensemble that answers with the teacher's vector and logits; embeddings are shared.
 
     Heads are as wide as the teacher's where that divides the width, else 64. Raises ValueError where neither does.
@@ -107,7 +107,7 @@ def segment_layers(depth: int, layers: int, which: int) -> tuple[int, ...]:
     return (*(max(0, end - back) for end in ends[:-1]), ends[-1])
 
 
-def body(spec: Spec, teacher: Spec, tensors: Tensors, which: int, fill: Sequence[Tensor]) -> Tensors:
+def body(spec: Dims, teacher: Dims, tensors: Tensors, which: int, fill: Sequence[Tensor]) -> Tensors:
     """One student's embeddings and layers [1, ...] from a teacher's.
 
     Of the teacher's width: copies of layers, from its depth segments. Twice (three times, ...) as wide: copies side by
@@ -150,7 +150,7 @@ def _diagonal(matrices: Sequence[Tensor]) -> Tensor:
     return joined
 
 
-def _other_width(spec: Spec, tensors: Tensors, fill: Sequence[Tensor]) -> Tensors:
+def _other_width(spec: Dims, tensors: Tensors, fill: Sequence[Tensor]) -> Tensors:
     wanted = {name: shape for name, shape in shapes(spec).items() if name.startswith("layers.")}
     own = {name: tensor[:1].clone() for name, tensor in zip(wanted, fill, strict=True)}
     for name in own:

@@ -9,7 +9,7 @@ from time import monotonic, process_time
 from typing import Any
 
 
-class Journal:
+class StudyLog:
     """Writes log.jsonl and reports progress. costs: how much of the whole each phase is, in any unit."""
 
     def __init__(

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.recipe import Recipe
-from profiler.distill.learning.training import Corpus, Run, Stream, answers, fit
-from profiler.models.spec import Spec
+from profiler.distill.learning.training import Corpus, Setup, TextStream, answers, fit
+from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS
 
 
@@ -55,14 +55,14 @@ class Target:
         return weight, self.centre[-self.classes :].clone()
 
 
-def fine_tune(run: Run, recipe: Recipe, spec: Spec, tensors: Tensors, corpus: Corpus, labels: Tensor) -> Tensors:
+def fine_tune(run: Setup, recipe: Recipe, spec: Dims, tensors: Tensors, corpus: Corpus, labels: Tensor) -> Tensors:
     """Train a checkpoint and a new linear head on labels [N]; embeddings too, where the recipe says so."""
     name = "teacher"
     frozen = {} if recipe.teacher_embeddings else {key: tensors[key] for key in EMBEDDINGS}
     trained = {key: tensor.clone() for key, tensor in tensors.items() if key not in frozen}
     trained["projection_weight"] = run.normal("teacher head", (1, spec.hidden, spec.classes))
     trained["projection_bias"] = torch.zeros(1, spec.classes, device=run.device)
-    stream = Stream(run, name, corpus, recipe.teacher_batch)
+    stream = TextStream(run, name, corpus, recipe.teacher_batch)
 
     def loss(step: int) -> Tensor:
         batch = stream.batch(step)
@@ -75,7 +75,7 @@ def fine_tune(run: Run, recipe: Recipe, spec: Spec, tensors: Tensors, corpus: Co
     return frozen | trained
 
 
-def says(run: Run, spec: Spec, tensors: Tensors, corpus: Corpus) -> Tensor:
+def says(run: Setup, spec: Dims, tensors: Tensors, corpus: Corpus) -> Tensor:
     """What a teacher says about every text: its last [CLS] vector, then its logits, float32 [N, H + C]."""
     weight, bias = tensors["projection_weight"], tensors["projection_bias"]
     own = torch.eye(spec.hidden, device=weight.device)[None]

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from profiler.distill.learning.encoder import Drop, Tensors, encode, vectors
-from profiler.distill.learning.journal import Journal
+from profiler.distill.learning.journal import StudyLog
 from profiler.distill.learning.texts import Texts, batches
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.models.weights import write_tensors
 
 #: Share of the steps in which the rate rises; it falls linearly to zero afterwards.
@@ -43,14 +43,14 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Run:
+class Setup:
     """Where and how a study trains. half: products in bfloat16."""
 
     folder: Path
     seed: int
     device: torch.device
     half: bool
-    journal: Journal
+    journal: StudyLog
 
     def rng(self, name: str, *more: int) -> np.random.Generator:
         """The stream of chance of this name."""
@@ -118,10 +118,10 @@ class Corpus:
         return Batch(index, ids, self._lengths[index, None] > torch.arange(longest, device=self.device))
 
 
-class Stream:
+class TextStream:
     """Endless random batches of a corpus, each a function of the seed, the name and the step alone."""
 
-    def __init__(self, run: Run, name: str, corpus: Corpus, size: int) -> None:
+    def __init__(self, run: Setup, name: str, corpus: Corpus, size: int) -> None:
         self._run, self._name, self._corpus, self._size = run, name, corpus, size
         self._per_pass = -(-len(corpus.texts) // size)
         self._pass, self._batches = -1, list[NDArray[np.int64]]()
@@ -134,7 +134,7 @@ class Stream:
         return self._corpus.batch(self._batches[place])
 
 
-def fit(run: Run, name: str, trained: Tensors, rate: float, steps: int, loss: Callable[[int], Tensor]) -> None:
+def fit(run: Setup, name: str, trained: Tensors, rate: float, steps: int, loss: Callable[[int], Tensor]) -> None:
     """Train these tensors in place for so many steps on `loss(step)`, from the checkpoint where there is one.
 
     Raises ArithmeticError where the loss is no number.
@@ -172,7 +172,7 @@ def fit(run: Run, name: str, trained: Tensors, rate: float, steps: int, loss: Ca
         tensor.requires_grad_(False).grad = None
 
 
-def answers(run: Run, spec: Spec, tensors: Tensors, corpus: Corpus) -> Tensor:
+def answers(run: Setup, spec: Dims, tensors: Tensors, corpus: Corpus) -> Tensor:
     """The vectors of K encoders for every text, float32 [K, N, O], each independent of the others."""
     order = np.argsort(-corpus.texts.lengths, kind="stable")
     outputs = tensors["projection_weight"].shape[-1]

@@ -13,7 +13,7 @@ from policies import make
 from simulator import simulate
 from simulator.conformance import check_policy
 from simulator.conformance.cases import random_case
-from simulator.conformance.watching import Recorder
+from simulator.conformance.watching import WatchedPolicy
 from traces import Trace
 
 DEEP = {"seconds": lambda k, b, t: 4.0, "depth": 4, "slo_s": 100}  # a second per layer
@@ -73,7 +73,7 @@ def test_a_stack_never_holds_more_than_a_batch():
 def test_every_layer_of_every_request_runs_once_and_in_order(seed, spec):
     case = random_case(seed)
     case.table.columns["depth"][:] = 5
-    recorder = Recorder(make(spec))
+    recorder = WatchedPolicy(make(spec))
     simulate(case.trace, recorder, case.table, gpus=case.gpus, slo_s=case.slo_s)
     reached = defaultdict(int)
     for _, action in recorder.log:

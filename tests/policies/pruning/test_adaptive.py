@@ -12,7 +12,7 @@ from policies.pruning.adaptive.policy import PATIENCE, Adaptive
 from profiler.table import LatencyTable, Predictions
 from simulator import simulate
 from simulator.conformance.cases import random_case
-from simulator.conformance.watching import Recorder
+from simulator.conformance.watching import WatchedPolicy
 from traces import Trace
 
 SLO_S = 0.05
@@ -143,7 +143,7 @@ def test_it_takes_short_requests_along_where_that_is_cheaper_than_a_batch_of_the
 @pytest.mark.parametrize("seed", range(8))
 def test_it_never_waits(seed, drop):
     case = random_case(1000 + seed)
-    recorder = Recorder(make(f"adaptive(drop={drop!r})"))
+    recorder = WatchedPolicy(make(f"adaptive(drop={drop!r})"))
     simulate(case.trace, recorder, case.table, gpus=case.gpus, slo_s=case.slo_s)
     assert {action[0] for _, action in recorder.log} <= {"Dispatch", "Drop"}
 

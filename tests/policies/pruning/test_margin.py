@@ -217,13 +217,13 @@ def test_on_a_device_the_margins_are_its_own(recorded: Path, kind: str) -> None:
     from profiler.executors.cuda import open_executor
     from profiler.executors.serving import Served
     from profiler.models import weights
-    from profiler.models.spec import Spec
+    from profiler.models.spec import Dims
     from profiler.table import Predictions
     from simulator.executors.device import DeviceExecutor, TraceAskers, warm_plans
     from simulator.serving.clock import VirtualClock
 
     torch.set_num_threads(1)
-    spec = Spec(MODEL, 8, 2, 8, heads=2, ffn=16, vocab=50, positions=64, outputs=3, shared_embeddings=True)
+    spec = Dims(MODEL, 8, 2, 8, heads=2, ffn=16, vocab=50, positions=64, outputs=3, shared_embeddings=True)
     drawn = weights.random(spec, 0).map(lambda name, tensor: tensor if "ln" in name else tensor * 20)
     times, trace, rng = table(), flood(400), np.random.default_rng(0)
     levels, plan = times.levels(MODEL), times.plan(MODEL)

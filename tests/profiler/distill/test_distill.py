@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from profiler.__main__ import main
 from profiler.answers.items import Items
 from profiler.distill.learning.initial import load_teacher
-from profiler.distill.learning.journal import Journal
+from profiler.distill.learning.journal import StudyLog
 from profiler.distill.preparation import alone
 from profiler.models import weights
 from profiler.table import AccuracyTable
@@ -162,15 +162,15 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_weights(
     toy: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Interrupted within the teacher, within a student with its helper, and within the corrective phase."""
-    looked = Journal.step
+    looked = StudyLog.step
     for phase in ("teacher", "student-2", "joint", None):
 
-        def step(self: Journal, name: str, *more: float, phase: str | None = phase) -> None:
+        def step(self: StudyLog, name: str, *more: float, phase: str | None = phase) -> None:
             looked(self, name, *more)  # type: ignore[arg-type]
             if name == phase:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(Journal, "step", step)
+        monkeypatch.setattr(StudyLog, "step", step)
         monkeypatch.setattr("profiler.distill.learning.training.CHECKPOINT_S", 0.0)
         assert distill(toy, toy / "halves", SMALLEST, "-pbaselines=deep,wide") == (0 if phase is None else 130)
         assert phase is None or (toy / "halves" / "work" / f"{phase}.partial.safetensors").exists()
@@ -214,13 +214,13 @@ def test_progress_of_a_finished_study_reaches_its_end(
     """Phases that an earlier run finished count, also those that nothing asks for any more."""
     shutil.copytree(whole, tmp_path / "again")
     ended: list[float] = []
-    finish = Journal.end
+    finish = StudyLog.end
 
-    def end(self: Journal, phase: str) -> None:
+    def end(self: StudyLog, phase: str) -> None:
         finish(self, phase)
         ended.append(self._done / self._whole)
 
-    monkeypatch.setattr(Journal, "end", end)
+    monkeypatch.setattr(StudyLog, "end", end)
     assert distill(toy, tmp_path / "again", SMALLEST, "-pbaselines=deep,wide") == 0
     assert ended[-1] == pytest.approx(1.0)
 
@@ -228,15 +228,15 @@ def test_progress_of_a_finished_study_reaches_its_end(
 @pytest.fixture(scope="module")
 def interrupted(toy: Path) -> Path:
     """A study that was interrupted within its student."""
-    looked = Journal.step
+    looked = StudyLog.step
 
-    def step(self: Journal, name: str, *more: Any) -> None:
+    def step(self: StudyLog, name: str, *more: Any) -> None:
         looked(self, name, *more)
         if name == "student-1":
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Journal, "step", step)
+        patch.setattr(StudyLog, "step", step)
         patch.setattr("profiler.distill.learning.training.CHECKPOINT_S", 0.0)
         assert distill(toy, toy / "interrupted", LEAST, "-pbaselines=none") == 130
     assert (toy / "interrupted" / "work" / "student-1.partial.safetensors").exists()

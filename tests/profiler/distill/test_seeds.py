@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from profiler.__main__ import main
-from profiler.distill.seeds import Answers, findings, gap_closed, lead, pooled, together
+from profiler.distill.seeds import Answered, findings, gap_closed, lead, pooled, together
 from profiler.table import LatencyTable
 from profiler.table.writing import write_table
 
 
-def study_of(seed: int, rights: dict[str, tuple[float, ...]], texts: int = 4000) -> Answers:
+def study_of(seed: int, rights: dict[str, tuple[float, ...]], texts: int = 4000) -> Answered:
     """Models whose prefixes are right with these chances, independently."""
     rng = np.random.default_rng(seed)
     label = np.random.default_rng(99).integers(0, 3, texts)
@@ -25,7 +25,7 @@ def study_of(seed: int, rights: dict[str, tuple[float, ...]], texts: int = 4000)
     }
     about = {"task": "made up", "seed": seed, "teacher": "t", "ensemble": "s", "single": "o"}
     split = np.where(np.arange(texts) < 500, "development", "held-out").astype(object)
-    return Answers(split, np.arange(texts), label, answers, about | {"runs_as": {name: name for name in rights}})
+    return Answered(split, np.arange(texts), label, answers, about | {"runs_as": {name: name for name in rights}})
 
 
 def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
     for study in studies:
         (tmp_path / str(study.about["seed"])).mkdir()
         study.write(tmp_path / str(study.about["seed"]) / "answers.parquet")
-    read = [Answers.read(tmp_path / str(seed)) for seed in range(3)]
+    read = [Answered.read(tmp_path / str(seed)) for seed in range(3)]
     rows = pooled(read)
     assert rows == pooled(studies)
     assert [row["task"] for row in rows] == ["made up"] * 4 + ["made up-development"] * 4 + ["made up-held-out"] * 4
@@ -70,7 +70,7 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="other models"):
         pooled([studies[0], replace(studies[1], about={**studies[1].about, "single": ""})])
     with pytest.raises(LookupError, match="no finished study"):
-        Answers.read(tmp_path)
+        Answered.read(tmp_path)
 
 
 def test_models_that_not_every_study_has_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ def written(tmp_path: Path, seed: int, students: int) -> Path:
     runs_as = {"teacher-6x8": "teacher-6x8", "students-2x8": "students-2x8", "single-4x8": "teacher-4x8"}
     folder = tmp_path / f"study-{seed}"
     folder.mkdir()
-    Answers(study.split, study.row, study.label, study.answers, about | {"runs_as": runs_as}).write(
+    Answered(study.split, study.row, study.label, study.answers, about | {"runs_as": runs_as}).write(
         folder / "answers.parquet"
     )
     return folder
@@ -128,7 +128,7 @@ def test_a_table_takes_the_accuracies_of_a_study_and_keeps_what_else_it_has(
     assert main(["adopt", *map(str, studies), "--table", str(table)]) == 0
     assert "toy (measured, distilled from teacher-6x8 at 9" in capsys.readouterr().out
     found = LatencyTable.load(table)
-    pool = {(row["model"], row["students"]): row["accuracy"] for row in pooled(list(map(Answers.read, studies)))[:5]}
+    pool = {(row["model"], row["students"]): row["accuracy"] for row in pooled(list(map(Answered.read, studies)))[:5]}
     accuracies = {level.students: level.accuracy for level in found.levels("students-2x8", "toy")}
     assert accuracies == {k: round(pool["students-2x8", k], 4) for k in (1, 2)}
     assert found.levels("teacher-4x8", "toy")[0].accuracy == round(pool["single-4x8", 1], 4)

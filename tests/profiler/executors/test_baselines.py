@@ -18,10 +18,10 @@ from profiler.executors.staged import StagedExecutor
 from profiler.measuring import gate, reference
 from profiler.models import weights
 from profiler.models.checkpoints import from_checkpoints
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.table import BucketPlan
 
-SPEC = Spec("students-2x32", 2, 2, 32, 2, 64, vocab=50, positions=32)
+SPEC = Dims("students-2x32", 2, 2, 32, 2, 64, vocab=50, positions=32)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from profiler.executors.cpu import CpuExecutor
-from profiler.executors.interface import Executor
+from profiler.executors.interface import Engine
 from profiler.measuring import gate, reference
 from profiler.models import weights
 from profiler.models.spec import parse_spec
@@ -128,7 +128,7 @@ def test_ids_outside_the_vocabulary_are_refused_and_leave_no_trace(ensemble: wei
 
 
 def test_students_run_stacked_where_they_are_small(ensemble: weights.Weights) -> None:
-    executor: Executor = warm(ensemble, stacked_rows=64)
+    executor: Engine = warm(ensemble, stacked_rows=64)
     assert executor.implementation(ShapeKey(4, 2, 32)) == "stacked"
     assert executor.implementation(ShapeKey(4, 4, 32)) == "looped"
     assert executor.implementation(ShapeKey(1, 1, 4)) == "looped"

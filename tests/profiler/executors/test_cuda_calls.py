@@ -16,7 +16,7 @@ from profiler.device.seam import Replay, Unavailable, Work
 from profiler.executors.cuda import _fork_join, open_executor
 from profiler.executors.interface import PartKey
 from profiler.models import weights
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
 
 
@@ -230,7 +230,7 @@ def test_a_part_is_captured_in_the_shared_pool_and_a_stage_is_one_replay(
 
             return super().prepare(seen)
 
-    own = weights.random(Spec("students-1x32", 4, 1, 32, 2, 64, vocab=50, positions=32), 0)
+    own = weights.random(Dims("students-1x32", 4, 1, 32, 2, 64, vocab=50, positions=32), 0)
     executor = open_executor("cuda-stock", own, BucketPlan((1, 2), (8,)), (4,), dtype="float32", device=OnHost())
     executor.warm([ShapeKey(4, 2, 8)])
     recorder.calls.clear()

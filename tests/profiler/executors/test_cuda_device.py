@@ -17,12 +17,12 @@ from profiler.executors.interface import all_keys
 from profiler.executors.stages import margin, parts
 from profiler.measuring import gate
 from profiler.models import weights
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
-SPEC = Spec("students-2x128", 4, 2, 128, 2, 512, vocab=200, positions=64, classes=16, outputs=16)
+SPEC = Dims("students-2x128", 4, 2, 128, 2, 512, vocab=200, positions=64, classes=16, outputs=16)
 PLAN = BucketPlan((1, 2, 4), (16, 32))
 
 

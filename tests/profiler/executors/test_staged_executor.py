@@ -14,14 +14,14 @@ from profiler.device.cuda import open_cuda
 from profiler.device.seam import HostDevice, HostReplay, Replay, Unavailable
 from profiler.executors import cuda
 from profiler.executors.cuda import KINDS, Simplifications, best_executor, open_executor
-from profiler.executors.interface import BackToBack, Executor, PartKey, Parts
+from profiler.executors.interface import BackToBack, Engine, PartKey, Parts
 from profiler.executors.staged import StagedExecutor
 from profiler.measuring import gate, reference
 from profiler.models import products, weights
-from profiler.models.spec import Spec
+from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
 
-SPEC = Spec("students-2x32", 4, 2, 32, 2, 64, vocab=50, positions=32)
+SPEC = Dims("students-2x32", 4, 2, 32, 2, 64, vocab=50, positions=32)
 PLAN = BucketPlan((1, 2, 4), (8, 16))
 STOCK = [kind for kind, how in KINDS.items() if how.forward != "fused"]
 
@@ -46,7 +46,7 @@ def opened(kind: str = "cuda-stock", **options: object) -> tuple[weights.Weights
 def test_every_arrangement_passes_the_gate(kind: str, exact: Simplifications) -> None:
     own, executor = opened(kind, simplifications=exact)
     assert isinstance(executor, BackToBack)
-    typed: Executor = executor
+    typed: Engine = executor
     assert max(gate.check(typed, own, np.random.default_rng(0)).values()) < 1e-6
 
 

@@ -31,7 +31,7 @@ from profiler.models import fused, weights  # noqa: E402
 from profiler.models import products as products_module  # noqa: E402
 from profiler.models.kernels import attention, gemm, rowwise  # noqa: E402
 from profiler.models.products import VARIANTS, Operand, Products, candidates  # noqa: E402
-from profiler.models.spec import Spec  # noqa: E402
+from profiler.models.spec import Dims  # noqa: E402
 from profiler.table import BucketPlan, ShapeKey  # noqa: E402
 
 ON = torch.device("cuda" if CUDA else "cpu")
@@ -155,7 +155,7 @@ def test_every_variant_gives_the_same_product() -> None:
         assert distance(variant(x, operand, bias), torch.nn.functional.gelu(exact + bias.double()[:, None])) < 1e-6
 
 
-SPEC = Spec("students-2x32", 2, 2, 32, 2, 64, vocab=40, positions=32)
+SPEC = Dims("students-2x32", 2, 2, 32, 2, 64, vocab=40, positions=32)
 
 
 def device() -> Device:
@@ -186,7 +186,7 @@ def test_fused_forward_gives_the_answers_of_the_reference(simplifications: Simpl
 @pytest.mark.parametrize("outputs", [3, 20, 70])
 def test_fused_parts_add_up_to_the_answers_of_the_reference(outputs: int) -> None:
     """With each of the ways to project and to sum, and with transposed copies of which a part has its share."""
-    spec = Spec("students-1x32", 3, 1, 32, 2, 64, vocab=40, positions=32, outputs=outputs, shared_embeddings=True)
+    spec = Dims("students-1x32", 3, 1, 32, 2, 64, vocab=40, positions=32, outputs=outputs, shared_embeddings=True)
     own = weights.random(spec, 0)
     executor = open_executor("cuda", own, BucketPlan((2,), (8,)), (3,), dtype="float32", device=device(), tune_s=5.0)
     executor.warm()
@@ -198,7 +198,7 @@ def test_fused_parts_add_up_to_the_answers_of_the_reference(outputs: int) -> Non
 
 
 def test_fused_executor_with_shared_embeddings_and_wide_outputs_passes_the_gate() -> None:
-    spec = Spec("students-1x32", 2, 1, 32, 2, 64, vocab=40, positions=32, outputs=20, shared_embeddings=True)
+    spec = Dims("students-1x32", 2, 1, 32, 2, 64, vocab=40, positions=32, outputs=20, shared_embeddings=True)
     own = weights.random(spec, 0)
     executor = open_executor("cuda", own, BucketPlan((2,), (8,)), (2,), dtype="float32", device=device(), tune_s=0.0)
     executor.warm()

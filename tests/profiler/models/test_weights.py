@@ -12,14 +12,14 @@ import torch
 from profiler.measuring import reference
 from profiler.models import weights
 from profiler.models.checkpoints import from_checkpoints
-from profiler.models.spec import Spec, parse_spec
+from profiler.models.spec import Dims, parse_spec
 
 transformers = pytest.importorskip("transformers")
 
 SMALL = replace(parse_spec("students-2x64", 3), vocab=50, positions=16, classes=3, outputs=5, heads=2)
 
 
-def batch(spec: Spec, lengths: tuple[int, ...], seed: int = 0) -> list[np.ndarray]:
+def batch(spec: Dims, lengths: tuple[int, ...], seed: int = 0) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.integers(0, spec.vocab, size=length, dtype=np.int32) for length in lengths]
 

@@ -22,7 +22,7 @@ from simulator import simulate
 from simulator.conformance import check_policy
 from simulator.conformance.cases import Case
 from simulator.conformance.invariants import RULES, within_memory
-from simulator.conformance.watching import Recorder
+from simulator.conformance.watching import WatchedPolicy
 from simulator.executors.table import TableExecutor
 from simulator.reporting.output import save
 from traces import Trace
@@ -185,7 +185,7 @@ def holds(report, log, budget, gpus):
 
 
 def checked(policy, requests, *, gpus, fit, load_s=0.3):
-    recorder, times = Recorder(policy), table(load_s, 0.125)
+    recorder, times = WatchedPolicy(policy), table(load_s, 0.125)
     report = run(recorder, requests, gpus=gpus, fit=fit, times=times)
     holds(report, recorder.log, fit * BYTES, gpus)
     case = Case("", requests, requests, inf, times, gpus, 100.0, fit * BYTES)
@@ -284,7 +284,7 @@ def test_who_does_not_list_loads_hears_of_completions_only():
 
 
 def test_behind_a_router_each_copy_hears_of_the_loads_of_its_own_gpu():
-    router = Recorder(Router(AtRandom(1, 5, tuple("ab")), "round-robin"))
+    router = WatchedPolicy(Router(AtRandom(1, 5, tuple("ab")), "round-robin"))
     report = run(router, tenants("abababab", *np.arange(8.0)), gpus=2)
     copies = router.policy._copies.policies
     for gpu, copied in enumerate(copies):
@@ -401,7 +401,7 @@ def test_policies_of_adapters_pass_the_suite(policy):
 
 def test_the_suite_sees_a_broken_rule():
     requests = tenants("abab", 0, 4, 8, 12)
-    recorder = Recorder(OnDemand())
+    recorder = WatchedPolicy(OnDemand())
     report = run(recorder, requests, fit=1)
     case = Case("", requests, requests, inf, table(), 1, 100.0, BYTES)
     log, its = recorder.log, report.records.adapters
