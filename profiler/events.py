@@ -15,6 +15,10 @@ SURE = ("compact", "result", "truncate")
 AXES = ("students", "layers")
 
 
+#: The requests of a batch, by number, in its order.
+Requests = Sequence[int]
+
+
 class Cut(NamedTuple):
     """A place where a batch is looked at: after `at` students or layers.
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import simpy
 
 from policies.interface import Loaded
-from profiler.events import BatchPlan, Event, Execution
+from profiler.events import BatchPlan, Event, Execution, Requests
 from profiler.table import Level
 
 #: What can become of a request, and their numbers in columns.
@@ -32,14 +32,7 @@ class Executor(Protocol):
         """What it can do beyond plain batches, by the names of `needs`: preempt, layers, stops, scale, memory..."""
 
     def begin(
-        self,
-        number: int,
-        gpu: int,
-        level: Level,
-        bucket: int,
-        requests: Sequence[int],
-        plan: BatchPlan | None,
-        now: float,
+        self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution | None:
         """Begin the batch of this number, now, and say what becomes of it; on a real device this may block.
 

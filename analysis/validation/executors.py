@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.events import BatchPlan, Event, Execution, Kind
+from profiler.events import BatchPlan, Event, Execution, Kind, Requests
 from profiler.table import Level, Predictions
 from simulator.core import Records
 from simulator.executors.table import TableExecutor, refuse
@@ -37,14 +37,7 @@ class RecordedExecutor:
             self._events.setdefault(number, []).append((time, event))
 
     def begin(
-        self,
-        number: int,
-        gpu: int,
-        level: Level,
-        bucket: int,
-        requests: Sequence[int],
-        plan: BatchPlan | None,
-        now: float,
+        self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution:
         if number >= len(self._batches):
             raise ValueError(f"the recorded run has {number} batches, this one has more: the decisions differ")
@@ -108,14 +101,7 @@ class CalibratedExecutor:
         self._free: dict[int, float] = {}
 
     def begin(
-        self,
-        number: int,
-        gpu: int,
-        level: Level,
-        bucket: int,
-        requests: Sequence[int],
-        plan: BatchPlan | None,
-        now: float,
+        self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution:
         if plan is not None:
             refuse(plan)

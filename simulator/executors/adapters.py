@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache, partial
 
-from profiler.events import BatchPlan, Execution
+from profiler.events import BatchPlan, Execution, Requests
 from profiler.table import BucketPlan, LatencyTable, Level
 from simulator.core import Records
 from simulator.executors.planned import Times
@@ -31,14 +30,7 @@ class AdapterExecutor:
                 self._extra_s(min(batch, memory.distinct), batch, tokens)
 
     def begin(
-        self,
-        number: int,
-        gpu: int,
-        level: Level,
-        bucket: int,
-        requests: Sequence[int],
-        plan: BatchPlan | None,
-        now: float,
+        self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution:
         if plan is not None:
             refuse(plan)

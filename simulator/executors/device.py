@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from policies.interface import Policy
 from policies.machinery.wrapped import chain
-from profiler.events import BatchPlan, Event, Execution, Kind
+from profiler.events import BatchPlan, Event, Execution, Kind, Requests
 from profiler.executors.interface import PartKey, Parts
 from profiler.executors.stages import parts, stages
 from profiler.table import Level
@@ -112,14 +112,7 @@ class DeviceExecutor:
         return frozenset({"stops"} if parts else ())
 
     def begin(
-        self,
-        number: int,
-        gpu: int,
-        level: Level,
-        bucket: int,
-        requests: Sequence[int],
-        plan: BatchPlan | None,
-        now: float,
+        self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution | None:
         running = self._running(number, gpu, level, requests, now)
         events = tuple(self._events(running, plan))
@@ -189,14 +182,7 @@ class ParallelExecutor(DeviceExecutor):
                 thread.join()
 
     def begin(
-        self,
-        number: int,
-        gpu: int,
-        level: Level,
-        bucket: int,
-        requests: Sequence[int],
-        plan: BatchPlan | None,
-        now: float,
+        self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> None:
         """Give a batch to its device's thread."""
         self._jobs[gpu].put((self._running(number, gpu, level, requests, now), plan))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.answers.items import Items
-from profiler.events import BatchPlan, Cut, Event, Execution, Kind
+from profiler.events import BatchPlan, Cut, Event, Execution, Kind, Requests
 from profiler.table import Level
 from simulator.core import Executor, PolicyError
 from traces import Trace
@@ -64,14 +64,7 @@ class PlannedExecutor:
         self._rows = cache(self._drawn)
 
     def begin(
-        self,
-        number: int,
-        gpu: int,
-        level: Level,
-        bucket: int,
-        requests: Sequence[int],
-        plan: BatchPlan | None,
-        now: float,
+        self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution | None:
         if plan is None:
             return self._times.begin(number, gpu, level, bucket, requests, None, now)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from profiler.events import BatchPlan, Execution
+from profiler.events import BatchPlan, Execution, Requests
 from profiler.table import LatencyTable, Level
 from profiler.table.predictions import Predictions
 from simulator.core import PolicyError
@@ -22,14 +20,7 @@ class TableExecutor:
         self._executions: list[list[list[Execution]]] = [[] for _ in predictions.grid]  # of the levels that were run
 
     def begin(
-        self,
-        number: int,
-        gpu: int,
-        level: Level,
-        bucket: int,
-        requests: Sequence[int],
-        plan: BatchPlan | None,
-        now: float,
+        self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution:
         if plan is not None:
             refuse(plan)
@@ -63,14 +54,7 @@ class NoisyTableExecutor:
         self._number, self._drawn = -1, 0.0
 
     def begin(
-        self,
-        number: int,
-        gpu: int,
-        level: Level,
-        bucket: int,
-        requests: Sequence[int],
-        plan: BatchPlan | None,
-        now: float,
+        self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution:
         if plan is not None:
             refuse(plan)

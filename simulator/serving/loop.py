@@ -26,7 +26,7 @@ from policies.interface import (
     Wait,
 )
 from policies.machinery.wrapped import hears
-from profiler.events import BatchPlan, Event, Execution, Kind
+from profiler.events import BatchPlan, Event, Execution, Kind, Requests
 from profiler.table import Level
 from simulator.core import Executor, PolicyError, Records, place
 from simulator.queue.backlog import Backlog
@@ -309,14 +309,7 @@ class Server:
             heappush(self._due, (time, number, order, event))
 
     def _begin_pinned(
-        self,
-        number: int,
-        gpu: int,
-        level: Level,
-        bucket: int,
-        requests: Sequence[int],
-        plan: BatchPlan | None,
-        now: float,
+        self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution | None:
         """Begin a batch whose adapters are pinned until it is done."""
         assert self._memory is not None
