@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from math import inf
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from policies.interface import Action, Completion, Dispatch, Drop, Heard, Line, Loaded, Policy, View, Wait
 from policies.machinery import wrapped
-from profiler.table import Adapter, BucketPlan, Level
 
 
 class Queue(Protocol):
@@ -45,6 +44,8 @@ class Nobody:
 
 
 NOBODY = Nobody()
+#: What of the View is about one GPU.
+OF_A_GPU = ("free_at", "resident", "loading", "room")
 
 
 def later(line: Line, request: int, n: int) -> Sequence[int]:
@@ -57,6 +58,11 @@ def later(line: Line, request: int, n: int) -> Sequence[int]:
     return found
 
 
+def _at(of: Callable[[int], object], gpu: int, _: int) -> object:
+    """What the whole view says of this GPU, whatever a part calls it."""
+    return of(gpu)
+
+
 class Part:
     """The `policies.View` of one queue of several that share a run, and of one GPU where that has a queue of its own.
 
@@ -67,8 +73,19 @@ class Part:
 
     def __init__(self, whole: View, queue: Queue, gpu: int | None = None) -> None:
         self.whole, self.queue, self.gpu = whole, queue, gpu
-        self.gone = 0  # how many were dispatched or dropped
+        self.oldest, self.after, self.bucket = queue.oldest, queue.after, queue.bucket
+        self.taken = 0  # how many were dispatched or dropped
         self.share = 1.0  # of all arrivals
+
+    def __getattr__(self, name: str) -> Any:
+        """What the whole view has under this name; kept, since it stays the same for a run."""
+        if name == "whole":  # a copy under construction
+            raise AttributeError(name)
+        found = getattr(self.whole, name)
+        if name in OF_A_GPU and self.gpu is not None:
+            found = partial(_at, found, self.gpu)
+        setattr(self, name, found)
+        return found
 
     @property
     def now(self) -> float:
@@ -79,24 +96,8 @@ class Part:
         return self.queue.waiting
 
     @property
-    def levels(self) -> tuple[Level, ...]:
-        return self.whole.levels
-
-    @property
-    def plan(self) -> BucketPlan:
-        return self.whole.plan
-
-    @property
     def gpus(self) -> int:
         return self.whole.gpus if self.gpu is None else 1
-
-    @property
-    def slo_s(self) -> float:
-        return self.whole.slo_s
-
-    @property
-    def service(self) -> list[list[list[float]]]:
-        return self.whole.service
 
     @property
     def idle(self) -> tuple[int, ...]:
@@ -106,66 +107,20 @@ class Part:
 
     @property
     def oldest_arrival(self) -> float:
-        first = self.queue.oldest(1)
+        first = self.oldest(1)
         return self.whole.arrival(first[0]) if len(first) else inf
 
-    def oldest(self, n: int) -> Sequence[int]:
-        return self.queue.oldest(n)
-
-    def after(self, request: int, n: int) -> Sequence[int]:
-        return self.queue.after(request, n)
-
     def by_deadline(self, n: int) -> Sequence[int]:
-        return sorted(self.queue.oldest(n), key=self.whole.deadline)
-
-    def bucket(self, index: int) -> Line:
-        return self.queue.bucket(index)
+        return sorted(self.oldest(n), key=self.whole.deadline)
 
     def waiting_by_bucket(self) -> list[int]:
-        return [self.queue.bucket(index).waiting for index in range(len(self.whole.plan.tokens))]
+        return [self.bucket(index).waiting for index in range(len(self.whole.plan.tokens))]
 
     def klass(self, name: str) -> Line:
         raise ValueError(f"class {name!r} of a part of the queue: put the policy that asks for classes outermost")
 
     def tenant(self, name: str) -> Line:
         raise ValueError(f"tenant {name!r} of a part of the queue: put the policy that asks for tenants outermost")
-
-    def longest(self, requests: Sequence[int]) -> int:
-        return self.whole.longest(requests)
-
-    def arrival(self, request: int) -> float:
-        return self.whole.arrival(request)
-
-    def deadline(self, request: int) -> float:
-        return self.whole.deadline(request)
-
-    def tokens(self, request: int) -> int:
-        return self.whole.tokens(request)
-
-    def seconds(self, level: Level, size: int, tokens: int) -> float:
-        return self.whole.seconds(level, size, tokens)
-
-    def free_at(self, gpu: int) -> float:
-        return self.whole.free_at(self._whole_gpu(gpu))
-
-    def resident(self, gpu: int) -> AbstractSet[str]:
-        return self.whole.resident(self._whole_gpu(gpu))
-
-    def loading(self, gpu: int) -> AbstractSet[str]:
-        return self.whole.loading(self._whole_gpu(gpu))
-
-    def room(self, gpu: int) -> int:
-        return self.whole.room(self._whole_gpu(gpu))
-
-    def adapter(self, tenant: str) -> Adapter:
-        return self.whole.adapter(tenant)
-
-    def tenant_of(self, request: int) -> str:
-        return self.whole.tenant_of(request)
-
-    def _whole_gpu(self, gpu: int) -> int:
-        """What the whole view calls this GPU."""
-        return gpu if self.gpu is None else self.gpu
 
     def rate(self, window_s: float) -> float:
         return self.share * self.whole.rate(window_s)
@@ -188,7 +143,7 @@ class Copies:
         """One more copy, for this part."""
         self.parts.append(part)
         self.policies.append(copy.deepcopy(self._original))
-        self._views.append(cast(View, part))  # the plain attributes of the protocol are properties of a Part
+        self._views.append(cast(View, part))  # most of the protocol comes by `__getattr__`
         self.every_arrival |= wrapped.start(self.policies[-1], self._views[-1])
 
     def ask(self, order: Iterable[int]) -> tuple[Action, int]:
@@ -217,7 +172,7 @@ class Copies:
         if type(action) is Dispatch:
             self._whose[action.requests[0]] = index
         if type(action) is Dispatch or type(action) is Drop:
-            arrived = [part.gone + part.queue.waiting for part in self.parts]
+            arrived = [part.taken + part.queue.waiting for part in self.parts]
             for part, count in zip(self.parts, arrived, strict=True):
                 part.share = count / sum(arrived)
-            self.parts[index].gone += len(action.requests)
+            self.parts[index].taken += len(action.requests)
