@@ -43,8 +43,7 @@ def make(spec: str, parameters: Mapping[str, str] | None = None) -> Policy:
     named = _read(tree, spec, outside)
     chain = named.chain()
     for key, text in (parameters or {}).items():
-        owners = [each for each in chain if key in _parameters(each.cls)]
-        if not owners:
+        if not (owners := [each for each in chain if key in _parameters(each.cls)]):
             valid = ", ".join(name for each in chain for name in _parameters(each.cls)) or "none"
             raise ValueError(f"policy {spec!r} has no parameter {key!r}; it has {valid}")
         if len(owners) > 1:

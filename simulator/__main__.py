@@ -102,8 +102,7 @@ def _served(prepared: Prepared, options: argparse.Namespace, out: Path) -> tuple
     if options.attempts < 1:
         raise ValueError(f"--attempts is {options.attempts}; at least 1 is needed")
     folder = out.with_name(out.name + ".live")
-    found = left_behind(folder)
-    if found:
+    if found := left_behind(folder):
         print(found, file=sys.stderr)
     with _status(options.json) as say:
         devices = open_live(prepared, say)
@@ -129,8 +128,7 @@ def _refuse_settings(options: argparse.Namespace) -> None:
     """Raise ValueError where a rerun is asked for with settings of its own, which it would not heed."""
     default = parser().parse_args([])
     names = ["p", *(each.name for each in fields(Settings) if each.name in vars(default))]
-    given = [name for name in names if getattr(options, name) != getattr(default, name)]
-    if given:
+    if given := [name for name in names if getattr(options, name) != getattr(default, name)]:
         flags = ", ".join("-p" if name == "p" else f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"--rerun repeats a run as it was recorded: leave out {flags}")
 

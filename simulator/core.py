@@ -80,8 +80,7 @@ def place(error: BaseException | None) -> str:
     ours = (Path(__file__).parent, Path(simpy.__file__).parent)
     while error is not None:
         tb = extract_tb(error.__traceback__)
-        frames = [frame for frame in tb if not any(map(Path(frame.filename).is_relative_to, ours))]
-        if frames:
+        if frames := [frame for frame in tb if not any(map(Path(frame.filename).is_relative_to, ours))]:
             return f" ({frames[-1].filename}, line {frames[-1].lineno})"
         error = error.__cause__
     return ""

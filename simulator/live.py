@@ -108,8 +108,7 @@ def ran_at(report: Report) -> list[tuple[str, tuple[ShapeKey, ...]]]:
         if event.kind is Kind.RELEASE and "students" in (event.columns or {}):
             left.setdefault(number, []).append(event)
     for number, (_, _, _, level, bucket, requests) in enumerate(report.records.batches):
-        stages = left.get(number)
-        if stages is None:
+        if (stages := left.get(number)) is None:
             plan = report.plan
             keys = [ShapeKey(level.students, plan.padded_batch(len(requests)), plan.tokens[bucket])]
         else:

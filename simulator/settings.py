@@ -92,8 +92,7 @@ class Settings:
     @classmethod
     def read(cls, values: dict[str, Any]) -> Settings:
         """From run.json. Raises ValueError for keys that this version does not know, and values of another kind."""
-        unknown = set(values) - {each.name for each in fields(cls)}
-        if unknown:
+        if unknown := set(values) - {each.name for each in fields(cls)}:
             raise ValueError(f"run.json has settings that this version does not know: {', '.join(sorted(unknown))}")
         hints = get_type_hints(cls)
         wrong = [f"{name} is {value!r}" for name, value in values.items() if not _fits(value, hints[name])]

@@ -1,4 +1,4 @@
-"""One call: a trace, a policy, a table, and out comes the report."""
+"""Simulate a trace with a policy and a table; returns the report."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from policies import describe, make, needs
 from policies.interface import Policy
+from policies.machinery.wrapped import foresee, start
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.core import Executor, PolicyError, Records, place
 from simulator.defaults import default_slo_s, saturation
@@ -101,8 +102,7 @@ def simulate(
     clock.start()
     with uncollected():
         server.serve()
-    interrupted = backlog.total < len(trace)
-    if interrupted:
+    if interrupted := backlog.total < len(trace):
         if not backlog.total:
             raise ValueError("interrupted before the first request arrived: there is nothing to report")
         trace = replace(trace.take(slice(0, backlog.total)), duration_s=None)
@@ -135,7 +135,7 @@ def _by_table(deployment: Deployment, service_noise: str, seed: int) -> Times:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Disable garbage collection meanwhile: a run makes many objects and no cycles, and looking for them costs 10 %."""
+    """Disable GC during a run: no cycles are created, and it costs 10 %."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -147,20 +147,17 @@ def uncollected() -> Iterator[None]:
 
 def check_offers(executor: Executor, policy: Policy) -> None:
     """Raise ValueError where an executor does not offer what a policy needs."""
-    lacking = sorted(needs(policy) - executor.offers)
-    if lacking:
+    if lacking := sorted(needs(policy) - executor.offers):
         name = type(policy).__name__
         raise ValueError(f"policy {name} needs {' and '.join(map(repr, lacking))}, which {executor} does not offer")
 
 
 def started(policy: Policy, view: ServerView, trace: Trace | None) -> None:
     """Let the policy prepare itself, with the future where it needs that."""
-    start, foresee = getattr(policy, "start", None), getattr(policy, "foresee", None)
     try:
-        if foresee is not None and "future" in needs(policy):
-            foresee(trace)
-        if start is not None:
-            start(view)
+        if trace is not None and "future" in needs(policy):
+            foresee(policy, trace)
+        start(policy, view)  # type: ignore[arg-type]
     except ValueError:
         raise  # what the policy says of its parameters
     except Exception as error:

@@ -32,8 +32,6 @@ class Admission(Wrapper):
     def decide(self, view: View) -> Action:
         if self.max_waiting is not None and view.waiting > self.max_waiting:
             return Drop(view.oldest(view.waiting)[self.max_waiting :], "admission")
-        if self.hopeless:
-            lost = hopeless(view, self._fastest)
-            if lost:
-                return Drop(lost, "hopeless")
+        if self.hopeless and (lost := hopeless(view, self._fastest)):
+            return Drop(lost, "hopeless")
         return self.inner.decide(view)

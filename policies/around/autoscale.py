@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, inf
 
-from policies.interface import Action, Completion, Dispatch, Heard, Policy, Preempt, Scale, View, Wait
+from policies.interface import Action, Completion, Dispatch, Heard, Preempt, Scale, View, Wait
 from policies.machinery import wrapped
 from policies.machinery.wrapped import Wrapper
 
@@ -17,24 +16,52 @@ NEVER = 1 << 40
 
 @dataclass
 class Scaled(Wrapper):
-    """A policy whose GPUs come and go: at every look, as many as are wanted."""
+    """A policy whose GPUs come and go: at every look, as many as are wanted. It counts what runs on each."""
 
     needs = frozenset({"scale"})
     uses = frozenset({"now", "waiting", "gpus", "idle", "completions"})
 
     def _look_every(self, interval_s: float, view: View) -> None:
-        self._fleet = ScaledFleet(self.inner, view, interval_s)
-        self.every_arrival = self._fleet.every_arrival
+        self._every_s = interval_s
+        self._look = view.now + interval_s
+        self._on: dict[int, int] = {}  # requests by GPU
+        self._used: dict[int, float] = {}  # when each GPU last began or ended a batch
+        self._busy_s = 0.0  # of all batches that are done
+        self.every_arrival = wrapped.start(self.inner, view)
 
     def decide(self, view: View) -> Action:
-        return self._fleet.decide(view, self._wanted)
+        if view.now >= self._look:
+            self._look = view.now + self._every_s
+            gpus = self._wanted(view)
+            if gpus != view.gpus:
+                return Scale(gpus)
+        return self._ask(view)
 
     def observe(self, event: Heard) -> None:
-        self._fleet.observe(event)
+        if type(event) is Completion:
+            self._on[event.gpu] -= len(event.requests)
+            self._used[event.gpu] = event.finish
+            self._busy_s += event.finish - event.start
+        super().observe(event)
 
     def _wanted(self, view: View) -> int:
         """The number of GPUs to have from now on."""
         raise NotImplementedError
+
+    def _ask(self, view: View) -> Action:
+        """What the policy does, or a wait until the next look."""
+        if not (view.waiting and (view.idle or self.every_arrival)):
+            return Wait(until=self._look, waiting=NEVER)
+        action = self.inner.decide(view)
+        if type(action) is Dispatch:
+            gpu = view.idle[0] if action.gpu is None else action.gpu
+            self._on[gpu] = self._on.get(gpu, 0) + len(action.requests)
+            self._used[gpu] = view.now
+        elif type(action) is Preempt:
+            self._on[action.gpu] = 0
+        elif type(action) is Wait:
+            return replace(action, until=min(action.until, self._look))
+        return action
 
 
 @dataclass
@@ -65,7 +92,7 @@ class Autoscale(Scaled):
 
     def _wanted(self, view: View) -> int:
         now, counts = view.now, self._counts
-        counts.append((now, view.waiting + self._fleet.running))
+        counts.append((now, view.waiting + sum(self._on.values())))
         while counts[0][0] <= now - self.look_back_s and len(counts) > 1:
             counts.popleft()
         mean = sum(count for _, count in counts) / len(counts)
@@ -104,7 +131,7 @@ class Hpa(Scaled):
         self._looked, self._busy_before = view.now, 0.0
 
     def _wanted(self, view: View) -> int:
-        now, busy_s, recent = view.now, self._fleet.busy_s, self._recent
+        now, busy_s, recent = view.now, self._busy_s, self._recent
         ratio = (busy_s - self._busy_before) / (view.gpus * (now - self._looked)) / self.target
         self._looked, self._busy_before = now, busy_s
         wanted = view.gpus if abs(ratio - 1) <= self.tolerance else ceil(view.gpus * ratio)
@@ -138,64 +165,12 @@ class Tail(Scaled):
         self._since = view.now
 
     def _wanted(self, view: View) -> int:
-        used = max(self._fleet.used_since(view.now - self.window_s), default=-1) + 1
+        since = view.now - self.window_s
+        used = max((gpu for gpu, last in self._used.items() if last > since or self._on[gpu]), default=-1) + 1
         wanted = used + self.spare
         if wanted < view.gpus and view.now < self._since + self.window_s:
             return view.gpus  # too soon to say that any is not needed
         return min(max(wanted, self.least), self.most)
-
-
-class ScaledFleet:
-    """A policy that is scaled: asks it when it can act, wakes for the next look, and counts what runs."""
-
-    def __init__(self, policy: Policy, view: View, interval_s: float) -> None:
-        self._policy, self._interval_s = policy, interval_s
-        self._look = view.now + interval_s
-        self._on: dict[int, int] = {}  # requests by GPU
-        self._used: dict[int, float] = {}  # when each GPU last began or ended a batch
-        self.busy_s = 0.0  # of all batches that are done
-        self.every_arrival = wrapped.start(policy, view)
-
-    @property
-    def running(self) -> int:
-        """How many requests are being served."""
-        return sum(self._on.values())
-
-    def used_since(self, time: float) -> list[int]:
-        """The GPUs that have run anything since then."""
-        return [gpu for gpu, last in self._used.items() if last > time or self._on[gpu]]
-
-    def decide(self, view: View, wanted: Callable[[View], int]) -> Action:
-        """Have as many GPUs as are wanted, where it is time to look; else what the policy does."""
-        if view.now >= self._look:
-            self._look = view.now + self._interval_s
-            gpus = wanted(view)
-            if gpus != view.gpus:
-                return Scale(gpus)
-        return self._ask(view)
-
-    def _ask(self, view: View) -> Action:
-        """What the policy does, or a wait until the next look."""
-        if not (view.waiting and (view.idle or self.every_arrival)):
-            return Wait(until=self._look, waiting=NEVER)
-        action = self._policy.decide(view)
-        if type(action) is Dispatch:
-            gpu = view.idle[0] if action.gpu is None else action.gpu
-            self._on[gpu] = self._on.get(gpu, 0) + len(action.requests)
-            self._used[gpu] = view.now
-        elif type(action) is Preempt:
-            self._on[action.gpu] = 0
-        elif type(action) is Wait:
-            return replace(action, until=min(action.until, self._look))
-        return action
-
-    def observe(self, event: Heard) -> None:
-        """Count a batch that is done, and let the policy hear of it."""
-        if type(event) is Completion:
-            self._on[event.gpu] -= len(event.requests)
-            self._used[event.gpu] = event.finish
-            self.busy_s += event.finish - event.start
-        wrapped.observe(self._policy, event)
 
 
 def _check(name: str, least: int, most: int, positive: tuple[float, ...], others: tuple[float, ...]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from policies.interface import Action, Completion, Dispatch, Drop, Heard, Line, Policy, Preempt, View
+from policies.interface import Action, Completion, Dispatch, Drop, Heard, Line, Preempt, View
 from policies.machinery.arrivals import Arrivals
 from policies.machinery.held import HeldBuckets
 from policies.machinery.limits import batch_limit
@@ -71,53 +71,21 @@ class ClassQueue:
             self._buckets.take(requests)
 
 
-class Classes:
-    """A copy of a policy for each class, all of which must be named."""
-
-    def __init__(self, inner: Policy, names: Sequence[str], view: View) -> None:
-        if len(set(names)) < len(names):
-            raise ValueError(f"classes {names} names one twice")
-        self.names, self._view = names, view
-        self._queues = [ClassQueue(view, name) for name in names]
-        self._copies = Copies(inner, [Part(view, queue) for queue in self._queues])
-        self.every_arrival = self._copies.every_arrival
-        self._returned = False
-
-    def waiting(self) -> list[int]:
-        """Which classes have requests waiting."""
-        for queue in self._queues:
-            queue.renew(self._returned)
-        self._returned = False
-        counts = [queue.waiting for queue in self._queues]
-        if sum(counts) < self._view.waiting:
-            raise ValueError(f"a request waits whose class is none of {', '.join(self.names)}: name every class")
-        return [index for index, count in enumerate(counts) if count]
-
-    def ask(self, order: Iterable[int]) -> tuple[Action, int]:
-        """What the policy of the first of these classes does that does not wait, and which class it is."""
-        action, index = self._copies.ask(order)
-        if type(action) is Dispatch or type(action) is Drop:
-            self._queues[index].take(action.requests)
-        self._returned |= type(action) is Preempt
-        return action, index
-
-    def observe(self, event: Heard) -> None:
-        """Let the policy hear of it whose batch it was."""
-        self._returned |= type(event) is Completion and bool(event.returned)
-        self._copies.observe(event)
-
-
 @dataclass
 class ByClass(Wrapper):
-    """A copy of a policy for each class; without classes that policy alone."""
+    """A copy of a policy for each class, all of which must be named; without classes that policy alone."""
 
     classes: tuple[str, ...] = ()
 
     uses = frozenset({"waiting", "plan", "klass", "longest", "arrival", "deadline", "completions"})
 
     def start(self, view: View) -> None:
-        self._classes = Classes(self.inner, self.classes, view)
-        self.every_arrival = self._classes.every_arrival
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes {self.classes} names one twice")
+        self._queues = [ClassQueue(view, name) for name in self.classes]
+        self._copies = Copies(self.inner, [Part(view, queue) for queue in self._queues])
+        self.every_arrival = self._copies.every_arrival
+        self._returned = False
         if not self.classes:
             super().start(view)
 
@@ -125,14 +93,33 @@ class ByClass(Wrapper):
         return self._serve(view) if self.classes else self.inner.decide(view)
 
     def observe(self, event: Heard) -> None:
-        if self.classes:
-            self._classes.observe(event)
-        else:
+        if not self.classes:
             super().observe(event)
+            return
+        self._returned |= type(event) is Completion and bool(event.returned)
+        self._copies.observe(event)
 
     def _serve(self, view: View) -> Action:
         """What is to be done, where there are classes."""
         raise NotImplementedError
+
+    def _waiting(self, view: View) -> list[int]:
+        """Which classes have requests waiting."""
+        for queue in self._queues:
+            queue.renew(self._returned)
+        self._returned = False
+        counts = [queue.waiting for queue in self._queues]
+        if sum(counts) < view.waiting:
+            raise ValueError(f"a request waits whose class is none of {', '.join(self.classes)}: name every class")
+        return [index for index, count in enumerate(counts) if count]
+
+    def _ask(self, order: Iterable[int]) -> tuple[Action, int]:
+        """What the policy of the first of these classes does that does not wait, and which class it is."""
+        action, index = self._copies.ask(order)
+        if type(action) is Dispatch or type(action) is Drop:
+            self._queues[index].take(action.requests)
+        self._returned |= type(action) is Preempt
+        return action, index
 
 
 @dataclass
@@ -145,7 +132,7 @@ class Strict(ByClass):
     """
 
     def _serve(self, view: View) -> Action:
-        return self._classes.ask(self._classes.waiting())[0]
+        return self._ask(self._waiting(view))[0]
 
 
 @dataclass
@@ -172,8 +159,8 @@ class Weighted(ByClass):
         super().start(view)
 
     def _serve(self, view: View) -> Action:
-        tags = sorted((max(self._virtual, self._ends[index]), index) for index in self._classes.waiting())
-        action, index = self._classes.ask(index for _, index in tags)
+        tags = sorted((max(self._virtual, self._ends[index]), index) for index in self._waiting(view))
+        action, index = self._ask(index for _, index in tags)
         if type(action) is Dispatch:
             seconds = view.service[action.level.index][view.longest(action.requests)][len(action.requests)]
             self._virtual = max(self._virtual, self._ends[index])

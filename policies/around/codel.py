@@ -41,10 +41,8 @@ class Codel(Wrapper):
         super().start(view)
 
     def decide(self, view: View) -> Action:
-        if view.idle:
-            doomed = self._doomed(view)
-            if doomed:
-                return Drop(view.oldest(doomed), "codel")
+        if view.idle and (doomed := self._doomed(view)):
+            return Drop(view.oldest(doomed), "codel")
         return self.inner.decide(view)
 
     def _doomed(self, view: View) -> int:

@@ -38,10 +38,8 @@ class Predicted(Wrapper):
 
     def decide(self, view: View) -> Action:
         new = self._arrivals.new()
-        if len(new):
-            late = self._late(view, new)
-            if late:
-                return Drop(late, "admission")
+        if len(new) and (late := self._late(view, new)):
+            return Drop(late, "admission")
         return self.inner.decide(view)
 
     def _late(self, view: View, new: Sequence[int]) -> list[int]:

@@ -42,10 +42,8 @@ class TokenBucket(Wrapper):
 
     def decide(self, view: View) -> Action:
         new = self._all.new()
-        if len(new):
-            excess = self._excess(view, new)
-            if excess:
-                return Drop(excess, "admission")
+        if len(new) and (excess := self._excess(view, new)):
+            return Drop(excess, "admission")
         return self.inner.decide(view)
 
     def _excess(self, view: View, new: Sequence[int]) -> list[int]:

@@ -50,8 +50,7 @@ class BentoML:
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         waiting = view.oldest(view.waiting)
         count = len(waiting)
-        late = next((at for at in range(CHUNK) if not self._too_late(view, waiting, at)), CHUNK)
-        if late:
+        if late := next((at for at in range(CHUNK) if not self._too_late(view, waiting, at)), CHUNK):
             return Drop(waiting[:late], "max latency")
         due = view.arrival(waiting[-1]) + self.decay * self._usual / count - self.tick_s - self._each
         if view.now < due:

@@ -49,8 +49,7 @@ class Clockwork:
             batch = on_time(view, level, waiting, size, self._slower, self.margin_s)
             if len(batch) == size:
                 break
-        older = waiting.index(batch[0])
-        if older:
+        if older := waiting.index(batch[0]):
             return Drop(waiting[:older], "passed over")
         self._expected[view.idle[0]] = view.service[level.index][view.longest(batch)][size]
         return Dispatch(batch, level, view.idle[0])

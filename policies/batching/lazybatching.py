@@ -84,8 +84,7 @@ class LazyBatching:
         if room <= 0 or view.waiting <= inside:
             return
         newcomers = list(islice(filterfalse(self._started.__contains__, oldest), room))
-        part = self._welcome(view, stack, newcomers)
-        if part is not None:
+        if (part := self._welcome(view, stack, newcomers)) is not None:
             self._started.update(part.requests)
             stack.append(part)
             self._merge(stack)

@@ -36,8 +36,7 @@ class Lengths:
 
     def decide(self, view: View) -> Dispatch:
         head = view.longest(view.oldest(1))
-        batch = next((each for each in self._plan if each[head]), None)
-        if batch is None:
+        if (batch := next((each for each in self._plan if each[head]), None)) is None:
             self._plan = cheapest_batches(self._window(view), view.service[-1], self._sizes)
             batch = next(each for each in self._plan if each[head])
         self._plan.remove(batch)

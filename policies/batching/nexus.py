@@ -54,8 +54,7 @@ class Nexus:
         return min(first, CHUNK)
 
     def _lazily(self, view: View) -> Dispatch | Drop:
-        lost = hopeless(view, self._alone)
-        if lost:
+        if lost := hopeless(view, self._alone):
             return Drop(lost, "late")
         waiting = view.by_deadline(self._largest)
         size = largest_in_time(view, view.levels[-1], waiting, view.deadline(waiting[0]), self._quickest)

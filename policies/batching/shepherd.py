@@ -50,15 +50,13 @@ class Shepherd:
         self._stopped: frozenset[int] = frozenset()
 
     def decide(self, view: View) -> Dispatch | Drop | Preempt | Wait:
-        lost = hopeless(view, self._alone)
-        if lost:
+        if lost := hopeless(view, self._alone):
             return Drop(lost, "deadline")
         if view.idle:
             batch, self._stopped = self._candidate(view), frozenset()
             self._running[view.idle[0]] = batch
             return Dispatch(batch, view.levels[-1], view.idle[0])
-        sizes = [(len(batch), gpu) for gpu, batch in self._running.items() if gpu < view.gpus]
-        if sizes:
+        if sizes := [(len(batch), gpu) for gpu, batch in self._running.items() if gpu < view.gpus]:
             size, gpu = min(sizes)
             most = min(view.waiting, self._largest)
             if most >= self.ratio * size and len(self._candidate(view)) >= self.ratio * size:

@@ -32,15 +32,13 @@ def hears(policy: Policy) -> frozenset[str]:
 
 def foresee(policy: Policy, trace: Trace) -> None:
     """Hand the future on; only an oracle takes it."""
-    see = getattr(policy, "foresee", None)
-    if see is not None:
+    if (see := getattr(policy, "foresee", None)) is not None:
         see(trace)
 
 
 def start(policy: Policy, view: View) -> bool:
     """Let a wrapped policy prepare itself; returns whether it must decide at every arrival."""
-    begin = getattr(policy, "start", None)
-    if begin is not None:
+    if (begin := getattr(policy, "start", None)) is not None:
         begin(view)
     return bool(getattr(policy, "every_arrival", False))
 

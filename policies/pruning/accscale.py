@@ -85,8 +85,7 @@ class AccScale:
         ]
         headroom = self.headroom
         while headroom >= self.floor:
-            enough = [plan for plan in plans if self._served(plan) >= headroom * self._demand]
-            if enough:
+            if enough := [plan for plan in plans if self._served(plan) >= headroom * self._demand]:
                 self._plan = max(enough, key=lambda plan: (self._accuracy(plan), self._served(plan)))
                 return
             headroom -= 0.05

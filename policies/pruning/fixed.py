@@ -22,13 +22,11 @@ class Fixed:
 
     def start(self, view: View) -> None:
         self._largest = batch_limit(self.max_batch, view.plan)
-        levels = [level for level in view.levels if self.model in (None, level.model)]
-        if not levels:
+        if not (levels := [level for level in view.levels if self.model in (None, level.model)]):
             raise ValueError(
                 f"model is {self.model!r}; this run has {', '.join(sorted({x.model for x in view.levels}))}"
             )
-        fitting = [level for level in levels if self.students in (None, level.students)]
-        if not fitting:
+        if not (fitting := [level for level in levels if self.students in (None, level.students)]):
             raise ValueError(f"students is {self.students}; this run has {', '.join(map(str, levels))}")
         self._level = fitting[-1]
 

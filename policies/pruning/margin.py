@@ -39,8 +39,7 @@ class Margin(Wrapper):
     uses = frozenset({"levels", "service", "longest"})
 
     def start(self, view: View) -> None:
-        spans = [each for each in chain(self.inner) if "layers" in getattr(each, "needs", ())]
-        if spans:
+        if spans := [each for each in chain(self.inner) if "layers" in getattr(each, "needs", ())]:
             raise ValueError(f"margin cannot be around {type(spans[0]).__name__}, which runs batches by layers")
         self._candidates = self._learned(view.levels)
         self._plans: dict[tuple[int, int, int], BatchPlan | None] = {}
@@ -51,8 +50,7 @@ class Margin(Wrapper):
         for level, candidates in self._learned(levels).items():
             for bucket, row in enumerate(service[level]):
                 for size in range(1, len(row)):
-                    plan = _least_work(candidates, service, level, bucket, size)
-                    if plan is not None:
+                    if (plan := _least_work(candidates, service, level, bucket, size)) is not None:
                         yield Planned(levels[level], bucket, size, plan)
 
     def decide(self, view: View) -> Action:

@@ -56,10 +56,8 @@ class SlackFit:
         return [best[at] for at in sorted(best)]
 
     def decide(self, view: View) -> Dispatch | Drop:
-        if self.drop:
-            lost = hopeless(view, self._alone)
-            if lost:
-                return Drop(lost, "hopeless")
+        if self.drop and (lost := hopeless(view, self._alone)):
+            return Drop(lost, "hopeless")
         waiting = view.by_deadline(self._largest)
         bucket, deadline = view.longest(waiting), view.deadline(waiting[0])
         if self.choice == "slack":

@@ -1,4 +1,4 @@
-"""A policy in a glass case: what it decides is kept, and what it reads must be what it says it uses."""
+"""Record a policy's decisions and check that it reads only what it declares."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from policies import needs
 from policies.interface import HEARD, Action, Dispatch, Drop, Heard, Line, Policy, View, Wait
-from policies.machinery.wrapped import hears, uses
+from policies.machinery.wrapped import foresee, hears, start, uses
 from traces import Trace
 
 #: (time, action) with plain values in the action; equal logs are equal decisions.
@@ -63,15 +63,11 @@ class WatchedPolicy:
         return self
 
     def foresee(self, trace: Trace) -> None:
-        foresee = getattr(self.policy, "foresee", None)
-        if foresee is not None:
-            foresee(trace)
+        foresee(self.policy, trace)
 
     def start(self, view: View) -> None:
         self._view = view if self._uses is None else WatchedView(view, self._uses)
-        start = getattr(self.policy, "start", None)
-        if start is not None:
-            start(self._view)
+        start(self.policy, self._view)
 
     def decide(self, view: View) -> Action:
         action = self.policy.decide(self._view)

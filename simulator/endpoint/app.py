@@ -122,8 +122,7 @@ class Endpoint:
             raise HTTPException(415, "compressed bodies are not understood")
         body = await self._body(request)
         asked = protocol.read(body, request.headers.get("inference-header-content-length"), self.limits)
-        ids = asked.ids
-        if ids is None:
+        if (ids := asked.ids) is None:
             ids = await self._tokenized(request, asked.text or "")
         answer = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
         told = {

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-import numpy as np
-
 from policies.interface import Wait
 from simulator.core import PolicyError
 from simulator.queue.backlog import Backlog
-from simulator.queue.lines import BacklogLine, Group
+from simulator.queue.lines import BacklogLine
 from simulator.queue.window import Window
 
 #: So many requests are remembered after they have gone, since policies look back (a rate, who was answered);
@@ -33,20 +31,13 @@ class OpenBacklog(Backlog):
         self.arrivals = Window(array("d"))  # type: ignore[assignment]
         self.tokens = Window(array("i"))
         self.holes = Window(bytearray())  # type: ignore[assignment]
-        self.total = self.arrived = self.gone = 0
+        self.total = 0
         self._codes = Window(bytearray() if bucket_count <= 256 else [])
         self._buckets = self._codes  # type: ignore[assignment]
         self._klass = Window([])
         self._descending = range(bucket_count)[::-1]
-        self._slo_s = slo_s
         self._own_slo = Window(array("d"))  # type: ignore[assignment]
-        self._deadlines = []
-        self._sorted = self._head = self._marked = 0
-        self._groups = {}
-        self._bucket_count = bucket_count
-        self._by_bucket = None
-        self._offered = None
-        self._since = {}
+        self._begin(bucket_count, slo_s)
         self._remembered = remembered
         self._awaited: list[tuple[Sequence[int] | None, int]] = []  # places that the loop waits to see filled
 
@@ -60,8 +51,7 @@ class OpenBacklog(Backlog):
         self._klass.append(klass)
         self._own_slo.append(self._slo_s if slo_s is None else slo_s)  # type: ignore[union-attr]
         for group in self._groups.values():
-            line = group.lines.get(group.codes[number])
-            if line is not None:
+            if (line := group.lines.get(group.codes[number])) is not None:
                 line._ids.append(number)
         self.total = number + 1
         if len(self.holes.values) > 2 * self._remembered:  # type: ignore[attr-defined]
@@ -116,9 +106,6 @@ class OpenBacklog(Backlog):
         named = map(self._codes.__getitem__, requests)
         return bytes(named) if isinstance(self._codes.values, bytearray) else list(named)
 
-    def _group(self, codes: Sequence[Any]) -> Group:
-        return OpenGroup(self, codes)
-
     def _names(self, column: str) -> Any:
         if column == "klass":
             return self._klass
@@ -137,19 +124,6 @@ class OpenBacklog(Backlog):
         self._sorted = max(self._sorted, until)
         if self._awaited:
             self._awaited = [(None, 0)]  # places have moved: the loop is woken, and asks again
-
-
-class OpenGroup(Group):
-    """The lines of a column that grows."""
-
-    def line(self, name: Any) -> BacklogLine:
-        if name not in self.lines:
-            codes: Any = self.codes
-            kept = codes[codes.first : len(codes)]
-            known = np.frombuffer(kept, np.uint8) if isinstance(kept, bytes) else np.asarray(kept)
-            ids = (np.flatnonzero(known == name) + codes.first).astype(np.int64)
-            self.lines[name] = BacklogLine(self, array("q", ids.tobytes()))
-        return self.lines[name]
 
 
 def forget_line(line: BacklogLine, until: int) -> None:

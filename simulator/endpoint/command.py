@@ -109,8 +109,7 @@ def _serve(options: argparse.Namespace) -> int:
             gc.unfreeze()
             for each, handler in previous.items():
                 signal.signal(each, handler)
-    failed = not endpoint.service.alive
-    if not failed:
+    if not (failed := not endpoint.service.alive):
         served.close()
     log.info("ended", extra={"failed": failed})
     return int(failed)

@@ -124,8 +124,7 @@ def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
 
 
 def _parameters(message: dict[str, Any]) -> dict[str, Any]:
-    parameters = message.get("parameters")
-    if parameters is None:
+    if (parameters := message.get("parameters")) is None:
         return {}
     if not isinstance(parameters, dict):
         raise BadRequest("parameters must be an object")
@@ -232,8 +231,7 @@ def _text(tensor: tuple[Any, int, Any]) -> str:
 
 
 def _slo_s(parameters: dict[str, Any]) -> float | None:
-    value = parameters.get("slo_ms")
-    if value is None:
+    if (value := parameters.get("slo_ms")) is None:
         return None
     if type(value) not in (int, float) or not 0 < value <= LONGEST_SLO_MS:
         raise BadRequest(f"parameter slo_ms must be a number of milliseconds, above 0 and at most {LONGEST_SLO_MS:.0f}")
@@ -241,8 +239,7 @@ def _slo_s(parameters: dict[str, Any]) -> float | None:
 
 
 def _klass(parameters: dict[str, Any]) -> str:
-    value = parameters.get("priority")
-    if value is None:
+    if (value := parameters.get("priority")) is None:
         return ""
     if type(value) is not int or not 0 <= value < PRIORITIES:
         raise BadRequest(f"parameter priority must be a whole number, 0 to {PRIORITIES - 1}")
@@ -251,8 +248,7 @@ def _klass(parameters: dict[str, Any]) -> str:
 
 def _binary(message: dict[str, Any], parameters: dict[str, Any]) -> bool:
     """Whether the answer is to be binary: of all outputs, or of the one that there is."""
-    outputs = message.get("outputs")
-    if outputs is None:
+    if (outputs := message.get("outputs")) is None:
         return parameters.get("binary_data_output") is True
     if not isinstance(outputs, list) or not all(isinstance(each, dict) for each in outputs):
         raise BadRequest("outputs must be a list of objects with a name")

@@ -123,8 +123,7 @@ class PlannedExecutor:
 
     def _stage(self, level: Level, before: int, cut: Cut) -> Level:
         """The level whose time the students after `before` take, up to a cut."""
-        stage = self._levels.get((level.model, cut.at - before))
-        if stage is None:
+        if (stage := self._levels.get((level.model, cut.at - before))) is None:
             raise PolicyError(f"looks at {before} and {cut.at} students, but no level has {cut.at - before}")
         return stage
 

@@ -39,23 +39,23 @@ class Backlog:
     def __init__(self, trace: Trace, buckets: NDArray[np.integer[Any]], bucket_count: int, slo_s: float) -> None:
         self.arrivals = array("d", trace.arrival_s.tobytes())
         self.total = len(self.arrivals)
-        self.arrived = self.gone = 0
-        # 1: gone. Right before `_marked` and from `_head` on; those between have all gone, whatever it says: who reads
-        # before the head calls `mark` first.
+        #: holes[i] is 1 once request i has left. Between `_marked` and `_head` it is stale; call `mark` first.
         self.holes = bytearray(self.total)
-        self._marked = 0
         self._buckets: Sequence[int] = buckets.astype(np.uint8).tobytes() if bucket_count <= 256 else buckets.tolist()
         self._descending: Sequence[int] = np.flatnonzero(np.bincount(buckets))[::-1].tolist()  # the buckets there are
-        self._trace, self._slo_s = trace, slo_s
+        self._trace = trace
         self._own_slo: list[float] | None = None
         if trace.slo_s is not None:
             self._own_slo = np.where(np.isnan(trace.slo_s), slo_s, trace.slo_s).tolist()
-        self._deadlines: list[tuple[float, int]] = []  # of the first `_sorted` requests, some of them gone
-        self._sorted = 0
+        self._begin(bucket_count, slo_s)
+
+    def _begin(self, bucket_count: int, slo_s: float) -> None:
+        """Set the state of an empty backlog."""
+        self._bucket_count, self._slo_s = bucket_count, slo_s
+        self.arrived = self.gone = self._head = self._marked = self._sorted = 0
+        self._deadlines: list[tuple[float, int]] = []  # of the first `_sorted` requests; some of them have left
         self._groups: dict[str, Group] = {}
-        self._bucket_count = bucket_count
         self._by_bucket: list[BacklogLine] | None = None
-        self._head = 0
         self._offered: range | None = None  # the last range handed out: it needs no second look when it comes back
         self._since: dict[float, int] = {}
 
@@ -224,13 +224,9 @@ class Backlog:
 
     def line(self, column: str, name: Any) -> BacklogLine:
         """The waiting requests of one length bucket, class or tenant: an index that is kept from now on."""
-        group = self._groups.get(column)
-        if group is None:
-            group = self._groups[column] = self._group(self._buckets if column == "bucket" else self._names(column))
+        if (group := self._groups.get(column)) is None:
+            group = self._groups[column] = Group(self, self._buckets if column == "bucket" else self._names(column))
         return group.line(name)
-
-    def _group(self, codes: Sequence[Any]) -> Group:
-        return Group(self, codes)
 
     def waiting_by_bucket(self) -> list[int]:
         """How many requests wait in each length bucket of the plan."""
@@ -249,8 +245,7 @@ class Backlog:
         return [line.arrived - line.gone for line in self._by_bucket]
 
     def _names(self, column: str) -> list[Any]:
-        names = getattr(self._trace, column)
-        if names is None:
+        if (names := getattr(self._trace, column)) is None:
             raise PolicyError(f"asked for a {column}, but the trace has no column {column}")
         listed: list[Any] = names.tolist()
         return listed

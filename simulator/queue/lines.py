@@ -131,8 +131,11 @@ class Group:
     def line(self, name: Any) -> BacklogLine:
         """The line of a name, made when first asked for."""
         if name not in self.lines:
-            codes = np.frombuffer(self.codes, np.uint8) if isinstance(self.codes, bytes) else np.asarray(self.codes)
-            self.lines[name] = BacklogLine(self, array("q", np.flatnonzero(codes == name).astype(np.int64).tobytes()))
+            first = getattr(self.codes, "first", 0)  # of a Window, which forgets those before it
+            kept = self.codes[first : len(self.codes)]
+            codes = np.frombuffer(kept, np.uint8) if isinstance(kept, bytes) else np.asarray(kept)
+            ids = (np.flatnonzero(codes == name) + first).astype(np.int64)
+            self.lines[name] = BacklogLine(self, array("q", ids.tobytes()))
         return self.lines[name]
 
     def refresh(self) -> None:

@@ -117,8 +117,7 @@ def left_behind(folder: Path) -> str | None:
 
     The folder gets another name, so that a new run can write its own.
     """
-    attempt = len(list(folder.glob("batches-*.csv")))
-    if not attempt:
+    if not (attempt := len(list(folder.glob("batches-*.csv")))):
         return None
     batches = list(_rows(folder / f"batches-{attempt}.csv"))
     answered, dropped = (

@@ -122,8 +122,7 @@ def _of_adapters(report: Ran) -> dict[str, Any]:
 
     bytes_loaded: of all loads, those that end later, too.
     """
-    its = report.records.adapters
-    if its is None:
+    if (its := report.records.adapters) is None:
         return {}
     hits = np.frombuffer(its.hits, np.uint8)[: len(report.trace)][report.times["batch"] >= 0]
     end = float(max(report.batch_columns["finish_s"], default=0.0))

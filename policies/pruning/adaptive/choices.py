@@ -194,8 +194,7 @@ class Choices:
 
     def _tried(self, step: int, bucket: int) -> list[tuple[int, list[BatchChoice]]]:
         """The candidates at a length, by level: the most accurate levels and the largest batches first."""
-        found = self._candidates.get((step, bucket))
-        if found is None:
+        if (found := self._candidates.get((step, bucket))) is None:
             sizes = self.sizes[::-1]
             seconds = [[self._service[level][bucket][size] for size in sizes] for level in self.order]
             after = self._outlook(step).after(np.array(seconds)).tolist()
