@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +15,10 @@ from numpy.typing import NDArray
 from policies import make
 from profiler.events import Event, Kind
 from profiler.table import Deployment, ShapeKey
-from simulator.executors.device import DeviceExecutor, ParallelExecutor, TraceAskers, warm_plans
+from simulator.executors.device import TraceAskers, on_devices, warm_plans
 from simulator.reporting.journal import Journal
 from simulator.reporting.report import Report
 from simulator.reporting.validity import Validity, Watch, judge
-from simulator.serving.clock import WallClock
 from simulator.settings import Prepared, Settings
 
 if TYPE_CHECKING:
@@ -60,16 +58,10 @@ class Devices:
         clock = self.prepared.clock
         classes = max(each.spec.outputs for each in self.served.executors[0].values())
         askers = TraceAskers(self.ids, classes)
-        executor: DeviceExecutor
-        working: AbstractContextManager[None] = nullcontext()
-        if isinstance(clock, WallClock) and len(self.served.executors) > 1:
-            executor = parallel = ParallelExecutor(self.served, askers, clock)
-            working = parallel.working()
-        else:
-            executor = DeviceExecutor(self.served.executors, askers, clock)
+        executor = on_devices(self.served, askers, clock)
         records = journal.records(askers.measured)
         watch = Watch(canary(self.served))
-        with watch.watching(), working:
+        with watch.watching(), executor.working():
             report = self.prepared.run(policy, clock=clock, executor=executor, records=records, **how)
         report = replace(report, records=journal.read(records, report.levels))
         validity = self._verdict(report, watch)
@@ -143,9 +135,9 @@ def validity(report: Report) -> dict[str, Any]:
 
 def with_attempts(attempts: Sequence[Report]) -> Report:
     """The report that counts, the last, with the summaries and verdicts of all attempts in its `run`."""
-    told = [{"summary": each.summary, "validity": validity(each)} for each in attempts]
+    tried = [{"summary": each.summary, "validity": validity(each)} for each in attempts]
     last = attempts[-1]
-    return replace(last, run={**last.run, "live": {**last.run["live"], "attempts": told}})
+    return replace(last, run={**last.run, "live": {**last.run["live"], "attempts": tried}})
 
 
 def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda what: None) -> Devices:

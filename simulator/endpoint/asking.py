@@ -1,4 +1,4 @@
-"""The nouns of the service: a request on its way, its answer or the reason for none, and who listens."""
+"""The nouns of the service: a request on its way, its answer or the reason for none, and the listeners."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.table import Predictions
 from simulator.core import Row
 from simulator.executors.device import Running
 from simulator.serving.passing import TimedEvent
@@ -58,8 +57,9 @@ class Asked:
 
 
 class Listener:
-    """Who hears what the service does, to record or count it; this one does not care. All but `answered` and
-    `unanswered`, which are called in the event loop's thread, are called in the loop's own.
+    """Null listener of what the service does; override what you need.
+
+    `answered` and `unanswered` are called in the event loop's thread, the others in the serving loop's.
     """
 
     def arrived(self, number: int, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
@@ -72,23 +72,23 @@ class Listener:
         """A batch is done. events: of one that is more than DONE alone."""
 
     def dropped(self, now: float, requests: Sequence[int], reason: str) -> None:
-        """The policy turned these away."""
+        """The policy dropped these requests."""
 
     def answered(self, answers: Sequence[Answer], slo_s: Sequence[float]) -> None:
         """Requests of one batch have their answers."""
 
     def unanswered(self, outcome: str, klass: str) -> None:
-        """A request got none: it was dropped, rejected or refused, or the executor has failed."""
+        """A request got no answer: it was dropped, rejected or refused, or the executor has failed."""
 
     def decided(self, seconds: float) -> None:
-        """The policy has decided, and took so long."""
+        """The policy has decided, in so many seconds."""
 
 
 class Clients:
-    """Those who ask: the token ids of their requests, and their answers on the way back.
+    """The requests of clients: their token ids, and their answers on the way back.
 
     release: called with requests and their answers, in the device's thread. running: when each batch that is on
-    a device began. measured: (cycle, lateness) of batches, in seconds, until somebody takes them.
+    a device began. measured: (cycle, lateness) of batches, in seconds, until the service takes them.
     """
 
     def __init__(self, release: Callable[[Sequence[Asked], Sequence[Answer]], None]) -> None:
@@ -96,11 +96,6 @@ class Clients:
         self.asked: dict[int, Asked] = {}
         self.running: dict[int, float] = {}
         self.measured: dict[int, tuple[float, float]] = {}
-
-    def bucket(self, predictions: Predictions, tokens: int) -> int:
-        """The length bucket of a request."""
-        plan = predictions.plan
-        return plan.tokens.index(plan.padded_tokens(tokens))
 
     def begin(self, running: Running) -> None:
         self.running[running.number] = monotonic()
@@ -125,10 +120,15 @@ class Clients:
         del self.running[running.number]
 
 
-def turned_away(reason: str) -> Unanswered:
-    """What a request hears that the policy drops for this reason."""
+#: The arguments of an `Unanswered`: status, outcome, reason.
+Failure = tuple[int, str, str]
+FAILED: Failure = (500, "failed", "the executor has failed; the server must be started again")
+
+
+def turned_away(reason: str) -> Failure:
+    """The answer to a request that the policy drops for this reason."""
     if reason == "admission":
-        return Unanswered(503, "rejected", "the policy turned the request away: try again later")
+        return 503, "rejected", "the policy turned the request away: try again later"
     if reason == "interrupted":
-        return Unanswered(503, "dropped", "the server is shutting down")
-    return Unanswered(504, "dropped", f"the policy dropped the request ({reason}): it could not be answered in time")
+        return 503, "dropped", "the server is shutting down"
+    return 504, "dropped", f"the policy dropped the request ({reason}): it could not be answered in time"

@@ -1,7 +1,7 @@
 """python -m simulator.endpoint.load: open-loop traffic for an endpoint, by a trace, from a process of its own.
 
-A request is sent at its time, whatever has become of those before it, and its latency counts from that scheduled time:
-a server that stalls is charged for everybody whom it kept waiting.
+A request is sent at its time, without waiting for the answers before it. Its latency counts from that scheduled time:
+a server that stalls is charged for every request that it kept waiting.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulator.endpoint.sender import Sender, Sent
 from simulator.reporting.output import to_json
@@ -93,17 +92,10 @@ def main(arguments: list[str], prog: str) -> int:
         options.url, trace, options.model, vocab=options.vocab, connections=options.connections, seed=options.seed
     )
     if options.out is not None:
-        columns: list[NDArray[Any]] = [
-            sent.due_s,
-            sent.late_s,
-            sent.latency_s,
-            sent.status,
-            sent.students,
-            sent.batch_size,
-        ]
-        names = "due_s,late_s,latency_s,status,students,batch_size"
+        names = ("due_s", "late_s", "latency_s", "status", "students", "batch_size")
+        columns = np.column_stack([getattr(sent, name) for name in names])
         with replacing(options.out) as part:
-            np.savetxt(part, np.column_stack(columns), "%.9g", ",", header=names, comments="")
+            np.savetxt(part, columns, "%.9g", ",", header=",".join(names), comments="")
     print(to_json(sent.summary(None if options.slo_ms is None else options.slo_ms / 1e3)), end="")
     return 0
 

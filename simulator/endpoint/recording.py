@@ -10,10 +10,8 @@ import json
 import logging
 import math
 import os
-from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from profiler.measuring import noise
 from simulator.core import Row
@@ -40,38 +39,33 @@ ROWS, SECONDS = 1 << 16, 60.0
 MOST_OPEN = 8
 #: The files of a segment, the trace first, so that it is the first to go.
 KINDS = ("trace", "outcomes", "batches")
-BATCH = {"batch": "q", "gpu": "i", "start_s": "d", "finish_s": "d", "size": "i", "cycle_s": "d", "late_s": "d"}
+#: The columns of a request and of a batch while they are kept.
+REQUEST = np.dtype(
+    [("arrival_s", "f8"), ("tokens", "i4"), ("slo_s", "f8"), ("klass", "O"), ("start_s", "f8"), ("finish_s", "f8")]
+    + [("batch", "i8"), ("students", "i4"), ("outcome", "i1")]
+)
+BATCH = np.dtype(
+    [("batch", "i8"), ("gpu", "i4"), ("start_s", "f8"), ("finish_s", "f8"), ("size", "i4"), ("cycle_s", "f8")]
+    + [("late_s", "f8"), ("model", "O"), ("students", "i4")]
+)
+Batches = list[tuple[Any, ...]]
 
 
-@dataclass
 class Segment:
-    """Requests in the order of arrival, as columns that grow; batches that ended meanwhile."""
+    """Requests in the order of arrival, at most so many. unknown: how many of them have not ended yet."""
 
-    number: int
-    first_s: float
-    arrival_s: array[float] = field(default_factory=lambda: array("d"))
-    tokens: array[int] = field(default_factory=lambda: array("i"))
-    slo_s: array[float] = field(default_factory=lambda: array("d"))
-    klass: list[str] = field(default_factory=list)
-    start_s: array[float] = field(default_factory=lambda: array("d"))
-    finish_s: array[float] = field(default_factory=lambda: array("d"))
-    batch: array[int] = field(default_factory=lambda: array("q"))
-    students: array[int] = field(default_factory=lambda: array("i"))
-    outcome: array[int] = field(default_factory=lambda: array("b"))
-    unknown: int = 0  # requests whose end is not known yet
+    def __init__(self, number: int, first_s: float, most: int) -> None:
+        self.number, self.first_s = number, first_s
+        self.rows = np.empty(most, REQUEST)
+        self.count = self.unknown = 0
 
     def add(self, now: float, tokens: int, slo_s: float | None, klass: str, outcome: int) -> int:
-        """A request; returns its row."""
-        self.arrival_s.append(now)
-        self.tokens.append(tokens)
-        self.slo_s.append(math.nan if slo_s is None else slo_s)
-        self.klass.append(klass)
-        self.start_s.append(math.nan)
-        self.finish_s.append(math.nan)
-        self.batch.append(-1)
-        self.students.append(0)
-        self.outcome.append(outcome)
-        return len(self.arrival_s) - 1
+        """Add a request; returns its row."""
+        row = self.count
+        own = math.nan if slo_s is None else slo_s
+        self.rows[row] = now, tokens, own, klass, math.nan, math.nan, -1, 0, outcome
+        self.count = row + 1
+        return row
 
 
 class Recorder(Listener):
@@ -90,11 +84,9 @@ class Recorder(Listener):
         self._write_run()
         self._began_s, self._waited_s = monotonic(), noise.run_queue_delay_s()
         self._writer = ThreadPoolExecutor(1, "recording")
-        self._open = [Segment(1, 0.0)]  # the last one grows; those before it wait for their requests to end
+        self._open = [Segment(1, 0.0, rows)]  # the last one grows; those before it wait for their requests to end
         self._where: dict[int, tuple[Segment, int]] = {}
-        self._batches = self._no_batches()
-        self._batch_models: list[tuple[str, int]] = []
-        self._batch_segment = 0
+        self._batches: Batches = []
 
     def arrived(self, number: int, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
         segment = self._segment(now)
@@ -113,23 +105,18 @@ class Recorder(Listener):
                 left[at] = (time, count)
         for request, (end, count) in zip(requests, left, strict=True):
             segment, at = self._where.pop(request)
-            slo_s = segment.slo_s[at]
-            due = segment.arrival_s[at] + (self._slo_s if math.isnan(slo_s) else slo_s)
-            segment.start_s[at], segment.finish_s[at], segment.batch[at] = start, end, number
-            segment.students[at] = count
-            segment.outcome[at] = LATE if end > due else OK
+            arrival_s, tokens, slo_s, klass, *_ = segment.rows[at].item()
+            outcome = LATE if end > arrival_s + (self._slo_s if math.isnan(slo_s) else slo_s) else OK
+            segment.rows[at] = arrival_s, tokens, slo_s, klass, start, end, number, count, outcome
             segment.unknown -= 1
-        for column, value in zip(
-            self._batches.values(), (number, gpu, start, finish, len(requests), cycle_s, late_s), strict=True
-        ):
-            column.append(value)
-        self._batch_models.append((level.model, level.students))
+        took = len(requests), cycle_s, late_s
+        self._batches.append((number, gpu, start, finish, *took, level.model, level.students))
         self._flush()
 
     def dropped(self, now: float, requests: Sequence[int], reason: str) -> None:
         for request in requests:
             segment, at = self._where.pop(request)
-            segment.outcome[at] = REJECTED if reason == "admission" else DROPPED
+            segment.rows["outcome"][at] = REJECTED if reason == "admission" else DROPPED
             segment.unknown -= 1
         self._flush()
 
@@ -149,11 +136,11 @@ class Recorder(Listener):
     def _segment(self, now: float) -> Segment:
         """The one that grows; a new one where that is full or old."""
         last = self._open[-1]
-        if len(last.arrival_s) >= self._rows or (len(last.arrival_s) and now - last.first_s > SECONDS):
-            last = Segment(last.number + 1, now)
+        if last.count >= self._rows or (last.count and now - last.first_s > SECONDS):
+            last = Segment(last.number + 1, now, self._rows)
             self._open.append(last)
             self._flush()
-        if not last.arrival_s:
+        if not last.count:
             last.first_s = now
         return last
 
@@ -163,44 +150,31 @@ class Recorder(Listener):
             self._open and (last or len(self._open) > 1) and (not self._open[0].unknown or len(self._open) > MOST_OPEN)
         ):
             segment = self._open.pop(0)
-            batches, models = self._batches, self._batch_models
-            self._batches, self._batch_models = self._no_batches(), []
-            if segment.arrival_s:
-                self._writer.submit(self._write, segment, batches, models)
+            batches, self._batches = self._batches, []
+            if segment.count:
+                self._writer.submit(self._write, segment, batches)
 
-    @staticmethod
-    def _no_batches() -> dict[str, array[Any]]:
-        return {name: array(kind) for name, kind in BATCH.items()}
-
-    def _write(self, segment: Segment, batches: dict[str, array[Any]], models: list[tuple[str, int]]) -> None:
+    def _write(self, segment: Segment, batches: Batches) -> None:
         try:
-            self._write_files(segment, batches, models)
+            self._write_files(segment, batches)
             self._rotate()
         except Exception:
             # A full disk or a mistake of ours, in the writer's thread, whose result nobody takes: it would go unheard.
             # Serving does not depend on the record, so it goes on without this segment.
             log.exception("a segment could not be written")
 
-    def _write_files(self, segment: Segment, batches: dict[str, array[Any]], models: list[tuple[str, int]]) -> None:
-        name = f"{segment.number:08d}.parquet"
-        start_s, finish_s = np.asarray(segment.start_s), np.asarray(segment.finish_s)
-        rows = pa.table(
-            {
-                "start_s": pa.array(start_s, mask=np.isnan(start_s)),
-                "finish_s": pa.array(finish_s, mask=np.isnan(finish_s)),
-                "batch": pa.array(np.asarray(segment.batch), mask=np.asarray(segment.batch) < 0),
-                "students": pa.array(np.asarray(segment.students), mask=np.asarray(segment.batch) < 0),
-                "outcome": pa.array(np.asarray(OUTCOMES)[np.asarray(segment.outcome)]).dictionary_encode(),
-            }
-        )
-        ran = {each: np.asarray(column) for each, column in batches.items()}
-        ran["model"] = np.asarray([model for model, _ in models], str)
-        ran["students"] = np.asarray([students for _, students in models], np.int32)
-        for kind, table in (("batches", pa.table(ran)), ("outcomes", rows)):
+    def _write_files(self, segment: Segment, batches: Batches) -> None:
+        name, kept = f"{segment.number:08d}.parquet", segment.rows[: segment.count]
+        every = np.array(batches, BATCH)
+        ran = {each: every[each] for each in BATCH.names or ()}
+        unserved = kept["batch"] < 0
+        columns = {each: pa.array(kept[each], mask=unserved) for each in ("start_s", "finish_s", "batch", "students")}
+        rows = pa.table({**columns, "outcome": pa.array(np.asarray(OUTCOMES)[kept["outcome"]]).dictionary_encode()})
+        for kind, table in (("batches", pa.table(ran | {"model": ran["model"].astype(str)})), ("outcomes", rows)):
             with replacing(self.folder / f"{kind}-{name}") as part:
                 pyarrow.parquet.write_table(table, part)
         # The trace last: where it is, the others are.
-        write(_trace(segment), self.folder / f"trace-{name}")
+        write(_trace(kept), self.folder / f"trace-{name}")
 
     def _rotate(self) -> None:
         """Delete the oldest segments of all sessions, and folders without any, until the rest fits."""
@@ -221,12 +195,11 @@ class Recorder(Listener):
                 session.rmdir()
 
 
-def _trace(segment: Segment) -> Trace:
-    slo_s = np.asarray(segment.slo_s)
+def _trace(kept: NDArray[np.void]) -> Trace:
     return Trace(
-        np.asarray(segment.arrival_s),
-        np.asarray(segment.tokens, np.int32),
-        klass=np.asarray(segment.klass, object) if any(segment.klass) else None,
-        slo_s=None if np.isnan(slo_s).all() else slo_s,
+        kept["arrival_s"].copy(),
+        kept["tokens"].copy(),
+        klass=kept["klass"].copy() if any(kept["klass"]) else None,
+        slo_s=None if np.isnan(kept["slo_s"]).all() else kept["slo_s"].copy(),
         source="recorded by an endpoint",
     )

@@ -1,4 +1,4 @@
-"""Sends requests at their times, whatever has become of those before, and keeps what came of each."""
+"""Sends requests at their times, without waiting for answers, and keeps what came of each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Sent:
         end = float((self.due_s + self.latency_s)[answered].max()) if len(latency) else None
         p50, p95, p99 = np.percentile(latency, [50, 95, 99]).tolist() if len(latency) else [None] * 3
         counts = Counter(self.status.tolist())
-        accepted = answered | (self.status == 504)
+        taken = answered | (self.status == 504)
         on_time = None if slo_s is None else answered & (self.latency_s <= slo_s)
         return {
             "requests": len(self.due_s),
@@ -60,9 +60,7 @@ class Sent:
             "p99_s": p99,
             "slo_s": slo_s,
             "attainment": None if on_time is None else float(on_time.mean()),
-            "attainment_of_accepted": None
-            if on_time is None or not accepted.any()
-            else float(on_time[accepted].mean()),
+            "attainment_of_accepted": float(on_time[taken].mean()) if on_time is not None and taken.any() else None,
             "students_mean": float(self.students[answered].mean()) if len(latency) else None,
             "batch_mean": float(self.batch_size[answered].mean()) if len(latency) else None,
             "sent_late_p99_s": float(np.nanpercentile(self.late_s, 99)) if np.isfinite(self.late_s).any() else None,

@@ -1,12 +1,12 @@
-"""The service: the simulator's own serving loop, in a thread, for requests that come in from an event loop."""
+"""The service: the simulator's serving loop in a thread, for requests that come in from an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from policies.interface import Policy
 from profiler.table import Predictions
 from simulator.core import Row
-from simulator.endpoint.asking import Answer, Asked, Clients, Listener, Unanswered, turned_away
+from simulator.endpoint.asking import FAILED, Answer, Asked, Clients, Failure, Listener, Unanswered, turned_away
 from simulator.endpoint.backlog import OpenBacklog
 from simulator.endpoint.timed import timed
-from simulator.executors.device import DeviceExecutor, ParallelExecutor, warm_plans
+from simulator.executors.device import on_devices, warm_plans
 from simulator.queue.view import ServerView
 from simulator.serving.clock import WallClock
 from simulator.serving.loop import Server
@@ -34,8 +34,8 @@ log = logging.getLogger("cohort.service")
 class Service:
     """One queue, warm devices and a policy. Open it, ask, close it.
 
-    most: how many may be in it, waiting or running; who comes then is refused. patience_s: a batch that runs for longer
-    counts as stuck. The policy is the service's own from now on. Raises ValueError for one that needs what a device
+    most: how many requests may wait or run; more are refused. patience_s: a batch that runs for longer counts as stuck.
+    The policy is the service's own from now on. Raises ValueError for one that needs what a device
     does not offer.
     """
 
@@ -53,15 +53,9 @@ class Service:
         self.predictions, self.policy, self.slo_s, self.most = predictions, policy, slo_s, most
         self._served, self._patience_s, self._listeners = served, patience_s, listeners
         self._clock = clock = WallClock(spin_s=0.0)  # an endpoint's thread must not spin: others need the interpreter
-        self._askers = Clients(partial(self._tell, self._release))
+        self._askers = Clients(partial(self._post, self._release))
         gpus = len(served.executors)
-        self._working: AbstractContextManager[None] = nullcontext()
-        executor: DeviceExecutor
-        if gpus > 1:
-            executor = parallel = ParallelExecutor(served, self._askers, clock)
-            self._working = parallel.working()
-        else:
-            executor = DeviceExecutor(served.executors, self._askers, clock)
+        self._executor = executor = on_devices(served, self._askers, clock)
         check_offers(executor, policy)
         self._backlog = OpenBacklog(len(predictions.plan.tokens), slo_s)
         records, idle = passing(Sink(self._batch, self._dropped)), list(range(gpus))
@@ -105,7 +99,7 @@ class Service:
         self._thread.start()
 
     async def close(self) -> None:
-        """Let nobody in, turn those away who wait, finish what runs, unless that is stuck."""
+        """Refuse new requests, drop those that wait, and finish what runs, unless that is stuck."""
         self._closing = True
         if self._thread.is_alive() and not self._failure:
             self._clock.call(self._server.close)
@@ -124,10 +118,10 @@ class Service:
         Raises Unanswered where there is none: refused, dropped, late beyond `within_s`, or the executor has failed.
         """
         if self._failure:
-            raise self._lost(klass)
+            raise self._unanswered(*FAILED, klass)
         if self._closing:
             raise self._unanswered(503, "refused", "the server is shutting down", klass)
-        if not self.alive:  # nobody would take in what is posted
+        if not self.alive:  # nothing would take in what is posted
             raise self._unanswered(503, "refused", "a batch takes too long: try again later", klass)
         if len(self._inside) >= self.most:
             self._clock.call(partial(self._refuse, len(ids), slo_s, klass))
@@ -142,8 +136,8 @@ class Service:
         except TimeoutError:
             raise self._unanswered(504, "dropped", f"there was no answer within {within_s:g} s", klass) from None
 
-    def _tell(self, what: Callable[..., object], *about: Any) -> None:
-        """Call this in the event loop's thread. After an end with a stuck batch, nobody is there any more."""
+    def _post(self, what: Callable[..., object], *about: Any) -> None:
+        """Call this in the event loop's thread. After an end with a stuck batch that loop is closed."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(what, *about)
 
@@ -151,7 +145,8 @@ class Service:
         """A request has arrived; in the loop's thread."""
         now = asked.arrival_s = self._clock.now
         own = None if asked.slo_s == self.slo_s else asked.slo_s
-        bucket = self._askers.bucket(self.predictions, len(asked.ids))
+        plan = self.predictions.plan
+        bucket = plan.tokens.index(plan.padded_tokens(len(asked.ids)))
         asked.number = number = self._backlog.append(now, len(asked.ids), bucket, own, asked.klass)
         self._askers.asked[number] = asked
         for each in self._listeners:
@@ -175,12 +170,11 @@ class Service:
     def _dropped(self, now: float, requests: Sequence[int], reason: str) -> None:
         for each in self._listeners:
             each.dropped(now, requests, reason)
-        gone = [self._askers.asked.pop(request) for request in requests]
-        error = turned_away(reason)
-        self._tell(self._turn_away, gone, error)
+        dropped = [self._askers.asked.pop(request) for request in requests]
+        self._post(self._turn_away, dropped, turned_away(reason))
 
     def _release(self, asked: Sequence[Asked], answers: Sequence[Answer]) -> None:
-        """Let answers go to their clients; in the event loop's thread."""
+        """Send answers to their clients; in the event loop's thread."""
         heard = [(one, answer) for one, answer in zip(asked, answers, strict=True) if not one.answer.done()]
         self._inside.difference_update(asked)
         for one, answer in heard:
@@ -188,40 +182,32 @@ class Service:
         for each in self._listeners:
             each.answered([answer for _, answer in heard], [one.slo_s for one, _ in heard])
 
-    def _turn_away(self, asked: Sequence[Asked], error: Unanswered) -> None:
+    def _turn_away(self, asked: Collection[Asked], why: Failure) -> None:
+        """Answer requests with a failure; in the event loop's thread."""
+        self._inside.difference_update(asked)
         for one in asked:
-            self._inside.discard(one)
             if not one.answer.done():
-                one.answer.set_exception(self._unanswered(error.status, error.outcome, error.reason, one.klass))
+                one.answer.set_exception(self._unanswered(*why, one.klass))
 
     def _unanswered(self, status: int, outcome: str, reason: str, klass: str) -> Unanswered:
         for each in self._listeners:
             each.unanswered(outcome, klass)
         return Unanswered(status, outcome, reason)
 
-    def _lost(self, klass: str) -> Unanswered:
-        return self._unanswered(500, "failed", "the executor has failed; the server must be started again", klass)
-
     def _run(self) -> None:
-        """The loop's thread. Whatever ends it, everybody inside hears of it."""
-        ended: Callable[[], object] = self._end
+        """Run the loop, in its thread. Whatever ends it, every request inside is answered."""
+        ended: Callable[[], object] = self._ended.set
         try:
             self._served.bind[0]()
-            with self._working:
+            with self._executor.working():
                 self._clock.start()
                 self._server.serve()
         except BaseException as error:
             log.exception("the serving loop has failed")
             ended = partial(self._fail, f"{type(error).__name__}: {error}")
-        self._tell(ended)
+        self._post(ended)
 
     def _fail(self, failure: str) -> None:
         self._failure = failure
-        for one in self._inside:
-            if not one.answer.done():
-                one.answer.set_exception(self._lost(one.klass))
-        self._inside.clear()
-        self._end()
-
-    def _end(self) -> None:
+        self._turn_away([*self._inside], FAILED)
         self._ended.set()

@@ -1,4 +1,4 @@
-"""A policy in service: it decides as ever, and how long that takes is told."""
+"""Time a policy's decide() calls."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from policies.machinery.wrapped import hears
 
 
 class Timed:
-    """Another policy to all who ask, whose decisions are timed. told: called with the seconds of each."""
+    """Decides as the policy does. on_decided: called with the seconds of each decision."""
 
-    def __init__(self, policy: Policy, told: Callable[[float], object]) -> None:
-        self._policy, self._told = policy, told
+    def __init__(self, policy: Policy, on_decided: Callable[[float], object]) -> None:
+        self._policy, self._on_decided = policy, on_decided
         self.uses = hears(policy)  # what the server lets it hear
 
     def __getattr__(self, name: str) -> Any:
@@ -23,11 +23,11 @@ class Timed:
     def decide(self, view: View) -> Action:
         began = perf_counter()
         action = self._policy.decide(view)
-        self._told(perf_counter() - began)
+        self._on_decided(perf_counter() - began)
         return action
 
 
-def timed(policy: Policy, told: Callable[[float], object]) -> Policy:
+def timed(policy: Policy, on_decided: Callable[[float], object]) -> Policy:
     """The policy, timed; of a class with its own class's name, by which errors name it."""
     named: type[Timed] = type(type(policy).__name__, (Timed,), {})
-    return named(policy, told)
+    return named(policy, on_decided)

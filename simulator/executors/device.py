@@ -1,10 +1,10 @@
-"""Batches on real devices: one executor that blocks, and one for several devices whose events come in by post."""
+"""Batches on real devices: one executor that blocks, and one for several devices that posts its events."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, cast
@@ -40,7 +40,7 @@ class Running(NamedTuple):
 
 
 class Askers(Protocol):
-    """Whose requests are run: they give the token ids and take the answers."""
+    """The source of the requests: it gives the token ids and takes the answers."""
 
     def begin(self, running: Running) -> None:
         """A batch is dispatched; in the loop's thread."""
@@ -117,6 +117,10 @@ class DeviceExecutor:
         running = self._running(number, gpu, level, requests, now)
         events = tuple(self._events(running, plan))
         return Execution(events[-1].after, () if plan is None else events)
+
+    def working(self) -> AbstractContextManager[None]:
+        """Within it, batches can begin."""
+        return nullcontext()
 
     def _running(self, number: int, gpu: int, level: Level, requests: Sequence[int], now: float) -> Running:
         running = Running(number, gpu, level, requests, now, self._clock.lateness)
@@ -196,6 +200,13 @@ class ParallelExecutor(DeviceExecutor):
                     self._wall.post(running.number, event)
             except BaseException as error:  # whatever it is, it must end the run, which is in the loop's thread
                 self._wall.call(partial(_fail, error))
+
+
+def on_devices(served: Served, askers: Askers, clock: Clock) -> DeviceExecutor:
+    """An executor for these devices: several on the wall clock work at once."""
+    if isinstance(clock, WallClock) and len(served.executors) > 1:
+        return ParallelExecutor(served, askers, clock)
+    return DeviceExecutor(served.executors, askers, clock)
 
 
 def _fail(error: BaseException) -> NoReturn:
