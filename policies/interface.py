@@ -1,4 +1,4 @@
-"""What a policy sees and what it says: the View, and Dispatch, Drop or Wait."""
+"""What a policy sees and what it decides: the View, and Dispatch, Drop or Wait."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from profiler.events import BatchPlan
 from profiler.table import Adapter, BucketPlan, Level
 
 
-# What is answered at every decision is made in half the time that a NamedTuple takes; to be frozen would cost it again.
-# Nobody alters an action once it is returned. Scale and Preempt are rare.
+# Slotted dataclasses take half the time of a NamedTuple to make, and one of these is made at every decision; freezing
+# them would cost that again. An action is not altered once it is returned. Scale and Preempt are rare.
 @dataclass(slots=True, unsafe_hash=True)
 class Dispatch:
     """Run these waiting requests as one batch, now.
@@ -56,7 +56,7 @@ class Scale(NamedTuple):
 
 
 class Preempt(NamedTuple):
-    """Stop what this GPU runs, now: its work is lost, its requests wait again."""
+    """Stop the batch of this GPU now: its work is lost, its requests wait again."""
 
     gpu: int
 
@@ -69,7 +69,7 @@ class Load(NamedTuple):
 
 
 class Evict(NamedTuple):
-    """Give the memory free that a tenant's adapter takes on this GPU, where nothing needs it."""
+    """Evict a tenant's adapter from this GPU, where no batch needs it."""
 
     gpu: int
     tenant: str
@@ -85,7 +85,7 @@ class Planned(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """What `observe` hears when a batch is done. Times in seconds. returned: the requests that wait again."""
+    """A batch that is done, for `observe`. Times in seconds. returned: the requests that wait again."""
 
     gpu: int
     level: Level
@@ -110,7 +110,7 @@ class Release(NamedTuple):
 
 
 class Final(NamedTuple):
-    """What the whole model answered to rows of a batch, some of which left before. columns: agrees, per row."""
+    """The whole model's answers to rows of a batch, some of which left before. columns: agrees, per row."""
 
     gpu: int
     level: Level
@@ -129,7 +129,7 @@ class Loaded(NamedTuple):
     finish: float
 
 
-#: What `observe` can hear, by the names in `uses`.
+#: What `observe` can be called with, by the names in `uses`.
 Heard = Completion | Release | Final | Loaded
 COMPLETIONS = "completions"
 HEARD: dict[type, str] = {Completion: COMPLETIONS, Release: "releases", Final: "finals", Loaded: "loads"}
@@ -156,7 +156,7 @@ class Line(Protocol):
 
 
 class Residency(Protocol):
-    """Whose adapters are on which GPU; only where adapters are bound (needs "memory")."""
+    """The adapters on each GPU; only where adapters are bound (needs "memory")."""
 
     def resident(self, gpu: int) -> AbstractSet[str]:
         """The tenants whose adapters are there, the longest there first."""
@@ -175,7 +175,7 @@ class Residency(Protocol):
 
 
 class View(Residency, Protocol):
-    """All that a policy may know at a decision: never the future, never a true service time. Seconds throughout."""
+    """Everything that a policy may know at a decision: never the future, never a true service time. In seconds."""
 
     now: float
     #: How many requests wait.
@@ -247,9 +247,9 @@ class Policy(Protocol):
 
     Three methods are optional. `start(view)` is called once before the first request: prepare and reset there.
     `observe(event)` is called with the Completion of every batch that is done; where `uses` lists "releases", "finals"
-    or "loads", with every Release, Final or Loaded, too. `plans(levels, service)`, told what the View has under these
-    names, yields a Planned for every kind of batch that it may dispatch with a plan: a real device makes ready what
-    these run before time begins, and cannot run others. Class attributes, optional too:
+    or "loads", with every Release, Final or Loaded, too. `plans(levels, service)`, with the View's values of these
+    names, yields a Planned for every kind of batch that it may dispatch with a plan: a real device prepares these
+    before the run, and cannot run others. Class attributes, optional too:
     `every_arrival = True` asks also at every arrival and while all GPUs are busy; that costs an event per request.
     `needs`, a frozenset, names what not every run offers: "scale", "preempt", "layers" (batches of some layers only),
     "stops" (requests that stop early within their batch), "memory" (Load and Evict; a batch then runs only where the

@@ -1,4 +1,4 @@
-"""The nouns of the loop: the executor, the record of a run, and what a policy did wrong."""
+"""The nouns of the loop: the executor, the record of a run, and a policy's error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from policies.interface import Loaded
 from profiler.events import BatchPlan, Event, Execution, Requests
 from profiler.table import Level
 
-#: What can become of a request, and their numbers in columns.
+#: The outcomes of a request, and their numbers in columns.
 OUTCOMES = ("ok", "late", "dropped", "rejected")
 OK, LATE, DROPPED, REJECTED = range(4)
 #: Where the adapter of a request's tenant was when its batch was dispatched: there, coming, or asked for that moment.
@@ -34,7 +34,7 @@ class Executor(Protocol):
     def begin(
         self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution | None:
-        """Begin the batch of this number, now, and say what becomes of it; on a real device this may block.
+        """Begin the batch of this number, now, and return its outcome; on a real device this may block.
 
         bucket: the length bucket of the longest request. None: the batch runs elsewhere, and its events come in by
         `clock.post(number, event)`, in order, DONE last.
@@ -53,7 +53,7 @@ class Adapters:
 
 @dataclass
 class Records:
-    """What happened, in seconds: appended in the loop, expanded to columns by the report.
+    """The raw record of a run, in seconds: the loop appends to it, the report expands it to columns.
 
     batches: in the order of dispatch. events: (number of the batch, time, event) of batches that are more than DONE
     alone. drops: (time, requests, reason) each. gpus: (time, GPUs that run or start from then on) each, the first at

@@ -1,4 +1,4 @@
-"""What a run uses where nothing was said, and the definitions behind it (DESIGN section 6)."""
+"""The defaults of a run, and the definitions behind them (DESIGN section 6)."""
 
 from __future__ import annotations
 

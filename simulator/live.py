@@ -128,7 +128,7 @@ def canary(served: Served) -> Callable[[], object]:
 
 
 def validity(report: Report) -> dict[str, Any]:
-    """What is known of a live run's validity."""
+    """The validity of a live run, as plain values."""
     found: dict[str, Any] = report.run["live"]["validity"]
     return found
 
@@ -180,7 +180,7 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
 
 
 def _check_task(its: Settings, deployment: Deployment) -> None:
-    """The accuracies and margins of one task say nothing about the students of another."""
+    """Raise ValueError for a checkpoint of another task: accuracies and margins hold for one."""
     from profiler.executors.serving import task_of
 
     own = None if its.weights is None else task_of(its.weights)

@@ -162,12 +162,12 @@ def prepare(
 
 
 def unchanged(settings: Settings) -> None:
-    """Raise ValueError where a file that the recorded run read is gone or has changed."""
+    """Raise ValueError where a file that the recorded run read is missing or has changed."""
     for path, digest in settings.digests.items():
         if not Path(path).exists():
             raise ValueError(f"{path}, which the recorded run read, is not there any more")
         if _digest(Path(path)) != digest:
-            raise ValueError(f"{path} has changed since the recorded run: its results cannot be made again")
+            raise ValueError(f"{path} has changed since the recorded run: its results cannot be reproduced")
 
 
 def _rate(its: Settings, load: float, deployment: Deployment) -> float:

@@ -89,7 +89,7 @@ class Deployment:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of a heading should know, in a line or none."""
+        """The notes of a heading: a line or none."""
         return left_out_notes([str(level) for level in self.left_out])
 
 
@@ -100,8 +100,8 @@ def left_out_notes(names: Sequence[str]) -> tuple[str, ...]:
     students: dict[str, list[str]] = {}
     for model, _, count in (name.rpartition("/") for name in names):
         students.setdefault(model, []).append(count)
-    said = ", ".join(f"{model}/{'+'.join(counts)}" for model, counts in students.items())
-    return (f"without {said}: another is no slower and at least as accurate (--levels all keeps them)",)
+    listed = ", ".join(f"{model}/{'+'.join(counts)}" for model, counts in students.items())
+    return (f"without {listed}: another is no slower and at least as accurate (--levels all keeps them)",)
 
 
 def as_table(table: LatencyTable | str | os.PathLike[str] | None) -> LatencyTable:

@@ -43,7 +43,7 @@ def no_overlap(report: Report, log: Log, case: Case) -> bool:
 
 
 def idles_on_a_wait(report: Report, log: Log, case: Case) -> bool:
-    """I6: a GPU idles beside waiting requests only because the policy said so."""
+    """I6: a GPU idles beside waiting requests only because the policy returned a Wait."""
     if any(action[0] == "Scale" for _, action in log):
         return True  # which GPUs serve is then a matter of cold starts
     taken = [(time, len(action[1])) for time, action in log if action[0] in ("Dispatch", "Drop")]
@@ -98,7 +98,7 @@ def within_memory(report: Report, log: Log, case: Case) -> bool:
         return True
     size = next(iter(tables.adapters(report.levels[0].model).values())).bytes
     loads, link_free_s, used = iter(its.loads), [0.0] * case.gpus, [0] * case.gpus
-    stays: dict[tuple[int, str], list[list[float]]] = {}  # when an adapter was asked for, there and gone
+    stays: dict[tuple[int, str], list[list[float]]] = {}  # when an adapter was asked for, resident, and evicted
     for time, action in log:
         if action[0] not in ("Load", "Evict"):
             continue
@@ -128,22 +128,22 @@ def within_memory(report: Report, log: Log, case: Case) -> bool:
 
 
 def nobody_starves(report: Report, log: Log, case: Case) -> bool:
-    """Nobody starves: the oldest waiting request is not passed over for long."""
-    gone, head, passed = bytearray(len(case.trace) + 1), 0, 0
+    """No request starves: the oldest waiting request is not passed over for long."""
+    left, head, passed = bytearray(len(case.trace) + 1), 0, 0
     back = iter([*_came_back(report), (np.inf, ())])
     due, requests = next(back)
     for time, action in log:
         while due <= time:
             for request in requests:
-                gone[request] = 0
+                left[request] = 0
                 head = min(head, request)
             due, requests = next(back)
         if action[0] not in ("Dispatch", "Drop"):
             continue
         for request in action[1]:
-            gone[request] = 1
-        passed = 0 if gone[head] else passed + (action[0] == "Dispatch")
-        head = gone.find(0, head)
+            left[request] = 1
+        passed = 0 if left[head] else passed + (action[0] == "Dispatch")
+        head = left.find(0, head)
         if passed > PATIENCE:
             return False
     return True

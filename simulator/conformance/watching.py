@@ -17,7 +17,7 @@ LINES = ("bucket", "klass", "tenant")
 
 
 class WatchedView:
-    """A View that raises AttributeError for every name but these, and whose lines do."""
+    """A View that raises AttributeError for every name but these, as do its lines."""
 
     def __init__(self, view: View | Line, allowed: frozenset[str]) -> None:
         self._watched, self._allowed = view, allowed

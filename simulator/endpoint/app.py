@@ -30,7 +30,7 @@ from simulator.endpoint.service import Service
 log = logging.getLogger("cohort.http")
 #: Gives the token ids of a text, cut to what the model takes.
 Tokenize = Callable[[str], NDArray[np.int32]]
-#: Seconds after which somebody who was turned away may try again.
+#: Seconds after which a client may retry a refused request.
 RETRY_S = 1
 
 
@@ -125,13 +125,13 @@ class Endpoint:
         if (ids := asked.ids) is None:
             ids = await self._tokenized(request, asked.text or "")
         answer = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
-        told = {
+        figures = {
             "students_used": answer.students,
             "queue_us": round((answer.start_s - answer.arrival_s) * 1e6),
             "batch_size": answer.batch_size,
             "compute_us": round((answer.finish_s - answer.start_s) * 1e6),
         }
-        content, headers = protocol.write(self.model, asked.id, answer.logits, told, asked.binary)
+        content, headers = protocol.write(self.model, asked.id, answer.logits, figures, asked.binary)
         return Response(content, headers=headers)
 
     async def _body(self, request: Request) -> bytes:

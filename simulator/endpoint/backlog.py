@@ -1,4 +1,4 @@
-"""The waiting requests of an endpoint: a backlog that grows as they arrive, and forgets those who are long gone."""
+"""The backlog of an endpoint: it grows as requests arrive, and forgets those that left long ago."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from simulator.queue.backlog import Backlog
 from simulator.queue.lines import BacklogLine
 from simulator.queue.window import Window
 
-#: So many requests are remembered after they have gone, since policies look back (a rate, who was answered);
-#: at 30 bytes each. Twice as many make it forget.
+#: Requests kept after they left, at 30 bytes each, since policies look back (a rate, an answered request). At twice as
+#: many the oldest are forgotten.
 REMEMBERED = 1 << 18
 
 
 class OpenBacklog(Backlog):
-    """A backlog that nobody knows the future of. Requests are numbered from 0 as they arrive, for ever.
+    """A backlog whose future is unknown. Requests are numbered from 0 as they arrive.
 
-    tokens: the lengths, by request. remembered: how many that have gone are kept.
+    tokens: the lengths, by request. remembered: how many that left are kept.
     """
 
     open = True
@@ -42,7 +42,7 @@ class OpenBacklog(Backlog):
         self._awaited: list[tuple[Sequence[int] | None, int]] = []  # places that the loop waits to see filled
 
     def append(self, now: float, tokens: int, bucket: int, slo_s: float | None = None, klass: str = "") -> int:
-        """Let a request in that arrives now; returns its number. slo_s: its own, in seconds; klass: its class."""
+        """Admit a request that arrives now; returns its number. slo_s: its own, in seconds; klass: its class."""
         number = self.total
         self.arrivals.append(now)
         self.tokens.append(tokens)
@@ -59,7 +59,7 @@ class OpenBacklog(Backlog):
         return number
 
     def satisfied(self) -> bool:
-        """Whether what the loop waits for has arrived; told once."""
+        """Whether what the loop waits for has arrived; true once."""
         for ids, position in self._awaited:
             if (self.total if ids is None else len(ids)) > position:
                 self._awaited.clear()
@@ -67,18 +67,18 @@ class OpenBacklog(Backlog):
         return False
 
     def admit(self, now: float) -> int:
-        """All that are known have arrived; return how many wait."""
+        """Count every known request as arrived; return how many wait."""
         self._awaited.clear()
         self.arrived = self.total
-        return self.arrived - self.gone
+        return self.arrived - self.left
 
     def next_arrival(self) -> float:
-        """Nobody knows; the loop is to be woken by it."""
+        """Infinite, since it is unknown: an arrival wakes the loop."""
         self._awaited.append((None, self.arrived))
         return inf
 
     def reaches(self, wait: Wait) -> float:
-        """Nobody knows; the loop is to be woken by it."""
+        """Infinite, since it is unknown: the arrival that ends the Wait wakes the loop."""
         ids, position = self._place(wait)
         self._awaited.append((ids if wait.bucket is not None else None, position))
         return inf
@@ -100,7 +100,7 @@ class OpenBacklog(Backlog):
     def refuse_future(self, request: int) -> None:
         super().refuse_future(request)
         if request < self.arrivals.first:  # type: ignore[attr-defined]
-            raise PolicyError(f"named request {request}, which has gone so long ago that it is forgotten")
+            raise PolicyError(f"named request {request}, which left so long ago that it is forgotten")
 
     def _gathered(self, requests: Sequence[int]) -> Sequence[int]:
         named = map(self._codes.__getitem__, requests)
@@ -127,10 +127,10 @@ class OpenBacklog(Backlog):
 
 
 def forget_line(line: BacklogLine, until: int) -> None:
-    """Let a line forget the requests before this one, all of which have gone; positions in it move."""
+    """Let a line forget the requests before this one, all of which left; positions in it move."""
     count = bisect_left(line._ids, until)
     del line._ids[:count]
     line.arrived -= count
-    line.gone -= count
+    line.left -= count
     line.head = max(0, line.head - count)
     line._jumps.clear()

@@ -98,10 +98,10 @@ def _serve(options: argparse.Namespace) -> int:
         )
         host, port = listening.getsockname()[:2]
         url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        # What is here now stays: no collection needs to look at it again.
+        # These objects live until the end: keep the collector from scanning them.
         gc.collect()
         gc.freeze()
-        # uvicorn drains on these, then raises them again for whoever was there before.
+        # uvicorn drains on these signals, then raises them again for the earlier handlers.
         previous = {each: signal.signal(each, _nothing) for each in (signal.SIGINT, signal.SIGTERM)}
         try:
             asyncio.run(_until_told(uvicorn.Server(config), listening, url))
@@ -126,7 +126,7 @@ async def _until_told(server: Any, listening: socket.socket, url: str) -> None:
 
 
 def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
-    """Everything that is to be served, warm."""
+    """The endpoint, its devices warm."""
     from profiler.executors.serving import default_device, open_devices
     from profiler.executors.tokens import open_tokenizer
     from simulator.endpoint.app import Endpoint
@@ -236,7 +236,7 @@ def _refuse_nonsense(options: argparse.Namespace) -> None:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket with an address of its own, which nobody can connect to until the server is ready."""
+    """A bound socket that does not listen until the server is ready."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:

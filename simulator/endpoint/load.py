@@ -61,7 +61,7 @@ def send(
     patience_s: float = 35.0,
     seed: int = 0,
 ) -> Sent:
-    """Send a trace's requests at their times. Raises ValueError where nobody answers at that address."""
+    """Send a trace's requests at their times. Raises ValueError where no server answers at that address."""
     bodies = requests(trace, model, vocab, seed)
 
     async def run() -> Sent:

@@ -1,4 +1,4 @@
-"""What arrived and what became of it, on disk: segments of Parquet, bounded, which the simulator replays.
+"""The record of an endpoint on bounded disk: Parquet segments of arrivals and outcomes, which the simulator replays.
 
 A session of a server is a folder of its own: `run.json`, and numbered segments `trace-N.parquet` (a trace of our own
 format), `outcomes-N.parquet` (a row per row of it) and `batches-N.parquet`. Times are the session's seconds.
@@ -72,7 +72,7 @@ class Recorder(Listener):
     """Writes segments into a session's folder, in a thread of its own, and deletes the oldest beyond `most_bytes`.
 
     folder: of all sessions. run: what is needed to simulate the session, for run.json. Of a crash at most the segment
-    in hand is lost: `ROWS` requests or `SECONDS` seconds, and whoever is not answered yet.
+    in hand is lost: `ROWS` requests or `SECONDS` seconds, and the requests not answered yet.
     """
 
     def __init__(self, folder: Path, run: dict[str, Any], slo_s: float, most_bytes: int, rows: int = ROWS) -> None:
@@ -121,7 +121,7 @@ class Recorder(Listener):
         self._flush()
 
     def close(self) -> None:
-        """Write what is left, with the loop ended; who has no answer is so noted, and how long threads waited."""
+        """Write the rest once the loop has ended, unanswered requests included, and how long threads waited."""
         for segment in self._open:
             segment.unknown = 0
         self._flush(last=True)
@@ -159,8 +159,8 @@ class Recorder(Listener):
             self._write_files(segment, batches)
             self._rotate()
         except Exception:
-            # A full disk or a mistake of ours, in the writer's thread, whose result nobody takes: it would go unheard.
-            # Serving does not depend on the record, so it goes on without this segment.
+            # A full disk or a mistake of ours. Nothing reads the result of the writer's thread, so log it here; serving
+            # does not depend on the record and continues without this segment.
             log.exception("a segment could not be written")
 
     def _write_files(self, segment: Segment, batches: Batches) -> None:

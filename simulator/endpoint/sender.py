@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
 
     def send(self, request: int, content: bytes) -> None:
-        """Send a request; the sender hears of its answer."""
+        """Send a request; its answer goes to the sender."""
         self.request = request
         self.transport.write(content)
 

@@ -80,7 +80,7 @@ class Service:
     @property
     def waiting(self) -> int:
         """How many wait, as of the last decision."""
-        return self._backlog.total - self._backlog.gone
+        return self._backlog.total - self._backlog.left
 
     @property
     def alive(self) -> bool:

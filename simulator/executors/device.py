@@ -58,7 +58,7 @@ class Askers(Protocol):
 
 
 class TraceAskers:
-    """The requests of a trace, and what became of them.
+    """The requests of a trace, and their answers.
 
     logits: float32 [requests, classes], NaN where a request was not answered.
     """
@@ -89,7 +89,7 @@ class TraceAskers:
         self._measured[running.number] = answers.seconds, answers.staging_s, answers.device_s, running.late
 
     def measured(self, number: int) -> tuple[float, float, float, float]:
-        """What the device said of a batch, as in `journal.MEASURED`: seconds; once."""
+        """Return, once, what the device measured of a batch: the seconds of `journal.MEASURED`."""
         return self._measured.pop(number)
 
 
@@ -154,7 +154,7 @@ class DeviceExecutor:
         yield Event(after, Kind.DONE, None if finals is None else range(len(requests)), finals)
 
     def _after(self, running: Running, seconds: float) -> float:
-        """What a batch is charged that took so many seconds until now, from its start on the clock."""
+        """The seconds charged to a batch until now: those measured, or the clock's where these are more."""
         return max(seconds, self._clock.wall - running.now)
 
 

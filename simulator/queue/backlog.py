@@ -18,18 +18,18 @@ from simulator.core import PolicyError
 from simulator.queue.lines import BacklogLine, Group
 from traces import Trace
 
-#: Arrivals between two decisions are few: a search looks among so many first, which stay in the processor's cache.
+#: Few requests arrive between two decisions: the search covers this many first, which stay in the processor's cache.
 NEAR = 16
-#: So many new deadlines are put into their places one by one, and so many that are gone are carried along.
+#: Up to this many new deadlines are inserted one by one; beyond this many of requests that left, the list is rebuilt.
 FEW = 64
-#: So many who wait without gaps are counted anew, the fewest one by one: that is quicker than to follow every line.
+#: Up to these queue lengths, recount instead of maintaining lines; up to the second one, one by one.
 COUNTED, FEW_WAIT = 256, 4
-#: From whether one has gone to whether one waits.
+#: Translation table: left -> waiting.
 WAITS = bytes((1, 0)) + bytes(254)
 
 
 class Backlog:
-    """What has arrived and not gone, oldest first, and by group; the future is hidden behind `arrived`."""
+    """The requests that have arrived and not left, oldest first, and by group; `arrived` hides the future."""
 
     #: Whether requests may still come of which nothing is known yet.
     open = False
@@ -52,7 +52,7 @@ class Backlog:
     def _begin(self, bucket_count: int, slo_s: float) -> None:
         """Set the state of an empty backlog."""
         self._bucket_count, self._slo_s = bucket_count, slo_s
-        self.arrived = self.gone = self._head = self._marked = self._sorted = 0
+        self.arrived = self.left = self._head = self._marked = self._sorted = 0
         self._deadlines: list[tuple[float, int]] = []  # of the first `_sorted` requests; some of them have left
         self._groups: dict[str, Group] = {}
         self._by_bucket: list[BacklogLine] | None = None
@@ -62,7 +62,7 @@ class Backlog:
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return self.arrived - self.gone
+        return self.arrived - self.left
 
     def admit(self, now: float) -> int:
         """Let in what has arrived by now; return how many wait."""
@@ -72,13 +72,13 @@ class Backlog:
             while near < total and arrivals[near] <= now:
                 near += 8 * (near - arrived)
             self.arrived = arrived = bisect_right(arrivals, now, arrived + 1, near if near < total else total)
-        return arrived - self.gone
+        return arrived - self.left
 
     @property
     def head(self) -> int:
         """The oldest waiting request; `arrived` where none waits."""
-        if self._head == self.gone:  # nobody has gone but the first ones
-            return self.gone
+        if self._head == self.left:  # only the first ones have left
+            return self.left
         head = self.holes.find(0, self._head, self.arrived)
         self._head = self.arrived if head < 0 else head
         return self._head
@@ -86,14 +86,14 @@ class Backlog:
     @property
     def oldest_arrival(self) -> float:
         """When the oldest waiting request arrived; infinite where none waits."""
-        return self.arrivals[self.head] if self.arrived > self.gone else inf
+        return self.arrivals[self.head] if self.arrived > self.left else inf
 
     def oldest(self, n: int) -> Sequence[int]:
         """The n oldest waiting requests; a range while they go in order."""
         arrived, head = self.arrived, self._head
-        if head != self.gone:
+        if head != self.left:
             head = self.head
-        if head == self.gone:
+        if head == self.left:
             stop = head + n
             self._offered = offered = range(head, stop if stop < arrived else arrived)
             return offered
@@ -108,7 +108,7 @@ class Backlog:
         return self._from(holes.find(0, first, arrived), n)
 
     def _from(self, head: int, n: int) -> list[int]:
-        """The n oldest from `head` on, a request that waits (-1: nobody does), with holes among them."""
+        """The n oldest from `head` on, with holes among them. head: a request that waits; -1 where none does."""
         if n == 1 and head >= 0:
             return [head]
         holes, arrived = self.holes, self.arrived
@@ -128,7 +128,7 @@ class Backlog:
         return self._largest(self._gathered(requests))
 
     def _largest(self, buckets: Sequence[int]) -> int:
-        """The largest of these length buckets: whether one is among them is quicker to see than which is largest."""
+        """The largest of these length buckets. Membership tests from the largest down are quicker than `max`."""
         if len(buckets) > len(self._descending):
             for bucket in self._descending:
                 if bucket in buckets:
@@ -138,20 +138,20 @@ class Backlog:
     def take(self, requests: Sequence[int]) -> int:
         """Remove waiting requests and return the largest length bucket among them.
 
-        Raises PolicyError for what has not arrived, is gone, or is named twice, and for none at all.
+        Raises PolicyError for a request that has not arrived, has left, or is named twice, and for an empty batch.
         """
         offered, self._offered = self._offered, None
         count, buckets = len(requests), self._buckets
         if count and (requests is offered or self._come_next(requests)):
-            first = self.gone
-            self.gone = self._head = first + count
-            return buckets[first] if count == 1 else self._largest(buckets[first : self.gone])
+            first = self.left
+            self.left = self._head = first + count
+            return buckets[first] if count == 1 else self._largest(buckets[first : self.left])
         groups = self._groups.values()
         self.mark()
         for group in groups:
             group.refresh()
         if count and len(groups) == 1 and self.asked is not None and self.asked.took_oldest(requests):
-            self.gone += count
+            self.left += count
             (group,) = groups
             group.caught_up()
             return buckets[requests[0]] if group.codes is buckets else self.longest(requests)
@@ -170,7 +170,7 @@ class Backlog:
 
     def _come_next(self, requests: Sequence[int]) -> bool:
         """Whether these are exactly the oldest of all, in order."""
-        if not (isinstance(requests, range) and requests.step == 1 and requests.start == self.head == self.gone):
+        if not (isinstance(requests, range) and requests.step == 1 and requests.start == self.head == self.left):
             return False
         self.refuse_future(requests.stop - 1)
         return True
@@ -183,9 +183,9 @@ class Backlog:
         self.refuse_future(max(requests))
         for request in requests:
             if holes[request]:
-                raise PolicyError(f"named request {request}, which is gone already (or named twice)")
+                raise PolicyError(f"named request {request}, which has left already (or is named twice)")
             holes[request] = 1
-        self.gone += len(requests)
+        self.left += len(requests)
 
     def give_back(self, requests: Sequence[int]) -> None:
         """Let requests that were taken wait again, each at its place by arrival."""
@@ -195,7 +195,7 @@ class Backlog:
             group.refresh()
         for request in requests:
             self.holes[request] = 0
-        self.gone -= len(requests)
+        self.left -= len(requests)
         self._head = min(self._head, min(requests))
         self._marked = min(self._marked, self._head)
         for group in self._groups.values():
@@ -207,12 +207,12 @@ class Backlog:
                 self._deadlines.insert(place, entry)
 
     def close(self, now: float) -> None:
-        """Take in what has arrived, and nobody after that."""
+        """Admit what has arrived, and nothing after that."""
         self.admit(now)
         self.total = self.arrived
 
     def mark(self) -> None:
-        """Note who has gone in order, before that alone does not tell any more who has gone."""
+        """Write the requests that left in order into `holes`, before one leaves out of order."""
         if self._marked < self._head:
             self.holes[self._marked : self._head] = b"\1" * (self._head - self._marked)
             self._marked = self._head
@@ -230,10 +230,10 @@ class Backlog:
 
     def waiting_by_bucket(self) -> list[int]:
         """How many requests wait in each length bucket of the plan."""
-        gone, arrived = self.gone, self.arrived
-        if arrived - gone <= COUNTED and self.head == gone:
-            waiting = self._buckets[gone:arrived]
-            if arrived - gone > FEW_WAIT:
+        left, arrived = self.left, self.arrived
+        if arrived - left <= COUNTED and self.head == left:
+            waiting = self._buckets[left:arrived]
+            if arrived - left > FEW_WAIT:
                 return list(map(waiting.count, range(self._bucket_count)))
             counts = [0] * self._bucket_count
             for bucket in waiting:
@@ -242,7 +242,7 @@ class Backlog:
         if self._by_bucket is None:
             self._by_bucket = [self.line("bucket", index) for index in range(self._bucket_count)]
         self._groups["bucket"].refresh()
-        return [line.arrived - line.gone for line in self._by_bucket]
+        return [line.arrived - line.left for line in self._by_bucket]
 
     def _names(self, column: str) -> list[Any]:
         if (names := getattr(self._trace, column)) is None:
@@ -272,15 +272,15 @@ class Backlog:
         self._sorted = self.arrived
         holes = self.holes
         found: list[int] = []
-        gone = 0
+        left = 0
         for _, request in entries:
             if holes[request]:
-                gone += 1
+                left += 1
             else:
                 found.append(request)
                 if len(found) == n:
                     break
-        if gone > FEW + n:
+        if left > FEW + n:
             self._deadlines = [entry for entry in entries if not holes[entry[1]]]
         return found
 
@@ -291,11 +291,11 @@ class Backlog:
         return (self.arrived - since) / window_s
 
     def next_arrival(self) -> float:
-        """When the next request arrives; infinite after the last. For the loop alone: policies must not know."""
+        """When the next request arrives; infinite after the last. Only the loop may call it: policies must not know."""
         return self.arrivals[self.arrived] if self.arrived < self.total else inf
 
     def reaches(self, wait: Wait) -> float:
-        """When as many requests wait as a Wait asks for, if none goes; infinite where that never happens."""
+        """When as many requests wait as a Wait asks for, if none leaves; infinite where that never happens."""
         ids, position = self._place(wait)
         return self.arrivals[ids[position]] if position < len(ids) else inf
 

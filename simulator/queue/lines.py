@@ -13,13 +13,13 @@ import numpy as np
 
 
 class Counted(Protocol):
-    """What lines see of the backlog."""
+    """The part of the backlog that lines read."""
 
     arrivals: array[float]
     #: Whether each request has left; right before the head only after `mark`.
     holes: bytearray
     arrived: int
-    gone: int
+    left: int
     #: The line that was last asked for its oldest.
     asked: BacklogLine | None
 
@@ -30,18 +30,18 @@ class BacklogLine:
     """The waiting requests of one kind (a length bucket, a class, a tenant), oldest first.
 
     `_ids` are all requests of the kind that ever arrive, ascending, so those that have arrived are a prefix of it.
-    `gone` counts those dispatched or dropped; while that equals the head, there are no holes. These are behind until
+    `left` counts those dispatched or dropped; while it equals the head, there are no holes. Both are out of date until
     the group is refreshed.
     """
 
-    __slots__ = ("_group", "_ids", "_jumps", "arrived", "gone", "head")
+    __slots__ = ("_group", "_ids", "_jumps", "arrived", "head", "left")
 
     def __init__(self, group: Group, ids: array[int]) -> None:
         group.backlog.mark()
         group.refresh()
         self._group, self._ids = group, ids
         self.arrived = bisect_left(ids, group.seen)
-        self.gone = sum(map(group.backlog.holes.__getitem__, ids[: self.arrived]))
+        self.left = sum(map(group.backlog.holes.__getitem__, ids[: self.arrived]))
         self.head = 0
         self._jumps: dict[int, int] = {}  # from the start of a hole that was crossed to its end
 
@@ -49,7 +49,7 @@ class BacklogLine:
     def waiting(self) -> int:
         """How many wait."""
         self._group.refresh()
-        return self.arrived - self.gone
+        return self.arrived - self.left
 
     @property
     def oldest_arrival(self) -> float:
@@ -60,22 +60,22 @@ class BacklogLine:
     def oldest(self, n: int) -> Sequence[int]:
         """The n oldest, or as many as there are."""
         self._group.refresh()
-        if self.head != self.gone:
+        if self.head != self.left:
             self.head = self._next(self.head)
-        if self.head == self.gone:
+        if self.head == self.left:
             self._group.backlog.asked = self
             return self._ids[self.head : min(self.head + n, self.arrived)]
         return self._from(self.head, n)
 
     def took_oldest(self, requests: Sequence[int]) -> bool:
-        """Whether these are just its oldest, as an array; if so they are gone, which is quicker than one by one."""
+        """Take these if they are exactly the oldest, as an array, which is quicker than one by one; returns whether."""
         head, end = self.head, self.head + len(requests)
-        if type(requests) is not array or head != self.gone or requests != self._ids[head : min(end, self.arrived)]:
+        if type(requests) is not array or head != self.left or requests != self._ids[head : min(end, self.arrived)]:
             return False
         holes = self._group.backlog.holes
         for request in requests:
             holes[request] = 1
-        self.head = self.gone = end
+        self.head = self.left = end
         return True
 
     def after(self, request: int, n: int) -> Sequence[int]:
@@ -94,18 +94,18 @@ class BacklogLine:
         return found
 
     def leave(self, count: int) -> None:
-        """Take note that `count` of these requests are gone; mostly they are the oldest ones."""
+        """Count requests of this line that left; mostly they are the oldest ones."""
         head = self.head
-        if head == self.gone:
+        if head == self.left:
             first, holes = self._ids[head : head + count], self._group.backlog.holes
             if holes[first[0]] and (count == 1 or 0 not in itemgetter(*first)(holes)):
                 self.head = head + count
-        self.gone += count
+        self.left += count
 
     def come_back(self, request: int) -> None:
-        """Take note that a request that was gone waits again."""
+        """Let a request that left wait again."""
         self.head = min(self.head, bisect_left(self._ids, request))
-        self.gone -= 1
+        self.left -= 1
         self._jumps.clear()
 
     def _next(self, position: int) -> int:
@@ -125,8 +125,8 @@ class Group:
     def __init__(self, backlog: Counted, codes: Sequence[Any]) -> None:
         self.backlog, self.codes = backlog, codes
         self.lines: dict[Any, BacklogLine] = {}
-        #: How much of the backlog's `arrived` and `gone` the lines have counted; what has gone since went in order.
-        self.seen, self._seen_gone = backlog.arrived, backlog.gone
+        #: How much of the backlog's `arrived` and `left` the lines have counted; what left since then left in order.
+        self.seen, self._seen_left = backlog.arrived, backlog.left
 
     def line(self, name: Any) -> BacklogLine:
         """The line of a name, made when first asked for."""
@@ -139,23 +139,23 @@ class Group:
         return self.lines[name]
 
     def refresh(self) -> None:
-        """Count what has arrived since the last time, and what has gone in order of arrival, the oldest of all.
+        """Count what has arrived since the last time, and what left in order of arrival, the oldest of all.
 
-        Before anything goes out of order, or comes back, the backlog refreshes its groups: they count that at once.
+        Before a request leaves out of order, or waits again, the backlog refreshes its groups: they count that at once.
         """
-        arrived, gone = self.backlog.arrived, self.backlog.gone
+        arrived, left = self.backlog.arrived, self.backlog.left
         if self.seen != arrived:
             new, self.seen = self.codes[self.seen : arrived], arrived
             for name, count in self._counted(new):
                 self.lines[name].arrived += count
-        if self._seen_gone != gone:
-            old, self._seen_gone = self.codes[self._seen_gone : gone], gone
+        if self._seen_left != left:
+            old, self._seen_left = self.codes[self._seen_left : left], left
             for name, count in self._counted(old):
                 line = self.lines[name]
-                line.head = line.gone = line.gone + count
+                line.head = line.left = line.left + count
 
     def _counted(self, names: Sequence[Any]) -> Iterable[tuple[Any, int]]:
-        """How often each line's name is among these; a few are told one by one, which is quicker."""
+        """How often each line's name is among these; a few are counted one by one, which is quicker."""
         lines = self.lines
         if len(names) < len(lines):
             return [(name, 1) for name in names if name in lines]
@@ -163,7 +163,7 @@ class Group:
         return [(name, names.count(name)) for name in among if name in names]
 
     def come_back(self, requests: Sequence[int]) -> None:
-        """Take note that requests that were gone wait again."""
+        """Let requests that left wait again."""
         self.caught_up()
         for request in requests:
             name = self.codes[request]
@@ -171,11 +171,11 @@ class Group:
                 self.lines[name].come_back(request)
 
     def leave(self, names: Sequence[Any]) -> None:
-        """Take note that requests of these names have gone out of order."""
+        """Count requests of these names that left out of order."""
         self.caught_up()
         for name, count in self._counted(names):
             self.lines[name].leave(count)
 
     def caught_up(self) -> None:
-        """Take note that the lines have counted all who have gone."""
-        self._seen_gone = self.backlog.gone
+        """Note that the lines have counted every request that left."""
+        self._seen_left = self.backlog.left

@@ -1,4 +1,4 @@
-"""What a live run did, written as it happens and kept nowhere else: a killed run loses nothing that had ended."""
+"""The journal of a live run, written as it happens: a killed run loses no batch that ended."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from profiler.table import Level
 from simulator.core import Records, Row
 from simulator.serving.passing import Sink, TimedEvent, passing
 
-#: What a device says of a batch, in seconds: from the batch in hand to the answers in hand; the part of it before the
-#: device had its work; what the device worked; by how much the dispatch was late.
+#: What a device measures of a batch, in seconds: from the batch in hand to the answers in hand; the part of it
+#: before the device got its work; what the device worked; by how much the dispatch was late.
 MEASURED = ("cycle_s", "staging_s", "device_s", "late_s")
 BATCHES = ("number", "start_s", "finish_s", "gpu", "model", "students", "bucket", *MEASURED, "requests")
 DROPS = ("time_s", "reason", "requests")
@@ -37,7 +37,7 @@ class Journal:
         self._files: tuple[int, ...] = ()
 
     def records(self, measured: Callable[[int], tuple[float, float, float, float]]) -> Records:
-        """Records of a new attempt. measured: says once, of a batch by number, what its device said."""
+        """Records of a new attempt. measured: what the device measured of a batch, by number; called once."""
         self._close()
         self._attempt += 1
         kinds = (("batches", BATCHES), ("drops", DROPS), ("events", EVENTS))
@@ -46,7 +46,7 @@ class Journal:
         def batch(number: int, row: Row, happened: Sequence[TimedEvent]) -> None:
             start, finish, gpu, level, bucket, requests = row
             cycle, staging, device, late = measured(number)
-            # What is computed with is exact; what is only told of is as exact as the clock.
+            # Columns that are computed with are exact; the others have the clock's resolution.
             line = (
                 f"{number},{start!r},{finish!r},{gpu},{level.model},{level.students},{bucket},"
                 f"{cycle!r},{staging:.9f},{device:.9f},{late:.9f},{_named(requests)}\n"
@@ -85,14 +85,14 @@ class Journal:
         )
 
     def _events(self, places: Mapping[int, int]) -> Iterator[tuple[int, float, Event]]:
-        """The events of the batches whose own line is there. places: of the batches, by number."""
+        """The events of the batches that have a line of their own. places: of the batches, by number."""
         for number, time, kind, rows, columns in self._rows("events"):
             if int(number) in places:
                 event = Event(0.0, Kind(kind), None if rows == "all" else _numbers(rows), json.loads(columns))
                 yield places[int(number)], float(time), event
 
     def remove(self) -> None:
-        """The run is written elsewhere: the journal has done its duty."""
+        """Delete the journal of a run that is written elsewhere."""
         self._close()
         for path in (*self.folder.glob("*.csv"), self.folder / "settings.json"):
             path.unlink(missing_ok=True)

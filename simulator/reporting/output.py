@@ -1,4 +1,4 @@
-"""A run on disk: requests, batches, summary, and what it takes to make them again. Whole or not at all."""
+"""Write a run atomically: requests, batches, summary, and the settings to reproduce it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from traces.shared.origin import origin
 
 #: Rows that are expanded and written at a time; bounds the memory of a long run.
 ROWS = 1 << 20
-#: How a folder that may be replaced is told, and what it is.
+#: The file that marks a folder as one that may be replaced, and what such a folder is.
 WHOSE = ("run.json", "the output of a run")
 _INTEGERS = {"request": pa.int64(), "tokens": pa.int32(), "padded_tokens": pa.int32(), "batch": pa.int32(),
              "batch_size": pa.int32(), "students": pa.int32(), "gpu": pa.int32()}  # fmt: skip
@@ -57,7 +57,7 @@ def read_run(out: Path) -> dict[str, Any]:
 
 
 def to_json(values: Any) -> str:
-    """JSON as it stands in every file here: sorted as built, indented, one newline at the end."""
+    """Format values as JSON: in their own order, indented, one newline at the end."""
     return json.dumps(values, indent=2, allow_nan=False, default=str) + "\n"
 
 

@@ -101,7 +101,7 @@ def _of_batches(report: Ran) -> dict[str, Any]:
 def _of_requests(report: Ran) -> dict[str, Any]:
     """Students and accuracy where an executor reported them request by request.
 
-    Where it cannot tell what was right, the accuracy of requests that stopped early is not known.
+    Where it does not report which answers were right, the accuracy of requests that stopped early is unknown.
     """
     if "students" not in report.reported:
         return {}

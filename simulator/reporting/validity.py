@@ -109,7 +109,7 @@ def judge(
     canary_s: tuple[float, float] | None = None,
     clocked: bool = True,
 ) -> Validity:
-    """What is to be said of a run of so many seconds.
+    """Judge a run of so many seconds.
 
     batches: its columns, those of a device included. keys: what each batch ran at. waiting: the share of the time that
     threads waited for a core. canary_s: before and after the run, where there was one. clocked: whether the run was on

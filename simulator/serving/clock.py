@@ -73,10 +73,7 @@ class VirtualClock(simpy.Environment):
         return Alarm(self, time)
 
     def skip(self, time: float) -> bool:
-        """Let it be this time at once, where nothing is scheduled: what an event would come to, less its cost.
-
-        Returns whether it is.
-        """
+        """Jump to this time if nothing is scheduled, which is cheaper than an event; returns whether it did."""
         if self._queue:
             return False
         self._now = time

@@ -1,4 +1,4 @@
-"""The GPUs of a run as a policy scales them: more that start, fewer that go when their batch is done."""
+"""The GPUs of a run as a policy scales them: new ones start, removed ones finish their batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOADED = -2
 
 
 class Fleet:
-    """Which GPUs there are. A GPU is up from its start until it has gone, and `records.gpus` counts those.
+    """Which GPUs there are. A GPU is up from its start until it is removed; `records.gpus` counts those.
 
     idle, due: the loop's own lists of idle GPUs and of what comes. cold_start_s: until a GPU that is added serves;
     None where none can be.
@@ -39,7 +39,7 @@ class Fleet:
         records.gpus.append((now, len(idle)))
 
     def scale(self, action: Scale, now: float) -> None:
-        """Start the GPUs that are missing; let those go that are too many, the highest first, busy ones when done."""
+        """Start the GPUs that are missing, or remove the highest ones, busy ones when their batch is done."""
         gpus, view = action.gpus, self._view
         if self._cold_start_s is None:
             raise PolicyError('scales, which not every run offers: declare needs = frozenset({"scale"})')
@@ -58,6 +58,6 @@ class Fleet:
         self._records.gpus.append((now, len(self._up)))
 
     def retire(self, gpu: int, now: float) -> None:
-        """Let a GPU go that was too many, now that it is done."""
+        """Remove a GPU that was scaled away, now that its batch is done."""
         self._up.discard(gpu)
         self._records.gpus.append((now, len(self._up)))

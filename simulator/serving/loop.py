@@ -37,12 +37,12 @@ from simulator.serving.memory import Memory
 
 #: Batches between two reports of progress.
 PROGRESS = 256
-#: After so many Waits in a row with an idle GPU, nothing new and nothing running, a policy is said never to dispatch.
+#: A policy that returns this many Waits in a row, with an idle GPU, no new request and nothing running, is stopped.
 IDLE_WAITS = 1000
-#: After so many Scale and Preempt at one moment, a policy is said not to settle; or so many Load and Evict while no
-#: request comes or goes, beyond those that can be of use.
+#: A policy is stopped after this many Scale and Preempt at one moment, or this many Load and Evict, beyond those that
+#: can be of use, while no request arrives or leaves.
 RESTLESS = 1000
-#: What of an answer a policy may hear: never whether it was right.
+#: The columns of an answer that a policy may observe: never whether it was right.
 HEARD = ("students", "exit", "answer", "confidence", "margin")
 
 
@@ -143,7 +143,7 @@ class Server:
                 if event is not None:
                     take_in(number, time, event, now)
                     continue
-                if order < view.gpus:  # DONE alone, or a GPU that has started: most are, and a call would cost 5 %
+                if order < view.gpus:  # DONE alone, or a GPU that has started: the usual case; a call costs 5 %
                     insort(idle, order)
                 else:
                     self._fleet.retire(order, now)
@@ -151,7 +151,7 @@ class Server:
                     self._tell(number)
             view.waiting = backlog.admit(now)
             wake = inf
-            while (view.waiting and (idle or every_arrival)) or (scales and backlog.gone < backlog.total):
+            while (view.waiting and (idle or every_arrival)) or (scales and backlog.left < backlog.total):
                 try:
                     action = decide(view)
                 except Exception as error:
@@ -177,7 +177,7 @@ class Server:
     # Events
 
     def _take_in(self, number: int, time: float, event: Event, now: float) -> None:
-        """Take in an event of a batch."""
+        """Handle an event of a batch."""
         HAPPENS[event.kind](self, number, time, event, now)
         if event.kind is not Kind.DONE:
             return
@@ -232,7 +232,7 @@ class Server:
     def _heard(
         self, kind: type[Release] | type[Final], number: int, time: float, event: Event, names: Sequence[str]
     ) -> None:
-        """Tell the policy about answers: what a served request really tells."""
+        """Let the policy observe answers: what a real server knows of them."""
         _, _, gpu, level, _, requests = self._batches[number]
         rows = range(len(requests)) if event.rows is None else event.rows
         columns = event.columns or {}
@@ -251,7 +251,7 @@ class Server:
         self.interrupt()
 
     def _tell(self, number: int) -> None:
-        """Tell the policy what is done, and others how far the run is."""
+        """Let the policy and others observe that a batch is done."""
         if self._memory is not None:
             self._memory.unpin(number)
         if self.records.ended is not None:
@@ -261,7 +261,7 @@ class Server:
             returned = self._returned.pop(number, ()) if self._returned else ()
             self._say(Completion(gpu, level, requests, start, finish, returned))
         if self._on_progress is not None and number % PROGRESS == 0:
-            self._on_progress(self.backlog.gone)
+            self._on_progress(self.backlog.left)
 
     def _say(self, event: Heard) -> None:
         assert self._observe is not None
@@ -291,7 +291,7 @@ class Server:
                 raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
             self._last_level = level
         bucket = backlog.take(requests)
-        view.waiting = backlog.arrived - backlog.gone
+        view.waiting = backlog.arrived - backlog.left
         number = len(batches)
         execution = self._begin(number, gpu, level, bucket, requests, action.plan, now)
         if execution is None:
@@ -326,7 +326,7 @@ class Server:
         """The memory that a Load or Evict is about."""
         if self._memory is None:
             raise PolicyError('loads and evicts, which not every run offers: declare needs = frozenset({"memory"})')
-        self._settle((self.backlog.arrived, self.backlog.gone), RESTLESS + self._memory.most_loads)
+        self._settle((self.backlog.arrived, self.backlog.left), RESTLESS + self._memory.most_loads)
         return self._memory
 
     def _drop(self, action: Drop, now: float) -> None:
@@ -391,14 +391,14 @@ class Server:
         return wake
 
     def _blame(self, error: Exception) -> NoReturn:
-        """End the run with whatever the policy raised."""
+        """End the run with the error that the policy raised."""
         if isinstance(error, PolicyError):
             raise error
         raise PolicyError(f"raised {type(error).__name__}: {error}") from error
 
 
 class Handlers(dict[type, Callable[[Server, Any, float], float | None]]):
-    """What is done about an action, by its type; a handler returns until when to wait, or None to ask again."""
+    """The handler of each type of action; it returns the time to wait until, or None to ask again."""
 
     def __missing__(self, kind: type) -> NoReturn:
         raise PolicyError(f"answered a {kind.__name__}; it must be one of {', '.join(each.__name__ for each in self)}")
@@ -415,7 +415,7 @@ ACTS = Handlers(
         Evict: Server._evict,
     }
 )
-#: What is done about an event of a batch: (server, number of the batch, time, event, now).
+#: The handler of each kind of event: (server, number of the batch, time, event, now).
 HAPPENS: dict[Kind, Callable[[Server, int, float, Event, float], None]] = {
     Kind.RELEASE: Server._release,
     Kind.ACCEPT: Server._accept,
@@ -426,7 +426,7 @@ HAPPENS: dict[Kind, Callable[[Server, int, float, Event, float], None]] = {
 
 
 def _own(requests: Sequence[int]) -> Sequence[int]:
-    """The requests that a policy names as our own, since it may use its list again. A range stays one."""
+    """Copy the requests that a policy names, since it may reuse its list. A range stays one."""
     if type(requests) is range:
         return requests
     if type(requests) is array and requests.typecode == "q":

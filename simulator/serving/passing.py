@@ -1,4 +1,4 @@
-"""Records of a run that does not end: what happens is passed on, and only the last batches are kept."""
+"""Records in bounded memory: what happens is passed on, and only the last batches are kept."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Events(list[Any]):
 
 
 class Drops(list[Any]):
-    """Nothing is kept."""
+    """Drops that are passed on and not kept."""
 
     def __init__(self, dropped: Callable[[float, Sequence[int], str], None]) -> None:
         super().__init__()

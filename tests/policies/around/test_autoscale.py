@@ -76,7 +76,7 @@ def utilised(spec, gpus, shares):
     wanted = []
     for share in shares:
         busy_s = 15 * share * view.gpus
-        policy._fleet._on[0] = 1
+        policy._on[0] = 1
         policy.observe(Completion(0, None, [0], view.now, view.now + busy_s))
         view.now += 15
         action = policy.decide(view)

@@ -115,7 +115,7 @@ def test_a_policy_decides_the_same_whether_the_future_is_in_the_backlog_or_not(p
     expected = simulate(requests, policy, TABLE, slo_s=SLO_S, gpus=2)
     arrivals = Arrivals(policy, requests, remembered)
     assert arrivals.run() == decided(expected)
-    assert arrivals.backlog.gone == len(requests)
+    assert arrivals.backlog.left == len(requests)
     drops = [tuple(each) for _, each, _ in expected.records.drops]
     assert [tuple(each) for _, each, _ in arrivals.records.drops] == drops
 

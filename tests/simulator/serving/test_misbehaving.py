@@ -93,7 +93,7 @@ def test_a_drop_of_requests_that_do_not_wait_is_an_error(drop, said):
 
 def test_what_was_dropped_cannot_be_dispatched():
     said = says(lambda view, number: Drop([1]) if number == 1 else Dispatch([1], view.levels[-1]))
-    assert "named request 1, which is gone already" in said
+    assert "named request 1, which has left already" in said
 
 
 @pytest.mark.parametrize("answer", [None, 0, "wait", (), ([0], None), Dispatch, [Drop([0])]])
