@@ -86,7 +86,9 @@ def simulate(
     memory = None if adapter_budget is None else bound(adapter_budget, table, deployment.model, trace, gpus, records)
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle, memory)
     if executor is None:
-        executor = times = _by_table(deployment, service_noise, seed)
+        rng, noisy = stream(seed, Stream.SERVICE_NOISE), service_noise != "none"
+        times: Times = NoisyTableExecutor(predictions, table, rng) if noisy else TableExecutor(predictions)
+        executor = times
         if memory is not None:
             executor = AdapterExecutor(times, memory, table, deployment.model, predictions.plan)
         elif needs(policy) & PlannedExecutor.plans:
@@ -124,13 +126,6 @@ def simulate(
     }
     rate = saturation(predictions, buckets)
     return Report(trace, deployment.levels, deployment.plan, gpus, slo_s, rate, records, run)
-
-
-def _by_table(deployment: Deployment, service_noise: str, seed: int) -> Times:
-    """What takes the table's times, its medians or drawn."""
-    if service_noise == "none":
-        return TableExecutor(deployment.predictions)
-    return NoisyTableExecutor(deployment.predictions, deployment.table, stream(seed, Stream.SERVICE_NOISE))
 
 
 @contextmanager

@@ -31,9 +31,7 @@ class Codel(Wrapper):
 
     def start(self, view: View) -> None:
         if not (0 < self.target_s < inf and 0 < self.interval_s < inf):
-            raise ValueError(
-                f"codel needs target_s and interval_s of more than 0 s, not {self.target_s}, {self.interval_s}"
-            )
+            raise ValueError(f"codel needs target_s and interval_s of more than 0 s: {self}")
         self._above_since = inf  # when the head's wait became too long; infinite while it is not
         self._dropping = False
         self._next = 0.0  # when to drop again

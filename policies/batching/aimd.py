@@ -27,10 +27,7 @@ class Aimd:
         self._target_s = view.slo_s / 2 if self.target_s is None else self.target_s
         self._limit = 1
         if not (self._target_s > 0 and self.step >= 1 and 0 < self.backoff < 1):
-            raise ValueError(
-                "aimd needs target_s > 0, step >= 1 and 0 < backoff < 1, "
-                f"not {self.target_s}, {self.step}, {self.backoff}"
-            )
+            raise ValueError(f"aimd needs target_s > 0, step >= 1 and 0 < backoff < 1: {self}")
 
     def decide(self, view: View) -> Dispatch:
         return Dispatch(view.oldest(self._limit), view.levels[-1])

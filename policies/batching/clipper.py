@@ -33,10 +33,7 @@ class Clipper:
 
     def start(self, view: View) -> None:
         if not (0 < self.share <= 1 and self.deviations >= 0 and self.samples >= 1 and self.seed >= 0):
-            raise ValueError(
-                "clipper needs 0 < share <= 1, deviations >= 0, samples >= 1 and seed >= 0, "
-                f"not {self.share}, {self.deviations}, {self.samples}, {self.seed}"
-            )
+            raise ValueError(f"clipper needs 0 < share <= 1, deviations >= 0, samples >= 1 and seed >= 0: {self}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._seen: dict[int, _Seconds] = {}
         self._slowest = 0.0

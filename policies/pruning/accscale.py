@@ -37,10 +37,7 @@ class AccScale:
 
     def start(self, view: View) -> None:
         if not (self.period_s > 0 and 0 < self.floor <= self.headroom and 0 < self.weight <= 1):
-            raise ValueError(
-                "accscale needs period_s > 0, 0 < floor <= headroom and 0 < weight <= 1, "
-                f"not {self.period_s}, {self.floor}, {self.headroom}, {self.weight}"
-            )
+            raise ValueError(f"accscale needs period_s > 0, 0 < floor <= headroom and 0 < weight <= 1: {self}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._capacity = [self._peak(view, level) for level in view.levels]
         self._plan: tuple[Level, ...] = (view.levels[-1],) * view.gpus

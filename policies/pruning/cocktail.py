@@ -37,9 +37,7 @@ class Cocktail:
         if len(self.losses) != len(self.classes) or not all(each >= 0 for each in (self.loss, *self.losses)):
             raise ValueError(f"cocktail needs one loss >= 0 per class, not {self.losses} for {self.classes}")
         if not (0 < self.low <= self.high and self.interval_s > 0):
-            raise ValueError(
-                f"cocktail needs 0 < low <= high and interval_s > 0, not {self.low}, {self.high}, {self.interval_s}"
-            )
+            raise ValueError(f"cocktail needs 0 < low <= high and interval_s > 0: {self}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._lines = [view.klass(name) for name in self.classes]
         self._levels = levels = pareto(view)

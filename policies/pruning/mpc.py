@@ -42,10 +42,7 @@ class Mpc:
     def start(self, view: View) -> None:
         shares = (self.patience, self.smoothing, self.trend)
         if not (0 < self.interval < inf and self.steps >= 1 and all(0 < each <= 1 for each in shares)):
-            raise ValueError(
-                "mpc needs interval > 0, steps >= 1, and patience, smoothing and trend in 0 to 1, "
-                f"not {self.interval}, {self.steps}, {shares}"
-            )
+            raise ValueError(f"mpc needs interval > 0, steps >= 1, and patience, smoothing and trend in 0 to 1: {self}")
         self._largest = largest = batch_limit(self.max_batch, view.plan)
         middle = len(view.plan.tokens) // 2
         self._limit = [[_limit(row, largest, view.slo_s) for row in rows] for rows in view.service]

@@ -34,9 +34,7 @@ class SlackFit:
 
     def start(self, view: View) -> None:
         if self.choice not in CHOICES or self.classes < 1:
-            raise ValueError(
-                f"slackfit needs classes >= 1 and a choice of {', '.join(CHOICES)}, not {self.classes}, {self.choice!r}"
-            )
+            raise ValueError(f"slackfit needs classes >= 1 and a choice of {', '.join(CHOICES)}: {self}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._levels = pareto(view)
         self._alone = Alone.fastest(view)

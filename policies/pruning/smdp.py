@@ -65,9 +65,7 @@ class Smdp:
 
     def start(self, view: View) -> None:
         if not (0 <= self.penalty < inf and self.window > 0 and (self.rate is None or self.rate > 0)):
-            raise ValueError(
-                f"smdp needs penalty >= 0, window > 0, rate > 0, not {self.penalty}, {self.window}, {self.rate}"
-            )
+            raise ValueError(f"smdp needs penalty >= 0, window > 0, rate > 0: {self}")
         middle = len(view.plan.tokens) // 2
         largest = min(batch_limit(self.max_batch, view.plan), STATES // 2)
         sizes = [size for size in view.plan.batches if size < largest] + [largest]

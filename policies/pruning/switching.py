@@ -33,10 +33,7 @@ class Switching:
 
     def start(self, view: View) -> None:
         if not (0 < self.low <= self.high and self.votes >= 1 and self.period_s >= 0 and self.window_s > 0):
-            raise ValueError(
-                "switching needs 0 < low <= high, votes >= 1, period_s >= 0 and window_s > 0, "
-                f"not {self.low}, {self.high}, {self.votes}, {self.period_s}, {self.window_s}"
-            )
+            raise ValueError(f"switching needs 0 < low <= high, votes >= 1, period_s >= 0 and window_s > 0: {self}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._levels = pareto(view)
         self._cost = [[self._seconds(row, view.slo_s) for row in view.service[level.index]] for level in self._levels]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -28,34 +29,27 @@ class Metrics(Listener):
     """Counts what a service does. model: the label of Triton's names."""
 
     def __init__(self, model: str) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self._requests = Counter(
-            "cohort_requests",
-            "Requests by what became of them, and class",
-            ["outcome", "klass"],
-            registry=self.registry,
+            "cohort_requests", "Requests by what became of them, and class", ["outcome", "klass"], registry=registry
         )
         for outcome in OUTCOMES:
             self._requests.labels(outcome, "")
-        self._duration = self._histogram(
-            "cohort_request_duration_seconds", "From arrival in the queue to the answer", SECONDS
-        )
-        self._queue = self._histogram(
-            "cohort_request_queue_seconds", "From arrival in the queue to the batch's start", SECONDS
-        )
-        self._compute = self._histogram(
-            "cohort_batch_compute_seconds", "From batch in hand to answers in hand", SECONDS
-        )
-        self._size = self._histogram("cohort_batch_size", "Requests per batch", BATCHES)
-        self._students = self._histogram("cohort_request_students", "Students that answered a request", STUDENTS)
-        self._decision = self._histogram("cohort_policy_decision_seconds", "Of a decision of the policy", DECISIONS)
-        self._tokenize = self._histogram("cohort_tokenize_seconds", "Of a text, before the queue", SECONDS)
+        histogram = partial(Histogram, registry=registry)
+        seconds = partial(histogram, buckets=SECONDS)
+        self._duration = seconds("cohort_request_duration_seconds", "From arrival in the queue to the answer")
+        self._queue = seconds("cohort_request_queue_seconds", "From arrival in the queue to the batch's start")
+        self._compute = seconds("cohort_batch_compute_seconds", "From batch in hand to answers in hand")
+        self._tokenize = seconds("cohort_tokenize_seconds", "Of a text, before the queue")
+        self._size = histogram("cohort_batch_size", "Requests per batch", buckets=BATCHES)
+        self._students = histogram("cohort_request_students", "Students that answered a request", buckets=STUDENTS)
+        self._decision = histogram("cohort_policy_decision_seconds", "Of a decision of the policy", buckets=DECISIONS)
         self._triton = TritonCounters(model)
         self.registry.register(self._triton)
         ProcessCollector(registry=self.registry)
 
     def watch(self, service: Service) -> None:
-        """Show what the service holds at the moment of asking."""
+        """Show the current state of a service."""
         for name, about, value in (
             ("cohort_queue_length", "Requests that wait for a batch", lambda: service.waiting),
             ("cohort_pending_requests", "Requests that wait or run", lambda: service.pending),
@@ -94,9 +88,6 @@ class Metrics(Listener):
 
     def decided(self, seconds: float) -> None:
         self._decision.observe(seconds)
-
-    def _histogram(self, name: str, about: str, buckets: Sequence[float]) -> Any:
-        return Histogram(name, about, buckets=buckets, registry=self.registry)
 
 
 class TritonCounters(Collector):

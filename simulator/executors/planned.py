@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -59,8 +59,7 @@ class PlannedExecutor:
         self._times, self.offers = times, times.offers | self.plans
         self._levels = {(level.model, level.students): level for level in levels}
         self._trace, self._buckets = trace, np.asarray(buckets)
-        self._other_tasks = other_tasks
-        self._items = cache(self._read)
+        self._items = cache(partial(answers, other_tasks=other_tasks))
         self._rows = cache(self._drawn)
 
     def begin(
@@ -126,9 +125,6 @@ class PlannedExecutor:
         if (stage := self._levels.get((level.model, cut.at - before))) is None:
             raise PolicyError(f"looks at {before} and {cut.at} students, but no level has {cut.at - before}")
         return stage
-
-    def _read(self, recorded: str) -> Items:
-        return answers(recorded, self._other_tasks)
 
     def _drawn(self, recorded: str) -> NDArray[np.int64]:
         """The recorded row of every request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 from typing import NoReturn
 
@@ -38,8 +39,8 @@ class ServerView:
         self._tenant_of = its.tenant_of
         self.oldest, self.after = backlog.oldest, backlog.after
         self.by_deadline, self.deadline = backlog.by_deadline, backlog.deadline
-        self.longest = backlog.longest
-        self.waiting_by_bucket = backlog.waiting_by_bucket
+        self.longest, self.waiting_by_bucket = backlog.longest, backlog.waiting_by_bucket
+        self.klass, self.tenant = partial(backlog.line, "klass"), partial(backlog.line, "tenant")
         self._bucket_of = {size: index for index, size in enumerate(self.plan.tokens)}
 
     @property
@@ -56,12 +57,6 @@ class ServerView:
                 f"there is no length bucket {index}: the plan has {len(self.plan.tokens)}, {self.plan.tokens}"
             )
         return self._backlog.line("bucket", index)
-
-    def klass(self, name: str) -> Line:
-        return self._backlog.line("klass", name)
-
-    def tenant(self, name: str) -> Line:
-        return self._backlog.line("tenant", name)
 
     def arrival(self, request: int) -> float:
         self._backlog.refuse_future(request)
