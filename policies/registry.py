@@ -62,7 +62,7 @@ def describe(policy: Policy) -> str:
         if _is_policy(value):
             arguments.insert(0, describe(value))
         elif value != each.default:
-            arguments.append(f"{name}={_written(value)}")
+            arguments.append(f"{name}={_as_text(value)}")
     return _name(type(policy)) + (f"({', '.join(arguments)})" if arguments else "")
 
 
@@ -90,7 +90,7 @@ class _Named:
         try:
             policy: Any = self.cls(**values) if is_dataclass(self.cls) else self.cls(*inner)
         except Exception as error:
-            raise ValueError(f"policy {spec!r}: {_name(self.cls)} cannot be made: {_said(error)}") from error
+            raise ValueError(f"policy {spec!r}: {_name(self.cls)} cannot be made: {_message(error)}") from error
         if not _is_policy(policy):
             raise ValueError(f"{_name(self.cls)} is not a policy: it has no method decide(view)")
         made: Policy = policy
@@ -140,7 +140,7 @@ def _class(name: str) -> type[Any]:
     except ModuleNotFoundError as error:
         raise LookupError(f"policy {name!r}: {error}; it must be importable from the current folder") from None
     except Exception as error:
-        raise ValueError(f"policy {name!r}: its module cannot be imported: {_said(error)}") from error
+        raise ValueError(f"policy {name!r}: its module cannot be imported: {_message(error)}") from error
     if not isinstance(found, type):
         raise LookupError(f"policy {name!r}: module {module} has no class {attribute}")
     return found
@@ -183,14 +183,14 @@ def _is_policy(thing: object) -> bool:
     return callable(getattr(thing, "decide", None))
 
 
-def _said(error: Exception) -> str:
-    """What an exception of somebody else's code says, and where it was raised."""
+def _message(error: Exception) -> str:
+    """The message of an exception of a policy's own code, and where it was raised."""
     frames = [each for each in extract_tb(error.__traceback__) if "importlib" not in each.filename]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
     return f"{type(error).__name__}: {error}{place}"
 
 
-def _written(value: object) -> str:
+def _as_text(value: object) -> str:
     """As `ast.literal_eval` reads it: infinity has no literal of its own."""
     return {math.inf: "1e999", -math.inf: "-1e999"}.get(value, repr(value)) if isinstance(value, float) else repr(value)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from policies.interface import Action, Heard, Line, View
-from policies.machinery.part import NOBODY, Copies, Part, later
+from policies.machinery.part import EMPTY, Copies, Part, later
 from policies.machinery.wrapped import Wrapper
 
 
@@ -32,7 +32,7 @@ class BucketQueue:
         return sorted(chain.from_iterable(later(line, request, n) for line in self._lines.values()))[:n]
 
     def bucket(self, index: int) -> Line:
-        return self._lines.get(index, NOBODY)
+        return self._lines.get(index, EMPTY)
 
 
 @dataclass

@@ -19,7 +19,7 @@ class Edf:
     """The max_batch earliest deadlines, at once, at the highest level.
 
     Earliest deadline first (Liu and Layland, JACM 1973): optimal where all can be met, and a collapse in overload,
-    since it serves those first who are late already; `admission(edf)` drops them. max_batch: default the table's.
+    since it serves those first that are late already; `admission(edf)` drops them. max_batch: default the table's.
     """
 
     max_batch: int | None = None
@@ -34,7 +34,7 @@ class Edf:
 
 
 class ClassQueue:
-    """The waiting requests of a class, and its length buckets once somebody asks for one."""
+    """The waiting requests of a class, and its length buckets once one is asked for."""
 
     def __init__(self, view: View, name: str) -> None:
         self._view, self._line = view, view.klass(name)
@@ -56,7 +56,7 @@ class ClassQueue:
         return self._buckets.lines[index]
 
     def renew(self, returned: bool) -> None:
-        """Sort who has arrived into the buckets; all anew where some returned, or were dropped by somebody else."""
+        """Sort new requests into the buckets; all anew where some returned, or another policy dropped some."""
         if self._buckets is None:
             return
         self._buckets.add(self._arrivals.new())

@@ -1,4 +1,4 @@
-"""Admission by predicted finish around any policy: who would be late, for all that waits ahead, is turned away."""
+"""Admission by predicted finish around any policy: a request that would be late behind the queue is rejected."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from policies.machinery.wrapped import Wrapper
 
 @dataclass
 class Predicted(Wrapper):
-    """Reject whoever would miss the deadline behind those who wait, then let the inner policy decide.
+    """Reject what would miss the deadline behind those that wait, then let the inner policy decide.
 
     AlpaServe's check (OSDI'23, its simulator's controller): when a request comes, predict its finish; beyond its
     deadline, reject it (reason "admission"). The prediction: what the GPUs still run, plus the least time per request
-    of all who wait, spread over the GPUs, plus a batch of its own. At the fastest level, so that only those are turned
-    away whom pruning cannot save either; full=True: at the highest, for an inner policy that does not prune.
+    of all that wait, spread over the GPUs, plus a batch of its own. At the fastest level, so that only those are
+    rejected that pruning cannot save either; full=True: at the highest, for an inner policy that does not prune.
     Simplified: AlpaServe predicts without batching, this with full batches; judged once, at the first decision after
     the arrival.
     """

@@ -47,7 +47,7 @@ class Router(Wrapper):
         self._queues: list[HeldQueue] = []
         self._copies = Copies(self.inner)
         self._running: list[int] = []  # requests on each GPU
-        self._work: list[float] = []  # predicted seconds of those who wait for each GPU
+        self._work: list[float] = []  # predicted seconds of those that wait for each GPU
         self._gpu_of: list[int] = []  # of every request so far
         self._gpus = self._turn = 0
         self._stale = False  # whether requests may have come back
@@ -82,7 +82,7 @@ class Router(Wrapper):
         self._copies.observe(event if isinstance(event, Loaded) else event._replace(gpu=0))
 
     def _admit(self, view: View) -> None:
-        """Route who has arrived, and look again at the whole queue where others came back or are gone."""
+        """Route new requests, and look again at the whole queue where requests returned or left unseen."""
         new = view.after(len(self._gpu_of) - 1, view.waiting)
         if len(new):
             self._route(view, new)
@@ -101,7 +101,7 @@ class Router(Wrapper):
         idle = view.idle
         serving = [gpu for gpu in range(self._gpus) if self._running[gpu] or gpu in idle] or list(range(self._gpus))
         for request in requests:
-            self._gpu_of += [0] * (request + 1 - len(self._gpu_of))  # who came and went unseen needs none
+            self._gpu_of += [0] * (request + 1 - len(self._gpu_of))  # one that came and left unseen needs none
             self._gpu_of[request] = gpu = self._choose(view, serving)
             self._add(view, gpu, request)
 
@@ -129,14 +129,14 @@ class Router(Wrapper):
             self._work[gpu] = 0.0  # no rounding errors pile up
 
     def _resize(self, view: View) -> None:
-        """A queue for each GPU; those who wait for one that is gone are routed again."""
+        """A queue for each GPU; those that wait for one that was removed are routed again."""
         for gpu in range(len(self._queues), view.gpus):
             self._queues.append(HeldQueue(view))
             self._copies.add(Part(view, self._queues[gpu], gpu))
             self._running.append(0)
             self._work.append(0.0)
-        self._gpus, gone = view.gpus, self._queues[view.gpus :]
-        for gpu, queue in enumerate(gone, start=view.gpus):
+        self._gpus, removed = view.gpus, self._queues[view.gpus :]
+        for gpu, queue in enumerate(removed, start=view.gpus):
             stranded = list(queue.oldest(queue.waiting))
             self._take(view, gpu, stranded)
             self._route(view, stranded)

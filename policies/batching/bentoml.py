@@ -60,7 +60,7 @@ class BentoML:
         return Dispatch(batch, view.levels[-1])
 
     def _too_late(self, view: View, waiting: Sequence[int], at: int) -> bool:
-        """Whether this request is cancelled, those before it being gone."""
+        """Whether this request is cancelled, after those before it."""
         rest = len(waiting) - at
         return rest > 1 and view.now - view.arrival(waiting[at]) + self._each * rest + self._once >= self._latency
 

@@ -17,12 +17,12 @@ from profiler.events import BatchPlan, Span
 class LazyBatching:
     """Each GPU keeps a stack of sub-batches and runs the newest, `step` layers at a time; equal progress merges two.
 
-    At a boundary newcomers are pushed onto the stack and run first, one by one as long as nobody, of them and the
-    stack, is predicted to miss a deadline that could still be met. conservative: the source's prediction, which is that
+    At a boundary newcomers are pushed onto the stack and run first, one by one as long as none of them and of the
+    stack is predicted to miss a deadline that could still be met. conservative: the source's prediction, which is that
     what is left takes the sum of what every request would take alone; False takes the table's times of the batches.
     Made for deep models: students of two layers have one boundary. At the highest level. Simplified: a layer's time is
-    its share of the level's (modelled); what a boundary costs on a device is left out; who is late anyway is no reason
-    to keep others out.
+    its share of the level's (modelled); what a boundary costs on a device is left out; one that is late anyway does
+    not keep others out.
     """
 
     step: int = 1
@@ -44,7 +44,7 @@ class LazyBatching:
     def decide(self, view: View) -> Dispatch | Wait:
         for gpu in [gpu for gpu in self._stacks if gpu >= view.gpus]:  # scaled away: its requests begin again
             self._forget({request for part in self._stacks.pop(gpu) for request in part.requests})
-        oldest = view.oldest(len(self._started) + self._largest)  # all who have begun, and who may be next
+        oldest = view.oldest(len(self._started) + self._largest)  # all that have begun, and those that may be next
         stacks = [(gpu, self._stacks.setdefault(gpu, [])) for gpu in view.idle]
         for _, stack in stacks:
             if stack:
@@ -90,7 +90,7 @@ class LazyBatching:
             self._merge(stack)
 
     def _welcome(self, view: View, stack: list[_Part], newcomers: list[int]) -> _Part | None:
-        """Newcomers, one after the other, until somebody would miss a deadline that could still be met."""
+        """Newcomers, one after the other, until one would miss a deadline that could still be met."""
         service, alone, conservative, now = self._service, self._alone_s, self.conservative, view.now
         begin_s = now + sum(self._left(part) for part in stack)
         until = min((part.urgent(now, self._level.depth) for part in stack), default=inf)

@@ -21,7 +21,7 @@ class Lengths:
     best[i] = min over j of best[j] + l(i - j, L_i), with l the measured time of i - j requests padded to length L_i.
     All batches of a plan are served before the next plan. Simplified: it plans for the oldest 4 x max_batch, and tries
     the table's batch sizes only, since those between take as long as the next one up. Added: the batch with the oldest
-    request is served first, so that nobody starves.
+    request is served first, so that none starves.
     """
 
     max_batch: int | None = None

@@ -68,7 +68,7 @@ class Shepherd:
         del self._running[event.gpu]
 
     def _candidate(self, view: View) -> Sequence[int]:
-        """The largest batch that is all on time; of those who wait, but for whom it is to replace."""
+        """The largest batch that is all on time; of those that wait, without those that it replaces."""
         waiting = view.by_deadline(REACH * self._largest)
         if self._stopped:
             waiting = [request for request in waiting if request not in self._stopped] or waiting

@@ -1,4 +1,4 @@
-"""Who has arrived since the last look."""
+"""The requests that arrived since the last look."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Arrivals:
         self._seen = -1
 
     def new(self) -> Sequence[int]:
-        """Those that are new, oldest first; who came and went since the last look is not among them."""
+        """Those that are new, oldest first, without those that arrived and left since the last look."""
         found = later(self._queue, self._seen, self._queue.waiting)
         if len(found):
             self._seen = found[-1]

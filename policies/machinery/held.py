@@ -1,4 +1,4 @@
-"""Requests that a policy has sorted out for itself: a queue it fills and empties."""
+"""Queues that a policy fills and empties itself."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from policies.interface import View
 class Held:
     """A `Line` that its owner keeps: requests go in at the end and out anywhere; holes are skipped."""
 
-    __slots__ = ("_gone", "_head", "_ids", "_view")
+    __slots__ = ("_head", "_ids", "_left", "_view")
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._ids: list[int] = []
         self._head = 0
-        self._gone: set[int] = set()  # behind the head
+        self._left: set[int] = set()  # behind the head
 
     @property
     def waiting(self) -> int:
-        return len(self._ids) - self._head - len(self._gone)
+        return len(self._ids) - self._head - len(self._left)
 
     @property
     def oldest_arrival(self) -> float:
         return self._view.arrival(self._ids[self._head]) if self._head < len(self._ids) else inf
 
     def oldest(self, n: int) -> Sequence[int]:
-        ids, head, gone = self._ids, self._head, self._gone
-        if not gone:
+        ids, head, left = self._ids, self._head, self._left
+        if not left:
             return ids[head : head + n]
         found: list[int] = []
         while len(found) < n and head < len(ids):
-            if ids[head] not in gone:
+            if ids[head] not in left:
                 found.append(ids[head])
             head += 1
         return found
@@ -42,34 +42,34 @@ class Held:
     def after(self, request: int, n: int) -> Sequence[int]:
         """The n oldest that arrived after this one."""
         start = max(self._head, bisect_right(self._ids, request))
-        return [each for each in self._ids[start:] if each not in self._gone][:n]
+        return [each for each in self._ids[start:] if each not in self._left][:n]
 
     def add(self, request: int) -> None:
         """Let one in; one that was here before goes to its old place."""
         if self._ids and request <= self._ids[-1]:
             self._ids = list(self.oldest(self.waiting))
             self._head = 0
-            self._gone.clear()
+            self._left.clear()
             insort(self._ids, request)
         else:
             self._ids.append(request)
 
     def take(self, requests: Sequence[int]) -> None:
         """Let these go."""
-        ids, head, gone = self._ids, self._head, self._gone
-        if not gone and ids[head : head + len(requests)] == list(requests):
+        ids, head, left = self._ids, self._head, self._left
+        if not left and ids[head : head + len(requests)] == list(requests):
             self._head += len(requests)
             return
-        gone.update(requests)
-        while head < len(ids) and ids[head] in gone:
-            gone.remove(ids[head])
+        left.update(requests)
+        while head < len(ids) and ids[head] in left:
+            left.remove(ids[head])
             head += 1
         self._head = head
 
     def clear(self) -> None:
         """Let all go."""
         self._head = len(self._ids)
-        self._gone.clear()
+        self._left.clear()
 
 
 class HeldBuckets:
@@ -93,12 +93,12 @@ class HeldBuckets:
         by_bucket: dict[int, list[int]] = {}
         for request in requests:
             by_bucket.setdefault(self._longest((request,)), []).append(request)
-        for index, gone in by_bucket.items():
-            self.lines[index].take(gone)
+        for index, left in by_bucket.items():
+            self.lines[index].take(left)
 
 
 class HeldQueue:
-    """A queue that its owner fills, and its length buckets once somebody asks for one."""
+    """A queue that its owner fills, and its length buckets once one is asked for."""
 
     def __init__(self, view: View) -> None:
         self._view = view

@@ -30,8 +30,8 @@ class Queue(Protocol):
         """Those of one length bucket."""
 
 
-class Nobody:
-    """A line in which nobody ever waits."""
+class EmptyLine:
+    """A line in which no request ever waits."""
 
     waiting = 0
     oldest_arrival = inf
@@ -43,7 +43,7 @@ class Nobody:
         return ()
 
 
-NOBODY = Nobody()
+EMPTY = EmptyLine()
 #: What of the View is about one GPU.
 OF_A_GPU = ("free_at", "resident", "loading", "room")
 
@@ -158,7 +158,7 @@ class Copies:
         return wrapped.sooner(waits), -1
 
     def observe(self, event: Heard) -> None:
-        """Let the copy hear of it whose batch it was; of a load, every copy that sees the GPU."""
+        """Pass an event to the copy that dispatched the batch; a load to every copy that sees the GPU."""
         if isinstance(event, Loaded):
             for policy, part in zip(self.policies, self.parts, strict=True):
                 if part.gpu in (None, event.gpu):

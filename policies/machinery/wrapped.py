@@ -20,13 +20,13 @@ def chain(policy: Policy) -> Iterator[Policy]:
 
 
 def uses(policy: Policy) -> frozenset[str] | None:
-    """What a policy and those that it wraps say they use; None where one of them does not say."""
+    """The `uses` of a policy and those that it wraps; None where one of them has none."""
     declared = [getattr(each, "uses", None) for each in chain(policy)]
     return None if None in declared else frozenset().union(*(each for each in declared if each is not None))
 
 
 def hears(policy: Policy) -> frozenset[str]:
-    """What a policy and those that it wraps say they use, of those that say it."""
+    """The `uses` of a policy and those that it wraps, of those that have it."""
     return frozenset().union(*(getattr(each, "uses", ()) for each in chain(policy)))
 
 
@@ -44,7 +44,7 @@ def start(policy: Policy, view: View) -> bool:
 
 
 def observe(policy: Policy, event: Heard) -> None:
-    """Let a wrapped policy hear of a completion, and of whatever else it says it uses."""
+    """Pass an event to a wrapped policy: completions, and what else its `uses` names."""
     hear = getattr(policy, "observe", None)
     name = HEARD.get(type(event), COMPLETIONS)
     if hear is not None and (name == COMPLETIONS or name in hears(policy)):
@@ -53,7 +53,7 @@ def observe(policy: Policy, event: Heard) -> None:
 
 @dataclass
 class Wrapper:
-    """A policy around another, which learns all that it would learn alone."""
+    """A policy around another, which is called as it would be alone."""
 
     inner: Policy
     every_arrival = False
@@ -69,5 +69,5 @@ class Wrapper:
 
 
 def sooner(waits: list[Wait]) -> Wait:
-    """One Wait for several policies that wait: until the first time, or until anybody arrives."""
+    """One Wait for several policies that wait: until the earliest time, or the next arrival."""
     return Wait(until=min((each.until for each in waits), default=inf))

@@ -22,7 +22,7 @@ from profiler.table import Level
 class Margin(Wrapper):
     """The inner policy forms the batch and names its level; within it, a request whose margin is large stops early.
 
-    A batch runs in stages: the first prefix answers whoever it is sure of, the next students run for the others, and
+    A batch runs in stages: the first prefix answers those it is sure of, the next students run for the others, and
     so on up to the level. The least margins are the most eager ones that change at most a share `flips` of the level's
     answers; they are learned from recorded answers (`items`: the items.parquet of a distillation), from every second
     row, so that the other rows can be simulated without having been seen. flips=0 stops where no recorded answer was

@@ -21,7 +21,7 @@ class Mpc:
     Every `interval` SLOs the queue is rolled `steps` such intervals forward as a fluid, for every sequence of levels
     with at most one switch, under a forecast of the arrivals; the cheapest sequence's first level holds until the next
     plan (Camacho and Bordons, Model Predictive Control: the receding horizon). A step costs the accuracy that its
-    answers lack, and all of it for those who arrive when the queue and a batch of their own would take more than
+    answers lack, and all of it for those that arrive when the queue and a batch of their own would take more than
     `patience` of the SLO. The forecast is Holt's linear method with a damped trend: `smoothing` for the rate, `trend`
     for its slope. Batches: the largest of which two in a row fit into the SLO (Nexus's rule). The first plan of a run
     assumes the rate so far.
@@ -100,7 +100,7 @@ class Mpc:
             slope *= DAMPING
             rate += slope
         fastest = self._fastest * view.gpus / share
-        cost += np.maximum(0.0, queue - fastest * patience_s)  # who is left beyond hope
+        cost += np.maximum(0.0, queue - fastest * patience_s)  # what is left beyond hope
         return int(self._sequences[0, int(cost.argmin())])
 
 

@@ -127,7 +127,7 @@ def actions_of(rows: Sequence[Sequence[float]], accuracies: Sequence[float], siz
 
 
 def optimal_plan(actions: Actions, rate: float, cost: float, states: int, first: QueuePlan | None = None) -> QueuePlan:
-    """Solve the process for one GPU; queue lengths 0 to `states`, where whoever comes beyond is lost.
+    """Solve the process for one GPU; queue lengths 0 to `states`, where arrivals beyond are lost.
 
     rate: arrivals per second. cost: of a request's second. first: a plan to begin with; default the fastest level, all
     that wait. The optimality equation, for relative values v: v(n) = max over actions of reward - gain x seconds +

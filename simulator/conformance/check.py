@@ -34,7 +34,7 @@ def check_policy(
     The rules: every request is served or turned away exactly once (I1); nothing starts before it arrived or overlaps on
     a GPU (I2, I3); equal runs are equal, also of a used or copied object (I4); the future changes nothing before it
     (I5), unless the policy needs the future; a GPU idles beside waiting requests only on a Wait (I6); Little's law
-    (I8); where it needs memory, adapters fit, stay while something needs them and are loaded one by one (I10); nobody
+    (I8); where it needs memory, adapters fit, stay while something needs them and are loaded one by one (I10); none
     starves; the text that `describe` gives makes the same policy again; where it declares what it `uses`, it reads no
     other name of the View and its lines, and of completions only if it names `completions`.
     """

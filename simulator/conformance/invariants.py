@@ -127,7 +127,7 @@ def within_memory(report: Report, log: Log, case: Case) -> bool:
     return True
 
 
-def nobody_starves(report: Report, log: Log, case: Case) -> bool:
+def no_starvation(report: Report, log: Log, case: Case) -> bool:
     """No request starves: the oldest waiting request is not passed over for long."""
     left, head, passed = bytearray(len(case.trace) + 1), 0, 0
     back = iter([*_came_back(report), (np.inf, ())])
@@ -149,7 +149,7 @@ def nobody_starves(report: Report, log: Log, case: Case) -> bool:
     return True
 
 
-RULES = (served_once, in_order, no_overlap, idles_on_a_wait, littles_law, within_memory, nobody_starves)
+RULES = (served_once, in_order, no_overlap, idles_on_a_wait, littles_law, within_memory, no_starvation)
 
 
 def _events(report: Report, kind: Kind) -> list[tuple[int, float, Event]]:

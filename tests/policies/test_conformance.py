@@ -193,7 +193,7 @@ def test_the_pattern_of_the_bad_policies_is_a_good_one():
     [
         (Clairvoyant, "I5: what came later changed a decision before it"),
         (CountsTheFuture, "I5: what came later changed a decision before it"),
-        (NewestFirst, "Nobody starves"),
+        (NewestFirst, "No request starves"),
         (Remembers, "I4: run again, the same object decides otherwise"),
         (Shares, "I4"),
         (WaitsForEver, "waits for what cannot come"),

@@ -19,7 +19,7 @@ STEP = 1.1
 #: By so much the mean cost of a request may change before the outlooks are made anew.
 DRIFT = 1.2
 LOG_STEP = log(STEP)
-#: The slack of a request is told apart in so many classes.
+#: Classes of slack that are told apart.
 SLACKS = 128
 #: Batch sizes that differ by less than this factor count as one.
 RATIO = 1.25
@@ -27,7 +27,7 @@ RATIO = 1.25
 KEEPS = 0.98
 #: What a late answer's accuracy counts, of an answer's on time.
 LATE = 1e-3
-#: So many binary digits of a count are told apart.
+#: Binary digits of a count that are told apart.
 DIGITS = 4
 #: So many decisions are remembered at most.
 REMEMBERED = 100_000
@@ -56,7 +56,7 @@ def rate_step(rate: float) -> int:
 
 
 class Found(NamedTuple):
-    """The least loss, with the level's index and the batch's size; and the least loss and its size of every level."""
+    """Best (loss, level, size), and the best (loss, size) per level."""
 
     loss: float
     level: int
@@ -100,7 +100,7 @@ class Choices:
         self._known: dict[tuple[int, ...], Found] = {}
 
     def learn(self, counts: Sequence[int]) -> None:
-        """Take note of who waits, by length bucket; where the mix has changed, begin anew."""
+        """Add what waits, by length bucket, to the mix of lengths; forget all outlooks where the mix has changed."""
         self._mix = mix = [KEEPS * share + count for share, count in zip(self._mix, counts, strict=True)]
         cost = sum(map(mul, mix, self._cost)) / sum(mix)
         if not 1 / DRIFT < cost / (self._planned or inf) < DRIFT:
@@ -141,7 +141,7 @@ class Choices:
         slo_s, slack_s = self._slo_s, self._slo_s * slack / SLACKS
         largest, weight, worst = self.padded(size), self._weights[bucket], self._worst
         places = Places(self._outlook(step).listed)
-        # Where the oldest is in a hurry, so are those behind, until as many have gone as came in its time.
+        # Where the oldest is in a hurry, so are those behind, until as many have left as came in its time.
         backlogged = max(waiting, size * weight, STEP**step * (slo_s - slack_s))
         hold = HURRY / slo_s / self._gpus * backlogged
         by_level = [(inf, largest)] * len(self.order)
@@ -168,7 +168,7 @@ class Choices:
                     if unhurried == 2:
                         break
         best = min(self.order, key=lambda level: by_level[level][0])
-        if by_level[best][0] == inf:  # nobody can be on time
+        if by_level[best][0] == inf:  # none can be on time
             best = min(self.order, key=lambda level: self._service[level][bucket][largest])
         if len(self._known) > REMEMBERED:
             self._known.clear()
@@ -181,7 +181,7 @@ class Choices:
         return self.sizes[min(bisect_left(self.sizes, size), len(self.sizes) - 1)]
 
     def for_late(self, step: int, bucket: int, size: int) -> tuple[int, int]:
-        """The level's index and the size for requests that are late, when nobody else waits: least loss per answer."""
+        """The level's index and the size for requests that are late, when no other waits: least loss per answer."""
         largest = self.padded(size)
         tried = [
             (each.after[0] / min(each.size, size) + LATE * self._losses[level], level, min(each.size, size))

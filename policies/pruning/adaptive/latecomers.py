@@ -28,7 +28,7 @@ class LateComers:
         line = self._lines[bucket]
         while True:
             requests = line.after(self._upto[bucket], 1)
-            if not requests or view.deadline(requests[0]) >= end:  # mostly nobody is
+            if not requests or view.deadline(requests[0]) >= end:  # mostly none is
                 return
             requests = line.after(self._upto[bucket], CHUNK)
             count = 0
@@ -64,7 +64,7 @@ class LateComers:
         return taken
 
     def oldest_bucket(self) -> int:
-        """The bucket of the one who has waited longest."""
+        """The bucket of the one that has waited longest."""
         return min(
             (bucket for bucket, count in enumerate(self._counts) if count),
             key=lambda bucket: self._lines[bucket].oldest_arrival,

@@ -19,7 +19,7 @@ HURRY = 0.005
 #: Where fewer than so many arrive within an SLO, ages one arrival apart would be too high.
 FEW = 3.0
 #: Within an SLO of less than TIGHT quickest batches, at less than LIGHT of the load that batches of half an SLO serve,
-#: many who wait are a crowd that came by chance, in CROWD of the usual time (found by trial: it wins up to 1.5 points).
+#: many waiting are a crowd that came by chance, in CROWD of the usual time (found by trial: it wins up to 1.5 points).
 TIGHT, LIGHT, CROWD = 4.0, 0.5, 2 / 3
 #: How likely the backlog is to vanish at a step: so each leads to the empty one, and the equations have a solution.
 ENDS = 1e-6
@@ -30,11 +30,11 @@ ROUNDS = 16
 class Outlook:
     """Expected losses under the best choices from now on, for Poisson arrivals at `rate` (requests per second).
 
-    A loss is the accuracy that an answer lacks compared with the most accurate level; who is not answered in time loses
-    all of it (`worst`). sizes, seconds, losses, reach: of the batches to choose from; losses per answer; reach: the
-    share of those waiting who are of a length to be in it. The state is how many wait, `backlog`, when a GPU is free;
-    their ages are taken to be even, one arrival apart. Those who would be late in a batch are passed over. Several GPUs
-    count as one that is free again after the `gpus`-th part of a batch.
+    A loss is the accuracy that an answer lacks compared with the most accurate level; a request not answered in time
+    loses all of it (`worst`). sizes, seconds, losses, reach: of the batches to choose from; losses per answer; reach:
+    the share of those waiting that are of a length to be in it. The state is how many wait, `backlog`, when a GPU is
+    free; their ages are taken to be even, one arrival apart. Those that would be late in a batch are passed over.
+    Several GPUs count as one that is free again after the `gpus`-th part of a batch.
 
     cost: of a backlog, relative to an empty one. per_second: the average over time, in the long run.
 
@@ -64,7 +64,7 @@ class Outlook:
         self.backlog = n = _grid(1.2 * rate * slo_s + max(sizes), max(sizes))
         age = self._ages(sizes, seconds, losses, reach, slo_s)
         in_time = np.maximum(slo_s - taken, 0) / np.maximum(age, 1e-12)
-        n = np.maximum(n, 1.0)  # an empty queue is served when somebody has come
+        n = np.maximum(n, 1.0)  # an empty queue is served when a request has come
         candidates = np.minimum(n, np.maximum(1.0, share * n))
         passed = np.ceil(candidates * (1 - in_time) - 1e-9).clip(0, candidates)
         served = np.minimum(size, candidates - passed)
@@ -92,8 +92,8 @@ class Outlook:
         """How long the oldest has waited, by backlog, when a batch ends.
 
         One arrival apart, or less in a crowd. In calm traffic, where a batch of the most accurate level could take
-        twice as many as come in its time, no longer than such a batch; who exceeds the largest batch has been there
-        before.
+        twice as many as come in its time, no longer than such a batch; what exceeds the largest batch waited
+        before it.
         """
         backlog, rate = self.backlog, self._rate
         batches, least = zip(sizes, seconds, losses, reach, strict=True), min(losses)
@@ -101,7 +101,7 @@ class Outlook:
             if size >= 2 * rate * batch_s / self._gpus:
                 longest = batch_s / self._gpus * backlog / (backlog + 1) + np.maximum(backlog - max(sizes), 0) / rate
                 return np.asarray(np.minimum(backlog / rate, longest))
-        if rate * slo_s < FEW:  # what waits came lately, or somebody would have been served
+        if rate * slo_s < FEW:  # what waits came lately, or it would have been served
             return np.asarray(np.minimum(backlog / rate, slo_s * backlog / (backlog + 1)))
         ages = np.maximum(backlog - 1, 0) / rate
         quickest = min(

@@ -26,13 +26,13 @@ class Adaptive:
 
     An idle GPU serves the oldest request that can still be on time, with those of like length whose company costs less
     than a batch of their own. For every level and batch size the loss is the accuracy that these answers lack, plus all
-    of it for those who would be late in this batch, plus what is to be expected afterwards: an `Outlook` knows what a
+    of it for those that would be late in this batch, plus what is to be expected afterwards: an `Outlook` knows what a
     backlog costs at the present arrival rate, and so what a second of the GPU is worth. In calm traffic that is
     nothing, and the full ensemble answers; as traffic grows, students are left out just so far that those behind are on
     time; beyond that, as much is answered as can be.
 
-    drop: "none" serves everybody: who missed the deadline waits behind all others, for places in a batch that would be
-    padding, or until nobody else waits, or until passed over PATIENCE times; "hopeless" drops them. reluctance:
+    drop: "none" serves every request: one that missed its deadline waits behind all others, for a place in a batch that
+    would be padding, or until no other waits, or until passed over PATIENCE times; "hopeless" drops them. reluctance:
     accuracy per request that another level than the last must gain. window: the arrival rate is that of so many SLOs,
     as far as their last quarter does not contradict it by two standard deviations. max_batch: default the table's
     largest.
@@ -69,7 +69,7 @@ class Adaptive:
         self._passed_over = 0
 
     def decide(self, view: View) -> Dispatch | Drop:
-        """The next batch, or whom to drop before it."""
+        """The next batch, or what to drop before it."""
         if self.drop == "hopeless":
             lost = hopeless(view, self._alone)
             if lost:
@@ -97,7 +97,7 @@ class Adaptive:
             lost = self._too_old(view, low, high, view.now + seconds)
             if lost:
                 return Drop(lost, "hopeless")
-        in_order = seconds <= slack and company == waiting == view.waiting  # all lengths go together, nobody is late
+        in_order = seconds <= slack and company == waiting == view.waiting  # all lengths go together, none is late
         requests = view.oldest(size) if in_order else self._oldest(low, high, size)
         if not requests:
             return self.decide(view)  # all of them were too old for that batch
@@ -158,7 +158,7 @@ class Adaptive:
         return merged[:size]
 
     def _too_old(self, view: View, low: int, high: int, end: float) -> list[int]:
-        """Pass over who would be late at `end`: to be dropped, where anybody is; else they are late comers now."""
+        """Pass over those that would be late at `end`: returns those to drop; the others are late comers now."""
         if self._late is None:
             requests = self._oldest(low, high, self._largest) if self.drop == "hopeless" else ()
             return [request for request in requests if view.deadline(request) < end]
@@ -167,7 +167,7 @@ class Adaptive:
         return []
 
     def _others(self, view: View, late: LateComers, counts: Sequence[int]) -> tuple[list[int], list[int]]:
-        """The oldest of every bucket, and how many wait there, without those who cannot be on time any more."""
+        """The oldest of every bucket, and how many wait there, without those that cannot be on time any more."""
         for bucket, count in enumerate(counts):
             if count:
                 late.pass_over(view, bucket, view.now + self._alone_s[bucket])
@@ -176,7 +176,7 @@ class Adaptive:
         return [head[0] for head in heads if head], counts
 
     def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop:
-        """Late comers alone, since nobody else waits."""
+        """Late comers alone, since no other waits."""
         bucket = late.oldest_bucket()
         level, size = self._choices.for_late(self._step, bucket, min(late.waiting, self._largest))
         requests = late.take(bucket, size)
