@@ -69,7 +69,9 @@ def _prepared(options: argparse.Namespace) -> Prepared:
         names = {each.name for each in fields(Settings)}
         asked = {name: value for name, value in vars(options).items() if name in names}
         if options.live:
-            asked["clock"], asked["device"] = "wall", options.device or _default_device()
+            from profiler.executors.serving import default_device
+
+            asked["clock"], asked["device"] = "wall", options.device or default_device()
         return prepare(Settings(**asked), parameters(options.p))
     _refuse_settings(options)
     recorded = read_run(options.rerun)
@@ -116,12 +118,6 @@ def _served(prepared: Prepared, options: argparse.Namespace, out: Path) -> tuple
     save(report, out)
     journal.remove()
     return report, text
-
-
-def _default_device() -> str:
-    from profiler.executors.serving import default_device
-
-    return default_device()
 
 
 def _refuse_settings(options: argparse.Namespace) -> None:

@@ -151,7 +151,7 @@ class _Recent:
         self._columns: tuple[NDArray[Any], ...] = tuple(np.empty(0, dtype) for dtype in dtypes)
         self._end = 0
         self._starts: list[int] = []  # of each node's front, counted from the first state ever
-        self._gone = 0  # states that were cut off in front
+        self._cut = 0  # states that were cut off in front
 
     def add(self, node: int, free: NDArray[np.float64], lost: NDArray[np.int64]) -> None:
         """Append the front of the next node."""
@@ -161,27 +161,27 @@ class _Recent:
         new: tuple[Any, ...] = (free, lost, node, np.arange(len(free)), later)
         for column, values in zip(self._columns, new, strict=True):
             column[self._end : self._end + len(free)] = values
-        self._starts.append(self._end + self._gone)
+        self._starts.append(self._end + self._cut)
         self._end += len(free)
 
     def front(self, node: int) -> _States:
         """The latest front, which must be this node's."""
-        return _States(*(column[self._starts[node] - self._gone : self._end] for column in self._columns[:4]))
+        return _States(*(column[self._starts[node] - self._cut : self._end] for column in self._columns[:4]))
 
     def starting(self, node: int, arrival: float) -> _States:
         """The states in which a batch that ends with this arrival may start: of those free by then each node's best."""
-        rows = slice(self._starts[max(node - self._largest, 0)] - self._gone, self._end)
+        rows = slice(self._starts[max(node - self._largest, 0)] - self._cut, self._end)
         useful = np.flatnonzero(self._columns[4][rows] > arrival)
         return _States(*(column[rows][useful] for column in self._columns[:4]))
 
     def _make_room(self, node: int, wanted: int) -> None:
         """Move what is still needed to the front of columns that are large enough."""
-        begin = self._starts[max(node - self._largest, 0)] - self._gone if self._starts else 0
+        begin = self._starts[max(node - self._largest, 0)] - self._cut if self._starts else 0
         length = max(4 * (self._end - begin + wanted), MANY)
         moved = tuple(np.empty(length, column.dtype) for column in self._columns)
         for new, old in zip(moved, self._columns, strict=True):
             new[: self._end - begin] = old[begin : self._end]
-        self._columns, self._end, self._gone = moved, self._end - begin, self._gone + begin
+        self._columns, self._end, self._cut = moved, self._end - begin, self._cut + begin
 
 
 def _undominated(free: NDArray[np.float64], lost: NDArray[np.int64]) -> NDArray[np.intp]:

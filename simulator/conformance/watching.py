@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from policies import needs
@@ -27,10 +26,7 @@ class WatchedView:
             of = "view" if hasattr(self._watched, "now") else "line"
             raise AttributeError(f"it reads {of}.{name}, which its `uses` does not name")
         found = getattr(self._watched, name)
-        return self._line(found) if name in LINES else found
-
-    def _line(self, of: Callable[[Any], Line]) -> Callable[[Any], WatchedView]:
-        return lambda named: WatchedView(of(named), self._allowed)
+        return (lambda named: WatchedView(found(named), self._allowed)) if name in LINES else found
 
 
 class Unread:

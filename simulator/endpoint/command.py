@@ -102,7 +102,7 @@ def _serve(options: argparse.Namespace) -> int:
         gc.collect()
         gc.freeze()
         # uvicorn drains on these signals, then raises them again for the earlier handlers.
-        previous = {each: signal.signal(each, _nothing) for each in (signal.SIGINT, signal.SIGTERM)}
+        previous = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGINT, signal.SIGTERM)}
         try:
             asyncio.run(_until_told(uvicorn.Server(config), listening, url))
         finally:
@@ -249,7 +249,3 @@ def _bound(host: str, port: int) -> socket.socket:
         bound.close()
         raise ValueError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from None
     return bound
-
-
-def _nothing(number: int, frame: Any) -> None:
-    """uvicorn has drained by then."""

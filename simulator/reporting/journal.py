@@ -124,8 +124,8 @@ def left_behind(folder: Path) -> str | None:
         sum(len(_numbers(row[-1])) for row in rows) for rows in (batches, _rows(folder / f"drops-{attempt}.csv"))
     )
     last = max((float(row[2]) for row in batches), default=0.0)
-    kept = _free(folder)
-    folder.rename(kept)
+    names = (folder.with_name(f"{folder.name}.{number}") for number in range(1, 10_000))
+    kept = folder.rename(next(name for name in names if not name.exists()))
     which = f" (attempt {attempt})" if attempt > 1 else ""
     return (
         f"an earlier live run{which} did not end: {answered} requests in {len(batches)} batches were answered "
@@ -139,11 +139,6 @@ def _rows(path: Path) -> Iterator[list[str]]:
         with path.open() as file:
             names = next(file, "").count(",")
             yield from (line[:-1].split(",", names) for line in file if line.endswith("\n"))
-
-
-def _free(folder: Path) -> Path:
-    names = (folder.with_name(f"{folder.name}.{number}") for number in range(1, 10_000))
-    return next(name for name in names if not name.exists())
 
 
 def _named(requests: Sequence[int]) -> str:

@@ -59,7 +59,7 @@ class LateComers:
                 found = self._lines[each].oldest(min(n - len(taken), self._counts[each]))
                 mine = [request for request in found if request <= self._upto[each]]
                 # Fewer than were counted: others dropped the rest.
-                self._gone(each, len(mine) if len(mine) == len(found) else self._counts[each])
+                self._leave(each, len(mine) if len(mine) == len(found) else self._counts[each])
                 taken += mine
         return taken
 
@@ -73,8 +73,8 @@ class LateComers:
     def served(self, request: int, bucket: int) -> None:
         """This one of this bucket is going to be served: it may be a late one."""
         if request <= self._upto[bucket]:
-            self._gone(bucket, min(1, self._counts[bucket]))
+            self._leave(bucket, min(1, self._counts[bucket]))
 
-    def _gone(self, bucket: int, count: int) -> None:
+    def _leave(self, bucket: int, count: int) -> None:
         self._counts[bucket] -= count
         self.waiting -= count
