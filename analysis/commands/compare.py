@@ -90,13 +90,13 @@ def text(compared: Comparison) -> str:
     from profiler.table import left_out_notes
 
     its = compared.settings
-    top, known = compared.ceiling, accuracies([its.task])
+    top = compared.ceiling
     rate = "" if its.rate is None else f" at {its.rate:,.6g}/s"
     lines = [
         f"trace   {its.trace}{rate}, lengths {its.lengths or 'its own, else short texts'}",
         f"table   {its.table}: {its.model}, {count(its.gpus, 'device')}, target {its.slo_ms:.4g} ms",
         *(f"        {note}" for note in left_out_notes(compared.left_out)),
-        *([f"        accuracies: {known}"] if known else []),
+        *accuracies([its.task], "        accuracies: {}"),
         f"runs    {compared.replicated}",
         *([] if top is None else [f"ceiling {top.accuracy_weighted_goodput:.2%} weighted: {_MEANING[top.kind]}"]),
         "",

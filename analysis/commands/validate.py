@@ -83,17 +83,17 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _recorded(arguments: argparse.Namespace) -> int:
     """Compare a recorded session with its simulation; the figures go to --out, if that is given."""
-    from analysis.validation import files, recorded
+    from analysis.validation import recorded, report
 
     found = recorded.compare(recorded.read(arguments.recorded), arguments.seed)
     print(recorded.page(found))
     if arguments.out is not None:
-        files.write(arguments.out / "recorded.json", found)
+        report.write_values(arguments.out / "recorded.json", found)
     return 0
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    from analysis.validation import files
+    from analysis.validation import report
     from analysis.validation.acceptance import Acceptance
     from analysis.validation.timer import open_timer
     from profiler.commands.printing import noise_words, progress_bar
@@ -144,7 +144,7 @@ def _measure(arguments: argparse.Namespace) -> None:
             "seed": arguments.seed,
             **origin(),
         }
-        files.write(out / "meta.json", meta)
+        report.write_values(out / "meta.json", meta)
         acceptance.run()
 
 

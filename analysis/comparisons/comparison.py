@@ -13,7 +13,7 @@ from analysis.comparisons import steady
 from analysis.comparisons.optimum import EXACT_REQUESTS, Ceiling
 from analysis.comparisons.replications import Replication, inputs, named, replicate, resolved
 from analysis.comparisons.statistics import mean_intervals, verdict
-from analysis.sweeps.backends import Pool, Workers
+from analysis.sweeps.backends import Pool
 from analysis.sweeps.frames import frame
 from policies import POLICIES, make
 from policies.registry import needs
@@ -93,7 +93,7 @@ def compare(
         steady.refuse_others(whole.settings)
     tasks = [(each, tuple(specs), exact_requests, warm_up) for each in inputs(whole, replications)]
     done: dict[int, Replication] = {}
-    with Pool(Workers(jobs)) as pool:
+    with Pool(jobs) as pool:
         for number, result in pool.each(replicate, tasks):
             done[number] = result
             if on_progress is not None:

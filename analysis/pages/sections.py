@@ -153,13 +153,11 @@ def _said_of(run: Run) -> Iterator[str]:
         yield f"This live run is INVALID: {'; '.join(live['validity']['reasons'])}."
     if live is None and table["meta"].get("kind") == "modelled":
         yield f"The latencies of table {table['name']} are modelled, not measured."
-    if known := accuracies([run.settings.get("task")]):
-        yield f"Accuracies: {known}."
+    yield from accuracies([run.settings.get("task")], "Accuracies: {}.")
 
 
-def _accuracies(frame: DataFrame) -> Iterator[str]:
-    if known := accuracies(distinct(frame, "task")):
-        yield f"Accuracies: {known}."
+def _accuracies(frame: DataFrame) -> list[str]:
+    return accuracies(distinct(frame, "task"), "Accuracies: {}.")
 
 
 def _origins(names: Sequence[str], runs: Sequence[Run]) -> Table:

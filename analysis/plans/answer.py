@@ -13,13 +13,12 @@ def printed(plan: Plan) -> str:
     asked, traffic = plan.asked, plan.traffic
     floor = "" if asked["min_accuracy"] is None else f", accuracy at least {percent(asked['min_accuracy'])}"
     grown = "" if asked["growth"] == 1 else f", times {asked['growth']:g}"
-    known = accuracies(asked.get("tasks", {}).values())
     lines = [
         f"traffic  {traffic['source']}: {traffic['requests']:,} requests in {number(traffic['seconds'])} s, "
         f"{number(traffic['rate'])}/s{grown}",
         *(f"         {note}" for note in traffic["notes"]),
         f"target   {percent(asked['attainment'])} within {asked['slo_ms']:g} ms{floor}",
-        *([f"         accuracies: {known}"] if known else []),
+        *accuracies(asked.get("tasks", {}).values(), "         accuracies: {}"),
         *(f"         {note}" for note in asked.get("left_out", ())),
         f"based on {traffic['simulated']}",
         "",

@@ -16,7 +16,7 @@ from analysis.comparisons.steady import STEADY
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import ALIASES, axis, grid
-from analysis.sweeps.sweeping import Laboratory, Progress, laboratory
+from analysis.sweeps.sweeping import Laboratory, Progress
 from profiler.table import Deployment, Predictions
 from simulator.defaults import default_slo_s, short_text_saturation
 from simulator.settings import Settings
@@ -94,7 +94,7 @@ def capacity(
     which = list(range(seeds)) if isinstance(seeds, int) else axis("seed", seeds)
     if not which:
         raise ValueError("a capacity needs at least one seed")
-    with laboratory(jobs, backend, address, store, on_progress) as opened:
+    with Laboratory(jobs, backend, address, store, on_progress) as opened:
         searches = _search(opened, points, which, attainment, tolerance, requests)
         return frame(_rows(opened, points, which, attainment, requests, searches))
 

@@ -18,7 +18,7 @@ from analysis.plans.planner import Closest, Less, Planner, Point, rounded
 from analysis.plans.sampling import Sample, whole, window_count, windows
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import axis
-from analysis.sweeps.sweeping import Progress, laboratory
+from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
 from profiler.table import LEVELS, Deployment, LatencyTable, as_table
 from traces import Trace, load
@@ -103,7 +103,7 @@ def plan(
     longest = min(each.plan.max_tokens for own in deployed for each in own)
     how = {"format": trace_format, "rate": rate, "rate_mode": rate_mode, "duration": duration, "lengths": lengths,
            "max_tokens": longest}  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch, laboratory(jobs, backend, address, store, on_progress) as opened:
+    with tempfile.TemporaryDirectory() as scratch, Laboratory(jobs, backend, address, store, on_progress) as opened:
         folder = Path(scratch if store is None else store) / "windows"
         sample, traffic = _sampled(trace, how, growth, seeds, simulated, slo_ms / 1e3, folder)
         demand = _demand(traffic.pop("histogram"), growth, slo_ms, attainment, min_accuracy)

@@ -96,9 +96,7 @@ def throughput(table: LatencyTable, model: str, axes: Axes) -> Axes:
 def gap_to_floor(table: LatencyTable, model: str, axes: Axes) -> Axes:
     """Device time over the serial kernel floor, against the floor; 1 cannot be beaten."""
     axes.axhline(1.0, color="black", linewidth=1)
-    axes.set_title("Gap to the floor")
-    axes.set_xlabel("floor (ms)")
-    axes.set_ylabel("device time / floor")
+    axes.set(title="Gap to the floor", xlabel="floor (ms)", ylabel="device time / floor")
     if "floor_us" not in table.columns:
         axes.text(0.5, 0.5, "the table has no floors", transform=axes.transAxes, ha="center")
         return axes
@@ -135,9 +133,7 @@ def _finish(axes: Axes, x: str, y: str, title: str) -> Axes:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.set_title(title)
+    axes.set(xlabel=x, ylabel=y, title=title)
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(fontsize=7)

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.validation import capacity, files
+from analysis.sweeps.frames import write
+from analysis.validation import capacity
 from analysis.validation.comparison import cell, row
 from analysis.validation.executors import CalibratedExecutor, Residuals
+from analysis.validation.report import write_values
 from profiler.executors.serving import Served
 from profiler.executors.tokens import synthetic
 from profiler.table import Deployment
@@ -152,7 +154,7 @@ class Acceptance:
                 runs.append(self.attempts(inputs, 1)[-1])
                 told.append({"policy": policy, "load": load, **validity(runs[-1])})
             found[policy] = Residuals.of(runs, self.predictions)
-        files.write(self.folder / "calibration.json", {"canary_s": self._canary_s, "runs": told})
+        write_values(self.folder / "calibration.json", {"canary_s": self._canary_s, "runs": told})
         return found
 
     def _cell(self, scenario: Scenario, policy: str, residuals: Residuals) -> None:
@@ -164,14 +166,17 @@ class Acceptance:
         self.rows += [
             names | {"attempt": number} | row(run, virtual, self.predictions) for number, run in enumerate(runs, 1)
         ]
-        files.write(self.folder / "runs.json", self.rows)
+        write_values(self.folder / "runs.json", self.rows)
         valid = [each for each in runs if _valid(each)]
         counts = {"valid": len(valid), "runs": len(runs)}
         scored = valid or runs
         self.cells.append(names | counts | cell(scored, virtual, self.predictions, residuals, self.seed))
-        files.write(self.folder / "cells.json", self.cells)
+        write_values(self.folder / "cells.json", self.cells)
         name = f"{scenario.name}-{policy}".replace(" ", "-")
-        files.keep_batches(self.folder / "raw" / f"{name}.parquet", scored[0])
+        # With its seed these lead the simulator to the very same run.
+        batches = scored[0].batches[["service_s", "cycle_s", "size", "students"]]
+        (self.folder / "raw").mkdir(exist_ok=True)
+        write(batches.astype({"size": np.int16, "students": np.int16}), self.folder / "raw" / f"{name}.parquet")
 
     def _capacity(self, policy: str, residuals: Residuals) -> None:
         """Find the capacity of a policy: simulated, then live around that."""
@@ -207,7 +212,7 @@ class Acceptance:
                 "live_points": [[rate * factor, share, valid] for factor, share, valid in points],
             }
         )
-        files.write(self.folder / "capacity.json", self.capacities)
+        write_values(self.folder / "capacity.json", self.capacities)
 
 
 def _valid(run: Report) -> bool:

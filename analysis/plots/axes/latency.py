@@ -28,8 +28,7 @@ def latency_cdf(requests: DataFrame, axes: Axes, *, slo_s: float | None = None, 
     if len(per_seed) > 1:
         low, high = 100 * per_seed.min(axis=0), 100 * per_seed.max(axis=0)
         axes.fill_between(latency * 1e3, low, high, color=line.get_color(), alpha=0.2, linewidth=0, label=_range(look))
-    axes.set_ylim(0, 101)
-    axes.set_ylabel("answered (% of offered)")
+    axes.set(ylim=(0, 101), ylabel="answered (% of offered)")
     return _finish(axes, slo_s)
 
 
@@ -52,8 +51,7 @@ def latency_ccdf(requests: DataFrame, axes: Axes, *, slo_s: float | None = None,
         )  # fmt: skip
     axes.autoscale(axis="y")  # an earlier curve has set the limits
     log_axis(axes, "y")
-    axes.set_ylim(axes.get_ylim()[0], 140)
-    axes.set_ylabel("not answered yet (% of offered)")
+    axes.set(ylim=(axes.get_ylim()[0], 140), ylabel="not answered yet (% of offered)")
     return _finish(axes, slo_s)
 
 

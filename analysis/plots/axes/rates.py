@@ -58,8 +58,7 @@ def goodput_against_rate(frame: DataFrame, axes: Axes, *, x: str = "offered_rate
         axes.plot(ends, ends, color=GREY, linewidth=0.7, label="_all on time")
     for index, curve in enumerate(found):
         _curve(axes, curve, index)
-    axes.set_ylim(0, None)
-    axes.set_ylabel(quantity("goodput").label)
+    axes.set(ylim=(0, None), ylabel=quantity("goodput").label)
     return _against(axes, x)
 
 
@@ -67,8 +66,7 @@ def attainment_against_load(frame: DataFrame, axes: Axes, *, x: str = "load", at
     """Share of the offered requests that are answered on time, with the target as a line."""
     for index, curve in enumerate(curves(frame, x, "attainment")):
         _curve(axes, curve, index, factor=100)
-    axes.set_ylim(0, 104)
-    axes.set_ylabel(quantity("attainment").label)
+    axes.set(ylim=(0, 104), ylabel=quantity("attainment").label)
     target(axes, 100 * attainment, f"target: {100 * attainment:g}%")
     return _against(axes, x)
 
@@ -95,7 +93,6 @@ def _slo(frame: DataFrame, axes: Axes) -> None:
 
 
 def _against(axes: Axes, x: str) -> Axes:
-    axes.set_xlabel(quantity(x).label)
-    axes.set_xlim(0, None)
+    axes.set(xlabel=quantity(x).label, xlim=(0, None))
     grid(axes)
     return axes

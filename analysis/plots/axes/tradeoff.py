@@ -50,8 +50,7 @@ def pareto(
             target(axes, 1e3 * slo_s[0], f"SLO {1e3 * slo_s[0]:.4g} ms", vertical=True)
     elif optimum is not None:
         _ceiling(axes, optimum, numbers(frame, "offered_rate").mean(), fy)
-    axes.set_xlabel(quantity(x).label)
-    axes.set_ylabel(quantity(y).label)
+    axes.set(xlabel=quantity(x).label, ylabel=quantity(y).label)
     grid(axes, "both")
     return axes
 
@@ -72,8 +71,7 @@ def _ceiling(axes: Axes, optimum: float, offered: float, factor: float) -> None:
     goodput = np.linspace(max(low, optimum * offered * 1e-3), offered, 200)
     accuracy = factor * np.minimum(optimum * offered / goodput, 1)
     axes.plot(goodput, accuracy, color="black", lw=1.0, ls="--", label=f"optimum: {optimum:.1%} weighted")
-    axes.set_xlim(low, max(high, offered * 1.02))
-    axes.set_ylim(bottom, max(top, accuracy.min() + 0.15 * (top - bottom)))
+    axes.set(xlim=(low, max(high, offered * 1.02)), ylim=(bottom, max(top, accuracy.min() + 0.15 * (top - bottom))))
 
 
 def front(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:
