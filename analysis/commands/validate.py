@@ -116,19 +116,9 @@ def _measure(arguments: argparse.Namespace) -> None:
         else:
             served = open_devices(arguments.device, table, [model], deployment.plan, seed=arguments.seed)
         stack.callback(served.close)
-        acceptance = Acceptance(
-            source,
-            model,
-            served,
-            out,
-            arguments.requests,
-            arguments.wanted,
-            arguments.most,
-            arguments.seed,
-            lengths,
-            None if arguments.slo_ms is None else arguments.slo_ms / 1e3,
-            progress,
-        )
+        numbers = {name: getattr(arguments, name) for name in ("requests", "wanted", "most", "seed")}
+        slo_s = None if arguments.slo_ms is None else arguments.slo_ms / 1e3
+        acceptance = Acceptance(source, model, served, out, **numbers, lengths=lengths, slo_s=slo_s, progress=progress)
         meta = {
             "device": served.name,
             "notes": list(served.notes),

@@ -109,8 +109,9 @@ def _summed(
     if reference in refused:
         raise ValueError(f"the reference {reference} does not run here: {refused[reference]}")
     ran = [spec for spec in specs if spec not in refused]
-    summaries: dict[str, list[Any]] = {spec: [each.summaries[spec] for each in done] for spec in ran}
-    values = DataFrame({spec: [_value(each) for each in rows] for spec, rows in summaries.items()})
+    summaries = {spec: frame([dict(each.summaries[spec]) for each in done]) for spec in ran}
+    weighted = "accuracy_weighted_goodput"
+    values = DataFrame({spec: each[weighted].fillna(each["attainment"]) for spec, each in summaries.items()})
     own = _within(mean_intervals(values, confidence=confidence), 0.0)
     differences = values.sub(values[reference], axis=0)
     differences = _within(mean_intervals(differences, confidence=confidence, family=True), -1.0)
@@ -123,19 +124,20 @@ def _summed(
     rows = []
     for spec in ran:
         mean, bounds = own["mean"][spec], most is not None and not needs(make(spec)) - UNDER_THE_CEILING
+        its, offered = summaries[spec], int(summaries[spec]["requests"].sum())
         rows.append({
             "policy": spec,
-            "attainment": _mean([each["attainment"] for each in summaries[spec]]),
-            "verdict": _verdict(summaries[spec]),
-            "accuracy": _mean([each["accuracy"] for each in summaries[spec]]),
-            "p99_s": _mean([each["p99_s"] for each in summaries[spec]]),
+            "attainment": its["attainment"].mean(),
+            "verdict": verdict(offered - int(its["ok"].sum()), offered),  # one that was not served is as good as late
+            "accuracy": its["accuracy"].mean(),
+            "p99_s": its["p99_s"].mean(),
             "reached": mean / most if bounds and most else None,
             "regret": most - mean if bounds else None,
-            **_ends("accuracy_weighted_goodput", own.loc[spec]),
+            **_ends(weighted, own.loc[spec]),
             **_ends("difference", differences.loc[spec]),
             "reference": reference, "ceiling": most, "ceiling_kind": kind, "replications": said, **shown,
         })  # fmt: skip
-    standings = frame(sorted(rows, key=lambda row: -row["accuracy_weighted_goodput"]))
+    standings = frame(sorted(rows, key=lambda row: -row[weighted]))
     return Comparison(standings, refused, reference, base, said, top, dominated, values)
 
 
@@ -183,22 +185,6 @@ def _settings(values: dict[str, Any]) -> Settings:
     if unknown:
         raise ValueError(f"compare has no setting {', '.join(unknown)}; it has {', '.join(SETTINGS)}")
     return Settings(**values)
-
-
-def _value(summary: dict[str, Any]) -> float:
-    weighted = summary["accuracy_weighted_goodput"]
-    return float(summary["attainment"] if weighted is None else weighted)
-
-
-def _verdict(summaries: Sequence[dict[str, Any]]) -> str:
-    """Over all replications; a request that was not served is as good as late."""
-    offered, on_time = (sum(each[name] for each in summaries) for name in ("requests", "ok"))
-    return verdict(offered - on_time, offered)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _mean_ceiling(ceilings: Sequence[Ceiling | None]) -> Ceiling | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -146,7 +146,7 @@ def _rows(
 
 def _row(there: Sequence[Row], rate: float, peaks: Any, target: float) -> Row:
     names = ("table", "model", "task", "levels", "trace", "gpus", "slo_ms", "policy")
-    settings = {name: there[0][name] for name in names}
+    settings, own = {name: there[0][name] for name in names}, frame(there)
     interval = mean_intervals(peaks[:, None]).iloc[0]
     found = settings | {
         "target": target,
@@ -154,21 +154,15 @@ def _row(there: Sequence[Row], rate: float, peaks: Any, target: float) -> Row:
         "capacity": interval["mean"],
         "capacity_low": max(0.0, interval["low"]) if len(there) > 1 else math.nan,
         "capacity_high": interval["high"] if len(there) > 1 else math.nan,
-        "load": interval["mean"] / (there[0]["gpus"] * float(np.mean([each["saturation"] for each in there]))),
+        "load": interval["mean"] / (there[0]["gpus"] * own["saturation"].mean()),
         "rate": rate,
     }
-    offered, ok = sum(each["requests"] for each in there), sum(each["ok"] for each in there)
+    offered, ok = (int(own[name].sum()) for name in ("requests", "ok"))
     if not rate:
         return found | {"verdict": "out of reach"}
-    figures = {name: _mean(each[name] for each in there)
-               for name in ("p50_s", "p99_s", "accuracy", "students_mean")}  # fmt: skip
+    figures = {name: own[name].mean() for name in ("p50_s", "p99_s", "accuracy", "students_mean")}
     judged = verdict(offered - ok, offered, percentile=target) if target < 1 else "undecided"
     return found | {"verdict": judged, "offered": offered, "late": offered - ok, "attainment": ok / offered, **figures}
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _at(point: Settings, rate: float, seed: int, requests: int) -> Settings:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import expit, logit, stdtrit
 
 from analysis.comparisons.statistics import Interval
 from analysis.sweeps.cells import Row
@@ -209,7 +209,7 @@ def estimate(sample: Sample, rows: Sequence[Row]) -> Interval:
     degrees of freedom. What was not drawn of a stratum may be as bad as the stratum under more pressure: where that is
     worse, it counts as one more window of it. Whole recorded traces are exact.
     """
-    strata = list(_by_stratum(sample, rows, _on_time))
+    strata = list(_by_stratum(sample, rows, lambda row: float(row["attainment"])))
     found = _weighted(sample, [ratio for ratio, *_ in strata])
     variance, parts, busier = 0.0, 0.0, math.inf
     for stratum, (ratio, shares, sizes) in zip(sample.strata, strata, strict=True):
@@ -225,19 +225,10 @@ def estimate(sample: Sample, rows: Sequence[Row]) -> Interval:
         busier = ratio
     if not variance or not 0 < found < 1:
         return Interval(found, found, found)
-    odds = math.log(found / (1 - found))
+    odds = float(logit(found))
     freedom = max(1, int(variance**2 / parts))
     reach = float(stdtrit(freedom, 0.975)) * math.sqrt(variance) / (found * (1 - found))
-    return Interval(_share(odds - reach), found, _share(odds + reach))
-
-
-def _share(odds: float) -> float:
-    """The share that has these log odds."""
-    return 1 / (1 + math.exp(-odds)) if odds > -700 else 0.0
-
-
-def _on_time(row: Row) -> float:
-    return float(row["attainment"])
+    return Interval(float(expit(odds - reach)), found, float(expit(odds + reach)))
 
 
 def _by_stratum(

@@ -125,5 +125,6 @@ def sweep(
 
 def results(rows: Sequence[Row]) -> DataFrame:
     """What a sweep's rows come to: settings, figures, what specs varied, and the keys last."""
-    own = [{name: value for name, value in row.items() if name != "key"} for row in rows]
-    return frame({**row, **more, "key": each["key"]} for row, more, each in zip(own, varied(own), rows, strict=True))
+    found = frame(rows)
+    more = {name: column for name, column in varied(rows).items() if name not in found}
+    return found.drop(columns="key").assign(**more, key=found["key"])
