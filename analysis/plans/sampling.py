@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,7 @@ STEPS, RATES = 8, 12
 TARGETS = 20
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(NamedTuple):
     """Traffic that is simulated: a Parquet file, its seed and rate, and when counting begins in it."""
 
     file: str
@@ -48,8 +47,7 @@ class Stretch:
     since_s: float
 
 
-@dataclass(frozen=True)
-class Stratum:
+class Stratum(NamedTuple):
     """Stretches that stand for so many requests: all there are (`whole`), or a sample of `windows`."""
 
     requests: int
@@ -57,8 +55,7 @@ class Stratum:
     stretches: tuple[Stretch, ...]
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """What of a trace is simulated. simulated: requests of it, warm-up included; said: in words, for the reader."""
 
     strata: tuple[Stratum, ...]

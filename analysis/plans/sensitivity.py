@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,9 @@ from pandas import DataFrame
 
 from analysis.plans.planning import Plan, plan
 from analysis.sweeps.frames import frame
+from analysis.sweeps.sweeping import Progress
 from profiler.table import LatencyTable, as_table
 from profiler.table.writing import write_table
-
-#: Told how many plans are done, and how many there are.
-Progress = Callable[[int, int], None]
 
 
 def sensitivity(

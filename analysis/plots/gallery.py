@@ -9,18 +9,17 @@ import io
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from analysis.plots import PLOTS
 from analysis.sweeps.frames import read
 from analysis.sweeps.origin import code_digest
+from analysis.sweeps.sweeping import Progress
 from profiler.table import LatencyTable, shipped
 from traces.shared.atomic import write_text
 
-#: Told how many of the commands are done, and how many there are.
-Progress = Callable[[int, int], None]
 _SEVEN = "'adaptive;fixed(students=1);fixed(students=2);fixed(students=4);nexus;clipper;slackfit'"
 _PLANNED = (
     "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 400 --slo-ms 60 --min-accuracy 0.925 "
@@ -52,8 +51,7 @@ INPUTS = {
 }
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A plot of the gallery: its name, what it is of, what to see in it, and further options of the command."""
 
     plot: str

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pandas import DataFrame, concat
+from pandas import concat
 
 from analysis.plots.axes import batches, latency, style
 from analysis.plots.axes import timeline as time
@@ -123,7 +123,8 @@ def _distribution(runs: Sequence[Run], width_mm: float, draw: Callable[..., Axes
     with style.titled(title, _signs(runs), width_mm=width_mm, height_mm=46) as (figure, (axes,)):
         for index, (name, group) in enumerate(zip(named([group[0] for group in groups]), groups, strict=True)):
             slo_s = slos[index] if slos[index] not in slos[:index] else None
-            draw(_pooled(group), axes, slo_s=slo_s, label=name, **style.line_look(index))
+            pooled = concat(run.requests[["arrival_s", "finish_s"]].assign(seed=run.settings["seed"]) for run in group)
+            draw(pooled, axes, slo_s=slo_s, label=name, **style.line_look(index))
         return figure
 
 
@@ -133,10 +134,6 @@ def _by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     for run in runs:
         groups.setdefault((run.name, run.setup, run.slo_s, run.settings["trace"]["source"]), []).append(run)
     return list(groups.values())
-
-
-def _pooled(runs: Sequence[Run]) -> DataFrame:
-    return concat(run.requests[["arrival_s", "finish_s"]].assign(seed=run.settings["seed"]) for run in runs)
 
 
 def _signs(runs: Sequence[Run]) -> list[str]:

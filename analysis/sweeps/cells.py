@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ Row = dict[str, Any]
 _FREE = ("policy", "slo_ms", "service_noise", "gpus")
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """What is run, the key that its row is kept under, and when counting begins (arrivals before that only warm up)."""
 
     settings: Settings

@@ -18,7 +18,7 @@ from analysis.sweeps.store import Store
 from analysis.sweeps.varied import varied
 from simulator.settings import Settings
 
-#: Told how many cells are done, and how many there are.
+#: Told how many cells (plans, commands) are done, and how many there are.
 Progress = Callable[[int, int], None]
 #: Cells of a task at most: enough to share a trace, few enough that little is lost with a worker.
 TASK = 8

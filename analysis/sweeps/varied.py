@@ -13,7 +13,7 @@ from traces.spec import Spec
 
 
 def varied(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Columns of the settings in the traces' and the policies' specs that differ between rows; None where one has none."""
+    """Columns of the settings in the traces' and the policies' specs that differ; None where a row has none of them."""
     policies = {row["policy"]: _of_policy(row["policy"]) for row in rows}
     tuned = {name for own in policies.values() for name in own if _differs(name, own[""], policies.values())}
     traces = {row["trace"]: _of_trace(row["trace"]) for row in rows}

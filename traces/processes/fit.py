@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,10 @@ def fit_levels(counts: Array, edges: NDArray[np.int64], bin_s: float, source: st
         covariances = memory(told[:-1] * counts.mean(), counts.mean(), expected)
         levels = spread(stretched(found, shares, tail), shares, float(covariances.sum()))
         weights = gaussian_weights(levels, shares, covariances)
-        model = _model(bin_s, edges, curve, levels, shares, weights, source)
+        kept = weights > 0
+        columns = (edges * bin_s, curve / bin_s, levels, shares, np.array(SCALES)[kept] * bin_s, weights[kept])
+        values: list[Any] = [tuple(each.tolist()) for each in columns]
+        model = RateModel(bin_s, *values, source)
         reached = np.mean([moments(sample(model, seed, len(counts))) for seed in range(runs)], axis=0)
         missed = float(np.abs(np.log(reached / np.maximum(wanted, 1e-9))).max())
         if missed < least:
@@ -94,22 +98,6 @@ def fit_levels(counts: Array, edges: NDArray[np.int64], bin_s: float, source: st
         tail = float(np.clip(tail * (wanted[-1] / reached[-1]) ** 1.5, 0.02, 20))
     assert best is not None
     return best, least
-
-
-def _model(
-    bin_s: float, edges: NDArray[np.int64], curve: Array, levels: Array, shares: Array, weights: Array, source: str
-) -> RateModel:
-    kept = weights > 0
-    return RateModel(
-        bin_s,
-        tuple((edges * bin_s).tolist()),
-        tuple((curve / bin_s).tolist()),
-        tuple(levels.tolist()),
-        tuple(shares.tolist()),
-        tuple((np.array(SCALES)[kept] * bin_s).tolist()),
-        tuple(weights[kept].tolist()),
-        source,
-    )
 
 
 def sample(model: RateModel, seed: int, bins: int) -> Array:

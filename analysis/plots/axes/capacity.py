@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,8 +16,7 @@ from analysis.plots.axes.style import COLOURS, GREY, from_zero, grid, rows_of, t
 from traces.shared.text import number
 
 
-@dataclass(frozen=True)
-class Needed:
+class Needed(NamedTuple):
     """The fewest GPUs with which a series meets a target: on average over its seeds, and in its best and worst one.
 
     None where even the most that were tried are too few.

@@ -20,7 +20,9 @@ def latency_against_load(frame: DataFrame, axes: Axes, *, x: str = "load") -> Ax
     """
     need(frame, x, "p50_s", "p99_s", "ok", "late", "requests", "offered_rate")
     median = curves(frame, x, "p50_s")
-    throughput = curves(frame.assign(throughput=_throughput(frame)), x, "throughput")
+    answered = numbers(frame, "ok") + numbers(frame, "late")
+    rates = numbers(frame, "offered_rate") * answered / numbers(frame, "requests")
+    throughput = curves(frame.assign(throughput=rates), x, "throughput")
     for index, (p50, p99, answers) in enumerate(zip(median, curves(frame, x, "p99_s"), throughput, strict=True)):
         look = marked_look(index)
         _curve(axes, p99, index, factor=1e3)
@@ -30,7 +32,7 @@ def latency_against_load(frame: DataFrame, axes: Axes, *, x: str = "load") -> Ax
             continue  # the knee is beyond what was swept
         axes.plot(p99.x[at], p99.mean[at] * 1e3, "o", markersize=8, markerfacecolor="none", markeredgewidth=0.9,
                   color=look["color"], label=f"_{p99.name} knee")  # fmt: skip
-    _slo(frame, axes)
+    slo_line(frame, axes)
     log_axis(axes, "y")
     axes.set_ylabel("latency of answers (ms)")
     return _against(axes, x)
@@ -80,16 +82,10 @@ def _curve(axes: Axes, curve: Curve, index: int, *, factor: float = 1.0) -> None
                           linewidth=0, label=f"_{curve.name} range")  # fmt: skip
 
 
-def _throughput(frame: DataFrame) -> NDArray[np.float64]:
-    answered = numbers(frame, "ok") + numbers(frame, "late")
-    throughput: NDArray[np.float64] = numbers(frame, "offered_rate") * answered / numbers(frame, "requests")
-    return throughput
-
-
-def _slo(frame: DataFrame, axes: Axes) -> None:
+def slo_line(frame: DataFrame, axes: Axes, *, vertical: bool = False) -> None:
     """The SLO's line, where all cells have one."""
     if "slo_s" in frame and len(slo_s := np.unique(numbers(frame, "slo_s"))) == 1:
-        target(axes, 1e3 * slo_s[0], f"SLO {1e3 * slo_s[0]:.4g} ms")
+        target(axes, 1e3 * slo_s[0], f"SLO {1e3 * slo_s[0]:.4g} ms", vertical=vertical)
 
 
 def _against(axes: Axes, x: str) -> Axes:

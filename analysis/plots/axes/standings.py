@@ -15,9 +15,7 @@ from analysis.plots.axes.style import COLOURS, GREY, rows_of, target
 
 def standings(frame: DataFrame, axes: Axes) -> Axes:
     """Accuracy-weighted goodput of each policy, best on top, with its interval; a line that no policy exceeds."""
-    need(
-        frame, "policy", "accuracy_weighted_goodput", "accuracy_weighted_goodput_low", "accuracy_weighted_goodput_high"
-    )
+    need(frame, "policy", *(f"accuracy_weighted_goodput{end}" for end in ("", "_low", "_high")))
     _dots(frame, axes, "accuracy_weighted_goodput")
     kinds, ceiling = distinct(frame, "ceiling_kind"), distinct(frame, "ceiling")
     if ceiling:

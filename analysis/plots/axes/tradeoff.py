@@ -9,7 +9,8 @@ from pandas import DataFrame
 
 from analysis.plots.axes.curves import need, numbers, series
 from analysis.plots.axes.quantities import quantity
-from analysis.plots.axes.style import COLOURS, GREY, MARKERS, grid, log_axis, target
+from analysis.plots.axes.rates import slo_line
+from analysis.plots.axes.style import COLOURS, GREY, MARKERS, grid, log_axis
 
 #: Columns of which less is better.
 _LESS = ("mean_s", "p50_s", "p95_s", "p99_s", "p999_s", "max_s", "gpus")
@@ -46,8 +47,7 @@ def pareto(
     axes.margins(0.08)
     if x in _LESS:
         log_axis(axes, "x")
-        if "slo_s" in frame and len(slo_s := np.unique(numbers(frame, "slo_s"))) == 1:
-            target(axes, 1e3 * slo_s[0], f"SLO {1e3 * slo_s[0]:.4g} ms", vertical=True)
+        slo_line(frame, axes, vertical=True)
     elif optimum is not None:
         _ceiling(axes, optimum, numbers(frame, "offered_rate").mean(), fy)
     axes.set(xlabel=quantity(x).label, ylabel=quantity(y).label)
