@@ -40,8 +40,7 @@ class Run(NamedTuple):
 
     @property
     def slo_s(self) -> float:
-        slo_s: float = self.summary["slo_s"]
-        return slo_s
+        return float(self.summary["slo_s"])
 
     @classmethod
     def of(cls, report: Report) -> Run:

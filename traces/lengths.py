@@ -54,8 +54,7 @@ class Along:
         first = np.minimum(firsts[block], len(self.values) - 1)
         count = np.maximum(firsts[block + 1] - first, 1)
         rows = first + (rng.random(len(place)) * count).astype(np.int64)
-        drawn: NDArray[np.int32] = np.take(self.values, rows)
-        return drawn
+        return np.asarray(np.take(self.values, rows))
 
 
 def quantile_distribution(*parts: Mapping[float, float]) -> Distribution:

@@ -82,8 +82,7 @@ def _bounds(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def _by_bucket(plan: BucketPlan, demand: Demand) -> NDArray[np.float64]:
     bucket = plan.buckets(np.minimum(demand.lengths, plan.max_tokens).astype(np.int32))
-    found: NDArray[np.float64] = np.bincount(bucket, demand.rates, minlength=len(plan.tokens)).astype(np.float64)
-    return found
+    return np.asarray(np.bincount(bucket, demand.rates, minlength=len(plan.tokens)).astype(np.float64))
 
 
 def _idle(rates: NDArray[np.float64], fastest: NDArray[np.float64], share: float) -> float:

@@ -135,8 +135,7 @@ def _warm_ups(trace: Trace, edges: NDArray[Any]) -> NDArray[np.float64]:
     left = _left(counts, float(np.quantile(counts.reshape(-1, 4).sum(axis=1), KEPT_UP)) / 4)
     empty = np.maximum.accumulate(np.where(np.concatenate([[0.0], left]) == 0, np.arange(len(steps)), 0))
     begins = np.minimum(steps[empty[:-1:4]], edges[:-1] - WARM_UP * length)
-    found: NDArray[np.float64] = np.maximum(np.maximum(begins, edges[:-1] - LONGEST_WARM_UP * length), edges[0])
-    return found
+    return np.asarray(np.maximum(np.maximum(begins, edges[:-1] - LONGEST_WARM_UP * length), edges[0]))
 
 
 def _pressure(trace: Trace, edges: NDArray[Any], slo_s: float) -> NDArray[np.float64]:
@@ -150,8 +149,7 @@ def _pressure(trace: Trace, edges: NDArray[Any], slo_s: float) -> NDArray[np.flo
     late = np.zeros(len(counts))
     for served in np.linspace(counts.mean(), counts.max(), RATES, endpoint=False):
         late += counts * (_left(counts, served) * seconds > slo_s * served)
-    found: NDArray[np.float64] = (late + counts / len(trace)).reshape(-1, STEPS).sum(axis=1)
-    return found
+    return np.asarray((late + counts / len(trace)).reshape(-1, STEPS).sum(axis=1))
 
 
 def _steps(trace: Trace, edges: NDArray[Any], parts: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -163,8 +161,7 @@ def _steps(trace: Trace, edges: NDArray[Any], parts: int) -> tuple[NDArray[np.fl
 def _left(counts: NDArray[np.int64], served: float) -> NDArray[np.float64]:
     """How many a fluid queue has left after each step, of which it serves so many."""
     surplus = np.concatenate([[0.0], np.cumsum(counts - served)])
-    left: NDArray[np.float64] = (surplus - np.minimum.accumulate(surplus))[1:]
-    return left
+    return np.asarray((surplus - np.minimum.accumulate(surplus))[1:])
 
 
 def _cut(trace: Trace, edges: NDArray[Any], begins: NDArray[np.float64], place: int) -> tuple[Trace, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -181,20 +182,17 @@ class Acceptance:
         """Find the capacity of a policy: simulated, then live around that."""
         base = self.prepared("poisson:", 0.5, policy, self.seed + 1, "virtual")
 
-        def simulated(calibrated: bool) -> Callable[[float], float]:
-            def attainment(factor: float) -> float:
-                rng = np.random.default_rng(np.random.SeedSequence([self.seed, 2]))
-                executor = CalibratedExecutor(self.predictions, residuals, rng) if calibrated else None
-                return float(capacity.compressed(base, factor).run(executor=executor).summary["attainment"])
-
-            return attainment
+        def simulated(factor: float, calibrated: bool) -> float:
+            rng = np.random.default_rng([self.seed, 2])
+            executor = CalibratedExecutor(self.predictions, residuals, rng) if calibrated else None
+            return float(capacity.compressed(base, factor).run(executor=executor).summary["attainment"])
 
         def live(factor: float) -> tuple[float, bool]:
             inputs = capacity.compressed(base, factor)
             run = self.attempts(replace(inputs, settings=replace(inputs.settings, clock="wall")), 1)[-1]
             return float(run.summary["attainment"]), _valid(run)
 
-        table, drawn = capacity.peak(simulated(False)), capacity.peak(simulated(True))
+        table, drawn = (capacity.peak(partial(simulated, calibrated=each)) for each in (False, True))
         points = capacity.measured(live, drawn) if np.isfinite(drawn) else []
         known = capacity.crossing([point for point in points if point[2]])
         found = known if np.isfinite(known) else capacity.crossing(points)

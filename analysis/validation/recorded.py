@@ -87,10 +87,9 @@ def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
     """
     happened, prepared = recorded.happened, recorded.prepared
     predictions = prepared.deployment.predictions
-    residuals = Residuals.of([happened], predictions) if happened.records.batches else None
     runs = {"table": prepared.run()}
-    if residuals is not None:
-        rng = np.random.default_rng(seed)
+    if happened.records.batches:
+        residuals, rng = Residuals.of([happened], predictions), np.random.default_rng(seed)
         runs["calibrated"] = prepared.run(executor=CalibratedExecutor(predictions, residuals, rng))
     found: dict[str, Any] = {
         "requests": len(happened.trace),

@@ -110,8 +110,7 @@ def moments(counts: Array) -> Array:
     """Variance of counts over each of WINDOWS that fits twenty times, and the busiest bin; in mean counts per bin."""
     windows = [bins for bins in WINDOWS if len(counts) >= 20 * bins]
     summed = [counts[: len(counts) // bins * bins].reshape(-1, bins).sum(axis=1) for bins in windows]
-    found: Array = np.array([*(one.var() for one in summed), counts.max()]) / counts.mean()
-    return found
+    return np.asarray(np.array([*(one.var() for one in summed), counts.max()]) / counts.mean())
 
 
 def segments(counts: Array, shortest: int, reluctance: float = 1.0) -> NDArray[np.int64]:
