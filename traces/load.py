@@ -100,11 +100,9 @@ def _timed(path: Path, reading: Reading, arrivals: str) -> Draft:
     draft = generate(arrivals, None, None, reading.seed)
     rows = len(next(iter(columns.values())))
     used = min(rows, len(draft.arrival_s))
-    notes = (
-        *draft.notes,
-        f"{used} of {rows} rows, at the first {used} of {len(draft.arrival_s)} arrivals of {arrivals}",
-    )
-    return Draft(draft.arrival_s[:used], {name: column[:used] for name, column in columns.items()}, None, notes)
+    note = f"{used} of {rows} rows, at the first {used} of {len(draft.arrival_s)} arrivals of {arrivals}"
+    columns = {name: column[:used] for name, column in columns.items()}
+    return Draft(draft.arrival_s[:used], columns, None, (*draft.notes, note))
 
 
 def _tokenized(draft: Draft, folder: Path, path: Path) -> Draft:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 #: What is measured where no table is named: some 8,000 requests per second on one core, and so short that a batch of 32
 #: takes only six times as long as one of 1: a device that gains by batching, as a GPU does.
@@ -68,9 +67,12 @@ def main(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1")
     if not arguments.report:
         _measure(arguments)
+    from analysis.plots.figures import save
+    from analysis.validation.plot import errors
+
     found = report.read(arguments.out)
     write_text(arguments.out / "report.md", report.page(found))
-    _plot(found, arguments.out)
+    save(errors(found), arguments.out / "errors.png")
     rows = report.verdicts(found)
     valid = found["runs"]["valid"].sum()
     print(f"{valid} of {len(found['runs'])} live runs are VALID\n")
@@ -150,10 +152,3 @@ def _tiny_table(folder: Path, device: str) -> Path:
         if profile(["run", "--device", device, *threads, *shape, *budget]):
             raise ValueError(f"the table could not be measured; the timings so far are beside {folder}")
     return folder
-
-
-def _plot(found: dict[str, Any], out: Path) -> None:
-    from analysis.plots.figures import save
-    from analysis.validation.plot import errors
-
-    save(errors(found), out / "errors.png")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pandas import DataFrame, Series
@@ -23,8 +22,7 @@ from simulator.settings import KINDS, Prepared, Settings
 UNDER_THE_CEILING = frozenset({"future", "preempt"})
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(NamedTuple):
     """Policies, the best first; those that do not run in this setting, with the reason; and what all have in common.
 
     standings: a row per policy, means over replications, times in seconds, NaN where no request was served.

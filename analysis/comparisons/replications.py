@@ -99,5 +99,5 @@ def replicate(
     counted = prepared.trace.take(slice(first, None))
     top = ceiling(counted, predictions, slo_s=slo_s, gpus=its.gpus, exact_requests=exact_requests)
     if first:  # for who has nothing to do before
-        top = replace(top, kind="bound")
+        top = top._replace(kind="bound")
     return Replication(summaries, top, first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,7 @@ class Candidate:
         return max(1, math.ceil(self.work - 1e-9))
 
 
-@dataclass(frozen=True)
-class Demand:
+class Demand(NamedTuple):
     """What is asked of every candidate: requests per second by token count (`lengths`, `rates`), and the targets."""
 
     lengths: NDArray[np.int64]

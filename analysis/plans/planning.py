@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[st
 
 def _nearest(deployments: Sequence[Deployment], specs: Sequence[str], demand: Demand) -> list[Candidate]:
     """Where nothing can meet the target: the candidates with the least work and with the highest accuracy."""
-    everything, _ = candidates(deployments, specs, replace(demand, slo_s=math.inf, min_accuracy=None))
+    everything, _ = candidates(deployments, specs, demand._replace(slo_s=math.inf, min_accuracy=None))
     return list(dict.fromkeys([everything[0], max(everything, key=lambda each: rounded(each.accuracy))]))
 
 

@@ -159,12 +159,8 @@ def _died() -> tuple[type[BaseException], ...]:
         "distributed.scheduler": ("KilledWorker",),
         "ray.exceptions": ("RayActorError", "WorkerCrashedError"),
     }
-    return tuple(
-        getattr(sys.modules[module], name)
-        for module, names in places.items()
-        if module in sys.modules
-        for name in names
-    )
+    loaded = {module: names for module, names in places.items() if module in sys.modules}
+    return tuple(getattr(sys.modules[module], name) for module, names in loaded.items() for name in names)
 
 
 @contextlib.contextmanager
