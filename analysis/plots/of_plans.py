@@ -42,8 +42,8 @@ def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Fi
 def sensitivity(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """The GPUs needed were an assumption somewhat wrong, the widest on top."""
     small_print = frame[["setup", "target", "traffic", "replications"]].iloc[0].astype(str)
-    title, size = "What the number of GPUs depends on", {"width_mm": width_mm, "height_mm": 16 + 7.0 * len(frame)}
-    with style.titled(title, small_print, named=slice(0), **size) as (figure, (axes,)):
+    title, height_mm = "What the number of GPUs depends on", 16 + 7.0 * len(frame)
+    with style.titled(title, small_print, named=slice(0), width_mm=width_mm, height_mm=height_mm) as (figure, (axes,)):
         tornado(frame, axes, base=float(frame["base"].iloc[0]))
         return figure
 

@@ -53,9 +53,10 @@ def gantt(
     """What the GPUs did for 200 ms, a panel per run."""
     start_s = batches.busiest(runs[0].batches, window_s) if start_s is None else start_s
     levels = batches.levels_of(*(run.batches for run in runs))
-    frame = {"height_mm": 4 + 11 * len(runs) + 6 * sum(run.summary["gpus"] for run in runs), "rows": len(runs)}
+    height_mm = 4 + 11 * len(runs) + 6 * sum(run.summary["gpus"] for run in runs)
+    size: dict[str, Any] = {"width_mm": width_mm, "height_mm": height_mm, "rows": len(runs)}
     title = "Batches on the GPUs, their sizes and students"
-    with style.titled(title, _signs(runs), width_mm=width_mm, **frame, handlelength=1.0) as (figure, panels):
+    with style.titled(title, _signs(runs), **size, handlelength=1.0) as (figure, panels):
         for axes, (name, run) in zip(panels, _named(runs), strict=True):
             if run is runs[0] or len(batches.running(run.batches, start_s, window_s)):
                 batches.gantt(run.batches, axes, start_s=start_s, window_s=window_s, levels=levels)
@@ -77,8 +78,8 @@ def timeline(runs: Sequence[Run], width_mm: float = style.COLUMN_MM, *, number: 
         if not np.array_equal(run.requests["arrival_s"], runs[0].requests["arrival_s"]):
             raise ValueError(f"{run.name} and {runs[0].name} serve different traces: a timeline compares runs on one")
     edges = time.bins(runs[0].requests, number)
-    frame: dict[str, Any] = {"height_mm": 6 + 6 * _PANEL_MM, "rows": 6, "sharex": True, "named": slice(1, None)}
-    with style.titled("Over time", _signs(runs), width_mm=width_mm, **frame) as (figure, panels):
+    size: dict[str, Any] = {"height_mm": 6 + 6 * _PANEL_MM, "rows": 6, "sharex": True, "named": slice(1, None)}
+    with style.titled("Over time", _signs(runs), width_mm=width_mm, **size) as (figure, panels):
         time.arrivals(runs[0].requests, panels[0], edges)
         for index, (name, run) in enumerate(_named(runs)):
             look: dict[str, Any] = style.line_look(index) | {"label": name, "linewidth": 0.9}

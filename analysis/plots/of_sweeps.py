@@ -42,8 +42,9 @@ def goodput_against_gpus(frame: DataFrame, width_mm: float = style.COLUMN_MM) ->
 
 def gpus_needed(frame: DataFrame, width_mm: float = style.COLUMN_MM, *, attainment: float = 0.99) -> Figure:
     """The fewest GPUs that meet the target."""
-    size = {"width_mm": width_mm, "height_mm": 14 + 6 * len(capacity.needed(frame, attainment=attainment))}
-    with style.titled("GPUs needed", _signs(frame), named=slice(0), **size) as (figure, (axes,)):
+    bars, small_print = len(capacity.needed(frame, attainment=attainment)), _signs(frame)
+    size: dict[str, Any] = {"width_mm": width_mm, "height_mm": 14 + 6 * bars}
+    with style.titled("GPUs needed", small_print, named=slice(0), **size) as (figure, (axes,)):
         capacity.gpus_needed(frame, axes, attainment=attainment)
         return figure
 
@@ -77,7 +78,7 @@ def attainment_map(
     """Attainment over any two columns of numbers, a panel per policy: -p x=load -p y=cv."""
     need(frame, "policy", x, y)
     policies, rows = distinct(frame, "policy"), len(distinct(frame, y))
-    size = {"width_mm": width_mm, "height_mm": max(34.0, 4 + len(policies) * (12 + 5.5 * rows))}
+    size: dict[str, Any] = {"width_mm": width_mm, "height_mm": max(34.0, 4 + len(policies) * (12 + 5.5 * rows))}
     title = f"On time: {100 * attainment:g}% or more inside the black line"
     with style.titled(title, _signs(frame), rows=len(policies), named=slice(0), **size) as (figure, panels):
         for axes, policy in zip(panels, policies, strict=True):
