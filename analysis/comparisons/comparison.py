@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from analysis.comparisons import steady
 from analysis.comparisons.optimum import EXACT_REQUESTS, Ceiling
@@ -47,6 +47,8 @@ class Comparison(NamedTuple):
     values: DataFrame
 
 
+#: The columns of an interval, by what their names end with.
+ENDS = {"": "mean", "_low": "low", "_high": "high"}
 #: What all policies have in common: all settings but those of a single run, and of live ones.
 SETTINGS = [each for each in KINDS if each not in ("policy", "clock", "device", "weights")]
 _SHOWN = ("trace", "rate", "duration", "lengths", "table", "model", "task", "levels", "slo_ms", "gpus", "service_noise",
@@ -114,6 +116,7 @@ def _summed(
     differences = values.sub(values[reference], axis=0)
     differences = _within(mean_intervals(differences, confidence=confidence, family=True), -1.0)
     differences.loc[reference] = 0.0
+    intervals = {weighted: own, "difference": differences}
     top = _mean_ceiling([each.ceiling for each in done])
     most, kind = (None, None) if top is None else (top.accuracy_weighted_goodput, top.kind)
     base, dominated = whole.settings, tuple(map(str, whole.deployment.left_out))
@@ -131,8 +134,7 @@ def _summed(
             "p99_s": its["p99_s"].mean(),
             "reached": mean / most if bounds and most else None,
             "regret": most - mean if bounds else None,
-            **_ends(weighted, own.loc[spec]),
-            **_ends("difference", differences.loc[spec]),
+            **{f"{name}{suffix}": of.at[spec, end] for name, of in intervals.items() for suffix, end in ENDS.items()},
             "reference": reference, "ceiling": most, "ceiling_kind": kind, "replications": said, **shown,
         })  # fmt: skip
     standings = frame(sorted(rows, key=lambda row: -row[weighted]))
@@ -142,11 +144,6 @@ def _summed(
 def _within(intervals: DataFrame, least: float) -> DataFrame:
     """The intervals within what the quantity can be, up to 1; ends that are not known stay infinite."""
     return intervals.clip(least, 1.0).where(np.isfinite(intervals), intervals)
-
-
-def _ends(name: str, interval: Series) -> dict[str, float]:
-    """The columns of an interval."""
-    return {name: interval["mean"], f"{name}_low": interval["low"], f"{name}_high": interval["high"]}
 
 
 def _left_out(counts: Sequence[int]) -> str:

@@ -96,7 +96,13 @@ def capacity(
         raise ValueError("a capacity needs at least one seed")
     with Laboratory(jobs, backend, address, store, on_progress) as opened:
         searches = _search(opened, points, which, attainment, tolerance, requests)
-        return frame(_rows(opened, points, which, attainment, requests, searches))
+        sure = [min(each.low for each in own) for own in searches]
+        cells = [_at(point, rate or _guess(point), seed, requests)
+                 for point, rate in zip(points, sure, strict=True) for seed in which]  # fmt: skip
+        rows = iter(opened.rows(cells))
+        found = [_row([next(rows) for _ in which], rate, own, attainment)
+                 for own, rate in zip(searches, sure, strict=True)]  # fmt: skip
+        return frame(found)
 
 
 def _refuse(attainment: float, tolerance: float, requests: int, axes: Mapping[str, Any]) -> None:
@@ -125,29 +131,11 @@ def _search(
     return searches
 
 
-def _rows(
-    opened: Laboratory,
-    points: Sequence[Settings],
-    seeds: Sequence[int],
-    target: float,
-    requests: int,
-    searches: Sequence[Sequence[Search]],
-) -> list[Row]:
-    """What was found at each point, with the figures at the highest rate that every seed met."""
-    sure = [min(each.low for each in own) for own in searches]
-    cells = [_at(point, rate or _guess(point), seed, requests)
-             for point, rate in zip(points, sure, strict=True) for seed in seeds]  # fmt: skip
-    rows, found = iter(opened.rows(cells)), []
-    for own, rate in zip(searches, sure, strict=True):
-        there = [next(rows) for _ in seeds]
-        found.append(_row(there, rate, np.asarray([each.low for each in own]), target))
-    return found
-
-
-def _row(there: Sequence[Row], rate: float, peaks: Any, target: float) -> Row:
+def _row(there: Sequence[Row], rate: float, searches: Sequence[Search], target: float) -> Row:
+    """What was found at a point, with the figures there, at the highest rate that every seed met."""
     names = ("table", "model", "task", "levels", "trace", "gpus", "slo_ms", "policy")
     settings, own = {name: there[0][name] for name in names}, frame(there)
-    interval = mean_intervals(peaks[:, None]).iloc[0]
+    interval = mean_intervals(np.array([[each.low] for each in searches])).iloc[0]
     found = settings | {
         "target": target,
         "seeds": len(there),

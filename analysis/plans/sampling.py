@@ -188,8 +188,7 @@ def _kept(trace: Trace, folder: Path) -> str:
 
 def mean(sample: Sample, rows: Sequence[Row], value: Callable[[Row], float | None]) -> float:
     """The mean over the trace from the rows of its stretches; rows without a value (None) do not count."""
-    ratios = [ratio for ratio, *_ in _by_stratum(sample, rows, value)]
-    return _weighted(sample, ratios)
+    return _weighted(sample, [ratio for ratio, *_ in _by_stratum(sample, rows, value)])
 
 
 def _weighted(sample: Sample, ratios: Sequence[float]) -> float:

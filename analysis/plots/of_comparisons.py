@@ -40,6 +40,6 @@ def _forest(
 ) -> Figure:
     small_print = [*setup(frame), *distinct(frame, "replications")]
     small_print += accuracies(distinct(frame, "task"), "accuracies {}") if of_tasks else []
-    with style.titled(title, small_print, width_mm=width_mm, height_mm=12 + 3.6 * len(frame)) as (figure, (axes,)):
+    with style.titled(title, small_print, width_mm, 12 + 3.6 * len(frame)) as (figure, (axes,)):
         draw(frame, axes)
         return figure

@@ -21,7 +21,7 @@ def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Fi
     asked = plan.asked
     same = (plan.points["growth"] == asked["growth"]) & (plan.points["slo_ms"] == asked["slo_ms"])
     title = f"Within {asked['slo_ms']:g} ms (open: target or accuracy missed)"
-    with style.titled(title, _signs(plan), width_mm=width_mm, height_mm=48) as (figure, (axes,)):
+    with style.titled(title, _signs(plan), width_mm, 48) as (figure, (axes,)):
         for index, (name, own) in enumerate(_candidates(plan.points[same])[:_MOST]):
             look = style.marked_look(index)
             gpus, (low, mean, high) = own["gpus"], (100 * own[f"attainment{end}"] for end in ("_low", "", "_high"))
@@ -43,7 +43,7 @@ def sensitivity(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """The GPUs needed were an assumption somewhat wrong, the widest on top."""
     small_print = frame[["setup", "target", "traffic", "replications"]].iloc[0].astype(str)
     title, height_mm = "What the number of GPUs depends on", 16 + 7.0 * len(frame)
-    with style.titled(title, small_print, named=slice(0), width_mm=width_mm, height_mm=height_mm) as (figure, (axes,)):
+    with style.titled(title, small_print, width_mm, height_mm, named=slice(0)) as (figure, (axes,)):
         tornado(frame, axes, base=float(frame["base"].iloc[0]))
         return figure
 

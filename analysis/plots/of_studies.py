@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,8 +44,8 @@ def accuracy_against_cost(
     small_print = [f"latency: {times.device}, batch 1", bars]
     small_print += [f"not timed: {', '.join(untimed)}"] if untimed else []
     title = f"{task}: {own['texts'].iloc[0]:,} texts that nothing was trained on"
-    size: dict[str, Any] = {"width_mm": width_mm, "height_mm": 46.0 * len(costs), "rows": len(costs), "named": slice(1)}
-    with style.titled(title, small_print, **size) as (figure, panels):
+    size = (width_mm, 46.0 * len(costs), len(costs))
+    with style.titled(title, small_print, *size, named=slice(1)) as (figure, panels):
         for axes, (label, cost) in zip(panels, costs.items(), strict=True):
             _panel(axes, own, cost, fronted=label != "students")
             axes.set(xlabel=label, ylabel="accuracy (%)")

@@ -42,9 +42,8 @@ def goodput_against_gpus(frame: DataFrame, width_mm: float = style.COLUMN_MM) ->
 
 def gpus_needed(frame: DataFrame, width_mm: float = style.COLUMN_MM, *, attainment: float = 0.99) -> Figure:
     """The fewest GPUs that meet the target."""
-    bars, small_print = len(capacity.needed(frame, attainment=attainment)), _signs(frame)
-    size: dict[str, Any] = {"width_mm": width_mm, "height_mm": 14 + 6 * bars}
-    with style.titled("GPUs needed", small_print, named=slice(0), **size) as (figure, (axes,)):
+    bars = len(capacity.needed(frame, attainment=attainment))
+    with style.titled("GPUs needed", _signs(frame), width_mm, 14 + 6 * bars, named=slice(0)) as (figure, (axes,)):
         capacity.gpus_needed(frame, axes, attainment=attainment)
         return figure
 
@@ -78,9 +77,9 @@ def attainment_map(
     """Attainment over any two columns of numbers, a panel per policy: -p x=load -p y=cv."""
     need(frame, "policy", x, y)
     policies, rows = distinct(frame, "policy"), len(distinct(frame, y))
-    size: dict[str, Any] = {"width_mm": width_mm, "height_mm": max(34.0, 4 + len(policies) * (12 + 5.5 * rows))}
+    size = (width_mm, max(34.0, 4 + len(policies) * (12 + 5.5 * rows)), len(policies))
     title = f"On time: {100 * attainment:g}% or more inside the black line"
-    with style.titled(title, _signs(frame), rows=len(policies), named=slice(0), **size) as (figure, panels):
+    with style.titled(title, _signs(frame), *size, named=slice(0)) as (figure, panels):
         for axes, policy in zip(panels, policies, strict=True):
             maps.attainment_map(frame[frame["policy"] == policy], axes, x=x, y=y, attainment=attainment)
             axes.set_title(str(policy), loc="left", color=style.GREY)
@@ -92,7 +91,7 @@ def _single(
     frame: DataFrame, width_mm: float, draw: Callable[..., Axes], title: str, *, accuracy: bool = False, **settings: Any
 ) -> Figure:
     small_print = _signs(frame) + (accuracies(distinct(frame, "task"), "accuracies {}") if accuracy else [])
-    with style.titled(title, small_print, width_mm=width_mm, height_mm=48) as (figure, (axes,)):
+    with style.titled(title, small_print, width_mm, 48) as (figure, (axes,)):
         draw(frame, axes, **settings)
         return figure
 

@@ -64,7 +64,7 @@ def by_batch(table: LatencyTable, model: str, axes: Axes) -> Axes:
     plan, level = table.plan(model), table.levels(model)[-1]
     for tokens in plan.tokens:
         _line(axes, plan.batches, table, [(level, batch, tokens) for batch in plan.batches], f"{tokens} tokens")
-    return _finish(axes, f"batch, {_students(level)}", "latency (ms)", "Latency against batch")
+    return _finish(axes, f"batch, {count(level.students, 'student')}", "latency (ms)", "Latency against batch")
 
 
 def by_tokens(table: LatencyTable, model: str, axes: Axes) -> Axes:
@@ -72,7 +72,7 @@ def by_tokens(table: LatencyTable, model: str, axes: Axes) -> Axes:
     plan, level = table.plan(model), table.levels(model)[-1]
     for batch in plan.batches:
         _line(axes, plan.tokens, table, [(level, batch, tokens) for tokens in plan.tokens], f"batch {batch}")
-    return _finish(axes, f"tokens, {_students(level)}", "latency (ms)", "Latency against tokens")
+    return _finish(axes, f"tokens, {count(level.students, 'student')}", "latency (ms)", "Latency against tokens")
 
 
 def throughput(table: LatencyTable, model: str, axes: Axes) -> Axes:
@@ -81,7 +81,7 @@ def throughput(table: LatencyTable, model: str, axes: Axes) -> Axes:
     tokens = plan.tokens[len(plan.tokens) // 2]
     for level in table.levels(model):
         rates = [batch / table.seconds(level, ShapeKey(level.students, batch, tokens)) for batch in plan.batches]
-        axes.plot(plan.batches, rates, marker="o", markersize=3, label=_students(level))
+        axes.plot(plan.batches, rates, marker="o", markersize=3, label=count(level.students, "student"))
     return _finish(axes, f"batch, {tokens} tokens", "requests per second", "Throughput")
 
 
@@ -111,10 +111,6 @@ def _shapes(table: LatencyTable, models: Iterable[str]) -> list[tuple[int, int]]
     tokens = set.intersection(*(set(plan.tokens) for plan in plans))
     usual = [(batch, length) for batch, length in _SHAPES if batch in batches and length in tokens]
     return usual or ([(min(batches), min(tokens))] if batches and tokens else [])
-
-
-def _students(level: Level) -> str:
-    return count(level.students, "student")
 
 
 def _line(axes: Axes, x: Sequence[int], table: LatencyTable, shapes: Shapes, label: str) -> None:

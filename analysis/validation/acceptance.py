@@ -24,6 +24,7 @@ from simulator.reporting.report import Report
 from simulator.reporting.validity import median_s
 from simulator.settings import Prepared, Settings, prepare
 from traces import load as load_trace
+from traces.scaling import compress
 
 Progress = Callable[[float, str], None]
 
@@ -185,11 +186,12 @@ class Acceptance:
         def simulated(factor: float, calibrated: bool) -> float:
             rng = np.random.default_rng([self.seed, 2])
             executor = CalibratedExecutor(self.predictions, residuals, rng) if calibrated else None
-            return float(capacity.compressed(base, factor).run(executor=executor).summary["attainment"])
+            inputs = replace(base, trace=compress(base.trace, factor))
+            return float(inputs.run(executor=executor).summary["attainment"])
 
         def live(factor: float) -> tuple[float, bool]:
-            inputs = capacity.compressed(base, factor)
-            run = self.attempts(replace(inputs, settings=replace(inputs.settings, clock="wall")), 1)[-1]
+            inputs = replace(base, trace=compress(base.trace, factor), settings=replace(base.settings, clock="wall"))
+            run = self.attempts(inputs, 1)[-1]
             return float(run.summary["attainment"]), _valid(run)
 
         table, drawn = (capacity.peak(partial(simulated, calibrated=each)) for each in (False, True))

@@ -24,7 +24,8 @@ def latency_cdf(requests: DataFrame, axes: Axes, *, slo_s: float | None = None, 
     give their mean, and the range over them as a band. slo_s: seconds, a line. look: colour, label ... of the curve.
     """
     latency, per_seed = _shares(requests)
-    _steps(axes, latency, *(100 * each(per_seed, axis=0) for each in (np.mean, np.min, np.max)), len(per_seed), look)
+    mean, low, high = (100 * each(per_seed, axis=0) for each in (np.mean, np.min, np.max))
+    _steps(axes, latency, mean, low, high, len(per_seed), look)
     axes.set(ylim=(0, 101), ylabel="answered (% of offered)")
     return _finish(axes, slo_s)
 

@@ -71,7 +71,7 @@ def canvas(
 
 @contextmanager
 def titled(
-    title: str, small_print: Iterable[str], *, width_mm: float, height_mm: float, rows: int = 1,
+    title: str, small_print: Iterable[str], width_mm: float, height_mm: float, rows: int = 1, *,
     named: slice = slice(None), sharex: bool = False, **legend: Any,
 ) -> Iterator[tuple[Figure, list[Axes]]]:  # fmt: skip
     """A canvas to draw on in the gallery's look; its heading and small print are added at the end of the block.
