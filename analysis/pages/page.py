@@ -46,9 +46,8 @@ class Section(NamedTuple):
 
 def show(name: str, figure: Figure, caption: str) -> Shown:
     """A figure for a page, with all its numbers."""
-    return Shown(
-        name, caption, _uri("image/svg+xml", encode(figure, "svg")), _uri("text/csv", drawn_csv(figure).encode())
-    )
+    svg, csv = _uri("image/svg+xml", encode(figure, "svg")), _uri("text/csv", drawn_csv(figure).encode())
+    return Shown(name, caption, svg, csv)
 
 
 def page(title: str, sections: Sequence[Section]) -> str:

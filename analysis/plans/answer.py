@@ -63,10 +63,8 @@ def _words(choice: Choice, plan: Plan) -> list[str]:
     floor = plan.asked["min_accuracy"]
     if floor is not None and less.accuracy is not None and less.accuracy < floor:
         lines.append(f"    an accuracy of {percent(less.accuracy)}")
-    lines.append(
-        f"    {less.growth / best.growth - 1:+.0%} traffic" if less.growth else "    no traffic worth the name"
-    )
-    return lines
+    traffic = f"{less.growth / best.growth - 1:+.0%} traffic" if less.growth else "no traffic worth the name"
+    return [*lines, f"    {traffic}"]
 
 
 def _sureness(choice: Choice, plan: Plan) -> str:
@@ -79,9 +77,8 @@ def _sureness(choice: Choice, plan: Plan) -> str:
     if choice.clear == best.gpus:
         return f"the 95 % interval, for {over}, lies above the target"
     reaches = f"the 95 % interval, for {over}, reaches down to {percent(best.attainment.low)}, below the target"
-    return reaches + (
-        f"; with {count(choice.clear, 'GPU')} it does not" if choice.clear else "; two more GPUs do not help"
-    )
+    more = f"with {count(choice.clear, 'GPU')} it does not" if choice.clear else "two more GPUs do not help"
+    return f"{reaches}; {more}"
 
 
 def _out_of_reach(closest: Closest, plan: Plan) -> list[str]:

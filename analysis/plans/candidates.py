@@ -55,9 +55,8 @@ def candidates(
         best = max(level.accuracy for level in deployment.levels)
         floor = demand.min_accuracy
         if floor is not None and not best >= floor:
-            refused[model] = (
-                f"reaches an accuracy of {best:.4g} at most" if best == best else "has no measured accuracy"
-            )
+            reached = f"reaches an accuracy of {best:.4g} at most"
+            refused[model] = reached if best == best else "has no measured accuracy"
             continue
         fastest, work = _bounds(deployment.predictions)
         rates = _by_bucket(deployment.plan, demand)

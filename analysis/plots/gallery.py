@@ -108,13 +108,12 @@ def make(out: Path, scratch: Path, on_progress: Progress | None = None) -> None:
     missing = [command for name, command in INPUTS.items() if not (scratch / name).exists()]
     steps: list[Callable[[], None]] = [partial(run, command, scratch) for command in missing]
     steps += [partial(_draw, picture, scratch, out) for picture in PICTURES]
+    told = on_progress or (lambda done, total: None)
     for done, step in enumerate(steps):
-        if on_progress is not None:
-            on_progress(done, len(steps))
+        told(done, len(steps))
         step()
     write_text(out / "README.md", page(scratch))
-    if on_progress is not None:
-        on_progress(len(steps), len(steps))
+    told(len(steps), len(steps))
 
 
 def _claim(scratch: Path) -> None:

@@ -27,9 +27,8 @@ def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Fi
             gpus, (low, mean, high) = own["gpus"], (100 * own[f"attainment{end}"] for end in ("_low", "", "_high"))
             axes.plot(gpus, mean, label=name, markevery=list(np.flatnonzero(own["met"])), **look)
             short = ~own["met"]
-            axes.plot(
-                gpus[short], mean[short], **look | {"linestyle": ""}, markerfacecolor="white", label=f"_{name} short"
-            )
+            hollow = look | {"linestyle": "", "markerfacecolor": "white"}
+            axes.plot(gpus[short], mean[short], **hollow, label=f"_{name} short")
             axes.vlines(gpus, low, high, color=look["color"], lw=0.8, label=f"_{name} interval")
         style.target(axes, 100 * asked["attainment"], f"target: {100 * asked['attainment']:g}%")
         style.from_zero(axes)

@@ -64,9 +64,8 @@ def run(cells: Sequence[Cell]) -> Iterator[Row]:
                 prepared, loaded = prepare(its, table=tables[its.table]), inputs(its)
             free = {name: getattr(its, name) for name in _FREE}
             with uncollected():  # else the garbage collector goes through all that happened as soon as the run ends
-                found = row(
-                    cell, prepared.settings, replace(prepared, settings=replace(prepared.settings, **free)).run()
-                )
+                report = replace(prepared, settings=replace(prepared.settings, **free)).run()
+                found = row(cell, prepared.settings, report)
         except (ValueError, LookupError, OSError) as error:
             said = error.args[0] if isinstance(error, LookupError) and error.args else error
             raise ValueError(f"{named(its)}: {said}") from None

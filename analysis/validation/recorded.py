@@ -74,9 +74,8 @@ def read(folder: Path) -> Recorded:
     report = Report(trace, deployment.levels, deployment.plan, settings.gpus, slo_s, rate, records)
     refused = int((outcomes["outcome"] == "refused").sum())
     unknown = len(outcomes) - refused - int(known.sum())
-    return Recorded(
-        report, replace(prepared, trace=trace), refused, unknown, _reasons(report, run.get("run_queue_delay"))
-    )
+    reasons = _reasons(report, run.get("run_queue_delay"))
+    return Recorded(report, replace(prepared, trace=trace), refused, unknown, reasons)
 
 
 def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
