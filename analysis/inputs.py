@@ -14,13 +14,14 @@ from analysis.plans.planning import Choice, Plan
 from analysis.runs import Run
 from analysis.sweeps.frames import read
 
-#: The columns by which a table is told to be a comparison.
-_COMPARED = {"difference", "reference"}
-#: ... a sensitivity, and a capacity.
-_VARIED = {"assumption", "low", "high", "base"}
-_CAPACITY = {"capacity", "capacity_low", "capacity_high"}
-#: ... and the accuracy.csv of a distillation.
-_STUDY = {"model", "students", "task", "accuracy", "low", "high", "runs_as"}
+#: The columns that tell what a table is, most telling first; a study is the accuracy.csv of a distillation.
+_TELLING = {
+    "sensitivity": {"assumption", "low", "high", "base"},
+    "capacity": {"capacity", "capacity_low", "capacity_high"},
+    "study": {"model", "students", "task", "accuracy", "low", "high", "runs_as"},
+    "comparison": {"policy", "difference", "reference"},
+    "sweep": {"policy"},
+}
 
 
 def read_all(paths: Sequence[Path], of: str) -> Any:
@@ -53,16 +54,10 @@ def read_any(path: Path) -> tuple[str, Any]:
             f"(results.parquet) or of a plan (plan.json), or a .parquet or .csv that another command wrote"
         )
     found = read(path)
-    columns = set(found)
-    if columns >= _VARIED:
-        return "sensitivity", found
-    if columns >= _CAPACITY:
-        return "capacity", found
-    if columns >= _STUDY:
-        return "study", found
-    if "policy" not in columns:
-        raise ValueError(f"{path} is neither a sweep nor a comparison: it has no column policy, but {', '.join(found)}")
-    return ("comparison" if columns >= _COMPARED else "sweep"), found
+    for kind, columns in _TELLING.items():
+        if columns <= set(found):
+            return kind, found
+    raise ValueError(f"{path} is neither a sweep nor a comparison: it has no column policy, but {', '.join(found)}")
 
 
 def _read_plan(folder: Path) -> Plan:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas import DataFrame, read_parquet
 
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 FILES = ("requests.parquet", "batches.parquet", "summary.json", "run.json")
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
+class Run(NamedTuple):
     """One output folder of `python -m simulator`. Nulls are NaN; columns as in DESIGN section 5."""
 
     name: str
@@ -42,8 +40,7 @@ class Run:
 
     @property
     def slo_s(self) -> float:
-        slo_s: float = self.summary["slo_s"]
-        return slo_s
+        return float(self.summary["slo_s"])
 
     @classmethod
     def of(cls, report: Report) -> Run:

@@ -16,7 +16,7 @@ import numpy as np
 
 from analysis.comparisons.statistics import Interval
 from analysis.plans.sampling import estimate, windows
-from analysis.sweeps.sweeping import Laboratory, laboratory
+from analysis.sweeps.sweeping import Laboratory
 from simulator import simulate
 from simulator.settings import Settings
 from traces import Trace, load, scale
@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[tuple[float, float], list[tuple[float, Interval]]] = {band: [] for band in BANDS}
     print("traffic        factor  in full   mean of draws  holds  low end above")
-    with TemporaryDirectory() as scratch, laboratory() as opened:
+    with TemporaryDirectory() as scratch, Laboratory() as opened:
         table = Path(scratch) / "slow.csv"
         table.write_text("\n".join(["model,students,depth,hidden,batch,tokens,latency_us", *ROWS]))
         for kind, spec in KINDS.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +65,7 @@ def follow(edges_s: Array, rates: Array, process: Callable[[float], Array]) -> A
     return arrivals[: np.searchsorted(arrivals, edges_s[-1])]
 
 
-@dataclass(frozen=True)
-class GapFamily:
+class GapFamily(NamedTuple):
     """A family of gaps between arrivals with mean one, by shape.
 
     shape and cv: one from the other. draw: that many gaps. first: the time to the first arrival of a process that has

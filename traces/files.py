@@ -144,7 +144,10 @@ def write(trace: Trace, path: str | os.PathLike[str]) -> None:
             pyarrow.parquet.write_table(table.replace_schema_metadata({"cohort_trace": json.dumps(about)}), part)
         else:
             options = pyarrow.csv.WriteOptions(quoting_style="needed", include_header=False)
-            with _output(part, zipped=target.suffix == ".gz") as file:
+            with contextlib.ExitStack() as stack:
+                file: Any = stack.enter_context(part.open("wb"))
+                if target.suffix == ".gz":  # without name and time in the header: equal traces give equal bytes
+                    file = stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
                 file.write((",".join(table.column_names) + "\n").encode())
                 pyarrow.csv.write_csv(table, file, options)
 
@@ -160,16 +163,6 @@ def about(path: Path) -> dict[str, Any]:
 def _zipped(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
-
-
-@contextlib.contextmanager
-def _output(path: Path, *, zipped: bool) -> Iterator[Any]:
-    with contextlib.ExitStack() as stack:
-        file: Any = stack.enter_context(path.open("wb"))
-        if zipped:
-            # No name and no time in the header: equal traces give equal bytes.
-            file = stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
-        yield file
 
 
 def _collect(batches: Any, names: list[str]) -> dict[str, NDArray[Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.spec import Spec, call, describe
+from traces.spec import Spec, call, signature
 
 #: Draws lengths for arrivals: given the generator and each request's place in the trace (0 to 1, in order of time).
 Lengths = Callable[[np.random.Generator, NDArray[np.float64]], NDArray[np.int32]]
@@ -54,8 +54,7 @@ class Along:
         first = np.minimum(firsts[block], len(self.values) - 1)
         count = np.maximum(firsts[block + 1] - first, 1)
         rows = first + (rng.random(len(place)) * count).astype(np.int64)
-        drawn: NDArray[np.int32] = np.take(self.values, rows)
-        return drawn
+        return np.asarray(np.take(self.values, rows))
 
 
 def quantile_distribution(*parts: Mapping[float, float]) -> Distribution:
@@ -134,7 +133,7 @@ def length_model(text: str, recorded: Callable[[Path], tuple[NDArray[np.int32], 
         if kind in LENGTHS:
             return call(LENGTHS[kind], Spec.parse(text))
         if kind not in RECORDED:
-            known = ", ".join(f"{name}:{describe(model)}".rstrip(":") for name, model in LENGTHS.items())
+            known = ", ".join(signature(name, model) for name, model in LENGTHS.items())
             raise LookupError(f"no lengths {text!r}: neither a file nor one of {known}, along:FILE")
     tokens, place = recorded(Path(rest if kind in RECORDED and not os.path.exists(text) else text))
     if kind == "along":

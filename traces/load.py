@@ -100,11 +100,9 @@ def _timed(path: Path, reading: Reading, arrivals: str) -> Draft:
     draft = generate(arrivals, None, None, reading.seed)
     rows = len(next(iter(columns.values())))
     used = min(rows, len(draft.arrival_s))
-    notes = (
-        *draft.notes,
-        f"{used} of {rows} rows, at the first {used} of {len(draft.arrival_s)} arrivals of {arrivals}",
-    )
-    return Draft(draft.arrival_s[:used], {name: column[:used] for name, column in columns.items()}, None, notes)
+    note = f"{used} of {rows} rows, at the first {used} of {len(draft.arrival_s)} arrivals of {arrivals}"
+    columns = {name: column[:used] for name, column in columns.items()}
+    return Draft(draft.arrival_s[:used], columns, None, (*draft.notes, note))
 
 
 def _tokenized(draft: Draft, folder: Path, path: Path) -> Draft:
@@ -123,9 +121,8 @@ def _resize(trace: Trace, rate: float | None, mode: str, duration: float | None,
             end = float(trace.arrival_s[wanted])
             trace = cut(trace, end - window(trace)[0])
         elif wanted > len(trace):
-            trace = trace.noted(
-                f"its {len(trace)} requests last {len(trace) / rate:.6g} s only at {rate:.6g} requests/s"
-            )
+            lasts = f"its {len(trace)} requests last {len(trace) / rate:.6g} s only at {rate:.6g} requests/s"
+            trace = trace.noted(lasts)
     elif duration is not None:
         trace = cut(trace, duration)
     return trace if rate is None else scale(trace, rate, mode=mode, seed=seed)
@@ -148,10 +145,8 @@ def _clip(trace: Trace, max_tokens: int) -> Trace:
     longer = int((trace.tokens > max_tokens).sum())
     if not longer:
         return trace
-    clipped = replace(trace, tokens=np.minimum(trace.tokens, np.int32(max_tokens)))
-    return clipped.noted(
-        f"{longer} of {len(trace)} requests ({longer / len(trace):.1%}) clipped to {max_tokens} tokens"
-    )
+    note = f"{longer} of {len(trace)} requests ({longer / len(trace):.1%}) clipped to {max_tokens} tokens"
+    return replace(trace, tokens=np.minimum(trace.tokens, np.int32(max_tokens)), notes=(*trace.notes, note))
 
 
 def _recorded(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

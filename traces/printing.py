@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from traces.lengths import LENGTHS
@@ -14,7 +14,7 @@ from traces.processes.ratemodel import RateModel
 from traces.readers.formats import FORMATS
 from traces.scaling import MODES
 from traces.shared.text import aligned, first_line, number
-from traces.spec import describe
+from traces.spec import signature
 from traces.statistics import Statistics
 
 
@@ -54,10 +54,10 @@ def listing() -> str:
     parts = [
         _section("Formats (--trace-format)", {name: first_line(reader) for name, reader in FORMATS.items()}),
         _section("Shipped traces", NAMED),
-        _section("Generators", {_signature(name, made): first_line(made) for name, made in GENERATORS.items()}),
+        _section("Generators", {signature(name, made): first_line(made) for name, made in GENERATORS.items()}),
         _section(
             "Lengths (--lengths)",
-            {_signature(name, made): first_line(made) for name, made in LENGTHS.items()}
+            {signature(name, made): first_line(made) for name, made in LENGTHS.items()}
             | {"FILE": "Lengths of a file, drawn at random.", "along:FILE": "The same, in step with its time."},
         ),
         _section("Scaling (--rate-mode)", MODES),
@@ -80,11 +80,6 @@ def _section(title: str, entries: dict[str, str]) -> str:
     indent = " " * 6
     texts = {n: textwrap.fill(t, columns, initial_indent=indent, subsequent_indent=indent) for n, t in entries.items()}
     return "\n".join([title, *(f"  {name}\n{text}" for name, text in texts.items())])
-
-
-def _signature(name: str, function: Callable[..., object]) -> str:
-    settings = describe(function)
-    return f"{name}:{settings}" if settings else name
 
 
 def _ratio(values: Sequence[float | None]) -> list[str]:

@@ -44,7 +44,7 @@ def scale(trace: Trace, rate: float, *, mode: str = "superpose", seed: int = 0) 
         raise ValueError(f"trace {trace.source}: all requests arrive at one instant, so it has no rate to scale")
     factor = rate / trace.rate
     if mode == "compress":
-        scaled = _compress(trace, factor)
+        scaled = compress(trace, factor)
     elif mode == "thin" or factor < 1:
         if factor > 1:
             raise ValueError(
@@ -108,7 +108,8 @@ def window(trace: Trace) -> tuple[float, float]:
     return float(trace.arrival_s[0]), float(trace.arrival_s[-1])
 
 
-def _compress(trace: Trace, factor: float) -> Trace:
+def compress(trace: Trace, factor: float) -> Trace:
+    """The same requests, `factor` times as fast."""
     duration = None if trace.duration_s is None else trace.duration_s / factor
     return replace(trace, arrival_s=trace.arrival_s / factor, duration_s=duration)
 

@@ -71,12 +71,13 @@ def call(function: Callable[..., T], spec: Spec, *args: object, **given: object)
         raise ValueError(f"{spec.kind}: {error}") from None
 
 
-def describe(function: Callable[..., Any]) -> str:
-    """The settings with their defaults, as a spec shows them; in brackets those that may be left open."""
+def signature(kind: str, function: Callable[..., Any]) -> str:
+    """The kind with its settings and their defaults, as a spec shows them; in brackets those that may be left open."""
     known = parameters(function)
     shown = [name if p.default is inspect.Parameter.empty else f"{name}={_text(p.default)}"
              for name, p in known.items() if p.default is not None]  # fmt: skip
-    return ",".join(shown) + "".join(f"[,{name}]" for name, p in known.items() if p.default is None)
+    left_open = "".join(f"[,{name}]" for name, p in known.items() if p.default is None)
+    return f"{kind}:{','.join(shown)}{left_open}".rstrip(":")
 
 
 def _text(value: object) -> str:

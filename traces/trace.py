@@ -86,11 +86,8 @@ class Trace:
         self._refuse(self.arrival_s < 0, "arrival_s is {} (must not be negative)", self.arrival_s)
         unsorted = np.zeros(n, bool)
         np.less(self.arrival_s[1:], self.arrival_s[:-1], out=unsorted[1:])
-        self._refuse(
-            unsorted,
-            "arrival_s is {}, earlier than the row before (sort the file, or convert with --sort)",
-            self.arrival_s,
-        )
+        earlier = "arrival_s is {}, earlier than the row before (sort the file, or convert with --sort)"
+        self._refuse(unsorted, earlier, self.arrival_s)
         self._refuse(self.tokens < 1, "tokens is {} (must be at least 1; [CLS] and [SEP] count)", self.tokens)
         if self.slo_s is not None:
             self._refuse(~(np.isnan(self.slo_s) | (self.slo_s > 0)), "slo_s is {} (must be positive)", self.slo_s)

@@ -75,8 +75,7 @@ def _printed(found: DataFrame, attainment: float) -> str:
     seeds = f"95 % interval over {found['seeds'].iloc[0]} seeds"
     heading = [f"highest rate with {attainment:.4g} of all requests on time, {seeds}",
                said + (f" ({deployed[0].table.device})" if "table" in same else "")]  # fmt: skip
-    if known := accuracies(found["task"].dropna()):
-        heading.append(f"accuracies: {known}")
+    heading += accuracies(found["task"].dropna(), "accuracies: {}")
     heading += dict.fromkeys(note for each in deployed for note in each.notes)
     columns = [name for name in (*named, "policy") if name not in same]
     lines = [[*columns, "capacity/s", "interval", "load", "p99 ms", "accuracy", "students", "verdict"]]

@@ -20,8 +20,6 @@ EXAMPLE = """examples:
   python -m analysis compare --policies "greedy;timeout;adaptive;nexus" --trace poisson:duration=5 --load 0.9
   python -m analysis compare --policies all --table synthetic --lengths constant:tokens=64 --trace mmpp:duration=3
 """
-_COLUMNS = ("policy", "on time", "99 %?", "accuracy", "weighted", "95 %", "p99 ms", "", "regret", "points from",
-            "95 %, together")  # fmt: skip
 _MEANING = {
     "exact": "the exact optimum of one who knows the future",
     "bound": "a bound, which no policy exceeds, and which perhaps none can reach",
@@ -90,42 +88,40 @@ def text(compared: Comparison) -> str:
     from profiler.table import left_out_notes
 
     its = compared.settings
-    top, known = compared.ceiling, accuracies([its.task])
+    top = compared.ceiling
     rate = "" if its.rate is None else f" at {its.rate:,.6g}/s"
     lines = [
         f"trace   {its.trace}{rate}, lengths {its.lengths or 'its own, else short texts'}",
         f"table   {its.table}: {its.model}, {count(its.gpus, 'device')}, target {its.slo_ms:.4g} ms",
         *(f"        {note}" for note in left_out_notes(compared.left_out)),
-        *([f"        accuracies: {known}"] if known else []),
+        *accuracies([its.task], "        accuracies: {}"),
         f"runs    {compared.replicated}",
         *([] if top is None else [f"ceiling {top.accuracy_weighted_goodput:.2%} weighted: {_MEANING[top.kind]}"]),
         "",
     ]
-    header = list(_COLUMNS)
-    header[7] = f"of {top.kind if top else 'ceiling'}"
-    header[9] += f" {compared.reference}"
-    rows = (_line(row, compared.reference) for _, row in compared.standings.iterrows())
-    lines += aligned([header, *rows]).splitlines()
+    kind = top.kind if top else "ceiling"
+    rows = [_line(row, compared.reference, kind) for _, row in compared.standings.iterrows()]
+    lines += aligned([list(rows[0]), *(list(row.values()) for row in rows)]).splitlines()
     if compared.refused:
         lines += ["", "not run here:", *(f"  {policy}: {said}" for policy, said in compared.refused.items())]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _line(row: Series, reference: str) -> list[str]:
+def _line(row: Series, reference: str, ceiling: str) -> dict[str, str]:
     own = row.policy == reference
-    return [
-        row.policy,
-        percent(row.attainment),
-        row.verdict,
-        percent(row.accuracy),
-        percent(row.accuracy_weighted_goodput),
-        _ends(row, "accuracy_weighted_goodput", ".2f"),
-        milliseconds(row.p99_s),
-        percent(row.reached),
-        "-" if isnan(row.regret) else f"{100 * row.regret:.2f}",
-        "-" if own else f"{100 * row.difference:+.2f}",
-        "-" if own else _ends(row, "difference", "+.2f"),
-    ]
+    return {
+        "policy": row.policy,
+        "on time": percent(row.attainment),
+        "99 %?": row.verdict,
+        "accuracy": percent(row.accuracy),
+        "weighted": percent(row.accuracy_weighted_goodput),
+        "95 %": _ends(row, "accuracy_weighted_goodput", ".2f"),
+        "p99 ms": milliseconds(row.p99_s),
+        f"of {ceiling}": percent(row.reached),
+        "regret": "-" if isnan(row.regret) else f"{100 * row.regret:.2f}",
+        f"points from {reference}": "-" if own else f"{100 * row.difference:+.2f}",
+        "95 %, together": "-" if own else _ends(row, "difference", "+.2f"),
+    }
 
 
 def _ends(row: Series, name: str, form: str) -> str:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analysis.commands.sweep import add_engine, engine
+
+if TYPE_CHECKING:
+    from analysis.plans.planning import Plan
 
 EXAMPLE = """examples:
   python -m analysis plan --trace requests.parquet --slo-ms 20 --attainment 0.99 --min-accuracy 0.9 --growth 2x
@@ -81,17 +85,14 @@ def _growth(text: str) -> float:
         raise ValueError(f"--growth is {text!r}; write a factor such as 2x or 1.5") from None
 
 
-def _save(found: object, out: Path) -> None:
-    from analysis.plans.planning import Plan
+def _save(found: Plan, out: Path) -> None:
     from analysis.sweeps.frames import write
     from simulator.reporting.output import to_json
     from traces.shared.atomic import write_text
     from traces.shared.origin import origin
 
-    assert isinstance(found, Plan)
     out.mkdir(parents=True, exist_ok=True)
     write(found.points, out / "points.parquet")
     write(found.points, out / "points.csv")
-    values = {"asked": found.asked, "traffic": found.traffic, "choices": [asdict(each) for each in found.choices],
-              "closest": [asdict(each) for each in found.closest], "ran": found.ran, "found": found.found}  # fmt: skip
+    values = {name: value for name, value in asdict(found).items() if name != "points"}
     write_text(out / "plan.json", to_json({**values, **origin()}))

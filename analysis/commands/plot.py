@@ -65,8 +65,7 @@ def _options(given: list[str], known: dict[str, Any], plot: str) -> dict[str, An
             options[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             options[name] = value
-        if not isinstance(options[name], str | int | float) or isinstance(options[name], str) != isinstance(
-            known[name], str
-        ):
-            raise ValueError(f"-p {text}: {name} must be {'text' if isinstance(known[name], str) else 'a number'}")
+        kind, called = (str, "text") if isinstance(known[name], str) else (int | float, "a number")
+        if not isinstance(options[name], kind):
+            raise ValueError(f"-p {text}: {name} must be {called}")
     return options

@@ -78,7 +78,7 @@ def main(options: argparse.Namespace) -> int:
     from analysis.outputs import folder_for
     from analysis.progress import progress
     from analysis.sweeps.frames import write
-    from analysis.sweeps.sweeping import laboratory, results
+    from analysis.sweeps.sweeping import Laboratory, results
     from simulator.reporting.output import to_json
     from traces.shared.atomic import write_text
     from traces.shared.origin import origin
@@ -86,7 +86,7 @@ def main(options: argparse.Namespace) -> int:
     axes, parameters = _axes(options)
     cells = grid(axes, parameters)
     folder_for(options.out, "sweep.json", "sweep")
-    with progress("cells") as told, laboratory(on_progress=told, **engine(options)) as opened:
+    with progress("cells") as told, Laboratory(on_progress=told, **engine(options)) as opened:
         found = results(opened.rows(cells))
     options.out.mkdir(parents=True, exist_ok=True)
     write(found, options.out / "results.parquet")

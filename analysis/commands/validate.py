@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 #: What is measured where no table is named: some 8,000 requests per second on one core, and so short that a batch of 32
 #: takes only six times as long as one of 1: a device that gains by batching, as a GPU does.
@@ -68,9 +67,12 @@ def main(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--{name} is {getattr(arguments, name)}; it must be at least 1")
     if not arguments.report:
         _measure(arguments)
+    from analysis.plots.figures import save
+    from analysis.validation.plot import errors
+
     found = report.read(arguments.out)
     write_text(arguments.out / "report.md", report.page(found))
-    _plot(found, arguments.out)
+    save(errors(found), arguments.out / "errors.png")
     rows = report.verdicts(found)
     valid = found["runs"]["valid"].sum()
     print(f"{valid} of {len(found['runs'])} live runs are VALID\n")
@@ -83,17 +85,17 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _recorded(arguments: argparse.Namespace) -> int:
     """Compare a recorded session with its simulation; the figures go to --out, if that is given."""
-    from analysis.validation import files, recorded
+    from analysis.validation import recorded, report
 
     found = recorded.compare(recorded.read(arguments.recorded), arguments.seed)
     print(recorded.page(found))
     if arguments.out is not None:
-        files.write(arguments.out / "recorded.json", found)
+        report.write_values(arguments.out / "recorded.json", found)
     return 0
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    from analysis.validation import files
+    from analysis.validation import report
     from analysis.validation.acceptance import Acceptance
     from analysis.validation.timer import open_timer
     from profiler.commands.printing import noise_words, progress_bar
@@ -116,19 +118,9 @@ def _measure(arguments: argparse.Namespace) -> None:
         else:
             served = open_devices(arguments.device, table, [model], deployment.plan, seed=arguments.seed)
         stack.callback(served.close)
-        acceptance = Acceptance(
-            source,
-            model,
-            served,
-            out,
-            arguments.requests,
-            arguments.wanted,
-            arguments.most,
-            arguments.seed,
-            lengths,
-            None if arguments.slo_ms is None else arguments.slo_ms / 1e3,
-            progress,
-        )
+        numbers = {name: getattr(arguments, name) for name in ("requests", "wanted", "most", "seed")}
+        slo_s = None if arguments.slo_ms is None else arguments.slo_ms / 1e3
+        acceptance = Acceptance(source, model, served, out, **numbers, lengths=lengths, slo_s=slo_s, progress=progress)
         meta = {
             "device": served.name,
             "notes": list(served.notes),
@@ -144,7 +136,7 @@ def _measure(arguments: argparse.Namespace) -> None:
             "seed": arguments.seed,
             **origin(),
         }
-        files.write(out / "meta.json", meta)
+        report.write_values(out / "meta.json", meta)
         acceptance.run()
 
 
@@ -160,10 +152,3 @@ def _tiny_table(folder: Path, device: str) -> Path:
         if profile(["run", "--device", device, *threads, *shape, *budget]):
             raise ValueError(f"the table could not be measured; the timings so far are beside {folder}")
     return folder
-
-
-def _plot(found: dict[str, Any], out: Path) -> None:
-    from analysis.plots.figures import save
-    from analysis.validation.plot import errors
-
-    save(errors(found), out / "errors.png")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from analysis.comparisons import steady
 from analysis.comparisons.optimum import EXACT_REQUESTS, Ceiling
 from analysis.comparisons.replications import Replication, inputs, named, replicate, resolved
 from analysis.comparisons.statistics import mean_intervals, verdict
-from analysis.sweeps.backends import Pool, Workers
+from analysis.sweeps.backends import Pool
 from analysis.sweeps.frames import frame
 from policies import POLICIES, make
 from policies.registry import needs
@@ -23,8 +22,7 @@ from simulator.settings import KINDS, Prepared, Settings
 UNDER_THE_CEILING = frozenset({"future", "preempt"})
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(NamedTuple):
     """Policies, the best first; those that do not run in this setting, with the reason; and what all have in common.
 
     standings: a row per policy, means over replications, times in seconds, NaN where no request was served.
@@ -49,6 +47,8 @@ class Comparison:
     values: DataFrame
 
 
+#: The columns of an interval, by what their names end with.
+ENDS = {"": "mean", "_low": "low", "_high": "high"}
 #: What all policies have in common: all settings but those of a single run, and of live ones.
 SETTINGS = [each for each in KINDS if each not in ("policy", "clock", "device", "weights")]
 _SHOWN = ("trace", "rate", "duration", "lengths", "table", "model", "task", "levels", "slo_ms", "gpus", "service_noise",
@@ -93,7 +93,7 @@ def compare(
         steady.refuse_others(whole.settings)
     tasks = [(each, tuple(specs), exact_requests, warm_up) for each in inputs(whole, replications)]
     done: dict[int, Replication] = {}
-    with Pool(Workers(jobs)) as pool:
+    with Pool(jobs) as pool:
         for number, result in pool.each(replicate, tasks):
             done[number] = result
             if on_progress is not None:
@@ -109,12 +109,14 @@ def _summed(
     if reference in refused:
         raise ValueError(f"the reference {reference} does not run here: {refused[reference]}")
     ran = [spec for spec in specs if spec not in refused]
-    summaries: dict[str, list[Any]] = {spec: [each.summaries[spec] for each in done] for spec in ran}
-    values = DataFrame({spec: [_value(each) for each in rows] for spec, rows in summaries.items()})
+    summaries = {spec: frame([dict(each.summaries[spec]) for each in done]) for spec in ran}
+    weighted = "accuracy_weighted_goodput"
+    values = DataFrame({spec: each[weighted].fillna(each["attainment"]) for spec, each in summaries.items()})
     own = _within(mean_intervals(values, confidence=confidence), 0.0)
     differences = values.sub(values[reference], axis=0)
     differences = _within(mean_intervals(differences, confidence=confidence, family=True), -1.0)
     differences.loc[reference] = 0.0
+    intervals = {weighted: own, "difference": differences}
     top = _mean_ceiling([each.ceiling for each in done])
     most, kind = (None, None) if top is None else (top.accuracy_weighted_goodput, top.kind)
     base, dominated = whole.settings, tuple(map(str, whole.deployment.left_out))
@@ -123,30 +125,25 @@ def _summed(
     rows = []
     for spec in ran:
         mean, bounds = own["mean"][spec], most is not None and not needs(make(spec)) - UNDER_THE_CEILING
+        its, offered = summaries[spec], int(summaries[spec]["requests"].sum())
         rows.append({
             "policy": spec,
-            "attainment": _mean([each["attainment"] for each in summaries[spec]]),
-            "verdict": _verdict(summaries[spec]),
-            "accuracy": _mean([each["accuracy"] for each in summaries[spec]]),
-            "p99_s": _mean([each["p99_s"] for each in summaries[spec]]),
+            "attainment": its["attainment"].mean(),
+            "verdict": verdict(offered - int(its["ok"].sum()), offered),  # one that was not served is as good as late
+            "accuracy": its["accuracy"].mean(),
+            "p99_s": its["p99_s"].mean(),
             "reached": mean / most if bounds and most else None,
             "regret": most - mean if bounds else None,
-            **_ends("accuracy_weighted_goodput", own.loc[spec]),
-            **_ends("difference", differences.loc[spec]),
+            **{f"{name}{suffix}": of.at[spec, end] for name, of in intervals.items() for suffix, end in ENDS.items()},
             "reference": reference, "ceiling": most, "ceiling_kind": kind, "replications": said, **shown,
         })  # fmt: skip
-    standings = frame(sorted(rows, key=lambda row: -row["accuracy_weighted_goodput"]))
+    standings = frame(sorted(rows, key=lambda row: -row[weighted]))
     return Comparison(standings, refused, reference, base, said, top, dominated, values)
 
 
 def _within(intervals: DataFrame, least: float) -> DataFrame:
     """The intervals within what the quantity can be, up to 1; ends that are not known stay infinite."""
     return intervals.clip(least, 1.0).where(np.isfinite(intervals), intervals)
-
-
-def _ends(name: str, interval: Series) -> dict[str, float]:
-    """The columns of an interval."""
-    return {name: interval["mean"], f"{name}_low": interval["low"], f"{name}_high": interval["high"]}
 
 
 def _left_out(counts: Sequence[int]) -> str:
@@ -183,22 +180,6 @@ def _settings(values: dict[str, Any]) -> Settings:
     if unknown:
         raise ValueError(f"compare has no setting {', '.join(unknown)}; it has {', '.join(SETTINGS)}")
     return Settings(**values)
-
-
-def _value(summary: dict[str, Any]) -> float:
-    weighted = summary["accuracy_weighted_goodput"]
-    return float(summary["attainment"] if weighted is None else weighted)
-
-
-def _verdict(summaries: Sequence[dict[str, Any]]) -> str:
-    """Over all replications; a request that was not served is as good as late."""
-    offered, on_time = (sum(each[name] for each in summaries) for name in ("requests", "ok"))
-    return verdict(offered - on_time, offered)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _mean_ceiling(ceilings: Sequence[Ceiling | None]) -> Ceiling | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ COMPANY = np.unique(np.ceil(1.2 ** np.arange(100)))
 SLACK_S = 1e-9
 
 
-@dataclass(frozen=True)
-class Ceiling:
+class Ceiling(NamedTuple):
     """The most accuracy-weighted goodput that any policy can reach on a trace. kind: "exact" or "bound"."""
 
     accuracy_weighted_goodput: float

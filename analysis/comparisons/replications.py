@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis.comparisons import steady
 from analysis.comparisons.optimum import Ceiling, ceiling
+from analysis.sweeps.cells import summary_from
 from simulator.defaults import default_slo_s
 from simulator.reporting.report import Report
 from simulator.settings import Prepared, Settings, prepare
@@ -89,7 +90,7 @@ def replicate(
         except (ValueError, LookupError) as error:
             summaries[policy] = str(error.args[0] if isinstance(error, LookupError) and error.args else error)
     first = max((begins for _, begins in settled.values()), default=0)
-    summaries |= {policy: steady.summary(report, first) for policy, (report, _) in settled.items()}
+    summaries |= {policy: summary_from(report, first) for policy, (report, _) in settled.items()}
     its = prepared.settings
     if its.service_noise != "none":
         return Replication(summaries, None, first)
@@ -98,5 +99,5 @@ def replicate(
     counted = prepared.trace.take(slice(first, None))
     top = ceiling(counted, predictions, slo_s=slo_s, gpus=its.gpus, exact_requests=exact_requests)
     if first:  # for who has nothing to do before
-        top = replace(top, kind="bound")
+        top = top._replace(kind="bound")
     return Replication(summaries, top, first)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
@@ -16,8 +16,7 @@ from analysis.plots.figures import encode
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Rows of text under a head. The first column names the row, the others are numbers, set to the right."""
 
     head: Sequence[str]
@@ -25,8 +24,7 @@ class Table:
     caption: str = ""
 
 
-@dataclass(frozen=True)
-class Shown:
+class Shown(NamedTuple):
     """A figure as it stands in a page: SVG and CSV as data URIs."""
 
     name: str
@@ -35,8 +33,7 @@ class Shown:
     csv: str
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A heading, paragraphs, text with its line breaks kept, tables, figures, and tables that can be folded away."""
 
     title: str
@@ -49,9 +46,8 @@ class Section:
 
 def show(name: str, figure: Figure, caption: str) -> Shown:
     """A figure for a page, with all its numbers."""
-    return Shown(
-        name, caption, _uri("image/svg+xml", encode(figure, "svg")), _uri("text/csv", drawn_csv(figure).encode())
-    )
+    svg, csv = _uri("image/svg+xml", encode(figure, "svg")), _uri("text/csv", drawn_csv(figure).encode())
+    return Shown(name, caption, svg, csv)
 
 
 def page(title: str, sections: Sequence[Section]) -> str:

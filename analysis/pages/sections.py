@@ -93,11 +93,9 @@ def of_comparison(frame: DataFrame) -> Section:
     of_best = "of the optimum" if kinds == ["exact"] else f"of the {' '.join(map(str, kinds)) or 'optimum'}"
     head = ["policy", "on time %", "accuracy %", "p99 ms", "weighted %", "95 %", of_best,
             f"points from {frame['reference'].iloc[0]}", "95 %, together"]  # fmt: skip
-    rows = []
+    rows, shown = [], ("attainment", "accuracy", "p99_s", "accuracy_weighted_goodput")
     for row in frame.to_dict("records"):
-        cells = [
-            _cell(name, row.get(name)) for name in ("attainment", "accuracy", "p99_s", "accuracy_weighted_goodput")
-        ]
+        cells = [_cell(name, row.get(name)) for name in shown]
         rows.append([str(row["policy"]), *cells, _ends(row, "accuracy_weighted_goodput"), percent(row.get("reached")),
                      f"{100 * row['difference']:+.2f}", _ends(row, "difference")])  # fmt: skip
     said = f"No policy exceeds {ceilings[0]:.2%} ({' '.join(map(str, kinds))})." if ceilings else "No optimum is known."
@@ -153,29 +151,25 @@ def _said_of(run: Run) -> Iterator[str]:
         yield f"This live run is INVALID: {'; '.join(live['validity']['reasons'])}."
     if live is None and table["meta"].get("kind") == "modelled":
         yield f"The latencies of table {table['name']} are modelled, not measured."
-    if known := accuracies([run.settings.get("task")]):
-        yield f"Accuracies: {known}."
+    yield from accuracies([run.settings.get("task")], "Accuracies: {}.")
 
 
-def _accuracies(frame: DataFrame) -> Iterator[str]:
-    if known := accuracies(distinct(frame, "task")):
-        yield f"Accuracies: {known}."
+def _accuracies(frame: DataFrame) -> list[str]:
+    return accuracies(distinct(frame, "task"), "Accuracies: {}.")
 
 
 def _origins(names: Sequence[str], runs: Sequence[Run]) -> Table:
     """The settings and versions of the runs, a column each."""
     columns = [dict(_origin(run)) for run in runs]
     keys = dict.fromkeys(key for column in columns for key in column)
-    return Table(
-        ["", *names], [[key, *(column.get(key, "") for column in columns)] for key in keys], "Where this came from"
-    )
+    rows = [[key, *(column.get(key, "") for column in columns)] for key in keys]
+    return Table(["", *names], rows, "Where this came from")
 
 
 def _origin(run: Run) -> Iterator[tuple[str, str]]:
     its = run.settings
-    yield from (
-        (str(name), _plain(value)) for name, value in its.get("settings", {}).items() if value not in (None, {})
-    )
+    given = its.get("settings", {})
+    yield from ((str(name), _plain(value)) for name, value in given.items() if value not in (None, {}))
     for name in ("seed", "commit", "python", "versions", "command"):
         if its.get(name) is not None:
             yield name, _plain(its[name])

@@ -13,13 +13,12 @@ def printed(plan: Plan) -> str:
     asked, traffic = plan.asked, plan.traffic
     floor = "" if asked["min_accuracy"] is None else f", accuracy at least {percent(asked['min_accuracy'])}"
     grown = "" if asked["growth"] == 1 else f", times {asked['growth']:g}"
-    known = accuracies(asked.get("tasks", {}).values())
     lines = [
         f"traffic  {traffic['source']}: {traffic['requests']:,} requests in {number(traffic['seconds'])} s, "
         f"{number(traffic['rate'])}/s{grown}",
         *(f"         {note}" for note in traffic["notes"]),
         f"target   {percent(asked['attainment'])} within {asked['slo_ms']:g} ms{floor}",
-        *([f"         accuracies: {known}"] if known else []),
+        *accuracies(asked.get("tasks", {}).values(), "         accuracies: {}"),
         *(f"         {note}" for note in asked.get("left_out", ())),
         f"based on {traffic['simulated']}",
         "",
@@ -64,10 +63,8 @@ def _words(choice: Choice, plan: Plan) -> list[str]:
     floor = plan.asked["min_accuracy"]
     if floor is not None and less.accuracy is not None and less.accuracy < floor:
         lines.append(f"    an accuracy of {percent(less.accuracy)}")
-    lines.append(
-        f"    {less.growth / best.growth - 1:+.0%} traffic" if less.growth else "    no traffic worth the name"
-    )
-    return lines
+    traffic = f"{less.growth / best.growth - 1:+.0%} traffic" if less.growth else "no traffic worth the name"
+    return [*lines, f"    {traffic}"]
 
 
 def _sureness(choice: Choice, plan: Plan) -> str:
@@ -80,9 +77,8 @@ def _sureness(choice: Choice, plan: Plan) -> str:
     if choice.clear == best.gpus:
         return f"the 95 % interval, for {over}, lies above the target"
     reaches = f"the 95 % interval, for {over}, reaches down to {percent(best.attainment.low)}, below the target"
-    return reaches + (
-        f"; with {count(choice.clear, 'GPU')} it does not" if choice.clear else "; two more GPUs do not help"
-    )
+    more = f"with {count(choice.clear, 'GPU')} it does not" if choice.clear else "two more GPUs do not help"
+    return f"{reaches}; {more}"
 
 
 def _out_of_reach(closest: Closest, plan: Plan) -> list[str]:

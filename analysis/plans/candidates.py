@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,7 @@ class Candidate:
         return max(1, math.ceil(self.work - 1e-9))
 
 
-@dataclass(frozen=True)
-class Demand:
+class Demand(NamedTuple):
     """What is asked of every candidate: requests per second by token count (`lengths`, `rates`), and the targets."""
 
     lengths: NDArray[np.int64]
@@ -55,9 +55,8 @@ def candidates(
         best = max(level.accuracy for level in deployment.levels)
         floor = demand.min_accuracy
         if floor is not None and not best >= floor:
-            refused[model] = (
-                f"reaches an accuracy of {best:.4g} at most" if best == best else "has no measured accuracy"
-            )
+            reached = f"reaches an accuracy of {best:.4g} at most"
+            refused[model] = reached if best == best else "has no measured accuracy"
             continue
         fastest, work = _bounds(deployment.predictions)
         rates = _by_bucket(deployment.plan, demand)
@@ -82,8 +81,7 @@ def _bounds(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.f
 
 def _by_bucket(plan: BucketPlan, demand: Demand) -> NDArray[np.float64]:
     bucket = plan.buckets(np.minimum(demand.lengths, plan.max_tokens).astype(np.int32))
-    found: NDArray[np.float64] = np.bincount(bucket, demand.rates, minlength=len(plan.tokens)).astype(np.float64)
-    return found
+    return np.asarray(np.bincount(bucket, demand.rates, minlength=len(plan.tokens)).astype(np.float64))
 
 
 def _idle(rates: NDArray[np.float64], fastest: NDArray[np.float64], share: float) -> float:

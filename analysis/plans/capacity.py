@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from analysis.comparisons.steady import STEADY
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import ALIASES, axis, grid
-from analysis.sweeps.sweeping import Laboratory, Progress, laboratory
+from analysis.sweeps.sweeping import Laboratory, Progress
 from profiler.table import Deployment, Predictions
 from simulator.defaults import default_slo_s, short_text_saturation
 from simulator.settings import Settings
@@ -94,9 +94,15 @@ def capacity(
     which = list(range(seeds)) if isinstance(seeds, int) else axis("seed", seeds)
     if not which:
         raise ValueError("a capacity needs at least one seed")
-    with laboratory(jobs, backend, address, store, on_progress) as opened:
+    with Laboratory(jobs, backend, address, store, on_progress) as opened:
         searches = _search(opened, points, which, attainment, tolerance, requests)
-        return frame(_rows(opened, points, which, attainment, requests, searches))
+        sure = [min(each.low for each in own) for own in searches]
+        cells = [_at(point, rate or _guess(point), seed, requests)
+                 for point, rate in zip(points, sure, strict=True) for seed in which]  # fmt: skip
+        rows = iter(opened.rows(cells))
+        found = [_row([next(rows) for _ in which], rate, own, attainment)
+                 for own, rate in zip(searches, sure, strict=True)]  # fmt: skip
+        return frame(found)
 
 
 def _refuse(attainment: float, tolerance: float, requests: int, axes: Mapping[str, Any]) -> None:
@@ -125,50 +131,26 @@ def _search(
     return searches
 
 
-def _rows(
-    opened: Laboratory,
-    points: Sequence[Settings],
-    seeds: Sequence[int],
-    target: float,
-    requests: int,
-    searches: Sequence[Sequence[Search]],
-) -> list[Row]:
-    """What was found at each point, with the figures at the highest rate that every seed met."""
-    sure = [min(each.low for each in own) for own in searches]
-    cells = [_at(point, rate or _guess(point), seed, requests)
-             for point, rate in zip(points, sure, strict=True) for seed in seeds]  # fmt: skip
-    rows, found = iter(opened.rows(cells)), []
-    for own, rate in zip(searches, sure, strict=True):
-        there = [next(rows) for _ in seeds]
-        found.append(_row(there, rate, np.asarray([each.low for each in own]), target))
-    return found
-
-
-def _row(there: Sequence[Row], rate: float, peaks: Any, target: float) -> Row:
+def _row(there: Sequence[Row], rate: float, searches: Sequence[Search], target: float) -> Row:
+    """What was found at a point, with the figures there, at the highest rate that every seed met."""
     names = ("table", "model", "task", "levels", "trace", "gpus", "slo_ms", "policy")
-    settings = {name: there[0][name] for name in names}
-    interval = mean_intervals(peaks[:, None]).iloc[0]
+    settings, own = {name: there[0][name] for name in names}, frame(there)
+    interval = mean_intervals(np.array([[each.low] for each in searches])).iloc[0]
     found = settings | {
         "target": target,
         "seeds": len(there),
         "capacity": interval["mean"],
         "capacity_low": max(0.0, interval["low"]) if len(there) > 1 else math.nan,
         "capacity_high": interval["high"] if len(there) > 1 else math.nan,
-        "load": interval["mean"] / (there[0]["gpus"] * float(np.mean([each["saturation"] for each in there]))),
+        "load": interval["mean"] / (there[0]["gpus"] * own["saturation"].mean()),
         "rate": rate,
     }
-    offered, ok = sum(each["requests"] for each in there), sum(each["ok"] for each in there)
+    offered, ok = (int(own[name].sum()) for name in ("requests", "ok"))
     if not rate:
         return found | {"verdict": "out of reach"}
-    figures = {name: _mean(each[name] for each in there)
-               for name in ("p50_s", "p99_s", "accuracy", "students_mean")}  # fmt: skip
+    figures = {name: own[name].mean() for name in ("p50_s", "p99_s", "accuracy", "students_mean")}
     judged = verdict(offered - ok, offered, percentile=target) if target < 1 else "undecided"
     return found | {"verdict": judged, "offered": offered, "late": offered - ok, "attainment": ok / offered, **figures}
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _at(point: Settings, rate: float, seed: int, requests: int) -> Settings:

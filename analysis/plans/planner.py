@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,13 +60,12 @@ class Closest:
 
 
 class Planner:
-    """Searches one table's candidates; every point is simulated once."""
+    """Searches one table's candidates; every point is simulated once. base: the settings that all have in common."""
 
     def __init__(
-        self, opened: Laboratory, sample: Sample, table: str | None, task: str | None, levels: str, demand: Demand,
-        growth: float, max_gpus: int,
-    ) -> None:  # fmt: skip
-        self._opened, self._sample, self._table, self._task, self._levels = opened, sample, table, task, levels
+        self, opened: Laboratory, sample: Sample, base: Settings, demand: Demand, growth: float, max_gpus: int
+    ) -> None:
+        self._opened, self._sample, self._base = opened, sample, base
         self._demand, self._growth, self._max_gpus = demand, growth, max_gpus
         self._slo_ms = 1e3 * demand.slo_s
         self._points: dict[tuple[Any, ...], Point] = {}
@@ -83,34 +82,15 @@ class Planner:
 
     def _simulated(self, candidate: Candidate, gpus: int, growth: float, slo_ms: float) -> Point:
         stretches = self._sample.stretches
-        cells = [
-            Settings(
-                policy=candidate.policy,
-                trace=each.file,
-                rate=None if growth == 1 or each.rate is None else growth * each.rate,
-                table=self._table,
-                model=candidate.model,
-                task=self._task,
-                levels=self._levels,
-                slo_ms=slo_ms,
-                gpus=gpus,
-                seed=each.seed,
-            )
-            for each in stretches
-        ]
+        its = replace(self._base, policy=candidate.policy, model=candidate.model, slo_ms=slo_ms, gpus=gpus)
+        rates = [None if growth == 1 or each.rate is None else growth * each.rate for each in stretches]
+        cells = [replace(its, trace=each.file, rate=rate, seed=each.seed)
+                 for each, rate in zip(stretches, rates, strict=True)]  # fmt: skip
         rows = self._opened.rows(cells, [each.since_s for each in stretches])
         p99 = [1e3 * row["p99_s"] for row in rows if row["p99_s"] is not None]
-        return Point(
-            candidate,
-            gpus,
-            growth,
-            slo_ms,
-            attainment=estimate(self._sample, rows),
-            accuracy=self._mean(rows, "accuracy"),
-            students=self._mean(rows, "students_mean"),
-            utilisation=self._mean(rows, "utilisation"),
-            p99_ms=max(p99, default=None),
-        )
+        means = [self._mean(rows, name) for name in ("accuracy", "students_mean", "utilisation")]
+        on_time = estimate(self._sample, rows)
+        return Point(candidate, gpus, growth, slo_ms, on_time, *means, max(p99, default=None))
 
     def _mean(self, rows: Sequence[Row], name: str) -> float | None:
         found = mean(self._sample, rows, lambda row: row[name])

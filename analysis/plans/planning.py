@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from analysis.plans.planner import Closest, Less, Planner, Point, rounded
 from analysis.plans.sampling import Sample, whole, window_count, windows
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import axis
-from analysis.sweeps.sweeping import Progress, laboratory
+from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
 from profiler.table import LEVELS, Deployment, LatencyTable, as_table
+from simulator.settings import Settings
 from traces import Trace, load
 
 POLICIES = ("adaptive", "greedy", "timeout")
@@ -103,14 +104,17 @@ def plan(
     longest = min(each.plan.max_tokens for own in deployed for each in own)
     how = {"format": trace_format, "rate": rate, "rate_mode": rate_mode, "duration": duration, "lengths": lengths,
            "max_tokens": longest}  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch, laboratory(jobs, backend, address, store, on_progress) as opened:
+    with tempfile.TemporaryDirectory() as scratch, Laboratory(jobs, backend, address, store, on_progress) as opened:
         folder = Path(scratch if store is None else store) / "windows"
         sample, traffic = _sampled(trace, how, growth, seeds, simulated, slo_ms / 1e3, folder)
-        demand = _demand(traffic.pop("histogram"), growth, slo_ms, attainment, min_accuracy)
+        histogram = traffic.pop("histogram")
+        asked_lengths = np.flatnonzero(histogram)
+        demand = Demand(asked_lengths, growth * histogram[asked_lengths], slo_ms / 1e3, attainment, min_accuracy)
         choices, closest, points = [], [], []
         for name, table, own in zip(named, opened_tables, deployed, strict=True):
             open_, refused = candidates(own, specs, demand)
-            planner = Planner(opened, sample, name, own[0].task, levels, demand, growth, max_gpus)
+            base = Settings(table=name, task=own[0].task, levels=levels)
+            planner = Planner(opened, sample, base, demand, growth, max_gpus)
             best = planner.best(open_)
             if best is None:
                 nearest = open_ or _nearest(own, specs, demand)
@@ -137,7 +141,7 @@ def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[st
 
 def _nearest(deployments: Sequence[Deployment], specs: Sequence[str], demand: Demand) -> list[Candidate]:
     """Where nothing can meet the target: the candidates with the least work and with the highest accuracy."""
-    everything, _ = candidates(deployments, specs, replace(demand, slo_s=math.inf, min_accuracy=None))
+    everything, _ = candidates(deployments, specs, demand._replace(slo_s=math.inf, min_accuracy=None))
     return list(dict.fromkeys([everything[0], max(everything, key=lambda each: rounded(each.accuracy))]))
 
 
@@ -172,11 +176,6 @@ def _sampled(
                "notes": list(first.notes), "simulated": sample.said, "exact": exact,
                "replications": replications, "histogram": np.bincount(first.tokens) / first.seconds}  # fmt: skip
     return sample, traffic
-
-
-def _demand(histogram: Any, growth: float, slo_ms: float, attainment: float, min_accuracy: float | None) -> Demand:
-    lengths = np.flatnonzero(histogram)
-    return Demand(lengths, growth * histogram[lengths], slo_ms / 1e3, attainment, min_accuracy)
 
 
 def _deployed(table: LatencyTable, models: Sequence[str], task: str | None, levels: str) -> list[Deployment]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import expit, logit, stdtrit
 
 from analysis.comparisons.statistics import Interval
 from analysis.sweeps.cells import Row
@@ -38,8 +38,7 @@ STEPS, RATES = 8, 12
 TARGETS = 20
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(NamedTuple):
     """Traffic that is simulated: a Parquet file, its seed and rate, and when counting begins in it."""
 
     file: str
@@ -48,8 +47,7 @@ class Stretch:
     since_s: float
 
 
-@dataclass(frozen=True)
-class Stratum:
+class Stratum(NamedTuple):
     """Stretches that stand for so many requests: all there are (`whole`), or a sample of `windows`."""
 
     requests: int
@@ -57,8 +55,7 @@ class Stratum:
     stretches: tuple[Stretch, ...]
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """What of a trace is simulated. simulated: requests of it, warm-up included; said: in words, for the reader."""
 
     strata: tuple[Stratum, ...]
@@ -138,8 +135,7 @@ def _warm_ups(trace: Trace, edges: NDArray[Any]) -> NDArray[np.float64]:
     left = _left(counts, float(np.quantile(counts.reshape(-1, 4).sum(axis=1), KEPT_UP)) / 4)
     empty = np.maximum.accumulate(np.where(np.concatenate([[0.0], left]) == 0, np.arange(len(steps)), 0))
     begins = np.minimum(steps[empty[:-1:4]], edges[:-1] - WARM_UP * length)
-    found: NDArray[np.float64] = np.maximum(np.maximum(begins, edges[:-1] - LONGEST_WARM_UP * length), edges[0])
-    return found
+    return np.asarray(np.maximum(np.maximum(begins, edges[:-1] - LONGEST_WARM_UP * length), edges[0]))
 
 
 def _pressure(trace: Trace, edges: NDArray[Any], slo_s: float) -> NDArray[np.float64]:
@@ -153,8 +149,7 @@ def _pressure(trace: Trace, edges: NDArray[Any], slo_s: float) -> NDArray[np.flo
     late = np.zeros(len(counts))
     for served in np.linspace(counts.mean(), counts.max(), RATES, endpoint=False):
         late += counts * (_left(counts, served) * seconds > slo_s * served)
-    found: NDArray[np.float64] = (late + counts / len(trace)).reshape(-1, STEPS).sum(axis=1)
-    return found
+    return np.asarray((late + counts / len(trace)).reshape(-1, STEPS).sum(axis=1))
 
 
 def _steps(trace: Trace, edges: NDArray[Any], parts: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -166,8 +161,7 @@ def _steps(trace: Trace, edges: NDArray[Any], parts: int) -> tuple[NDArray[np.fl
 def _left(counts: NDArray[np.int64], served: float) -> NDArray[np.float64]:
     """How many a fluid queue has left after each step, of which it serves so many."""
     surplus = np.concatenate([[0.0], np.cumsum(counts - served)])
-    left: NDArray[np.float64] = (surplus - np.minimum.accumulate(surplus))[1:]
-    return left
+    return np.asarray((surplus - np.minimum.accumulate(surplus))[1:])
 
 
 def _cut(trace: Trace, edges: NDArray[Any], begins: NDArray[np.float64], place: int) -> tuple[Trace, float]:
@@ -194,8 +188,7 @@ def _kept(trace: Trace, folder: Path) -> str:
 
 def mean(sample: Sample, rows: Sequence[Row], value: Callable[[Row], float | None]) -> float:
     """The mean over the trace from the rows of its stretches; rows without a value (None) do not count."""
-    ratios = [ratio for ratio, *_ in _by_stratum(sample, rows, value)]
-    return _weighted(sample, ratios)
+    return _weighted(sample, [ratio for ratio, *_ in _by_stratum(sample, rows, value)])
 
 
 def _weighted(sample: Sample, ratios: Sequence[float]) -> float:
@@ -209,7 +202,7 @@ def estimate(sample: Sample, rows: Sequence[Row]) -> Interval:
     degrees of freedom. What was not drawn of a stratum may be as bad as the stratum under more pressure: where that is
     worse, it counts as one more window of it. Whole recorded traces are exact.
     """
-    strata = list(_by_stratum(sample, rows, _on_time))
+    strata = list(_by_stratum(sample, rows, lambda row: float(row["attainment"])))
     found = _weighted(sample, [ratio for ratio, *_ in strata])
     variance, parts, busier = 0.0, 0.0, math.inf
     for stratum, (ratio, shares, sizes) in zip(sample.strata, strata, strict=True):
@@ -225,19 +218,10 @@ def estimate(sample: Sample, rows: Sequence[Row]) -> Interval:
         busier = ratio
     if not variance or not 0 < found < 1:
         return Interval(found, found, found)
-    odds = math.log(found / (1 - found))
+    odds = float(logit(found))
     freedom = max(1, int(variance**2 / parts))
     reach = float(stdtrit(freedom, 0.975)) * math.sqrt(variance) / (found * (1 - found))
-    return Interval(_share(odds - reach), found, _share(odds + reach))
-
-
-def _share(odds: float) -> float:
-    """The share that has these log odds."""
-    return 1 / (1 + math.exp(-odds)) if odds > -700 else 0.0
-
-
-def _on_time(row: Row) -> float:
-    return float(row["attainment"])
+    return Interval(float(expit(odds - reach)), found, float(expit(odds + reach)))
 
 
 def _by_stratum(

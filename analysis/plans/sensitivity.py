@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,9 @@ from pandas import DataFrame
 
 from analysis.plans.planning import Plan, plan
 from analysis.sweeps.frames import frame
+from analysis.sweeps.sweeping import Progress
 from profiler.table import LatencyTable, as_table
 from profiler.table.writing import write_table
-
-#: Told how many plans are done, and how many there are.
-Progress = Callable[[int, int], None]
 
 
 def sensitivity(
@@ -93,11 +90,11 @@ def _said(found: Plan) -> dict[str, str]:
 
 def _scaled(table: LatencyTable, share: float, folder: Path) -> str:
     """The same table with all latencies times a share, as a folder; says so in its name of the device."""
-    columns: Mapping[str, Any] = {**table.columns, "latency_us": table.columns["latency_us"].astype(float) * share}
-    names = ("model", "students", "depth", "hidden", "batch", "tokens", "latency_us")
-    rows = [dict(zip(names, row, strict=True)) for row in zip(*(columns[name].tolist() for name in names), strict=True)]
+    names = ["model", "students", "depth", "hidden", "batch", "tokens", "latency_us"]
+    rows = DataFrame({name: table.columns[name] for name in names})
+    rows["latency_us"] = rows["latency_us"].astype(float) * share
     accuracy = () if table.accuracy is None else table.accuracy.rows
     rates = [dict(zip(("model", "students", "task", "accuracy"), row, strict=True)) for row in accuracy]
     out = folder / f"{table.name}-times-{share:g}"
-    write_table(out, rows, {**table.meta, "scaled": share}, accuracy=rates)
+    write_table(out, rows.to_dict("records"), {**table.meta, "scaled": share}, accuracy=rates)
     return str(out)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from analysis.plots import of_comparisons, of_plans, of_runs, of_studies, of_sweeps
 
 
-@dataclass(frozen=True)
-class Plot:
+class Plot(NamedTuple):
     """A figure: `draw(inputs, width_mm, **options)`, of a list of runs, a plan, or a frame of what `of` names."""
 
     of: str

@@ -9,18 +9,17 @@ import io
 import shlex
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from analysis.plots import PLOTS
 from analysis.sweeps.frames import read
 from analysis.sweeps.origin import code_digest
+from analysis.sweeps.sweeping import Progress
 from profiler.table import LatencyTable, shipped
 from traces.shared.atomic import write_text
 
-#: Told how many of the commands are done, and how many there are.
-Progress = Callable[[int, int], None]
 _SEVEN = "'adaptive;fixed(students=1);fixed(students=2);fixed(students=4);nexus;clipper;slackfit'"
 _PLANNED = (
     "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 400 --slo-ms 60 --min-accuracy 0.925 "
@@ -52,8 +51,7 @@ INPUTS = {
 }
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A plot of the gallery: its name, what it is of, what to see in it, and further options of the command."""
 
     plot: str
@@ -110,13 +108,12 @@ def make(out: Path, scratch: Path, on_progress: Progress | None = None) -> None:
     missing = [command for name, command in INPUTS.items() if not (scratch / name).exists()]
     steps: list[Callable[[], None]] = [partial(run, command, scratch) for command in missing]
     steps += [partial(_draw, picture, scratch, out) for picture in PICTURES]
+    told = on_progress or (lambda done, total: None)
     for done, step in enumerate(steps):
-        if on_progress is not None:
-            on_progress(done, len(steps))
+        told(done, len(steps))
         step()
     write_text(out / "README.md", page(scratch))
-    if on_progress is not None:
-        on_progress(len(steps), len(steps))
+    told(len(steps), len(steps))
 
 
 def _claim(scratch: Path) -> None:

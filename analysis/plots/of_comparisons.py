@@ -11,19 +11,19 @@ from pandas import DataFrame
 from analysis.plots.axes import style
 from analysis.plots.axes.curves import distinct
 from analysis.plots.axes.standings import capacities, differences, standings
-from analysis.plots.of_sweeps import accuracies_of, setup
+from analysis.plots.of_sweeps import setup
+from analysis.words import accuracies
 from traces.shared.text import count
 
 
 def weighted(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """Accuracy-weighted goodput of each policy, and what none exceeds."""
-    return _forest(frame, width_mm, standings, "Accuracy-weighted goodput, 95 % intervals", *accuracies_of(frame))
+    return _forest(frame, width_mm, standings, "Accuracy-weighted goodput, 95 % intervals", of_tasks=True)
 
 
 def against_reference(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """Each policy's paired difference to the reference."""
-    title = "Paired differences, 95 % intervals together"
-    return _forest(frame, width_mm, differences, title, *accuracies_of(frame))
+    return _forest(frame, width_mm, differences, "Paired differences, 95 % intervals together", of_tasks=True)
 
 
 def capacity(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
@@ -36,11 +36,10 @@ def capacity(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
 
 
 def _forest(
-    frame: DataFrame, width_mm: float, draw: Callable[[DataFrame, Axes], Axes], title: str, *more: str
+    frame: DataFrame, width_mm: float, draw: Callable[[DataFrame, Axes], Axes], title: str, *, of_tasks: bool = False
 ) -> Figure:
-    with style.look():
-        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=12 + 3.6 * len(frame))
+    small_print = [*setup(frame), *distinct(frame, "replications")]
+    small_print += accuracies(distinct(frame, "task"), "accuracies {}") if of_tasks else []
+    with style.titled(title, small_print, width_mm, 12 + 3.6 * len(frame)) as (figure, (axes,)):
         draw(frame, axes)
-        style.heading(figure, title, [axes])
-        style.origin(figure, *setup(frame), *distinct(frame, "replications"), *more)
         return figure

@@ -20,34 +20,30 @@ def attainment_against_gpus(plan: Plan, width_mm: float = style.COLUMN_MM) -> Fi
     """Share on time against GPUs for what a plan tried; open where it is too little, or the accuracy is."""
     asked = plan.asked
     same = (plan.points["growth"] == asked["growth"]) & (plan.points["slo_ms"] == asked["slo_ms"])
-    with style.look():
-        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=48)
+    title = f"Within {asked['slo_ms']:g} ms (open: target or accuracy missed)"
+    with style.titled(title, _signs(plan), width_mm, 48) as (figure, (axes,)):
         for index, (name, own) in enumerate(_candidates(plan.points[same])[:_MOST]):
             look = style.marked_look(index)
             gpus, (low, mean, high) = own["gpus"], (100 * own[f"attainment{end}"] for end in ("_low", "", "_high"))
             axes.plot(gpus, mean, label=name, markevery=list(np.flatnonzero(own["met"])), **look)
             short = ~own["met"]
-            axes.plot(
-                gpus[short], mean[short], **look | {"linestyle": ""}, markerfacecolor="white", label=f"_{name} short"
-            )
+            hollow = look | {"linestyle": "", "markerfacecolor": "white"}
+            axes.plot(gpus[short], mean[short], **hollow, label=f"_{name} short")
             axes.vlines(gpus, low, high, color=look["color"], lw=0.8, label=f"_{name} interval")
         style.target(axes, 100 * asked["attainment"], f"target: {100 * asked['attainment']:g}%")
         style.from_zero(axes)
         style.whole_numbers(axes)
         style.grid(axes)
-        axes.set_xlabel(quantity("gpus").label)
-        axes.set_ylabel(quantity("attainment").label)
-        style.heading(figure, f"Within {asked['slo_ms']:g} ms (open: target or accuracy missed)", [axes])
-        return _signed(figure, plan)
+        axes.set(xlabel=quantity("gpus").label, ylabel=quantity("attainment").label)
+        return figure
 
 
 def sensitivity(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """The GPUs needed were an assumption somewhat wrong, the widest on top."""
-    with style.look():
-        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=16 + 7.0 * len(frame))
+    small_print = frame[["setup", "target", "traffic", "replications"]].iloc[0].astype(str)
+    title, height_mm = "What the number of GPUs depends on", 16 + 7.0 * len(frame)
+    with style.titled(title, small_print, width_mm, height_mm, named=slice(0)) as (figure, (axes,)):
         tornado(frame, axes, base=float(frame["base"].iloc[0]))
-        style.heading(figure, "What the number of GPUs depends on", [])
-        style.origin(figure, *(str(frame[name].iloc[0]) for name in ("setup", "target", "traffic", "replications")))
         return figure
 
 
@@ -59,18 +55,12 @@ def _candidates(points: DataFrame) -> list[tuple[str, DataFrame]]:
     return sorted(found, key=lambda each: (-each[1]["attainment"].max(), each[1]["gpus"].iloc[0]))
 
 
-def _signed(figure: Figure, plan: Plan) -> Figure:
+def _signs(plan: Plan) -> list[str]:
     best = [each.best for each in plan.choices] + [each.best for each in plan.closest if each.best is not None]
     models = dict.fromkeys(each.candidate.model for each in best)
     devices = dict.fromkeys(each.candidate.device for each in best)
-    floor, known = plan.asked["min_accuracy"], accuracies(plan.asked.get("tasks", {}).values())
+    floor, known = plan.asked["min_accuracy"], "".join(accuracies(plan.asked.get("tasks", {}).values(), ", {}"))
     grown = "" if plan.asked["growth"] == 1 else f", times {plan.asked['growth']:g}"
-    asked = [] if floor is None else [f"accuracy at least {floor:.4g}{known and f', {known}'}"]
-    style.origin(
-        figure,
-        f"{' and '.join(models)} on {' and '.join(devices)}",
-        *asked,
-        plan.traffic["source"] + grown,
-        plan.traffic["simulated"],
-    )
-    return figure
+    asked = [] if floor is None else [f"accuracy at least {floor:.4g}{known}"]
+    served = f"{' and '.join(models)} on {' and '.join(devices)}"
+    return [served, *asked, plan.traffic["source"] + grown, plan.traffic["simulated"]]

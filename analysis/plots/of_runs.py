@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pandas import DataFrame, concat
+from pandas import concat
 
 from analysis.plots.axes import batches, latency, style
 from analysis.plots.axes import timeline as time
@@ -30,24 +30,21 @@ def latency_ccdf(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figu
 
 def batch_sizes(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figure:
     """How large the batches were."""
-    with style.look():
-        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=38)
+    with style.titled("Batch sizes", _signs(runs), width_mm, 38) as (figure, (axes,)):
         for index, (name, run) in enumerate(_named(runs)):
             batches.batch_sizes(run.batches, axes, label=name, **style.line_look(index))
-        style.heading(figure, "Batch sizes", [axes])
-        return _signed(figure, runs)
+        return figure
 
 
 def padding(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figure:
     """Where tokens were spent on padding, a panel per run."""
     millions = max(batches.most_padded(run.requests, run.batches) for run in runs) >= 1e6
-    with style.look():
-        figure, panels = style.canvas(len(runs), width_mm=width_mm, height_mm=4 + 36 * len(runs), sharex=False)
+    title, rows = "Padding by length bucket, and the share wasted", len(runs)
+    with style.titled(title, _signs(runs), width_mm, 4 + 36 * rows, rows) as (figure, panels):
         for axes, (name, run) in zip(panels, _named(runs), strict=True):
             batches.padding_by_bucket(run.requests, run.batches, axes, millions=millions)
             axes.set_title(name if len(runs) > 1 else "", loc="right", color=style.GREY)
-        style.heading(figure, "Padding by length bucket, and the share wasted", panels)
-        return _signed(figure, runs)
+        return figure
 
 
 def gantt(
@@ -56,9 +53,9 @@ def gantt(
     """What the GPUs did for 200 ms, a panel per run."""
     start_s = batches.busiest(runs[0].batches, window_s) if start_s is None else start_s
     levels = batches.levels_of(*(run.batches for run in runs))
-    with style.look():
-        lanes = sum(run.summary["gpus"] for run in runs)
-        figure, panels = style.canvas(len(runs), width_mm=width_mm, height_mm=4 + 11 * len(runs) + 6 * lanes)
+    title, lanes = "Batches on the GPUs, their sizes and students", sum(run.summary["gpus"] for run in runs)
+    size = (width_mm, 4 + 11 * len(runs) + 6 * lanes, len(runs))
+    with style.titled(title, _signs(runs), *size, handlelength=1.0) as (figure, panels):
         for axes, (name, run) in zip(panels, _named(runs), strict=True):
             if run is runs[0] or len(batches.running(run.batches, start_s, window_s)):
                 batches.gantt(run.batches, axes, start_s=start_s, window_s=window_s, levels=levels)
@@ -66,8 +63,7 @@ def gantt(
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "no batch runs in this window", ha="center", transform=axes.transAxes)
             axes.set_title(name if len(runs) > 1 else "", loc="right", color=style.GREY)
-        style.heading(figure, "Batches on the GPUs, their sizes and students", panels, handlelength=1.0)
-        return _signed(figure, runs)
+        return figure
 
 
 def timeline(runs: Sequence[Run], width_mm: float = style.COLUMN_MM, *, number: int = _BINS) -> Figure:
@@ -81,8 +77,8 @@ def timeline(runs: Sequence[Run], width_mm: float = style.COLUMN_MM, *, number: 
         if not np.array_equal(run.requests["arrival_s"], runs[0].requests["arrival_s"]):
             raise ValueError(f"{run.name} and {runs[0].name} serve different traces: a timeline compares runs on one")
     edges = time.bins(runs[0].requests, number)
-    with style.look():
-        figure, panels = style.canvas(6, width_mm=width_mm, height_mm=6 + 6 * _PANEL_MM, sharex=True)
+    size = (width_mm, 6 + 6 * _PANEL_MM, 6)
+    with style.titled("Over time", _signs(runs), *size, named=slice(1, None), sharex=True) as (figure, panels):
         time.arrivals(runs[0].requests, panels[0], edges)
         for index, (name, run) in enumerate(_named(runs)):
             look: dict[str, Any] = style.line_look(index) | {"label": name, "linewidth": 0.9}
@@ -97,8 +93,7 @@ def timeline(runs: Sequence[Run], width_mm: float = style.COLUMN_MM, *, number: 
         for axes in panels:
             style.grid(axes)
         figure.align_ylabels(panels)
-        style.heading(figure, "Over time", panels[1:])
-        return _signed(figure, runs)
+        return figure
 
 
 def named(runs: Sequence[Run]) -> list[str]:
@@ -123,15 +118,14 @@ def _named(runs: Sequence[Run]) -> list[tuple[str, Run]]:
 
 
 def _distribution(runs: Sequence[Run], width_mm: float, draw: Callable[..., Axes], title: str) -> Figure:
-    with style.look():
-        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=46)
-        groups = _by_seed(runs)
-        slos = [group[0].slo_s for group in groups]
+    groups = _by_seed(runs)
+    slos = [group[0].slo_s for group in groups]
+    with style.titled(title, _signs(runs), width_mm, 46) as (figure, (axes,)):
         for index, (name, group) in enumerate(zip(named([group[0] for group in groups]), groups, strict=True)):
             slo_s = slos[index] if slos[index] not in slos[:index] else None
-            draw(_pooled(group), axes, slo_s=slo_s, label=name, **style.line_look(index))
-        style.heading(figure, title, [axes])
-        return _signed(figure, runs)
+            pooled = concat(run.requests[["arrival_s", "finish_s"]].assign(seed=run.settings["seed"]) for run in group)
+            draw(pooled, axes, slo_s=slo_s, label=name, **style.line_look(index))
+        return figure
 
 
 def _by_seed(runs: Sequence[Run]) -> list[list[Run]]:
@@ -142,15 +136,9 @@ def _by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def _pooled(runs: Sequence[Run]) -> DataFrame:
-    return concat(run.requests[["arrival_s", "finish_s"]].assign(seed=run.settings["seed"]) for run in runs)
-
-
-def _signed(figure: Figure, runs: Sequence[Run]) -> Figure:
-    """With the small print that says what served which trace, and how many seeds there are."""
-    setups = list(dict.fromkeys(run.setup for run in runs))
-    traces = list(dict.fromkeys(run.settings["trace"]["source"] for run in runs))
+def _signs(runs: Sequence[Run]) -> list[str]:
+    """The small print that says what served which trace, and how many seeds there are."""
     seeds = sorted({run.settings["seed"] for run in runs})
     seen = f"mean and range of {len(seeds)} seeds" if len(seeds) > 1 else f"1 seed ({seeds[0]})"
-    style.origin(figure, *setups, *traces, seen)
-    return figure
+    traces = (run.settings["trace"]["source"] for run in runs)
+    return [*dict.fromkeys(run.setup for run in runs), *dict.fromkeys(traces), seen]

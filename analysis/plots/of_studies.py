@@ -37,24 +37,20 @@ def accuracy_against_cost(
         f"million operations per text of {tokens} tokens": np.array([_millions(*each, tokens) for each in shapes]),
         f"ms for one text of {tokens} tokens": np.array([_milliseconds(times, *each, tokens) for each in shapes]),
     }
-    with style.look():
-        figure, panels = style.canvas(len(costs), width_mm=width_mm, height_mm=46.0 * len(costs))
+    timed = set(own["model"][~np.isnan(list(costs.values())[-1])])
+    untimed = [model for model in distinct(own, "model") if model not in timed]
+    bars = "bars: 95 % intervals"
+    bars = f"mean of {own['seeds'].iloc[0]} seeds; {bars}" if "seeds" in own else f"{bars} over texts"
+    small_print = [f"latency: {times.device}, batch 1", bars]
+    small_print += [f"not timed: {', '.join(untimed)}"] if untimed else []
+    title = f"{task}: {own['texts'].iloc[0]:,} texts that nothing was trained on"
+    size = (width_mm, 46.0 * len(costs), len(costs))
+    with style.titled(title, small_print, *size, named=slice(1)) as (figure, panels):
         for axes, (label, cost) in zip(panels, costs.items(), strict=True):
             _panel(axes, own, cost, fronted=label != "students")
-            axes.set_xlabel(label)
-            axes.set_ylabel("accuracy (%)")
+            axes.set(xlabel=label, ylabel="accuracy (%)")
         style.whole_numbers(panels[0])
-        timed = set(own["model"][~np.isnan(list(costs.values())[-1])])
-        untimed = [model for model in distinct(own, "model") if model not in timed]
-        style.heading(figure, f"{task}: {own['texts'].iloc[0]:,} texts that nothing was trained on", panels[:1])
-        left_out = [f"not timed: {', '.join(untimed)}"] if untimed else []
-        bars = (
-            "bars: 95 % intervals over texts"
-            if "seeds" not in own
-            else f"mean of {own['seeds'].iloc[0]} seeds; bars: 95 % intervals"
-        )
-        style.origin(figure, f"latency: {times.device}, batch 1", bars, *left_out)
-    return figure
+        return figure
 
 
 def _panel(axes: Axes, frame: DataFrame, cost: Points, *, fronted: bool) -> None:

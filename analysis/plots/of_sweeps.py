@@ -42,13 +42,10 @@ def goodput_against_gpus(frame: DataFrame, width_mm: float = style.COLUMN_MM) ->
 
 def gpus_needed(frame: DataFrame, width_mm: float = style.COLUMN_MM, *, attainment: float = 0.99) -> Figure:
     """The fewest GPUs that meet the target."""
-    with style.look():
-        bars = len(capacity.needed(frame, attainment=attainment))
-        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=14 + 6 * bars)
+    bars = len(capacity.needed(frame, attainment=attainment))
+    with style.titled("GPUs needed", _signs(frame), width_mm, 14 + 6 * bars, named=slice(0)) as (figure, (axes,)):
         capacity.gpus_needed(frame, axes, attainment=attainment)
-        axes.tick_params(axis="y", length=0)
-        style.heading(figure, "GPUs needed", [])
-        return _signed(figure, frame)
+        return figure
 
 
 def accuracy_against_latency(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
@@ -80,38 +77,28 @@ def attainment_map(
     """Attainment over any two columns of numbers, a panel per policy: -p x=load -p y=cv."""
     need(frame, "policy", x, y)
     policies, rows = distinct(frame, "policy"), len(distinct(frame, y))
-    with style.look():
-        figure, panels = style.canvas(
-            len(policies), width_mm=width_mm, height_mm=max(34.0, 4 + len(policies) * (12 + 5.5 * rows))
-        )
+    size = (width_mm, max(34.0, 4 + len(policies) * (12 + 5.5 * rows)), len(policies))
+    title = f"On time: {100 * attainment:g}% or more inside the black line"
+    with style.titled(title, _signs(frame), *size, named=slice(0)) as (figure, panels):
         for axes, policy in zip(panels, policies, strict=True):
             maps.attainment_map(frame[frame["policy"] == policy], axes, x=x, y=y, attainment=attainment)
             axes.set_title(str(policy), loc="left", color=style.GREY)
         maps.colour_bar(panels)
-        style.heading(figure, f"On time: {100 * attainment:g}% or more inside the black line", [])
-        return _signed(figure, frame)
+        return figure
 
 
 def _single(
     frame: DataFrame, width_mm: float, draw: Callable[..., Axes], title: str, *, accuracy: bool = False, **settings: Any
 ) -> Figure:
-    with style.look():
-        figure, (axes,) = style.canvas(width_mm=width_mm, height_mm=48)
+    small_print = _signs(frame) + (accuracies(distinct(frame, "task"), "accuracies {}") if accuracy else [])
+    with style.titled(title, small_print, width_mm, 48) as (figure, (axes,)):
         draw(frame, axes, **settings)
-        style.heading(figure, title, [axes])
-        return _signed(figure, frame, *(accuracies_of(frame) if accuracy else ()))
+        return figure
 
 
-def _signed(figure: Figure, frame: DataFrame, *more: str) -> Figure:
-    """With the small print: models and devices, what all cells have in common, seeds."""
-    style.origin(figure, *setup(frame), seeds(frame), *more)
-    return figure
-
-
-def accuracies_of(frame: DataFrame) -> Iterator[str]:
-    """Where a frame's accuracies come from, for the small print."""
-    if known := accuracies(distinct(frame, "task")):
-        yield f"accuracies {known}"
+def _signs(frame: DataFrame) -> list[str]:
+    """The small print: models and devices, what all cells have in common, seeds."""
+    return [*setup(frame), seeds(frame)]
 
 
 def setup(frame: DataFrame) -> Iterator[str]:

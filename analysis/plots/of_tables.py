@@ -9,38 +9,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from profiler.table import LatencyTable, Level, ShapeKey
-from traces.shared.atomic import replacing
 from traces.shared.text import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: Levels, each with a batch and a length.
+Shapes = Iterable[tuple[Level, int, int]]
 #: Shapes that the plots over students and depth follow, as far as the table has them: small, medium, large.
 _SHAPES = ((1, 32), (8, 32), (8, 128), (32, 128))
 
 
 def write_plots(table: LatencyTable, folder: Path) -> list[Path]:
     """Write one PNG per ensemble of the table, six plots each, and return the paths."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
+    from analysis.plots.figures import save
+
     models = [model for model in table.models if len(table.levels(model)) > 1] or list(table.models[:1])
     paths = []
     for model in models:
         figure = Figure(figsize=(15, 8.5), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(2, 3).ravel()
-        by_students(table, model, axes[0])
-        by_depth(table, model, axes[1])
-        by_batch(table, model, axes[2])
-        by_tokens(table, model, axes[3])
-        throughput(table, model, axes[4])
-        gap_to_floor(table, model, axes[5])
+        plots = (by_students, by_depth, by_batch, by_tokens, throughput, gap_to_floor)
+        for draw, axes in zip(plots, figure.subplots(2, 3).ravel(), strict=True):
+            draw(table, model, axes)
         figure.suptitle(f"{model} on {table.device}")
         paths.append(folder / f"{model}.png")
-        with replacing(paths[-1]) as part:
-            figure.savefig(part, dpi=110, format="png")
+        save(figure, paths[-1], dpi=110)
     return paths
 
 
@@ -48,8 +43,8 @@ def by_students(table: LatencyTable, model: str, axes: Axes) -> Axes:
     """Latency against active students: what pruning buys at each shape."""
     levels = table.levels(model)
     for batch, tokens in _shapes(table, [model]):
-        times = [table.seconds(level, ShapeKey(level.students, batch, tokens)) for level in levels]
-        _line(axes, [level.students for level in levels], times, f"batch {batch}, {tokens} tokens")
+        shapes = [(level, batch, tokens) for level in levels]
+        _line(axes, [level.students for level in levels], table, shapes, f"batch {batch}, {tokens} tokens")
     return _finish(axes, "students", "latency (ms)", "Latency against students")
 
 
@@ -59,8 +54,8 @@ def by_depth(table: LatencyTable, model: str, axes: Axes) -> Axes:
     singles = [level for name in table.models for level in table.levels(name)[:1]]
     own = sorted((level for level in singles if level.hidden == width and level.students == 1), key=lambda x: x.depth)
     for batch, tokens in _shapes(table, [level.model for level in own]) if own else ():
-        times = [table.seconds(level, ShapeKey(1, batch, tokens)) for level in own]
-        _line(axes, [level.depth for level in own], times, f"batch {batch}, {tokens} tokens")
+        shapes = [(level, batch, tokens) for level in own]
+        _line(axes, [level.depth for level in own], table, shapes, f"batch {batch}, {tokens} tokens")
     return _finish(axes, f"layers of width {width}, one student", "latency (ms)", "Latency against depth")
 
 
@@ -68,18 +63,16 @@ def by_batch(table: LatencyTable, model: str, axes: Axes) -> Axes:
     """Latency against batch size with all students, a line per length."""
     plan, level = table.plan(model), table.levels(model)[-1]
     for tokens in plan.tokens:
-        times = [table.seconds(level, ShapeKey(level.students, batch, tokens)) for batch in plan.batches]
-        _line(axes, plan.batches, times, f"{tokens} tokens")
-    return _finish(axes, f"batch, {_students(level)}", "latency (ms)", "Latency against batch")
+        _line(axes, plan.batches, table, [(level, batch, tokens) for batch in plan.batches], f"{tokens} tokens")
+    return _finish(axes, f"batch, {count(level.students, 'student')}", "latency (ms)", "Latency against batch")
 
 
 def by_tokens(table: LatencyTable, model: str, axes: Axes) -> Axes:
     """Latency against padded length with all students, a line per batch size."""
     plan, level = table.plan(model), table.levels(model)[-1]
     for batch in plan.batches:
-        times = [table.seconds(level, ShapeKey(level.students, batch, tokens)) for tokens in plan.tokens]
-        _line(axes, plan.tokens, times, f"batch {batch}")
-    return _finish(axes, f"tokens, {_students(level)}", "latency (ms)", "Latency against tokens")
+        _line(axes, plan.tokens, table, [(level, batch, tokens) for tokens in plan.tokens], f"batch {batch}")
+    return _finish(axes, f"tokens, {count(level.students, 'student')}", "latency (ms)", "Latency against tokens")
 
 
 def throughput(table: LatencyTable, model: str, axes: Axes) -> Axes:
@@ -87,18 +80,15 @@ def throughput(table: LatencyTable, model: str, axes: Axes) -> Axes:
     plan = table.plan(model)
     tokens = plan.tokens[len(plan.tokens) // 2]
     for level in table.levels(model):
-        times = [table.seconds(level, ShapeKey(level.students, batch, tokens)) for batch in plan.batches]
-        rates = [batch / seconds for batch, seconds in zip(plan.batches, times, strict=True)]
-        axes.plot(plan.batches, rates, marker="o", markersize=3, label=_students(level))
+        rates = [batch / table.seconds(level, ShapeKey(level.students, batch, tokens)) for batch in plan.batches]
+        axes.plot(plan.batches, rates, marker="o", markersize=3, label=count(level.students, "student"))
     return _finish(axes, f"batch, {tokens} tokens", "requests per second", "Throughput")
 
 
 def gap_to_floor(table: LatencyTable, model: str, axes: Axes) -> Axes:
     """Device time over the serial kernel floor, against the floor; 1 cannot be beaten."""
     axes.axhline(1.0, color="black", linewidth=1)
-    axes.set_title("Gap to the floor")
-    axes.set_xlabel("floor (ms)")
-    axes.set_ylabel("device time / floor")
+    axes.set(title="Gap to the floor", xlabel="floor (ms)", ylabel="device time / floor")
     if "floor_us" not in table.columns:
         axes.text(0.5, 0.5, "the table has no floors", transform=axes.transAxes, ha="center")
         return axes
@@ -123,21 +113,16 @@ def _shapes(table: LatencyTable, models: Iterable[str]) -> list[tuple[int, int]]
     return usual or ([(min(batches), min(tokens))] if batches and tokens else [])
 
 
-def _students(level: Level) -> str:
-    return count(level.students, "student")
-
-
-def _line(axes: Axes, x: Sequence[int], seconds: Sequence[float], label: str) -> None:
-    axes.plot(x, [value * 1e3 for value in seconds], marker="o", markersize=3, label=label)
+def _line(axes: Axes, x: Sequence[int], table: LatencyTable, shapes: Shapes, label: str) -> None:
+    times = [1e3 * table.seconds(level, ShapeKey(level.students, *shape)) for level, *shape in shapes]
+    axes.plot(x, times, marker="o", markersize=3, label=label)
 
 
 def _finish(axes: Axes, x: str, y: str, title: str) -> Axes:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.set_title(title)
+    axes.set(xlabel=x, ylabel=y, title=title)
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend(fontsize=7)

@@ -10,14 +10,12 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-BACKENDS = ("loky", "dask", "ray")
 #: So often in a row a worker may die without anything being finished in between.
 ATTEMPTS = 3
 #: Seconds until a cluster that does not answer is given up.
@@ -26,34 +24,23 @@ PATIENCE_S = 10
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
-@dataclass(frozen=True)
-class Workers:
-    """How many workers, and whose. jobs: processes of loky and of a local Ray (a cluster has its own number).
+class Pool:
+    """Runs a function on tasks, each result once; what a dead worker had is run again. A context manager.
 
-    address: of the Dask scheduler or the Ray cluster; Ray without one is started here. Raises ValueError or LookupError
-    for what makes no sense.
+    jobs: processes of loky and of a local Ray (a cluster has its own number). address: of the Dask scheduler or the Ray
+    cluster; Ray without one is started here. Raises ValueError or LookupError for what makes no sense.
     """
 
-    jobs: int = 1
-    backend: str = "loky"
-    address: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise LookupError(f"no backend {self.backend!r}; choose {', '.join(BACKENDS)}")
-        if self.jobs < 1:
-            raise ValueError(f"jobs is {self.jobs}; at least 1 is needed")
-        if self.backend == "dask" and not self.address:
+    def __init__(self, jobs: int = 1, backend: str = "loky", address: str | None = None) -> None:
+        if backend not in _OPEN:
+            raise LookupError(f"no backend {backend!r}; choose {', '.join(_OPEN)}")
+        if jobs < 1:
+            raise ValueError(f"jobs is {jobs}; at least 1 is needed")
+        if backend == "dask" and not address:
             raise ValueError("backend dask needs the address of its scheduler: --scheduler tcp://HOST:8786")
-        if self.backend == "loky" and self.address:
+        if backend == "loky" and address:
             raise ValueError("an address is given, but the backend is loky: choose dask or ray")
-
-
-class Pool:
-    """Runs a function on tasks, each result once; what a dead worker had is run again. A context manager."""
-
-    def __init__(self, workers: Workers) -> None:
-        self._workers = workers
+        self._asked, self._backend, self._address = jobs, backend, address
         self._open = contextlib.ExitStack()
         self._parallel: Any = None
 
@@ -64,12 +51,12 @@ class Pool:
 
     def useful(self, cells: int) -> bool:
         """Whether workers gain anything: one cell is run here in less time than a process takes to start."""
-        return self.jobs > 1 and (cells > 1 or self._workers.backend != "loky")
+        return self.jobs > 1 and (cells > 1 or self._backend != "loky")
 
     def __enter__(self) -> Pool:
-        if self._workers.jobs > 1 or self._workers.backend != "loky":
+        if self._asked > 1 or self._backend != "loky":
             with contextlib.ExitStack() as opening:
-                self._parallel = _OPEN[self._workers.backend](self._workers, opening)
+                self._parallel = _OPEN[self._backend](self._asked, self._address, opening)
                 self._open = opening.pop_all()
         return self
 
@@ -124,42 +111,42 @@ def _numbered(function: Callable[..., R], number: int, task: tuple[Any, ...]) ->
     return number, function(*task)
 
 
-def _loky(workers: Workers, opening: contextlib.ExitStack) -> Any:
+def _loky(jobs: int, address: str | None, opening: contextlib.ExitStack) -> Any:
     import joblib
 
     # A worker is one core's work: threads of BLAS beside it would only fight over the others' cores.
     opening.enter_context(joblib.parallel_config(backend="loky", inner_max_num_threads=1))
-    return joblib.Parallel(n_jobs=workers.jobs, batch_size=1, return_as="generator_unordered")
+    return joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
 
 
-def _dask(workers: Workers, opening: contextlib.ExitStack) -> Any:
+def _dask(jobs: int, address: str | None, opening: contextlib.ExitStack) -> Any:
     import distributed
     import joblib
 
-    if not re.search(r":\d+$|^inproc:", str(workers.address)):
-        raise ValueError(f"{workers.address!r} is no address of a Dask scheduler: write tcp://HOST:8786")
-    with _clear("Dask scheduler", workers.address):
-        client = distributed.Client(workers.address, timeout=PATIENCE_S, set_as_default=False)
+    if not re.search(r":\d+$|^inproc:", str(address)):
+        raise ValueError(f"{address!r} is no address of a Dask scheduler: write tcp://HOST:8786")
+    with _clear("Dask scheduler", address):
+        client = distributed.Client(address, timeout=PATIENCE_S, set_as_default=False)
     opening.enter_context(client)
     if not client.scheduler_info()["workers"]:
-        raise ValueError(f"the Dask cluster at {workers.address} has no workers: start some with `dask worker`")
+        raise ValueError(f"the Dask cluster at {address} has no workers: start some with `dask worker`")
     opening.enter_context(joblib.parallel_config(backend="dask", client=client))
     return joblib.Parallel(batch_size=1, return_as="generator_unordered")
 
 
-def _ray(workers: Workers, opening: contextlib.ExitStack) -> Any:
+def _ray(jobs: int, address: str | None, opening: contextlib.ExitStack) -> Any:
     import joblib
     import ray
     from ray.util.joblib import register_ray
 
-    where = {"address": workers.address} if workers.address else {"num_cpus": workers.jobs, "include_dashboard": False}
+    where = {"address": address} if address else {"num_cpus": jobs, "include_dashboard": False}
     if not ray.is_initialized():
-        with _clear("Ray cluster", workers.address):
+        with _clear("Ray cluster", address):
             ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
         opening.callback(ray.shutdown)
     register_ray()
     opening.enter_context(joblib.parallel_config(backend="ray"))
-    return opening.enter_context(joblib.Parallel(n_jobs=-1 if workers.address else workers.jobs, batch_size=1))
+    return opening.enter_context(joblib.Parallel(n_jobs=-1 if address else jobs, batch_size=1))
 
 
 _OPEN = {"loky": _loky, "dask": _dask, "ray": _ray}
@@ -172,12 +159,8 @@ def _died() -> tuple[type[BaseException], ...]:
         "distributed.scheduler": ("KilledWorker",),
         "ray.exceptions": ("RayActorError", "WorkerCrashedError"),
     }
-    return tuple(
-        getattr(sys.modules[module], name)
-        for module, names in places.items()
-        if module in sys.modules
-        for name in names
-    )
+    loaded = {module: names for module, names in places.items() if module in sys.modules}
+    return tuple(getattr(sys.modules[module], name) for module, names in loaded.items() for name in names)
 
 
 @contextlib.contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ Row = dict[str, Any]
 _FREE = ("policy", "slo_ms", "service_noise", "gpus")
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """What is run, the key that its row is kept under, and when counting begins (arrivals before that only warm up)."""
 
     settings: Settings
@@ -65,9 +64,8 @@ def run(cells: Sequence[Cell]) -> Iterator[Row]:
                 prepared, loaded = prepare(its, table=tables[its.table]), inputs(its)
             free = {name: getattr(its, name) for name in _FREE}
             with uncollected():  # else the garbage collector goes through all that happened as soon as the run ends
-                found = row(
-                    cell, prepared.settings, replace(prepared, settings=replace(prepared.settings, **free)).run()
-                )
+                report = replace(prepared, settings=replace(prepared.settings, **free)).run()
+                found = row(cell, prepared.settings, report)
         except (ValueError, LookupError, OSError) as error:
             said = error.args[0] if isinstance(error, LookupError) and error.args else error
             raise ValueError(f"{named(its)}: {said}") from None
@@ -101,21 +99,34 @@ def row(cell: Cell, resolved: Settings, report: Report) -> Row:
     settings |= {"service_noise": asked.service_noise, "load": load if asked.load is None else asked.load}
     settings["rate"] = resolved.rate if resolved.rate is not None else summary["offered_rate"]
     found = {**settings, **summary, "offered_load": load}
-    return found | (_counted(cell.since_s, report) if cell.since_s else {}) | {"key": cell.key}
+    if cell.since_s:
+        first = int(np.searchsorted(report.trace.arrival_s, cell.since_s))
+        if first == len(report.trace):
+            raise ValueError(f"no request arrives from {cell.since_s:g} s on: there is nothing to count")
+        own = summary_from(report, first)
+        found |= {"attainment": own["attainment"], "accuracy": own["accuracy"]}
+        found |= {"counted": own["requests"], "counted_ok": own["ok"]}
+    return found | {"key": cell.key}
 
 
-def _counted(since_s: float, report: Report) -> Row:
-    """The figures of the requests that arrive from then on. Raises ValueError where there are none."""
-    first = int(np.searchsorted(report.trace.arrival_s, since_s))
-    if first == len(report.trace):
-        raise ValueError(f"no request arrives from {since_s:g} s on: there is nothing to count")
-    outcome, batch = report.times["outcome"][first:], report.times["batch"][first:]
-    accuracy = np.asarray([level.accuracy for level in report.levels])
-    level = np.fromiter((each[3].index for each in report.records.batches), np.intp, len(report.records.batches))
-    answered = accuracy[level[batch[batch >= 0]]]
-    ok = int((outcome == OK).sum())
-    mean = float(answered.mean()) if len(answered) and not np.isnan(answered).any() else None
-    return {"attainment": ok / len(outcome), "accuracy": mean, "counted": len(outcome), "counted_ok": ok}
+def summary_from(report: Report, first: int) -> Row:
+    """Figures of the report's summary, by the requests from this one on. Seconds and ratios; None where undefined."""
+    rows = report.request_columns(slice(first, None))
+    served, ok = rows["batch"] >= 0, report.times["outcome"][first:] == OK
+    accuracy = np.asarray([*(each.accuracy for each in report.levels), np.nan])
+    right = accuracy[np.append(report.level_of_batch, -1)[rows["batch"]]]
+    if "correct" in rows:  # of requests that stopped early
+        right = np.where(np.isnan(rows["correct"]), right, rows["correct"])
+    latency_s = (rows["finish_s"] - rows["arrival_s"])[served]
+    weighted, mean = float(right[ok].sum()) / len(ok), float(right[served].mean()) if served.any() else np.nan
+    return {
+        "requests": len(ok),
+        "ok": int(ok.sum()),
+        "attainment": float(ok.mean()),
+        "accuracy": None if np.isnan(mean) else mean,
+        "accuracy_weighted_goodput": None if np.isnan(weighted) else weighted,
+        "p99_s": float(np.percentile(latency_s, 99)) if served.any() else None,
+    }
 
 
 def named(settings: Settings) -> str:

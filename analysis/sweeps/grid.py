@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def axis(name: str, value: Any) -> list[Any]:
     """The values of one axis, of the kind that its setting has. Raises ValueError for others, and for none at all."""
     kind = KINDS[name]
     if isinstance(value, str):
-        found: list[Any] = _texts(value) if kind is str else _numbers(name, value, kind)
+        found: list[Any] = _parts(value, ";") if kind is str else _numbers(name, value, kind)
     elif isinstance(value, Iterable):
         found = [_one(name, each, kind) for each in value]
     else:
@@ -83,13 +84,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not TOML: {error}") from None
 
 
-def _texts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(";") if part.strip()]
+def _parts(text: str, between: str) -> list[str]:
+    return [part.strip() for part in text.split(between) if part.strip()]
 
 
 def _numbers(name: str, text: str, kind: type) -> list[Any]:
     found: list[Any] = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in _parts(text, ","):
         first, dash, last = part.partition("-")
         if kind is int and dash and first.isdigit() and last.isdigit():
             _refuse_many(name, part, int(last) - int(first))
@@ -118,19 +119,14 @@ def _one(name: str, value: Any, kind: type) -> Any:
         value = value.item()
     if kind is str and hasattr(value, "__fspath__"):
         value = str(value)
-    fits = isinstance(value, kind) or (kind is float and isinstance(value, int)) or (kind is not str and value != "")
-    if not fits or isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r}; it must be {_SAID[kind]}")
-    try:
+    fits = not isinstance(value, bool) and (isinstance(value, kind) or (kind is not str and value != ""))
+    with suppress(ValueError, TypeError, OverflowError):
         found = kind(value)
-    except (ValueError, TypeError):
-        raise ValueError(f"{name} is {value!r}; it must be {_SAID[kind]}") from None
-    if (kind is int and isinstance(value, float) and found != value) or (kind is float and not np.isfinite(found)):
-        raise ValueError(f"{name} is {value!r}; it must be {_SAID[kind]}")
-    return found
-
-
-_SAID = {int: "a whole number", float: "a number", str: "text"}
+        same = kind is not int or not isinstance(value, float) or found == value
+        if fits and same and (kind is not float or np.isfinite(found)):
+            return found
+    wanted = {int: "a whole number", float: "a number", str: "text"}[kind]
+    raise ValueError(f"{name} is {value!r}; it must be {wanted}")
 
 
 def _tuned(spec: str, parameters: Mapping[str, Any]) -> list[str]:
@@ -157,7 +153,7 @@ def _made(spec: str) -> Policy:
 
 def _choices(values: Any) -> list[str]:
     if isinstance(values, str):
-        return [part.strip() for part in values.split(",") if part.strip()]
+        return _parts(values, ",")
     return [str(each) for each in values] if isinstance(values, Iterable) else [str(values)]
 
 

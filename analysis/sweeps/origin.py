@@ -43,16 +43,15 @@ class Keys:
     """
 
     def __init__(self) -> None:
-        self._files: dict[str, str] = {}
-        self._tables: dict[str | None, str] = {}
-        self._policies: dict[str, str] = {}
+        self._file, self._table, self._sources = cache(_file_digest), cache(_table_digest), cache(_sources)
 
     def key(self, settings: Settings, since_s: float = 0.0) -> str:
         """Equal where nothing that can change a cell's row differs."""
         values = {name: getattr(settings, name) for name in AXES if name != "table"}
         for name in ("trace", "lengths"):
             values[name] = self._content(values[name])
-        values |= {"table": self._table(settings.table), "outside": self._outside(settings.policy)}
+        outside = " ".join(map(self._file, self._sources(settings.policy)))
+        values |= {"table": self._table(settings.table), "outside": outside}
         text = json.dumps([values, since_s, code_digest()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -63,23 +62,19 @@ class Keys:
         inside = [part.rpartition("=")[2].strip() for part in named.partition(":")[2].split(",")]
         return [named, *(self._file(each) for each in inside if os.path.isfile(each))]
 
-    def _file(self, path: str) -> str:
-        if path not in self._files:
-            with open(path, "rb") as file:
-                self._files[path] = hashlib.file_digest(file, "sha256").hexdigest()
-        return self._files[path]
 
-    def _table(self, named: str | None) -> str:
-        if named not in self._tables:
-            table = as_table(named)
-            meta = json.dumps(dict(table.meta), sort_keys=True, default=str)
-            self._tables[named] = f"{table.digest} {hashlib.sha256(meta.encode()).hexdigest()}"
-        return self._tables[named]
+def _file_digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def _outside(self, spec: str) -> str:
-        """The sources of policies that are not ours."""
-        if spec not in self._policies:
-            sources = {inspect.getsourcefile(type(each)) for each in chain(make(spec))}
-            outside = sorted(each for each in sources if each and not Path(each).is_relative_to(ROOT / "policies"))
-            self._policies[spec] = " ".join(map(self._file, outside))
-        return self._policies[spec]
+
+def _table_digest(named: str | None) -> str:
+    table = as_table(named)
+    meta = json.dumps(dict(table.meta), sort_keys=True, default=str)
+    return f"{table.digest} {hashlib.sha256(meta.encode()).hexdigest()}"
+
+
+def _sources(spec: str) -> list[str]:
+    """The files of policies that are not ours."""
+    files = {inspect.getsourcefile(type(each)) for each in chain(make(spec))}
+    return sorted(each for each in files if each and not Path(each).is_relative_to(ROOT / "policies"))

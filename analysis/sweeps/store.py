@@ -64,7 +64,8 @@ class Store:
         if self.folder is None or not rows:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{_name(rows)}.parquet"
+        name = hashlib.sha256(" ".join(sorted(row["key"] for row in rows)).encode()).hexdigest()[:24]
+        path = self.folder / f"{name}.parquet"
         write(frame(rows), path)
         self._added.append((path, rows))
 
@@ -79,7 +80,3 @@ class Store:
         for path, _ in parts:
             if path != kept:
                 path.unlink(missing_ok=True)
-
-
-def _name(rows: Sequence[Row]) -> str:
-    return hashlib.sha256(" ".join(sorted(row["key"] for row in rows)).encode()).hexdigest()[:24]

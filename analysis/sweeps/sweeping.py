@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from pandas import DataFrame
 
-from analysis.sweeps.backends import Pool, Workers
+from analysis.sweeps.backends import Pool
 from analysis.sweeps.cells import Cell, Row, batches, run, run_here
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import grid
@@ -19,19 +18,27 @@ from analysis.sweeps.store import Store
 from analysis.sweeps.varied import varied
 from simulator.settings import Settings
 
-#: Told how many cells are done, and how many there are.
+#: Told how many cells (plans, commands) are done, and how many there are.
 Progress = Callable[[int, int], None]
 #: Cells of a task at most: enough to share a trace, few enough that little is lost with a worker.
 TASK = 8
 
 
 class Laboratory:
-    """Runs cells and keeps their rows. A context manager: what it opens (workers, clusters) it closes."""
+    """Runs cells and keeps their rows. A context manager: what it opens (workers, clusters) it closes.
+
+    The arguments are those of `sweep`.
+    """
 
     def __init__(
-        self, workers: Workers | None = None, store: Path | None = None, on_progress: Progress | None = None
+        self,
+        jobs: int = 1,
+        backend: str = "loky",
+        address: str | None = None,
+        store: str | os.PathLike[str] | None = None,
+        on_progress: Progress | None = None,
     ) -> None:
-        self._pool, self._store = Pool(workers or Workers()), Store(store)
+        self._pool, self._store = Pool(jobs, backend, address), Store(None if store is None else Path(store))
         self._keys, self._on_progress = Keys(), on_progress
         self.ran = self.found = 0  # cells that were simulated, and that the store had
         self._done, self._expected = 0, 0
@@ -90,19 +97,6 @@ class Laboratory:
             self._on_progress(self._done, max(self._done + left, self._expected))
 
 
-@contextlib.contextmanager
-def laboratory(
-    jobs: int = 1,
-    backend: str = "loky",
-    address: str | None = None,
-    store: str | os.PathLike[str] | None = None,
-    on_progress: Progress | None = None,
-) -> Iterator[Laboratory]:
-    """A laboratory from plain arguments."""
-    with Laboratory(Workers(jobs, backend, address), None if store is None else Path(store), on_progress) as opened:
-        yield opened
-
-
 def sweep(
     axes: Mapping[str, Any] | None = None,
     *,
@@ -125,11 +119,12 @@ def sweep(
     Raises ValueError, LookupError or OSError for bad input, in one line; cells that were finished stay in the store.
     """
     cells = grid({**(axes or {}), **further}, parameters)
-    with laboratory(jobs, backend, address, store, on_progress) as opened:
+    with Laboratory(jobs, backend, address, store, on_progress) as opened:
         return results(opened.rows(cells))
 
 
 def results(rows: Sequence[Row]) -> DataFrame:
     """What a sweep's rows come to: settings, figures, what specs varied, and the keys last."""
-    own = [{name: value for name, value in row.items() if name != "key"} for row in rows]
-    return frame({**row, **more, "key": each["key"]} for row, more, each in zip(own, varied(own), rows, strict=True))
+    found = frame(rows)
+    more = {name: column for name, column in varied(rows).items() if name not in found}
+    return found.drop(columns="key").assign(**more, key=found["key"])

@@ -12,21 +12,14 @@ from policies.registry import fields_of
 from traces.spec import Spec
 
 
-def varied(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Per row, the settings of its trace's and its policy's spec that differ between rows; others' names are kept.
-
-    A setting that only some policies have is None for the others.
-    """
+def varied(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Columns of the settings in the traces' and the policies' specs that differ; None where a row has none of them."""
     policies = {row["policy"]: _of_policy(row["policy"]) for row in rows}
     tuned = {name for own in policies.values() for name in own if _differs(name, own[""], policies.values())}
     traces = {row["trace"]: _of_trace(row["trace"]) for row in rows}
     shaped = {name for own in traces.values() for name in own if len({each.get(name) for each in traces.values()}) > 1}
-    found = []
-    for row in rows:
-        own = {name: traces[row["trace"]].get(name) for name in sorted(shaped)}
-        own |= {name: policies[row["policy"]].get(name) for name in sorted(tuned)}
-        found.append({name: value for name, value in own.items() if name not in row})
-    return found
+    columns = {name: [traces[row["trace"]].get(name) for row in rows] for name in sorted(shaped)}
+    return columns | {name: [policies[row["policy"]].get(name) for row in rows] for name in sorted(tuned)}
 
 
 def _differs(name: str, kind: str, policies: Iterable[Mapping[str, Any]]) -> bool:

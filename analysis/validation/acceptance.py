@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from analysis.validation import capacity, files
+from analysis.sweeps.frames import write
+from analysis.validation import capacity
 from analysis.validation.comparison import cell, row
 from analysis.validation.executors import CalibratedExecutor, Residuals
+from analysis.validation.report import write_values
 from profiler.executors.serving import Served
 from profiler.executors.tokens import synthetic
 from profiler.table import Deployment
@@ -21,12 +24,12 @@ from simulator.reporting.report import Report
 from simulator.reporting.validity import median_s
 from simulator.settings import Prepared, Settings, prepare
 from traces import load as load_trace
+from traces.scaling import compress
 
 Progress = Callable[[float, str], None]
 
 
-@dataclass(frozen=True)
-class Scenario:
+class Scenario(NamedTuple):
     """Traffic of the acceptance set: a generator and its mean load."""
 
     name: str
@@ -152,7 +155,7 @@ class Acceptance:
                 runs.append(self.attempts(inputs, 1)[-1])
                 told.append({"policy": policy, "load": load, **validity(runs[-1])})
             found[policy] = Residuals.of(runs, self.predictions)
-        files.write(self.folder / "calibration.json", {"canary_s": self._canary_s, "runs": told})
+        write_values(self.folder / "calibration.json", {"canary_s": self._canary_s, "runs": told})
         return found
 
     def _cell(self, scenario: Scenario, policy: str, residuals: Residuals) -> None:
@@ -164,33 +167,34 @@ class Acceptance:
         self.rows += [
             names | {"attempt": number} | row(run, virtual, self.predictions) for number, run in enumerate(runs, 1)
         ]
-        files.write(self.folder / "runs.json", self.rows)
+        write_values(self.folder / "runs.json", self.rows)
         valid = [each for each in runs if _valid(each)]
         counts = {"valid": len(valid), "runs": len(runs)}
         scored = valid or runs
         self.cells.append(names | counts | cell(scored, virtual, self.predictions, residuals, self.seed))
-        files.write(self.folder / "cells.json", self.cells)
+        write_values(self.folder / "cells.json", self.cells)
         name = f"{scenario.name}-{policy}".replace(" ", "-")
-        files.keep_batches(self.folder / "raw" / f"{name}.parquet", scored[0])
+        # With its seed these lead the simulator to the very same run.
+        batches = scored[0].batches[["service_s", "cycle_s", "size", "students"]]
+        (self.folder / "raw").mkdir(exist_ok=True)
+        write(batches.astype({"size": np.int16, "students": np.int16}), self.folder / "raw" / f"{name}.parquet")
 
     def _capacity(self, policy: str, residuals: Residuals) -> None:
         """Find the capacity of a policy: simulated, then live around that."""
         base = self.prepared("poisson:", 0.5, policy, self.seed + 1, "virtual")
 
-        def simulated(calibrated: bool) -> Callable[[float], float]:
-            def attainment(factor: float) -> float:
-                rng = np.random.default_rng(np.random.SeedSequence([self.seed, 2]))
-                executor = CalibratedExecutor(self.predictions, residuals, rng) if calibrated else None
-                return float(capacity.compressed(base, factor).run(executor=executor).summary["attainment"])
-
-            return attainment
+        def simulated(factor: float, calibrated: bool) -> float:
+            rng = np.random.default_rng([self.seed, 2])
+            executor = CalibratedExecutor(self.predictions, residuals, rng) if calibrated else None
+            inputs = replace(base, trace=compress(base.trace, factor))
+            return float(inputs.run(executor=executor).summary["attainment"])
 
         def live(factor: float) -> tuple[float, bool]:
-            inputs = capacity.compressed(base, factor)
-            run = self.attempts(replace(inputs, settings=replace(inputs.settings, clock="wall")), 1)[-1]
+            inputs = replace(base, trace=compress(base.trace, factor), settings=replace(base.settings, clock="wall"))
+            run = self.attempts(inputs, 1)[-1]
             return float(run.summary["attainment"]), _valid(run)
 
-        table, drawn = capacity.peak(simulated(False)), capacity.peak(simulated(True))
+        table, drawn = (capacity.peak(partial(simulated, calibrated=each)) for each in (False, True))
         points = capacity.measured(live, drawn) if np.isfinite(drawn) else []
         known = capacity.crossing([point for point in points if point[2]])
         found = known if np.isfinite(known) else capacity.crossing(points)
@@ -207,7 +211,7 @@ class Acceptance:
                 "live_points": [[rate * factor, share, valid] for factor, share, valid in points],
             }
         )
-        files.write(self.folder / "capacity.json", self.capacities)
+        write_values(self.folder / "capacity.json", self.capacities)
 
 
 def _valid(run: Report) -> bool:

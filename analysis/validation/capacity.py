@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from math import inf, nan, sqrt
-
-from simulator.settings import Prepared
 
 ATTAINMENT = 0.99
 #: Live rates are tried in steps that double from this, at most so many of them; then the bracket is cut in two, twice.
 STEP, STEPS, CUTS = 1.03, 6, 2
 #: (factor on the rate, attainment, whether the run is VALID)
 Point = tuple[float, float, bool]
-
-
-def compressed(prepared: Prepared, factor: float) -> Prepared:
-    """The same requests, `factor` times as fast."""
-    trace = prepared.trace
-    seconds = None if trace.duration_s is None else trace.duration_s / factor
-    return replace(prepared, trace=replace(trace, arrival_s=trace.arrival_s / factor, duration_s=seconds))
 
 
 def peak(attainment: Callable[[float], float], low: float = 0.2, high: float = 12.0) -> float:

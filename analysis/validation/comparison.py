@@ -54,10 +54,7 @@ def cell(
     def calibrated(factor: float) -> Report:
         return virtual.run(executor=CalibratedExecutor(predictions, residuals, scale=factor))
 
-    def rng(stream: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence([seed, stream]))
-
-    drawn = virtual.run(executor=CalibratedExecutor(predictions, residuals, rng(0)))
+    drawn = virtual.run(executor=CalibratedExecutor(predictions, residuals, np.random.default_rng([seed, 0])))
     live = [figures(each) for each in scored]
     simulated = {"table": figures(virtual.run()), "calibrated": figures(calibrated(1.0)), "drawn": figures(drawn)}
     p50 = float(np.mean([each["p50_s"] for each in live]))
@@ -70,6 +67,6 @@ def cell(
         values = np.asarray([each[name] for each in live])
         found[f"live_{name}"], found[f"spread_{name}"] = float(values.mean()), float(np.ptp(values))
         found |= {f"{model}_{name}": values[name] for model, values in simulated.items()}
-    for name, (low, high) in intervals(scored[0], rng(1)).items():
+    for name, (low, high) in intervals(scored[0], np.random.default_rng([seed, 1])).items():
         found[f"low_{name}"], found[f"high_{name}"] = low, high
     return found

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pandas import Index, Series
 from scipy.optimize import brentq
 
+from simulator.core import Records
 from simulator.reporting.report import LATE, OK, Report
 
 #: Figures of a run by name: seconds and shares.
@@ -80,15 +81,12 @@ def decisions(one: Report, other: Report) -> dict[str, float]:
 
 def same_decisions(live: Report, replayed: Report) -> bool:
     """Whether two runs dispatched and dropped the same requests in the same batches, at the same levels and times."""
-    rows = [
-        [(start, gpu, level, tuple(requests)) for start, _, gpu, level, _, requests in report.records.batches]
-        for report in (live, replayed)
-    ]
-    drops = [
-        [(time, tuple(requests), reason) for time, requests, reason in report.records.drops]
-        for report in (live, replayed)
-    ]
-    return rows[0] == rows[1] and drops[0] == drops[1]
+
+    def decided(its: Records) -> list[Any]:
+        rows = [(start, gpu, level, tuple(requests)) for start, _, gpu, level, _, requests in its.batches]
+        return [rows, [(time, tuple(requests), reason) for time, requests, reason in its.drops]]
+
+    return decided(live.records) == decided(replayed.records)
 
 
 def service_errors(cycle: NDArray[np.float64], predicted: NDArray[np.float64], keys: Sequence[Any]) -> dict[str, float]:

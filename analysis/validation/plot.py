@@ -51,6 +51,5 @@ def panel(axes: Axes, cells: DataFrame, name: str, bound: float) -> Axes:
         )
         axes.plot(100 * error(cell, name, "table"), height, "x", color=colour, markersize=5)
     axes.set_yticks(np.arange(len(scenarios)), scenarios)
-    axes.set_ylim(len(scenarios) - 0.5, -0.5)
-    axes.set_xlabel(f"error of {name.removesuffix('_s')} (%)")
+    axes.set(ylim=(len(scenarios) - 0.5, -0.5), xlabel=f"error of {name.removesuffix('_s')} (%)")
     return axes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,7 @@ SHOWN = {
 }
 
 
-@dataclass(frozen=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A session. happened: a report of it. prepared: the simulation of the same requests.
 
     refused: requests that were turned away before the queue, which the simulation does not have. unknown: those whose
@@ -75,9 +74,8 @@ def read(folder: Path) -> Recorded:
     report = Report(trace, deployment.levels, deployment.plan, settings.gpus, slo_s, rate, records)
     refused = int((outcomes["outcome"] == "refused").sum())
     unknown = len(outcomes) - refused - int(known.sum())
-    return Recorded(
-        report, replace(prepared, trace=trace), refused, unknown, _reasons(report, run.get("run_queue_delay"))
-    )
+    reasons = _reasons(report, run.get("run_queue_delay"))
+    return Recorded(report, replace(prepared, trace=trace), refused, unknown, reasons)
 
 
 def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
@@ -88,10 +86,9 @@ def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
     """
     happened, prepared = recorded.happened, recorded.prepared
     predictions = prepared.deployment.predictions
-    residuals = Residuals.of([happened], predictions) if happened.records.batches else None
     runs = {"table": prepared.run()}
-    if residuals is not None:
-        rng = np.random.default_rng(seed)
+    if happened.records.batches:
+        residuals, rng = Residuals.of([happened], predictions), np.random.default_rng(seed)
         runs["calibrated"] = prepared.run(executor=CalibratedExecutor(predictions, residuals, rng))
     found: dict[str, Any] = {
         "requests": len(happened.trace),

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from analysis.validation import acceptance, capacity, files, report  # noqa: E402
+from analysis.validation import acceptance, capacity, report  # noqa: E402
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals  # noqa: E402
 from analysis.validation.figures_of_merit import (  # noqa: E402
     figures,
@@ -155,7 +155,7 @@ def test_the_acceptance_set_runs_on_a_device_and_its_page_says_what_came_of_it(t
     meta = dict.fromkeys(("device", "table_created", "table_noise", "command", "created", "commit"), "-")
     meta["lengths"] = "constant:tokens=32"
     meta |= {"model": model, "students": 1, "requests": 150, "slo_s": 0.0075}
-    files.write(tmp_path / "meta.json", meta)
+    report.write_values(tmp_path / "meta.json", meta)
     found = report.read(tmp_path)
     assert found["runs"]["replay_same_decisions"].all()
     words = {row[0]: row[3] for row in report.verdicts(found)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,10 @@ def fit_levels(counts: Array, edges: NDArray[np.int64], bin_s: float, source: st
         covariances = memory(told[:-1] * counts.mean(), counts.mean(), expected)
         levels = spread(stretched(found, shares, tail), shares, float(covariances.sum()))
         weights = gaussian_weights(levels, shares, covariances)
-        model = _model(bin_s, edges, curve, levels, shares, weights, source)
+        kept = weights > 0
+        columns = (edges * bin_s, curve / bin_s, levels, shares, np.array(SCALES)[kept] * bin_s, weights[kept])
+        values: list[Any] = [tuple(each.tolist()) for each in columns]
+        model = RateModel(bin_s, *values, source)
         reached = np.mean([moments(sample(model, seed, len(counts))) for seed in range(runs)], axis=0)
         missed = float(np.abs(np.log(reached / np.maximum(wanted, 1e-9))).max())
         if missed < least:
@@ -96,22 +100,6 @@ def fit_levels(counts: Array, edges: NDArray[np.int64], bin_s: float, source: st
     return best, least
 
 
-def _model(
-    bin_s: float, edges: NDArray[np.int64], curve: Array, levels: Array, shares: Array, weights: Array, source: str
-) -> RateModel:
-    kept = weights > 0
-    return RateModel(
-        bin_s,
-        tuple((edges * bin_s).tolist()),
-        tuple((curve / bin_s).tolist()),
-        tuple(levels.tolist()),
-        tuple(shares.tolist()),
-        tuple((np.array(SCALES)[kept] * bin_s).tolist()),
-        tuple(weights[kept].tolist()),
-        source,
-    )
-
-
 def sample(model: RateModel, seed: int, bins: int) -> Array:
     """Requests per bin of one run of the model."""
     rng = np.random.default_rng(seed)
@@ -122,8 +110,7 @@ def moments(counts: Array) -> Array:
     """Variance of counts over each of WINDOWS that fits twenty times, and the busiest bin; in mean counts per bin."""
     windows = [bins for bins in WINDOWS if len(counts) >= 20 * bins]
     summed = [counts[: len(counts) // bins * bins].reshape(-1, bins).sum(axis=1) for bins in windows]
-    found: Array = np.array([*(one.var() for one in summed), counts.max()]) / counts.mean()
-    return found
+    return np.asarray(np.array([*(one.var() for one in summed), counts.max()]) / counts.mean())
 
 
 def segments(counts: Array, shortest: int, reluctance: float = 1.0) -> NDArray[np.int64]:

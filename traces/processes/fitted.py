@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,7 @@ from traces.readers.formats import Reading, read
 
 
 def fitted(
-    rng: np.random.Generator,
-    *,
-    file: str,
-    rate: float | None = None,
-    duration: float | None = None,
-    start: float = 0.0,
+    rng: np.random.Generator, *, file: str, rate: float | None = None, duration: float | None = None, start: float = 0.0
 ) -> Draft:
     """Traffic like a trace's: its rate curve, its burstiness from 1 s to minutes, its busiest and empty seconds.
 
@@ -31,7 +27,7 @@ def fitted(
     end = start + (model.seconds if duration is None else duration)
     if end > model.seconds * (1 + 1e-9):
         notes += (f"its rate curve of {model.seconds:.6g} s is repeated",)
-    return Draft(draft.arrival_s, duration_s=draft.duration_s, notes=notes)
+    return replace(draft, notes=notes)
 
 
 def rate_model(path: Path) -> RateModel:

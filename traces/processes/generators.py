@@ -95,9 +95,8 @@ def diurnal(
     edges = np.linspace(0.0, duration, steps + 1)
     middles = (edges[1:] + edges[:-1]) / 2
     levels = 1 + swing * np.sin(2 * np.pi * (middles / period + phase))
-    return Draft(
-        follow(edges, levels * (rate / levels.mean()), lambda end: poisson_process(rng, end)), duration_s=duration
-    )
+    rates = levels * (rate / levels.mean())
+    return Draft(follow(edges, rates, lambda end: poisson_process(rng, end)), duration_s=duration)
 
 
 def mmpp(

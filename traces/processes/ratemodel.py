@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from traces.arrivals import bounded, follow, poisson_process
 from traces.draft import Draft
-from traces.shared.atomic import replacing
+from traces.shared.atomic import write_text
 
 Array = NDArray[np.float64]
 
@@ -88,9 +88,9 @@ class RateModel:
 
     def save(self, path: Path) -> None:
         """Write the parameters as JSON, with the figures rounded to six digits."""
-        with replacing(path) as part:
-            values = {key: _rounded(value) for key, value in asdict(self).items()}
-            part.write_text(json.dumps(values) + "\n")
+        values = {key: [float(f"{each:.6g}") for each in value] if isinstance(value, tuple) else value
+                  for key, value in asdict(self).items()}  # fmt: skip
+        write_text(path, json.dumps(values) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> RateModel:
@@ -141,7 +141,3 @@ def autoregression(rng: np.random.Generator, memory: float, bins: int) -> Array:
         x[shift:] += factor * x[:-shift]
         shift, factor = 2 * shift, factor * factor
     return x
-
-
-def _rounded(value: Any) -> Any:
-    return [float(f"{number:.6g}") for number in value] if isinstance(value, tuple) else value

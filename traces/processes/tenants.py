@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +18,7 @@ from traces.draft import Draft
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class TenantTable:
+class TenantTable(NamedTuple):
     """Rate, family and shape per client and window, as ServeGen publishes them; one row per cell, arrays of one length.
 
     start_s: where the window begins. client: its name. rate: requests/s. family: Gamma or Weibull. shape: of the gaps.
@@ -108,9 +106,8 @@ def tenants(
     # Taking Python strings is ten times as fast as taking NumPy's.
     names = names.astype(object)
     arrivals, owners = merge(pieces, [int(owner[row]) for row, _, _ in cells], duration)
-    notes = (
-        () if table is None else (f"rates of {len({made.client[row] for row, _, _ in cells})} clients from {table}",)
-    )
+    active = len({made.client[row] for row, _, _ in cells})
+    notes = () if table is None else (f"rates of {active} clients from {table}",)
     return Draft(arrivals, {"tenant": np.take(names, owners)}, duration, notes)
 
 
@@ -122,12 +119,8 @@ def merge(pieces: list[Array], owners: list[int], end: float) -> tuple[Array, ND
     """
     bits = max(owners).bit_length()
     steps = 2.0 ** (62 - bits)
-    packed = np.concatenate(
-        [
-            ((piece * (steps / end)).astype(np.int64) << bits) | owner
-            for piece, owner in zip(pieces, owners, strict=True)
-        ]
-    )
+    owned = zip(pieces, owners, strict=True)
+    packed = np.concatenate([((piece * (steps / end)).astype(np.int64) << bits) | owner for piece, owner in owned])
     packed.sort()
     arrivals: Array = (packed >> bits) * np.float64(end / steps)
     packed &= (1 << bits) - 1

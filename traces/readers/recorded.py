@@ -34,11 +34,7 @@ def read(folder: Path) -> Draft:
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in ("arrival_s", "tokens")}
     for name, kind in MISSING.items():
         if any(name in piece for piece in pieces):
-            columns[name] = np.concatenate([_given(piece, name, kind) for piece in pieces])
+            given = [piece.get(name, np.full(len(piece["arrival_s"]), kind)) for piece in pieces]
+            columns[name] = np.concatenate(given)
     notes = (f"{len(pieces)} segments of a recorded session",)
     return Draft(columns.pop("arrival_s"), columns, None, notes, own=True)
-
-
-def _given(piece: dict[str, NDArray[Any]], name: str, missing: Any) -> NDArray[Any]:
-    """A column of a segment; where it has none, what stands for that."""
-    return piece[name] if name in piece else np.full(len(piece["arrival_s"]), missing)

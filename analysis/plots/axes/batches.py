@@ -25,8 +25,7 @@ def batch_sizes(batches: DataFrame, axes: Axes, **look: Any) -> Axes:
     share = 100 * np.bincount(size)[1:] / len(size)
     look["label"] = f"{look.get('label', 'batches')}, mean {size.mean():.3g}"
     axes.stairs(share, np.arange(len(share) + 1) + 0.5, **look)
-    axes.set_xlabel("batch (requests)")
-    axes.set_ylabel("share (% of batches)")
+    axes.set(xlabel="batch (requests)", ylabel="share (% of batches)")
     axes.set_xlim(0.5, max(axes.get_xlim()[1], len(share) + 0.5))
     from_zero(axes)
     whole_numbers(axes)
@@ -55,8 +54,7 @@ def padding_by_bucket(requests: DataFrame, batches: DataFrame, axes: Axes, *, mi
         axes.annotate(f"{1 - asked / whole:.0%}", (place, whole / scale), xytext=(0, 1.5), textcoords="offset points",
                       ha="center", fontsize=6)  # fmt: skip
     axes.set_xticks(places, [f"{each:g}" for each in parts.index])
-    axes.set_xlabel("length bucket (tokens run per request)")
-    axes.set_ylabel(f"run ({unit})")
+    axes.set(xlabel="length bucket (tokens run per request)", ylabel=f"run ({unit})")
     axes.set_ylim(0, 1.1 * total.max() / scale)
     grid(axes)
     return axes
@@ -99,11 +97,9 @@ def gantt(
         axes.barh(own["gpu"], width, 0.78, left, color=colour, ec="white", lw=0.4, label=label)
         _sizes(axes, own.assign(left=left, width=width), window_s, "white" if sum(colour[:3]) < 1.5 else "black")
     gpus = int(batches["gpu"].max()) + 1
-    axes.set_xlim(0, 1e3 * window_s)
-    axes.set_ylim(gpus - 0.5, -0.5)
+    axes.set(xlim=(0, 1e3 * window_s), ylim=(gpus - 0.5, -0.5))
     axes.set_yticks(range(gpus), [str(gpu) for gpu in range(gpus)])
-    axes.set_ylabel("GPU")
-    axes.set_xlabel(f"time after {start_s:,.3f} s (ms)")
+    axes.set(ylabel="GPU", xlabel=f"time after {start_s:,.3f} s (ms)")
     return axes
 
 

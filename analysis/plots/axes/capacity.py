@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,12 +12,11 @@ from pandas import DataFrame
 from analysis.plots.axes.curves import curves, need, numbers
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.axes.rates import _curve
-from analysis.plots.axes.style import COLOURS, GREY, from_zero, grid, target, whole_numbers
+from analysis.plots.axes.style import COLOURS, GREY, from_zero, grid, rows_of, target, whole_numbers
 from traces.shared.text import number
 
 
-@dataclass(frozen=True)
-class Needed:
+class Needed(NamedTuple):
     """The fewest GPUs with which a series meets a target: on average over its seeds, and in its best and worst one.
 
     None where even the most that were tried are too few.
@@ -39,8 +38,7 @@ def goodput_against_gpus(frame: DataFrame, axes: Axes) -> Axes:
     if np.ptp(offered) < 0.05 * offered.mean():
         target(axes, offered.mean(), f"offered: {number(offered.mean())} requests/s")
     from_zero(axes)
-    axes.set_ylabel(quantity("goodput").label)
-    axes.set_xlabel(quantity("gpus").label)
+    axes.set(ylabel=quantity("goodput").label, xlabel=quantity("gpus").label)
     whole_numbers(axes)
     grid(axes)
     return axes
@@ -65,12 +63,9 @@ def gpus_needed(frame: DataFrame, axes: Axes, *, attainment: float = 0.99) -> Ax
         beyond = max(each.mean or most, each.worst or most if each.mean else most)
         text = f"more than {each.tried}" if each.mean is None else f"{each.mean}" + _spread(each)
         axes.annotate(text, (beyond, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=6.5)
-    axes.set_yticks(range(len(found)), [each.name for each in found])
-    axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set_xlim(0, 1.25 * most)
+    rows_of(axes, [each.name for each in found])
+    axes.set(xlim=(0, 1.25 * most), xlabel=f"GPUs needed for {100 * attainment:g}% on time")
     whole_numbers(axes)
-    axes.set_xlabel(f"GPUs needed for {100 * attainment:g}% on time")
-    grid(axes, "x")
     return axes
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,7 @@ SETTINGS = ("policy", *(name for name in AXES if name not in ("policy", "rate", 
 RATES = ("rate", "load", "offered_rate", "offered_load")
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
+class Curve(NamedTuple):
     """A series over its points: the mean over seeds, and the least and greatest seed. All in the columns' units."""
 
     name: str
@@ -64,12 +62,11 @@ def series(frame: DataFrame, *without: str) -> tuple[list[str], NDArray[np.intp]
 
 def _asked(frame: DataFrame) -> list[str]:
     """The one of load and rate that was asked for: its values are the same for every seed; the one with fewer."""
-    found = [name for name in ("load", "rate") if distinct(frame, name) and _of_every_seed(frame, name)]
+    found = [name for name in ("load", "rate") if distinct(frame, name)]
+    if "seed" in frame:
+        several = frame["seed"].nunique()
+        found = [name for name in found if (frame.groupby(name)["seed"].nunique() == several).all()]
     return sorted(found, key=lambda name: len(distinct(frame, name)))[:1]
-
-
-def _of_every_seed(frame: DataFrame, name: str) -> bool:
-    return "seed" not in frame or bool((frame.groupby(name)["seed"].nunique() == frame["seed"].nunique()).all())
 
 
 def curves(frame: DataFrame, x: str, y: str) -> list[Curve]:

@@ -12,6 +12,7 @@ from pandas import DataFrame
 
 from analysis.plots.axes.style import grid, log_axis, target
 
+Points = NDArray[np.float64]
 #: Points of a curve; close together where few requests are, so that they draw it as well as all would.
 _POINTS = 400
 
@@ -23,13 +24,9 @@ def latency_cdf(requests: DataFrame, axes: Axes, *, slo_s: float | None = None, 
     give their mean, and the range over them as a band. slo_s: seconds, a line. look: colour, label ... of the curve.
     """
     latency, per_seed = _shares(requests)
-    share = 100 * per_seed.mean(axis=0)
-    (line,) = axes.step(latency * 1e3, share, where="post", **look)
-    if len(per_seed) > 1:
-        low, high = 100 * per_seed.min(axis=0), 100 * per_seed.max(axis=0)
-        axes.fill_between(latency * 1e3, low, high, color=line.get_color(), alpha=0.2, linewidth=0, label=_range(look))
-    axes.set_ylim(0, 101)
-    axes.set_ylabel("answered (% of offered)")
+    mean, low, high = (100 * each(per_seed, axis=0) for each in (np.mean, np.min, np.max))
+    _steps(axes, latency, mean, low, high, len(per_seed), look)
+    axes.set(ylim=(0, 101), ylabel="answered (% of offered)")
     return _finish(axes, slo_s)
 
 
@@ -41,23 +38,17 @@ def latency_ccdf(requests: DataFrame, axes: Axes, *, slo_s: float | None = None,
     latency, per_seed = _shares(requests)
     share = 100 * (1 - per_seed).mean(axis=0)
     shown = share > 0
-    (line,) = axes.step(latency[shown] * 1e3, share[shown], where="post", **look)
-    if len(per_seed) > 1:
-        # A seed without any request this late has no place on a logarithmic axis: its band ends at half a request.
-        floor = 50 / len(requests["arrival_s"])
-        low, high = (np.clip(100 * (1 - edge(per_seed, axis=0)), floor, None) for edge in (np.max, np.min))
-        axes.fill_between(
-            latency[shown] * 1e3, low[shown], high[shown], color=line.get_color(), alpha=0.2, linewidth=0,
-            label=_range(look),
-        )  # fmt: skip
+    # A seed without any request this late has no place on a logarithmic axis: its band ends at half a request.
+    floor = 50 / len(requests["arrival_s"])
+    low, high = (np.clip(100 * (1 - edge(per_seed, axis=0)), floor, None) for edge in (np.max, np.min))
+    _steps(axes, latency[shown], share[shown], low[shown], high[shown], len(per_seed), look)
     axes.autoscale(axis="y")  # an earlier curve has set the limits
     log_axis(axes, "y")
-    axes.set_ylim(axes.get_ylim()[0], 140)
-    axes.set_ylabel("not answered yet (% of offered)")
+    axes.set(ylim=(axes.get_ylim()[0], 140), ylabel="not answered yet (% of offered)")
     return _finish(axes, slo_s)
 
 
-def _shares(requests: DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _shares(requests: DataFrame) -> tuple[Points, Points]:
     """Latencies (points), and for each seed the share answered within each (seeds x points)."""
     if not len(requests["arrival_s"]):
         raise ValueError("no requests: there is no latency to draw")
@@ -73,9 +64,14 @@ def _shares(requests: DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float6
     return points, np.asarray(shares)
 
 
-def _range(look: Mapping[str, Any]) -> str:
-    """A band's name in the data file; it has no entry of its own in the legend."""
-    return f"_{look.get('label', '')} range"
+def _steps(
+    axes: Axes, latency: Points, share: Points, low: Points, high: Points, seeds: int, look: Mapping[str, Any]
+) -> None:
+    """A curve in percent; of several seeds their range as a band, which has no entry of its own in the legend."""
+    (line,) = axes.step(latency * 1e3, share, where="post", **look)
+    if seeds > 1:
+        name = f"_{look.get('label', '')} range"
+        axes.fill_between(latency * 1e3, low, high, color=line.get_color(), alpha=0.2, linewidth=0, label=name)
 
 
 def _finish(axes: Axes, slo_s: float | None) -> Axes:

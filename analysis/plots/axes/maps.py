@@ -41,8 +41,7 @@ def attainment_map(
                       color="white" if value < 55 else "black")  # fmt: skip
     axes.set_xticks(np.arange(len(xs)) + 0.5, [f"{value:g}" for value in xs])
     axes.set_yticks(np.arange(len(ys)) + 0.5, [f"{value:g}" for value in ys])
-    axes.set_xlabel(quantity(x).label)
-    axes.set_ylabel(quantity(y).label)
+    axes.set(xlabel=quantity(x).label, ylabel=quantity(y).label)
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)

@@ -20,7 +20,9 @@ def latency_against_load(frame: DataFrame, axes: Axes, *, x: str = "load") -> Ax
     """
     need(frame, x, "p50_s", "p99_s", "ok", "late", "requests", "offered_rate")
     median = curves(frame, x, "p50_s")
-    throughput = curves(frame.assign(throughput=_throughput(frame)), x, "throughput")
+    answered = numbers(frame, "ok") + numbers(frame, "late")
+    rates = numbers(frame, "offered_rate") * answered / numbers(frame, "requests")
+    throughput = curves(frame.assign(throughput=rates), x, "throughput")
     for index, (p50, p99, answers) in enumerate(zip(median, curves(frame, x, "p99_s"), throughput, strict=True)):
         look = marked_look(index)
         _curve(axes, p99, index, factor=1e3)
@@ -30,7 +32,7 @@ def latency_against_load(frame: DataFrame, axes: Axes, *, x: str = "load") -> Ax
             continue  # the knee is beyond what was swept
         axes.plot(p99.x[at], p99.mean[at] * 1e3, "o", markersize=8, markerfacecolor="none", markeredgewidth=0.9,
                   color=look["color"], label=f"_{p99.name} knee")  # fmt: skip
-    _slo(frame, axes)
+    slo_line(frame, axes)
     log_axis(axes, "y")
     axes.set_ylabel("latency of answers (ms)")
     return _against(axes, x)
@@ -58,8 +60,7 @@ def goodput_against_rate(frame: DataFrame, axes: Axes, *, x: str = "offered_rate
         axes.plot(ends, ends, color=GREY, linewidth=0.7, label="_all on time")
     for index, curve in enumerate(found):
         _curve(axes, curve, index)
-    axes.set_ylim(0, None)
-    axes.set_ylabel(quantity("goodput").label)
+    axes.set(ylim=(0, None), ylabel=quantity("goodput").label)
     return _against(axes, x)
 
 
@@ -67,8 +68,7 @@ def attainment_against_load(frame: DataFrame, axes: Axes, *, x: str = "load", at
     """Share of the offered requests that are answered on time, with the target as a line."""
     for index, curve in enumerate(curves(frame, x, "attainment")):
         _curve(axes, curve, index, factor=100)
-    axes.set_ylim(0, 104)
-    axes.set_ylabel(quantity("attainment").label)
+    axes.set(ylim=(0, 104), ylabel=quantity("attainment").label)
     target(axes, 100 * attainment, f"target: {100 * attainment:g}%")
     return _against(axes, x)
 
@@ -82,20 +82,13 @@ def _curve(axes: Axes, curve: Curve, index: int, *, factor: float = 1.0) -> None
                           linewidth=0, label=f"_{curve.name} range")  # fmt: skip
 
 
-def _throughput(frame: DataFrame) -> NDArray[np.float64]:
-    answered = numbers(frame, "ok") + numbers(frame, "late")
-    throughput: NDArray[np.float64] = numbers(frame, "offered_rate") * answered / numbers(frame, "requests")
-    return throughput
-
-
-def _slo(frame: DataFrame, axes: Axes) -> None:
+def slo_line(frame: DataFrame, axes: Axes, *, vertical: bool = False) -> None:
     """The SLO's line, where all cells have one."""
     if "slo_s" in frame and len(slo_s := np.unique(numbers(frame, "slo_s"))) == 1:
-        target(axes, 1e3 * slo_s[0], f"SLO {1e3 * slo_s[0]:.4g} ms")
+        target(axes, 1e3 * slo_s[0], f"SLO {1e3 * slo_s[0]:.4g} ms", vertical=vertical)
 
 
 def _against(axes: Axes, x: str) -> Axes:
-    axes.set_xlabel(quantity(x).label)
-    axes.set_xlim(0, None)
+    axes.set(xlabel=quantity(x).label, xlim=(0, None))
     grid(axes)
     return axes

@@ -10,14 +10,12 @@ from pandas import DataFrame
 
 from analysis.plots.axes.curves import distinct, need, numbers, series
 from analysis.plots.axes.quantities import quantity
-from analysis.plots.axes.style import COLOURS, GREY, grid, target
+from analysis.plots.axes.style import COLOURS, GREY, rows_of, target
 
 
 def standings(frame: DataFrame, axes: Axes) -> Axes:
     """Accuracy-weighted goodput of each policy, best on top, with its interval; a line that no policy exceeds."""
-    need(
-        frame, "policy", "accuracy_weighted_goodput", "accuracy_weighted_goodput_low", "accuracy_weighted_goodput_high"
-    )
+    need(frame, "policy", *(f"accuracy_weighted_goodput{end}" for end in ("", "_low", "_high")))
     _dots(frame, axes, "accuracy_weighted_goodput")
     kinds, ceiling = distinct(frame, "ceiling_kind"), distinct(frame, "ceiling")
     if ceiling:
@@ -42,8 +40,7 @@ def capacities(frame: DataFrame, axes: Axes) -> Axes:
     need(frame, "policy", "capacity", "capacity_low", "capacity_high")
     names, which = series(frame, "load")
     _dots(frame, axes, "capacity", names=[names[each] for each in which], factor=1.0)
-    axes.set_xlim(0, None)
-    axes.set_xlabel(quantity("capacity").label)
+    axes.set(xlim=(0, None), xlabel=quantity("capacity").label)
     return axes
 
 
@@ -60,9 +57,6 @@ def _dots(
                       label=f"_{row} interval")  # fmt: skip
         axes.plot(mean[place], place, "o", color=COLOURS[0], markersize=3, label=f"_{row}",
                   markerfacecolor=COLOURS[0] if known else "white")  # fmt: skip
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.margins(x=0.06)
-    axes.tick_params(axis="y", length=0)
-    grid(axes, "x")
+    rows_of(axes, names)
     axes.grid(axis="y", linewidth=0.3, color=GREY, alpha=0.3)

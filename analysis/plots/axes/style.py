@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal
@@ -67,6 +67,22 @@ def canvas(
         axes.xaxis.set_major_formatter(NUMBERS)
         axes.yaxis.set_major_formatter(NUMBERS)
     return figure, panels
+
+
+@contextmanager
+def titled(
+    title: str, small_print: Iterable[str], width_mm: float, height_mm: float, rows: int = 1, *,
+    named: slice = slice(None), sharex: bool = False, **legend: Any,
+) -> Iterator[tuple[Figure, list[Axes]]]:  # fmt: skip
+    """A canvas to draw on in the gallery's look; its heading and small print are added at the end of the block.
+
+    named: the panels whose lines are in the legend.
+    """
+    with look():
+        figure, panels = canvas(rows, width_mm=width_mm, height_mm=height_mm, sharex=sharex)
+        yield figure, panels
+        heading(figure, title, panels[named], **legend)
+        origin(figure, *small_print)
 
 
 def origin(figure: Figure, *parts: str) -> None:
@@ -137,6 +153,14 @@ def target(axes: Axes, value: float, text: str, *, vertical: bool = False) -> No
                       textcoords="offset points", fontsize=6, color=GREY)  # fmt: skip
     else:
         axes.axhline(value, color=GREY, linewidth=0.8, zorder=1.5, label=text)
+
+
+def rows_of(axes: Axes, names: Sequence[str]) -> None:
+    """Named rows, the first on top, along which values are read off."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    grid(axes, "x")
 
 
 def from_zero(axes: Axes, *, least: float = 0.0) -> None:

@@ -95,5 +95,4 @@ def drops(requests: DataFrame, axes: Axes, edges: Edges, **look: Any) -> Axes:
 
 
 def _mean(total: NDArray[Any], count: NDArray[Any]) -> NDArray[np.float64]:
-    mean: NDArray[np.float64] = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
-    return mean
+    return np.asarray(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from pandas import DataFrame
 
 from analysis.plots.axes.curves import need, numbers
-from analysis.plots.axes.style import COLOURS, GREY, grid
+from analysis.plots.axes.style import COLOURS, GREY, rows_of
 
 
 def tornado(frame: DataFrame, axes: Axes, *, base: float, words: str = "GPUs needed") -> Axes:
@@ -31,11 +31,7 @@ def tornado(frame: DataFrame, axes: Axes, *, base: float, words: str = "GPUs nee
             axes.annotate(f"{label}: {value:g}", (value, place), xytext=(-3 if left else 3, 0), va="center",
                           textcoords="offset points", ha="right" if left else "left", fontsize=5.5)  # fmt: skip
     axes.axvline(base, color=GREY, lw=0.9, label="_base")
-    axes.set_yticks(range(len(widest)), widest["assumption"].tolist())
-    axes.set_ylim(len(widest) - 0.5, -0.5)
-    axes.set_xlim(ends.min() - 0.75 * reach, ends.max() + 0.75 * reach)
-    axes.set_xlabel(f"{words} (plan: {base:g})")
+    rows_of(axes, widest["assumption"].tolist())
+    axes.set(xlim=(ends.min() - 0.75 * reach, ends.max() + 0.75 * reach), xlabel=f"{words} (plan: {base:g})")
     axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    grid(axes, "x")
     return axes

@@ -9,7 +9,8 @@ from pandas import DataFrame
 
 from analysis.plots.axes.curves import need, numbers, series
 from analysis.plots.axes.quantities import quantity
-from analysis.plots.axes.style import COLOURS, GREY, MARKERS, grid, log_axis, target
+from analysis.plots.axes.rates import slo_line
+from analysis.plots.axes.style import COLOURS, GREY, MARKERS, grid, log_axis
 
 #: Columns of which less is better.
 _LESS = ("mean_s", "p50_s", "p95_s", "p99_s", "p999_s", "max_s", "gpus")
@@ -46,12 +47,10 @@ def pareto(
     axes.margins(0.08)
     if x in _LESS:
         log_axis(axes, "x")
-        if "slo_s" in frame and len(slo_s := np.unique(numbers(frame, "slo_s"))) == 1:
-            target(axes, 1e3 * slo_s[0], f"SLO {1e3 * slo_s[0]:.4g} ms", vertical=True)
+        slo_line(frame, axes, vertical=True)
     elif optimum is not None:
         _ceiling(axes, optimum, numbers(frame, "offered_rate").mean(), fy)
-    axes.set_xlabel(quantity(x).label)
-    axes.set_ylabel(quantity(y).label)
+    axes.set(xlabel=quantity(x).label, ylabel=quantity(y).label)
     grid(axes, "both")
     return axes
 
@@ -72,8 +71,7 @@ def _ceiling(axes: Axes, optimum: float, offered: float, factor: float) -> None:
     goodput = np.linspace(max(low, optimum * offered * 1e-3), offered, 200)
     accuracy = factor * np.minimum(optimum * offered / goodput, 1)
     axes.plot(goodput, accuracy, color="black", lw=1.0, ls="--", label=f"optimum: {optimum:.1%} weighted")
-    axes.set_xlim(low, max(high, offered * 1.02))
-    axes.set_ylim(bottom, max(top, accuracy.min() + 0.15 * (top - bottom)))
+    axes.set(xlim=(low, max(high, offered * 1.02)), ylim=(bottom, max(top, accuracy.min() + 0.15 * (top - bottom))))
 
 
 def front(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]:

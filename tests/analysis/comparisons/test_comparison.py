@@ -10,9 +10,9 @@ import pandas
 import pytest
 
 from analysis.__main__ import main
-from analysis.comparisons import steady
 from analysis.comparisons.comparison import compare
 from analysis.comparisons.statistics import warm_up
+from analysis.sweeps.cells import summary_from
 from policies import POLICIES
 from simulator.settings import Settings, prepare
 
@@ -112,7 +112,7 @@ def test_the_warm_up_of_steady_traffic_is_left_out_alike_for_all():
 
 def test_figures_from_the_first_request_on_are_those_of_the_run():
     report = prepare(Settings("adaptive", **POISSON, trace="poisson:duration=0.3", rate=9000.0)).run()
-    found = steady.summary(report, 0)
+    found = summary_from(report, 0)
     assert found == {name: pytest.approx(report.summary[name], rel=1e-12) for name in found}
 
 

@@ -13,7 +13,7 @@ from analysis.__main__ import main
 from analysis.plans.answer import printed
 from analysis.plans.candidates import Demand, candidates
 from analysis.plans.sampling import Sample, Stratum, Stretch, estimate, whole, windows
-from analysis.sweeps.sweeping import laboratory
+from analysis.sweeps.sweeping import Laboratory
 from profiler.table import Deployment
 from profiler.table.writing import write_table
 from simulator import simulate
@@ -110,7 +110,7 @@ def test_the_busiest_windows_are_those_that_miss(table, tmp_path):
     report = simulate(trace, "greedy", table, slo_s=SLO_S)
     late = trace.arrival_s[report.times["outcome"] != OK]
     sample = windows(trace, 30_000, SLO_S, 0, tmp_path)
-    with laboratory() as opened:
+    with Laboratory() as opened:
         cells = [Settings(policy="greedy", table=str(table), trace=each.file, slo_ms=60)
                  for each in sample.strata[0].stretches]  # fmt: skip
         rows = opened.rows(cells, [each.since_s for each in sample.strata[0].stretches])
@@ -123,7 +123,7 @@ def test_windows_count_only_their_own_requests(tmp_path):
     assert sum(each.requests for each in sample.strata) == len(trace)
     assert 15_000 < sample.simulated < 50_000
     cells = [Settings(policy="greedy", table="synthetic", trace=each.file, slo_ms=20) for each in sample.stretches]
-    with laboratory() as opened:
+    with Laboratory() as opened:
         rows = opened.rows(cells, [each.since_s for each in sample.stretches])
     for stretch, row in zip(sample.stretches, rows, strict=True):
         part = load(stretch.file)
@@ -138,7 +138,7 @@ def test_windows_are_within_two_points_of_the_full_run(policy, table, tmp_path):
     full = attainment(trace, policy, table, 1)
     assert 0.9 < full < 0.98
     found = []
-    with laboratory() as opened:
+    with Laboratory() as opened:
         for seed in range(6):
             sample = windows(trace, 30_000, SLO_S, seed, tmp_path)
             cells = [Settings(policy=policy, table=str(table), trace=each.file, slo_ms=60, seed=each.seed)

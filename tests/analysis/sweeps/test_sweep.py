@@ -19,13 +19,13 @@ from conftest import heed_interrupts
 
 import analysis
 from analysis.__main__ import main
-from analysis.sweeps.backends import Pool, Workers
+from analysis.sweeps.backends import Pool
 from analysis.sweeps.cells import Cell, batches, run_here
 from analysis.sweeps.frames import read
 from analysis.sweeps.grid import grid
 from analysis.sweeps.origin import Keys
 from analysis.sweeps.store import Store
-from analysis.sweeps.sweeping import laboratory
+from analysis.sweeps.sweeping import Laboratory
 from simulator.settings import Settings, prepare
 
 ROOT = Path(__file__).parents[3]
@@ -68,7 +68,7 @@ def test_a_single_cell_starts_no_process(monkeypatch):
         raise AssertionError("a worker was asked")
 
     monkeypatch.setattr(Pool, "each", started)
-    with laboratory(jobs=2) as opened:
+    with Laboratory(jobs=2) as opened:
         assert len(opened.rows(grid({**AXES, "policy": "greedy", "load": 0.3}))) == 1
 
 
@@ -77,7 +77,7 @@ def test_a_worker_with_other_code_is_refused_with_what_may_be_the_reason():
 
 
 def test_results_of_workers_that_nobody_takes_any_more_are_given_up_without_a_word(recwarn):
-    with Pool(Workers(2)) as pool:
+    with Pool(2) as pool:
         results = pool.each(pow, [(2, exponent) for exponent in range(50)])
         next(results)
         results.close()
@@ -86,9 +86,9 @@ def test_results_of_workers_that_nobody_takes_any_more_are_given_up_without_a_wo
 
 def test_a_second_sweep_finds_what_the_first_has_finished(tmp_path):
     cells = grid({**AXES, "load": [0.3, 0.8], "seed": range(3)})
-    with laboratory(store=tmp_path) as first:
+    with Laboratory(store=tmp_path) as first:
         some = first.rows(cells[:7])
-    with laboratory(store=tmp_path) as second:
+    with Laboratory(store=tmp_path) as second:
         rows = second.rows(cells)
     assert (first.ran, second.ran, second.found) == (7, 5, 7)
     assert rows[:7] == some
@@ -114,13 +114,13 @@ def test_a_key_changes_with_whatever_changes_a_result(tmp_path):
 def test_a_broken_cell_is_named_and_what_was_finished_is_kept(tmp_path):
     with pytest.raises(ValueError, match=r"policy greedy.*rate 1e-09.*: "):
         analysis.sweep(AXES, rate=[500, 1e-9], store=tmp_path)
-    with laboratory(store=tmp_path) as again:
+    with Laboratory(store=tmp_path) as again:
         again.rows(grid({**AXES, "rate": [500]}))
     assert (again.ran, again.found) == (0, 2)
 
 
 def test_many_segments_become_one_and_lose_nothing(tmp_path):
-    with laboratory() as opened:
+    with Laboratory() as opened:
         rows = opened.rows(grid({**AXES, "load": 0.5, "seed": range(6)}))
     store = Store(tmp_path)
     for row in rows:
@@ -221,7 +221,7 @@ def test_a_port_where_something_else_listens_is_given_up_soon(backend, handler, 
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         address = f"127.0.0.1:{server.server_address[1]}"
         try:
-            with pytest.raises(ValueError, match=f"answers at {address}: {said}"), Pool(Workers(1, backend, address)):
+            with pytest.raises(ValueError, match=f"answers at {address}: {said}"), Pool(1, backend, address):
                 pass
         finally:
             server.shutdown()
@@ -270,10 +270,10 @@ import hashlib, sys
 from pathlib import Path
 from analysis.sweeps.frames import write
 from analysis.sweeps.grid import grid
-from analysis.sweeps.sweeping import laboratory, results
+from analysis.sweeps.sweeping import Laboratory, results
 
 def hashed(axes, jobs, backend, address):
-    with laboratory(jobs, backend, address) as opened:
+    with Laboratory(jobs, backend, address) as opened:
         write(results(opened.rows(grid(axes))), Path("table.parquet"))
     print("table", hashlib.sha256(Path("table.parquet").read_bytes()).hexdigest(), flush=True)
 
