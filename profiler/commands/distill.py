@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.commands.printing import console, progress_bar
+from profiler.commands.printing import print_grid, progress_bar
 from profiler.distill.learning.recipe import RECIPES, Recipe
 from profiler.distill.tasks import DATA, NAMED
 
@@ -123,16 +123,12 @@ def _half(device: torch.device) -> bool:
 
 
 def _print(results: Results, card: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    grid = Table(title=f"{card['task']}: accuracy on texts that nothing was trained on", title_justify="left")
-    for name in ("model", "students", "task", "accuracy", "95 %", "as the teacher"):
-        grid.add_column(name, justify="left" if name in ("model", "task") else "right")
+    rows = []
     for row in card["accuracy"]:
-        interval = f"{row['low']:.4f} to {row['high']:.4f}"
-        cells = (row["model"], str(row["students"]), row["task"], f"{row['accuracy']:.4f}", interval)
-        grid.add_row(*cells, f"{row['agreement']:.4f}")
-    console().print(grid)
+        figures = (f"{row['accuracy']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}", f"{row['agreement']:.4f}")
+        rows.append((row["model"], str(row["students"]), row["task"], *figures))
+    names = ("model", "students", "task", "accuracy", "95 %", "as the teacher")
+    print_grid(f"{card['task']}: accuracy on texts that nothing was trained on", names, rows)
     if "closing" in card:
         own = card["closing"]
         share = "it is not measurable" if own["gap_closed"] is None else f"{own['gap_closed']:.2f} of it is closed"
