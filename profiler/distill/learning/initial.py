@@ -142,12 +142,7 @@ def beside(parts: Sequence[Tensors]) -> Tensors:
 
 def _diagonal(matrices: Sequence[Tensor]) -> Tensor:
     """[1, in, out] matrices along the diagonal of one."""
-    joined = matrices[0].new_zeros([1, *(sum(m.shape[axis] for m in matrices) for axis in (1, 2))])
-    row = column = 0
-    for matrix in matrices:
-        joined[0, row : row + matrix.shape[1], column : column + matrix.shape[2]] = matrix[0]
-        row, column = row + matrix.shape[1], column + matrix.shape[2]
-    return joined
+    return torch.block_diag(*(matrix[0] for matrix in matrices))[None]
 
 
 def _other_width(spec: Dims, tensors: Tensors, fill: Sequence[Tensor]) -> Tensors:
