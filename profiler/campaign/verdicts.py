@@ -23,8 +23,7 @@ def verdicts(out: Path, state: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = {name: _rows(out / name) for name in ("students-768", "students-384", "teachers", "depths", "baselines")}
     students = rows["students-768"] + rows["students-384"]
     every = students + rows["teachers"] + rows["depths"]
-    own = state["parts"].get("probes", {}).get("ceilings")
-    found = [*_gaps(students, Ceilings(**own) if own else None), _host(students)]
+    found = [*_gaps(students, Ceilings.of(state["parts"].get("probes", {}))), _host(students)]
     found += [
         _depth(rows["students-768"], rows["teachers"], *goal) for goal in (("12x768", 2.5, 3), ("24x1024", 5, 6.5))
     ]
@@ -141,7 +140,4 @@ def _find(rows: Iterable[Row], model: str, students: int, batch: int, tokens: in
 
 def _rows(folder: Path) -> list[Row]:
     """The rows of a table as dicts; none where the table is not there yet."""
-    if not (folder / "meta.json").exists():
-        return []
-    columns = {name: column.tolist() for name, column in LatencyTable.load(folder).columns.items()}
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return LatencyTable.load(folder).records() if (folder / "meta.json").exists() else []

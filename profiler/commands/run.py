@@ -133,16 +133,13 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
 def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings]:
     """The same on the first NVIDIA GPU; where the executor cannot be had, the next best runs and is named."""
     from profiler.device.cuda import open_cuda
-    from profiler.executors.cuda import DTYPES, KINDS, best_executor
+    from profiler.executors.cuda import DTYPES, KINDS, best_executor, pick
     from profiler.measuring import gpu_probes
 
     kind, dtype = arguments.executor or "cuda", arguments.dtype or "bfloat16"
-    if dtype not in DTYPES:
-        raise LookupError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
-    if kind not in KINDS:
-        raise LookupError(f"unknown executor {kind!r}: use one of {', '.join(KINDS)}")
+    wanted, graphs = pick("dtype", dtype, DTYPES), pick("executor", kind, KINDS).graphs
     device = open_cuda()
-    shared = device if KINDS[kind].graphs else None  # all models capture into one pool
+    shared = device if graphs else None  # all models capture into one pool
 
     def opened(grid: Grid, own: Weights) -> Engine:
         name, executor, reasons = best_executor(kind, own, grid.plan, grid.students, dtype=dtype, device=shared)
@@ -151,7 +148,7 @@ def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[En
         return executor
 
     meta = {**gpu_probes.describe(device), "dtype": dtype}
-    ceilings = gpu_probes.ceilings(device, DTYPES[dtype], gpu_probes.Sizes())
+    ceilings = gpu_probes.ceilings(device, wanted, gpu_probes.Sizes())
     return [_entry(grid, arguments.seed, opened, device.torch_device) for grid in grids], meta, ceilings
 
 
@@ -165,7 +162,7 @@ def _entry(
         own = weights.random(grid.spec, seed, device=where)
         return opened(grid, own), own
 
-    return Entry(grid.model, grid.spec, grid.plan, grid.students, open_model, gate_keys=GATE_KEYS)
+    return Entry(grid.model, grid.spec, grid, open_model, gate_keys=GATE_KEYS)
 
 
 #: What can be measured, by name: how its models are opened, what it is, what it can do at best.

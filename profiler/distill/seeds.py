@@ -159,8 +159,8 @@ def findings(studies: Sequence[Answered]) -> Iterator[str]:
 
 def _right(studies: Sequence[Answered]) -> dict[str, NDArray[np.float64]]:
     """Whether each seed's prefixes are right about each text, [seeds, K, N] by model."""
-    right = lambda model: np.stack([study.answers[model] == study.label for study in studies])  # noqa: E731
-    return {model: right(model).astype(np.float64) for model in studies[0].answers}
+    stacked = {m: np.stack([study.answers[m] == study.label for study in studies]) for m in studies[0].answers}
+    return {model: right.astype(np.float64) for model, right in stacked.items()}
 
 
 def _share(ours: NDArray[Any], single: NDArray[Any], teacher: NDArray[Any]) -> float:

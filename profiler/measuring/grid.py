@@ -22,6 +22,12 @@ class Keyed(NamedTuple):
     model: str
     key: ShapeKey
 
+    def columns(self, spec: Dims) -> dict[str, Any]:
+        """The columns that say which row of a table it is. spec: its model's."""
+        students, batch, tokens = self.key
+        own = {"model": self.model, "students": students, "depth": spec.layers, "hidden": spec.hidden}
+        return own | {"batch": batch, "tokens": tokens}
+
     def __str__(self) -> str:
         return f"{self.model}/{self.key.students} at batch {self.key.batch}, {self.key.tokens} tokens"
 

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
 from profiler.measuring.grid import Keyed
@@ -47,7 +46,7 @@ class SampleJournal:
         _same_settings(folder, settings)
         path = folder / "samples.csv"
         if path.exists():
-            _drop_torn_line(path)
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # a last line that was not written to its end
             self.samples = list(_read(path))
         self._file: TextIO = path.open("a", newline="")
         self._writer = csv.writer(self._file)
@@ -72,9 +71,7 @@ class SampleJournal:
     def __enter__(self) -> SampleJournal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._file.close()
 
 
@@ -91,12 +88,6 @@ def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
             f"{folder} holds an unfinished run with another {', '.join(changed)}: "
             f"repeat its command, or remove the folder, or choose another --out"
         )
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Cut off a last line that was not written to its end."""
-    body = path.read_bytes()
-    os.truncate(path, body.rfind(b"\n") + 1)
 
 
 def _read(path: Path) -> Iterator[TimingSample]:

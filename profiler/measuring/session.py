@@ -16,14 +16,14 @@ import numpy as np
 
 from profiler.executors.interface import BackToBack, Engine
 from profiler.measuring import gate, noise, summary
-from profiler.measuring.grid import Keyed
+from profiler.measuring.grid import Grid, Keyed
 from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
 from profiler.measuring.rules import Rules
 from profiler.models.roofline import Ceilings
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
-from profiler.table import BucketPlan, ShapeKey
+from profiler.table import ShapeKey
 from profiler.table.writing import write_table
 from traces.shared.origin import origin
 
@@ -39,16 +39,14 @@ class Entry:
 
     name: str
     spec: Dims
-    plan: BucketPlan
-    students: tuple[int, ...]
+    grid: Grid
     open: Callable[[], tuple[Engine, Weights]]
     gate_keys: int = 1
     like: str = ""
 
     def cells(self) -> list[Keyed]:
         """Every key, in the order of the table's rows."""
-        keys = [(k, batch, tokens) for k in self.students for batch in self.plan.batches for tokens in self.plan.tokens]
-        return [Keyed(self.name, ShapeKey(*key)) for key in keys]
+        return [cell._replace(model=self.name) for cell in self.grid.cells()]
 
 
 @dataclass
@@ -145,13 +143,8 @@ def _findings(opened: Opened, journal: SampleJournal, waiting: float, *, idle: b
     """What the samples say besides the rows: noise, precision, idle effect; and what the opening showed."""
     drift = noise.canary_drift([sample.seconds for sample in journal.samples if sample.kind == "canary"])
     quiet = noise.verdict(drift, waiting)
-    found: dict[str, Any] = {
-        "noise": quiet,
-        "numerics": opened.numerics,
-        "cold_start": opened.cold_start,
-        "skipped": opened.skipped,
-        "products_refused": opened.refused,
-    }
+    found: dict[str, Any] = {"noise": quiet, "numerics": opened.numerics, "cold_start": opened.cold_start}
+    found |= {"skipped": opened.skipped, "products_refused": opened.refused}
     found |= {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
     if idle:
         found["idle_observed"] = summary.idle_factor(journal.samples)
@@ -203,11 +196,10 @@ def _open_one(entry: Entry, opened: Opened, rng: np.random.Generator, stack: Exi
     opened.cold_start[entry.name] = {"load_s": round(loaded, 3), "warm_s": round(warmed, 3)}
     opened.numerics[entry.name] = {name: float(f"{error:.2e}") for name, error in errors.items()}
     for cell in entry.cells():
-        why = getattr(executor, "skipped", {}).get(cell.key)
-        if why is None:
-            opened.cells.append(cell)
-        else:
+        if why := getattr(executor, "skipped", {}).get(cell.key):
             opened.skipped[str(cell)] = why
+        else:
+            opened.cells.append(cell)
 
 
 def _compare(executor: Engine, other: Engine, cells: Sequence[Keyed], rng: np.random.Generator) -> float:

@@ -106,13 +106,8 @@ def rows(grid: Grid, device: ModelledGpu) -> list[dict[str, Any]]:
         inner = seconds(spec, key, device)
         cycle = inner + device.host_s + device.request_s * key.batch
         result.append(
-            {
-                "model": cell.model,
-                "students": key.students,
-                "depth": spec.layers,
-                "hidden": spec.hidden,
-                "batch": key.batch,
-                "tokens": key.tokens,
+            cell.columns(spec)
+            | {
                 "latency_us": round(cycle * 1e6, 1),
                 "device_us": round(inner * 1e6, 1),
                 "floor_us": round(floor(spec, key, device.ceilings).serial_s * 1e6, 1),
