@@ -58,20 +58,24 @@ def _host(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def _depth(students: list[Row], teachers: list[Row], teacher: str, must: float, aim: float) -> dict[str, Any]:
-    ours = _find(students, "students-2x768", 8, 1, 32)
-    theirs = _find(teachers, f"teacher-{teacher}", 1, 1, 32)
-    value = theirs["latency_us"] / ours["latency_us"] if ours and theirs else None
-    what = f"latency of teacher-{teacher} in this engine / 8 students of 2x768, batch 1, 32 tokens"
-    return _verdict(what, value, must, aim, denominator="students-2x768/8", numerator=f"teacher-{teacher}, our engine")
+    model, own = f"teacher-{teacher}", {"numerator": f"teacher-{teacher}, our engine"}
+    return _latencies(students, teachers, model, f"teacher-{teacher} in this engine", must, aim, **own)
 
 
 def _against_hugging_face(students: list[Row], baselines: list[Row]) -> dict[str, Any]:
-    ours = _find(students, "students-2x768", 8, 1, 32)
-    theirs = _find(baselines, "teacher-12x768+hf-eager", 1, 1, 32)
+    own = {"note": "no target: most of it is CUDA graphs, not student parallelism"}
+    model, what = "teacher-12x768+hf-eager", "teacher-12x768 in Hugging Face eager"
+    return _latencies(students, baselines, model, what, None, None, **own)
+
+
+def _latencies(
+    students: list[Row], others: list[Row], model: str, what: str, must: float | None, aim: float | None, **more: str
+) -> dict[str, Any]:
+    """The latency of another model over that of 8 students."""
+    ours, theirs = _find(students, "students-2x768", 8, 1, 32), _find(others, model, 1, 1, 32)
     value = theirs["latency_us"] / ours["latency_us"] if ours and theirs else None
-    what = "latency of teacher-12x768 in Hugging Face eager / 8 students of 2x768, batch 1, 32 tokens"
-    note = "no target: most of it is CUDA graphs, not student parallelism"
-    return _verdict(what, value, None, None, denominator="students-2x768/8", note=note)
+    what = f"latency of {what} / 8 students of 2x768, batch 1, 32 tokens"
+    return _verdict(what, value, must, aim, denominator="students-2x768/8", **more)
 
 
 def _burst(students: list[Row], teachers: list[Row], teacher: str, aim: float | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from scipy.stats import binomtest
 
 from profiler.distill.learning.encoder import Tensors
@@ -51,8 +52,7 @@ class Record:
 
     def chances(self) -> NDArray[np.float64]:
         """Softmax of the logits, [K, N, C]."""
-        raised = np.exp(self.logits.astype(np.float64) - self.logits.max(-1, keepdims=True))
-        return np.asarray(raised / raised.sum(-1, keepdims=True))
+        return np.asarray(softmax(self.logits.astype(np.float64), axis=-1))
 
 
 def finished(

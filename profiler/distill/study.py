@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -47,6 +47,7 @@ class Study:
     recipe: Recipe
     data: Data
     checkpoint: tuple[Dims, Tensors]
+    _bodies: dict[str, Tensors] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def spec(self) -> Dims:
@@ -143,10 +144,6 @@ class Study:
             make = partial(imitators, self.run, recipe, name, own, self.teacher, corpus, count)
             self._bodies[name] = self.run.cached(name, make)
         return correction.only(self._bodies[name], number % count)
-
-    @cached_property
-    def _bodies(self) -> dict[str, Tensors]:
-        return {}
 
     def models(self) -> dict[str, Weights]:
         """The teacher, the ensemble and the baselines, ready for an executor, by name."""

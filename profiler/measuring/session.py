@@ -72,7 +72,7 @@ def measure_table(
     *,
     meta: Mapping[str, Any],
     ceilings: Ceilings | None,
-    deadline: float,
+    deadline: float = math.inf,
     most_s: float = math.inf,
     seed: int = 0,
     progress: Progress = lambda share, what: None,
