@@ -16,7 +16,7 @@ from profiler.table import BucketPlan, ShapeKey
 PLANS = Path(__file__).parents[1] / "plans"
 
 
-class Keyed(NamedTuple):
+class ModelKey(NamedTuple):
     """One thing to measure: a key of a model."""
 
     model: str
@@ -59,10 +59,10 @@ class Grid:
     def plan(self) -> BucketPlan:
         return BucketPlan(self.batches, self.tokens)
 
-    def cells(self) -> list[Keyed]:
+    def cells(self) -> list[ModelKey]:
         """Every key, in the order of the table's rows."""
         return [
-            Keyed(self.model, ShapeKey(k, batch, tokens))
+            ModelKey(self.model, ShapeKey(k, batch, tokens))
             for k in self.students
             for batch in self.batches
             for tokens in self.tokens

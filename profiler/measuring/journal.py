@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from profiler.measuring.grid import Keyed
+from profiler.measuring.grid import ModelKey
 from profiler.table import ShapeKey
 from traces.shared.atomic import write_text
 
@@ -23,7 +23,7 @@ class TimingSample(NamedTuple):
 
     at_s: float
     kind: str
-    cell: Keyed
+    cell: ModelKey
     seconds: float
     staging_s: float
     device_s: float
@@ -95,4 +95,4 @@ def _read(path: Path) -> Iterator[TimingSample]:
         for row in csv.DictReader(file):
             key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
             times = [float(row[name]) for name in ("seconds", "staging_s", "device_s", "gap_s")]
-            yield TimingSample(float(row["at_s"]), row["kind"], Keyed(row["model"], key), *times)
+            yield TimingSample(float(row["at_s"]), row["kind"], ModelKey(row["model"], key), *times)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from profiler.measuring.grid import Keyed
+from profiler.measuring.grid import ModelKey
 from profiler.measuring.journal import TimingSample
 from profiler.measuring.measure import relative_error
 from profiler.models.roofline import Ceilings, floor
@@ -27,9 +27,9 @@ _POOLED = 100
 
 def latency_rows(
     samples: Iterable[TimingSample],
-    cells: Sequence[Keyed],
+    cells: Sequence[ModelKey],
     specs: Mapping[str, Dims],
-    describe: Mapping[Keyed, str],
+    describe: Mapping[ModelKey, str],
     dtype: str,
     ceilings: Ceilings | None = None,
 ) -> list[dict[str, Any]]:
@@ -53,8 +53,8 @@ def latency_rows(
     return rows
 
 
-def _by_cell(samples: Iterable[TimingSample]) -> dict[Keyed, list[TimingSample]]:
-    found: dict[Keyed, list[TimingSample]] = defaultdict(list)
+def _by_cell(samples: Iterable[TimingSample]) -> dict[ModelKey, list[TimingSample]]:
+    found: dict[ModelKey, list[TimingSample]] = defaultdict(list)
     for sample in samples:
         if sample.kind == "sample":
             found[sample.cell].append(sample)
@@ -93,7 +93,7 @@ def _merged(pools: Mapping[float, list[float]]) -> list[tuple[float, list[float]
 
 def idle_factor(samples: Iterable[TimingSample]) -> list[list[float]]:
     """[[gap_s, factor], ...]: the median time after a gap over that without one, mean over the keys that were tried."""
-    times: dict[tuple[Keyed, float], list[float]] = defaultdict(list)
+    times: dict[tuple[ModelKey, float], list[float]] = defaultdict(list)
     for sample in samples:
         if sample.kind == "idle":
             times[sample.cell, sample.gap_s].append(sample.seconds)
