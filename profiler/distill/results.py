@@ -116,12 +116,9 @@ class Results:
         card: dict[str, Any] = {
             "task": self.task.name,
             "classes": list(self.task.classes),
-            "rows": {
-                "training": len(self.task.training),
-                "tuning": len(self.task.tuning),
-                **{name: len(split) for name, split in self.task.evaluated.items()},
-                "removed because evaluated": self.task.removed,
-            },
+            "rows": {"training": len(self.task.training), "tuning": len(self.task.tuning)}
+            | {name: len(split) for name, split in self.task.evaluated.items()}
+            | {"removed because evaluated": self.task.removed},
             "accuracy": [
                 {key: row[key] for key in ("model", "students", "task", "accuracy", "low", "high", "agreement")}
                 for row in rows

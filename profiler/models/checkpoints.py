@@ -61,14 +61,8 @@ def from_checkpoints(models: Sequence[Any], name: str | None = None) -> Weights:
     students = [_student({key: value.detach() for key, value in model.state_dict().items()}) for model in loaded]
     shared = all(torch.equal(own[key], students[0][key]) for own in students[1:] for key in EMBEDDINGS)
     count, shape = len(students), configs[0]
-    kind = "teacher" if count == 1 else "students"
-    spec = Dims(
-        name or f"{kind}-{shape['layers']}x{shape['hidden']}",
-        count,
-        shared_embeddings=shared and count > 1,
-        outputs=shape["classes"],
-        **shape,
-    )
+    name = name or f"{'teacher' if count == 1 else 'students'}-{shape['layers']}x{shape['hidden']}"
+    spec = Dims(name, count, shared_embeddings=shared and count > 1, outputs=shape["classes"], **shape)
     return assemble(spec, _stack(spec, students))
 
 

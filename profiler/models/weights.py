@@ -83,7 +83,10 @@ class Weights:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name; those of layer 3 begin with `layers.3.`."""
-        return dict(_named(self))
+        found = dict(_fields(self))
+        for index, layer in enumerate(self.layers):
+            found |= {f"layers.{index}.{name}": tensor for name, tensor in _fields(layer)}
+        return found
 
     def map(self, change: Callable[[str, Tensor], Tensor]) -> Weights:
         """The same weights with every tensor replaced by `change(name, tensor)`."""
@@ -226,12 +229,6 @@ def about(path: str | os.PathLike[str]) -> dict[str, str]:
             return file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from None
-
-
-def _named(weights: Weights) -> Iterator[tuple[str, Tensor]]:
-    yield from _fields(weights)
-    for index, layer in enumerate(weights.layers):
-        yield from ((f"layers.{index}.{name}", tensor) for name, tensor in _fields(layer))
 
 
 def _fields(owner: Weights | Layer) -> Iterator[tuple[str, Tensor]]:
