@@ -42,7 +42,7 @@ class TimedExecutor:
         return "timer"
 
     def run(self, students: int, ids: Sequence[Ids]) -> Answers:
-        """See profiler.executors.interface.Executor; the answers are zeros."""
+        """See profiler.executors.interface.Engine; the answers are zeros."""
         start = perf_counter()
         lengths = [len(row) for row in ids]
         key = self.plan.key(students, lengths)

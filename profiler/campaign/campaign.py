@@ -114,8 +114,7 @@ class Campaign:
 
     @property
     def ceilings(self) -> Ceilings | None:
-        own = self.state["parts"].get("probes", {}).get("ceilings")
-        return Ceilings(**own) if own else None
+        return Ceilings.of(self.state["parts"].get("probes", {}))
 
     def random(self, spec: Dims) -> Weights:
         """The float32 weights of a shape, on the device, the same for every executor of a part."""

@@ -64,7 +64,7 @@ def _entry(campaign: Campaign, grid: Grid) -> Entry:
         own = campaign.random(shape(grid))
         return campaign.open(campaign.plan.ours, own, grid.plan, grid.students), own
 
-    return Entry(grid.model, shape(grid), grid.plan, grid.students, opened)
+    return Entry(grid.model, shape(grid), grid, opened)
 
 
 def _baselines(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _baseline_entries(campaign: Campaign, *, compiled: bool) -> Iterable[Entry]:
                 ours, name = "", f"{name}@{grid.batches[0]}x{grid.tokens[0]}"
             opened = partial(_open_baseline, campaign, baseline, grid)
             like = ours if name != ours else ""
-            yield Entry(name, shape(grid), grid.plan, grid.students, opened, like=like)
+            yield Entry(name, shape(grid), grid, opened, like=like)
 
 
 def _open_baseline(campaign: Campaign, baseline: Baseline, grid: Grid) -> tuple[Engine, Weights]:
@@ -98,14 +98,8 @@ def _open_baseline(campaign: Campaign, baseline: Baseline, grid: Grid) -> tuple[
         options: dict[str, Any] = {} if baseline.tuned else {"tune_s": 0.0}
         exact = baseline.simplifications
         return campaign.open(kind, own, grid.plan, grid.students, simplifications=exact, **options), own
-    device = campaign.eager
-    forward = HuggingFaceForward(
-        own,
-        campaign.plan.dtype,
-        device.torch_device,
-        attention=baseline.attention,
-        compiled=baseline.compiled,
-    )
+    device, dtype, how = campaign.eager, campaign.plan.dtype, (baseline.attention, baseline.compiled)
+    forward = HuggingFaceForward(own, dtype, device.torch_device, attention=how[0], compiled=how[1])
     return StagedExecutor(forward, grid.plan, grid.students, device), own
 
 

@@ -23,8 +23,7 @@ def verdicts(out: Path, state: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = {name: _rows(out / name) for name in ("students-768", "students-384", "teachers", "depths", "baselines")}
     students = rows["students-768"] + rows["students-384"]
     every = students + rows["teachers"] + rows["depths"]
-    own = state["parts"].get("probes", {}).get("ceilings")
-    found = [*_gaps(students, Ceilings(**own) if own else None), _host(students)]
+    found = [*_gaps(students, Ceilings.of(state["parts"].get("probes", {}))), _host(students)]
     found += [
         _depth(rows["students-768"], rows["teachers"], *goal) for goal in (("12x768", 2.5, 3), ("24x1024", 5, 6.5))
     ]
@@ -59,20 +58,24 @@ def _host(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def _depth(students: list[Row], teachers: list[Row], teacher: str, must: float, aim: float) -> dict[str, Any]:
-    ours = _find(students, "students-2x768", 8, 1, 32)
-    theirs = _find(teachers, f"teacher-{teacher}", 1, 1, 32)
-    value = theirs["latency_us"] / ours["latency_us"] if ours and theirs else None
-    what = f"latency of teacher-{teacher} in this engine / 8 students of 2x768, batch 1, 32 tokens"
-    return _verdict(what, value, must, aim, denominator="students-2x768/8", numerator=f"teacher-{teacher}, our engine")
+    model, own = f"teacher-{teacher}", {"numerator": f"teacher-{teacher}, our engine"}
+    return _latencies(students, teachers, model, f"teacher-{teacher} in this engine", must, aim, **own)
 
 
 def _against_hugging_face(students: list[Row], baselines: list[Row]) -> dict[str, Any]:
-    ours = _find(students, "students-2x768", 8, 1, 32)
-    theirs = _find(baselines, "teacher-12x768+hf-eager", 1, 1, 32)
+    own = {"note": "no target: most of it is CUDA graphs, not student parallelism"}
+    model, what = "teacher-12x768+hf-eager", "teacher-12x768 in Hugging Face eager"
+    return _latencies(students, baselines, model, what, None, None, **own)
+
+
+def _latencies(
+    students: list[Row], others: list[Row], model: str, what: str, must: float | None, aim: float | None, **more: str
+) -> dict[str, Any]:
+    """The latency of another model over that of 8 students."""
+    ours, theirs = _find(students, "students-2x768", 8, 1, 32), _find(others, model, 1, 1, 32)
     value = theirs["latency_us"] / ours["latency_us"] if ours and theirs else None
-    what = "latency of teacher-12x768 in Hugging Face eager / 8 students of 2x768, batch 1, 32 tokens"
-    note = "no target: most of it is CUDA graphs, not student parallelism"
-    return _verdict(what, value, None, None, denominator="students-2x768/8", note=note)
+    what = f"latency of {what} / 8 students of 2x768, batch 1, 32 tokens"
+    return _verdict(what, value, must, aim, denominator="students-2x768/8", **more)
 
 
 def _burst(students: list[Row], teachers: list[Row], teacher: str, aim: float | None) -> dict[str, Any]:
@@ -141,7 +144,4 @@ def _find(rows: Iterable[Row], model: str, students: int, batch: int, tokens: in
 
 def _rows(folder: Path) -> list[Row]:
     """The rows of a table as dicts; none where the table is not there yet."""
-    if not (folder / "meta.json").exists():
-        return []
-    columns = {name: column.tolist() for name, column in LatencyTable.load(folder).columns.items()}
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return LatencyTable.load(folder).records() if (folder / "meta.json").exists() else []

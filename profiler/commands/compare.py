@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from profiler.commands.printing import console
+from profiler.commands.printing import print_grid
 from profiler.table.compare import Pair, pairs, parse_operand
 from traces.shared.text import milliseconds
 
@@ -26,7 +26,12 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         sys.stdout.write(as_csv([_row(pair) for pair in found]))
         return 0
-    _print(str(left), str(right), found)
+    title = f"A = {left}\nB = {right}\nratio = latency of A / latency of B"
+    names = ("A", "B", "batch", "tokens", "A ms", "B ms", "A / B")
+    print_grid(title, names, [_words(pair) for pair in found], words="AB")
+    ratios = sorted(pair.ratio for pair in found)
+    middle = ratios[len(ratios) // 2]
+    print(f"A / B over {len(ratios)} shapes: median {middle:.3f}, smallest {ratios[0]:.3f}, largest {ratios[-1]:.3f}")
     return 0
 
 
@@ -42,23 +47,6 @@ def _row(pair: Pair) -> dict[str, object]:
     }
 
 
-def _print(left: str, right: str, found: list[Pair]) -> None:
-    from rich.table import Table
-
-    grid = Table(title=f"A = {left}\nB = {right}\nratio = latency of A / latency of B", title_justify="left")
-    for name in ("A", "B", "batch", "tokens", "A ms", "B ms", "A / B"):
-        grid.add_column(name, justify="left" if name in "AB" else "right")
-    for pair in found:
-        grid.add_row(
-            str(pair.left),
-            str(pair.right),
-            str(pair.key.batch),
-            str(pair.key.tokens),
-            milliseconds(pair.left_s, 3),
-            milliseconds(pair.right_s, 3),
-            f"{pair.ratio:.3f}",
-        )
-    console().print(grid)
-    ratios = sorted(pair.ratio for pair in found)
-    middle = ratios[len(ratios) // 2]
-    print(f"A / B over {len(ratios)} shapes: median {middle:.3f}, smallest {ratios[0]:.3f}, largest {ratios[-1]:.3f}")
+def _words(pair: Pair) -> tuple[str, ...]:
+    times = (milliseconds(pair.left_s, 3), milliseconds(pair.right_s, 3))
+    return (str(pair.left), str(pair.right), str(pair.key.batch), str(pair.key.tokens), *times, f"{pair.ratio:.3f}")

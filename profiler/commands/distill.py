@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.commands.printing import console, progress_bar
+from profiler.commands.keys import set_threads
+from profiler.commands.printing import print_grid, progress_bar
 from profiler.distill.learning.recipe import RECIPES, Recipe
 from profiler.distill.tasks import DATA, NAMED
 
@@ -67,7 +68,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     folder = initial.teacher_folder(arguments.teacher)
     checkpoint = initial.load_teacher(folder)
     initial.shape(checkpoint[0], recipe.depth, recipe.width, recipe.students, len(task.classes))
-    initial.check_tokens(checkpoint[0], recipe.tokens)
+    if recipe.tokens > (most := checkpoint[0].positions):
+        raise ValueError(f"tokens is {recipe.tokens}, but the teacher has positions for {most}: -p tokens=...")
     work = arguments.out / "work"
     with ExitStack() as stack:
         bar = progress_bar(stack)
@@ -82,13 +84,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
         study = Study(Setup(work, arguments.seed, device, _half(device), journal), recipe, data, checkpoint)
         models = study.models()
         records = dict(zip(models, study.evaluated(list(models.values())), strict=True))
-    about = {
-        "seed": arguments.seed,
-        "recipe": vars(recipe),
-        "teacher": str(arguments.teacher),
-        "seconds": journal.seconds(),
-        "cpu_seconds": journal.seconds("cpu_seconds"),
-    }
+    about = {"seed": arguments.seed, "recipe": vars(recipe), "teacher": str(arguments.teacher)}
+    about |= {"seconds": journal.seconds(), "cpu_seconds": journal.seconds("cpu_seconds")}
     about |= {"device": hardware(device), "bfloat16": _half(device), **origin()}
     results = Results(task, data.evaluated[0], models, records, next(iter(models)), study.spec.name, about)
     return results, results.write(arguments.out, folder / "tokenizer.json")
@@ -97,10 +94,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
 def _device(arguments: argparse.Namespace) -> torch.device:
     import torch
 
-    if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise ValueError(f"--threads is {arguments.threads}: at least one is needed")
-        torch.set_num_threads(arguments.threads)
+    set_threads(arguments.threads)
     chosen = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if chosen == "cuda" and not torch.cuda.is_available():
         raise LookupError("no CUDA device is visible to torch: use --device cpu")
@@ -123,16 +117,12 @@ def _half(device: torch.device) -> bool:
 
 
 def _print(results: Results, card: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    grid = Table(title=f"{card['task']}: accuracy on texts that nothing was trained on", title_justify="left")
-    for name in ("model", "students", "task", "accuracy", "95 %", "as the teacher"):
-        grid.add_column(name, justify="left" if name in ("model", "task") else "right")
+    rows = []
     for row in card["accuracy"]:
-        interval = f"{row['low']:.4f} to {row['high']:.4f}"
-        cells = (row["model"], str(row["students"]), row["task"], f"{row['accuracy']:.4f}", interval)
-        grid.add_row(*cells, f"{row['agreement']:.4f}")
-    console().print(grid)
+        figures = (f"{row['accuracy']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}", f"{row['agreement']:.4f}")
+        rows.append((row["model"], str(row["students"]), row["task"], *figures))
+    names = ("model", "students", "task", "accuracy", "95 %", "as the teacher")
+    print_grid(f"{card['task']}: accuracy on texts that nothing was trained on", names, rows)
     if "closing" in card:
         own = card["closing"]
         share = "it is not measurable" if own["gap_closed"] is None else f"{own['gap_closed']:.2f} of it is closed"

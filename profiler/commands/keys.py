@@ -1,8 +1,9 @@
-"""The flags that say which keys: a plan, or models, students, batches and tokens."""
+"""Flags that several subcommands have: which keys, which table to write, how many threads."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from profiler.measuring.grid import Grid, grids, read_plan
 
@@ -15,6 +16,24 @@ def add_key_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--students", type=whole_numbers, default=(1, 2, 3, 4, 6, 8), help="default: 1,2,3,4,6,8")
     parser.add_argument("--batches", type=whole_numbers, default=(1, 2, 4, 8, 16, 32), help="default: 1,2,4,8,16,32")
     parser.add_argument("--tokens", type=whole_numbers, default=(16, 32, 64, 128), help="default: 16,32,64,128")
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the table to")
+    parser.add_argument(
+        "--rank", type=int, default=50, help="place among the shipped tables; the smallest is the default"
+    )
+    parser.add_argument("--illustrative-accuracy", action="store_true", help="add accuracies that are not measured")
+    parser.add_argument("--replace", action="store_true", help="replace a table that is already there")
+
+
+def set_threads(count: int | None) -> None:
+    """Use so many CPU threads, by default torch's. Raises ValueError for less than one."""
+    import torch
+
+    if count is not None and count < 1:
+        raise ValueError(f"--threads is {count}: at least one is needed")
+    torch.set_num_threads(count or torch.get_num_threads())
 
 
 def chosen_grids(arguments: argparse.Namespace) -> list[Grid]:

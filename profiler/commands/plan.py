@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from profiler.commands.keys import add_key_arguments, chosen_grids
-from profiler.commands.printing import console
+from profiler.commands.printing import print_grid
 from profiler.measuring.rules import MINIMUM
 from profiler.modelled.estimate import predictor
 from profiler.table import LatencyTable, shipped
@@ -19,21 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print keys and predicted seconds per model, and what a table needs at least."""
-    from rich.table import Table
-
     table = LatencyTable.load(arguments.like or shipped()[0])
     predict = predictor(table)
-    grid = Table(title=f"predicted from {table.name} [{table.device}]", title_justify="left")
-    for name in ("model", "students", "batches", "tokens", "keys", "shortest ms", "longest ms", "one round s"):
-        grid.add_column(name, justify="left" if name == "model" else "right")
-    total, keys = 0.0, 0
+    total, keys, rows = 0.0, 0, []
     for own in chosen_grids(arguments):
         times = [predict(own.spec, cell.key) for cell in own.cells()]
         sizes = (",".join(map(str, values)) for values in (own.students, own.batches, own.tokens))
         extremes = (milliseconds(min(times), 3), milliseconds(max(times), 3))
-        grid.add_row(own.model, *sizes, str(len(times)), *extremes, f"{sum(times):.1f}")
+        rows.append((own.model, *sizes, str(len(times)), *extremes, f"{sum(times):.1f}"))
         total, keys = total + sum(times), keys + len(times)
-    console().print(grid)
+    names = ("model", "students", "batches", "tokens", "keys", "shortest ms", "longest ms", "one round s")
+    print_grid(f"predicted from {table.name} [{table.device}]", names, rows)
     print(
         f"{keys} keys; one round {total:.0f} s; a table needs {MINIMUM} rounds: "
         f"--budget-s {MINIMUM * total:.0f} at least, {20 * total:.0f} for medians that are known well"

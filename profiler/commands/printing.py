@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
+
+def print_grid(
+    title: str,
+    names: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    words: Collection[str] = ("model", "task"),
+    section: int = 0,
+) -> None:
+    """Print rows below names; in a pipe wide enough that no row is folded.
+
+    words: columns that are aligned to the left. section: a line follows every so many rows.
+    """
     from rich.console import Console
+    from rich.table import Table
 
-
-def console() -> Console:
-    """Standard output; in a pipe wide enough that no row is folded."""
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=200)
+    grid = Table(title=title, title_justify="left")
+    for name in names:
+        grid.add_column(name, justify="left" if name in words else "right")
+    for number, row in enumerate(rows, start=1):
+        grid.add_row(*row, end_section=section > 0 and number % section == 0)
+    Console(width=None if sys.stdout.isatty() else 200).print(grid)
 
 
 def progress_bar(stack: ExitStack) -> Callable[[float, str], None]:

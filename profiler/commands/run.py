@@ -7,10 +7,9 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.commands.keys import add_key_arguments, chosen_grids
+from profiler.commands.keys import add_key_arguments, add_table_arguments, chosen_grids, set_threads
 from profiler.commands.printing import noise_words, progress_bar
 from profiler.measuring.grid import Grid
 from profiler.measuring.rules import Rules
@@ -30,7 +29,6 @@ GATE_KEYS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the table to")
     parser.add_argument("--device", choices=list(DEVICES), default="cpu", help="what to measure (default: cpu)")
     add_key_arguments(parser)
     parser.add_argument("--budget-s", type=float, default=600.0, help="seconds of measuring (default: 600)")
@@ -38,12 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--executor", help="how a GPU runs the models (default: cuda, the best)")
     parser.add_argument("--dtype", help="of a GPU's numbers (default: bfloat16; a CPU has float32)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
-    parser.add_argument(
-        "--rank", type=int, default=50, help="place among the shipped tables; the smallest is the default"
-    )
-    parser.add_argument("--illustrative-accuracy", action="store_true", help="add accuracies that are not measured")
     parser.add_argument("--keep-samples", action="store_true", help="keep every timing beside the table (samples.csv)")
-    parser.add_argument("--replace", action="store_true", help="replace a table that is already there")
+    add_table_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -98,7 +92,6 @@ def _measure(arguments: argparse.Namespace, grids: Sequence[Grid]) -> dict[str, 
             Rules(budget_s=arguments.budget_s),
             meta=meta,
             ceilings=ceilings,
-            deadline=math.inf,
             most_s=arguments.budget_s,
             seed=arguments.seed,
             progress=progress,
@@ -115,10 +108,7 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
     from profiler.measuring.probes import cpu_ceilings
     from traces.shared.origin import cpu_name
 
-    if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise ValueError(f"--threads is {arguments.threads}: at least one is needed")
-        torch.set_num_threads(arguments.threads)
+    set_threads(arguments.threads)
     threads = torch.get_num_threads()
     name = cpu_name(threads)
 
@@ -133,16 +123,13 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
 def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings]:
     """The same on the first NVIDIA GPU; where the executor cannot be had, the next best runs and is named."""
     from profiler.device.cuda import open_cuda
-    from profiler.executors.cuda import DTYPES, KINDS, best_executor
+    from profiler.executors.cuda import DTYPES, KINDS, best_executor, pick
     from profiler.measuring import gpu_probes
 
     kind, dtype = arguments.executor or "cuda", arguments.dtype or "bfloat16"
-    if dtype not in DTYPES:
-        raise LookupError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
-    if kind not in KINDS:
-        raise LookupError(f"unknown executor {kind!r}: use one of {', '.join(KINDS)}")
+    wanted, graphs = pick("dtype", dtype, DTYPES), pick("executor", kind, KINDS).graphs
     device = open_cuda()
-    shared = device if KINDS[kind].graphs else None  # all models capture into one pool
+    shared = device if graphs else None  # all models capture into one pool
 
     def opened(grid: Grid, own: Weights) -> Engine:
         name, executor, reasons = best_executor(kind, own, grid.plan, grid.students, dtype=dtype, device=shared)
@@ -151,7 +138,7 @@ def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[En
         return executor
 
     meta = {**gpu_probes.describe(device), "dtype": dtype}
-    ceilings = gpu_probes.ceilings(device, DTYPES[dtype], gpu_probes.Sizes())
+    ceilings = gpu_probes.ceilings(device, wanted, gpu_probes.Sizes())
     return [_entry(grid, arguments.seed, opened, device.torch_device) for grid in grids], meta, ceilings
 
 
@@ -165,7 +152,7 @@ def _entry(
         own = weights.random(grid.spec, seed, device=where)
         return opened(grid, own), own
 
-    return Entry(grid.model, grid.spec, grid.plan, grid.students, open_model, gate_keys=GATE_KEYS)
+    return Entry(grid.model, grid.spec, grid, open_model, gate_keys=GATE_KEYS)
 
 
 #: What can be measured, by name: how its models are opened, what it is, what it can do at best.

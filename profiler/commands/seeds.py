@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from profiler.commands.printing import console
+from profiler.commands.printing import print_grid
 from traces.shared.atomic import write_text
 from traces.shared.text import count
 
@@ -19,26 +19,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print accuracy over seeds, what all students have over each other model, and the share of the gap closed."""
-    from rich.table import Table
-
     from profiler.distill.seeds import findings, pooled, together
     from profiler.table.writing import as_csv
 
     studies, others = together(arguments.studies)
     rows, about = pooled(studies), studies[0].about
-    grid = Table(
-        title=f"{about['task']}: {count(len(studies), 'seed')}; intervals of 95 % over texts", title_justify="left"
-    )
-    for name in ("model", "students", "task", "accuracy", "95 %", "seeds", "over teacher", "over single"):
-        grid.add_column(name, justify="left" if name in ("model", "task") else "right")
+    title = f"{about['task']}: {count(len(studies), 'seed')}; intervals of 95 % over texts"
+    cells = []
     for row in rows:
         ends = [f"{row[low]:.4f} to {row[high]:.4f}" for low, high in (("low", "high"), ("lowest", "highest"))]
         gaps = [
             f"{row[f'over_{word}']:+.4f} ({row[f'over_{word}_low']:+.4f} to {row[f'over_{word}_high']:+.4f})"
             for word in ("teacher", "single")
         ]
-        grid.add_row(row["model"], str(row["students"]), row["task"], f"{row['accuracy']:.4f}", *ends, *gaps)
-    console().print(grid)
+        cells.append((row["model"], str(row["students"]), row["task"], f"{row['accuracy']:.4f}", *ends, *gaps))
+    names = ("model", "students", "task", "accuracy", "95 %", "seeds", "over teacher", "over single")
+    print_grid(title, names, cells)
     for line in findings(studies):
         print(line)
     if others:

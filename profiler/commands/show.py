@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from profiler.commands.printing import console, noise_words
+from profiler.commands.printing import noise_words, print_grid
 from profiler.table import LatencyTable, shipped
 from traces.shared.text import milliseconds
 
 #: What can be shown: how a row of the table becomes text, and the title.
-VALUES: dict[str, tuple[Callable[[LatencyTable, int], str], str]] = {
-    "latency": (lambda table, row: milliseconds(_us(table, "latency_us", row) * 1e-6, 3), "latency in ms"),
+VALUES: dict[str, tuple[Callable[[Mapping[str, Any]], str], str]] = {
+    "latency": (lambda row: milliseconds(row["latency_us"] * 1e-6, 3), "latency in ms"),
     "throughput": (
-        lambda table, row: f"{_us(table, 'batch', row) / _us(table, 'latency_us', row) * 1e6:,.0f}",
+        lambda row: f"{row['batch'] / row['latency_us'] * 1e6:,.0f}",
         "requests per second, one batch after the other",
     ),
     "gap": (
-        lambda table, row: f"{_us(table, _inner(table), row) / _us(table, 'floor_us', row):.2f}",
+        lambda row: f"{row.get('device_us', row['latency_us']) / row['floor_us']:.2f}",
         "device time over the serial kernel floor (1 cannot be beaten)",
     ),
-    "spread": (
-        lambda table, row: f"{_us(table, 'p90_us', row) / _us(table, 'p10_us', row):.2f}",
-        "p90 over p10 of the samples",
-    ),
-    "samples": (lambda table, row: f"{_us(table, 'samples', row):.0f}", "samples"),
+    "spread": (lambda row: f"{row['p90_us'] / row['p10_us']:.2f}", "p90 over p10 of the samples"),
+    "samples": (lambda row: f"{row['samples']:.0f}", "samples"),
 }
 _NEEDS = {"gap": ("floor_us",), "spread": ("p10_us", "p90_us"), "samples": ("samples",)}
 
@@ -68,36 +65,12 @@ def _print_origin(table: LatencyTable) -> None:
 
 
 def _print_model(table: LatencyTable, model: str, value: str) -> None:
-    from rich.table import Table
-
     show, title = VALUES[value]
     plan = table.plan(model)
-    rows = _rows(table, model)
-    grid = Table(title=f"{model}: {title}, by batch", title_justify="left")
-    grid.add_column("students", justify="right")
-    grid.add_column("tokens", justify="right")
-    for batch in plan.batches:
-        grid.add_column(str(batch), justify="right")
-    for level in table.levels(model):
-        for tokens in plan.tokens:
-            cells = (rows.get((level.students, batch, tokens)) for batch in plan.batches)
-            texts = ("-" if row is None else show(table, row) for row in cells)
-            grid.add_row(str(level.students), str(tokens), *texts, end_section=tokens == plan.tokens[-1])
-    console().print(grid)
-
-
-def _rows(table: LatencyTable, model: str) -> dict[tuple[int, int, int], int]:
-    """The table's row by (students, batch, tokens)."""
-    own = np.flatnonzero(table.columns["model"].astype(str) == model).tolist()
-    columns = (table.columns[name] for name in ("students", "batch", "tokens"))
-    return {
-        (int(k), int(b), int(t)): row for row, k, b, t in zip(own, *(column[own] for column in columns), strict=True)
-    }
-
-
-def _us(table: LatencyTable, name: str, row: int) -> float:
-    return float(table.columns[name][row])
-
-
-def _inner(table: LatencyTable) -> str:
-    return "device_us" if "device_us" in table.columns else "latency_us"
+    known = {(row["students"], row["batch"], row["tokens"]): row for row in table.records() if row["model"] == model}
+    rows = []
+    for level, tokens in product(table.levels(model), plan.tokens):
+        cells = (known.get((level.students, batch, tokens)) for batch in plan.batches)
+        rows.append((str(level.students), str(tokens), *("-" if row is None else show(row) for row in cells)))
+    names = ("students", "tokens", *map(str, plan.batches))
+    print_grid(f"{model}: {title}, by batch", names, rows, section=len(plan.tokens))

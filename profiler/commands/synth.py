@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
+from profiler.commands.keys import add_table_arguments
 from profiler.measuring.grid import read_plan
 from profiler.table.writing import refuse_existing, write_table
 
@@ -13,14 +13,9 @@ from profiler.table.writing import refuse_existing, write_table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from profiler.modelled.estimate import DEVICES
 
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the table to")
     parser.add_argument("--device", choices=list(DEVICES), default="NVIDIA H200", help="default: NVIDIA H200")
     parser.add_argument("--plan", default="h200", metavar="NAME|FILE", help="which keys (default: h200)")
-    parser.add_argument(
-        "--rank", type=int, default=50, help="place among the shipped tables; the smallest is the default"
-    )
-    parser.add_argument("--illustrative-accuracy", action="store_true", help="add accuracies that are not measured")
-    parser.add_argument("--replace", action="store_true", help="replace a table that is already there")
+    add_table_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """The seam to the hardware: pinned memory, work that is made repeatable, time on the device.
 
-`cuda_device.CudaDevice` captures a piece of work into a graph and replays it. `HostDevice` has the same interface and
-just calls the work again, so that all that is built on the seam (staging, buckets, prefixes) runs on a CPU too.
+`profiler.device.cuda.CudaDevice` captures a piece of work into a graph and replays it. `HostDevice` has the same
+interface and just calls the work again, so that all that is built on the seam (staging, buckets, prefixes) runs on a
+CPU too.
 """
 
 from __future__ import annotations

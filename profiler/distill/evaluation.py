@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from scipy.stats import binomtest
 
-from profiler.distill.learning.correction import prefixes
 from profiler.distill.learning.encoder import Tensors
 from profiler.distill.learning.heads import MOST, fitted
 from profiler.distill.learning.teacher import Target
+from profiler.distill.learning.texts import Texts
 from profiler.distill.learning.training import Corpus, Setup, answers
 from profiler.distill.seeds import interval
 from profiler.models.spec import Dims
@@ -51,8 +52,7 @@ class Record:
 
     def chances(self) -> NDArray[np.float64]:
         """Softmax of the logits, [K, N, C]."""
-        raised = np.exp(self.logits.astype(np.float64) - self.logits.max(-1, keepdims=True))
-        return np.asarray(raised / raised.sum(-1, keepdims=True))
+        return np.asarray(softmax(self.logits.astype(np.float64), axis=-1))
 
 
 def finished(
@@ -62,17 +62,16 @@ def finished(
 
     fitting: texts with labels, of which some thousand are enough.
     """
-    rows = np.arange(len(fitting.labels)) if len(fitting.labels) <= MOST else _sample(run, len(fitting.labels))
-    index = torch.from_numpy(rows).to(run.device)
-    texts = replace(
-        fitting.corpus.texts, ids=fitting.corpus.texts.ids[rows], lengths=fitting.corpus.texts.lengths[rows]
-    )
-    sums = prefixes(answers(run, spec, tensors, Corpus(texts, run.device)))
-    tuned = prefixes(answers(run, spec, tensors, tuning.corpus))
+    rows, own = np.arange(len(fitting.labels)), fitting.corpus.texts
+    if len(rows) > MOST:
+        rows = np.sort(run.rng("heads").choice(len(rows), MOST, replace=False))
+    index, texts = torch.from_numpy(rows).to(run.device), Texts(own.ids[rows], own.lengths[rows])
+    sums = answers(run, spec, tensors, Corpus(texts, run.device)).cumsum(0)
+    tuned = answers(run, spec, tensors, tuning.corpus).cumsum(0)
     found, wanted = [], target.scaled(fitting.said[index])
-    for count, (own, other) in enumerate(zip(sums, tuned, strict=True), start=1):
-        share = 1 / count if mean else _stretch(own[:, -target.classes :], wanted)
-        learned = (own * share, fitting.said[index], fitting.labels[index])
+    for count, (total, other) in enumerate(zip(sums, tuned, strict=True), start=1):
+        share = 1 / count if mean else _stretch(total[:, -target.classes :], wanted)
+        learned = (total * share, fitting.said[index], fitting.labels[index])
         weight, bias = fitted(learned, (other * share, tuning.labels), target)
         found.append((weight * share, bias))
     heads = {"head_weight": torch.stack([w for w, _ in found]), "head_bias": torch.stack([b for _, b in found])}
@@ -88,7 +87,7 @@ def _stretch(own: torch.Tensor, wanted: torch.Tensor) -> float:
 def record(run: Setup, weights: Weights, evaluated: Labelled) -> Record:
     """The answers of all prefixes to the evaluated texts, by the code that training uses, in float32."""
     tensors = weights.tensors()
-    sums = prefixes(answers(run, weights.spec, tensors, evaluated.corpus))
+    sums = answers(run, weights.spec, tensors, evaluated.corpus).cumsum(0)
     logits = torch.baddbmm(tensors["head_bias"][:, None], sums, tensors["head_weight"])
     return Record(weights.spec.name, logits.cpu().numpy(), evaluated.labels.cpu().numpy())
 
@@ -141,7 +140,3 @@ def closed(records: Mapping[str, Record], ensemble: str, single: str, teacher: s
     gap, low, high = paired(records[teacher].correct[0], records[single].correct[0])
     share = (of[ensemble] - of[single]) / gap if low > 0 else math.nan
     return {**of, "gap": gap, "gap_low": low, "gap_high": high, "gap_closed": share}
-
-
-def _sample(run: Setup, count: int) -> NDArray[np.int64]:
-    return np.sort(run.rng("heads").choice(count, MOST, replace=False))

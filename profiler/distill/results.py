@@ -51,6 +51,15 @@ class Results:
         name = self.ensemble.replace("students-", "single-")
         return name if name in self.models else None
 
+    @property
+    def runs_as(self) -> dict[str, str]:
+        """The model of a latency table that takes the same time, by name: single ones are tables' teachers."""
+        found = {}
+        for name, own in self.models.items():
+            kind = "students" if own.spec.students > 1 or own.spec.name.startswith("students") else "teacher"
+            found[name] = f"{kind}-{own.spec.layers}x{own.spec.hidden}"
+        return found
+
     def write(self, out: Path, tokenizer: Path) -> dict[str, Any]:
         """Write everything into a folder; returns the card."""
         (out / "models").mkdir(parents=True, exist_ok=True)
@@ -73,14 +82,8 @@ class Results:
         """The rows of accuracy.csv: all evaluated texts under the task's name, each split under TASK-SPLIT."""
         names = split_names(self.task)
         splits = {f"{self.task.name}-{name}": names == name for name in self.task.evaluated}
-        return accuracy_rows(
-            self.task.name,
-            self.records,
-            {name: _runs_as(own) for name, own in self.models.items()},
-            splits if len(splits) > 1 else {},
-            self.teacher,
-            self.single,
-        )
+        splits = splits if len(splits) > 1 else {}
+        return accuracy_rows(self.task.name, self.records, self.runs_as, splits, self.teacher, self.single)
 
     def items(self) -> Items:
         """How sure and how right every prefix of the ensemble was, text by text."""
@@ -96,19 +99,15 @@ class Results:
             margin=(ordered[..., -1] - ordered[..., -2]).astype(np.float32),
             teacher_answer=teacher.answers[0],
             teacher_confidence=teacher.chances()[0].max(-1).round(4).astype(np.float32),
-            about={
-                "model": self.ensemble,
-                "task": self.task.name,
-                "teacher": self.teacher,
-                "seed": str(self.about["seed"]),
-            },
+            about={"model": self.ensemble, "task": self.task.name, "teacher": self.teacher}
+            | {"seed": str(self.about["seed"])},
         )
 
     def answers(self) -> Answered:
         """The answers of all models, for studies of several seeds."""
         split = joined(self.task)
         about = {"task": self.task.name, "seed": self.about["seed"], "teacher": self.teacher, "ensemble": self.ensemble}
-        about |= {"single": self.single or "", "runs_as": {name: _runs_as(own) for name, own in self.models.items()}}
+        about |= {"single": self.single or "", "runs_as": self.runs_as}
         answers = {name: own.answers.astype(np.int32) for name, own in self.records.items()}
         return Answered(split_names(self.task), split.rows, split.labels, answers, about)
 
@@ -117,12 +116,9 @@ class Results:
         card: dict[str, Any] = {
             "task": self.task.name,
             "classes": list(self.task.classes),
-            "rows": {
-                "training": len(self.task.training),
-                "tuning": len(self.task.tuning),
-                **{name: len(split) for name, split in self.task.evaluated.items()},
-                "removed because evaluated": self.task.removed,
-            },
+            "rows": {"training": len(self.task.training), "tuning": len(self.task.tuning)}
+            | {name: len(split) for name, split in self.task.evaluated.items()}
+            | {"removed because evaluated": self.task.removed},
             "accuracy": [
                 {key: row[key] for key in ("model", "students", "task", "accuracy", "low", "high", "agreement")}
                 for row in rows
@@ -171,9 +167,3 @@ def hardware(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return cpu_name(torch.get_num_threads())
-
-
-def _runs_as(own: Weights) -> str:
-    """The model of a latency table that takes the same time: single ones are tables' teachers."""
-    kind = "students" if own.spec.students > 1 or own.spec.name.startswith("students") else "teacher"
-    return f"{kind}-{own.spec.layers}x{own.spec.hidden}"

@@ -132,10 +132,8 @@ def gap_closed(studies: Sequence[Answered], students: int) -> tuple[float, float
     if names[1] not in first.answers:
         return (math.nan,) * 3
     places = (students - 1, 0, 0)
-    ours, single, teacher = (
-        np.mean([study.answers[name][place] == study.label for study in studies], axis=0)
-        for name, place in zip(names, places, strict=True)
-    )
+    right = _right(studies)
+    ours, single, teacher = (right[name][:, place].mean(0) for name, place in zip(names, places, strict=True))
     if interval(teacher - single)[0] <= 0:
         return (math.nan,) * 3
     rng = np.random.default_rng(0)
@@ -161,11 +159,8 @@ def findings(studies: Sequence[Answered]) -> Iterator[str]:
 
 def _right(studies: Sequence[Answered]) -> dict[str, NDArray[np.float64]]:
     """Whether each seed's prefixes are right about each text, [seeds, K, N] by model."""
-    models = studies[0].answers
-    return {
-        model: np.stack([study.answers[model] == study.label for study in studies]).astype(np.float64)
-        for model in models
-    }
+    stacked = {m: np.stack([study.answers[m] == study.label for study in studies]) for m in studies[0].answers}
+    return {model: right.astype(np.float64) for model, right in stacked.items()}
 
 
 def _share(ours: NDArray[Any], single: NDArray[Any], teacher: NDArray[Any]) -> float:

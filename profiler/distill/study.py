@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -47,6 +47,7 @@ class Study:
     recipe: Recipe
     data: Data
     checkpoint: tuple[Dims, Tensors]
+    _bodies: dict[str, Tensors] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def spec(self) -> Dims:
@@ -60,8 +61,7 @@ class Study:
         own, tensors = self.checkpoint
         classes = self.data.classes
         spec = replace(own, name=f"teacher-{own.layers}x{own.hidden}", outputs=classes, classes=classes)
-        texts, split = self.data.training
-        corpus, labels = self._corpus(texts), self._labels(split)
+        corpus, labels = self._placed(self.data.training)
         start = {name: tensor.to(self.run.device) for name, tensor in tensors.items()}
         make = lambda: teacher.fine_tune(self.run, self.recipe, spec, start, corpus, labels)  # noqa: E731
         return spec, self.run.cached("teacher", make)
@@ -69,8 +69,8 @@ class Study:
     @cached_property
     def fitting(self) -> tuple[Texts, Tensor]:
         """The training texts that students learn from, and their labels: all, or as many as the recipe wants."""
-        texts, split = self.data.training
-        labels, count = self._labels(split), self.recipe.fitting_texts
+        texts, count = self.data.training[0], self.recipe.fitting_texts
+        labels = torch.from_numpy(self.data.training[1].labels).to(self.run.device)
         if not 0 < count < len(texts):
             return texts, labels
         rows = np.sort(self.run.rng("fitting").choice(len(texts), count, replace=False))
@@ -104,12 +104,12 @@ class Study:
     @cached_property
     def _corrected(self) -> Tensors:
         """The students as boosting and the corrective phase leave them."""
-        depth, (texts, split) = self.recipe.depth, self.data.tuning
+        depth = self.recipe.depth
         if self.run.has("joint"):  # what boosting left is not needed any more
             self._boosted_before()
             frozen = {key: self.body(depth, 0)[key] for key in EMBEDDINGS}
             return frozen | self.run.cached("joint", dict)
-        tuning = (self._corpus(texts), self._labels(split))
+        tuning = self._placed(self.data.tuning)
         start = lambda number: self.body(depth, number - 1)  # noqa: E731
         boosted, left = boosting.boost(self.run, self.recipe, self.spec, start, self.lesson, tuning)
         students = correction.stack(boosted)
@@ -129,9 +129,8 @@ class Study:
         if self.recipe.joint_texts:
             students, steps = correction.searched(self.run, self.spec, students, self.lesson)
             words = f"residual by students {', '.join(f'{step.after:.4f}' for step in steps)}"
-            self.run.journal.note(
-                "joint", words, steps=[step.size for step in steps], residuals=[step.after for step in steps]
-            )
+            figures = {"steps": [step.size for step in steps], "residuals": [step.after for step in steps]}
+            self.run.journal.note("joint", words, **figures)
         return {key: tensor for key, tensor in students.items() if key not in EMBEDDINGS}
 
     def body(self, depth: int, number: int) -> Tensors:
@@ -142,14 +141,9 @@ class Study:
             own = replace(self.spec, layers=depth)
             texts = self.lesson.corpus.texts
             corpus = self._corpus(texts if self.data.unlabelled is None else join(texts, self.data.unlabelled))
-            self._bodies[name] = self.run.cached(
-                name, lambda: imitators(self.run, recipe, name, own, self.teacher, corpus, count)
-            )
-        return correction.only(self.spec, self._bodies[name], number % count)[1]
-
-    @cached_property
-    def _bodies(self) -> dict[str, Tensors]:
-        return {}
+            make = partial(imitators, self.run, recipe, name, own, self.teacher, corpus, count)
+            self._bodies[name] = self.run.cached(name, make)
+        return correction.only(self._bodies[name], number % count)
 
     def models(self) -> dict[str, Weights]:
         """The teacher, the ensemble and the baselines, ready for an executor, by name."""
@@ -169,30 +163,28 @@ class Study:
 
     def evaluated(self, models: Sequence[Weights]) -> list[Record]:
         """The answers of these models to the evaluated texts."""
-        texts, split = self.data.evaluated
-        corpus, labels = self._corpus(texts), self._labels(split)
+        corpus, labels = self._placed(self.data.evaluated)
         return [record(self.run, own, Labelled(corpus, labels, labels)) for own in models]
 
     def _finished(self, spec: Dims, tensors: Tensors, mean: bool = False) -> Weights:
         lesson, (real, known) = self.lesson, self.fitting
-        texts, split = self.data.tuning
         fitting = Labelled(self._corpus(real), known, lesson.said[: len(known)])
-        labels = self._labels(split)
-        tuning = Labelled(self._corpus(texts), labels, labels)
+        corpus, labels = self._placed(self.data.tuning)
+        tuning = Labelled(corpus, labels, labels)
         own = finished(self.run, spec, tensors, fitting, tuning, lesson.target, mean=mean)
         self._say(own)
         return own
 
     def _say(self, own: Weights) -> None:
         """Note the accuracy of every prefix on the tuning texts, which is what progress is judged by."""
-        texts, split = self.data.tuning
-        labels = self._labels(split)
-        right = record(self.run, own, Labelled(self._corpus(texts), labels, labels)).correct.mean(1)
-        words = f"accuracy on {len(split)} tuning texts: {', '.join(f'{share:.4f}' for share in right)}"
+        corpus, labels = self._placed(self.data.tuning)
+        right = record(self.run, own, Labelled(corpus, labels, labels)).correct.mean(1)
+        words = f"accuracy on {len(labels)} tuning texts: {', '.join(f'{share:.4f}' for share in right)}"
         self.run.journal.note(own.spec.name, words, tuning=np.round(right, 6).tolist())
 
     def _corpus(self, texts: Texts) -> Corpus:
         return Corpus(texts, self.run.device)
 
-    def _labels(self, split: Split) -> Tensor:
-        return torch.from_numpy(split.labels).to(self.run.device)
+    def _placed(self, part: tuple[Texts, Split]) -> tuple[Corpus, Tensor]:
+        """Texts and labels on the device."""
+        return self._corpus(part[0]), torch.from_numpy(part[1].labels).to(self.run.device)

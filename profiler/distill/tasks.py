@@ -100,8 +100,7 @@ def load(source: Source, *, most: int | None = None) -> Task:
     if source.development is not None:
         evaluated["development"] = _development(source, classes)
     seen = {key(text) for split in evaluated.values() for text in split.texts}
-    index = {label: place for place, label in enumerate(classes)}
-    whole = Split(texts, np.array([index[label] for label in labels], np.int64), np.arange(len(texts)))
+    whole = _split(texts, labels, classes)
     held, rest = _hold_out(whole, source, seen)
     if len(held):
         evaluated["held-out"] = held
@@ -139,8 +138,11 @@ def _development(source: Source, classes: tuple[str, ...]) -> Split:
             f"{source.development}: label {unknown[0]!r} does not occur in {source.train} "
             f"(known: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''})"
         )
-    index = {label: place for place, label in enumerate(classes)}
-    return Split(texts, np.array([index[label] for label in labels], np.int64), np.arange(len(texts)))
+    return _split(texts, labels, classes)
+
+
+def _split(texts: tuple[str, ...], labels: list[str], classes: tuple[str, ...]) -> Split:
+    return Split(texts, np.searchsorted(classes, labels).astype(np.int64), np.arange(len(texts)))
 
 
 def _hold_out(whole: Split, source: Source, seen: set[str]) -> tuple[Split, Split]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from profiler.executors.cuda import DTYPES
-from profiler.models.checkpoints import LAYER
-from profiler.models.weights import Layer, Weights
+from profiler.models.checkpoints import LAYER, OUTSIDE, TYPES, turned
+from profiler.models.weights import EMBEDDINGS, Layer, Weights
 
 
 class HuggingFaceForward:
@@ -39,7 +38,7 @@ class HuggingFaceForward:
         placed = [_model(weights, index, attention) for index in range(self.spec.students)]
         self._models: list[Any] = [model.to(device, DTYPES[dtype]) for model in placed]
         if compiled:
-            self._models = [_compiled(model, compiled) for model in self._models]
+            self._models = [torch.compile(model, mode=compiled, dynamic=False) for model in self._models]
         self._head_weight = weights.head_weight.to(device, DTYPES[dtype])
         self._head_bias = weights.head_bias.to(device, DTYPES[dtype])
 
@@ -70,11 +69,6 @@ class HuggingFaceForward:
 
     def close(self) -> None:
         self._models.clear()
-
-
-def _compiled(model: Any, mode: str) -> Callable[..., Any]:
-    compiled: Callable[..., Any] = torch.compile(model, mode=mode, dynamic=False)
-    return compiled
 
 
 def _model(weights: Weights, index: int, attention: str) -> Any:
@@ -117,19 +111,10 @@ def model_state(weights: Weights, index: int) -> dict[str, Tensor]:
     spec = weights.spec
     if weights.pooler_weight is None or weights.pooler_bias is None:
         raise ValueError(f"{spec.name} has no pooler, which a BERT classifier needs")
-    own = 0 if spec.shared_embeddings else index
-    embeddings = "bert.embeddings."
-    state = {
-        f"{embeddings}word_embeddings.weight": weights.word_embeddings[own],
-        f"{embeddings}position_embeddings.weight": weights.position_embeddings[own],
-        f"{embeddings}token_type_embeddings.weight": torch.zeros(2, spec.hidden, device=weights.device),
-        f"{embeddings}LayerNorm.weight": weights.embedding_ln_weight[own],
-        f"{embeddings}LayerNorm.bias": weights.embedding_ln_bias[own],
-        "bert.pooler.dense.weight": weights.pooler_weight[index].T,
-        "bert.pooler.dense.bias": weights.pooler_bias[index],
-        "classifier.weight": weights.projection_weight[index].T,
-        "classifier.bias": weights.projection_bias[index],
-    }
+    shared = EMBEDDINGS if spec.shared_embeddings else ()
+    state = {TYPES: torch.zeros(2, spec.hidden, device=weights.device)}
+    for ours, theirs in OUTSIDE.items():
+        state[theirs] = turned(ours, getattr(weights, ours)[0 if ours in shared else index])
     for number, layer in enumerate(weights.layers):
         state |= {f"bert.encoder.layer.{number}.{name}": value for name, value in _layer(spec.name, layer, index)}
     return state
@@ -142,5 +127,5 @@ def _layer(name: str, layer: Layer, index: int) -> list[tuple[str, Tensor]]:
         tensor = getattr(layer, ours)
         if tensor is None:
             raise ValueError(f"{name} lacks {ours}: make baselines from the weights before they are simplified")
-        rows.append((theirs, tensor[index].T if tensor.ndim == 3 else tensor[index]))
+        rows.append((theirs, turned(ours, tensor[index])))
     return rows

@@ -77,7 +77,7 @@ class CpuExecutor:
         return perf_counter() - start
 
     def run(self, students: int, ids: Sequence[Ids]) -> Answers:
-        """Answer a batch; see profiler.executors.interface.Executor."""
+        """Answer a batch; see profiler.executors.interface.Engine."""
         if students not in self._prefixes:
             raise LookupError(f"{self.spec.name} is not warm for {students} students: it serves {self.students}")
         return self._answer(self._prefixes[students], ids)

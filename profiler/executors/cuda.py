@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from profiler.models.products import Products
 from profiler.models.weights import Weights, simplify
 from profiler.table import BucketPlan
 
+T = TypeVar("T")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -124,11 +125,10 @@ class StockForward:
             self._weights[students] = self._weights[self.spec.students].prefix(students)
         weights = self._weights[students]
         mask = _mask(ids, lens, weights.dtype)
-        if self._arrangement == "stacked":
-            return stock.stacked(weights, ids, mask, cls_only=self._cls_only).float()
-        if self._arrangement == "sequential":
-            return stock.looped(weights, ids, mask, cls_only=self._cls_only).float()
-        return self._branches(weights, ids, mask).float()
+        if self._arrangement == "branches":
+            return self._branches(weights, ids, mask).float()
+        run = stock.stacked if self._arrangement == "stacked" else stock.looped
+        return run(weights, ids, mask, cls_only=self._cls_only).float()
 
     def _branches(self, weights: Weights, ids: Tensor, mask: Tensor) -> Tensor:
         """Each student's vector on a stream of its own, then their sum through the prefix's head."""
@@ -230,10 +230,7 @@ def open_executor(
     given in tests. Raises LookupError for unknown names, Unavailable (which says why, and what else there is)
     without CUDA, Triton or the dtype.
     """
-    if kind not in KINDS:
-        raise LookupError(f"unknown executor {kind!r}: use one of {', '.join(KINDS)}")
-    chosen = KINDS[kind]
-    wanted = _dtype(dtype)
+    chosen, wanted = pick("executor", kind, KINDS), pick("dtype", dtype, DTYPES)
     if chosen.forward == "fused" and importlib.util.find_spec("triton") is None:
         raise Unavailable(f"executor {kind} needs Triton, which is not installed: next best is {chosen.next_best}")
     device = open_cuda(graphs=chosen.graphs) if device is None else device
@@ -287,7 +284,8 @@ def best_executor(
             name = following
 
 
-def _dtype(name: str) -> torch.dtype:
-    if name not in DTYPES:
-        raise LookupError(f"unknown dtype {name!r}: use one of {', '.join(DTYPES)}")
-    return DTYPES[name]
+def pick(what: str, name: str, known: Mapping[str, T]) -> T:
+    """What has this name. Raises LookupError that lists the names there are."""
+    if name not in known:
+        raise LookupError(f"unknown {what} {name!r}: use one of {', '.join(known)}")
+    return known[name]

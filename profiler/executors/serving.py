@@ -19,6 +19,9 @@ from profiler.table import LatencyTable
 from profiler.table.plan import BucketPlan
 
 Progress = Callable[[str], None]
+#: Weights by model; numbers of students by model; a device: its name, its executors, what binds a thread to it, notes.
+Loaded, Counts = Mapping[str, Weights], Mapping[str, Sequence[int]]
+Ready = tuple[str, dict[str, Engine], Callable[[], object], list[str]]
 #: An ensemble's file in its folder, beside the tokenizer.
 ENSEMBLE = "ensemble.safetensors"
 
@@ -94,10 +97,8 @@ def open_devices(
         for model, executor in opened.items():
             on_progress(f"warming {model} on {name} ({index + 1} of {count})")
             warm_s += executor.warm(all_keys(plan, counts[model]))
-    if checkpoint is None:
-        notes.append(f"weights are random (seed {seed}): times are real, answers mean nothing")
-    else:
-        notes.append(f"weights from {checkpoint}")
+    random = f"weights are random (seed {seed}): times are real, answers mean nothing"
+    notes.append(random if checkpoint is None else f"weights from {checkpoint}")
     if name != table.device:
         notes.append(f"table {table.name} was measured on {table.device}, this is {name}")
     return Served(name, tuple(executors), tuple(binds), tuple(dict.fromkeys(notes)), weights_s, warm_s)
@@ -136,13 +137,7 @@ def _weights(model: str, students: int, checkpoint: str | os.PathLike[str] | Non
     return found
 
 
-def _cpu(
-    index: int,
-    table: LatencyTable,
-    loaded: Mapping[str, Weights],
-    plan: BucketPlan,
-    counts: Mapping[str, Sequence[int]],
-) -> tuple[str, dict[str, Engine], Callable[[], object], list[str]]:
+def _cpu(index: int, table: LatencyTable, loaded: Loaded, plan: BucketPlan, counts: Counts) -> Ready:
     """Executors on this processor, with as many threads as the table was measured with."""
     from profiler.executors.cpu import CpuExecutor
     from traces.shared.origin import cpu_name
@@ -154,13 +149,7 @@ def _cpu(
     return name, executors, partial(torch.set_num_threads, threads), []
 
 
-def _cuda(
-    index: int,
-    table: LatencyTable,
-    loaded: Mapping[str, Weights],
-    plan: BucketPlan,
-    counts: Mapping[str, Sequence[int]],
-) -> tuple[str, dict[str, Engine], Callable[[], object], list[str]]:
+def _cuda(index: int, table: LatencyTable, loaded: Loaded, plan: BucketPlan, counts: Counts) -> Ready:
     """Executors on one NVIDIA GPU, in the table's number format; the next best, named, where the best cannot be had."""
     from profiler.device.cuda import open_cuda
     from profiler.executors.cuda import DTYPES, best_executor

@@ -151,7 +151,7 @@ class StagedExecutor:
         return perf_counter() - started
 
     def run(self, students: int, ids: Sequence[Ids]) -> Answers:
-        """Answer a batch; see profiler.executors.interface.Executor."""
+        """Answer a batch; see profiler.executors.interface.Engine."""
         started = perf_counter()
         size = len(ids)
         lengths = [len(row) for row in ids]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from profiler.events import BatchPlan, Cut
 from profiler.executors.interface import Answers, Ids, PartKey, Parts
@@ -50,7 +51,7 @@ def stages(executor: Parts, plan: BatchPlan, ids: Sequence[Ids]) -> Iterator[Sta
         staging_s, device_s = staging_s + found.staging_s, device_s + found.device_s
         sums[run] += found.logits
         own = sums[left] @ weights[cut.at - 1] + biases[cut.at - 1]
-        chances = _chances(own)
+        chances = softmax(own.astype(np.float64), axis=1)
         sure = (_lead(chances) >= cut.least) | last
         leaving, left, before = left[sure], left[~sure], cut.at
         answered[leaving] = own[sure].argmax(1)
@@ -78,12 +79,7 @@ def parts(cuts: Sequence[Cut], plan: BucketPlan, batch: int, tokens: int) -> Ite
 
 def margin(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """The chance of the most likely class less that of the next, [N], of logits [N, C]."""
-    return _lead(_chances(logits))
-
-
-def _chances(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    chances = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    return np.asarray(chances / chances.sum(1, keepdims=True))
+    return _lead(softmax(logits.astype(np.float64), axis=1))
 
 
 def _lead(chances: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -77,10 +77,6 @@ def _again(executor: Engine, students: int, ids: Sequence[Ids], rng: np.random.G
 def _small_shapes(executor: Engine, count: int) -> list[tuple[int, int]]:
     plan = executor.plan
     largest_small = [tokens for tokens in plan.tokens if tokens <= 128] or [plan.tokens[0]]
-    batches = [
-        plan.batches[0],
-        plan.batches[min(1, len(plan.batches) - 1)],
-        plan.batches[min(3, len(plan.batches) - 1)],
-    ]
+    batches = [plan.batches[min(at, len(plan.batches) - 1)] for at in (0, 1, 3)]
     lengths = [plan.tokens[0], largest_small[len(largest_small) // 2], largest_small[-1]]
     return list(dict.fromkeys(zip(batches, reversed(lengths), strict=True)))[:count]

@@ -58,21 +58,16 @@ def launch(device: Device, sizes: Sizes) -> dict[str, float]:
         small.add_(1.0)
 
     replay = device.prepare(work)
-    cycles, launches, events = [], [], []
+    times = []
     for _ in range(sizes.calls):
         started = time.perf_counter()
         replay.launch()
         launched = time.perf_counter()
         while not replay.done():
             pass
-        cycles.append(time.perf_counter() - started)
-        launches.append(launched - started)
-        events.append(replay.device_s())
-    names = ("cycle_us", "launch_us", "event_pair_us")
-    return {
-        name: round(float(np.median(times)) * 1e6, 3)
-        for name, times in zip(names, (cycles, launches, events), strict=True)
-    }
+        times.append((time.perf_counter() - started, launched - started, replay.device_s()))
+    names, medians = ("cycle_us", "launch_us", "event_pair_us"), np.median(times, axis=0).tolist()
+    return {name: round(median * 1e6, 3) for name, median in zip(names, medians, strict=True)}
 
 
 def describe(device: Device) -> dict[str, Any]:

@@ -16,11 +16,17 @@ from profiler.table import BucketPlan, ShapeKey
 PLANS = Path(__file__).parents[1] / "plans"
 
 
-class Keyed(NamedTuple):
+class ModelKey(NamedTuple):
     """One thing to measure: a key of a model."""
 
     model: str
     key: ShapeKey
+
+    def columns(self, spec: Dims) -> dict[str, Any]:
+        """The columns that say which row of a table it is. spec: its model's."""
+        students, batch, tokens = self.key
+        own = {"model": self.model, "students": students, "depth": spec.layers, "hidden": spec.hidden}
+        return own | {"batch": batch, "tokens": tokens}
 
     def __str__(self) -> str:
         return f"{self.model}/{self.key.students} at batch {self.key.batch}, {self.key.tokens} tokens"
@@ -53,10 +59,10 @@ class Grid:
     def plan(self) -> BucketPlan:
         return BucketPlan(self.batches, self.tokens)
 
-    def cells(self) -> list[Keyed]:
+    def cells(self) -> list[ModelKey]:
         """Every key, in the order of the table's rows."""
         return [
-            Keyed(self.model, ShapeKey(k, batch, tokens))
+            ModelKey(self.model, ShapeKey(k, batch, tokens))
             for k in self.students
             for batch in self.batches
             for tokens in self.tokens

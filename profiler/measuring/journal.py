@@ -7,10 +7,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, TextIO
 
-from profiler.measuring.grid import Keyed
+from profiler.measuring.grid import ModelKey
 from profiler.table import ShapeKey
 from traces.shared.atomic import write_text
 
@@ -24,7 +23,7 @@ class TimingSample(NamedTuple):
 
     at_s: float
     kind: str
-    cell: Keyed
+    cell: ModelKey
     seconds: float
     staging_s: float
     device_s: float
@@ -47,7 +46,7 @@ class SampleJournal:
         _same_settings(folder, settings)
         path = folder / "samples.csv"
         if path.exists():
-            _drop_torn_line(path)
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # a last line that was not written to its end
             self.samples = list(_read(path))
         self._file: TextIO = path.open("a", newline="")
         self._writer = csv.writer(self._file)
@@ -72,9 +71,7 @@ class SampleJournal:
     def __enter__(self) -> SampleJournal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._file.close()
 
 
@@ -93,15 +90,9 @@ def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cut off a last line that was not written to its end."""
-    body = path.read_bytes()
-    os.truncate(path, body.rfind(b"\n") + 1)
-
-
 def _read(path: Path) -> Iterator[TimingSample]:
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
             times = [float(row[name]) for name in ("seconds", "staging_s", "device_s", "gap_s")]
-            yield TimingSample(float(row["at_s"]), row["kind"], Keyed(row["model"], key), *times)
+            yield TimingSample(float(row["at_s"]), row["kind"], ModelKey(row["model"], key), *times)

@@ -10,7 +10,7 @@ import numpy as np
 
 from profiler.executors.interface import Engine, Ids
 from profiler.measuring.gate import random_batch
-from profiler.measuring.grid import Keyed
+from profiler.measuring.grid import ModelKey
 from profiler.measuring.journal import SampleJournal, TimingSample
 from profiler.measuring.rules import Rules
 
@@ -26,14 +26,14 @@ class Measurement:
     """
 
     executors: Mapping[str, Engine]
-    cells: Sequence[Keyed]
+    cells: Sequence[ModelKey]
     journal: SampleJournal
     rules: Rules
     rng: np.random.Generator
-    canary: Keyed
+    canary: ModelKey
     progress: Progress = lambda share, what: None
-    _times: dict[Keyed, list[float]] = field(default_factory=dict, init=False)
-    _inputs: dict[Keyed, list[list[Ids]]] = field(default_factory=dict, init=False)
+    _times: dict[ModelKey, list[float]] = field(default_factory=dict, init=False)
+    _inputs: dict[ModelKey, list[list[Ids]]] = field(default_factory=dict, init=False)
     _began: float = field(default=0.0, init=False)
     _next_canary: float = field(default=0.0, init=False)
 
@@ -54,11 +54,11 @@ class Measurement:
         self.journal.flush()
 
     @property
-    def unfinished(self) -> list[Keyed]:
+    def unfinished(self) -> list[ModelKey]:
         """The cells that have fewer samples than a table needs."""
         return [cell for cell, times in self._times.items() if len(times) < self.rules.minimum]
 
-    def _open(self) -> list[Keyed]:
+    def _open(self) -> list[ModelKey]:
         """The cells of the next round: those below the minimum, or, when there are none, those not yet precise.
 
         A key is not refined beyond its fair share of the budget (at least the minimum), so that the longest keys do not
@@ -75,7 +75,7 @@ class Measurement:
             return False
         return relative_error(times) > self.rules.precision
 
-    def _visit(self, cell: Keyed) -> None:
+    def _visit(self, cell: ModelKey) -> None:
         """Time a key a few times; where that is cheap, after one run that is not timed (caches hold another key)."""
         self._time_canary()
         known = self._times[cell]
@@ -94,7 +94,7 @@ class Measurement:
             self._time("", self.canary)
             self._time("canary", self.canary)
 
-    def _time(self, kind: str, cell: Keyed, gap_s: float = 0.0) -> float:
+    def _time(self, kind: str, cell: ModelKey, gap_s: float = 0.0) -> float:
         """Run a cell on its next input and write down what it took (an empty kind: not). Returns the host cycle."""
         executor = self.executors[cell.model]
         inputs = self._inputs.setdefault(cell, [])

@@ -16,14 +16,13 @@ import numpy as np
 
 from profiler.executors.interface import BackToBack, Engine
 from profiler.measuring import gate, noise, summary
-from profiler.measuring.grid import Keyed
+from profiler.measuring.grid import Grid, ModelKey
 from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
 from profiler.measuring.rules import Rules
 from profiler.models.roofline import Ceilings
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
-from profiler.table import BucketPlan, ShapeKey
 from profiler.table.writing import write_table
 from traces.shared.origin import origin
 
@@ -39,16 +38,14 @@ class Entry:
 
     name: str
     spec: Dims
-    plan: BucketPlan
-    students: tuple[int, ...]
+    grid: Grid
     open: Callable[[], tuple[Engine, Weights]]
     gate_keys: int = 1
     like: str = ""
 
-    def cells(self) -> list[Keyed]:
+    def cells(self) -> list[ModelKey]:
         """Every key, in the order of the table's rows."""
-        keys = [(k, batch, tokens) for k in self.students for batch in self.plan.batches for tokens in self.plan.tokens]
-        return [Keyed(self.name, ShapeKey(*key)) for key in keys]
+        return [cell._replace(model=self.name) for cell in self.grid.cells()]
 
 
 @dataclass
@@ -64,7 +61,7 @@ class Opened:
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
-    cells: list[Keyed] = field(default_factory=list)
+    cells: list[ModelKey] = field(default_factory=list)
 
 
 def measure_table(
@@ -74,7 +71,7 @@ def measure_table(
     *,
     meta: Mapping[str, Any],
     ceilings: Ceilings | None,
-    deadline: float,
+    deadline: float = math.inf,
     most_s: float = math.inf,
     seed: int = 0,
     progress: Progress = lambda share, what: None,
@@ -145,13 +142,8 @@ def _findings(opened: Opened, journal: SampleJournal, waiting: float, *, idle: b
     """What the samples say besides the rows: noise, precision, idle effect; and what the opening showed."""
     drift = noise.canary_drift([sample.seconds for sample in journal.samples if sample.kind == "canary"])
     quiet = noise.verdict(drift, waiting)
-    found: dict[str, Any] = {
-        "noise": quiet,
-        "numerics": opened.numerics,
-        "cold_start": opened.cold_start,
-        "skipped": opened.skipped,
-        "products_refused": opened.refused,
-    }
+    found: dict[str, Any] = {"noise": quiet, "numerics": opened.numerics, "cold_start": opened.cold_start}
+    found |= {"skipped": opened.skipped, "products_refused": opened.refused}
     found |= {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
     if idle:
         found["idle_observed"] = summary.idle_factor(journal.samples)
@@ -203,14 +195,13 @@ def _open_one(entry: Entry, opened: Opened, rng: np.random.Generator, stack: Exi
     opened.cold_start[entry.name] = {"load_s": round(loaded, 3), "warm_s": round(warmed, 3)}
     opened.numerics[entry.name] = {name: float(f"{error:.2e}") for name, error in errors.items()}
     for cell in entry.cells():
-        why = getattr(executor, "skipped", {}).get(cell.key)
-        if why is None:
-            opened.cells.append(cell)
-        else:
+        if why := getattr(executor, "skipped", {}).get(cell.key):
             opened.skipped[str(cell)] = why
+        else:
+            opened.cells.append(cell)
 
 
-def _compare(executor: Engine, other: Engine, cells: Sequence[Keyed], rng: np.random.Generator) -> float:
+def _compare(executor: Engine, other: Engine, cells: Sequence[ModelKey], rng: np.random.Generator) -> float:
     """The largest distance from another executor's answers on three keys. Raises ArithmeticError where it is too large.
 
     Few answers are compared, hence the tolerance of single batches.
@@ -231,7 +222,7 @@ def _compare(executor: Engine, other: Engine, cells: Sequence[Keyed], rng: np.ra
 
 
 def _rows(
-    entries: Sequence[Entry], cells: Sequence[Keyed], opened: Opened, journal: SampleJournal, ceilings: Ceilings | None
+    entries: Sequence[Entry], cells: list[ModelKey], opened: Opened, journal: SampleJournal, ceilings: Ceilings | None
 ) -> list[dict[str, Any]]:
     """The rows of latency.csv, with the time of batches that are queued one behind the other."""
     describe = {cell: opened.executors[cell.model].implementation(cell.key) for cell in cells}
@@ -240,12 +231,8 @@ def _rows(
     rows = summary.latency_rows(journal.samples, cells, specs, describe, "", ceilings)
     for cell, row in zip(cells, rows, strict=True):
         row["dtype"] = dtypes[cell.model]
-        row["back_to_back_us"] = _back_to_back_us(opened.executors[cell.model], cell.key, float(row["latency_us"]))
+        row["back_to_back_us"] = None
+        if isinstance(executor := opened.executors[cell.model], BackToBack):
+            repetitions = int(np.clip(4000.0 / row["latency_us"], 3, 50))
+            row["back_to_back_us"] = round(executor.back_to_back(cell.key, repetitions) * 1e6, 1)
     return rows
-
-
-def _back_to_back_us(executor: Engine, key: ShapeKey, latency_us: float) -> float | None:
-    if not isinstance(executor, BackToBack):
-        return None
-    repetitions = int(np.clip(4000.0 / latency_us, 3, 50))
-    return round(executor.back_to_back(key, repetitions) * 1e6, 1)

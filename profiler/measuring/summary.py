@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from profiler.measuring.grid import Keyed
+from profiler.measuring.grid import ModelKey
 from profiler.measuring.journal import TimingSample
 from profiler.measuring.measure import relative_error
 from profiler.models.roofline import Ceilings, floor
@@ -27,9 +27,9 @@ _POOLED = 100
 
 def latency_rows(
     samples: Iterable[TimingSample],
-    cells: Sequence[Keyed],
+    cells: Sequence[ModelKey],
     specs: Mapping[str, Dims],
-    describe: Mapping[Keyed, str],
+    describe: Mapping[ModelKey, str],
     dtype: str,
     ceilings: Ceilings | None = None,
 ) -> list[dict[str, Any]]:
@@ -37,48 +37,36 @@ def latency_rows(
 
     describe: how each cell was run. ceilings: of the device, for the column floor_us.
     """
-    by_cell: dict[Keyed, list[TimingSample]] = defaultdict(list)
+    by_cell, rows = _by_cell(samples), []
+    us = lambda seconds: round(float(seconds) * 1e6, 1)  # noqa: E731
+    for cell in cells:
+        own, spec = by_cell[cell], specs[cell.model]
+        p10, median, p90, p99 = np.quantile([sample.seconds for sample in own], (0.1, 0.5, 0.9, 0.99))
+        row = cell.columns(spec) | {"latency_us": us(median)}
+        row["device_us"] = us(np.median([sample.device_s for sample in own]))
+        row["staging_us"] = us(np.median([sample.staging_s for sample in own]))
+        row |= {"p10_us": us(p10), "p90_us": us(p90), "p99_us": us(p99)}
+        row |= {"samples": len(own), "impl": describe[cell], "dtype": dtype}
+        if ceilings:
+            row["floor_us"] = round(floor(spec, cell.key, ceilings).serial_s * 1e6, 2)
+        rows.append(row)
+    return rows
+
+
+def _by_cell(samples: Iterable[TimingSample]) -> dict[ModelKey, list[TimingSample]]:
+    found: dict[ModelKey, list[TimingSample]] = defaultdict(list)
     for sample in samples:
         if sample.kind == "sample":
-            by_cell[sample.cell].append(sample)
-    rows = []
-    for cell in cells:
-        own = by_cell[cell]
-        cycle = np.array([sample.seconds for sample in own]) * 1e6
-        p10, median, p90, p99 = np.quantile(cycle, (0.1, 0.5, 0.9, 0.99))
-        spec, key = specs[cell.model], cell.key
-        rows.append(
-            {
-                "model": cell.model,
-                "students": key.students,
-                "depth": spec.layers,
-                "hidden": spec.hidden,
-                "batch": key.batch,
-                "tokens": key.tokens,
-                "latency_us": round(float(median), 1),
-                "device_us": round(float(np.median([sample.device_s for sample in own])) * 1e6, 1),
-                "staging_us": round(float(np.median([sample.staging_s for sample in own])) * 1e6, 1),
-                "p10_us": round(float(p10), 1),
-                "p90_us": round(float(p90), 1),
-                "p99_us": round(float(p99), 1),
-                "samples": len(own),
-                "impl": describe[cell],
-                "dtype": dtype,
-            }
-            | ({"floor_us": round(floor(spec, key, ceilings).serial_s * 1e6, 2)} if ceilings else {})
-        )
-    return rows
+            found[sample.cell].append(sample)
+    return found
 
 
 def jitter_rows(samples: Iterable[TimingSample]) -> list[dict[str, Any]]:
     """The pooled spread about the median by class of median: the columns of jitter.csv; empty with too few samples."""
-    by_cell: dict[Keyed, list[float]] = defaultdict(list)
-    for sample in samples:
-        if sample.kind == "sample":
-            by_cell[sample.cell].append(sample.seconds)
     pools: dict[float, list[float]] = {below: [] for below in JITTER_CLASSES_US}
-    for times in by_cell.values():
-        if len(times) >= _OWN_SAMPLES:
+    for own in _by_cell(samples).values():
+        if len(own) >= _OWN_SAMPLES:
+            times = [sample.seconds for sample in own]
             median = float(np.median(times))
             below = next(end for end in JITTER_CLASSES_US if median * 1e6 < end)
             pools[below] += [value / median for value in times]
@@ -105,7 +93,7 @@ def _merged(pools: Mapping[float, list[float]]) -> list[tuple[float, list[float]
 
 def idle_factor(samples: Iterable[TimingSample]) -> list[list[float]]:
     """[[gap_s, factor], ...]: the median time after a gap over that without one, mean over the keys that were tried."""
-    times: dict[tuple[Keyed, float], list[float]] = defaultdict(list)
+    times: dict[tuple[ModelKey, float], list[float]] = defaultdict(list)
     for sample in samples:
         if sample.kind == "idle":
             times[sample.cell, sample.gap_s].append(sample.seconds)
@@ -123,11 +111,8 @@ def idle_factor(samples: Iterable[TimingSample]) -> list[list[float]]:
 
 def precision(samples: Iterable[TimingSample]) -> dict[str, float | None]:
     """How well the medians are known: relative half width of their 95 % interval, over the keys where it is defined."""
-    by_cell: dict[Keyed, list[float]] = defaultdict(list)
-    for sample in samples:
-        if sample.kind == "sample":
-            by_cell[sample.cell].append(sample.seconds)
-    errors = [error for times in by_cell.values() if math.isfinite(error := relative_error(times))]
+    times = ([sample.seconds for sample in own] for own in _by_cell(samples).values())
+    errors = [error for own in times if math.isfinite(error := relative_error(own))]
     if not errors:
         return {"median": None, "p90": None}
     return {"median": round(float(np.median(errors)), 5), "p90": round(float(np.quantile(errors, 0.9)), 5)}

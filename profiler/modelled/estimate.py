@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,14 +53,13 @@ A100 = ModelledGpu(
     label="estimator fitted to published TensorRT figures on an A100 (rms 9 %)",
 )
 #: The same form with the H200's ceilings and multiprocessors, and costs of a kernel scaled by clock and to CUDA graphs.
-H200_MODEL = ModelledGpu(
+H200_MODEL = replace(
+    A100,
     ceilings=H200,
     multiprocessors=132,
     kernel_s=2.2e-6,
     fill_s=0.75e-6,
     efficiency=0.72,
-    host_s=20e-6,
-    request_s=0.9e-6,
     label="estimator fitted on published A100 figures, carried to the H200 by its ceilings",
 )
 DEVICES = {"NVIDIA H200": H200_MODEL, "NVIDIA A100": A100}
@@ -106,13 +105,8 @@ def rows(grid: Grid, device: ModelledGpu) -> list[dict[str, Any]]:
         inner = seconds(spec, key, device)
         cycle = inner + device.host_s + device.request_s * key.batch
         result.append(
-            {
-                "model": cell.model,
-                "students": key.students,
-                "depth": spec.layers,
-                "hidden": spec.hidden,
-                "batch": key.batch,
-                "tokens": key.tokens,
+            cell.columns(spec)
+            | {
                 "latency_us": round(cycle * 1e6, 1),
                 "device_us": round(inner * 1e6, 1),
                 "floor_us": round(floor(spec, key, device.ceilings).serial_s * 1e6, 1),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,19 @@ from torch import Tensor
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, Weights, assemble, shapes
 
+#: The names of Hugging Face by ours, of what is outside the layers and of a layer. Its matrices are [out, in].
+OUTSIDE = {
+    "word_embeddings": "bert.embeddings.word_embeddings.weight",
+    "position_embeddings": "bert.embeddings.position_embeddings.weight",
+    "embedding_ln_weight": "bert.embeddings.LayerNorm.weight",
+    "embedding_ln_bias": "bert.embeddings.LayerNorm.bias",
+    "pooler_weight": "bert.pooler.dense.weight",
+    "pooler_bias": "bert.pooler.dense.bias",
+    "projection_weight": "classifier.weight",
+    "projection_bias": "classifier.bias",
+}
+#: Token type 0 is added to our positions.
+TYPES = "bert.embeddings.token_type_embeddings.weight"
 LAYER = {
     "query_bias": "attention.self.query.bias",
     "key_bias": "attention.self.key.bias",
@@ -48,14 +61,8 @@ def from_checkpoints(models: Sequence[Any], name: str | None = None) -> Weights:
     students = [_student({key: value.detach() for key, value in model.state_dict().items()}) for model in loaded]
     shared = all(torch.equal(own[key], students[0][key]) for own in students[1:] for key in EMBEDDINGS)
     count, shape = len(students), configs[0]
-    kind = "teacher" if count == 1 else "students"
-    spec = Dims(
-        name or f"{kind}-{shape['layers']}x{shape['hidden']}",
-        count,
-        shared_embeddings=shared and count > 1,
-        outputs=shape["classes"],
-        **shape,
-    )
+    name = name or f"{'teacher' if count == 1 else 'students'}-{shape['layers']}x{shape['hidden']}"
+    spec = Dims(name, count, shared_embeddings=shared and count > 1, outputs=shape["classes"], **shape)
     return assemble(spec, _stack(spec, students))
 
 
@@ -127,27 +134,17 @@ def _shape(config: Any) -> dict[str, Any]:
 
 def _student(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """One student's tensors by our names: matrices transposed to [in, out], token type 0 added to the positions."""
-    embeddings = "bert.embeddings."
-    tensors = {
-        "word_embeddings": state[f"{embeddings}word_embeddings.weight"],
-        "position_embeddings": state[f"{embeddings}position_embeddings.weight"]
-        + state[f"{embeddings}token_type_embeddings.weight"][0],
-        "embedding_ln_weight": state[f"{embeddings}LayerNorm.weight"],
-        "embedding_ln_bias": state[f"{embeddings}LayerNorm.bias"],
-        "pooler_weight": state["bert.pooler.dense.weight"].T,
-        "pooler_bias": state["bert.pooler.dense.bias"],
-        "projection_weight": state["classifier.weight"].T,
-        "projection_bias": state["classifier.bias"],
-    }
-    for index in _layers(state):
+    tensors = {ours: turned(ours, state[theirs]) for ours, theirs in OUTSIDE.items()}
+    tensors["position_embeddings"] = tensors["position_embeddings"] + state[TYPES][0]
+    for index in range(1 + max(int(key.split(".")[3]) for key in state if key.startswith("bert.encoder.layer."))):
         source, target = f"bert.encoder.layer.{index}.", f"layers.{index}."
         attention = [state[f"{source}attention.self.{part}.weight"].T for part in ("query", "key", "value")]
         tensors[f"{target}qkv_weight"] = torch.cat(attention, dim=1)
         for ours, theirs in LAYER.items():
-            tensor = state[source + theirs]
-            tensors[target + ours] = tensor.T if tensor.ndim == 2 else tensor
+            tensors[target + ours] = turned(ours, state[source + theirs])
     return tensors
 
 
-def _layers(state: Iterable[str]) -> range:
-    return range(1 + max(int(key.split(".")[3]) for key in state if key.startswith("bert.encoder.layer.")))
+def turned(ours: str, tensor: Tensor) -> Tensor:
+    """A student's tensor in the other layout, ours or theirs: matrices of products are transposed."""
+    return tensor.T if tensor.ndim == 2 and ours.endswith("_weight") else tensor

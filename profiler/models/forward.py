@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
@@ -33,35 +35,7 @@ def student(weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_
     for number, layer in enumerate(weights.layers):
         last = cls_only and number == spec.layers - 1
         x = _layer(layer, x, (batch, tokens, spec.heads), mask, last, spec.norm_eps)
-    pooled = x.view(batch, -1, spec.hidden)[:, 0]
-    if weights.pooler_weight is not None and weights.pooler_bias is not None:
-        pooled = torch.addmm(weights.pooler_bias, pooled, weights.pooler_weight).tanh_()
-    return torch.addmm(weights.projection_bias, pooled, weights.projection_weight)
-
-
-def _layer(layer: Layer, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, last: bool, eps: float) -> Tensor:
-    """One layer of one student on [B * S, H]; the last one returns [B, H], the rows of [CLS]."""
-    batch, tokens, heads = shape
-    hidden = x.shape[1]
-    weight, residual = layer.qkv_weight, x
-    if last:
-        residual = x.view(batch, tokens, hidden)[:, 0]
-        query = torch.addmm(layer.query_bias, residual, weight[:, :hidden])
-        keys = x @ weight[:, hidden:]
-    else:
-        both = x @ weight
-        query, keys = both[:, :hidden].add_(layer.query_bias), both[:, hidden:]
-    key, value = keys[:, :hidden], keys[:, hidden:]
-    key = key if layer.key_bias is None else key.add_(layer.key_bias)
-    value = value if layer.value_bias is None else value.add_(layer.value_bias)
-    q, k, v = (part.view(batch, -1, heads, hidden // heads).transpose(1, 2) for part in (query, key, value))
-    context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    context = context.transpose(1, 2).reshape(-1, hidden)
-    x = torch.addmm(layer.out_bias, context, layer.out_weight).add_(residual)
-    x = F.layer_norm(x, (hidden,), layer.ln1_weight, layer.ln1_bias, eps)
-    inner = F.gelu(torch.addmm(layer.ffn1_bias, x, layer.ffn1_weight))
-    x = torch.addmm(layer.ffn2_bias, inner, layer.ffn2_weight).add_(x)
-    return F.layer_norm(x, (hidden,), layer.ln2_weight, layer.ln2_bias, eps)
+    return _vectors(weights, x, batch)
 
 
 def stacked(weights: Weights, ids: Tensor, mask: Tensor | None, *, cls_only: bool = True) -> Tensor:
@@ -73,50 +47,57 @@ def stacked(weights: Weights, ids: Tensor, mask: Tensor | None, *, cls_only: boo
     offsets = torch.arange(sets, dtype=ids.dtype, device=ids.device).view(sets, 1, 1) * spec.vocab
     x = F.embedding(ids + offsets, word.view(sets * spec.vocab, hidden))
     x.add_(weights.position_embeddings[:, None, :tokens])
-    x = _stacked_norm(x.view(sets, -1, hidden), weights.embedding_ln_weight, weights.embedding_ln_bias, spec.norm_eps)
+    x = _norm(x.view(sets, -1, hidden), weights.embedding_ln_weight, weights.embedding_ln_bias, spec.norm_eps)
     x = x.expand(students, -1, -1)
     if mask is not None:
         mask = mask.expand(students, batch, 1, 1, tokens).reshape(students * batch, 1, 1, tokens)
     for number, layer in enumerate(weights.layers):
         last = cls_only and number == spec.layers - 1
-        x = _stacked_layer(layer, x, (batch, tokens, spec.heads), mask, last, spec.norm_eps)
-    pooled = x.view(students, batch, -1, hidden)[:, :, 0]
-    if weights.pooler_weight is not None and weights.pooler_bias is not None:
-        pooled = torch.baddbmm(weights.pooler_bias[:, None], pooled, weights.pooler_weight).tanh_()
-    vectors = torch.baddbmm(weights.projection_bias[:, None], pooled, weights.projection_weight)
-    return torch.addmm(weights.head_bias[-1], vectors.sum(0), weights.head_weight[-1])
+        x = _layer(layer, x, (batch, tokens, spec.heads), mask, last, spec.norm_eps)
+    return torch.addmm(weights.head_bias[-1], _vectors(weights, x, batch).sum(0), weights.head_weight[-1])
 
 
-def _stacked_layer(
-    layer: Layer, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, last: bool, eps: float
-) -> Tensor:
-    """One layer of all students on [K, B * S, H]; the last one returns [K, B, H]."""
+def _layer(layer: Layer, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, last: bool, eps: float) -> Tensor:
+    """One layer on [B * S, H] or, of all students, [K, B * S, H]; the last one returns the rows of [CLS] alone."""
     batch, tokens, heads = shape
-    students, _, hidden = x.shape
+    *students, _, hidden = x.shape
     weight, residual = layer.qkv_weight, x
     if last:
-        residual = x.view(students, batch, tokens, hidden)[:, :, 0]
-        query = torch.baddbmm(layer.query_bias[:, None], residual, weight[:, :, :hidden])
-        keys = x @ weight[:, :, hidden:]
+        residual = x.view(*students, batch, tokens, hidden)[..., 0, :]
+        query = _linear(residual, weight[..., :hidden], layer.query_bias)
+        keys = x @ weight[..., hidden:]
     else:
         both = x @ weight
-        query, keys = both[..., :hidden].add_(layer.query_bias[:, None]), both[..., hidden:]
+        query, keys = both[..., :hidden].add_(layer.query_bias.unsqueeze(-2)), both[..., hidden:]
     key, value = keys[..., :hidden], keys[..., hidden:]
-    key = key if layer.key_bias is None else key.add_(layer.key_bias[:, None])
-    value = value if layer.value_bias is None else value.add_(layer.value_bias[:, None])
-    rows = students * batch
+    key = key if layer.key_bias is None else key.add_(layer.key_bias.unsqueeze(-2))
+    value = value if layer.value_bias is None else value.add_(layer.value_bias.unsqueeze(-2))
+    rows = math.prod(students) * batch
     q, k, v = (part.view(rows, -1, heads, hidden // heads).transpose(1, 2) for part in (query, key, value))
     context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    context = context.transpose(1, 2).reshape(students, -1, hidden)
-    x = torch.baddbmm(layer.out_bias[:, None], context, layer.out_weight).add_(residual)
-    x = _stacked_norm(x, layer.ln1_weight, layer.ln1_bias, eps)
-    inner = F.gelu(torch.baddbmm(layer.ffn1_bias[:, None], x, layer.ffn1_weight))
-    x = torch.baddbmm(layer.ffn2_bias[:, None], inner, layer.ffn2_weight).add_(x)
-    return _stacked_norm(x, layer.ln2_weight, layer.ln2_bias, eps)
+    context = context.transpose(1, 2).reshape(*students, -1, hidden)
+    x = _linear(context, layer.out_weight, layer.out_bias).add_(residual)
+    x = _norm(x, layer.ln1_weight, layer.ln1_bias, eps)
+    inner = F.gelu(_linear(x, layer.ffn1_weight, layer.ffn1_bias))
+    x = _linear(inner, layer.ffn2_weight, layer.ffn2_bias).add_(x)
+    return _norm(x, layer.ln2_weight, layer.ln2_bias, eps)
 
 
-def _stacked_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """LayerNorm of [K, M, H] with weights [K, H]."""
-    if len(weight) == 1:
-        return F.layer_norm(x, x.shape[-1:], weight[0], bias[0], eps)
+def _vectors(weights: Weights, x: Tensor, batch: int) -> Tensor:
+    """What [CLS] adds to the sum: [B, O] or, of all students, [K, B, O]."""
+    *students, _, hidden = x.shape
+    pooled = x.view(*students, batch, -1, hidden)[..., 0, :]
+    if weights.pooler_weight is not None and weights.pooler_bias is not None:
+        pooled = _linear(pooled, weights.pooler_weight, weights.pooler_bias).tanh_()
+    return _linear(pooled, weights.projection_weight, weights.projection_bias)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.addmm(bias, x, weight) if x.ndim == 2 else torch.baddbmm(bias[:, None], x, weight)
+
+
+def _norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """LayerNorm of [M, H] with weights [H], of [K, M, H] with weights [K, H]."""
+    if weight.ndim == 1 or len(weight) == 1:
+        return F.layer_norm(x, x.shape[-1:], weight.view(-1), bias.view(-1), eps)
     return torch.addcmul(bias[:, None], F.layer_norm(x, x.shape[-1:], eps=eps), weight[:, None])

@@ -83,7 +83,10 @@ class Weights:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name; those of layer 3 begin with `layers.3.`."""
-        return dict(_named(self))
+        found = dict(_fields(self))
+        for index, layer in enumerate(self.layers):
+            found |= {f"layers.{index}.{name}": tensor for name, tensor in _fields(layer)}
+        return found
 
     def map(self, change: Callable[[str, Tensor], Tensor]) -> Weights:
         """The same weights with every tensor replaced by `change(name, tensor)`."""
@@ -109,23 +112,22 @@ class Weights:
         """The first `students` students: views of the same memory."""
         if not 1 <= students <= self.spec.students:
             raise LookupError(f"{self.spec.name} has 1 to {self.spec.students} students, not {students}")
-        shared = EMBEDDINGS if self.spec.shared_embeddings else ()
-        spec = replace(self.spec, students=students)
-        tensors = self.tensors().items()
-        return assemble(spec, {name: tensor if name in shared else tensor[:students] for name, tensor in tensors})
+        return assemble(replace(self.spec, students=students), self._cut(0, students))
 
     def part(self, first: int, last: int) -> Weights:
         """Students first + 1 to last as a model of their own that answers with the sum of their vectors."""
-        own, students = self.prefix(last), last - first
-        if not 0 <= first < last:
+        if not 0 <= first < last <= self.spec.students:
             raise LookupError(f"{self.spec.name} has no students {first + 1} to {last}")
-        name = f"{self.spec.name}/{first + 1}-{last}"
+        name, students = f"{self.spec.name}/{first + 1}-{last}", last - first
         spec = replace(self.spec, name=name, students=students, classes=self.spec.outputs)
-        shared = EMBEDDINGS if self.spec.shared_embeddings else ()
-        tensors = {name: tensor if name in shared else tensor[first:] for name, tensor in own.tensors().items()}
         bias = torch.zeros_like(self.projection_bias[:1]).expand(students, -1)
         unit = torch.eye(self.spec.outputs, dtype=self.dtype, device=self.device).expand(students, -1, -1)
-        return assemble(spec, tensors | {"head_weight": unit, "head_bias": bias})
+        return assemble(spec, self._cut(first, last) | {"head_weight": unit, "head_bias": bias})
+
+    def _cut(self, first: int, last: int) -> dict[str, Tensor]:
+        """Students first + 1 to last of every tensor; embeddings that are shared whole."""
+        shared = EMBEDDINGS if self.spec.shared_embeddings else ()
+        return {name: own if name in shared else own[first:last] for name, own in self.tensors().items()}
 
 
 def random(spec: Dims, seed: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Weights:
@@ -138,7 +140,9 @@ def random(spec: Dims, seed: int, dtype: torch.dtype = torch.float32, device: to
     def draw(shape: tuple[int, ...], name: str) -> Tensor:
         tensor = torch.empty(shape, dtype=dtype, device=device)
         for student, part in enumerate(tensor):
-            generator = generators.setdefault(student, _generator(seed, student, device))
+            if student not in generators:
+                generators[student] = torch.Generator(device).manual_seed(1_000_003 * seed + student)
+            generator = generators[student]
             part.normal_(0.0, 0.02, generator=generator)
             if "ln" in name and name.endswith("weight"):
                 part.add_(1.0)
@@ -148,19 +152,11 @@ def random(spec: Dims, seed: int, dtype: torch.dtype = torch.float32, device: to
     return assemble(spec, {name: draw(shape, name) for name, shape in shapes(spec).items()})
 
 
-def _generator(seed: int, student: int, device: torch.device | str) -> torch.Generator:
-    return torch.Generator(device).manual_seed(1_000_003 * seed + student)
-
-
 def shapes(spec: Dims) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of an ensemble with all its biases, by name."""
     k, e, h, f, o = spec.students, spec.embeddings, spec.hidden, spec.ffn, spec.outputs
-    result: dict[str, tuple[int, ...]] = {
-        "word_embeddings": (e, spec.vocab, h),
-        "position_embeddings": (e, spec.positions, h),
-        "embedding_ln_weight": (e, h),
-        "embedding_ln_bias": (e, h),
-    }
+    result: dict[str, tuple[int, ...]] = dict.fromkeys(EMBEDDINGS, (e, h))
+    result |= {"word_embeddings": (e, spec.vocab, h), "position_embeddings": (e, spec.positions, h)}
     layer: dict[str, tuple[int, ...]] = {field.name: (k, h) for field in fields(Layer)}
     layer |= {"qkv_weight": (k, h, 3 * h), "out_weight": (k, h, h)}
     layer |= {"ffn1_weight": (k, h, f), "ffn1_bias": (k, f), "ffn2_weight": (k, f, h)}
@@ -214,19 +210,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 def load(path: str | os.PathLike[str]) -> Weights:
     """Read what `save` wrote. Raises LookupError for no such file, ValueError where it is not such a file."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
 
     if not Path(path).is_file():
         raise LookupError(f"no weights at {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path} is not an ensemble: its format is {metadata.get('format')}, not {FORMAT}")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  a file, not a dict
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from None
-    return assemble(Dims(**json.loads(metadata["spec"])), tensors)
+    metadata = about(path)
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is not an ensemble: its format is {metadata.get('format')}, not {FORMAT}")
+    return assemble(Dims(**json.loads(metadata["spec"])), load_file(path))
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -238,12 +229,6 @@ def about(path: str | os.PathLike[str]) -> dict[str, str]:
             return file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from None
-
-
-def _named(weights: Weights) -> Iterator[tuple[str, Tensor]]:
-    yield from _fields(weights)
-    for index, layer in enumerate(weights.layers):
-        yield from ((f"layers.{index}.{name}", tensor) for name, tensor in _fields(layer))
 
 
 def _fields(owner: Weights | Layer) -> Iterator[tuple[str, Tensor]]:

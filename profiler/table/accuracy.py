@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.table.reading import numbers, read_columns, whole
+from profiler.table.reading import read_rows
 
-REQUIRED = ("model", "students", "task", "accuracy")
+COLUMNS = {"model": str, "students": int, "task": str, "accuracy": float}
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +35,4 @@ class AccuracyTable:
 
     @classmethod
     def read(cls, path: Path) -> AccuracyTable:
-        columns = read_columns(path, REQUIRED)
-        students = whole(columns["students"], "students", path)
-        return cls(
-            tuple(
-                zip(
-                    map(str, columns["model"]),
-                    students.tolist(),
-                    map(str, columns["task"]),
-                    numbers(columns["accuracy"], "accuracy", path).tolist(),
-                    strict=True,
-                )
-            )
-        )
+        return cls(read_rows(path, COLUMNS))

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from profiler.table.reading import numbers, read_columns, whole
+from profiler.table.reading import read_rows
 
-REQUIRED = ("model", "kind", "bytes", "load_us", "distinct", "batch", "tokens", "extra_us")
+COLUMNS = {"model": str, "kind": str, "bytes": int, "load_us": float}
+COLUMNS |= {"distinct": int, "batch": int, "tokens": int, "extra_us": float}
 
 
 class Adapter(NamedTuple):
@@ -22,7 +23,7 @@ class Adapter(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class AdapterTable:
-    """Rows of the columns REQUIRED. extra_us: what the adapters of so many distinct tenants add to a batch.
+    """Rows of these COLUMNS. extra_us: what the adapters of so many distinct tenants add to a batch.
 
     A model's first kind is its default. Raises ValueError for a kind of two sizes and for what is there twice.
     """
@@ -69,11 +70,4 @@ class AdapterTable:
 
     @classmethod
     def read(cls, path: Path) -> AdapterTable:
-        columns = read_columns(path, REQUIRED)
-        for name in ("bytes", "distinct", "batch", "tokens"):
-            columns[name] = whole(columns[name], name, path)
-        for name in ("load_us", "extra_us"):
-            columns[name] = numbers(columns[name], name, path)
-        for name in ("model", "kind"):
-            columns[name] = columns[name].astype(str)
-        return cls(tuple(zip(*(columns[name].tolist() for name in REQUIRED), strict=True)))
+        return cls(read_rows(path, COLUMNS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 from profiler.table.latency import LatencyTable
@@ -64,11 +65,13 @@ def pairs(left: Side, right: Side) -> list[Pair]:
     Sides without a model are matched by model and students. A side with a model but no number of students is matched by
     students where the models are equal, and takes its highest level otherwise. Raises LookupError when nothing matches.
     """
-    result = [
-        Pair(a, b, key, left.table.seconds(a, key), right.table.seconds(b, key._replace(students=b.students)))
-        for a, b in _matched(left, right)
-        for key in _common(left.table, a, right.table, b)
-    ]
+    result = []
+    for a, b in _matched(left, right):
+        plan, other = left.table.plan(a.model), right.table.plan(b.model)
+        for tokens, batch in product(plan.tokens, plan.batches):
+            if batch in other.batches and tokens in other.tokens:
+                keys = ShapeKey(a.students, batch, tokens), ShapeKey(b.students, batch, tokens)
+                result.append(Pair(a, b, keys[0], left.table.seconds(a, keys[0]), right.table.seconds(b, keys[1])))
     if not result:
         raise LookupError(
             f"{left} and {right} have no shape in common: name a model on both sides, TABLE:MODEL/STUDENTS"
@@ -83,13 +86,3 @@ def _matched(left: Side, right: Side) -> list[tuple[Level, Level]]:
     if left.model is None or right.model is None:
         raise ValueError("name a model on both sides (TABLE:MODEL/STUDENTS), or on neither")
     return [(a[-1], b[-1])]
-
-
-def _common(table: LatencyTable, level: Level, other_table: LatencyTable, other: Level) -> list[ShapeKey]:
-    plan, second = table.plan(level.model), other_table.plan(other.model)
-    return [
-        ShapeKey(level.students, batch, tokens)
-        for tokens in plan.tokens
-        for batch in plan.batches
-        if batch in second.batches and tokens in second.tokens
-    ]

@@ -58,6 +58,11 @@ class LatencyTable:
             raise ValueError(f"table {self.name}, row {row}: latency_us is {latency[row]} (must be positive)")
         self._rows  # noqa: B018  duplicate keys and models of two shapes are found here
 
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of the file, each a value by column."""
+        columns = {name: column.tolist() for name, column in self.columns.items()}
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
     @property
     def models(self) -> tuple[str, ...]:
         """In the order of the file."""
@@ -91,11 +96,10 @@ class LatencyTable:
     @cached_property
     def _rows(self) -> dict[tuple[str, int], dict[tuple[int, int], float]]:
         """Seconds by (batch, tokens), by (model, students)."""
-        column = {name: self.columns[name].tolist() for name in REQUIRED}
         rows: dict[tuple[str, int], dict[tuple[int, int], float]] = {}
         shape: dict[str, tuple[int, int]] = {}
         for number, (model, students, depth, hidden, batch, tokens, latency) in enumerate(
-            zip(*(column[name] for name in REQUIRED), strict=True)
+            zip(*(self.columns[name].tolist() for name in REQUIRED), strict=True)
         ):
             if shape.setdefault(str(model), (depth, hidden)) != (depth, hidden):
                 raise ValueError(

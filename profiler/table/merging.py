@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from profiler.table.latency import LatencyTable
 from profiler.table.writing import write_table
@@ -32,15 +31,11 @@ def merge_tables(out: Path, folders: Sequence[Path]) -> LatencyTable | None:
         raise ValueError(
             f"tables of different devices cannot be merged: {', '.join(map(str, sorted(devices, key=str)))}"
         )
-    rows: list[dict[str, Any]] = []
     names = list(dict.fromkeys(name for table in tables.values() for name in table.columns))
-    for table in tables.values():
-        columns = {name: table.columns[name].tolist() for name in table.columns}
-        for values in zip(*columns.values(), strict=True):
-            row = dict(zip(columns, values, strict=True))
-            rows.append({name: row.get(name) for name in names})
+    rows = [{name: row.get(name) for name in names} for table in tables.values() for row in table.records()]
     meta = {name: first.meta[name] for name in (*_COMMON, *_SHARED, *_FIRST) if name in first.meta}
-    meta["noise"] = {"verdict": "quiet" if all(_quiet(table) for table in tables.values()) else "noisy"}
+    noise = {table.meta.get("noise", {}).get("verdict") for table in tables.values()}
+    meta["noise"] = {"verdict": "quiet" if noise == {"quiet"} else "noisy"}
     meta["parts"] = {
         part: {name: value for name, value in table.meta.items() if name not in (*_COMMON, *_SHARED)}
         for part, table in tables.items()
@@ -48,7 +43,3 @@ def merge_tables(out: Path, folders: Sequence[Path]) -> LatencyTable | None:
     jitter = next(folder for folder in folders if folder.name in tables) / "jitter.csv"
     extra = [jitter] if jitter.exists() else []
     return write_table(out, rows, json.loads(json.dumps(meta)), extra=extra, replace=True)
-
-
-def _quiet(table: LatencyTable) -> bool:
-    return bool(table.meta.get("noise", {}).get("verdict") == "quiet")

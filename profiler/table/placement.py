@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from math import ceil
 from typing import Any
 
 import numpy as np
 
-from profiler.table.latency import LatencyTable
+from profiler.table.latency import REQUIRED, LatencyTable
 from profiler.table.plan import Level, ShapeKey
 
 #: How a group is written where a table is named: split:h200-modelled,gpus=4,reduce_us=8
@@ -68,16 +69,11 @@ def split(table: LatencyTable, gpus: int, reduce_s: float, model: str | None = N
         key = ShapeKey(place.per_gpu, plan.padded_batch(ceil(batch / place.replicas)), tokens)
         return table.seconds(levels[place.per_gpu], key) + (reduce_s if place.per_gpu < level.students else 0.0)
 
-    keys = [(level, batch, tokens) for level in levels.values() for batch in plan.batches for tokens in plan.tokens]
-    columns = {
-        "model": np.array([model] * len(keys)),
-        "students": np.array([level.students for level, _, _ in keys]),
-        "depth": np.array([level.depth for level, _, _ in keys]),
-        "hidden": np.array([level.hidden for level, _, _ in keys]),
-        "batch": np.array([batch for _, batch, _ in keys]),
-        "tokens": np.array([tokens for _, _, tokens in keys]),
-        "latency_us": np.array([1e6 * seconds(*key) for key in keys]),
-    }
+    rows = [
+        (model, level.students, level.depth, level.hidden, batch, tokens, 1e6 * seconds(level, batch, tokens))
+        for level, batch, tokens in product(levels.values(), plan.batches, plan.tokens)
+    ]
+    columns = {name: np.array(column) for name, column in zip(REQUIRED, zip(*rows, strict=True), strict=True)}
     name = f"{PREFIX}{table.name},gpus={gpus},reduce_us={1e6 * reduce_s:g}"
     return LatencyTable(name, columns, _meta(table, gpus, reduce_s), table.accuracy)
 

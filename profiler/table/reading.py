@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,14 @@ def read_columns(path: Path, required: Sequence[str]) -> dict[str, NDArray[Any]]
         if table[name].null_count:
             raise ValueError(f"{path}: column {name} has {table[name].null_count} empty cells")
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+
+
+def read_rows(path: Path, kinds: Mapping[str, type]) -> tuple[tuple[Any, ...], ...]:
+    """The rows of a file, of the columns named. kinds: str, float, or int for whole numbers of at least 1."""
+    columns, checked = read_columns(path, tuple(kinds)), {int: whole, float: numbers}
+    for name, kind in kinds.items():
+        columns[name] = checked[kind](columns[name], name, path) if kind in checked else columns[name].astype(str)
+    return tuple(zip(*(columns[name].tolist() for name in kinds), strict=True))
 
 
 def numbers(column: NDArray[Any], name: str, where: object) -> NDArray[np.float64]:

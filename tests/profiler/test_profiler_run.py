@@ -17,7 +17,7 @@ from profiler.__main__ import main
 from profiler.executors.interface import Answers
 from profiler.measuring import measure, noise, summary
 from profiler.measuring.gate import random_batch
-from profiler.measuring.grid import Grid, Keyed, grids, read_plan
+from profiler.measuring.grid import Grid, ModelKey, grids, read_plan
 from profiler.measuring.journal import SampleJournal, TimingSample
 from profiler.models.spec import parse_spec
 from profiler.table import Jitter, LatencyTable, ShapeKey, writing
@@ -62,7 +62,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 ) -> None:
     visit = measure.Measurement._visit
 
-    def interrupted(self: measure.Measurement, cell: Keyed) -> None:
+    def interrupted(self: measure.Measurement, cell: ModelKey) -> None:
         visit(self, cell)
         if len(self.journal.samples) > 20:
             raise KeyboardInterrupt
@@ -184,7 +184,7 @@ def test_the_protocol_finds_the_medians_and_visits_in_changing_order(tmp_path: P
 def test_the_pooled_jitter_is_the_spread_that_was_put_in(tmp_path: Path) -> None:
     print("seed 5")
     rng = np.random.default_rng(5)
-    cells = [Keyed("students-1x64", ShapeKey(k, 1, 4)) for k in range(1, 20)]
+    cells = [ModelKey("students-1x64", ShapeKey(k, 1, 4)) for k in range(1, 20)]
     spread = {cell: rng.lognormal(0, 0.1, 500) for cell in cells}
     samples = [
         TimingSample(0.0, "sample", cell, 5e-5 * cell.key.students * ratio, 0.0, 0.0)

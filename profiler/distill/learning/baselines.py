@@ -14,9 +14,8 @@ from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.initial import beside
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.teacher import cross_entropy, divergence
-from profiler.distill.learning.training import Setup, TextStream, fit
+from profiler.distill.learning.training import Setup, TextStream, fit, parted
 from profiler.models.spec import Dims
-from profiler.models.weights import EMBEDDINGS
 
 #: Imitators of a depth, by number: the body that an encoder starts as, [1, ...].
 Bodies = Callable[[int, int], Tensors]
@@ -29,10 +28,8 @@ def plain(
 
     bag: each sees the fitting texts with weights of its own, Poisson distributed with mean 1 (the bootstrap).
     """
-    frozen = {key: start[key] for key in EMBEDDINGS}
-    trained = {key: tensor.clone() for key, tensor in start.items() if key not in EMBEDDINGS}
-    trained["projection_weight"] = run.normal(f"{name} projection", (spec.students, spec.hidden, spec.outputs))
-    trained["projection_bias"] = torch.zeros(spec.students, spec.outputs, device=run.device)
+    frozen, trained = parted(start)
+    trained |= run.projection(f"{name} projection", spec)
     stream = TextStream(run, name, lesson.corpus, recipe.batch)
     weights = torch.ones(spec.students, len(lesson.wanted), device=run.device)
     if bag:
@@ -53,29 +50,20 @@ def plain(
     return trained
 
 
-def _single(spec: Dims) -> Dims:
-    """One encoder of the students' shape, with the whole budget of a single model."""
-    return replace(spec, students=1, name=f"single-{spec.layers}x{spec.hidden}")
+#: The shape of each baseline beside an ensemble's, by the baseline's name: one encoder of the students' shape with the
+#: whole budget of a single model, one of twice the depth, one of twice the width, and as many students as the ensemble
+#: has, each on a bootstrap sample, of which a prefix answers with the mean.
+SHAPE: dict[str, Callable[[Dims], Dims]] = {
+    "single": lambda spec: _one(spec, spec.layers, 1),
+    "deep": lambda spec: _one(spec, 2 * spec.layers, 1),
+    "wide": lambda spec: _one(spec, spec.layers, 2),
+    "bagging": lambda spec: replace(spec, name=f"bagged-{spec.layers}x{spec.hidden}"),
+}
 
 
-def _deep(spec: Dims) -> Dims:
-    """One encoder of twice the depth."""
-    return replace(spec, students=1, layers=2 * spec.layers, name=f"single-{2 * spec.layers}x{spec.hidden}")
-
-
-def _wide(spec: Dims) -> Dims:
-    """One encoder of twice the width."""
-    twice = {"hidden": 2 * spec.hidden, "heads": 2 * spec.heads, "ffn": 2 * spec.ffn}
-    return replace(spec, students=1, name=f"single-{spec.layers}x{2 * spec.hidden}", **twice)  # type: ignore[arg-type]
-
-
-def _bagging(spec: Dims) -> Dims:
-    """As many students as the ensemble has, each on a bootstrap sample; a prefix answers with their mean."""
-    return replace(spec, name=f"bagged-{spec.layers}x{spec.hidden}")
-
-
-#: The shape of each baseline beside an ensemble's, by the baseline's name.
-SHAPE = {"single": _single, "deep": _deep, "wide": _wide, "bagging": _bagging}
+def _one(spec: Dims, layers: int, wider: int) -> Dims:
+    own = replace(spec, students=1, layers=layers, name=f"single-{layers}x{wider * spec.hidden}")
+    return replace(own, hidden=wider * spec.hidden, heads=wider * spec.heads, ffn=wider * spec.ffn)
 
 
 def begin(name: str, spec: Dims, bodies: Bodies) -> Tensors:

@@ -151,16 +151,13 @@ def _chunks(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 def scaled(student: Tensors, size: float) -> Tensors:
     """A student whose vector is multiplied by the step."""
-    changed = {name: student[name] * size for name in ("projection_weight", "projection_bias")}
-    return student | changed
+    return student | {name: student[name] * size for name in ("projection_weight", "projection_bias")}
 
 
 def _beginning(run: Setup, recipe: Recipe, name: str, spec: Dims, start: Tensors) -> Tensors:
     """The tensors that a student (and its helper) learns: a body's layers, and new heads, each only where it learns."""
-    trained = {key: tensor.repeat(spec.students, *[1] * (tensor.ndim - 1)) for key, tensor in start.items()}
-    trained = {key: tensor for key, tensor in trained.items() if key not in EMBEDDINGS}
-    trained["projection_weight"] = run.normal(f"{name} projection", (spec.students, spec.hidden, spec.outputs))
-    trained["projection_bias"] = torch.zeros(spec.students, spec.outputs, device=run.device)
+    trained = {key: torch.cat([own] * spec.students) for key, own in start.items() if key not in EMBEDDINGS}
+    trained |= run.projection(f"{name} projection", spec)
     if recipe.alone:
         trained["alone_weight"] = run.normal(f"{name} alone", (spec.hidden, spec.classes))
         trained["alone_bias"] = torch.zeros(spec.classes, device=run.device)

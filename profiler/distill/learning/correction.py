@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from profiler.distill.learning.boosting import Lesson, Step, line_search, scaled
 from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.teacher import cross_entropy, divergence
-from profiler.distill.learning.training import Setup, TextStream, answers, fit
+from profiler.distill.learning.training import Setup, TextStream, answers, fit, parted
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS
 
@@ -25,11 +24,6 @@ def stack(students: Sequence[Tensors]) -> Tensors:
     }
 
 
-def prefixes(total: Tensor) -> Tensor:
-    """The sums of the first 1, 2, ..., K of [K, ...]."""
-    return total.cumsum(0)
-
-
 def correct(run: Setup, recipe: Recipe, spec: Dims, students: Tensors, lesson: Lesson, left: float) -> Tensors:
     """Train all students [K, ...] on the whole ensemble's loss plus the weighted mean loss of its prefixes.
 
@@ -37,8 +31,7 @@ def correct(run: Setup, recipe: Recipe, spec: Dims, students: Tensors, lesson: L
     which the squared error is divided by. Returns everything but the embeddings.
     """
     name = "joint"
-    frozen = {key: students[key] for key in EMBEDDINGS}
-    trained = {key: tensor.clone() for key, tensor in students.items() if key not in EMBEDDINGS}
+    frozen, trained = parted(students)
     stream = TextStream(run, name, lesson.corpus, recipe.batch)
     weight = torch.full((spec.students, 1), recipe.prefixes / spec.students, device=run.device)
     weight[-1] += 1.0
@@ -46,7 +39,7 @@ def correct(run: Setup, recipe: Recipe, spec: Dims, students: Tensors, lesson: L
     def loss(step: int) -> Tensor:
         batch = stream.batch(step)
         cls = encode(spec, frozen | trained, batch.ids, batch.mask).cls
-        sums = prefixes(vectors(trained, cls).float())
+        sums = vectors(trained, cls).float().cumsum(0)  # of every prefix
         error = (sums - lesson.wanted[batch.rows]).square().sum(-1) / left
         logits = lesson.target.logits(sums)
         error = error + recipe.distil * divergence(logits, lesson.said[batch.rows], recipe.temperature)
@@ -68,14 +61,10 @@ def searched(run: Setup, spec: Dims, students: Tensors, lesson: Lesson) -> tuple
         step = line_search(residual, own)
         steps.append(step if step.size <= 1 else line_search(residual, own, 1 / step.size))
         residual -= steps[-1].size * own
-    singles = [_single(students, index) for index in range(spec.students)]
+    singles = [only(students, index) for index in range(spec.students)]
     return stack([scaled(own, step.size) for own, step in zip(singles, steps, strict=True)]), steps
 
 
-def _single(students: Tensors, index: int) -> Tensors:
-    return {key: tensor if key in EMBEDDINGS else tensor[index : index + 1] for key, tensor in students.items()}
-
-
-def only(spec: Dims, students: Tensors, index: int) -> tuple[Dims, Tensors]:
+def only(students: Tensors, index: int) -> Tensors:
     """One student of an ensemble."""
-    return replace(spec, students=1), _single(students, index)
+    return {key: tensor if key in EMBEDDINGS else tensor[index : index + 1] for key, tensor in students.items()}

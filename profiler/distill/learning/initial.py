@@ -67,12 +67,6 @@ def digest(tensors: Tensors) -> str:
     return found.hexdigest()[:16]
 
 
-def check_tokens(teacher: Dims, tokens: int) -> None:
-    """Raise ValueError where the teacher has too few positions for texts cut to so many tokens."""
-    if tokens > teacher.positions:
-        raise ValueError(f"tokens is {tokens}, but the teacher has positions for {teacher.positions}: -p tokens=...")
-
-
 def shape(teacher: Dims, depth: int, width: int, students: int, classes: int) -> Dims:
     """The shape of an ensemble that answers with the teacher's vector and logits; embeddings are shared.
 
@@ -83,18 +77,10 @@ def shape(teacher: Dims, depth: int, width: int, students: int, classes: int) ->
     head = next((head for head in (teacher.head_width, 64) if width % head == 0), None)
     if head is None:
         raise ValueError(f"width {width} is no multiple of the teacher's heads ({teacher.head_width}) nor of 64")
-    return replace(
-        teacher,
-        name=f"students-{depth}x{width}",
-        students=students,
-        layers=depth,
-        hidden=width,
-        heads=width // head,
-        ffn=4 * width if apart else copies * teacher.ffn,
-        outputs=teacher.hidden + classes,
-        classes=classes,
-        shared_embeddings=True,
-    )
+    ffn = 4 * width if apart else copies * teacher.ffn
+    own = replace(teacher, layers=depth, hidden=width, heads=width // head, ffn=ffn, shared_embeddings=True)
+    outputs, name = teacher.hidden + classes, f"students-{depth}x{width}"
+    return replace(own, name=name, students=students, outputs=outputs, classes=classes)
 
 
 def segment_layers(depth: int, layers: int, which: int) -> tuple[int, ...]:
@@ -142,12 +128,7 @@ def beside(parts: Sequence[Tensors]) -> Tensors:
 
 def _diagonal(matrices: Sequence[Tensor]) -> Tensor:
     """[1, in, out] matrices along the diagonal of one."""
-    joined = matrices[0].new_zeros([1, *(sum(m.shape[axis] for m in matrices) for axis in (1, 2))])
-    row = column = 0
-    for matrix in matrices:
-        joined[0, row : row + matrix.shape[1], column : column + matrix.shape[2]] = matrix[0]
-        row, column = row + matrix.shape[1], column + matrix.shape[2]
-    return joined
+    return torch.block_diag(*(matrix[0] for matrix in matrices))[None]
 
 
 def _other_width(spec: Dims, tensors: Tensors, fill: Sequence[Tensor]) -> Tensors:

@@ -60,8 +60,7 @@ def fine_tune(run: Setup, recipe: Recipe, spec: Dims, tensors: Tensors, corpus: 
     name = "teacher"
     frozen = {} if recipe.teacher_embeddings else {key: tensors[key] for key in EMBEDDINGS}
     trained = {key: tensor.clone() for key, tensor in tensors.items() if key not in frozen}
-    trained["projection_weight"] = run.normal("teacher head", (1, spec.hidden, spec.classes))
-    trained["projection_bias"] = torch.zeros(1, spec.classes, device=run.device)
+    trained |= run.projection("teacher head", spec)
     stream = TextStream(run, name, corpus, recipe.teacher_batch)
 
     def loss(step: int) -> Tensor:

@@ -20,7 +20,7 @@ from profiler.distill.learning.encoder import Drop, Tensors, encode, vectors
 from profiler.distill.learning.journal import StudyLog
 from profiler.distill.learning.texts import Texts, batches
 from profiler.models.spec import Dims
-from profiler.models.weights import write_tensors
+from profiler.models.weights import EMBEDDINGS, write_tensors
 
 #: Share of the steps in which the rate rises; it falls linearly to zero afterwards.
 WARMUP = 0.06
@@ -63,6 +63,11 @@ class Setup:
         """Normal numbers on the device; the same on every device."""
         drawn = self.rng(name).standard_normal(tuple(shape), np.float32) * np.float32(scale)
         return torch.from_numpy(drawn).to(self.device)
+
+    def projection(self, name: str, spec: Dims) -> Tensors:
+        """New projections of K encoders, by name."""
+        weight = self.normal(name, (spec.students, spec.hidden, spec.outputs))
+        return {"projection_weight": weight, "projection_bias": torch.zeros_like(weight[:, 0])}
 
     def dropout(self, name: str, rate: float, step: int) -> Drop | None:
         """Dropout that depends on seed, name and step alone."""
@@ -132,6 +137,12 @@ class TextStream:
             rng = self._run.rng(f"{self._name} batches", number)
             self._pass, self._batches = number, batches(self._corpus.texts.lengths, self._size, rng)
         return self._corpus.batch(self._batches[place])
+
+
+def parted(tensors: Tensors) -> tuple[Tensors, Tensors]:
+    """The embeddings, which stay as they are, and copies of everything else, which learns."""
+    frozen = {key: tensors[key] for key in EMBEDDINGS}
+    return frozen, {key: tensor.clone() for key, tensor in tensors.items() if key not in frozen}
 
 
 def fit(run: Setup, name: str, trained: Tensors, rate: float, steps: int, loss: Callable[[int], Tensor]) -> None:

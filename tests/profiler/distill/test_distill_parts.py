@@ -14,7 +14,7 @@ from profiler.answers.margins import learned, outcome
 from profiler.distill import tasks
 from profiler.distill.evaluation import paired
 from profiler.distill.learning.boosting import line_search
-from profiler.distill.learning.correction import only, prefixes
+from profiler.distill.learning.correction import only
 from profiler.distill.learning.encoder import encode, vectors
 from profiler.distill.learning.heads import fitted
 from profiler.distill.learning.initial import beside, body, segment_layers, shape
@@ -52,7 +52,7 @@ def draw() -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
 def test_the_encoder_that_learns_is_the_reference_that_serves() -> None:
     tensors, ids, mask = draw()
     with torch.inference_mode():
-        sums = prefixes(vectors(tensors, encode(SPEC, tensors, ids, mask).cls))
+        sums = vectors(tensors, encode(SPEC, tensors, ids, mask).cls).cumsum(0)
         full = encode(SPEC, tensors, ids, mask, everything=True)
     own = weights.assemble(SPEC, tensors)
     rows = [row[seen].numpy() for row, seen in zip(ids, mask, strict=True)]
@@ -67,7 +67,7 @@ def test_a_student_answers_the_same_whichever_others_run() -> None:
     tensors, ids, mask = draw()
     together = vectors(tensors, encode(SPEC, tensors, ids, mask).cls)
     for index in (2, 0, 1):
-        spec, own = only(SPEC, tensors, index)
+        spec, own = replace(SPEC, students=1), only(tensors, index)
         alone = vectors(own, encode(spec, own, ids, mask).cls)[0]
         assert torch.allclose(alone, together[index], atol=1e-5)
         shorter = vectors(own, encode(spec, own, ids[1:2, :4], None).cls)[0, 0]
