@@ -28,11 +28,11 @@ def command(tmp_path, capsys, monkeypatch):
 
 def test_a_run_prints_what_was_served_on_what_and_a_line_per_policy(command):
     assert command("--policy", "adaptive", "--slo-ms", "10") == 0
-    assert "4 requests in 0.5 s" in command.said
+    assert "4 requests" in command.said
     assert "students-2x8 on a formula (modelled)" in command.said
     assert "accuracy: toy" in command.said
-    assert "target  10 ms per request" in command.said
-    assert re.search(r"^policy +p50 ms +p95 ms +p99 ms +on time", command.said, re.MULTILINE)
+    assert "10 ms" in command.said
+    assert re.search(r"^policy .*p99 ms .*on time", command.said, re.MULTILINE)
     assert re.search(r"^adaptive +\d", command.said, re.MULTILINE)
     assert re.search(r"^greedy +\d", command.said, re.MULTILINE)
     assert f"written to {command.out}/" in command.said
@@ -92,13 +92,13 @@ def test_load_sets_the_rate_of_a_generator(command):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("arrival_s,tokens\n1,9\n0.5,9\n", "request 1: arrival_s is 0.5, earlier than the row before"),
-        ("arrival_s,tokens\n-1,9\n", "request 0: arrival_s is -1.0 (must not be negative)"),
+        ("arrival_s,tokens\n1,9\n0.5,9\n", r"request 1: arrival_s is 0\.5"),
+        ("arrival_s,tokens\n-1,9\n", r"request 0: arrival_s is -1\.0"),
         ("arrival_s,tokens\n0,9\nnan,9\n", "arrival_s is nan"),
         ("arrival_s,tokens\ninf,9\n", "arrival_s is inf"),
         ("arrival_s,tokens\n", "no requests"),
-        ("arrival_s,tokens\n0,0\n", "tokens is 0 (must be at least 1"),
-        ("arrival_s,tokens\n0,9\n1,65\n", "request 1 has 65 tokens, more than the table's largest (64)"),
+        ("arrival_s,tokens\n0,0\n", "tokens is 0"),
+        ("arrival_s,tokens\n0,9\n1,65\n", "request 1.* 65 tokens.*64"),
         ("arrival_s,tokens\n0,9.5\n", "9.5"),
         ("arrival_s,tokens,colour\n0,9,red\n", "colour"),
         ("when,tokens\n0,9\n", "arrival_s"),
@@ -114,31 +114,31 @@ def test_a_bad_trace_is_one_line_and_status_2(command, text, said):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--policy", "gready"], "no policy 'gready'; there is none, greedy"),
-        (["--policy", "greedy(max_batch=17)"], "max_batch is 17; this table allows 1 to 16"),
-        (["--policy", "no_such_module:Mine"], "No module named 'no_such_module'"),
-        (["-p", "max_batch"], "-p max_batch: write key=value"),
-        (["-p", "depth=3"], "has no parameter 'depth'; it has"),
-        (["-p", "max_batch=many"], "max_batch is 'many'; it must be int | None"),
+        (["--policy", "gready"], "'gready'.*none, greedy"),
+        (["--policy", "greedy(max_batch=17)"], "max_batch is 17.* 16"),
+        (["--policy", "no_such_module:Mine"], "'no_such_module'"),
+        (["-p", "max_batch"], "-p max_batch.*key=value"),
+        (["-p", "depth=3"], "'depth'"),
+        (["-p", "max_batch=many"], "max_batch is 'many'.*int"),
         (["--reference", "gready"], "no policy 'gready'"),
         (["--reference", "greedy(max_batch=99)"], "max_batch is 99"),
-        (["--model", "bert"], "has no model 'bert'; it has students-2x8"),
-        (["--task", "sst2"], "has no accuracies for task 'sst2'; it has toy"),
+        (["--model", "bert"], "'bert'.*students-2x8"),
+        (["--task", "sst2"], "'sst2'.*toy"),
         (["--table", "nowhere"], "no table 'nowhere'"),
         (["--trace", "nowhere"], "no trace 'nowhere'"),
         (["--trace", "poisson:speed=3"], "speed"),
-        (["--gpus", "0"], "gpus is 0; at least 1 is needed"),
+        (["--gpus", "0"], "gpus is 0.* 1 "),
         (["--slo-ms", "0"], "slo"),
         (["--slo-ms", "nan"], "slo"),
         (["--load", "-1"], "load is -1"),
         (["--rate", "0"], "rate"),
         (["--duration", "0"], "duration"),
         (["--lengths", "nowhere.csv"], "nowhere.csv"),
-        (["--seed", "-1"], "seed is -1; it must be 0 or more"),
+        (["--seed", "-1"], "seed is -1"),
         (["--service-noise", "profiled"], "no measured spread"),
-        (["--require-attainment", "nan"], "--require-attainment is nan; it must lie in 0 to 1"),
-        (["--require-attainment", "99"], "it must lie in 0 to 1"),
-        (["--rerun", "nowhere"], "nowhere has no run.json"),
+        (["--require-attainment", "nan"], "--require-attainment is nan.*0 to 1"),
+        (["--require-attainment", "99"], "--require-attainment is 99.*0 to 1"),
+        (["--rerun", "nowhere"], r"nowhere.*run\.json"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(command, arguments, said):
@@ -159,22 +159,22 @@ def test_what_the_parser_refuses_has_status_2_too(arguments, capsys):
 def test_a_hole_in_the_table_is_found_at_load(command):
     holed = write_table(command.folder / "holed", [row for row in ROWS if ",2,2,8,4,64," not in row])
     assert command(table=holed) == 2
-    refused(command, "has no students-2x8/2 at batch 4, 64 tokens: profile it")
+    refused(command, "students-2x8/2 at batch 4, 64 tokens")
 
 
 def test_a_folder_that_is_not_a_run_is_left_alone(command):
     command.out.mkdir()
     (command.out / "thesis.txt").write_text("years of work")
     assert command() == 2
-    assert "is not the output of a run: name another --out" in command.complained
+    assert re.search(f"{command.out} .*--out", command.complained)
     assert (command.out / "thesis.txt").read_text() == "years of work"
 
 
 def refused(command, said):
-    """One line on stderr that says so, nothing on stdout, nothing written."""
+    """One line on stderr that matches, nothing on stdout, nothing written."""
     assert re.match(r"error: [^'\"]", command.complained), "as it stands, not as Python writes texts"
     assert command.complained.count("\n") == 1, command.complained
-    assert said in command.complained
+    assert re.search(said, command.complained)
     assert command.said == ""
     assert not command.out.exists()
     assert not [path for path in command.folder.iterdir() if path.name.startswith(".")]
@@ -214,11 +214,11 @@ def test_a_policy_that_raises_is_one_line_with_its_file_and_line(command, monkey
     monkeypatch.syspath_prepend(command.folder)
     (command.folder / "my_bad_policy.py").write_text(POLICY.format("1 / 0"))
     assert command("--policy", "my_bad_policy:Mine") == 2
-    refused(command, "raised ZeroDivisionError: division by zero")
+    refused(command, "ZeroDivisionError")
     assert re.search(r"my_bad_policy\.py, line 5\)", command.complained)
 
 
-def test_a_reader_that_has_gone_changes_no_exit_status_and_a_full_disk_does(command):
+def test_a_closed_pipe_changes_no_exit_status_and_a_full_disk_does(command):
     """Buffered output, as a user has it: what is left is written at exit, where Python would complain by itself."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     run = f"{sys.executable} -m simulator --table {command.table} --trace {command.trace} --out {command.out}"

@@ -159,8 +159,8 @@ def test_two_devices_serve_one_queue(folder):
         (["--policy", "nobody"], "nobody"),
         (["--queue", "0"], "--queue is 0"),
         (["--port", "70000"], "--port is 70000"),
-        (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
-        (["--policy", "hpa(greedy)"], "needs 'scale', which a real device does not offer"),
+        (["--host", "203.0.113.1"], "203.0.113.1"),
+        (["--policy", "hpa(greedy)"], "needs 'scale'"),
         (["--weights", "nowhere"], "nowhere"),
     ],
 )
@@ -172,7 +172,7 @@ def test_bad_input_is_an_error_in_one_line(folder, capsys, logging_restored, arg
     assert "Traceback" not in said
 
 
-def test_a_port_that_is_taken_is_said_before_anything_is_loaded(capsys, logging_restored):
+def test_a_port_that_is_taken_is_an_error_before_anything_is_loaded(capsys, logging_restored):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
