@@ -48,7 +48,7 @@ def test_the_numbers_of_a_figure_lie_beside_it(tmp_path, run):
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "said"),
+    ("file", "text", "message"),
     [
         ("summary.json", None, r"lacks summary\.json"),
         ("summary.json", "{", "output of a run"),
@@ -56,20 +56,20 @@ def test_the_numbers_of_a_figure_lie_beside_it(tmp_path, run):
         ("requests.parquet", "PAR1", "output of a run"),
     ],
 )
-def test_a_broken_run_is_one_line_and_status_2(tmp_path, run, capsys, file, text, said):
+def test_a_broken_run_is_one_line_and_status_2(tmp_path, run, capsys, file, text, message):
     (run / file).unlink()
     if text is not None:
         (run / file).write_text(text)
     assert main(["plot", "timeline", str(run), "--out", str(tmp_path / "out.png")]) == 2
     error = capsys.readouterr().err
-    assert re.search(said, error)
+    assert re.search(message, error)
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "out.png").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["capacity", "capacity.csv"], r"capacity\.csv.* input"),
         (["pie", "RUN"], "'pie'.*timeline, latency-cdf"),
@@ -84,10 +84,10 @@ def test_a_broken_run_is_one_line_and_status_2(tmp_path, run, capsys, file, text
         (["gantt", "RUN", "-p", "start_s=99"], r"99 s.* 0\.2 s.* from 0 to"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line(tmp_path, monkeypatch, run, capsys, arguments, said):
+def test_what_cannot_be_drawn_is_one_line(tmp_path, monkeypatch, run, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert main(["plot", *(str(run) if each == "RUN" else each for each in arguments)]) == 2
     error = capsys.readouterr().err
-    assert re.search(said, error)
+    assert re.search(message, error)
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("*.png"))

@@ -1,4 +1,4 @@
-"""python -m analysis report: one file, offline, the same bytes again; its figures and tables say what the runs said."""
+"""python -m analysis report: one file, offline, the same bytes again, with the numbers of the runs."""
 
 from __future__ import annotations
 
@@ -114,9 +114,9 @@ def test_a_runs_table_is_its_summary(results, of_a_run):
     assert cells["policy"] == "greedy"
     assert float(cells["p99 ms"]) == pytest.approx(1e3 * summary["p99_s"], rel=1e-3)
     assert cells["on time %"] == f"{100 * summary['attainment']:.2f}"
-    said = " ".join(of_a_run.paragraphs)
-    assert re.search(r"\(modelled\), 1 device, SLO 200 ms; 300 requests", said)
-    assert re.search("table formula .*not measured", said)
+    text = " ".join(of_a_run.paragraphs)
+    assert re.search(r"\(modelled\), 1 device, SLO 200 ms; 300 requests", text)
+    assert re.search("table formula .*not measured", text)
 
 
 def test_a_sweeps_table_has_a_row_per_cell_with_the_mean_over_seeds(results, of_a_sweep):
@@ -138,7 +138,7 @@ def test_a_comparison_names_its_ceiling(results):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["greedy", "--out", "report.pdf"], r"--out report\.pdf: .*\.html"),
         (["nothing"], "error: nothing "),
@@ -146,13 +146,13 @@ def test_a_comparison_names_its_ceiling(results):
         (["broken.csv"], r"broken\.csv cannot be read"),
     ],
 )
-def test_what_cannot_be_reported_is_one_line(results, monkeypatch, capsys, arguments, said):
+def test_what_cannot_be_reported_is_one_line(results, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(results)
     (results / "text.csv").write_text("a,b\n1,2\n")
     (results / "broken.csv").write_text("a,b\n1,2\n1,2,3\n")
     assert main(["report", *arguments]) == 2
     error = capsys.readouterr().err
-    assert re.search(said, error)
+    assert re.search(message, error)
     assert error.count("\n") == 1
 
 

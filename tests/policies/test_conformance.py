@@ -193,7 +193,7 @@ def test_the_pattern_of_the_bad_policies_is_a_good_one():
     [
         (Clairvoyant, "I5"),
         (CountsTheFuture, "I5"),
-        (NewestFirst, "starves"),
+        (NewestFirst, "starve"),
         (Remembers, "I4.*same object"),
         (Shares, "I4"),
         (WaitsForEver, "cannot come"),

@@ -131,7 +131,7 @@ def test_the_simulator_gets_exactly_what_the_program_promises(seed, slo_s):
 
 
 class Watched(POLICIES["optimum"]):
-    """Tells what it promises to whoever made it, since a run uses a copy."""
+    """Keeps what it promises, also where a run uses a copy."""
 
     def __init__(self):
         self.promised = []
@@ -178,7 +178,7 @@ def test_own_targets_are_fine_while_they_are_due_in_order():
 
 
 @pytest.mark.parametrize(
-    ("trace", "named", "said"),
+    ("trace", "named", "message"),
     [
         (Trace(np.zeros(2), np.array([9, 9])), {"gpus": 2}, "one GPU.* 2"),
         (Trace(np.zeros(2), np.array([9, 50])), {}, "one length.* 16 to 64 tokens"),
@@ -189,9 +189,9 @@ def test_own_targets_are_fine_while_they_are_due_in_order():
         ),
     ],
 )
-def test_what_it_cannot_do_exactly_it_refuses(trace, named, said):
+def test_what_it_cannot_do_exactly_it_refuses(trace, named, message):
     table = formula_table(affine, students=(1, 2), tokens=(16, 64))
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(Refused, match=message):
         simulate(trace, "optimum", table, slo_s=0.01, **named)
 
 

@@ -112,7 +112,7 @@ def test_what_a_policy_wraps_may_be_any_of_its_fields(module):
 
 
 @pytest.mark.parametrize(
-    ("spec", "parameters", "said"),
+    ("spec", "parameters", "message"),
     [
         ("gready", {}, "'gready'.*none, greedy, timeout, triton"),
         ("", {}, "cannot be read"),
@@ -139,13 +139,13 @@ def test_what_a_policy_wraps_may_be_any_of_its_fields(module):
         ("json:JSONDecoder", {}, "JSONDecoder.*decide"),
     ],
 )
-def test_a_bad_spec_is_an_error_that_says_what_is_valid(spec, parameters, said):
-    with pytest.raises((ValueError, LookupError), match=said):
+def test_a_bad_spec_is_an_error_that_lists_what_is_valid(spec, parameters, message):
+    with pytest.raises((ValueError, LookupError), match=message):
         make(spec, parameters)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("def f(:\n", "SyntaxError"),
         ("from policies import Nothing\n", r"ImportError.*broken.py, line 1\)"),
@@ -153,9 +153,9 @@ def test_a_bad_spec_is_an_error_that_says_what_is_valid(spec, parameters, said):
         ("class Mine:\n  def __init__(self): 1/0\n", r"ZeroDivisionError.*broken.py, line 2\)"),
     ],
 )
-def test_a_broken_module_is_an_error_that_names_its_line(module, text, said):
+def test_a_broken_module_is_an_error_that_names_its_line(module, text, message):
     module("broken", text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         make("broken:Mine")
 
 

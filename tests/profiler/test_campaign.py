@@ -163,7 +163,7 @@ def rows(model: str, students: int, times: dict[tuple[int, int], float]) -> list
 META = {"kind": "measured", "device": "a device"}
 
 
-def test_verdicts_divide_what_they_say_they_divide(tmp_path: Path) -> None:
+def test_verdicts_are_the_ratios_that_they_name(tmp_path: Path) -> None:
     students = rows("students-2x768", 1, {(1, 32): 60.0, (1, 128): 70.0, (8, 128): 100.0})
     students += rows("students-2x768", 8, {(1, 32): 120.0, (1, 128): 140.0, (8, 128): 400.0})
     write_table(tmp_path / "students-768", students, META)

@@ -1,4 +1,4 @@
-"""show, validate, compare, plan, synth: what they print is right, and what is wrong is said in words."""
+"""show, validate, compare, plan, synth: their output is right, and mistakes are errors."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 
     monkeypatch.setattr(measure.Measurement, "_visit", interrupted)
     assert run(tmp_path / "table") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "same command" in capsys.readouterr().err
     kept = (tmp_path / "table.partial" / "samples.csv").read_text()
     assert not (tmp_path / "table").exists()
     with (tmp_path / "table.partial" / "samples.csv").open("a") as file:
@@ -131,7 +131,7 @@ def test_a_missing_torch_names_the_extra(tmp_path: Path) -> None:
 
 
 class Timer:
-    """An executor that takes what its script says: the double of a device in tests of the protocol."""
+    """An executor that takes the times of its script: the double of a device in tests of the protocol."""
 
     dtype = "float32"
 

@@ -227,10 +227,10 @@ def test_ctrl_c_reports_what_was_served_and_the_outputs_are_whole(table, tmp_pat
     process = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=600", "--out", "run")
     lines_of(tmp_path / "run.live" / "batches-1.csv", process, 10)
     process.send_signal(signal.SIGINT)
-    said, complained = process.communicate(timeout=60)
+    printed, complained = process.communicate(timeout=60)
     assert process.returncode == 130, complained
-    assert "greedy live, interrupted" in said
-    assert "VALID" in said
+    assert "greedy live, interrupted" in printed
+    assert "VALID" in printed
     requests = pyarrow.parquet.read_table(tmp_path / "run" / "requests.parquet")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert 9 <= summary["requests"] == len(requests) < 30_000

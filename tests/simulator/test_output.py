@@ -165,7 +165,7 @@ def test_a_rerun_takes_no_settings_of_its_own(command):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "valid JSON"),
         ("{}", "no settings"),
@@ -175,11 +175,11 @@ def test_a_rerun_takes_no_settings_of_its_own(command):
         ('{"table": {}, "settings": {"digests": null}}', "digests is None"),
     ],
 )
-def test_a_broken_run_json_is_one_line(command, text, said):
+def test_a_broken_run_json_is_one_line(command, text, message):
     command.out.mkdir()
     (command.out / "run.json").write_text(text)
     assert command.bare("--rerun", command.out) == 2
-    assert said in command.complained
+    assert message in command.complained
     assert command.complained.count("\n") == 1
 
 

@@ -21,7 +21,7 @@ def test_short_text_is_an_equal_mixture_of_three_published_sets() -> None:
     assert (values > 44).mean() == pytest.approx((0.05 + 0.033 + 0) / 3, abs=0.006)
 
 
-def test_every_model_draws_what_its_settings_say() -> None:
+def test_every_model_draws_by_its_settings() -> None:
     assert set(load(MANY, lengths="constant:32").tokens) == {32}
     assert np.bincount(load(MANY, lengths="uniform:low=3,high=6").tokens)[3:] == pytest.approx([25_000] * 4, rel=0.03)
     lognormal = load(MANY, lengths="lognormal:median=20,sigma=0.5,high=4096").tokens
@@ -65,13 +65,13 @@ def test_drawn_lengths_are_clipped_to_the_table_and_counted() -> None:
     [
         ("nosuch", LookupError, "'nosuch'.*short-text"),
         ("along:nosuch.csv", LookupError, r"no file 'nosuch\.csv'"),
-        ("uniform:low=5,high=4", ValueError, "low is 5 and high is 4"),
+        ("uniform:low=5,high=4", ValueError, "low is 5.*high is 4"),
         ("constant:0", ValueError, "low is 0"),
         ("lognormal:median=-1", ValueError, "must be positive"),
         ("uniform:lo=5", ValueError, "uniform.* lo;.*low, high"),
     ],
 )
-def test_bad_length_specs_say_what_is_wrong(spec: str, error: type[Exception], message: str) -> None:
+def test_bad_length_specs_are_errors_that_name_the_mistake(spec: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         load("poisson:", lengths=spec)
 

@@ -115,7 +115,7 @@ def test_thinning_cannot_raise_the_rate() -> None:
 @pytest.mark.parametrize(
     ("rate", "mode", "message"), [(0.0, "thin", "rate is 0.0"), (1.0, "stretch", "'stretch'.*thin")]
 )
-def test_bad_settings_say_what_is_wrong(rate: float, mode: str, message: str) -> None:
+def test_bad_settings_are_errors_that_name_the_mistake(rate: float, mode: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         scale(literal([0.0, 1.0]), rate, mode=mode)
 

@@ -1,4 +1,4 @@
-"""Readers of public formats, on small literal files and on the real ones; and what they say about bad files."""
+"""Readers of public formats, on small literal files and on the real ones; and their errors about bad files."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_every_format_has_a_sample_here() -> None:
 def test_llm_lengths_are_clipped_and_counted(tmp_path: Path) -> None:
     trace = load(sample(tmp_path, "burstgpt"), max_tokens=512)
     assert trace.tokens.tolist() == [472, 512]
-    assert "1 of 2 requests (50.0%) clipped to 512 tokens" in trace.notes
+    assert any(re.search(r"1 of 2 requests \(50\.0%\).* 512", note) for note in trace.notes)
 
 
 def test_our_own_format_is_never_clipped(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_counts_are_spread_within_their_bins_by_the_seed(tmp_path: Path) -> None
 
 def test_gaps_between_days_of_counts_are_kept_and_noted(tmp_path: Path) -> None:
     trace = load(file(tmp_path, "bin_start_s,count\n0,1\n10,1\n20,1\n100,1\n110,1\n"))
-    assert "1 gaps between bins, 70 s in all" in trace.notes
+    assert any(re.search("1 gaps.* 70 s", note) for note in trace.notes)
     assert trace.arrival_s[3] >= 100
     assert trace.seconds == 120
 
@@ -110,7 +110,7 @@ def test_zones_of_the_2024_azure_trace_are_understood(tmp_path: Path) -> None:
     trace = load(file(tmp_path, text))
     assert trace.arrival_s.tolist() == [0, 1.5]
     assert trace.tokens.tolist() == [5, 1]
-    assert "1 requests with 0 tokens count as 1" in trace.notes
+    assert any("1 requests with 0 tokens" in note for note in trace.notes)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
@@ -174,7 +174,7 @@ def test_iso_times_are_read(tmp_path: Path, stamp: str) -> None:
 
 
 def test_a_column_of_times_and_a_generator_of_times_are_one_too_many(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="leave one of them out"):
+    with pytest.raises(ValueError, match="leave one"):
         load(file(tmp_path, "t,n\n1,2\n"), columns={"arrival": "t", "tokens": "n"}, arrivals="constant:rate=1")
 
 

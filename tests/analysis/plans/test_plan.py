@@ -265,7 +265,7 @@ def test_the_command_prints_what_to_change_and_the_headroom(capsys, table, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"slo_ms": 0}, "slo_ms is 0"),
         ({"growth": -1}, "growth is -1"),
@@ -278,10 +278,10 @@ def test_the_command_prints_what_to_change_and_the_headroom(capsys, table, tmp_p
         ({"trace": "nowhere.csv"}, "nowhere.csv"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_one_clear_line(settings, said):
+def test_a_question_that_makes_no_sense_is_one_clear_line(settings, message):
     with pytest.raises((ValueError, LookupError)) as caught:
         analysis.plan(**{"trace": TRACE, "slo_ms": 10, "tables": "synthetic", **settings})
-    assert said in caught.value.args[0]
+    assert message in caught.value.args[0]
     assert "\n" not in caught.value.args[0]
 
 

@@ -1,4 +1,4 @@
-"""Plots of runs: what is drawn is what happened, in words and units that say what it is of."""
+"""Plots of runs: what is drawn is what happened, with units and the setup."""
 
 from __future__ import annotations
 
@@ -193,9 +193,9 @@ def test_a_live_run_is_of_the_device_that_ran(valid, word):
     validity = {"valid": valid, "reasons": [] if valid else ["the canary drifted"]}
     run = replace(RUN, settings=RUN.settings | {"live": {"device": "a real GPU", "validity": validity}})
     assert run.setup == f"students-2x8 {word} on a real GPU, 1 device"
-    said = " ".join(of_run_section([run]).paragraphs)
-    assert ("the canary drifted" in said) is not valid
-    assert "modelled" not in said
+    text = " ".join(of_run_section([run]).paragraphs)
+    assert ("the canary drifted" in text) is not valid
+    assert "modelled" not in text
 
 
 def test_a_run_that_idles_in_the_window_of_the_first_has_an_empty_panel():

@@ -164,7 +164,7 @@ def test_the_command_writes_what_it_prints_and_reads_toml(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--load", ""], "load.*no values"),
         (["--backend", "slurm"], "'slurm'.*loky, dask, ray"),
@@ -178,19 +178,19 @@ def test_the_command_writes_what_it_prints_and_reads_toml(tmp_path, monkeypatch,
         (["-p", "timeout"], "timeout.*key=value"),
     ],
 )
-def test_bad_input_of_the_command_is_one_line(arguments, said, capsys, monkeypatch, tmp_path):
+def test_bad_input_of_the_command_is_one_line(arguments, message, capsys, monkeypatch, tmp_path):
     if "--backend" in arguments and arguments[1] in ("dask", "ray"):
         pytest.importorskip({"dask": "distributed", "ray": "ray"}[arguments[1]], exc_type=ImportError)
     monkeypatch.chdir(tmp_path)
     Path("something").touch()
     assert main(["sweep", "--jobs", "1", "--trace", "poisson:duration=0.1", *arguments]) == 2
     error = capsys.readouterr().err
-    assert re.match(f"error: .*{said}", error)
+    assert re.match(f"error: .*{message}", error)
     assert error.count("\n") == 1
 
 
 class Silent(socketserver.BaseRequestHandler):
-    """Accepts a connection and says nothing until it is closed."""
+    """Accepts a connection and sends nothing until it is closed."""
 
     def handle(self):
         self.request.recv(1024)
@@ -205,22 +205,22 @@ class Chatty(socketserver.BaseRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("backend", "handler", "said"),
+    ("backend", "handler", "message"),
     [
         ("dask", Silent, "timed out"),
-        ("dask", Chatty, "something else listens there"),
+        ("dask", Chatty, "something else"),
         ("ray", Silent, "timed out"),
-        ("ray", Chatty, "something else listens there"),
+        ("ray", Chatty, "something else"),
     ],
 )
-def test_a_port_where_something_else_listens_is_given_up_soon(backend, handler, said, monkeypatch):
+def test_a_port_where_something_else_listens_is_given_up_soon(backend, handler, message, monkeypatch):
     pytest.importorskip({"dask": "distributed", "ray": "ray"}[backend], exc_type=ImportError)
     monkeypatch.setattr("analysis.sweeps.backends.PATIENCE_S", 0.5)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         address = f"127.0.0.1:{server.server_address[1]}"
         try:
-            with pytest.raises(ValueError, match=f"answers at {address}: {said}"), Pool(Workers(1, backend, address)):
+            with pytest.raises(ValueError, match=f"{address}.*{message}"), Pool(Workers(1, backend, address)):
                 pass
         finally:
             server.shutdown()

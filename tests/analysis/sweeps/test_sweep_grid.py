@@ -33,7 +33,7 @@ def test_parameters_go_to_the_policies_that_have_them():
 
 
 @pytest.mark.parametrize(
-    ("axes", "said"),
+    ("axes", "message"),
     [
         ({"lode": 0.5}, "lode.*table"),
         ({"load": []}, "load.*no values"),
@@ -55,10 +55,10 @@ def test_parameters_go_to_the_policies_that_have_them():
         ({"seed": -1}, "seed is -1"),
     ],
 )
-def test_an_axis_that_makes_no_sense_is_one_clear_line(axes, said):
+def test_an_axis_that_makes_no_sense_is_one_clear_line(axes, message):
     with pytest.raises((ValueError, LookupError)) as caught:
         grid(axes)
-    assert re.search(said, caught.value.args[0])
+    assert re.search(message, caught.value.args[0])
     assert "\n" not in caught.value.args[0]
 
 

@@ -118,7 +118,7 @@ def test_aimd_aims_at_half_the_slo():
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("greedy(max_batch=17)", "max_batch is 17.* 1 to 16"),
         ("timeout(max_batch=0)", "max_batch is 0"),
@@ -136,6 +136,6 @@ def test_aimd_aims_at_half_the_slo():
         ("adaptive(window=0)", "adaptive"),
     ],
 )
-def test_parameters_out_of_range_are_errors_that_say_the_range(spec, said):
-    with pytest.raises(ValueError, match=said):
+def test_parameters_out_of_range_are_errors_that_name_the_range(spec, message):
+    with pytest.raises(ValueError, match=message):
         run(spec, [0])

@@ -52,7 +52,7 @@ def test_each_class_has_its_own_loss_and_shares_no_batch():
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("cocktail(classes=('gold',))", r"cocktail.*loss.* \(\) for \('gold',\)"),
         ("cocktail(loss=-1)", "cocktail.*loss >= 0"),
@@ -60,6 +60,6 @@ def test_each_class_has_its_own_loss_and_shares_no_batch():
         ("cocktail(classes=('gold',), losses=(0.1,))", "column klass"),
     ],
 )
-def test_what_cannot_be_is_refused(spec, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_is_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
         students(spec, [1.0])

@@ -119,7 +119,7 @@ def test_answers_to_another_task_of_the_table_are_refused(recorded: Path) -> Non
 
 
 def test_batches_that_ran_at_the_same_stages_took_the_same_time(recorded: Path) -> None:
-    """By this the verdict on a live run tells a slow device from batches that differ."""
+    """This separates a slow device from batches that differ in the verdict on a live run."""
     lengths = np.random.default_rng(0).choice([12, 40], 2000).astype(np.int32)
     report = simulate(Trace(np.linspace(0, 0.1, 2000), lengths), spec(recorded, flips=0.05), table(2.0))
     taken: dict[object, list[float]] = {}
@@ -210,7 +210,7 @@ def test_stops_that_cannot_be_are_refused(recorded: Path, margins, wrong: str) -
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda-stock"])
 def test_on_a_device_the_margins_are_its_own(recorded: Path, kind: str) -> None:
-    """A GPU's executor runs what it was made ready for: what the plans say is all that batches run."""
+    """A GPU's executor runs what it was prepared for: batches run exactly what the plans contain."""
     torch = pytest.importorskip("torch")
     from profiler.device.seam import HostDevice
     from profiler.executors.cpu import CpuExecutor
@@ -249,4 +249,4 @@ def test_on_a_device_the_margins_are_its_own(recorded: Path, kind: str) -> None:
         expected = alone.run(int(count), [ids[row] for row in rows]).logits
         np.testing.assert_allclose(askers.logits[rows], expected, atol=1e-4)
     assert report.summary["students_mean"] == students.mean()
-    assert report.summary["accuracy"] is None  # nobody knows what is right
+    assert report.summary["accuracy"] is None  # the right answers are unknown

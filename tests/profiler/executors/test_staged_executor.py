@@ -165,7 +165,7 @@ class Cramped(HostDevice):
         return super().prepare(work)
 
 
-def test_keys_that_do_not_fit_are_skipped_and_say_so() -> None:
+def test_keys_that_do_not_fit_are_skipped_and_listed() -> None:
     executor = open_executor("cuda-stock", weights.random(SPEC, 0), PLAN, (1,), dtype="float32", device=Cramped())
     executor.warm()
     assert len(executor.skipped) == 2
@@ -174,7 +174,7 @@ def test_keys_that_do_not_fit_are_skipped_and_say_so() -> None:
     executor.run(1, [np.ones(8, np.int32)])
 
 
-def test_parts_that_do_not_fit_are_skipped_and_say_so() -> None:
+def test_parts_that_do_not_fit_are_skipped_and_listed() -> None:
     device = Cramped()
     device.tried = 2
     executor = open_executor("cuda-stock", weights.random(SPEC, 0), PLAN, (1,), dtype="float32", device=device)

@@ -108,7 +108,7 @@ def test_a_plan_has_distinct_ascending_positive_sizes(sizes):
 
 
 @pytest.mark.parametrize(
-    ("rows", "header", "said"),
+    ("rows", "header", "message"),
     [
         ([], HEADER, "no rows"),
         (["students-2x8,1,2,8,1,100"], HEADER.replace("tokens,", ""), "no column tokens.*model, students"),
@@ -126,13 +126,13 @@ def test_a_plan_has_distinct_ascending_positive_sizes(sizes):
         (["m,1,2,8,1,16"], HEADER, "cannot be read"),
     ],
 )
-def test_a_bad_latency_table_is_refused_in_words(tmp_path, rows, header, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_bad_latency_table_is_refused_in_words(tmp_path, rows, header, message):
+    with pytest.raises(ValueError, match=message):
         LatencyTable.load(write(tmp_path / "bad", rows, header))
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "said"),
+    ("accuracy", "message"),
     [
         (["students-2x8,1,a,1.1"], r"row 0: accuracy is 1\.1"),
         (["students-2x8,1,a,nan"], "accuracy"),
@@ -141,8 +141,8 @@ def test_a_bad_latency_table_is_refused_in_words(tmp_path, rows, header, said):
         (["students-2x8,1,a,good"], "column accuracy.*numbers"),
     ],
 )
-def test_a_bad_accuracy_table_is_refused_in_words(tmp_path, accuracy, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_bad_accuracy_table_is_refused_in_words(tmp_path, accuracy, message):
+    with pytest.raises(ValueError, match=message):
         LatencyTable.load(write(tmp_path / "bad", accuracy=accuracy))
 
 
@@ -156,9 +156,9 @@ def test_a_level_without_an_accuracy_is_an_error_that_names_it(tmp_path):
         table.levels("bert")
 
 
-@pytest.mark.parametrize(("meta", "said"), [(None, "missing"), ("{", "valid JSON"), ("[]", "JSON object")])
-def test_a_folder_without_its_meta_is_refused(tmp_path, meta, said):
-    with pytest.raises((ValueError, LookupError), match=said):
+@pytest.mark.parametrize(("meta", "message"), [(None, "missing"), ("{", "valid JSON"), ("[]", "JSON object")])
+def test_a_folder_without_its_meta_is_refused(tmp_path, meta, message):
+    with pytest.raises((ValueError, LookupError), match=message):
         LatencyTable.load(write(tmp_path / "toy", meta=meta))
 
 
@@ -197,7 +197,7 @@ def test_jitter_is_a_quantile_function_per_class_of_median(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (["1000,0,1"], "below_us = inf"),
         (["inf,0,-1"], "ratios"),
@@ -206,9 +206,9 @@ def test_jitter_is_a_quantile_function_per_class_of_median(tmp_path):
         (["inf,0,wide"], "column ratio.*numbers"),
     ],
 )
-def test_bad_jitter_is_refused_in_words(tmp_path, rows, said):
+def test_bad_jitter_is_refused_in_words(tmp_path, rows, message):
     write(tmp_path / "toy", jitter=rows)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         Jitter.read(tmp_path / "toy" / "jitter.csv")
 
 

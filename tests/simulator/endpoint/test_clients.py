@@ -97,7 +97,7 @@ def test_tritons_client_with_json_and_binary_tensors(address):
     assert found["logits"] == [[[7.0, 2.0]]] * 4
     assert found["text"] == [[[65.0, 2.0]]][0]
     assert found["parameters"]["batch_size"] == 1
-    assert found["error"] == f"there is no such model; {MODEL} is served"
+    assert MODEL in found["error"]
 
 
 def even(count, gap_s, tokens=5):

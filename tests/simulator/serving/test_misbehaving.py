@@ -17,7 +17,7 @@ from simulator.core import PolicyError
 OTHER = formula_table(lambda *_: 1.0, students=(1, 2, 3)).levels("students-2x8")
 
 
-def says(answer, *arrivals, **named):
+def complaint(answer, *arrivals, **named):
     """The complaint about a policy that answers so; three requests wait at 0.25 s, one more comes later."""
     with pytest.raises(PolicyError) as caught:
         run(Says(answer), trace(*(arrivals or (0.25, 0.25, 0.25, 9))), **named)
@@ -31,7 +31,7 @@ def dispatch(requests, **named):
 
 
 @pytest.mark.parametrize(
-    ("requests", "said"),
+    ("requests", "message"),
     [
         (range(4), "request 3.*arrived"),
         ([3], "request 3.*arrived"),
@@ -49,24 +49,24 @@ def dispatch(requests, **named):
         ([None], "None"),
     ],
 )
-def test_a_dispatch_of_requests_that_do_not_wait_is_an_error(requests, said):
-    assert re.search(said, says(dispatch(requests)))
+def test_a_dispatch_of_requests_that_do_not_wait_is_an_error(requests, message):
+    assert re.search(message, complaint(dispatch(requests)))
 
 
 @pytest.mark.parametrize(
-    ("gpu", "said"),
+    ("gpu", "message"),
     [
         (2, r"GPU 2\b.*\[0, 1\]"),
         (-1, r"GPU -1\b.*\[0, 1\]"),
         ("first", r"GPU first\b.*\[0, 1\]"),
     ],
 )
-def test_a_dispatch_to_a_gpu_that_is_not_there_is_an_error(gpu, said):
-    assert re.search(said, says(dispatch([0], gpu=gpu), gpus=2))
+def test_a_dispatch_to_a_gpu_that_is_not_there_is_an_error(gpu, message):
+    assert re.search(message, complaint(dispatch([0], gpu=gpu), gpus=2))
 
 
 def test_a_dispatch_to_a_busy_gpu_is_an_error():
-    one = says(lambda view, _: Dispatch(view.oldest(1), view.levels[-1], 1), gpus=2)
+    one = complaint(lambda view, _: Dispatch(view.oldest(1), view.levels[-1], 1), gpus=2)
     assert re.search(r"GPU 1\b.*\[0\]", one)
     every = Says(lambda view, _: Dispatch(view.oldest(1), view.levels[-1]), every_arrival=True)
     with pytest.raises(PolicyError, match="busy GPUs"):
@@ -75,11 +75,11 @@ def test_a_dispatch_to_a_busy_gpu_is_an_error():
 
 @pytest.mark.parametrize("level", [None, 1, "students-2x8/2", OTHER[0], OTHER[2]])
 def test_a_dispatch_at_a_level_that_is_not_the_views_is_an_error(level):
-    assert "view.levels" in says(lambda view, _: Dispatch(view.oldest(1), level))
+    assert "view.levels" in complaint(lambda view, _: Dispatch(view.oldest(1), level))
 
 
 @pytest.mark.parametrize(
-    ("drop", "said"),
+    ("drop", "message"),
     [
         (Drop([]), "no requests"),
         (Drop([3]), "request 3.*arrived"),
@@ -87,17 +87,17 @@ def test_a_dispatch_at_a_level_that_is_not_the_views_is_an_error(level):
         (Drop(1), "1"),
     ],
 )
-def test_a_drop_of_requests_that_do_not_wait_is_an_error(drop, said):
-    assert re.search(said, says(lambda view, _: drop))
+def test_a_drop_of_requests_that_do_not_wait_is_an_error(drop, message):
+    assert re.search(message, complaint(lambda view, _: drop))
 
 
 def test_what_was_dropped_cannot_be_dispatched():
-    assert "request 1," in says(lambda view, number: Drop([1]) if number == 1 else Dispatch([1], view.levels[-1]))
+    assert "request 1," in complaint(lambda view, number: Drop([1]) if number == 1 else Dispatch([1], view.levels[-1]))
 
 
 @pytest.mark.parametrize("answer", [None, 0, "wait", (), ([0], None), Dispatch, [Drop([0])]])
 def test_an_answer_that_is_none_of_the_three_is_an_error(answer):
-    assert "Dispatch, Wait, Drop" in says(lambda view, _: answer)
+    assert "Dispatch, Wait, Drop" in complaint(lambda view, _: answer)
 
 
 class Raises(Greedy):
@@ -132,9 +132,9 @@ def test_the_line_of_a_mistake_about_the_view_is_the_policys():
 
 
 def test_an_error_of_a_policy_is_one_line():
-    said = says(lambda view, _: 1 / 0)
-    assert "ZeroDivisionError" in said
-    assert "\n" not in said
+    message = complaint(lambda view, _: 1 / 0)
+    assert "ZeroDivisionError" in message
+    assert "\n" not in message
 
 
 def test_parameters_that_do_not_fit_the_table_are_plain_errors():

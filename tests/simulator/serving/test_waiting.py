@@ -154,7 +154,7 @@ def test_a_policy_that_waits_for_each_of_many_arrivals_is_not_cut_short():
 
 
 @pytest.mark.parametrize(
-    ("wait", "said"),
+    ("wait", "message"),
     [
         (Wait(until=nan), "nan"),
         (Wait(waiting=2.5), "2.5"),
@@ -165,10 +165,10 @@ def test_a_policy_that_waits_for_each_of_many_arrivals_is_not_cut_short():
         (Wait(until=9, bucket=300), "bucket 300"),
     ],
 )
-def test_a_wait_that_makes_no_sense_is_an_error_that_names_the_policy(wait, said):
+def test_a_wait_that_makes_no_sense_is_an_error_that_names_the_policy(wait, message):
     def answer(view, number):
         assert number < 50, "went on waiting"
         return wait
 
-    with pytest.raises(PolicyError, match=f"policy Says at .*{said}"):
+    with pytest.raises(PolicyError, match=f"policy Says at .*{message}"):
         run(Says(answer), trace(0, 0))

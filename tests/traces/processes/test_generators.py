@@ -206,7 +206,7 @@ def test_known_lengths() -> None:
         ("poisson:rate=0.001,duration=1", "no requests"),
     ],
 )
-def test_bad_specs_say_what_is_wrong(spec: str, message: str) -> None:
+def test_bad_specs_are_errors_that_name_the_mistake(spec: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(spec)
 
