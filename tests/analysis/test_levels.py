@@ -36,7 +36,7 @@ def test_levels_are_an_axis_of_a_sweep():
     assert students == {"default": 4.0, "all": 6.0, "useful": 4.0}, "the most accurate of the students in use"
 
 
-def test_a_comparison_says_which_levels_were_left_out():
+def test_a_comparison_names_the_levels_that_were_left_out():
     found = analysis.compare("greedy", trace="poisson:duration=3", load=0.3, replications=1, **SERVED)
     assert list(found.left_out) == OUT
     assert found.rows()[0]["levels"] == "default"

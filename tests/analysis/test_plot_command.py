@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -47,46 +48,46 @@ def test_the_numbers_of_a_figure_lie_beside_it(tmp_path, run):
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "said"),
+    ("file", "text", "message"),
     [
-        ("summary.json", None, "is not the output of a run: it lacks summary.json"),
-        ("summary.json", "{", "is not the output of a run: Expecting property name"),
-        ("run.json", "{}", "is not the output of a run: 'policy'"),
-        ("requests.parquet", "PAR1", "is not the output of a run: "),
+        ("summary.json", None, r"lacks summary\.json"),
+        ("summary.json", "{", "output of a run"),
+        ("run.json", "{}", "'policy'"),
+        ("requests.parquet", "PAR1", "output of a run"),
     ],
 )
-def test_a_broken_run_is_one_line_and_status_2(tmp_path, run, capsys, file, text, said):
+def test_a_broken_run_is_one_line_and_status_2(tmp_path, run, capsys, file, text, message):
     (run / file).unlink()
     if text is not None:
         (run / file).write_text(text)
     assert main(["plot", "timeline", str(run), "--out", str(tmp_path / "out.png")]) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert re.search(message, error)
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "out.png").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["capacity", "capacity.csv"], "the numbers would go to capacity.csv, which is an input: name another"),
-        (["pie", "RUN"], "no plot 'pie'; there is timeline, latency-cdf"),
-        (["timeline", "RUN", "--out", "out.txt"], "out.txt: figures are written as .png, .pdf, .svg"),
-        (["gantt", "RUN", "-p", "zoom=2"], "-p zoom=2: plot gantt has start_s=, window_s="),
-        (["gantt", "RUN", "-p", "window_s=wide"], "-p window_s=wide: window_s must be a number"),
-        (["padding", "RUN", "-p", "x=1"], "-p x=1: plot padding has no options"),
-        (["timeline", "RUN", "--width-mm", "4"], "--width-mm is 4; it must be 40 to 1000"),
-        (["latency-load", "RUN"], "is a run; this plot is of a sweep"),
-        (["latency-load", "nowhere"], "nowhere is nothing that can be drawn: name the folder of a run"),
-        (["latency-load", "a", "b"], "this plot is of one sweep, not of 2"),
-        (["gantt", "RUN", "-p", "start_s=99"], "no batch ran from 99 s for 0.2 s: the run is from 0 to"),
+        (["capacity", "capacity.csv"], r"capacity\.csv.* input"),
+        (["pie", "RUN"], "'pie'.*timeline, latency-cdf"),
+        (["timeline", "RUN", "--out", "out.txt"], r"out\.txt.*\.png, \.pdf, \.svg"),
+        (["gantt", "RUN", "-p", "zoom=2"], "-p zoom=2.*gantt.*start_s=, window_s="),
+        (["gantt", "RUN", "-p", "window_s=wide"], "-p window_s=wide.*number"),
+        (["padding", "RUN", "-p", "x=1"], "-p x=1.*padding"),
+        (["timeline", "RUN", "--width-mm", "4"], "--width-mm is 4.*40 to 1000"),
+        (["latency-load", "RUN"], "run.*of a sweep"),
+        (["latency-load", "nowhere"], "nowhere.*folder of a run"),
+        (["latency-load", "a", "b"], "one sweep.* 2"),
+        (["gantt", "RUN", "-p", "start_s=99"], r"99 s.* 0\.2 s.* from 0 to"),
     ],
 )
-def test_what_cannot_be_drawn_is_one_line(tmp_path, monkeypatch, run, capsys, arguments, said):
+def test_what_cannot_be_drawn_is_one_line(tmp_path, monkeypatch, run, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert main(["plot", *(str(run) if each == "RUN" else each for each in arguments)]) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert re.search(message, error)
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("*.png"))

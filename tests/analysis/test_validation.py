@@ -133,7 +133,7 @@ def test_live_rates_are_tried_until_they_hold_the_capacity_between_them(real):
     assert len(tried) <= 8
 
 
-def test_the_acceptance_set_runs_on_a_device_and_its_page_says_what_came_of_it(tmp_path, monkeypatch):
+def test_the_acceptance_set_runs_on_a_device_and_its_page_has_the_verdicts(tmp_path, monkeypatch):
     monkeypatch.setattr(acceptance, "SCENARIOS", acceptance.SCENARIOS[:1])
     monkeypatch.setattr(acceptance, "POLICIES", ("greedy",))
     monkeypatch.setattr(acceptance, "CAPACITY_POLICIES", ("greedy",))
@@ -165,5 +165,5 @@ def test_the_acceptance_set_runs_on_a_device_and_its_page_says_what_came_of_it(t
 
 
 def test_a_folder_that_is_no_acceptance_set_is_refused(tmp_path):
-    with pytest.raises(LookupError, match="lacks meta, calibration, runs, cells, capacity"):
+    with pytest.raises(LookupError, match="meta, calibration, runs, cells, capacity"):
         report.read(tmp_path)

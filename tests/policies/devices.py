@@ -51,7 +51,7 @@ def run(
 
 
 class Takes:
-    """An executor whose k-th batch takes seconds(k, its requests), whatever the table says."""
+    """An executor whose k-th batch takes seconds(k, its requests), whatever the table has."""
 
     offers: frozenset[str] = frozenset()
 

@@ -1,4 +1,4 @@
-"""Every policy keeps the rules, and policies that break one are told which."""
+"""Every policy keeps the rules, and a policy that breaks one is an error that names it."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class Secretive(OneAtATime):
 
 
 class Discreet(OneAtATime):
-    """Says that it uses less than it does."""
+    """Declares less than it uses."""
 
     uses = frozenset({"oldest", "levels"})
 
@@ -156,7 +156,7 @@ class Discreet(OneAtATime):
 
 
 class ReadsALine(OneAtATime):
-    """Does not say what it reads of a length bucket."""
+    """Does not declare what it reads of a length bucket."""
 
     uses = frozenset({"oldest", "levels", "bucket"})
 
@@ -165,13 +165,13 @@ class ReadsALine(OneAtATime):
 
 
 class ForgetsTheLate(Adaptive):
-    """Does not say that it asks which of those who are late came first."""
+    """Does not declare that it reads the oldest arrival of the late requests."""
 
     uses = Adaptive.uses - {"oldest_arrival"}
 
 
 class Eavesdrops(OneAtATime):
-    """Does not say that it hears of completions."""
+    """Does not declare that it observes completions."""
 
     uses = frozenset({"oldest", "levels"})
 
@@ -191,28 +191,28 @@ def test_the_pattern_of_the_bad_policies_is_a_good_one():
 @pytest.mark.parametrize(
     ("bad", "broken"),
     [
-        (Clairvoyant, "I5: what came later changed a decision before it"),
-        (CountsTheFuture, "I5: what came later changed a decision before it"),
-        (NewestFirst, "No request starves"),
-        (Remembers, "I4: run again, the same object decides otherwise"),
+        (Clairvoyant, "I5"),
+        (CountsTheFuture, "I5"),
+        (NewestFirst, "starve"),
+        (Remembers, "I4.*same object"),
         (Shares, "I4"),
-        (WaitsForEver, "waits for what cannot come"),
-        (TakesBack, "which is gone already"),
-        (Discreet, "reads view.rate, which its `uses` does not name"),
-        (ReadsALine, "reads line.waiting, which its `uses` does not name"),
-        (ForgetsTheLate, "reads line.oldest_arrival"),
-        (lambda: POLICIES["hpa"](ForgetsTheLate()), "reads line.oldest_arrival"),
-        (Eavesdrops, "reads finish of a completion"),
-        (lambda: Secretive(2), "what its text makes decides otherwise"),
-        (Uncopyable, "I4: it cannot be copied"),
+        (WaitsForEver, "cannot come"),
+        (TakesBack, r"named request \d+"),
+        (Discreet, r"view\.rate\b.*`uses`"),
+        (ReadsALine, r"line\.waiting\b.*`uses`"),
+        (ForgetsTheLate, r"line\.oldest_arrival\b"),
+        (lambda: POLICIES["hpa"](ForgetsTheLate()), r"line\.oldest_arrival\b"),
+        (Eavesdrops, "finish of a completion"),
+        (lambda: Secretive(2), "its text"),
+        (Uncopyable, "I4.*copied"),
     ],
 )
-def test_a_bad_policy_is_told_which_rule_it_breaks(bad, broken):
+def test_a_policy_that_breaks_a_rule_is_an_error_that_names_it(bad, broken):
     with pytest.raises(AssertionError, match=broken):
         check_policy(bad)
 
 
-def test_every_policy_says_what_it_uses_in_names_that_there_are():
+def test_every_policy_declares_uses_that_exist():
     known = {name for name in (*vars(View), *View.__annotations__) if not name.startswith("_")}
     for name, cls in POLICIES.items():
         assert cls.uses <= known | {"completions", "future"}, name

@@ -37,7 +37,7 @@ def inputs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_it_serves_a_device_in_the_loop_or_says_what_the_device_lacks(spec, inputs):
+def test_it_serves_a_device_in_the_loop_or_names_what_the_device_lacks(spec, inputs):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     settings = Settings(

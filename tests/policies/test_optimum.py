@@ -131,7 +131,7 @@ def test_the_simulator_gets_exactly_what_the_program_promises(seed, slo_s):
 
 
 class Watched(POLICIES["optimum"]):
-    """Tells what it promises to whoever made it, since a run uses a copy."""
+    """Keeps what it promises, also where a run uses a copy."""
 
     def __init__(self):
         self.promised = []
@@ -178,23 +178,23 @@ def test_own_targets_are_fine_while_they_are_due_in_order():
 
 
 @pytest.mark.parametrize(
-    ("trace", "named", "said"),
+    ("trace", "named", "message"),
     [
-        (Trace(np.zeros(2), np.array([9, 9])), {"gpus": 2}, "known for one GPU, not for 2"),
-        (Trace(np.zeros(2), np.array([9, 50])), {}, r"one length, not of 16 to 64 tokens \(padded\)"),
+        (Trace(np.zeros(2), np.array([9, 9])), {"gpus": 2}, "one GPU.* 2"),
+        (Trace(np.zeros(2), np.array([9, 50])), {}, "one length.* 16 to 64 tokens"),
         (
             Trace(np.zeros(3), np.array([9, 9, 9]), slo_s=np.array([1.0, 2.0, 0.5])),
             {},
-            "request 2 is due before request 1: the exact optimum needs deadlines in order",
+            "request 2 .*request 1",
         ),
     ],
 )
-def test_what_it_cannot_do_exactly_it_refuses(trace, named, said):
+def test_what_it_cannot_do_exactly_it_refuses(trace, named, message):
     table = formula_table(affine, students=(1, 2), tokens=(16, 64))
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(Refused, match=message):
         simulate(trace, "optimum", table, slo_s=0.01, **named)
 
 
 def test_times_that_fall_as_a_batch_grows_are_refused():
-    with pytest.raises(Refused, match="level 0 takes less time for 3 requests than for 2"):
+    with pytest.raises(Refused, match=r"level 0 .* 3 requests .* 2"):
         optimal_schedule(np.zeros(1), np.ones(1), [[0.0, 1.0, 2.0, 1.5]], [1.0])

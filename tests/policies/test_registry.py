@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 
 import pytest
@@ -100,9 +99,9 @@ def test_a_policy_is_made_from_its_parameters_not_changed_afterwards(module):
     for policy in (make("outside:Frozen(limit=3)"), make("outside:Frozen", {"limit": "3"})):
         assert (policy.limit, policy.twice) == (3, 6)
         assert make(describe(policy)) == policy
-    with pytest.raises(ValueError, match="Frozen cannot be made: ValueError: limit must be 1 or more"):
+    with pytest.raises(ValueError, match=r"Frozen.*ValueError.*limit"):
         make("outside:Frozen", {"limit": "0"})
-    with pytest.raises(ValueError, match=r"Frozen cannot be made: TypeError: .*limit"):
+    with pytest.raises(ValueError, match=r"Frozen.*TypeError.*limit"):
         make("outside:Frozen")
 
 
@@ -113,50 +112,50 @@ def test_what_a_policy_wraps_may_be_any_of_its_fields(module):
 
 
 @pytest.mark.parametrize(
-    ("spec", "parameters", "said"),
+    ("spec", "parameters", "message"),
     [
-        ("gready", {}, "no policy 'gready'; there is none, greedy, timeout, triton"),
-        ("", {}, "cannot be read: write name, name(key=value) or wrapper(name)"),
+        ("gready", {}, "'gready'.*none, greedy, timeout, triton"),
+        ("", {}, "cannot be read"),
         ("greedy(", {}, "cannot be read"),
         ("greedy(8)", {}, "cannot be read"),
         ("greedy; none", {}, "cannot be read"),
-        ("greedy(size=8)", {}, "has no parameter 'size'; it has max_batch"),
-        ("none(size=8)", {}, "has no parameter 'size'; it has none"),
-        ("greedy(max_batch='8')", {}, "max_batch is '8'; it must be int | None"),
-        ("greedy(max_batch=2.0)", {}, "max_batch is 2.0; it must be int | None"),
-        ("aimd(step=True)", {}, "step is True; it must be int"),
-        ("greedy(max_batch=big)", {}, "max_batch must be a number, a text in quotes or a tuple"),
-        ("greedy(**{})", {}, "** is not understood"),
-        ("greedy(none)", {}, "1 in greedy, which wraps 0"),
-        ("admission", {}, "0 in admission, which wraps 1: write admission(greedy)"),
-        ("admission(greedy, none)", {}, "2 in admission, which wraps 1"),
-        ("greedy", {"size": "8"}, "has no parameter 'size'; it has max_batch"),
-        ("admission(greedy)", {"inner": "3"}, "no parameter 'inner'; it has max_waiting, hopeless, max_batch"),
-        ("admission(greedy)", {"hopeless": "maybe"}, "hopeless is 'maybe'; it must be bool"),
-        ("admission(admission(greedy))", {"hopeless": "False"}, "belongs to several policies"),
-        ("nowhere_to_be_found:Mine", {}, "No module named 'nowhere_to_be_found'; it must be importable"),
-        ("json:Mine", {}, "module json has no class Mine"),
-        ("json:loads", {}, "module json has no class loads"),
-        ("json:JSONDecoder", {}, "json.decoder:JSONDecoder is not a policy: it has no method decide(view)"),
+        ("greedy(size=8)", {}, "'size'.*max_batch"),
+        ("none(size=8)", {}, "'size'.*none"),
+        ("greedy(max_batch='8')", {}, "max_batch is '8'.*int"),
+        ("greedy(max_batch=2.0)", {}, r"max_batch is 2\.0.*int"),
+        ("aimd(step=True)", {}, "step is True.*int"),
+        ("greedy(max_batch=big)", {}, "max_batch must be"),
+        ("greedy(**{})", {}, r"\*\*"),
+        ("greedy(none)", {}, "1 in greedy.* 0"),
+        ("admission", {}, "0 in admission.* 1"),
+        ("admission(greedy, none)", {}, "2 in admission.* 1"),
+        ("greedy", {"size": "8"}, "'size'.*max_batch"),
+        ("admission(greedy)", {"inner": "3"}, "'inner'.*max_waiting, hopeless, max_batch"),
+        ("admission(greedy)", {"hopeless": "maybe"}, "hopeless is 'maybe'.*bool"),
+        ("admission(admission(greedy))", {"hopeless": "False"}, "hopeless.*several"),
+        ("nowhere_to_be_found:Mine", {}, "module named 'nowhere_to_be_found'"),
+        ("json:Mine", {}, "json.*Mine"),
+        ("json:loads", {}, "json.*loads"),
+        ("json:JSONDecoder", {}, "JSONDecoder.*decide"),
     ],
 )
-def test_a_bad_spec_is_an_error_that_says_what_is_valid(spec, parameters, said):
-    with pytest.raises((ValueError, LookupError), match=re.escape(said)):
+def test_a_bad_spec_is_an_error_that_lists_what_is_valid(spec, parameters, message):
+    with pytest.raises((ValueError, LookupError), match=message):
         make(spec, parameters)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("def f(:\n", "its module cannot be imported: SyntaxError"),
-        ("from policies import Nothing\n", r"its module cannot be imported: ImportError.*broken.py, line 1\)"),
-        ("\nMine = undefined\n", r"its module cannot be imported: NameError.*broken.py, line 2\)"),
-        ("class Mine:\n  def __init__(self): 1/0\n", r"cannot be made: ZeroDivisionError.*broken.py, line 2\)"),
+        ("def f(:\n", "SyntaxError"),
+        ("from policies import Nothing\n", r"ImportError.*broken.py, line 1\)"),
+        ("\nMine = undefined\n", r"NameError.*broken.py, line 2\)"),
+        ("class Mine:\n  def __init__(self): 1/0\n", r"ZeroDivisionError.*broken.py, line 2\)"),
     ],
 )
-def test_a_broken_module_is_an_error_that_names_its_line(module, text, said):
+def test_a_broken_module_is_an_error_that_names_its_line(module, text, message):
     module("broken", text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         make("broken:Mine")
 
 

@@ -30,9 +30,9 @@ def test_a_static_level_is_named_by_students_and_model():
     assert used("fixed(students=1)") == {"teacher-12x8/1"}
     assert used("fixed(students=1, model='students-2x8')") == {"students-2x8/1"}
     assert used("fixed(model='teacher-6x8')") == {"teacher-6x8/1"}
-    with pytest.raises(ValueError, match="model is 'bert'; this run has students-2x8, teacher-12x8, teacher-6x8"):
+    with pytest.raises(ValueError, match=r"'bert'.*students-2x8, teacher-12x8, teacher-6x8"):
         used("fixed(model='bert')")
-    with pytest.raises(ValueError, match="model is 'teacher-6x8'; this run has students-2x8, teacher-12x8"):
+    with pytest.raises(ValueError, match=r"'teacher-6x8'.*students-2x8, teacher-12x8"):
         used("fixed(model='teacher-6x8')", levels="default")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_a_dry_run_goes_through_every_part(dry_run: Path) -> None:
     assert not list(dry_run.glob("*.partial"))
 
 
-def test_every_table_of_a_campaign_loads_and_says_what_was_measured(dry_run: Path) -> None:
+def test_every_table_of_a_campaign_loads_and_names_what_was_measured(dry_run: Path) -> None:
     for name in tiny().tables:
         table = LatencyTable.load(dry_run / name)
         assert table.meta["kind"] == "measured"
@@ -112,19 +113,19 @@ def test_another_campaign_in_the_same_folder_is_refused(dry_run: Path) -> None:
     ("flags", "message"),
     [
         (["--device", "cpu"], "--out is missing"),
-        (["--device", "cpu", "--out", "x", "--budget-s", "nan"], "positive number of seconds"),
-        (["--device", "cpu", "--out", "x", "--parts", "probe"], "unknown part probe; there are probes"),
+        (["--device", "cpu", "--out", "x", "--budget-s", "nan"], "--budget-s"),
+        (["--device", "cpu", "--out", "x", "--parts", "probe"], "part probe;.*probes"),
     ],
 )
 def test_bad_usage_is_an_error_in_words(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["campaign", *flags]) == 2
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_the_command_says_what_else_there_is(tmp_path: Path, capsys: Any) -> None:
+def test_without_a_gpu_the_command_names_the_dry_run(tmp_path: Path, capsys: Any) -> None:
     assert main(["campaign", "--out", str(tmp_path / "x")]) == 2
-    assert "--device cpu is the dry run" in capsys.readouterr().err
+    assert "--device cpu" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 
@@ -162,7 +163,7 @@ def rows(model: str, students: int, times: dict[tuple[int, int], float]) -> list
 META = {"kind": "measured", "device": "a device"}
 
 
-def test_verdicts_divide_what_they_say_they_divide(tmp_path: Path) -> None:
+def test_verdicts_are_the_ratios_that_they_name(tmp_path: Path) -> None:
     students = rows("students-2x768", 1, {(1, 32): 60.0, (1, 128): 70.0, (8, 128): 100.0})
     students += rows("students-2x768", 8, {(1, 32): 120.0, (1, 128): 140.0, (8, 128): 400.0})
     write_table(tmp_path / "students-768", students, META)
@@ -198,21 +199,19 @@ def test_tables_of_different_devices_are_not_merged(tmp_path: Path) -> None:
         merge_tables(tmp_path / "both", [tmp_path / "one", tmp_path / "two"])
 
 
-def test_a_baseline_that_cannot_be_had_is_named_and_the_others_are_measured(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_baseline_that_does_not_run_is_named_and_the_others_are_measured(tmp_path: Path, monkeypatch: Any) -> None:
     two = tuple(baseline for baseline in BASELINES if baseline.name in ("ours", "branches-graph", "stock-graph"))
     monkeypatch.setattr(campaign_parts, "BASELINES", two)
     own = Campaign.open
 
     def without_branches(campaign: Campaign, kind: str, *arguments: Any, **options: Any) -> Any:
         if kind == "cuda-branches":
-            raise RuntimeError("operation not permitted when stream is capturing\nCUDA kernel errors might be ...")
+            raise RuntimeError("stream is capturing\nCUDA kernel errors might be ...")
         return own(campaign, kind, *arguments, **options)
 
     monkeypatch.setattr(Campaign, "open", without_branches)
     state = Campaign(tmp_path, tiny(), on_gpu=False).run({"baselines": PARTS["baselines"]}, 100.0)
     part = state["parts"]["baselines"]
     assert part["status"] == "done"
-    assert part["skipped"] == {
-        "students-2x64+branches-graph": "RuntimeError: operation not permitted when stream is capturing"
-    }
+    assert part["skipped"] == {"students-2x64+branches-graph": "RuntimeError: stream is capturing"}
     assert "students-2x64+stock-graph" in LatencyTable.load(tmp_path / "baselines").models

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 
     monkeypatch.setattr(measure.Measurement, "_visit", interrupted)
     assert run(tmp_path / "table") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "same command" in capsys.readouterr().err
     kept = (tmp_path / "table.partial" / "samples.csv").read_text()
     assert not (tmp_path / "table").exists()
     with (tmp_path / "table.partial" / "samples.csv").open("a") as file:
@@ -93,10 +94,10 @@ def test_an_unfinished_run_of_other_settings_is_not_mixed_in(
     [
         (["--models", "gpt"], "unknown model 'gpt'"),
         (["--models", "students-2x64,students-2x64"], "named twice"),
-        (["--plan", "nowhere"], "neither a file nor one of cpu"),
-        (["--budget-s", "0"], "positive number of seconds"),
+        (["--plan", "nowhere"], "nowhere.* cpu"),
+        (["--budget-s", "0"], "--budget-s"),
         (["--tokens", "1024"], "512 positions"),
-        (["--batches", "0,1"], "positive batches"),
+        (["--batches", "0,1"], "batches"),
         (["--out", "/proc/nowhere/table"], "nowhere"),
     ],
 )
@@ -105,8 +106,7 @@ def test_bad_input_is_refused_in_words(
 ) -> None:
     assert run(tmp_path / "table", *flags) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert message in error
+    assert re.match(f"error: .*{message}", error)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -131,7 +131,7 @@ def test_a_missing_torch_names_the_extra(tmp_path: Path) -> None:
 
 
 class Timer:
-    """An executor that takes what its script says: the double of a device in tests of the protocol."""
+    """An executor that takes the times of its script: the double of a device in tests of the protocol."""
 
     dtype = "float32"
 
@@ -209,10 +209,11 @@ def test_a_random_batch_has_one_row_of_full_length_and_runs_at_its_key() -> None
         assert all(row.dtype == np.int32 and row.max() < 100 for row in ids)
 
 
-def test_noise_is_told() -> None:
+def test_noise_has_a_verdict_with_reasons() -> None:
     assert noise.verdict(0.001, 0.0)["verdict"] == "quiet"
-    assert noise.verdict(0.03, 0.0)["reasons"] == ["the canary drifted by +3.0% (quiet: 2%)"]
-    assert "waited for a core 5.00%" in noise.verdict(0.0, 0.05)["reasons"][0]
+    (reason,) = noise.verdict(0.03, 0.0)["reasons"]
+    assert re.search(r"canary.*\+3\.0%.* 2%", reason)
+    assert "core 5.00%" in noise.verdict(0.0, 0.05)["reasons"][0]
     assert noise.verdict(math.nan, math.nan)["verdict"] == "noisy"
     assert noise.canary_drift([1.0] * 10 + [1.1] * 10) == pytest.approx(0.1)
     assert math.isnan(noise.canary_drift([1.0] * 8))
@@ -227,7 +228,7 @@ def test_a_plan_file_is_read_and_a_bad_one_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a plan"):
         read_plan(path)
     path.write_text("[]")
-    with pytest.raises(ValueError, match="at least one model"):
+    with pytest.raises(ValueError, match="one model"):
         read_plan(path)
 
 
@@ -243,7 +244,7 @@ def test_the_command_line_starts_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
 
-def test_too_little_memory_and_a_missing_gpu_are_told_in_words(
+def test_too_little_memory_and_a_missing_gpu_are_plain_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from profiler.executors.cpu import CpuExecutor
@@ -253,10 +254,10 @@ def test_too_little_memory_and_a_missing_gpu_are_told_in_words(
 
     monkeypatch.setattr(CpuExecutor, "warm", refuse)
     assert run(tmp_path / "table") == 2
-    assert "out of memory: use fewer models" in capsys.readouterr().err
+    assert "out of memory" in capsys.readouterr().err
     if not torch.cuda.is_available():
         assert run(tmp_path / "table", "--device", "cuda") == 2
-        assert "use the CPU executor" in capsys.readouterr().err
+        assert "CPU executor" in capsys.readouterr().err
 
 
 def test_a_bug_still_shows_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,9 +276,9 @@ def test_flags_of_a_gpu_are_refused_on_a_cpu(
     flags: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path / "table", *flags) == 2
-    assert f"--device cpu does not heed {flags[0]}" in capsys.readouterr().err
+    assert re.search(f"--device cpu .*{flags[0]}", capsys.readouterr().err)
 
 
 def test_threads_are_refused_on_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "table", "--device", "cuda", "--threads", "2") == 2
-    assert "--device cuda does not heed --threads" in capsys.readouterr().err
+    assert re.search("--device cuda .*--threads", capsys.readouterr().err)

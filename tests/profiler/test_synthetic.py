@@ -1,4 +1,4 @@
-"""The synthetic table is its formula, says so, and is nobody's default."""
+"""The synthetic table is its formula, is labelled so, and is never a default."""
 
 from __future__ import annotations
 

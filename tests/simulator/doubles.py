@@ -14,7 +14,7 @@ from traces import Trace
 
 
 class Says:
-    """A policy that answers what a function of the view and the number of the question says."""
+    """A policy whose answer is a function of the view and of the number of the question."""
 
     def __init__(self, answer, **attributes):
         self.answer, self.asked = answer, 0
@@ -38,7 +38,7 @@ class Batch(NamedTuple):
 
 
 class Takes:
-    """An executor that answers with what a function of the batch says."""
+    """An executor whose answer is a function of the batch."""
 
     def __init__(self, execution):
         self.execution = execution
@@ -59,7 +59,7 @@ def released(seconds, *times, **columns):
 
 
 class Elsewhere:
-    """Another executor whose batches run elsewhere: what it says of them comes in by post, at its time."""
+    """Another executor whose batches run elsewhere: their ends are posted at their time."""
 
     def __init__(self, executor, clock):
         self.executor, self.clock, self.offers = executor, clock, executor.offers

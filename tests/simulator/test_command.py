@@ -28,27 +28,27 @@ def command(tmp_path, capsys, monkeypatch):
 
 def test_a_run_prints_what_was_served_on_what_and_a_line_per_policy(command):
     assert command("--policy", "adaptive", "--slo-ms", "10") == 0
-    assert "4 requests in 0.5 s" in command.said
-    assert "students-2x8 on a formula (modelled)" in command.said
-    assert "accuracy: toy" in command.said
-    assert "target  10 ms per request" in command.said
-    assert re.search(r"^policy +p50 ms +p95 ms +p99 ms +on time", command.said, re.MULTILINE)
-    assert re.search(r"^adaptive +\d", command.said, re.MULTILINE)
-    assert re.search(r"^greedy +\d", command.said, re.MULTILINE)
-    assert f"written to {command.out}/" in command.said
+    assert "4 requests" in command.printed
+    assert "students-2x8 on a formula (modelled)" in command.printed
+    assert "accuracy: toy" in command.printed
+    assert "10 ms" in command.printed
+    assert re.search(r"^policy .*p99 ms .*on time", command.printed, re.MULTILINE)
+    assert re.search(r"^adaptive +\d", command.printed, re.MULTILINE)
+    assert re.search(r"^greedy +\d", command.printed, re.MULTILINE)
+    assert f"written to {command.out}/" in command.printed
     assert command.complained == "", "a pipe gets no progress bar"
 
 
 def test_the_reference_is_left_out_on_request_and_when_it_is_the_policy_itself(command):
     command("--reference", "none")
-    assert "greedy" not in command.said
+    assert "greedy" not in command.printed
     command("--policy", "greedy")
-    assert command.said.count("greedy") == 1
+    assert command.printed.count("greedy") == 1
 
 
 def test_json_prints_the_summary_and_nothing_else(command):
     assert command("--json") == 0
-    assert json.loads(command.said) == json.loads((command.out / "summary.json").read_text())
+    assert json.loads(command.printed) == json.loads((command.out / "summary.json").read_text())
     assert command.complained == ""
 
 
@@ -61,14 +61,14 @@ def test_required_attainment_decides_the_exit_status(command):
 def test_list_names_every_policy_with_one_line_each(command):
     assert command.bare("--list") == 0
     for name in POLICIES:
-        assert re.search(rf"^  {name} +\S", command.said, re.MULTILINE)
-    assert re.search(r"^  poisson: +\S", command.said, re.MULTILINE)
+        assert re.search(rf"^  {name} +\S", command.printed, re.MULTILINE)
+    assert re.search(r"^  poisson: +\S", command.printed, re.MULTILINE)
 
 
 def test_the_list_fits_the_terminal(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     assert command.bare("--list") == 0
-    assert max(map(len, command.said.splitlines())) <= 80
+    assert max(map(len, command.printed.splitlines())) <= 80
 
 
 def test_defaults_that_were_used_are_recorded(command):
@@ -81,69 +81,69 @@ def test_defaults_that_were_used_are_recorded(command):
 
 def test_the_default_trace_runs_on_any_table(command):
     assert command.bare("--table", command.table, "--out", command.out, "--json") == 0
-    assert json.loads(command.said)["requests"] > 1000
+    assert json.loads(command.printed)["requests"] > 1000
 
 
 def test_load_sets_the_rate_of_a_generator(command):
     assert command("--load", "0.5", "--json", trace="poisson:duration=20", out=command.out) == 0
-    assert json.loads(command.said)["load"] == pytest.approx(0.5, rel=0.05)
+    assert json.loads(command.printed)["load"] == pytest.approx(0.5, rel=0.05)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("arrival_s,tokens\n1,9\n0.5,9\n", "request 1: arrival_s is 0.5, earlier than the row before"),
-        ("arrival_s,tokens\n-1,9\n", "request 0: arrival_s is -1.0 (must not be negative)"),
+        ("arrival_s,tokens\n1,9\n0.5,9\n", r"request 1: arrival_s is 0\.5"),
+        ("arrival_s,tokens\n-1,9\n", r"request 0: arrival_s is -1\.0"),
         ("arrival_s,tokens\n0,9\nnan,9\n", "arrival_s is nan"),
         ("arrival_s,tokens\ninf,9\n", "arrival_s is inf"),
         ("arrival_s,tokens\n", "no requests"),
-        ("arrival_s,tokens\n0,0\n", "tokens is 0 (must be at least 1"),
-        ("arrival_s,tokens\n0,9\n1,65\n", "request 1 has 65 tokens, more than the table's largest (64)"),
+        ("arrival_s,tokens\n0,0\n", "tokens is 0"),
+        ("arrival_s,tokens\n0,9\n1,65\n", "request 1.* 65 tokens.*64"),
         ("arrival_s,tokens\n0,9.5\n", "9.5"),
         ("arrival_s,tokens,colour\n0,9,red\n", "colour"),
         ("when,tokens\n0,9\n", "arrival_s"),
         ("", "requests.csv"),
     ],
 )
-def test_a_bad_trace_is_one_line_and_status_2(command, text, said):
+def test_a_bad_trace_is_one_line_and_status_2(command, text, message):
     command.trace.write_text(text)
     assert command() == 2
-    refused(command, said)
+    refused(command, message)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--policy", "gready"], "no policy 'gready'; there is none, greedy"),
-        (["--policy", "greedy(max_batch=17)"], "max_batch is 17; this table allows 1 to 16"),
-        (["--policy", "no_such_module:Mine"], "No module named 'no_such_module'"),
-        (["-p", "max_batch"], "-p max_batch: write key=value"),
-        (["-p", "depth=3"], "has no parameter 'depth'; it has"),
-        (["-p", "max_batch=many"], "max_batch is 'many'; it must be int | None"),
+        (["--policy", "gready"], "'gready'.*none, greedy"),
+        (["--policy", "greedy(max_batch=17)"], "max_batch is 17.* 16"),
+        (["--policy", "no_such_module:Mine"], "'no_such_module'"),
+        (["-p", "max_batch"], "-p max_batch.*key=value"),
+        (["-p", "depth=3"], "'depth'"),
+        (["-p", "max_batch=many"], "max_batch is 'many'.*int"),
         (["--reference", "gready"], "no policy 'gready'"),
         (["--reference", "greedy(max_batch=99)"], "max_batch is 99"),
-        (["--model", "bert"], "has no model 'bert'; it has students-2x8"),
-        (["--task", "sst2"], "has no accuracies for task 'sst2'; it has toy"),
+        (["--model", "bert"], "'bert'.*students-2x8"),
+        (["--task", "sst2"], "'sst2'.*toy"),
         (["--table", "nowhere"], "no table 'nowhere'"),
         (["--trace", "nowhere"], "no trace 'nowhere'"),
         (["--trace", "poisson:speed=3"], "speed"),
-        (["--gpus", "0"], "gpus is 0; at least 1 is needed"),
+        (["--gpus", "0"], "gpus is 0.* 1 "),
         (["--slo-ms", "0"], "slo"),
         (["--slo-ms", "nan"], "slo"),
         (["--load", "-1"], "load is -1"),
         (["--rate", "0"], "rate"),
         (["--duration", "0"], "duration"),
         (["--lengths", "nowhere.csv"], "nowhere.csv"),
-        (["--seed", "-1"], "seed is -1; it must be 0 or more"),
+        (["--seed", "-1"], "seed is -1"),
         (["--service-noise", "profiled"], "no measured spread"),
-        (["--require-attainment", "nan"], "--require-attainment is nan; it must lie in 0 to 1"),
-        (["--require-attainment", "99"], "it must lie in 0 to 1"),
-        (["--rerun", "nowhere"], "nowhere has no run.json"),
+        (["--require-attainment", "nan"], "--require-attainment is nan.*0 to 1"),
+        (["--require-attainment", "99"], "--require-attainment is 99.*0 to 1"),
+        (["--rerun", "nowhere"], r"nowhere.*run\.json"),
     ],
 )
-def test_bad_usage_is_one_line_and_status_2(command, arguments, said):
+def test_bad_usage_is_one_line_and_status_2(command, arguments, message):
     assert command(*arguments) == 2 if "--rerun" not in arguments else command.bare(*arguments) == 2
-    refused(command, said)
+    refused(command, message)
 
 
 @pytest.mark.parametrize(
@@ -159,23 +159,23 @@ def test_what_the_parser_refuses_has_status_2_too(arguments, capsys):
 def test_a_hole_in_the_table_is_found_at_load(command):
     holed = write_table(command.folder / "holed", [row for row in ROWS if ",2,2,8,4,64," not in row])
     assert command(table=holed) == 2
-    refused(command, "has no students-2x8/2 at batch 4, 64 tokens: profile it")
+    refused(command, "students-2x8/2 at batch 4, 64 tokens")
 
 
 def test_a_folder_that_is_not_a_run_is_left_alone(command):
     command.out.mkdir()
     (command.out / "thesis.txt").write_text("years of work")
     assert command() == 2
-    assert "is not the output of a run: name another --out" in command.complained
+    assert re.search(f"{command.out} .*--out", command.complained)
     assert (command.out / "thesis.txt").read_text() == "years of work"
 
 
-def refused(command, said):
-    """One line on stderr that says so, nothing on stdout, nothing written."""
+def refused(command, message):
+    """One line on stderr that matches, nothing on stdout, nothing written."""
     assert re.match(r"error: [^'\"]", command.complained), "as it stands, not as Python writes texts"
     assert command.complained.count("\n") == 1, command.complained
-    assert said in command.complained
-    assert command.said == ""
+    assert re.search(message, command.complained)
+    assert command.printed == ""
     assert not command.out.exists()
     assert not [path for path in command.folder.iterdir() if path.name.startswith(".")]
 
@@ -189,7 +189,7 @@ def test_debug_shows_where_it_went_wrong(command):
 def test_a_file_is_rescaled_in_the_mode_that_was_asked_for(command, mode, requests):
     command.trace.write_text("arrival_s,tokens\n" + "".join(f"{i / 50},9\n" for i in range(100)))
     assert command("--rate", "100", "--rate-mode", mode, "--json") == 0
-    summary = json.loads(command.said)
+    summary = json.loads(command.printed)
     assert summary["requests"] == pytest.approx(requests, rel=0.02)
     assert summary["offered_rate"] == pytest.approx(100, rel=0.05)
 
@@ -207,18 +207,18 @@ def test_a_policy_of_ones_own_runs_from_the_current_folder(command, monkeypatch)
     monkeypatch.syspath_prepend(command.folder)
     (command.folder / "my_own_policy.py").write_text(POLICY.format("pass"))
     assert command("--policy", "my_own_policy:Mine") == 0
-    assert re.search(r"^my_own_policy:Mine +\d", command.said, re.MULTILINE)
+    assert re.search(r"^my_own_policy:Mine +\d", command.printed, re.MULTILINE)
 
 
 def test_a_policy_that_raises_is_one_line_with_its_file_and_line(command, monkeypatch):
     monkeypatch.syspath_prepend(command.folder)
     (command.folder / "my_bad_policy.py").write_text(POLICY.format("1 / 0"))
     assert command("--policy", "my_bad_policy:Mine") == 2
-    refused(command, "raised ZeroDivisionError: division by zero")
+    refused(command, "ZeroDivisionError")
     assert re.search(r"my_bad_policy\.py, line 5\)", command.complained)
 
 
-def test_a_reader_that_has_gone_changes_no_exit_status_and_a_full_disk_does(command):
+def test_a_closed_pipe_changes_no_exit_status_and_a_full_disk_does(command):
     """Buffered output, as a user has it: what is left is written at exit, where Python would complain by itself."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     run = f"{sys.executable} -m simulator --table {command.table} --trace {command.trace} --out {command.out}"

@@ -74,7 +74,7 @@ def test_the_default_target_is_five_times_batch_one_at_the_median_length_and_the
     assert simulate(trace(0, 1, 2, tokens=[9, 60, 64]), "none", table).slo_s == pytest.approx(5 * 2560e-6)
 
 
-def test_own_targets_of_requests_decide_who_is_late():
+def test_own_targets_of_requests_decide_which_are_late():
     report = run("none", trace(0, 10, 20, slo_s=np.array([np.nan, 0.5, 2.0])), slo_s=1.0)
     assert report.requests["outcome"].tolist() == ["ok", "late", "ok"]
 

@@ -153,7 +153,7 @@ def test_students_of_another_of_the_tables_tasks_are_refused(table, tmp_path, tr
         file.write("".join(f"{MODEL},{students},other,0.5\n" for students in (1, 2)))
     for task in ("other", "toy", "unheard of"):
         weights.save(weights.random(parse_spec(MODEL, 2), 0), tmp_path / f"{task}.safetensors", task=task)
-    with pytest.raises(ValueError, match="answers other, but the run counts with the accuracies of toy: --task other"):
+    with pytest.raises(ValueError, match=r"other, .* toy: --task other"):
         live(tmp_path / "both", traffic, weights=str(tmp_path / "other.safetensors"))
     for task, own in (("other", "other"), ("toy", "toy"), ("toy", "unheard of")):
         live(tmp_path / "both", traffic, task=task, weights=str(tmp_path / f"{own}.safetensors"))
@@ -174,7 +174,7 @@ def test_texts_go_through_the_models_tokenizer_which_is_reported_apart(table, tm
     assert devices.run().run["live"]["tokenizing"]["p50_s"] > 0
 
 
-def test_only_disturbed_runs_are_repeated_and_all_attempts_are_told(table, traffic, monkeypatch):
+def test_only_disturbed_runs_are_repeated_and_all_attempts_are_returned(table, traffic, monkeypatch):
     monkeypatch.setattr("simulator.reporting.validity.MAX_DRIFT", -1.0)
     devices = live(table, traffic, clock="wall", policy="greedy")
     made = devices.attempts(most=2)
@@ -190,9 +190,9 @@ def test_a_stall_is_what_takes_twice_the_median_of_its_key():
     keys = ["a", "a", "a", "b", "b"]
     assert by_key(cycle, keys).tolist() == [1, 1, 1, 3, 3]
     batches = {"cycle_s": cycle, "service_s": cycle, "late_s": cycle * 0, "start_s": np.arange(5.0) * 1e-3}
-    told = judge(batches, keys, slo_s=1.0, seconds=13.0, waiting=0.0)
-    assert (told.stalls, told.stalled) == (1, pytest.approx(4 / 13, abs=1e-6))
-    assert ["stalls" in reason for reason in told.reasons] == [True]
+    judged = judge(batches, keys, slo_s=1.0, seconds=13.0, waiting=0.0)
+    assert (judged.stalls, judged.stalled) == (1, pytest.approx(4 / 13, abs=1e-6))
+    assert ["stalls" in reason for reason in judged.reasons] == [True]
 
 
 def test_a_second_in_which_the_device_is_slower_is_seen_though_no_batch_stalls():
@@ -227,10 +227,10 @@ def test_ctrl_c_reports_what_was_served_and_the_outputs_are_whole(table, tmp_pat
     process = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=600", "--out", "run")
     lines_of(tmp_path / "run.live" / "batches-1.csv", process, 10)
     process.send_signal(signal.SIGINT)
-    said, complained = process.communicate(timeout=60)
+    printed, complained = process.communicate(timeout=60)
     assert process.returncode == 130, complained
-    assert "greedy live, interrupted" in said
-    assert "VALID" in said
+    assert "greedy live, interrupted" in printed
+    assert "VALID" in printed
     requests = pyarrow.parquet.read_table(tmp_path / "run" / "requests.parquet")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert 9 <= summary["requests"] == len(requests) < 30_000
@@ -239,7 +239,7 @@ def test_ctrl_c_reports_what_was_served_and_the_outputs_are_whole(table, tmp_pat
     assert not (tmp_path / "run.live").exists()
 
 
-def test_a_killed_run_leaves_its_journal_and_the_next_start_says_what_is_there(table, tmp_path):
+def test_a_killed_run_leaves_its_journal_and_the_next_start_reports_it(table, tmp_path):
     process = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=600", "--out", "run")
     lines_of(tmp_path / "run.live" / "batches-1.csv", process, 10)
     process.kill()
@@ -248,7 +248,7 @@ def test_a_killed_run_leaves_its_journal_and_the_next_start_says_what_is_there(t
     again = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=0.1", "--out", "run")
     _, complained = again.communicate(timeout=60)
     assert again.returncode == 0, complained
-    assert f"{written} requests in {written} batches were answered" in complained
+    assert f"{written} requests in {written} batches" in complained
     assert (tmp_path / "run.live.1" / "batches-1.csv").exists()
     assert not (tmp_path / "run.live").exists()
     assert left_behind(tmp_path / "run.live") is None
@@ -265,7 +265,7 @@ def test_a_policy_that_needs_the_future_is_refused_live(table, traffic, tmp_path
     process = command(tmp_path, table, "--policy", "prophet:Prophet", "--trace", traffic)
     _, complained = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "needs 'future', which a real device does not offer" in complained
+    assert "needs 'future'" in complained
 
 
 def test_a_run_on_a_device_is_not_rerun(table, traffic, tmp_path):

@@ -116,7 +116,7 @@ def test_margins_learned_from_another_of_the_tables_tasks_are_refused_live_too(f
     (tmp_path / "table" / "accuracy.csv").write_text("\n".join(["model,students,task,accuracy", *rows]) + "\n")
     policy = f"margin(greedy, flips=0.0, items={str(folder / 'items.parquet')!r})"
     its = replace(settings(folder, policy, "cpu"), table=str(tmp_path / "table"))
-    with pytest.raises(PolicyError, match="goes by answers to toy, which is not the run's task: take --task toy"):
+    with pytest.raises(PolicyError, match=r"toy.*--task toy"):
         open_live(prepare(its))
     open_live(prepare(replace(its, task="toy")))
 

@@ -29,7 +29,7 @@ def oracle(arrivals, tokens, table, policy, gpus, largest=None, timeout_s=0.002)
     free, n, head, now = [0.0] * gpus, len(arrivals), 0, 0.0
     start, finish, gpu_of = [0.0] * n, [0.0] * n, [0] * n
     while head < n:
-        now = max(now, arrivals[head], min(free))  # somebody waits and somebody is idle
+        now = max(now, arrivals[head], min(free))  # one request waits and one GPU is idle
         idle = [gpu for gpu in range(gpus) if free[gpu] <= now]
         if not idle:
             now = min(free)

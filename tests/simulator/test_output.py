@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,7 +139,7 @@ def test_a_rerun_notices_a_file_that_has_changed(command, changed):
         file.write("\n")
     before = written(command.out)
     assert command.bare("--rerun", command.out) == 2
-    assert f"{changed} has changed since the recorded run" in command.complained
+    assert f"{changed} has changed" in command.complained
     assert written(command.out) == before
 
 
@@ -147,38 +148,38 @@ def test_a_rerun_notices_a_changed_file_that_a_spec_names(command):
     assert command("--lengths", f"along:{command.trace}", trace="constant:rate=5,duration=2") == 0
     command.trace.write_text("arrival_s,tokens\n0,8\n1,9\n")
     assert command.bare("--rerun", command.out) == 2
-    assert "requests.csv has changed since the recorded run" in command.complained
+    assert "requests.csv has changed" in command.complained
 
 
-def test_a_rerun_notices_a_file_that_is_gone(command):
+def test_a_rerun_notices_a_missing_file(command):
     command()
     command.trace.unlink()
     assert command.bare("--rerun", command.out) == 2
-    assert "requests.csv, which the recorded run read, is not there any more" in command.complained
+    assert re.search(r"requests\.csv.* not there", command.complained)
 
 
 def test_a_rerun_takes_no_settings_of_its_own(command):
     command()
     assert command.bare("--rerun", command.out, "--gpus", "2", "-p", "max_batch=4") == 2
-    assert "--rerun repeats a run as it was recorded: leave out -p, --gpus" in command.complained
+    assert re.search("--rerun .*: leave out -p, --gpus", command.complained)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("{", "is not valid JSON"),
-        ("{}", "has no settings"),
-        ('{"settings": {}}', "has no settings or table"),
-        ('{"table": {}, "settings": {"speed": 3}}', "does not know: speed"),
-        ('{"table": {}, "settings": {"gpus": "two", "slo_ms": 3}}', "settings that cannot be: gpus is 'two'"),
-        ('{"table": {}, "settings": {"digests": null}}', "settings that cannot be: digests is None"),
+        ("{", "valid JSON"),
+        ("{}", "no settings"),
+        ('{"settings": {}}', "no settings or table"),
+        ('{"table": {}, "settings": {"speed": 3}}', "speed"),
+        ('{"table": {}, "settings": {"gpus": "two", "slo_ms": 3}}', "gpus is 'two'"),
+        ('{"table": {}, "settings": {"digests": null}}', "digests is None"),
     ],
 )
-def test_a_broken_run_json_is_one_line(command, text, said):
+def test_a_broken_run_json_is_one_line(command, text, message):
     command.out.mkdir()
     (command.out / "run.json").write_text(text)
     assert command.bare("--rerun", command.out) == 2
-    assert said in command.complained
+    assert message in command.complained
     assert command.complained.count("\n") == 1
 
 
@@ -227,5 +228,5 @@ def test_a_later_run_replaces_an_earlier_one(tmp_path):
 
 def test_a_run_of_the_library_has_no_settings_to_rerun(tmp_path):
     save(run("greedy", trace(0, 1)), tmp_path / "run")
-    with pytest.raises(ValueError, match="only runs of the command line can be run again"):
+    with pytest.raises(ValueError, match="command line"):
         read_run(tmp_path / "run")

@@ -25,7 +25,7 @@ def write_table(folder, rows=ROWS, accuracy=True, header=LATENCY, **meta):
 
 
 class Command:
-    """`python -m simulator` in a folder of its own; `said` has what it printed."""
+    """`python -m simulator` in a folder of its own; `printed` has its output."""
 
     def __init__(self, folder, capsys):
         self.folder, self.capsys = folder, capsys
@@ -39,5 +39,5 @@ class Command:
 
     def bare(self, *arguments):
         status = main([str(each) for each in arguments])
-        self.said, self.complained = self.capsys.readouterr()
+        self.printed, self.complained = self.capsys.readouterr()
         return status

@@ -21,7 +21,7 @@ def test_short_text_is_an_equal_mixture_of_three_published_sets() -> None:
     assert (values > 44).mean() == pytest.approx((0.05 + 0.033 + 0) / 3, abs=0.006)
 
 
-def test_every_model_draws_what_its_settings_say() -> None:
+def test_every_model_draws_by_its_settings() -> None:
     assert set(load(MANY, lengths="constant:32").tokens) == {32}
     assert np.bincount(load(MANY, lengths="uniform:low=3,high=6").tokens)[3:] == pytest.approx([25_000] * 4, rel=0.03)
     lognormal = load(MANY, lengths="lognormal:median=20,sigma=0.5,high=4096").tokens
@@ -46,11 +46,11 @@ def test_lengths_along_a_trace_follow_its_time(tmp_path: Path) -> None:
     assert set(tokens[51_000:]) == {40}
 
 
-def test_lengths_replace_those_of_a_trace_and_say_so(tmp_path: Path) -> None:
+def test_lengths_replace_those_of_a_trace_and_add_a_note(tmp_path: Path) -> None:
     write(load("poisson:duration=1"), tmp_path / "trace.csv")
     trace = load(tmp_path / "trace.csv", lengths="constant:7")
     assert set(trace.tokens) == {7}
-    assert "lengths drawn from constant:7, replacing its own" in trace.notes
+    assert any("constant:7, replacing" in note for note in trace.notes)
 
 
 def test_drawn_lengths_are_clipped_to_the_table_and_counted() -> None:
@@ -63,22 +63,22 @@ def test_drawn_lengths_are_clipped_to_the_table_and_counted() -> None:
 @pytest.mark.parametrize(
     ("spec", "error", "message"),
     [
-        ("nosuch", LookupError, "no lengths 'nosuch': neither a file nor one of short-text"),
-        ("along:nosuch.csv", LookupError, "no file 'nosuch.csv' to draw lengths from"),
-        ("uniform:low=5,high=4", ValueError, "low is 5 and high is 4"),
+        ("nosuch", LookupError, "'nosuch'.*short-text"),
+        ("along:nosuch.csv", LookupError, r"no file 'nosuch\.csv'"),
+        ("uniform:low=5,high=4", ValueError, "low is 5.*high is 4"),
         ("constant:0", ValueError, "low is 0"),
         ("lognormal:median=-1", ValueError, "must be positive"),
-        ("uniform:lo=5", ValueError, "uniform has no lo; it has low, high"),
+        ("uniform:lo=5", ValueError, "uniform.* lo;.*low, high"),
     ],
 )
-def test_bad_length_specs_say_what_is_wrong(spec: str, error: type[Exception], message: str) -> None:
+def test_bad_length_specs_are_errors_that_name_the_mistake(spec: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         load("poisson:", lengths=spec)
 
 
-def test_a_file_of_text_without_counts_says_how_to_count_them(tmp_path: Path) -> None:
+def test_a_file_of_text_without_counts_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "arrivals.csv").write_text("arrival_s,text\n1,hello\n")
-    with pytest.raises(ValueError, match="has no token counts: count them with"):
+    with pytest.raises(ValueError, match=r"arrivals\.csv.*token counts"):
         load("poisson:", lengths=tmp_path / "arrivals.csv")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -106,20 +108,20 @@ def test_scaling_stays_inside_the_time_of_the_trace() -> None:
 
 
 def test_thinning_cannot_raise_the_rate() -> None:
-    with pytest.raises(ValueError, match="thinning cannot raise the rate from 2 to 3"):
+    with pytest.raises(ValueError, match="rate from 2 to 3"):
         scale(literal([0.0, 0.5], duration_s=1.0), 3.0, mode="thin")
 
 
 @pytest.mark.parametrize(
-    ("rate", "mode", "message"), [(0.0, "thin", "rate is 0.0"), (1.0, "stretch", "no scaling mode 'stretch'; choose")]
+    ("rate", "mode", "message"), [(0.0, "thin", "rate is 0.0"), (1.0, "stretch", "'stretch'.*thin")]
 )
-def test_bad_settings_say_what_is_wrong(rate: float, mode: str, message: str) -> None:
+def test_bad_settings_are_errors_that_name_the_mistake(rate: float, mode: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         scale(literal([0.0, 1.0]), rate, mode=mode)
 
 
 def test_one_instant_has_no_rate_to_scale() -> None:
-    with pytest.raises(ValueError, match="all requests arrive at one instant"):
+    with pytest.raises(ValueError, match="one instant"):
         scale(literal([1.0, 1.0]), 5.0)
 
 
@@ -133,35 +135,37 @@ def test_a_file_is_cut_before_it_is_scaled_so_that_the_rate_is_that_of_the_resul
         assert trace.seconds == pytest.approx(20, rel=0.01)
 
 
-def test_a_file_too_short_to_be_compressed_into_the_duration_says_so(tmp_path: object) -> None:
+def test_a_file_too_short_to_be_compressed_into_the_duration_has_a_note(tmp_path: object) -> None:
     path = f"{tmp_path}/counts.csv"
     with open(path, "w") as file:
         file.write("count\n" + "10\n" * 50)
     trace = load(path, rate=100, duration=20, rate_mode="compress")
     assert trace.seconds == pytest.approx(5)
-    assert any("last 5 s only at 100 requests/s" in note for note in trace.notes)
+    assert any(re.search(" 5 s .*100 requests/s", note) for note in trace.notes)
 
 
-def test_cut_keeps_the_first_seconds_and_says_so() -> None:
+def test_cut_keeps_the_first_seconds_and_adds_a_note() -> None:
     short = cut(literal([0.0, 1.0, 2.0, 3.0], duration_s=4.0), 2.0)
     assert short.arrival_s.tolist() == [0, 1]
     assert short.seconds == 2
-    assert short.notes == ("cut to its first 2 s (2 of 4 requests)",)
+    (note,) = short.notes
+    assert re.search(r"first 2 s .*2 of 4", note)
 
 
 def test_cut_of_a_trace_without_declared_duration_counts_from_its_first_arrival() -> None:
     assert cut(literal([100.0, 101.0, 102.0]), 1.5).arrival_s.tolist() == [100, 101]
 
 
-def test_cutting_more_than_there_is_leaves_the_trace_and_says_so() -> None:
+def test_cutting_more_than_there_is_leaves_the_trace_and_adds_a_note() -> None:
     assert "not cut" in cut(literal([0.0, 1.0]), 9.0).notes[-1]
 
 
-def test_joined_files_follow_each_other_and_the_seams_are_told() -> None:
+def test_joined_files_follow_each_other_and_the_seams_are_noted() -> None:
     joined = join([literal([0.0, 4.0], duration_s=5.0), literal([1.0, 2.0], duration_s=10.0)])
     assert joined.arrival_s.tolist() == [0, 4, 6, 7]
     assert joined.seconds == 15
-    assert joined.notes == ("joined 2 files; seams at 5 s",)
+    (note,) = joined.notes
+    assert re.search("2 files.* 5 s", note)
 
 
 def test_spreading_ticks_fills_the_tick_and_keeps_counts_per_tick() -> None:

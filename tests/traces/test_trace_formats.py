@@ -1,8 +1,9 @@
-"""Readers of public formats, on small literal files and on the real ones; and what they say about bad files."""
+"""Readers of public formats, on small literal files and on the real ones; and their errors about bad files."""
 
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def file(folder: Path, text: str | bytes, name: str = "bad.csv") -> Path:
 
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("name", SAMPLES)
-def test_format_is_detected_and_said(tmp_path: Path, name: str, zipped: bool) -> None:
+def test_format_is_detected_and_noted(tmp_path: Path, name: str, zipped: bool) -> None:
     assert load(sample(tmp_path, name, zipped=zipped)).notes[0].startswith(f"format {name}: it ")
 
 
@@ -72,7 +73,7 @@ def test_every_format_has_a_sample_here() -> None:
 def test_llm_lengths_are_clipped_and_counted(tmp_path: Path) -> None:
     trace = load(sample(tmp_path, "burstgpt"), max_tokens=512)
     assert trace.tokens.tolist() == [472, 512]
-    assert "1 of 2 requests (50.0%) clipped to 512 tokens" in trace.notes
+    assert any(re.search(r"1 of 2 requests \(50\.0%\).* 512", note) for note in trace.notes)
 
 
 def test_our_own_format_is_never_clipped(tmp_path: Path) -> None:
@@ -95,9 +96,9 @@ def test_counts_are_spread_within_their_bins_by_the_seed(tmp_path: Path) -> None
     assert not np.array_equal(trace.arrival_s, load(path, bin_s=60.0, seed=2).arrival_s)
 
 
-def test_gaps_between_days_of_counts_are_kept_and_told(tmp_path: Path) -> None:
+def test_gaps_between_days_of_counts_are_kept_and_noted(tmp_path: Path) -> None:
     trace = load(file(tmp_path, "bin_start_s,count\n0,1\n10,1\n20,1\n100,1\n110,1\n"))
-    assert "1 gaps between bins, 70 s in all" in trace.notes
+    assert any(re.search("1 gaps.* 70 s", note) for note in trace.notes)
     assert trace.arrival_s[3] >= 100
     assert trace.seconds == 120
 
@@ -109,7 +110,7 @@ def test_zones_of_the_2024_azure_trace_are_understood(tmp_path: Path) -> None:
     trace = load(file(tmp_path, text))
     assert trace.arrival_s.tolist() == [0, 1.5]
     assert trace.tokens.tolist() == [5, 1]
-    assert "1 requests with 0 tokens count as 1" in trace.notes
+    assert any("1 requests with 0 tokens" in note for note in trace.notes)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
@@ -173,7 +174,7 @@ def test_iso_times_are_read(tmp_path: Path, stamp: str) -> None:
 
 
 def test_a_column_of_times_and_a_generator_of_times_are_one_too_many(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="leave one of them out"):
+    with pytest.raises(ValueError, match="leave one"):
         load(file(tmp_path, "t,n\n1,2\n"), columns={"arrival": "t", "tokens": "n"}, arrivals="constant:rate=1")
 
 
@@ -183,7 +184,7 @@ def test_a_column_of_times_without_a_time_is_refused_by_row(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["counts.csv", "counts.csv.gz"])
-def test_zipped_or_not_is_told_by_the_content(tmp_path: Path, name: str) -> None:
+def test_compression_is_detected_by_the_content(tmp_path: Path, name: str) -> None:
     text = b"arrival_s,tokens\n0,5\n2,6\n"
     for content in (text, gzip.compress(text)):
         (tmp_path / name).write_bytes(content)
@@ -194,7 +195,7 @@ def test_zipped_or_not_is_told_by_the_content(tmp_path: Path, name: str) -> None
 
 def test_a_parquet_column_that_is_no_number_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"arrival_s": [[1.0], [2.0]]}), tmp_path / "lists.parquet")
-    with pytest.raises(ValueError, match=r"lists\.parquet cannot be read: Unsupported cast"):
+    with pytest.raises(ValueError, match=r"lists\.parquet cannot be read"):
         load(tmp_path / "lists.parquet")
 
 
@@ -207,29 +208,30 @@ def test_a_text_file_gets_times_from_a_generator(tmp_path: Path) -> None:
 
 def test_rows_out_of_order_are_an_error_unless_sorting_is_allowed(tmp_path: Path) -> None:
     path = file(tmp_path, "arrival_s,tokens\n2,5\n1,6\n3,7\n")
-    with pytest.raises(ValueError, match=r"request 1: arrival_s is 1\.0, earlier than the row before"):
+    with pytest.raises(ValueError, match=r"request 1: arrival_s is 1\.0"):
         load(path)
     trace = load(path, sort=True)
     assert trace.arrival_s.tolist() == [1, 2, 3]
     assert trace.tokens.tolist() == [6, 5, 7]
-    assert "sorted: 1 rows were earlier than the row before" in trace.notes
+    assert any("sorted: 1 row" in note for note in trace.notes)
 
 
 def test_outages_are_reported(tmp_path: Path) -> None:
     log = np.concatenate([np.arange(0, 100, 0.1), np.arange(100, 200, 0.1) + 137_000])
     write(Trace(log, np.full(len(log), 5)), tmp_path / "log.csv")
-    assert any("1 holes without a request, 1.37e+05 to 137000 s" in note for note in load(tmp_path / "log.csv").notes)
+    assert any(re.search(r"1 holes.*137000 s", note) for note in load(tmp_path / "log.csv").notes)
 
 
 def test_coarse_ticks_are_reported(tmp_path: Path) -> None:
     stamps = np.repeat(np.arange(0, 300, 3.0), 10)
     write(Trace(stamps, np.full(len(stamps), 5)), tmp_path / "ticks.csv")
     notes = load(tmp_path / "ticks.csv").notes
-    assert any("ticks of 3 s, where 90% arrive together" in note for note in notes)
+    assert any(re.search("3 s.*90%", note) for note in notes)
 
 
 def test_ordinary_traffic_raises_no_findings() -> None:
-    assert load("poisson:rate=500,duration=200").notes == ("lengths drawn from short-text",)
+    (note,) = load("poisson:rate=500,duration=200").notes
+    assert "short-text" in note
 
 
 @pytest.mark.parametrize(
@@ -237,35 +239,35 @@ def test_ordinary_traffic_raises_no_findings() -> None:
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
-        ("arrival_s,tokens\n", "it has no requests"),
+        ("arrival_s,tokens\n", "no requests"),
         ("arrival_s,tokens\n1,5\nnan,5\n", "request 1: arrival_s is nan"),
         ("arrival_s,tokens\n-1,5\n", "arrival_s is -1.0"),
         ("arrival_s,tokens\n1e400,5\n", "arrival_s is inf"),
         ("arrival_s,tokens\n1,5\ninf,5\ninf,5\n", "request 1: arrival_s is inf"),
         ("arrival_s,tokens\n1,0\n", "tokens is 0"),
-        ("arrival_s,tokens\n1,2.5\n", "line 2: tokens is '2.5' \\(must be a whole number\\)"),
+        ("arrival_s,tokens\n1,2.5\n", r"line 2: tokens is '2\.5'"),
         ("arrival_s,tokens\n1,99999999999\n", "tokens is '99999999999'"),
-        ("arrival_s,tokens\nx,5\n", "arrival_s is 'x' \\(must be a number\\)"),
-        ("arrival_s,tokens\n1,5\n2\n", "Expected 2 columns, got 1"),
-        ("arrival_s,tokens,tokens\n1,5,5\n", "column tokens is there twice"),
-        ("arrival_s,tokens,colour\n1,5,red\n", "unknown columns colour; a trace has arrival_s, tokens"),
-        ("time,n\n1,5\n", "no column arrival_s \\(found: time, n\\).*--columns arrival=NAME"),
-        ("arrival_s;tokens\n1;5\n", "separated by semicolons"),
-        ("arrival_s\ttokens\n1\t5\n", "separated by tabs"),
+        ("arrival_s,tokens\nx,5\n", "arrival_s is 'x'"),
+        ("arrival_s,tokens\n1,5\n2\n", "2 columns.* 1"),
+        ("arrival_s,tokens,tokens\n1,5,5\n", "column tokens.*twice"),
+        ("arrival_s,tokens,colour\n1,5,red\n", "colour.*arrival_s, tokens"),
+        ("time,n\n1,5\n", "column arrival_s.*time, n.*--columns arrival="),
+        ("arrival_s;tokens\n1;5\n", "semicolons"),
+        ("arrival_s\ttokens\n1\t5\n", "tabs"),
         ("count\n3\n-1\n", "row 1: count is -1.0"),
-        ("count\n0\n0\n", "it has no requests"),
-        ("count\n", "has a header only"),
-        ("TIMESTAMP,ContextTokens,GeneratedTokens\n", "it has no requests"),
-        ("TIMESTAMP,ContextTokens\n2024-01-01 00:00:00,1\n,2\n", "row 1: it has no time stamp"),
+        ("count\n0\n0\n", "no requests"),
+        ("count\n", "header only"),
+        ("TIMESTAMP,ContextTokens,GeneratedTokens\n", "no requests"),
+        ("TIMESTAMP,ContextTokens\n2024-01-01 00:00:00,1\n,2\n", "row 1.*time stamp"),
         (gzip.compress(b'{"timestamp": 1, "input_length": 5}\n' * 9999, mtime=0)[:90], "cannot be read"),
-        ("bin_start_s,count\n0,1\n10,1\n15,1\n", "a bin starts 5 s after the one before"),
-        ("TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n", "TIMESTAMP is 'yesterday' \\(must be a date"),
+        ("bin_start_s,count\n0,1\n10,1\n15,1\n", "bin .* 5 s"),
+        ("TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n", "TIMESTAMP is 'yesterday'"),
         (b"\x93\xfa\x96\x7b" * 99, "neither text nor Parquet"),
         (b"PAR1 and then nothing", "cannot be read"),
         (b"\x1f\x8b\x08\x00", "cannot be read"),
         (gzip.compress(b"arrival_s,tokens\n" + b"1,5\n" * 9999, mtime=0)[:60], "cannot be read"),
         ('{"timestamp": "x"}\n', "cannot be read"),
-        ('{"bin_s": 1}', "holds fitted parameters, not requests: use fit:"),
+        ('{"bin_s": 1}', "parameters.* fit:"),
     ],
 )
 def test_bad_files_give_one_clear_line(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -276,7 +278,7 @@ def test_bad_files_give_one_clear_line(tmp_path: Path, text: str | bytes, messag
 
 
 def test_unknown_format_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(LookupError, match="no trace format 'xml'; choose auto, csv, parquet"):
+    with pytest.raises(LookupError, match=r"'xml'.*auto, csv, parquet"):
         load(sample(tmp_path, "csv"), format="xml")
 
 
@@ -290,13 +292,13 @@ def test_the_published_azure_file_and_its_table_in_seconds_are_the_same_trace(sh
     assert np.median(published.tokens) == 1020
 
 
-def test_a_day_of_twitter_counts_becomes_its_requests_and_its_holes_are_told(shared: Path) -> None:
+def test_a_day_of_twitter_counts_becomes_its_requests_and_its_holes_are_noted(shared: Path) -> None:
     path = shared / "twitter_stream_2021_08" / "day02.csv.gz"
     trace = load(path)
     counts = np.loadtxt(path, skiprows=1, dtype=np.int64)
     assert np.array_equal(np.bincount(trace.arrival_s.astype(np.int64), minlength=84_660), counts)
     assert trace.seconds == 84_660
-    assert any("holes without a request" in note for note in trace.notes)
+    assert any("holes" in note for note in trace.notes)
 
 
 def test_streams_are_independent_of_each_other_and_of_their_use() -> None:

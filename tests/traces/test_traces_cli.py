@@ -80,7 +80,7 @@ def test_fit_saves_parameters_that_generate(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
-def test_a_plot_is_of_the_kind_that_its_name_says(tmp_path: Path, suffix: str, begins: bytes) -> None:
+def test_a_plot_is_of_the_kind_that_its_suffix_names(tmp_path: Path, suffix: str, begins: bytes) -> None:
     assert main(["stats", "poisson:duration=1", "--plot", str(tmp_path / f"plot.{suffix}")]) == 0
     assert (tmp_path / f"plot.{suffix}").read_bytes().startswith(begins)
 
@@ -134,7 +134,7 @@ def test_debug_shows_the_traceback() -> None:
 def test_a_full_disk_is_one_line(command: str) -> None:
     done = shell(f"unset PYTHONUNBUFFERED; {sys.executable} -m traces {command} > /dev/full")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "error: [Errno 28] No space left on device"
+    assert done.stderr.splitlines()[-1].startswith("error: [Errno 28]")
 
 
 @pytest.mark.parametrize("command", ["make poisson:rate=20000", "list", "stats poisson:"])

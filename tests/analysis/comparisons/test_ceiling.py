@@ -69,7 +69,7 @@ def test_no_schedule_whatever_exceeds_the_bound(instance, gpus):
 
 
 def synthetic():
-    """What the synthetic table says."""
+    """The times of the synthetic table."""
     table = LatencyTable.load("synthetic")
     model = table.default_model()
     return Predictions(table, table.levels(model, table.default_task()), table.plan(model))

@@ -1,9 +1,10 @@
-"""Comparisons: the same arrivals for all, honest replications, a ceiling that says what it is."""
+"""Comparisons: the same arrivals for all, honest replications, a ceiling labelled with its kind."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 
 import numpy as np
 import pandas
@@ -63,8 +64,9 @@ def test_some_replications_may_have_the_exact_optimum_and_others_a_bound():
 def test_what_does_not_run_here_is_listed_with_the_reason():
     compared = compare("greedy;optimum", replications=2, load=0.5, **SETTING | {"gpus": 2})
     assert compared.standings["policy"].tolist() == ["greedy"]
-    assert compared.refused == {"optimum": "the exact optimum is known for one GPU, not for 2"}
-    with pytest.raises(ValueError, match="the reference optimum does not run here: the exact optimum is known for one"):
+    assert list(compared.refused) == ["optimum"]
+    assert "one GPU" in compared.refused["optimum"]
+    with pytest.raises(ValueError, match=r"reference optimum.*one GPU"):
         compare("greedy;optimum", reference="optimum", replications=1, load=0.5, **SETTING | {"gpus": 2})
 
 
@@ -77,7 +79,7 @@ def test_all_are_the_online_policies_and_adaptive_their_reference():
     assert not (compared.standings["reached"] > 1 + 1e-9).any()
 
 
-def test_ninety_nine_percent_on_time_needs_enough_requests_to_say():
+def test_ninety_nine_percent_on_time_needs_enough_requests():
     short, long, over = (
         compare("adaptive", replications=2, trace="poisson", table="synthetic", slo_ms=20, load=load, duration=duration)
         for load, duration in ((0.2, 0.02), (0.2, 0.2), (5, 0.2))
@@ -104,9 +106,7 @@ def test_the_warm_up_of_steady_traffic_is_left_out_alike_for_all():
     assert {policy: found.tolist() for policy, found in compared.values.items()} == {
         policy: pytest.approx(found, abs=1e-12) for policy, found in values.items()
     }
-    assert compared.replicated == (
-        f"seeds 0 to 2, without the first {min(cuts)} to {max(cuts)} requests (warm-up by MSER-5)"
-    )
+    assert re.search(rf"seeds 0 to 2.* {min(cuts)} to {max(cuts)} requests", compared.replicated)
     assert compared.ceiling.kind == "exact or bound"  # a bound where it may begin without a backlog
 
 
@@ -116,7 +116,7 @@ def test_figures_from_the_first_request_on_are_those_of_the_run():
     assert found == {name: pytest.approx(report.summary[name], rel=1e-12) for name in found}
 
 
-def test_who_reaches_no_steady_state_has_no_figures_of_one():
+def test_a_run_without_a_steady_state_has_no_figures_of_one():
     setting = POISSON | {"trace": "poisson:duration=0.2", "rate": 12_000.0}
     compared = compare("adaptive;greedy", replications=2, exact_requests=0, warm_up=True, **setting)
     assert compared.standings["policy"].tolist() == ["adaptive"]
@@ -139,11 +139,11 @@ def test_windows_of_a_recorded_file_are_its_replications(tmp_path):
     path = tmp_path / "recorded.csv"
     path.write_text("arrival_s,tokens\n" + "".join(f"{each!r},60\n" for each in arrivals.tolist()))
     compared = compare("fixed;adaptive", replications=4, trace=str(path), table="synthetic", slo_ms=4.0)
-    assert "4 consecutive windows of" in compared.replicated
+    assert "4 consecutive windows" in compared.replicated
     whole = prepare(Settings("adaptive", trace=str(path), table="synthetic", slo_ms=4.0)).run()
     assert compared.values["adaptive"].mean() == pytest.approx(whole.summary["accuracy_weighted_goodput"], abs=0.02)
     path.write_text("arrival_s,tokens\n0,9\n0.1,9\n9,9\n")
-    with pytest.raises(ValueError, match=r"window 2 of 3 of .* has no requests: ask for fewer"):
+    with pytest.raises(ValueError, match=r"window 2 of 3 .*no requests"):
         compare("fixed", replications=3, trace=str(path), table="synthetic")
 
 
@@ -172,18 +172,18 @@ def test_processes_change_nothing():
 
 
 @pytest.mark.parametrize(
-    ("named", "said"),
+    ("named", "message"),
     [
-        ({"policies": ""}, "no policies are named"),
-        ({"policies": "greedy", "replications": 0}, "replications is 0; at least 1"),
-        ({"policies": "greedy", "gpus": 0}, "gpus is 0; at least 1"),
-        ({"policies": "greedy", "slo": 3}, "compare has no setting slo; it has trace, trace_format"),
+        ({"policies": ""}, "no policies"),
+        ({"policies": "greedy", "replications": 0}, "replications is 0.* 1"),
+        ({"policies": "greedy", "gpus": 0}, "gpus is 0.* 1"),
+        ({"policies": "greedy", "slo": 3}, "setting slo;.*trace, trace_format"),
         ({"policies": "gready"}, "no policy 'gready'"),
         ({"policies": "greedy", "reference": "best"}, "no policy 'best'"),
     ],
 )
-def test_bad_input_is_refused_in_words(named, said):
-    with pytest.raises((ValueError, LookupError), match=said):
+def test_bad_input_is_refused_in_words(named, message):
+    with pytest.raises((ValueError, LookupError), match=message):
         compare(**named)
 
 
@@ -194,16 +194,16 @@ def test_the_command_prints_a_line_per_policy(capsys):
     assert main(["compare", "--policies", "greedy;adaptive;optimum", *FLAGS, "--replications", "2"]) == 0
     out = capsys.readouterr().out
     assert "runs    seeds 0 to 1\nceiling " in out
-    assert "the exact optimum of one who knows the future" in out
-    assert "of exact  regret  points from greedy" in out
+    assert "exact optimum" in out
+    assert re.search("^policy .*regret .*from greedy", out, re.MULTILINE)
     assert "accuracies: illustrative (not measured)" in out
     assert {line.split()[0] for line in out.splitlines()[7:]} == {"greedy", "adaptive", "optimum"}
 
 
-def test_one_replication_says_that_the_spread_is_unknown(capsys):
+def test_the_spread_of_one_replication_is_unknown(capsys):
     assert main(["compare", "--policies", "greedy", *FLAGS, "--replications", "1"]) == 0
     out = capsys.readouterr().out
-    assert "one run (seed 0), so nothing is known of the spread" in out
+    assert "(seed 0)" in out
     assert "unknown" in out.splitlines()[-1]
 
 
@@ -223,7 +223,7 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
     assert main(["compare", "--policies", "gready", *FLAGS]) == 2
     assert capsys.readouterr().err.startswith("error: no policy 'gready'")
     assert main(["compare", *FLAGS, "--out", str(tmp_path / "rows.txt")]) == 2
-    assert "tables are written as .csv or .parquet" in capsys.readouterr().err
+    assert ".csv or .parquet" in capsys.readouterr().err
 
 
 def test_the_regret_is_what_the_ceiling_is_above_the_policy():

@@ -73,7 +73,7 @@ def test_a_search_ends_with_its_ends_within_the_tolerance():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"rate": 5}, "leave out rate"),
         ({"seed": 5}, "leave out seed"),
@@ -85,7 +85,7 @@ def test_a_search_ends_with_its_ends_within_the_tolerance():
         ({"lode": 1}, "no axis lode"),
     ],
 )
-def test_what_cannot_be_searched_is_one_clear_line(settings, said):
+def test_what_cannot_be_searched_is_one_clear_line(settings, message):
     with pytest.raises((ValueError, LookupError)) as caught:
         analysis.capacity(table="synthetic", **settings)
-    assert said in caught.value.args[0]
+    assert message in caught.value.args[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -178,8 +179,8 @@ def test_a_latency_that_no_batch_keeps_is_out_of_reach_and_the_closest_is_named(
     command += ["--store", str(tmp_path / "s"), "--out", str(tmp_path / "o")]
     assert main(command) == 1
     out = capsys.readouterr().out
-    assert "out of reach with up to 4 GPUs" in out
-    assert "even when idle" in out
+    assert "up to 4 GPUs" in out
+    assert "idle" in out
     assert "instead of 0.1" in out
     saved = json.loads((tmp_path / "o" / "plan.json").read_text())
     assert saved["choices"] == []
@@ -193,7 +194,7 @@ def test_however_far_a_latency_is_out_of_reach_the_one_that_can_be_met_is_named(
     assert closest.best.candidate.idle_s == pytest.approx(0.0105)  # a request alone, on an idle GPU
     enough, less = (attainment(trace, "greedy", table, 8, share * closest.slo_ms / 1e3) for share in (1, 0.97))
     assert enough >= 0.99 > less
-    assert f"that would meet {closest.slo_ms:.4g} ms instead of 0.001" in printed(found)
+    assert f"{closest.slo_ms:.4g} ms instead of 0.001" in printed(found)
 
 
 def test_a_recorded_trace_that_grows_by_moved_copies_is_not_exact(table):
@@ -204,12 +205,12 @@ def test_a_recorded_trace_that_grows_by_moved_copies_is_not_exact(table):
     assert found.traffic["simulated"].startswith("2 seeds")
     assert "for other seeds" in printed(found)
     alone = analysis.plan(trace, growth=2, **how | {"seeds": 1})
-    assert "from one seed: how far others differ is not known" in printed(alone)
+    assert "one seed" in printed(alone)
 
 
 def test_a_request_longer_than_the_tables_is_refused_before_anything_runs(table):
     trace = Trace(np.array([0.1, 0.2]), np.array([8, 513]))
-    with pytest.raises(ValueError, match="a request has 513 tokens, and the tables end at 512"):
+    with pytest.raises(ValueError, match=r"513 tokens.* 512"):
         analysis.plan(trace, slo_ms=60, tables=table, policies="greedy")
 
 
@@ -223,7 +224,7 @@ def test_cost_and_energy_are_those_of_the_gpu_hours_where_the_table_knows_them(t
     assert f"costs {choice.cost:.3g} per million requests" in printed(found)
 
 
-def test_where_accuracies_come_from_is_said():
+def test_the_origin_of_accuracies_is_printed():
     found = analysis.plan("poisson:rate=300,duration=1", slo_ms=20, tables="synthetic", policies="greedy", seeds=1)
     assert "accuracies: illustrative (not measured)" in printed(found)
 
@@ -242,7 +243,7 @@ def test_an_accuracy_that_no_model_has_is_out_of_reach():
     assert found.closest[0].best.accuracy == pytest.approx(0.904)
 
 
-def test_the_command_says_what_to_take(capsys, table, tmp_path):
+def test_the_command_prints_what_to_change_and_the_headroom(capsys, table, tmp_path):
     command = [
         "plan",
         "--trace",
@@ -259,12 +260,12 @@ def test_the_command_says_what_to_take(capsys, table, tmp_path):
     command += ["--jobs", "1", "--store", str(tmp_path / "s"), "--seeds", "1"]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "GPUs would do, the rest unchanged, with one of:" in out
-    assert "more traffic fits" in out
+    assert re.search(r"\b\d+ GPUs would do", out)
+    assert re.search(r"\d% .*\d times the trace", out)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"slo_ms": 0}, "slo_ms is 0"),
         ({"growth": -1}, "growth is -1"),
@@ -277,10 +278,10 @@ def test_the_command_says_what_to_take(capsys, table, tmp_path):
         ({"trace": "nowhere.csv"}, "nowhere.csv"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_one_clear_line(settings, said):
+def test_a_question_that_makes_no_sense_is_one_clear_line(settings, message):
     with pytest.raises((ValueError, LookupError)) as caught:
         analysis.plan(**{"trace": TRACE, "slo_ms": 10, "tables": "synthetic", **settings})
-    assert said in caught.value.args[0]
+    assert message in caught.value.args[0]
     assert "\n" not in caught.value.args[0]
 
 

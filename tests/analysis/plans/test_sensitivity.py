@@ -48,12 +48,12 @@ def test_the_command_writes_what_the_tornado_draws(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
-        ({"by": 1.5}, "by is 1.5; it must be a share between 0 and 1"),
-        ({"slo_ms": 1e-6}, "the plan itself is out of reach with up to 64 GPUs"),
+        ({"by": 1.5}, r"by is 1\.5.* 0 and 1"),
+        ({"slo_ms": 1e-6}, "plan.* 64 GPUs"),
     ],
 )
-def test_what_cannot_be_varied_is_said(changed, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_varied_is_an_error(changed, message):
+    with pytest.raises(ValueError, match=message):
         sensitivity(TRACE, table="synthetic", **ASKED | changed)

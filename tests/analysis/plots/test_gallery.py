@@ -57,17 +57,17 @@ def test_the_command_makes_the_page_and_takes_what_is_there(tmp_path, monkeypatc
         with monkeypatch.context() as patch:
             patch.setattr(gallery, name, changed)
             assert main(["gallery", *folders]) == 2
-        assert "runs of other code, tables or commands: remove it" in capsys.readouterr().err
+        assert "other code" in capsys.readouterr().err
         assert (tmp_path / "out" / "batch-sizes.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
-        ("python -m simulator --policy nobody --out x", "--out x: error: no policy 'nobody'"),
-        ("python -m analysis plot --wrong", "plot --wrong: python -m analysis"),
+        ("python -m simulator --policy gready --out x", "--out x: error.*'gready'"),
+        ("python -m analysis plot --wrong", "plot --wrong: "),
     ],
 )
-def test_a_command_that_fails_is_named_with_its_error(tmp_path, command, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_command_that_fails_is_named_with_its_error(tmp_path, command, message):
+    with pytest.raises(ValueError, match=message):
         gallery.run(command, tmp_path)

@@ -1,4 +1,4 @@
-"""Plots of runs: what is drawn is what happened, in words and units that say what it is of."""
+"""Plots of runs: what is drawn is what happened, with units and the setup."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def test_rectangles_of_the_gantt_chart_are_the_batches():
     assert sizes == sorted(columns["size"][shown].tolist())
 
 
-def test_a_window_without_batches_says_where_they_are():
-    with pytest.raises(ValueError, match=r"no batch ran from 100 s for 0.2 s: the run is from 0 to 2\d"):
+def test_a_window_without_batches_is_an_error_that_names_the_span_of_the_run():
+    with pytest.raises(ValueError, match=r"100 s.* 0\.2 s.* 0 to 2\d"):
         of_batches.gantt(RUN.batches, axes(), start_s=100.0)
 
 
@@ -143,7 +143,7 @@ def test_rate_students_batches_and_latency_are_those_of_the_columns():
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_says_what_served_what_and_how_many_seeds(name):
+def test_a_figure_names_models_device_and_seeds(name):
     figure = getattr(of_runs, name)([RUN])
     small = figure.get_supxlabel().replace("\xa0", " ")
     assert "students-2x8 on a formula (modelled), 1 device" in " ".join(small.split())
@@ -152,7 +152,7 @@ def test_a_figure_says_what_served_what_and_how_many_seeds(name):
     assert figure.axes[-1].get_xlabel()
 
 
-def test_runs_of_one_policy_are_told_apart_by_what_differs():
+def test_runs_of_one_policy_are_labelled_by_what_differs():
     two = Run.of(simulate(TRACE, "greedy", TABLE, slo_s=20.0, gpus=2))
     assert of_runs.named([RUN, two]) == [
         f"greedy: students-2x8 on a formula (modelled), {n}" for n in ("1 device", "2 devices")
@@ -171,20 +171,20 @@ def test_a_trace_of_one_instant_is_drawn(arrivals):
         assert len(drawn(getattr(of_runs, name)([run])))
 
 
-def test_a_run_that_answers_nobody_is_a_timeline_and_no_latency():
-    nobody = RUN.requests.assign(start_s=np.nan, finish_s=np.nan, batch=np.nan)
-    run = replace(RUN, requests=nobody, batches=RUN.batches[:0])
+def test_a_run_without_answers_has_a_timeline_and_no_latency():
+    unanswered = RUN.requests.assign(start_s=np.nan, finish_s=np.nan, batch=np.nan)
+    run = replace(RUN, requests=unanswered, batches=RUN.batches[:0])
     assert of_runs.timeline([run]).axes
     for name in ("latency_cdf", "batch_sizes", "padding", "gantt"):
-        with pytest.raises(ValueError, match=r"no (request was answered|batches): there is no"):
+        with pytest.raises(ValueError, match=r"no (request|batches)"):
             getattr(of_runs, name)([run])
 
 
 def test_only_runs_on_one_trace_share_a_timeline():
     later = Run.of(simulate(Trace(TRACE.arrival_s + 1, TRACE.tokens), "greedy", TABLE, slo_s=20.0))
-    with pytest.raises(ValueError, match="greedy and greedy serve different traces"):
+    with pytest.raises(ValueError, match=r"greedy and greedy.*traces"):
         of_runs.timeline([RUN, later])
-    with pytest.raises(ValueError, match="shows 1 to 7 runs, not 8"):
+    with pytest.raises(ValueError, match=r"1 to 7 runs.* 8"):
         of_runs.timeline([RUN] * 8)
 
 
@@ -193,13 +193,15 @@ def test_a_live_run_is_of_the_device_that_ran(valid, word):
     validity = {"valid": valid, "reasons": [] if valid else ["the canary drifted"]}
     run = replace(RUN, settings=RUN.settings | {"live": {"device": "a real GPU", "validity": validity}})
     assert run.setup == f"students-2x8 {word} on a real GPU, 1 device"
-    said = " ".join(of_run_section([run]).paragraphs)
-    assert ("This live run is INVALID: the canary drifted." in said) is not valid
-    assert "modelled" not in said
+    text = " ".join(of_run_section([run]).paragraphs)
+    assert ("the canary drifted" in text) is not valid
+    assert "modelled" not in text
 
 
 def test_a_run_that_idles_in_the_window_of_the_first_has_an_empty_panel():
     done = replace(RUN, batches=RUN.batches[:1])
     figure = of_runs.gantt([RUN, done], start_s=5.0, window_s=2.0)
     assert [(row["x"], row["x_end"]) for row in of_kind(figure, "bar")] == [(-1000.0, 3000.0)]
-    assert [row["text"] for row in of_kind(figure, "note")] == ["2", "no batch runs in this window"]
+    size, empty = [row["text"] for row in of_kind(figure, "note")]
+    assert size == "2"
+    assert "no batch" in empty

@@ -1,6 +1,8 @@
-"""Plots of sweeps and comparisons against theory and hand-made frames; who and what they are of."""
+"""Plots of sweeps and comparisons against theory and hand-made frames; what they are of."""
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_a_knee_beyond_the_sweep_is_not_marked():
     figure = Figure()
     latency_against_load(frame(mm1(0.1), mm1(0.2), mm1(0.3)), figure.subplots())
     assert not of_kind(figure, "line", "fifo knee")
-    with pytest.raises(ValueError, match="no point of the curve has a latency"):
+    with pytest.raises(ValueError, match="latency"):
         knee(np.ones(3), np.full(3, np.nan))
 
 
@@ -74,7 +76,7 @@ def test_settings_that_vary_tell_curves_apart():
     assert which.tolist() == [0, 1, 2, 3]
 
 
-def test_loads_that_only_chance_tells_apart_are_one_series():
+def test_loads_that_differ_by_chance_alone_are_one_series():
     rows = [("a", seed, {"load": 0.5 + seed / 100, "rate": 20.0 + seed, "gpus": gpus, "goodput": 1.0})
             for gpus in (1, 2) for seed in (0, 1, 2)]  # fmt: skip
     (curve,) = curves.curves(frame(*rows), "gpus", "goodput")
@@ -154,8 +156,7 @@ def test_a_figure_of_a_real_sweep_names_its_units_the_device_and_its_seeds(swept
             "map": (swept["gpus"] == 1) & (swept["cv"] == 1)}  # fmt: skip
     figure = PLOTS[name].draw(swept[rows.get(name, np.ones(len(swept), bool))], 85.0)
     small = " ".join(figure.get_supxlabel().replace("\xa0", " ").split())
-    assert "students-2x384 on synthetic (a formula, no device) (modelled)" in small
-    assert "mean and range of 2 seeds" in small
+    assert re.search(r"students-2x384 on synthetic .*\(modelled\).* 2 seeds", small)
     assert len(drawn(figure))
 
 
@@ -197,23 +198,23 @@ def test_capacities_are_dots_with_the_intervals_of_the_search():
     ]
 
 
-def test_what_a_sweep_lacks_is_said_in_one_line():
+def test_what_a_sweep_lacks_is_an_error_that_names_it():
     one = frame(("a", 0, {"load": 0.1, "attainment": 1.0, "slo_ms": 5.0}))
-    with pytest.raises(LookupError, match="the sweep has no column offered_rate, goodput; it has policy, seed, load"):
+    with pytest.raises(LookupError, match=r"offered_rate, goodput;.*policy, seed, load"):
         goodput_against_rate(one, Figure().subplots())
     empty = one[:0]
-    with pytest.raises(ValueError, match="the sweep has no rows: there is nothing to draw"):
+    with pytest.raises(ValueError, match="no rows"):
         attainment_against_load(empty, Figure().subplots())
-    with pytest.raises(ValueError, match="column policy of the sweep is not a number: 'a'"):
+    with pytest.raises(ValueError, match=r"column policy.*'a'"):
         attainment_against_load(one.assign(load=one["policy"]), Figure().subplots(), x="policy")
     uneven = frame(*(("a", seed, {"load": load, "attainment": 1.0}) for load, seed in ((0.1, 0), (0.1, 1), (0.2, 0))))
-    with pytest.raises(ValueError, match="a has 1 to 2 cells per seed: finish the sweep before it is drawn"):
+    with pytest.raises(ValueError, match="a has 1 to 2 cells"):
         attainment_against_load(uneven, Figure().subplots())
     holes = frame(
         *(("a", 0, {"load": x, "slo_ms": y, "attainment": 1.0}) for x, y in ((0.1, 5.0), (0.2, 5.0), (0.1, 9.0)))
     )
-    with pytest.raises(ValueError, match=r"the sweep has no cell at load 0.2, slo_ms 9: a map needs the whole grid"):
+    with pytest.raises(ValueError, match=r"load 0\.2, slo_ms 9"):
         attainment_map(holes, Figure().subplots())
     two = frame(*((policy, 0, {"load": 0.1, "slo_ms": 5.0, "attainment": 1.0}) for policy in "ab"))
-    with pytest.raises(ValueError, match=r"a map shows one series, not 2 \(a; b...\)"):
+    with pytest.raises(ValueError, match=r"one series.* 2 \(a; b"):
         attainment_map(two, Figure().subplots())

@@ -1,4 +1,4 @@
-"""Sweeps: rows are what single runs report, the store resumes, and nobody's bytes depend on the workers."""
+"""Sweeps: rows are what single runs report, the store resumes, and the bytes do not depend on the workers."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def test_a_single_cell_starts_no_process(monkeypatch):
         assert len(opened.rows(grid({**AXES, "policy": "greedy", "load": 0.3}))) == 1
 
 
-def test_a_worker_with_other_code_is_refused_with_what_may_be_the_reason():
-    assert "a file was changed meanwhile, or another version" in str(run_here([], "another digest"))
+def test_a_worker_with_other_code_is_refused():
+    assert "other code" in str(run_here([], "another digest"))
 
 
-def test_results_of_workers_that_nobody_takes_any_more_are_given_up_without_a_word(recwarn):
+def test_results_that_are_no_longer_wanted_are_dropped_without_a_warning(recwarn):
     with Pool(2) as pool:
         results = pool.each(pow, [(2, exponent) for exponent in range(50)])
         next(results)
@@ -145,7 +145,7 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_no_half_of_a_file(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True,
                           text=True, preexec_fn=full, timeout=60)  # fmt: skip
     assert done.returncode == 2
-    assert re.fullmatch(r"error: \S+/store/\w+\.parquet cannot be written: File too large\n", done.stderr)
+    assert re.fullmatch(r"error: \S+/store/\w+\.parquet .*File too large\n", done.stderr)
     assert list((tmp_path / "store").iterdir()) == []
 
 
@@ -164,34 +164,33 @@ def test_the_command_writes_what_it_prints_and_reads_toml(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--load", ""], "load has no values"),
-        (["--backend", "slurm"], "no backend 'slurm'; choose loky, dask, ray"),
-        (["--backend", "dask"], "needs the address of its scheduler"),
-        (["--backend", "ray", "--address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
-        (["--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers at tcp://127.0.0.1:1"),
-        (["--backend", "dask", "--scheduler", "nowhere"], "write tcp://HOST:8786"),
+        (["--load", ""], "load.*no values"),
+        (["--backend", "slurm"], "'slurm'.*loky, dask, ray"),
+        (["--backend", "dask"], "address of its scheduler"),
+        (["--backend", "ray", "--address", "127.0.0.1:1"], r"Ray.*127\.0\.0\.1:1"),
+        (["--backend", "dask", "--scheduler", "tcp://127.0.0.1:1"], r"Dask.*tcp://127\.0\.0\.1:1"),
+        (["--backend", "dask", "--scheduler", "nowhere"], "tcp://HOST:8786"),
         (["--jobs", "0"], "jobs is 0"),
         (["--table", "nowhere"], "no table 'nowhere'"),
-        (["--out", "."], "is not the output of a sweep"),
-        (["-p", "timeout"], "write key=value"),
+        (["--out", "."], "output of a sweep"),
+        (["-p", "timeout"], "timeout.*key=value"),
     ],
 )
-def test_bad_input_of_the_command_is_one_line(arguments, said, capsys, monkeypatch, tmp_path):
+def test_bad_input_of_the_command_is_one_line(arguments, message, capsys, monkeypatch, tmp_path):
     if "--backend" in arguments and arguments[1] in ("dask", "ray"):
         pytest.importorskip({"dask": "distributed", "ray": "ray"}[arguments[1]], exc_type=ImportError)
     monkeypatch.chdir(tmp_path)
     Path("something").touch()
     assert main(["sweep", "--jobs", "1", "--trace", "poisson:duration=0.1", *arguments]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert said in error
+    assert re.match(f"error: .*{message}", error)
     assert error.count("\n") == 1
 
 
 class Silent(socketserver.BaseRequestHandler):
-    """Accepts a connection and says nothing until it is closed."""
+    """Accepts a connection and sends nothing until it is closed."""
 
     def handle(self):
         self.request.recv(1024)
@@ -206,22 +205,22 @@ class Chatty(socketserver.BaseRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("backend", "handler", "said"),
+    ("backend", "handler", "message"),
     [
         ("dask", Silent, "timed out"),
-        ("dask", Chatty, "something else listens there"),
+        ("dask", Chatty, "something else"),
         ("ray", Silent, "timed out"),
-        ("ray", Chatty, "something else listens there"),
+        ("ray", Chatty, "something else"),
     ],
 )
-def test_a_port_where_something_else_listens_is_given_up_soon(backend, handler, said, monkeypatch):
+def test_a_port_where_something_else_listens_is_given_up_soon(backend, handler, message, monkeypatch):
     pytest.importorskip({"dask": "distributed", "ray": "ray"}[backend], exc_type=ImportError)
     monkeypatch.setattr("analysis.sweeps.backends.PATIENCE_S", 0.5)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         address = f"127.0.0.1:{server.server_address[1]}"
         try:
-            with pytest.raises(ValueError, match=f"answers at {address}: {said}"), Pool(1, backend, address):
+            with pytest.raises(ValueError, match=f"{address}.*{message}"), Pool(1, backend, address):
                 pass
         finally:
             server.shutdown()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -31,37 +33,37 @@ def test_parameters_go_to_the_policies_that_have_them():
 
 
 @pytest.mark.parametrize(
-    ("axes", "said"),
+    ("axes", "message"),
     [
-        ({"lode": 0.5}, "no axis lode; it has table"),
-        ({"load": []}, "load has no values"),
-        ({"load": " , "}, "load has no values"),
-        ({"load": "fast"}, "load is 'fast'; it must be a number"),
-        ({"load": "inf"}, "load is 'inf'; it must be a number"),
-        ({"load": "0.9:0.1:0.1"}, "is no range"),
-        ({"gpus": 1.5}, "gpus is 1.5; it must be a whole number"),
+        ({"lode": 0.5}, "lode.*table"),
+        ({"load": []}, "load.*no values"),
+        ({"load": " , "}, "load.*no values"),
+        ({"load": "fast"}, "load is 'fast'.*number"),
+        ({"load": "inf"}, "load is 'inf'.*number"),
+        ({"load": "0.9:0.1:0.1"}, "0.9:0.1:0.1"),
+        ({"gpus": 1.5}, r"gpus is 1\.5.*whole"),
         ({"gpus": True}, "gpus is True"),
-        ({"policy": "greedy,adaptive"}, "put semicolons between policies"),
+        ({"policy": "greedy,adaptive"}, "semicolons"),
         ({"policy": "greasy"}, "greasy"),
-        ({"load": 0.5, "rate": 100}, "rate and load both set the rate"),
-        ({"seed": "0-999999", "load": "0.1:0.9:0.1"}, "at most 1,000,000"),
-        ({"seed": "0-99999999999"}, "seed: '0-99999999999' has 1e+11 values; at most 1,000,000"),
-        ({"load": "0.1:1:1e-12"}, "has 9e+11 values"),
-        ({"load": [0.5, -0.5]}, "load is -0.5; it must be more than 0"),
-        ({"slo_ms": 0}, "slo_ms is 0; it must be more than 0"),
-        ({"gpus": "0-2"}, "gpus is 0; it must be more than 0"),
-        ({"seed": -1}, "seed is -1; it must be 0 or more"),
+        ({"load": 0.5, "rate": 100}, "rate and load"),
+        ({"seed": "0-999999", "load": "0.1:0.9:0.1"}, "1,000,000"),
+        ({"seed": "0-99999999999"}, r"seed: '0-99999999999'.*1e\+11.*1,000,000"),
+        ({"load": "0.1:1:1e-12"}, r"9e\+11 values"),
+        ({"load": [0.5, -0.5]}, r"load is -0\.5.* 0$"),
+        ({"slo_ms": 0}, "slo_ms is 0"),
+        ({"gpus": "0-2"}, "gpus is 0"),
+        ({"seed": -1}, "seed is -1"),
     ],
 )
-def test_an_axis_that_makes_no_sense_is_one_clear_line(axes, said):
+def test_an_axis_that_makes_no_sense_is_one_clear_line(axes, message):
     with pytest.raises((ValueError, LookupError)) as caught:
         grid(axes)
-    assert said in caught.value.args[0]
+    assert re.search(message, caught.value.args[0])
     assert "\n" not in caught.value.args[0]
 
 
 def test_a_parameter_that_no_policy_has_is_refused():
-    with pytest.raises(ValueError, match="none of the policies greedy has a parameter timeout_s"):
+    with pytest.raises(ValueError, match=r"greedy.*timeout_s"):
         grid({"policy": "greedy"}, {"timeout_s": 0.1})
 
 
@@ -70,7 +72,7 @@ def test_a_file_gives_the_axes_and_bad_toml_is_one_line(tmp_path):
     good.write_text('policy = ["greedy", "adaptive"]\nload = [0.3, 0.6]\nseeds = "0-4"\n')
     bad.write_text("policy = [greedy\n")
     assert len(grid(read_toml(good))) == 20
-    with pytest.raises(ValueError, match=r"bad.toml is not TOML: .*line 1"):
+    with pytest.raises(ValueError, match=r"bad\.toml.*line 1"):
         read_toml(bad)
     with pytest.raises(LookupError, match="no file"):
         read_toml(tmp_path / "missing.toml")

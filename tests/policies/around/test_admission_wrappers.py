@@ -85,7 +85,7 @@ def test_the_default_rate_is_for_the_longest_requests_and_for_all_gpus():
 # Predicted finish
 
 
-def test_who_would_be_late_behind_those_who_wait_is_rejected_at_once():
+def test_a_request_that_would_be_late_behind_the_queue_is_rejected_at_once():
     # 1 s per one or two requests. At 1 s the six of 0.5 s have until 2.75 s: alone till 2 s; behind one, whose share of
     # a full batch is 0.5 s, till 2.5 s; behind two till 3 s.
     report = run("predicted(greedy, full=True)", [0, *[0.5] * 6], slo_s=2.25)
@@ -104,11 +104,11 @@ def test_what_waits_ahead_is_shared_by_the_gpus():
     assert got == ["ok", "ok", "ok", "rejected"]
 
 
-def test_who_would_end_exactly_at_the_deadline_is_let_in():
+def test_a_request_that_would_end_exactly_at_its_deadline_is_let_in():
     assert outcomes("predicted(none, full=True)", [0, 0], table=device(batches=(1,)), slo_s=2.0) == ["ok", "ok"]
 
 
-def test_who_is_rejected_is_ahead_of_nobody():
+def test_a_rejected_request_is_not_counted_as_ahead():
     own = np.array([np.nan, 1.5, 2.0])
     got = outcomes("predicted(none, full=True)", [0, 0, 0], table=device(batches=(1,)), slo_s=1.0, own_slo=own)
     assert got == ["ok", "rejected", "ok"]
@@ -122,7 +122,7 @@ def test_each_is_judged_by_its_own_length():
 
 
 @pytest.mark.parametrize("gpus", [1, 3])
-def test_nobody_who_was_let_in_is_late_where_the_prediction_is_exact(gpus):
+def test_no_admitted_request_is_late_where_the_prediction_is_exact(gpus):
     arrivals = np.random.default_rng(3).exponential(0.2 / gpus, 500).cumsum()
     table = device(batches=(1,))
     report = run("predicted(none, full=True)", arrivals, table=table, slo_s=3.0, gpus=gpus)

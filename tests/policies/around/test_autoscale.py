@@ -133,7 +133,7 @@ def test_gpus_at_the_tail_that_nothing_ran_on_are_given_back_but_for_the_spare()
     report = run("tail(none)", arrivals, gpus=8)
     assert report.records.gpus[1][1] == 3  # two are used, and one to spare
     assert 10 <= report.records.gpus[1][0] <= 11.5
-    assert np.array_equal(report.requests["start_s"], arrivals)  # nobody noticed
+    assert np.array_equal(report.requests["start_s"], arrivals)  # no request waited
 
 
 def test_the_spare_gpu_is_how_it_grows():

@@ -30,7 +30,7 @@ def batches(report):
 
 
 def overload(n=900, seed=0):
-    """Everybody at once, in random order of classes and lengths."""
+    """All requests at once, in random order of classes and lengths."""
     rng = np.random.default_rng(seed)
     return np.zeros(n), rng.choice(NAMES, n), rng.integers(1, 65, n)
 
@@ -129,7 +129,7 @@ def test_without_classes_the_inner_policy_has_the_queue_to_itself(name):
         ("strict(greedy, classes=('a', 'a'))", "names one twice"),
     ],
 )
-def test_mistakes_are_said(spec, message):
+def test_mistakes_are_errors(spec, message):
     with pytest.raises(ValueError, match=message):
         run(spec, [0, 0], ["a", "b"])
 

@@ -1,4 +1,4 @@
-"""Routers: the rule decides the queue, and theory says what a rule is worth."""
+"""Routers: the rule decides the queue, and theory gives what a rule is worth."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_wrapper_outside_that_drops_keeps_the_queues_right():
         assert outcomes.count("rejected") + outcomes.count("ok") == 300
 
 
-def test_those_who_wait_for_a_gpu_that_is_scaled_away_are_routed_again():
+def test_requests_that_wait_for_a_gpu_that_is_scaled_away_are_routed_again():
     class Shrinks(Router):
         needs = frozenset({"scale"})
 
@@ -110,9 +110,9 @@ def test_those_who_wait_for_a_gpu_that_is_scaled_away_are_routed_again():
 
 @pytest.mark.parametrize(
     ("spec", "message"),
-    [("router(none, rule='random')", "it has round-robin"), ("buckets(router(none))", "router must be the outermost")],
+    [("router(none, rule='random')", "it has round-robin"), ("buckets(router(none))", "outermost")],
 )
-def test_mistakes_are_said(spec, message):
+def test_mistakes_are_errors(spec, message):
     with pytest.raises(ValueError, match=message):
         run(spec, [0])
 
@@ -127,12 +127,12 @@ def test_a_held_line_is_a_list_from_which_any_may_go(steps):
                 plain.append(request)
             new += count
         else:
-            gone = plain[start : start + count]
-            held.take(gone)
-            plain = [request for request in plain if request not in gone]
-            if gone and start % 2:  # one comes back
-                held.add(gone[0])
-                plain = sorted([*plain, gone[0]])
+            taken = plain[start : start + count]
+            held.take(taken)
+            plain = [request for request in plain if request not in taken]
+            if taken and start % 2:  # one comes back
+                held.add(taken[0])
+                plain = sorted([*plain, taken[0]])
         assert held.waiting == len(plain)
         assert list(held.oldest(3)) == plain[:3]
         assert list(held.oldest(99)) == plain

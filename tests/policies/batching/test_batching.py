@@ -118,24 +118,24 @@ def test_aimd_aims_at_half_the_slo():
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
-        ("greedy(max_batch=17)", "max_batch is 17; this table allows 1 to 16"),
+        ("greedy(max_batch=17)", "max_batch is 17.* 1 to 16"),
         ("timeout(max_batch=0)", "max_batch is 0"),
         ("timeout(timeout_s=-1)", "timeout_s is -1"),
         ("triton(preferred=(0, 4))", r"preferred is \(0, 4\)"),
-        ("triton(preferred=(4, 32))", r"preferred is \(4, 32\); sizes must lie in 1 to max_batch \(16\)"),
+        ("triton(preferred=(4, 32))", r"preferred is \(4, 32\).*16"),
         ("triton(delay_s=-1)", "delay_s is -1"),
-        ("aimd(backoff=1.0)", "aimd needs"),
-        ("aimd(step=0)", "aimd needs"),
-        ("aimd(target_s=0)", "aimd needs"),
-        ("fixed(students=3)", "students is 3; this run has students-2x8/1, students-2x8/2"),
+        ("aimd(backoff=1.0)", "aimd"),
+        ("aimd(step=0)", "aimd"),
+        ("aimd(target_s=0)", "aimd"),
+        ("fixed(students=3)", "students is 3.*students-2x8/1, students-2x8/2"),
         ("admission(greedy, max_waiting=0)", "max_waiting is 0"),
         ("admission(greedy(max_batch=99))", "max_batch is 99"),
         ("adaptive(max_batch=99)", "max_batch is 99"),
-        ("adaptive(window=0)", "adaptive needs"),
+        ("adaptive(window=0)", "adaptive"),
     ],
 )
-def test_parameters_out_of_range_are_errors_that_say_the_range(spec, said):
-    with pytest.raises(ValueError, match=said):
+def test_parameters_out_of_range_are_errors_that_name_the_range(spec, message):
+    with pytest.raises(ValueError, match=message):
         run(spec, [0])

@@ -1,4 +1,4 @@
-"""BentoML's dispatcher: what it learns, when it corks, whom it cancels."""
+"""BentoML's dispatcher: what it learns, when it corks, which requests it cancels."""
 
 from __future__ import annotations
 

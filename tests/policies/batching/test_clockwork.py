@@ -44,7 +44,7 @@ def test_taking_a_larger_batch_removes_what_is_older_from_all_queues():
     assert outcomes("clockwork", arrivals, **rules) == ["ok", "ok", "dropped", "ok", "ok", "ok", "ok"]
 
 
-def test_what_is_older_than_a_batch_is_gone_for_other_gpus_too():
+def test_what_is_older_than_a_batch_is_dropped_for_other_gpus_too():
     # At 1.75 s one GPU takes four; the one from 0.5 s could be on time on the other, from 2 s on.
     arrivals, rules = [0, 0, 0.25, 0.5, 1.7, 1.7, 1.7, 1.7], {"seconds": L, "slo_s": 4, "gpus": 2}
     assert batches("clockwork", arrivals, **rules) == [(0, 2), (0.25, 1), (1.75, 4)]
@@ -55,14 +55,14 @@ def test_what_is_older_than_a_batch_is_gone_for_other_gpus_too():
 def test_its_estimate_is_the_slowest_of_the_last_batches(history, last):
     table = formula_table(lambda k, b, t: 1e6, batches=(1,))
     trace = Trace(np.array([0, 3, 5, 6, 8.0]), np.full(5, 9), slo_s=np.array([9, 9, 1.5, 9, 1.5]))
-    # The first takes twice what the table says, for which 1.5 s are too little; in the end it is not of the last two.
+    # The first takes twice the time in the table, for which 1.5 s are too little; in the end it is not of the last two.
     report = simulate(trace, f"clockwork(history={history})", table, executor=Takes(lambda k, _: 1.0 if k else 2.0))
     assert report.requests["outcome"].tolist() == ["ok", "ok", "dropped", "ok", last]
 
 
 def test_its_estimates_follow_what_batches_took():
     table = formula_table(lambda k, b, t: 1e6, batches=(1,))
-    slow = replace(table, jitter=Jitter((inf,), ((0.0, 1.0),), ((2.0, 2.0),)))  # twice what the table says
+    slow = replace(table, jitter=Jitter((inf,), ((0.0, 1.0),), ((2.0, 2.0),)))  # twice the time in the table
     # At 2 s the second has 1.5 s left: enough by the table, not by what the first took.
     trace = Trace(np.array([0, 0.5]), np.array([9, 9]), slo_s=np.array([9, 3.0]))
     report = simulate(trace, "clockwork", slow, slo_s=9, service_noise="profiled")
@@ -76,11 +76,11 @@ def test_a_margin_is_left_before_the_deadline():
 
 
 def test_in_overload_its_queue_of_the_largest_size_is_a_window():
-    """One model: what a larger batch passes over is gone, so that it ends near Nexus, above the head of the line."""
+    """One model: what a larger batch passes over is dropped, so that it ends near Nexus, above the head of the line."""
     assert worth("clockwork") > worth("nexus(lazy=True)") + 0.1
     assert abs(worth("clockwork") - worth("nexus")) < 0.05
 
 
 def test_a_history_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="clockwork needs history >= 1"):
+    with pytest.raises(ValueError, match="history >= 1"):
         simulate(Trace(np.zeros(1), np.full(1, 9)), make("clockwork(history=0)"), formula_table(lambda *_: 1.0))

@@ -1,4 +1,4 @@
-"""LazyBatching: newcomers catch up and join, nobody is made late by it, and every layer runs once."""
+"""LazyBatching: newcomers catch up and join, no request is late because of it, and every layer runs once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_newcomers_catch_up_at_the_next_boundary_and_join():
     assert run("lazybatching", [0, 0.5], **DEEP).requests["finish_s"].tolist() == [5, 5]
 
 
-def test_who_catches_up_may_be_caught_up_with():
+def test_a_batch_that_catches_up_may_be_caught_up_with():
     got = steps("lazybatching", [0, 1.5, 2.5], **DEEP)
     # 0-2 first; the second catches up from 2, the third from 3 with its own first layer.
     assert got == [(0, 1), (1, 1), (2, 1), (3, 1), (4, 2), (5, 3), (6, 3)]
@@ -42,7 +42,7 @@ def test_a_batch_in_two_layers_has_one_boundary():
     assert steps("lazybatching", [0, 0.5, 1.5], **rules) == [(0, 1), (1, 1), (2, 1), (3, 3)]
 
 
-def test_nobody_comes_in_where_the_sum_of_single_times_would_make_someone_late():
+def test_none_joins_where_the_sum_of_single_times_would_make_one_late():
     # Alone, each takes 4 s; at 1 s 3 + 4 s are left for both.
     assert steps("lazybatching", [0, 0.5], **DEEP | {"slo_s": 7.75})[1] == (1, 1)
     kept_out = run("lazybatching", [0, 0.5], **DEEP | {"slo_s": 7.75}, own_slo=[7.75, 99])
@@ -56,7 +56,7 @@ def test_the_tables_times_let_more_come_in_than_their_sum():
     assert steps("lazybatching(conservative=False)", [0] * 8, **DEEP | {"slo_s": 9})[0] == (0, 8)
 
 
-def test_who_is_late_anyway_keeps_nobody_out():
+def test_a_request_that_is_late_anyway_keeps_none_out():
     got = run("lazybatching", [0, 0.5], **DEEP | {"slo_s": 99}, own_slo=[3, 99])
     assert got.requests["finish_s"].tolist() == [5, 5]
 
@@ -86,7 +86,7 @@ def test_every_layer_of_every_request_runs_once_and_in_order(seed, spec):
     assert len(reached) == len(case.trace)
 
 
-def test_who_has_begun_may_be_dropped_by_a_wrapper():
+def test_a_request_that_has_begun_may_be_dropped_by_a_wrapper():
     check_policy("admission(lazybatching, max_waiting=5)")
 
 

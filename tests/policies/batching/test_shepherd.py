@@ -16,7 +16,7 @@ def test_a_batch_gives_way_to_one_that_is_lambda_times_as_large():
     assert batches("shepherd(ratio=3)", [0, *[0.5] * 3], **SLOW) == [(0, 1), (0.5, 3), (4.5, 1)]
 
 
-def test_who_was_preempted_is_served_once_and_its_first_batch_not_answered():
+def test_a_preempted_request_is_served_once_and_its_first_batch_not_answered():
     report = run("shepherd", [0, *[0.5] * 4], **SLOW)
     assert report.requests["outcome"].tolist() == ["ok"] * 5
     assert report.batches["answered"].tolist() == [False, True, True]

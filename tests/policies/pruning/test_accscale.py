@@ -59,7 +59,7 @@ def students_at(times, table):
 
 
 def test_where_no_plan_has_the_headroom_it_is_lowered_step_by_step():
-    # Of 16 requests, 2.00, 2.02 and 2.05 ms: at 98 % of the slowest's capacity nobody has 5 % more, all have enough.
+    # Of 16 requests, 2.00, 2.02 and 2.05 ms: at 98 % of the slowest's capacity none has 5 % more, all have enough.
     table = formula_table(
         lambda k, b, t: 400 + b * (99 + k), students=(1, 2, 4), batches=(1, 2, 4, 8, 16), accuracy=lambda k: 1 - 0.1 / k
     )
@@ -88,5 +88,5 @@ def test_within_its_published_period_the_plan_stays():
 
 
 def test_a_floor_above_the_headroom_is_refused():
-    with pytest.raises(ValueError, match="accscale needs period_s > 0, 0 < floor <= headroom"):
+    with pytest.raises(ValueError, match="period_s > 0, 0 < floor <= headroom"):
         run("accscale(floor=2.0)", [0])

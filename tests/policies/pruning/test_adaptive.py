@@ -148,7 +148,7 @@ def test_it_never_waits(seed, drop):
     assert {action[0] for _, action in recorder.log} <= {"Dispatch", "Drop"}
 
 
-def test_without_drops_who_is_late_is_served_after_the_others_and_nobody_is_passed_over_for_long():
+def test_without_drops_late_requests_are_served_after_the_others_and_none_is_passed_over_for_long():
     rate = 8 * capacity()
     requests = trace(poisson(rate, 0.4), poisson(0.02 * rate, 1, start=0.4))
     report = run("adaptive", requests)
@@ -157,7 +157,7 @@ def test_without_drops_who_is_late_is_served_after_the_others_and_nobody_is_pass
     assert report.summary["attainment"] > greedy.summary["attainment"] + 0.3
     late = report.requests["outcome"] == "late"
     first = np.flatnonzero(late)[0]
-    assert (~late[first + 1 : first + 200]).any()  # somebody who came later was served in time
+    assert (~late[first + 1 : first + 200]).any()  # a later request was served in time
     served = np.argsort(report.requests["start_s"], kind="stable")
     oldest, passed = 0, 0
     waiting = np.ones(len(late), bool)
@@ -225,7 +225,7 @@ def test_deadlines_of_single_requests_count():
 
 
 class Checked(Adaptive):
-    """Adaptive, which counts before every decision who is late and waits, bucket by bucket."""
+    """Adaptive, with a recount of the late requests before every decision, bucket by bucket."""
 
     def decide(self, view):
         late = self._late

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from devices import run
@@ -54,14 +52,14 @@ def test_each_class_has_its_own_loss_and_shares_no_batch():
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
-        ("cocktail(classes=('gold',))", "cocktail needs one loss >= 0 per class, not () for ('gold',)"),
-        ("cocktail(loss=-1)", "cocktail needs one loss >= 0 per class"),
-        ("cocktail(low=0.9)", "cocktail needs 0 < low <= high"),
-        ("cocktail(classes=('gold',), losses=(0.1,))", "the trace has no column klass"),
+        ("cocktail(classes=('gold',))", r"cocktail.*loss.* \(\) for \('gold',\)"),
+        ("cocktail(loss=-1)", "cocktail.*loss >= 0"),
+        ("cocktail(low=0.9)", "cocktail.*low <= high"),
+        ("cocktail(classes=('gold',), losses=(0.1,))", "column klass"),
     ],
 )
-def test_what_cannot_be_is_refused(spec, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_what_cannot_be_is_refused(spec, message):
+    with pytest.raises(ValueError, match=message):
         students(spec, [1.0])

@@ -82,7 +82,7 @@ def test_students_fall_and_answers_change_as_seldom_as_was_asked(recorded: Path)
         assert report.summary["accuracy_weighted_goodput"] == pytest.approx(expected)
 
 
-def test_less_work_is_less_time_and_who_is_sure_leaves_first(recorded: Path) -> None:
+def test_less_work_is_less_time_and_sure_requests_leave_first(recorded: Path) -> None:
     whole, stopped = (simulate(flood(), each, table(), slo_s=10.0) for each in ("greedy", spec(recorded, flips=0.05)))
     assert stopped.batches["finish_s"].max() < 0.8 * whole.batches["finish_s"].max()
     requests = stopped.request_columns()
@@ -114,12 +114,12 @@ def test_answers_to_another_task_of_the_table_are_refused(recorded: Path) -> Non
     both = AccuracyTable((*linear.accuracy.rows, *((MODEL, k, "other", 0.5) for k in (1, 2, 4, 8))))
     found = LatencyTable("linear", linear.columns, {}, both)
     assert "correct" in simulate(flood(), spec(recorded), found, task="made up").requests
-    with pytest.raises(PolicyError, match="goes by answers to made up, which is not the run's task: take --task made"):
+    with pytest.raises(PolicyError, match=r"made up.*--task made"):
         simulate(flood(), spec(recorded), found, task="other")
 
 
 def test_batches_that_ran_at_the_same_stages_took_the_same_time(recorded: Path) -> None:
-    """By this the verdict on a live run tells a slow device from batches that differ."""
+    """This separates a slow device from batches that differ in the verdict on a live run."""
     lengths = np.random.default_rng(0).choice([12, 40], 2000).astype(np.int32)
     report = simulate(Trace(np.linspace(0, 0.1, 2000), lengths), spec(recorded, flips=0.05), table(2.0))
     taken: dict[object, list[float]] = {}
@@ -149,9 +149,9 @@ def test_wrong_parameters_and_files_are_named(recorded: Path, tmp_path: Path) ->
     trace = flood(5)
     with pytest.raises(ValueError, match="0 <= flips < 1"):
         simulate(trace, spec(recorded, flips=1.5), table())
-    with pytest.raises(ValueError, match=r"margin: no recorded answers at .*none\.parquet"):
+    with pytest.raises(ValueError, match=r"margin: .*none\.parquet"):
         simulate(trace, f"margin(greedy, items='{tmp_path}/none.parquet')", table())
-    with pytest.raises(PolicyError, match="the trace names item 4000"):
+    with pytest.raises(PolicyError, match="item 4000"):
         simulate(flood(1, item=np.array([4000])), spec(recorded, flips=0.05), table(), slo_s=10.0)
 
 
@@ -201,7 +201,7 @@ class LooksWhereItCannot:
 
 @pytest.mark.parametrize(
     ("margins", "wrong"),
-    [(((3, 0.5), (8, 0.0)), "no level has 3"), (((1, 0.5), (4, 0.0)), "stops at 4 students at the latest")],
+    [(((3, 0.5), (8, 0.0)), "level.* 3"), (((1, 0.5), (4, 0.0)), "4 students")],
 )
 def test_stops_that_cannot_be_are_refused(recorded: Path, margins, wrong: str) -> None:
     with pytest.raises(PolicyError, match=wrong):
@@ -210,7 +210,7 @@ def test_stops_that_cannot_be_are_refused(recorded: Path, margins, wrong: str) -
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda-stock"])
 def test_on_a_device_the_margins_are_its_own(recorded: Path, kind: str) -> None:
-    """A GPU's executor runs what it was made ready for: what the plans say is all that batches run."""
+    """A GPU's executor runs what it was prepared for: batches run exactly what the plans contain."""
     torch = pytest.importorskip("torch")
     from profiler.device.seam import HostDevice
     from profiler.executors.cpu import CpuExecutor
@@ -249,4 +249,4 @@ def test_on_a_device_the_margins_are_its_own(recorded: Path, kind: str) -> None:
         expected = alone.run(int(count), [ids[row] for row in rows]).logits
         np.testing.assert_allclose(askers.logits[rows], expected, atol=1e-4)
     assert report.summary["students_mean"] == students.mean()
-    assert report.summary["accuracy"] is None  # nobody knows what is right
+    assert report.summary["accuracy"] is None  # the right answers are unknown

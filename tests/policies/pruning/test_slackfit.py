@@ -44,7 +44,7 @@ def test_the_baselines_take_one_first_and_then_the_other(choice, pair):
     assert (report.batches["size"][0], report.batches["students"][0]) == pair
 
 
-def test_hopeless_requests_are_served_unless_drop_says_otherwise():
+def test_hopeless_requests_are_served_unless_drop_is_set():
     arrivals = [0, *[0.5] * 3]
     assert outcomes("slackfit", arrivals, slo_s=1.5, **RULES) == ["ok"] + ["late"] * 3
     assert outcomes("slackfit(drop=True)", arrivals, slo_s=1.5, **RULES) == ["ok"] + ["dropped"] * 3
@@ -72,5 +72,5 @@ def test_it_lowers_accuracy_before_it_drops():
 
 
 def test_an_unknown_choice_is_refused():
-    with pytest.raises(ValueError, match="a choice of slack, batch, accuracy, not 16, 'best'"):
+    with pytest.raises(ValueError, match=r"slack, batch, accuracy,.*'best'"):
         run("slackfit(choice='best')", [0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import resource
 import shutil
 from collections.abc import Callable
@@ -120,7 +121,7 @@ def test_residual_never_grows_with_students_and_obeys_the_law_of_the_step(study:
         assert (np.diff([2.0, *residuals]) <= 0).all(), residuals
 
 
-def test_the_students_file_says_which_task_it_answers(study: Path) -> None:
+def test_the_students_file_names_its_task(study: Path) -> None:
     assert weights.about(study / "ensemble.safetensors")["task"] == "toy"
 
 
@@ -174,7 +175,7 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_weights(
         monkeypatch.setattr("profiler.distill.learning.training.CHECKPOINT_S", 0.0)
         assert distill(toy, toy / "halves", SMALLEST, "-pbaselines=deep,wide") == (0 if phase is None else 130)
         assert phase is None or (toy / "halves" / "work" / f"{phase}.partial.safetensors").exists()
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "same command" in capsys.readouterr().err
     once, halves = (load_file(folder / "ensemble.safetensors") for folder in (whole, toy / "halves"))
     assert all(torch.equal(once[name], halves[name]) for name in once)
     assert (whole / "accuracy.csv").read_text() == (toy / "halves" / "accuracy.csv").read_text()
@@ -194,16 +195,16 @@ def test_another_seed_gives_other_weights_and_other_settings_are_refused(
 def test_a_folder_begun_with_other_texts_is_refused_and_so_is_one_in_use(
     toy: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As many rows in another order are split otherwise: the old teacher may have seen what is evaluated now."""
+    """As many rows in another order are split otherwise: the old teacher may have been trained on the new test rows."""
     head, *rows = (toy / "few.csv").read_text().splitlines()
     (tmp_path / "few.csv").write_text("\n".join([head, *reversed(rows)]) + "\n")
     before = {path.name: path.stat().st_mtime_ns for path in (whole / "work").iterdir() if path.name != "lock"}
     for task, flags in ((tmp_path / "few.csv", []), (toy / "few.csv", ["--texts", str(toy / "toy.csv")])):
         assert distill(toy, whole, SMALLEST, "-pbaselines=deep,wide", *flags, task=str(task)) == 2
-        assert "begun with other settings: texts was" in capsys.readouterr().err
+        assert "texts was" in capsys.readouterr().err
     with alone(whole / "work"):
         assert distill(toy, whole, SMALLEST, "-pbaselines=deep,wide") == 2
-    assert "another run is writing to" in capsys.readouterr().err
+    assert "another run" in capsys.readouterr().err
     after = {path.name: path.stat().st_mtime_ns for path in (whole / "work").iterdir() if path.name != "lock"}
     assert after == before
 
@@ -268,8 +269,7 @@ def test_a_broken_file_of_a_study_is_named_and_the_study_goes_on_without_it(
     path = tmp_path / "out" / "work" / name
     halve(path)
     assert distill(toy, tmp_path / "out", LEAST, "-pbaselines=none") == 2
-    assert f"error: {path} " in (says := capsys.readouterr().err)
-    assert "delete it" in says
+    assert re.search(f"error: {path} .*delete", capsys.readouterr().err)
     path.unlink()
     assert distill(toy, tmp_path / "out", LEAST, "-pbaselines=none") == 0
 
@@ -304,24 +304,24 @@ def more_words(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "says"),
+    ("damage", "names"),
     [
-        (lambda folder: config(folder, hidden_size=48), "by config.json it is"),
-        (lambda folder: config(folder, num_hidden_layers=5), "16 weights of the encoder are missing"),
-        (lambda folder: without(folder, "layer.2."), "16 weights of the encoder are missing (bert.encoder.layer.2."),
-        (lambda folder: halve(folder / "model.safetensors"), "the weights are broken"),
-        (lambda folder: halve(folder / "tokenizer.json"), "is not a tokenizer"),
-        (more_words, "gives token 123, but the teacher's vocabulary ends at 28"),
+        (lambda folder: config(folder, hidden_size=48), r"config\.json"),
+        (lambda folder: config(folder, num_hidden_layers=5), "16 weights"),
+        (lambda folder: without(folder, "layer.2."), r"16 weights.*bert\.encoder\.layer\.2\."),
+        (lambda folder: halve(folder / "model.safetensors"), "broken"),
+        (lambda folder: halve(folder / "tokenizer.json"), "tokenizer"),
+        (more_words, "token 123.* 28"),
     ],
 )
 def test_a_broken_teacher_is_named_before_any_training(
-    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], says: str
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], names: str
 ) -> None:
     shutil.copytree(toy / "teacher", tmp_path / "teacher")
     damage(tmp_path / "teacher")
     assert distill(toy, tmp_path / "out", {"tokens": 16}, "--teacher", str(tmp_path / "teacher")) == 2
     error = capsys.readouterr().err.strip()
-    assert says in error
+    assert re.search(names, error)
     assert str(tmp_path / "teacher") in error
     assert error.splitlines()[-1].startswith("error: ")
     assert not (tmp_path / "out").exists()
@@ -336,27 +336,27 @@ def test_a_teacher_may_lack_what_is_above_the_encoder(toy: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("rows", "flags", "says"),
+    ("rows", "flags", "names"),
     [
-        (["txt,label", "a,yes"], [], "no column text (required: text, label; found: txt, label)"),
-        (["text,label"], [], "has no rows"),
-        (["text,label", "w1,yes", "w2,yes"], [], "a task needs two classes"),
-        (["text,label", "w1,yes", " ,no"], [], "row 1: the text is empty"),
-        (["text,label", "w1,yes", "w2,no", "w3,"], [], "row 2: the label is empty"),
+        (["txt,label", "a,yes"], [], "column text.*text, label.*txt, label"),
+        (["text,label"], [], "no rows"),
+        (["text,label", "w1,yes", "w2,yes"], [], "two classes"),
+        (["text,label", "w1,yes", " ,no"], [], "row 1.*text"),
+        (["text,label", "w1,yes", "w2,no", "w3,"], [], "row 2.*label"),
         (
             ["text,label", *(f"w{i % 9} w{i},{i % 2}" for i in range(30))],
             ["--held-out", "30"],
-            "leave none to train on",
+            "none to train",
         ),
-        (["text,label", *(f"w{i % 9},{i % 2}" for i in range(30))], ["--held-out", "20"], "only 9 different texts"),
+        (["text,label", *(f"w{i % 9},{i % 2}" for i in range(30))], ["--held-out", "20"], "9 different texts"),
     ],
 )
 def test_bad_tasks_are_named_before_any_training(
-    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: list[str], flags: list[str], says: str
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: list[str], flags: list[str], names: str
 ) -> None:
     (tmp_path / "bad.csv").write_text("\n".join(rows) + "\n")
     assert distill(toy, tmp_path / "out", {}, *flags, task=str(tmp_path / "bad.csv")) == 2
-    assert says in capsys.readouterr().err
+    assert re.search(names, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 
@@ -364,19 +364,19 @@ def test_other_bad_input_is_named_before_any_training(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "dev.csv").write_text("text,label\nw1 w2,maybe\n")
-    for flags, says in (
-        (["--development", str(tmp_path / "dev.csv")], "label 'maybe' does not occur in"),
-        (["--teacher", str(tmp_path)], "config.json is not there"),
-        (["-ptokens=64"], "the teacher has positions for 16"),
-        (["-ptokens=16", "-pwidth=30"], "width 30 is no multiple"),
-        (["-pstudent=2"], "unknown setting 'student'; there are students, depth"),
-        (["-pstudents=two"], "'two' is not of type int"),
-        (["-pbaselines=tall"], "unknown baseline tall"),
-        (["-ptokens=2"], "tokens is 2 (must be at least 3)"),
+    for flags, names in (
+        (["--development", str(tmp_path / "dev.csv")], "label 'maybe'"),
+        (["--teacher", str(tmp_path)], r"config\.json"),
+        (["-ptokens=64"], "positions for 16"),
+        (["-ptokens=16", "-pwidth=30"], "width 30"),
+        (["-pstudent=2"], "'student'.*students, depth"),
+        (["-pstudents=two"], "'two'.*int"),
+        (["-pbaselines=tall"], "baseline tall"),
+        (["-ptokens=2"], "tokens is 2.* 3"),
         (["--held-out=-5"], "--held-out is -5"),
         (["--development", str(tmp_path / "none.csv")], f"--development: no file {tmp_path / 'none.csv'}"),
         (["-ptokens=16", "--texts", str(tmp_path / "none.csv")], f"--texts: no file {tmp_path / 'none.csv'}"),
     ):
         assert distill(toy, tmp_path / "out", {}, *flags) == 2
-        assert says in capsys.readouterr().err
+        assert re.search(names, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()

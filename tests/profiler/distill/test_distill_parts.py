@@ -214,7 +214,7 @@ def test_nothing_evaluated_is_trained_on(tmp_path: Path) -> None:
     assert len(task.evaluated["held-out"]) == len(texts[3]) == 40
     assert task.removed + len(task.training) + len(task.tuning) + 40 <= 600
     assert task.training.texts == again.training.texts
-    with pytest.raises(LookupError, match="neither a file nor one of sst2, banking77, snips"):
+    with pytest.raises(LookupError, match=r"imdb.*sst2, banking77, snips"):
         tasks.find("imdb", tmp_path)
     with pytest.raises(LookupError, match="name the folder"):
         tasks.find("sst2", tmp_path)
@@ -288,12 +288,12 @@ def test_recipes_refuse_nonsense() -> None:
         Recipe(students=0)
     with pytest.raises(ValueError, match=r"shrinkage is 1\.5"):
         Recipe(shrinkage=1.5)
-    with pytest.raises(ValueError, match="not of the form key=value"):
+    with pytest.raises(ValueError, match=r"students.*key=value"):
         Recipe().changed(["students"])
 
 
 def test_baselines_may_be_added_to_a_study_and_nothing_else_may_change(tmp_path: Path) -> None:
     settle(tmp_path / "work", Recipe(baselines="single"), {"task": "toy"})
     settle(tmp_path / "work", Recipe(), {"task": "toy"})
-    with pytest.raises(ValueError, match=r"begun with other settings: rate was 0.0006, is 0.1"):
+    with pytest.raises(ValueError, match=r"rate was 0\.0006, is 0\.1"):
         settle(tmp_path / "work", Recipe(rate=0.1), {"task": "toy"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,8 +86,8 @@ def test_models_that_not_every_study_has_are_left_out(tmp_path: Path, capsys: py
     assert pooled(studies) == pooled([study_of(0, rights), study_of(1, rights)])
     assert main(["seeds", *map(str, folders)]) == 0
     out = capsys.readouterr().out
-    assert "left out, as not every study has them: o, bag" in out
-    assert "no gap to close: no single student was trained" in out
+    assert re.search("left out.*: o, bag", out)
+    assert "no gap to close" in out
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_a_table_takes_the_accuracies_of_a_study_and_keeps_what_else_it_has(
 ) -> None:
     studies = [written(tmp_path, seed, 3) for seed in range(2)]
     assert main(["adopt", *map(str, studies), "--table", str(table)]) == 0
-    assert "toy (measured, distilled from teacher-6x8 at 9" in capsys.readouterr().out
+    assert re.search(r"toy \(measured, .*teacher-6x8 at 9", capsys.readouterr().out)
     found = LatencyTable.load(table)
     pool = {(row["model"], row["students"]): row["accuracy"] for row in pooled(list(map(Answered.read, studies)))[:5]}
     accuracies = {level.students: level.accuracy for level in found.levels("students-2x8", "toy")}

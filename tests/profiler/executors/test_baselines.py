@@ -78,7 +78,7 @@ class _Driver:
         }
 
         if name == "nvmlDeviceGetTemperature":
-            raise AttributeError(name)  # gone in a later version of the library
+            raise AttributeError(name)  # removed in a later version of the library
 
         def answer(*arguments: object) -> object:
             if name not in values:
@@ -88,7 +88,7 @@ class _Driver:
         return answer
 
 
-def test_a_card_tells_what_it_can() -> None:
+def test_a_card_reports_what_its_driver_offers() -> None:
     card = Nvml(_Driver(), object())
     assert card.state() == {"sm_mhz": 1980, "memory_mhz": 1980, "power_w": 350.0, "throttled_by": ["power cap"]}
     assert card.energy_j() is None

@@ -134,9 +134,9 @@ def test_a_part_is_prepared_where_it_was_asked_for_and_runs_on_the_same_weights(
     assert answers.key == ShapeKey(3, 1, 8)
     assert answers.logits.shape == (1, SPEC.outputs)
     assert device.prepared == 4
-    with pytest.raises(LookupError, match=r"students-2x32/2-4 is not ready for .*tokens=16.* warm"):
+    with pytest.raises(LookupError, match=r"students-2x32/2-4 .*tokens=16.* warm"):
         executor.part(1, 4, [np.ones(16, np.int32)])
-    with pytest.raises(LookupError, match="students 1 to 2 by themselves: call warm_parts"):
+    with pytest.raises(LookupError, match=r"students 1 to 2 .*warm_parts"):
         executor.part(0, 2, [np.ones(3, np.int32)])
     with pytest.raises(ValueError, match="vocabulary"):
         executor.part(1, 4, [np.array([SPEC.vocab], np.int32)])
@@ -165,7 +165,7 @@ class Cramped(HostDevice):
         return super().prepare(work)
 
 
-def test_keys_that_do_not_fit_are_skipped_and_say_so() -> None:
+def test_keys_that_do_not_fit_are_skipped_and_listed() -> None:
     executor = open_executor("cuda-stock", weights.random(SPEC, 0), PLAN, (1,), dtype="float32", device=Cramped())
     executor.warm()
     assert len(executor.skipped) == 2
@@ -174,7 +174,7 @@ def test_keys_that_do_not_fit_are_skipped_and_say_so() -> None:
     executor.run(1, [np.ones(8, np.int32)])
 
 
-def test_parts_that_do_not_fit_are_skipped_and_say_so() -> None:
+def test_parts_that_do_not_fit_are_skipped_and_listed() -> None:
     device = Cramped()
     device.tried = 2
     executor = open_executor("cuda-stock", weights.random(SPEC, 0), PLAN, (1,), dtype="float32", device=device)

@@ -82,7 +82,7 @@ def test_each_request_is_answered_by_the_first_prefix_that_is_sure(
         np.testing.assert_allclose(stage.confidence, chances[stage.rows].max(1), atol=1e-5)
 
 
-def test_a_batch_that_runs_on_says_which_early_answers_the_last_students_share(
+def test_a_batch_that_runs_on_reports_which_early_answers_the_last_students_share(
     executor: CpuExecutor, ids: list[np.ndarray]
 ) -> None:
     first, last = (executor.run(students, ids).logits for students in (1, 4))
@@ -99,7 +99,7 @@ def test_a_batch_that_runs_on_says_which_early_answers_the_last_students_share(
 def test_a_device_stops_where_the_cpu_does(ids: list[np.ndarray], dtype: str, tolerance: float) -> None:
     cpu, device = ready("cpu"), ready("cuda-stock", dtype)
     margins = np.sort(margin(cpu.run(1, ids).logits))
-    widest = int(np.diff(margins[4:12]).argmax()) + 4  # rounding may not decide who is sure
+    widest = int(np.diff(margins[4:12]).argmax()) + 4  # rounding may not decide which rows are sure
     rule = ((1, float(margins[widest : widest + 2].mean())), (4, 0.0))
     ours, theirs = stopped(device, rule, ids), stopped(cpu, rule, ids)
     assert set(ours.students) == {1, 4}
@@ -114,7 +114,7 @@ def test_a_batch_may_need_all_of_its_first_stage_and_any_part_of_the_next() -> N
     assert found == [(0, 1, 4, 32), (1, 4, 1, 8), (1, 4, 1, 32), (1, 4, 4, 8), (1, 4, 4, 32)]
 
 
-def test_nobody_goes_on_where_all_are_sure(executor: CpuExecutor, ids: list[np.ndarray]) -> None:
+def test_no_row_goes_on_where_all_are_sure(executor: CpuExecutor, ids: list[np.ndarray]) -> None:
     found = stopped(executor, ((1, 0.0), (4, 0.0)), ids)
     assert set(found.students) == {1}
     assert [stage.answers.key.students for stage in found.stages] == [1]

@@ -60,7 +60,7 @@ def test_what_cannot_be_is_refused(tmp_path, row):
         read(tmp_path, f"{row}\n")
 
 
-def test_a_folder_may_hold_adapters_and_only_then_does_the_digest_say_so(tmp_path):
+def test_a_folder_may_hold_adapters_and_only_then_does_the_digest_change(tmp_path):
     plain = formula_table(lambda *_: 100)
     lines = [",".join(map(str, row)) for row in zip(*plain.columns.values(), strict=True)]
     (tmp_path / "latency.csv").write_text("\n".join([",".join(plain.columns), *lines]))

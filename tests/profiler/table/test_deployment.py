@@ -161,15 +161,15 @@ def test_other_tasks_are_those_of_the_table_beside_its_own():
 def test_what_is_not_there_is_refused():
     models = {"students-1x8": ENSEMBLE, "teacher-4x8": [(1, 0.9, (4, 8, 8, 16))]}
     its = table(models)
-    with pytest.raises(LookupError, match="no model 'b'; it has students-1x8, teacher-4x8"):
+    with pytest.raises(LookupError, match=r"'b'.*students-1x8, teacher-4x8"):
         Deployment.of(its, "students-1x8,b")
     with pytest.raises(ValueError, match="named twice"):
         Deployment.of(its, "students-1x8,students-1x8")
-    with pytest.raises(LookupError, match="no accuracies for task 'b'; it has toy"):
+    with pytest.raises(LookupError, match=r"task 'b'.*toy"):
         Deployment.of(its, task="b")
-    with pytest.raises(ValueError, match="levels is 'best'; it must be one of default, all, useful"):
+    with pytest.raises(ValueError, match=r"levels is 'best'.*default, all, useful"):
         Deployment.of(its, levels="best")
-    with pytest.raises(ValueError, match="name them where it is made"):
+    with pytest.raises(ValueError, match="model, task and levels"):
         Deployment.of(Deployment.of(its), "teacher-4x8")
 
 

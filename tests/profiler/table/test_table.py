@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -72,13 +71,13 @@ def test_a_key_takes_exactly_its_rows_time(toy):
 
 
 def test_nothing_is_interpolated(toy):
-    with pytest.raises(LookupError, match="has no students-2x8/2 at batch 2, 16 tokens: profile it"):
+    with pytest.raises(LookupError, match="students-2x8/2 at batch 2, 16 tokens"):
         toy.seconds(toy.levels("students-2x8")[1], ShapeKey(2, 2, 16))
 
 
 def test_a_hole_is_named(tmp_path):
     holed = LatencyTable.load(write(tmp_path / "holed", [row for row in ROWS if ",2,2,8,4," not in row]))
-    with pytest.raises(LookupError, match="has no students-2x8/2 at batch 4, 16 tokens"):
+    with pytest.raises(LookupError, match="students-2x8/2 at batch 4, 16 tokens"):
         holed.grid(holed.levels("students-2x8")[1], holed.plan("students-2x8"))
 
 
@@ -96,72 +95,70 @@ def test_a_batch_runs_at_the_next_size_up():
     for sizes in ([1] * 17, [65]):
         with pytest.raises(LookupError, match="outside the table"):
             plan.key(1, sizes)
-    with pytest.raises(LookupError, match=r"request 1 has 65 tokens, more than the table's largest \(64\)"):
+    with pytest.raises(LookupError, match=r"request 1.* 65 tokens.*64"):
         plan.buckets(np.array([3, 65], np.int32))
 
 
 @pytest.mark.parametrize("sizes", [(), (4, 1), (1, 1), (0, 4)])
 def test_a_plan_has_distinct_ascending_positive_sizes(sizes):
-    with pytest.raises(ValueError, match="distinct ascending positive"):
+    with pytest.raises(ValueError, match="distinct ascending"):
         BucketPlan(sizes, (16,))
-    with pytest.raises(ValueError, match="distinct ascending positive"):
+    with pytest.raises(ValueError, match="distinct ascending"):
         BucketPlan((1,), sizes)
 
 
 @pytest.mark.parametrize(
-    ("rows", "header", "said"),
+    ("rows", "header", "message"),
     [
-        ([], HEADER, "it has no rows"),
-        (["students-2x8,1,2,8,1,100"], HEADER.replace("tokens,", ""), "no column tokens (required: model,"),
-        (ROWS + ROWS[1:2], HEADER, "row 5: students-2x8/1 at batch 4, 16 tokens is there twice"),
-        (["m,1,2,8,1,16,0"], HEADER, "row 0: latency_us is 0.0 (must be positive)"),
-        (["m,1,2,8,1,16,-3"], HEADER, "row 0: latency_us is -3.0 (must be positive)"),
+        ([], HEADER, "no rows"),
+        (["students-2x8,1,2,8,1,100"], HEADER.replace("tokens,", ""), "no column tokens.*model, students"),
+        (ROWS + ROWS[1:2], HEADER, "row 5.*students-2x8/1 at batch 4, 16 tokens"),
+        (["m,1,2,8,1,16,0"], HEADER, r"row 0: latency_us is 0\.0"),
+        (["m,1,2,8,1,16,-3"], HEADER, r"row 0: latency_us is -3\.0"),
         (["m,1,2,8,1,16,nan"], HEADER, "latency_us"),
         (["m,1,2,8,1,16,inf"], HEADER, "latency_us is inf"),
-        (["m,1,2,8,1,16,fast"], HEADER, "column latency_us must hold numbers"),
+        (["m,1,2,8,1,16,fast"], HEADER, "column latency_us.*numbers"),
         (["m,1,2,8,1,16,"], HEADER, "column latency_us"),
-        (["m,0,2,8,1,16,9"], HEADER, "students is 0.0 (must be a whole number of at least 1)"),
-        (["m,1,2,8,1.5,16,9"], HEADER, "batch is 1.5 (must be a whole number of at least 1)"),
-        (["m,1,2,8,1,-16,9"], HEADER, "tokens is -16.0 (must be a whole number of at least 1)"),
-        (["m,1,2,8,1,16,9", "m,2,3,8,1,16,9"], HEADER, "row 1: m is 3x8 here and 2x8 above; give each shape its own"),
+        (["m,0,2,8,1,16,9"], HEADER, r"students is 0\.0"),
+        (["m,1,2,8,1.5,16,9"], HEADER, r"batch is 1\.5"),
+        (["m,1,2,8,1,-16,9"], HEADER, r"tokens is -16\.0"),
+        (["m,1,2,8,1,16,9", "m,2,3,8,1,16,9"], HEADER, "row 1.*3x8.*2x8"),
         (["m,1,2,8,1,16"], HEADER, "cannot be read"),
     ],
 )
-def test_a_bad_latency_table_is_refused_in_words(tmp_path, rows, header, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_a_bad_latency_table_is_refused_in_words(tmp_path, rows, header, message):
+    with pytest.raises(ValueError, match=message):
         LatencyTable.load(write(tmp_path / "bad", rows, header))
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "said"),
+    ("accuracy", "message"),
     [
-        (["students-2x8,1,a,1.1"], "row 0: accuracy is 1.1 (must lie in 0 to 1)"),
+        (["students-2x8,1,a,1.1"], r"row 0: accuracy is 1\.1"),
         (["students-2x8,1,a,nan"], "accuracy"),
-        (["students-2x8,1,a,0.8", "students-2x8,1,a,0.9"], "row 1: students-2x8/1 on a is there twice"),
-        (["students-2x8,0,a,0.8"], "students is 0.0"),
-        (["students-2x8,1,a,good"], "column accuracy must hold numbers"),
+        (["students-2x8,1,a,0.8", "students-2x8,1,a,0.9"], "row 1.*students-2x8/1 on a"),
+        (["students-2x8,0,a,0.8"], r"students is 0\.0"),
+        (["students-2x8,1,a,good"], "column accuracy.*numbers"),
     ],
 )
-def test_a_bad_accuracy_table_is_refused_in_words(tmp_path, accuracy, said):
-    with pytest.raises(ValueError, match=re.escape(said)):
+def test_a_bad_accuracy_table_is_refused_in_words(tmp_path, accuracy, message):
+    with pytest.raises(ValueError, match=message):
         LatencyTable.load(write(tmp_path / "bad", accuracy=accuracy))
 
 
 def test_a_level_without_an_accuracy_is_an_error_that_names_it(tmp_path):
     table = LatencyTable.load(write(tmp_path / "toy", accuracy=["students-2x8,1,a,0.8"]))
-    with pytest.raises(LookupError, match=r"accuracy of students-2x8 on a lacks \[2\] students"):
+    with pytest.raises(LookupError, match=r"students-2x8 on a .*\[2\]"):
         table.levels("students-2x8", "a")
-    with pytest.raises(LookupError, match="has no accuracies for task 'b'; it has a"):
+    with pytest.raises(LookupError, match=r"task 'b'.* a$"):
         table.levels("students-2x8", "b")
-    with pytest.raises(LookupError, match="has no model 'bert'; it has students-2x8, teacher-12x8"):
+    with pytest.raises(LookupError, match=r"'bert'.*students-2x8, teacher-12x8"):
         table.levels("bert")
 
 
-@pytest.mark.parametrize(
-    ("meta", "said"), [(None, "is missing"), ("{", "is not valid JSON"), ("[]", "must hold a JSON object")]
-)
-def test_a_folder_says_what_was_measured_where(tmp_path, meta, said):
-    with pytest.raises((ValueError, LookupError), match=said):
+@pytest.mark.parametrize(("meta", "message"), [(None, "missing"), ("{", "valid JSON"), ("[]", "JSON object")])
+def test_a_folder_without_its_meta_is_refused(tmp_path, meta, message):
+    with pytest.raises((ValueError, LookupError), match=message):
         LatencyTable.load(write(tmp_path / "toy", meta=meta))
 
 
@@ -169,7 +166,7 @@ def test_what_is_no_table_is_an_error(tmp_path):
     with pytest.raises(LookupError, match="no table 'nowhere'"):
         LatencyTable.load("nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(LookupError, match=r"neither latency\.csv nor latency\.parquet: it is not a table"):
+    with pytest.raises(LookupError, match=r"latency\.csv.*latency\.parquet"):
         LatencyTable.load(tmp_path / "empty")
 
 
@@ -185,7 +182,7 @@ def test_a_single_file_and_parquet_are_tables_too(tmp_path, toy):
         assert table.grid(level, table.plan("students-2x8")) == toy.grid(level, toy.plan("students-2x8"))
 
 
-def test_a_modelled_table_says_so(tmp_path):
+def test_a_modelled_table_is_labelled(tmp_path):
     modelled = LatencyTable.load(write(tmp_path / "toy", meta='{"device": "H200", "kind": "modelled"}'))
     assert modelled.modelled
     assert modelled.device == "H200 (modelled)"
@@ -200,18 +197,18 @@ def test_jitter_is_a_quantile_function_per_class_of_median(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
-        (["1000,0,1"], "the last class needs below_us = inf"),
-        (["inf,0,-1"], "ratios must be positive"),
-        (["inf,2,1"], "probabilities must lie in 0 to 1"),
-        (["inf,0,"], "column ratio has 1 empty cells"),
-        (["inf,0,wide"], "column ratio must hold numbers"),
+        (["1000,0,1"], "below_us = inf"),
+        (["inf,0,-1"], "ratios"),
+        (["inf,2,1"], "probabilities.*0 to 1"),
+        (["inf,0,"], "column ratio.*1 empty"),
+        (["inf,0,wide"], "column ratio.*numbers"),
     ],
 )
-def test_bad_jitter_is_refused_in_words(tmp_path, rows, said):
+def test_bad_jitter_is_refused_in_words(tmp_path, rows, message):
     write(tmp_path / "toy", jitter=rows)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         Jitter.read(tmp_path / "toy" / "jitter.csv")
 
 
@@ -260,14 +257,14 @@ def test_the_plan_of_several_models_holds_the_sizes_that_all_have(tmp_path):
 
 
 def test_models_that_share_no_size_are_refused(toy):
-    with pytest.raises(LookupError, match="students-2x8 and teacher-12x8 have no batch size in common"):
+    with pytest.raises(LookupError, match=r"students-2x8 and teacher-12x8.*batch"):
         toy.plan("students-2x8,teacher-12x8")
 
 
 def test_models_are_named_once_and_known(toy):
     with pytest.raises(ValueError, match="named twice"):
         toy.plan("students-2x8,students-2x8")
-    with pytest.raises(LookupError, match="no model 'b'; it has students-2x8"):
+    with pytest.raises(LookupError, match=r"'b'.*students-2x8"):
         toy.plan("students-2x8,b")
-    with pytest.raises(LookupError, match="no model 'b'; it has students-2x8"):
+    with pytest.raises(LookupError, match=r"'b'.*students-2x8"):
         toy.levels("b")

@@ -22,7 +22,7 @@ from profiler.table import Predictions, ShapeKey
 
 MODEL = "students-2x8"
 VOCAB, CLASSES = 1000, 2
-#: What the table says of a batch, in microseconds: (students, batch, tokens).
+#: The latency of a batch in the table, in microseconds: (students, batch, tokens).
 STEP_US = 1000.0
 
 

@@ -1,4 +1,4 @@
-"""Clients of other people speak with the endpoint: the protocol's own, and NVIDIA's, with JSON and binary tensors."""
+"""Foreign clients work with the endpoint: the protocol's own, and NVIDIA's, with JSON and binary tensors."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_tritons_client_with_json_and_binary_tensors(address):
     assert found["logits"] == [[[7.0, 2.0]]] * 4
     assert found["text"] == [[[65.0, 2.0]]][0]
     assert found["parameters"]["batch_size"] == 1
-    assert found["error"] == f"there is no such model; {MODEL} is served"
+    assert MODEL in found["error"]
 
 
 def even(count, gap_s, tokens=5):
@@ -111,7 +111,7 @@ def test_open_loop_latency_counts_from_the_scheduled_time():
     assert (sent.status == 200).all()
     assert (np.diff(sent.latency_s) > 0).sum() >= 8
     assert 0.45 < sent.latency_s.max() < 5
-    assert sent.late_s.max() > 0.3  # two connections only: most were sent late, and that is told
+    assert sent.late_s.max() > 0.3  # two connections only: most were sent late, and that is recorded
 
 
 def test_what_is_refused_is_counted_with_its_words():
@@ -136,8 +136,8 @@ def test_texts_targets_and_priorities_of_a_trace_are_sent():
     assert second["parameters"] == {}
 
 
-def test_nobody_at_the_address_is_an_error_in_one_line(capsys):
+def test_an_address_without_a_server_is_an_error_in_one_line(capsys):
     assert main(["--url", "http://127.0.0.1:1", "--model", MODEL, "--trace", "constant:rate=5,duration=1"]) == 2
-    assert "nobody answers at 127.0.0.1:1" in capsys.readouterr().err
+    assert "127.0.0.1:1" in capsys.readouterr().err
     with pytest.raises(ValueError, match="must be http"):
         Sender("ftp://x", [], np.zeros(1), 1)

@@ -84,18 +84,18 @@ def serving(folder, *more):
         text=True,
         preexec_fn=heed_interrupts,
     )
-    said = []
+    events = []
     try:
         for line in process.stderr:
-            said.append(json.loads(line))
-            if said[-1]["event"] == "ready":
+            events.append(json.loads(line))
+            if events[-1]["event"] == "ready":
                 break
         else:
-            pytest.fail(f"it did not start: {said}")
-        reader = threading.Thread(target=lambda: said.extend(map(json.loads, process.stderr)))
+            pytest.fail(f"it did not start: {events}")
+        reader = threading.Thread(target=lambda: events.extend(map(json.loads, process.stderr)))
         reader.start()
-        url = next(each["url"] for each in said if "url" in each)
-        yield SimpleNamespace(port=int(url.rpartition(":")[2]), said=said, process=process)
+        url = next(each["url"] for each in events if "url" in each)
+        yield SimpleNamespace(port=int(url.rpartition(":")[2]), events=events, process=process)
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -136,7 +136,7 @@ def test_it_answers_as_the_executor_alone_and_drains_at_sigterm(folder, tmp_path
         assert set(statuses) <= {200, None}
         assert statuses.count(200) >= 1
     assert server.process.returncode == 0
-    events = [each["event"] for each in server.said]
+    events = [each["event"] for each in server.events]
     assert "draining" in events
     assert events[-1] == "ended"
     (session,) = (tmp_path / "record").iterdir()
@@ -156,23 +156,23 @@ def test_two_devices_serve_one_queue(folder):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--policy", "nobody"], "nobody"),
+        (["--policy", "gready"], "gready"),
         (["--queue", "0"], "--queue is 0"),
         (["--port", "70000"], "--port is 70000"),
-        (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
-        (["--policy", "hpa(greedy)"], "needs 'scale', which a real device does not offer"),
+        (["--host", "203.0.113.1"], "203.0.113.1"),
+        (["--policy", "hpa(greedy)"], "needs 'scale'"),
         (["--weights", "nowhere"], "nowhere"),
     ],
 )
 def test_bad_input_is_an_error_in_one_line(folder, capsys, logging_restored, arguments, word):
     given = ["--device", "cpu", "--table", str(folder / "table"), "--port", "0", "--log-level", "error"]
     assert main([*given, *arguments]) == 2
-    said = capsys.readouterr().err
-    assert word in said
-    assert "Traceback" not in said
+    errors = capsys.readouterr().err
+    assert word in errors
+    assert "Traceback" not in errors
 
 
-def test_a_port_that_is_taken_is_said_before_anything_is_loaded(capsys, logging_restored):
+def test_a_port_that_is_taken_is_an_error_before_anything_is_loaded(capsys, logging_restored):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

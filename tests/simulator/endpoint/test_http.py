@@ -45,7 +45,7 @@ def test_health_and_metadata(address):
         assert get(address, f"{path}/ready")[0] == 200
 
 
-def test_an_answer_has_the_logits_and_says_how_it_was_made(address):
+def test_an_answer_has_the_logits_and_how_it_was_made(address):
     status, _, answer = call(address, content={"id": "seven", **body((7, 8, 9))})
     assert status == 200
     assert (answer["model_name"], answer["model_version"], answer["id"]) == (MODEL, "1", "seven")
@@ -108,7 +108,7 @@ def test_tensors_may_be_binary_both_ways(address):
         ({"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["\ud800"]}]}, "surrogate"),
     ],
 )
-def test_bad_input_is_a_400_that_says_what_is_wrong(address, content, word):
+def test_bad_input_is_a_400_that_names_the_mistake(address, content, word):
     status, _, found = call(address, content=content)
     assert status == 400
     assert word in found["error"]
@@ -181,7 +181,8 @@ def test_what_the_policy_rejects_is_a_503_and_what_it_drops_a_504():
 def test_an_answer_that_takes_too_long_is_a_504():
     with running(endpoint([SleepingDevice(0.3)], within_s=0.05)) as address:
         status, _, found = call(address, content=body())
-        assert (status, found["error"]) == (504, "there was no answer within 0.05 s")
+        assert status == 504
+        assert "0.05 s" in found["error"]
 
 
 def test_priorities_are_the_classes_of_a_policy():
@@ -221,7 +222,7 @@ def test_a_crash_of_the_executor_is_a_500_for_all_inside_and_red_health(gpus, ca
     assert "device lost" in caplog.text  # in the log, with its traceback
 
 
-def test_the_end_is_a_drain_everybody_inside_is_answered():
+def test_at_the_end_all_requests_inside_are_answered():
     with running(endpoint([SleepingDevice(0.1)], "none")) as address, concurrent.futures.ThreadPoolExecutor(4) as pool:
         inside = [pool.submit(call, address, content=body()) for _ in range(4)]
         time.sleep(0.05)

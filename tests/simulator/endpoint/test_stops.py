@@ -29,7 +29,7 @@ STAGE_S, COUNT = 0.2, 12
 
 
 def asked(address, first):
-    """When a request was sent and its answer was there, and what the reply says."""
+    """When a request was sent and its answer was there, and the reply."""
     sent = time.monotonic()
     status, _, reply = call(address, content=body((first, 2, 3)))
     assert status == 200
@@ -55,7 +55,7 @@ def test_each_answer_leaves_at_its_stage_and_all_agree_on_when(tmp_path, devices
         assert stages == (2 if first % 2 else 1)
         assert stages * STAGE_S <= reply["compute_us"] * 1e-6 < (stages + 0.5) * STAGE_S
         assert got - sent >= (reply["queue_us"] + reply["compute_us"]) * 1e-6 - 2e-6
-    # On the client's clock answers come as far apart as the record says: none was held back for the next stage.
+    # On the client's clock answers come as far apart as in the record: none was held back for the next stage.
     by_time = [got for _, got, _ in sorted(replies, key=lambda each: each[2]["queue_us"] + each[2]["compute_us"])]
     apart_s = np.asarray(by_time) - record["finish_s"].to_numpy()[np.argsort(took_s)]
     assert np.ptp(apart_s) < 0.5 * STAGE_S

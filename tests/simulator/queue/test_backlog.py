@@ -28,7 +28,7 @@ class Model:
         self.slo = rng.choice([SLO_S, 0.001, 0.05], n) if seed % 2 else np.full(n, SLO_S)
         self.klass = rng.choice(["gold", "silver"], n)
         self.remembered, self.count = remembered, count
-        self.arrived, self.gone, self.taken = 0, set[int](), list[list[int]]()
+        self.arrived, self.left, self.taken = 0, set[int](), list[list[int]]()
         self.asks = {name: rng.choice([0, 5, 40, 10**9]) for name in ("bucket", "klass")}
         if remembered is not None:
             self.backlog: Backlog = OpenBacklog(count, SLO_S, remembered)
@@ -48,7 +48,7 @@ class Model:
 
     @property
     def waiting(self) -> list[int]:
-        return [request for request in range(self.arrived) if request not in self.gone]
+        return [request for request in range(self.arrived) if request not in self.left]
 
     @property
     def first(self) -> int:
@@ -85,7 +85,7 @@ class Model:
     def refuse(self) -> None:
         """What a policy must not name is an error, and changes nothing."""
         named: list[object] = [[], [self.arrived], [-1], range(self.arrived, self.arrived + 1), range(-1, 1)]
-        if lost := [request for request in self.gone if request >= self.first]:
+        if lost := [request for request in self.left if request >= self.first]:
             request = int(self.rng.choice(lost))
             named += [[request], range(request, request + 1), array("q", [request])]
         for requests in named:
@@ -98,7 +98,7 @@ class Model:
             requests = self.taken.pop(int(self.rng.integers(len(self.taken))))
             if min(requests) >= self.first:
                 backlog.give_back(requests)
-                self.gone -= set(requests)
+                self.left -= set(requests)
         elif waiting:
             some = int(self.rng.choice(waiting))
             ways = [
@@ -112,13 +112,13 @@ class Model:
             ]
             found = ways[self.rng.integers(2 if self.n == 30 else len(ways))]()
             assert backlog.take(found) == max(self.buckets[list(found)])
-            self.gone |= set(found)
+            self.left |= set(found)
             self.taken.append(list(found))
 
 
 @pytest.mark.parametrize("remembered", [None, 3, 50])
 @pytest.mark.parametrize("seed", range(16))
-def test_the_backlog_is_what_a_recount_says(seed: int, remembered: int | None) -> None:
+def test_the_backlog_equals_a_recount(seed: int, remembered: int | None) -> None:
     model = Model(seed, remembered)
     for step in range(120):
         model.arrive()

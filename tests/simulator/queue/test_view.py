@@ -23,7 +23,7 @@ class Compares:
 
     def __init__(self, requests, seed):
         self.trace, self.rng = requests, np.random.default_rng(seed)
-        self.gone, self.ends, self.looks = set(), {}, 0
+        self.left, self.ends, self.looks = set(), {}, 0
         # Indices are made when they are first asked for: from the start, half-way, or never.
         self.asks = {
             name: self.rng.choice([0, 10, 10**9]) for name in ("bucket", "klass", "tenant", "deadline", "counts")
@@ -35,7 +35,7 @@ class Compares:
     def decide(self, view):
         self.looks += 1
         arrived = int(np.searchsorted(self.trace.arrival_s, view.now, side="right"))
-        waiting = [request for request in range(arrived) if request not in self.gone]
+        waiting = [request for request in range(arrived) if request not in self.left]
         buckets = np.searchsorted(view.plan.tokens, self.trace.tokens)
         self.compare(view, waiting, arrived, buckets)
         return self.act(view, waiting, buckets)
@@ -88,7 +88,7 @@ class Compares:
             requests = view.by_deadline(n)
         elif choice in (4, 5):
             requests = view.oldest(n)
-        self.gone.update(requests)
+        self.left.update(requests)
         if choice == 6 and n == 1:
             return Drop(requests)
         level = view.levels[self.rng.integers(len(view.levels))]
@@ -107,7 +107,7 @@ def same(line, mine, requests):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_the_view_is_what_a_recount_says(seed):
+def test_the_view_equals_a_recount(seed):
     rng = np.random.default_rng(seed)
     n = 150
     requests = Trace(
@@ -120,7 +120,7 @@ def test_the_view_is_what_a_recount_says(seed):
     policy = Compares(requests, seed)
     table = random_table(rng, 2, 1 + seed % 4)
     simulate(requests, policy, table, gpus=1 + seed % 3, slo_s=SLO_S)
-    assert len(policy.gone) == n
+    assert len(policy.left) == n
 
 
 def test_i5_the_view_shows_what_the_interface_names_and_no_more():
@@ -140,7 +140,7 @@ def public(thing):
 
 @pytest.mark.parametrize("method", ["arrival", "deadline", "tokens"])
 @pytest.mark.parametrize("request_", [-1, 1, 99])
-def test_the_view_tells_nothing_of_requests_to_come(method, request_):
+def test_the_view_hides_requests_to_come(method, request_):
     with pytest.raises(PolicyError, match=f"named request {request_}, which has not arrived"):
         run(Says(lambda view, _: getattr(view, method)(request_)), trace(0, 5))
 

@@ -105,7 +105,7 @@ def test_a_failure_that_was_posted_is_raised_in_the_clocks_thread():
         clock.run()
 
 
-def test_an_alarm_that_nobody_waits_for_is_not_waited_for():
+def test_an_alarm_without_callbacks_does_not_keep_a_run_going():
     clock, begin = WallClock(), monotonic()
     alarm = clock.at(30.0)
     alarm.callbacks.append(print)

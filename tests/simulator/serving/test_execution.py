@@ -97,7 +97,7 @@ def test_a_completion_is_observed_at_the_end_not_when_the_device_accepts():
             seen.append((completion.start, completion.finish, len(completion.requests), self.asked))
 
     run_on(Takes(lambda batch: accepts(0.25)), Observes(pairs), trace(0, 0, 0, 2))
-    # By the end of the first batch, at 1 s, both batches of the beginning had been decided.
+    # By the end of the first batch, at 1 s, both first batches were decided.
     assert seen == [(0, 1, 2, 2), (0.25, 1.25, 1, 2), (2, 3, 1, 3)]
 
 

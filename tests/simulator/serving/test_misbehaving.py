@@ -17,7 +17,7 @@ from simulator.core import PolicyError
 OTHER = formula_table(lambda *_: 1.0, students=(1, 2, 3)).levels("students-2x8")
 
 
-def says(answer, *arrivals, **named):
+def complaint(answer, *arrivals, **named):
     """The complaint about a policy that answers so; three requests wait at 0.25 s, one more comes later."""
     with pytest.raises(PolicyError) as caught:
         run(Says(answer), trace(*(arrivals or (0.25, 0.25, 0.25, 9))), **named)
@@ -31,74 +31,73 @@ def dispatch(requests, **named):
 
 
 @pytest.mark.parametrize(
-    ("requests", "said"),
+    ("requests", "message"),
     [
-        (range(4), "named request 3, which has not arrived"),
-        ([3], "named request 3, which has not arrived"),
-        ([99], "named request 99, which has not arrived"),
-        ([-1], "named request -1, which has not arrived"),
-        (range(2, -2, -1), "named request -1, which has not arrived"),
-        ([0, 1, 0], "named request 0, which is gone already (or named twice)"),
-        ([0], "named request 0, which is gone already (or named twice)"),
-        ([], "named no requests"),
-        (range(0), "named no requests"),
-        (range(9), "dispatched 9 requests; the table's largest batch is 8"),
+        (range(4), "request 3.*arrived"),
+        ([3], "request 3.*arrived"),
+        ([99], "request 99.*arrived"),
+        ([-1], "request -1.*arrived"),
+        (range(2, -2, -1), "request -1.*arrived"),
+        ([0, 1, 0], "request 0.*twice"),
+        ([0], "request 0.*twice"),
+        ([], "no requests"),
+        (range(0), "no requests"),
+        (range(9), "9 requests.* 8"),
         (7, "7"),
         ("ab", "'ab'"),
         ([0.5], "0.5"),
         ([None], "None"),
     ],
 )
-def test_a_dispatch_of_requests_that_do_not_wait_is_an_error(requests, said):
-    assert said in says(dispatch(requests))
+def test_a_dispatch_of_requests_that_do_not_wait_is_an_error(requests, message):
+    assert re.search(message, complaint(dispatch(requests)))
 
 
 @pytest.mark.parametrize(
-    ("gpu", "said"),
+    ("gpu", "message"),
     [
-        (2, "dispatched to GPU 2, but [0, 1] are idle"),
-        (-1, "dispatched to GPU -1, but [0, 1] are idle"),
-        ("first", "dispatched to GPU first, but [0, 1] are idle"),
+        (2, r"GPU 2\b.*\[0, 1\]"),
+        (-1, r"GPU -1\b.*\[0, 1\]"),
+        ("first", r"GPU first\b.*\[0, 1\]"),
     ],
 )
-def test_a_dispatch_to_a_gpu_that_is_not_there_is_an_error(gpu, said):
-    assert said in says(dispatch([0], gpu=gpu), gpus=2)
+def test_a_dispatch_to_a_gpu_that_is_not_there_is_an_error(gpu, message):
+    assert re.search(message, complaint(dispatch([0], gpu=gpu), gpus=2))
 
 
 def test_a_dispatch_to_a_busy_gpu_is_an_error():
-    one = says(lambda view, _: Dispatch(view.oldest(1), view.levels[-1], 1), gpus=2)
-    assert "dispatched to GPU 1, but [0] are idle" in one
+    one = complaint(lambda view, _: Dispatch(view.oldest(1), view.levels[-1], 1), gpus=2)
+    assert re.search(r"GPU 1\b.*\[0\]", one)
     every = Says(lambda view, _: Dispatch(view.oldest(1), view.levels[-1]), every_arrival=True)
-    with pytest.raises(PolicyError, match="dispatched to busy GPUs"):
+    with pytest.raises(PolicyError, match="busy GPUs"):
         run(every, trace(0, 0))
 
 
 @pytest.mark.parametrize("level", [None, 1, "students-2x8/2", OTHER[0], OTHER[2]])
 def test_a_dispatch_at_a_level_that_is_not_the_views_is_an_error(level):
-    assert "which is not one of view.levels" in says(lambda view, _: Dispatch(view.oldest(1), level))
+    assert "view.levels" in complaint(lambda view, _: Dispatch(view.oldest(1), level))
 
 
 @pytest.mark.parametrize(
-    ("drop", "said"),
+    ("drop", "message"),
     [
-        (Drop([]), "named no requests"),
-        (Drop([3]), "named request 3, which has not arrived"),
-        (Drop([0, 0]), "named twice"),
+        (Drop([]), "no requests"),
+        (Drop([3]), "request 3.*arrived"),
+        (Drop([0, 0]), "request 0.*twice"),
         (Drop(1), "1"),
     ],
 )
-def test_a_drop_of_requests_that_do_not_wait_is_an_error(drop, said):
-    assert said in says(lambda view, _: drop)
+def test_a_drop_of_requests_that_do_not_wait_is_an_error(drop, message):
+    assert re.search(message, complaint(lambda view, _: drop))
 
 
 def test_what_was_dropped_cannot_be_dispatched():
-    said = says(lambda view, number: Drop([1]) if number == 1 else Dispatch([1], view.levels[-1]))
-    assert "named request 1, which has left already" in said
+    assert "request 1," in complaint(lambda view, number: Drop([1]) if number == 1 else Dispatch([1], view.levels[-1]))
 
 
 @pytest.mark.parametrize("answer", [None, 0, "wait", (), ([0], None), Dispatch, [Drop([0])]])
 def test_an_answer_that_is_none_of_the_three_is_an_error(answer):
-    assert "it must be one of Dispatch, Wait, Drop" in says(lambda view, _: answer)
+    assert "Dispatch, Wait, Drop" in complaint(lambda view, _: answer)
 
 
 class Raises(Greedy):
@@ -126,20 +125,20 @@ def test_a_policy_that_raises_is_named_with_file_and_line(where, method):
 
 
 def test_the_line_of_a_mistake_about_the_view_is_the_policys():
-    with pytest.raises(PolicyError, match=r"there is no length bucket 7.*test_misbehaving\.py, line \d+\)"):
+    with pytest.raises(PolicyError, match=r"bucket 7\b.*test_misbehaving\.py, line \d+\)"):
         run(Says(lambda view, _: view.bucket(7)), trace(0))
-    with pytest.raises(PolicyError, match=r"the trace has no column tenant.*test_misbehaving\.py, line \d+\)"):
+    with pytest.raises(PolicyError, match=r"column tenant.*test_misbehaving\.py, line \d+\)"):
         run(Says(lambda view, _: view.tenant("a")), trace(0))
 
 
 def test_an_error_of_a_policy_is_one_line():
-    said = says(lambda view, _: 1 / 0)
-    assert "raised ZeroDivisionError: division by zero" in said
-    assert "\n" not in said
+    message = complaint(lambda view, _: 1 / 0)
+    assert "ZeroDivisionError" in message
+    assert "\n" not in message
 
 
 def test_parameters_that_do_not_fit_the_table_are_plain_errors():
-    with pytest.raises(ValueError, match="max_batch is 9; this table allows 1 to 8"):
+    with pytest.raises(ValueError, match=r"max_batch is 9.* 8"):
         run(make("greedy(max_batch=9)"), trace(0))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import inf, nan
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_one_wait_stands_for_all_idle_gpus():
     assert asked.times == [0, 0.5]
 
 
-def test_nobody_is_asked_while_nothing_waits_or_all_gpus_work():
+def test_the_policy_is_not_asked_while_nothing_waits_or_all_gpus_work():
     asked = []
     policy = Says(lambda view, _: asked.append(view.now) or all_of(view))
     run(policy, trace(0, 0.25, 0.5, 7))
@@ -121,24 +122,24 @@ def test_a_policy_for_every_arrival_may_drop_while_all_gpus_work():
 
 @pytest.mark.parametrize("until", [0.0, 0.1, -inf, np.float64(0.1)])
 def test_a_wait_in_the_past_is_an_error(until):
-    with pytest.raises(PolicyError, match=r"policy Says at 0\.100000 s waits until .*, which has come"):
+    with pytest.raises(PolicyError, match=rf"policy Says at 0\.100000 s .*{re.escape(str(until))}"):
         run(Says(lambda view, _: Wait(until=until)), trace(0.1))
 
 
 @pytest.mark.parametrize("waiting", [0, 1, 2, -1])
 def test_a_wait_for_what_is_there_is_an_error(waiting):
-    with pytest.raises(PolicyError, match=f"waits for {waiting} requests, but 2 wait already"):
+    with pytest.raises(PolicyError, match=f" {waiting} requests.* 2 "):
         run(Says(lambda view, _: Wait(waiting=waiting)), trace(0.1, 0.1))
 
 
 @pytest.mark.parametrize("wait", [Wait(waiting=3), Wait(inf, 99), Wait(bucket=1)])
 def test_a_wait_that_nothing_can_end_is_an_error(wait):
-    with pytest.raises(PolicyError, match=r"policy Says at .* waits for what cannot come: 2 requests wait"):
+    with pytest.raises(PolicyError, match=r"policy Says .*cannot come.* 2 "):
         run(Says(lambda view, _: wait), trace(0.1, 0.1))
 
 
-def test_a_policy_that_only_sets_alarms_is_told_so():
-    with pytest.raises(PolicyError, match="waited 1000 times in a row while 2 requests and a GPU stood idle"):
+def test_a_policy_that_only_sets_alarms_is_an_error():
+    with pytest.raises(PolicyError, match=r"1000 times.* 2 requests"):
         run(Says(lambda view, _: Wait(until=view.now + 0.1)), trace(0, 0))
 
 
@@ -153,7 +154,7 @@ def test_a_policy_that_waits_for_each_of_many_arrivals_is_not_cut_short():
 
 
 @pytest.mark.parametrize(
-    ("wait", "said"),
+    ("wait", "message"),
     [
         (Wait(until=nan), "nan"),
         (Wait(waiting=2.5), "2.5"),
@@ -164,10 +165,10 @@ def test_a_policy_that_waits_for_each_of_many_arrivals_is_not_cut_short():
         (Wait(until=9, bucket=300), "bucket 300"),
     ],
 )
-def test_a_wait_that_makes_no_sense_is_an_error_that_names_the_policy(wait, said):
+def test_a_wait_that_makes_no_sense_is_an_error_that_names_the_policy(wait, message):
     def answer(view, number):
         assert number < 50, "went on waiting"
         return wait
 
-    with pytest.raises(PolicyError, match=f"policy Says at .*{said}"):
+    with pytest.raises(PolicyError, match=f"policy Says at .*{message}"):
         run(Says(answer), trace(0, 0))

@@ -11,7 +11,7 @@ import pytest
 from traces.shared.atomic import replacing, replacing_folder, write_text
 
 
-def test_a_file_takes_its_place_whole_and_others_may_read_it_as_the_umask_says(tmp_path: Path) -> None:
+def test_a_file_takes_its_place_whole_with_the_permissions_of_the_umask(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     old = os.umask(0o027)
     try:
@@ -27,7 +27,7 @@ def test_a_file_takes_its_place_whole_and_others_may_read_it_as_the_umask_says(t
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no folder"), replacing(tmp_path / "missing/a.txt"):
+    with pytest.raises(ValueError, match="no folder"), replacing(tmp_path / "missing/a.txt"):
         raise AssertionError("not reached")
 
 

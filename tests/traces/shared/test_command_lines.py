@@ -31,7 +31,7 @@ def test_every_command_has_debug_and_version_and_suggests_the_nearest_flag(modul
     if named == ("plot",):
         pytest.importorskip("matplotlib")
     main = importlib.import_module(module).main
-    for flags, status, said in (
+    for flags, status, message in (
         (["--debug", "--version"], 0, "cohort-serving "),
         (["--debgu"], 2, "did you mean --debug?"),
         (["--help"], 0, "--debug"),
@@ -40,7 +40,7 @@ def test_every_command_has_debug_and_version_and_suggests_the_nearest_flag(modul
             main([*named, *flags])
         assert ended.value.code == status
         captured = capsys.readouterr()
-        assert said in captured.out + captured.err
+        assert message in captured.out + captured.err
 
 
 @pytest.mark.parametrize(
