@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from profiler.events import Event, Execution, Kind
@@ -22,8 +23,10 @@ class Elsewhere:
         for event in execution.events or (Event(execution.seconds, Kind.DONE),):
             if event.kind is Kind.DONE:
                 event = event._replace(after=execution.seconds)
-            alarm = self._clock.at(now + event.after)
-            alarm.callbacks.append(lambda _, event=event: self._clock.post(number, event))
+            self._clock.at(now + event.after).callbacks.append(partial(self._post, number, event))
+
+    def _post(self, number: int, event: Event, alarm: object) -> None:
+        self._clock.post(number, event)
 
 
 class Early:

@@ -84,14 +84,17 @@ def random_spec(
     """A policy of all that there are, in up to so many wrappers. students: of the levels that there will be."""
     names = [name for name in (*POLICIES, ON_DEMAND) if _fits(name, wrappers, around)]
     name = names[rng.integers(len(names))]
-    inner, values = [], {}
+    inner: list[str] = []
+    values: dict[str, Any] = {}
     for key in fields_of(POLICIES[name]) if name in POLICIES else ("max_batch",):
         choices = VALUES.get(f"{name}.{key}", VALUES.get(key, ()))
         if key == "inner":
             inner = [random_spec(rng, students, wrappers - 1, around | {name})]
         elif key == "students":
             choices = (None, *students)
-        elif (key == "classes" and name != "slackfit" and around & SPLIT) or (key in ("weights", "losses") and not values.get("classes")):
+        elif (key == "classes" and name != "slackfit" and around & SPLIT) or (
+            key in ("weights", "losses") and not values.get("classes")
+        ):
             choices = ((),)
         if choices:
             values[key] = choices[rng.integers(len(choices))]

@@ -113,7 +113,18 @@ def record(folder: Path, texts: int = 60) -> None:
     margin = np.sort(rng.random((8, texts)), axis=0).astype(np.float32)
     answer = np.where(rng.random((8, texts)) < 0.3 * (0.8 - margin), 1 - label, label)
     names, place, more = np.full(texts, "held-out", object), np.arange(texts), {"model": MODEL, "task": "toy"}
-    items = Items(place.astype(np.int32), label, names, place, answer, (1 + margin) / 2, margin, label, margin[0], more)
+    items = Items(
+        place.astype(np.int32),
+        label,
+        names,
+        place,
+        answer,
+        margin / 2 + np.float32(0.5),
+        margin,
+        label,
+        margin[0],
+        more,
+    )
     items.write(folder / "items.parquet")
 
 
