@@ -74,7 +74,7 @@ FOLDERS = {
         "simulate": "core defaults executors queue reporting serving",
         "settings": "defaults reporting serving simulate",
         "arguments": "settings simulate",
-        "conformance": "reporting simulate",
+        "conformance": "core executors reporting serving simulate",
         "live": "executors reporting serving settings",
         "endpoint": "arguments core defaults executors queue reporting serving settings simulate",
     },

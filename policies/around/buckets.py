@@ -47,7 +47,7 @@ class Buckets(Wrapper):
 
     edges: tuple[int, ...] = ()
 
-    uses = frozenset({"plan", "bucket", "waiting", "arrival", "deadline", "completions"})
+    uses = frozenset({"plan", "bucket", "waiting", "oldest", "arrival", "deadline", "completions"})
 
     def start(self, view: View) -> None:
         if list(self.edges) != sorted(set(self.edges)) or any(edge < 1 for edge in self.edges):

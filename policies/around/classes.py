@@ -77,7 +77,7 @@ class ByClass(Wrapper):
 
     classes: tuple[str, ...] = ()
 
-    uses = frozenset({"waiting", "plan", "klass", "longest", "arrival", "deadline", "completions"})
+    uses = frozenset({"waiting", "oldest", "plan", "klass", "longest", "arrival", "deadline", "completions"})
 
     def start(self, view: View) -> None:
         if len(set(self.classes)) < len(self.classes):

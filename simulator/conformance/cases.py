@@ -35,14 +35,17 @@ class Case:
     adapter_budget: int | None = None
 
 
-def random_case(seed: int) -> Case:
-    """Random traffic from idle to far too much, with ties or without, on a random table; 1 to 4 GPUs."""
+def random_case(seed: int, most: int = 200) -> Case:
+    """Random traffic from idle to far too much, with ties or without, on a random table; 1 to 4 GPUs.
+
+    most: requests.
+    """
     rng, names = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     gap_s, digits = rng.choice([1e-4, 6e-4, 3e-3]), int(rng.choice([3, 12]))
     own_slo = bool(rng.integers(2))
 
     def traffic(after: float) -> Columns:
-        n = int(rng.integers(1, 100))
+        n = int(rng.integers(1, most // 2))
         columns: Columns = {"arrival_s": after + np.round(rng.exponential(gap_s, n).cumsum(), digits)}
         columns["tokens"] = rng.integers(1, 65, n).astype(np.int32)
         columns |= {"klass": names.choice(CLASSES, n, p=(0.2, 0.3, 0.5)), "tenant": names.choice(TENANTS, n)}

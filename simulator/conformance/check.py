@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Any
 
 from policies import describe, make, needs
 from policies.interface import Policy
@@ -42,15 +43,15 @@ def check_policy(
     for case in filter(only, [*map(random_case, seeds), *extreme_cases()]):
         used = new()
         case = bound(case) if "memory" in needs(used) else case
-        report, log = _run(used, case, case.trace)
+        report, log = run(used, case, case.trace)
         for rule in RULES:
-            _require(rule, report, log, case)
-        _same(log, _run(used, case, case.trace)[1], inf, "I4: run again, the same object decides otherwise", case)
-        _same(log, _run(_copy(new()), case, case.trace)[1], inf, "I4: a deep copy decides otherwise", case)
-        _same(log, _run(_remade(new()), case, case.trace)[1], inf, "what its text makes decides otherwise", case)
+            keep(rule, report, log, case)
+        same(log, run(used, case, case.trace)[1], inf, "I4: run again, the same object decides otherwise", case)
+        same(log, run(_copy(new()), case, case.trace)[1], inf, "I4: a deep copy decides otherwise", case)
+        same(log, run(_remade(new()), case, case.trace)[1], inf, "what its text makes decides otherwise", case)
         if "future" not in needs(used):
-            twin = _run(new(), case, case.twin)[1]
-            _same(log, twin, case.cut, "I5: what came later changed a decision before it", case)
+            twin = run(new(), case, case.twin)[1]
+            same(log, twin, case.cut, "I5: what came later changed a decision before it", case)
 
 
 def _maker(policy: Policy | Callable[[], Policy] | str) -> Callable[[], Policy]:
@@ -61,11 +62,11 @@ def _maker(policy: Policy | Callable[[], Policy] | str) -> Callable[[], Policy]:
     if hasattr(policy, "decide") and not isinstance(policy, type):
         made = policy
         return lambda: copy.deepcopy(made)
-    _hold(callable(policy), f"{policy!r} is neither a policy, nor what makes one, nor the text of one")
+    hold(callable(policy), f"{policy!r} is neither a policy, nor what makes one, nor the text of one")
     return policy
 
 
-def _hold(true: bool, otherwise: str) -> None:
+def hold(true: bool, otherwise: str) -> None:
     """Raise AssertionError unless it is true. Not an `assert`: python -O would take the whole suite away."""
     if not true:
         raise AssertionError(otherwise)
@@ -78,7 +79,8 @@ def _copy(policy: Policy) -> Policy:
         raise AssertionError(f"I4: it cannot be copied: {type(error).__name__}: {error}") from error
 
 
-def _run(policy: Policy, case: Case, trace: Trace) -> tuple[Report, Log]:
+def run(policy: Policy, case: Case, trace: Trace, **how: Any) -> tuple[Report, Log]:
+    """The report of a run, and what its policy decided. how: as of `simulate`."""
     recorder = WatchedPolicy(policy)
     try:
         cold_start_s = COLD_START * case.slo_s
@@ -90,22 +92,25 @@ def _run(policy: Policy, case: Case, trace: Trace) -> tuple[Report, Log]:
             slo_s=case.slo_s,
             cold_start_s=cold_start_s,
             adapter_budget=case.adapter_budget,
+            **how,
         )
     except Exception as error:
         raise AssertionError(f"{type(policy).__name__} does not serve {case.name}: {error}") from error
     return report, recorder.log
 
 
-def _require(rule: Callable[[Report, Log, Case], bool], report: Report, log: Log, case: Case) -> None:
-    _hold(rule(report, log, case), f"{(rule.__doc__ or rule.__name__).rstrip('.')}: not so for {case.name}")
+def keep(rule: Callable[[Report, Log, Case], bool], report: Report, log: Log, case: Case) -> None:
+    """Raise AssertionError where a run does not keep a rule."""
+    hold(rule(report, log, case), f"{(rule.__doc__ or rule.__name__).rstrip('.')}: not so for {case.name}")
 
 
-def _same(log: Log, other: Log, before: float, broken: str, case: Case) -> None:
+def same(log: Log, other: Log, before: float, broken: str, case: Case) -> None:
+    """Raise AssertionError where two runs decide differently before a time."""
     ours, theirs = ([entry for entry in each if entry[0] < before] for each in (log, other))
     for one, two in zip(ours, theirs, strict=False):
         if one != two:
             raise AssertionError(f"{broken}: {one} and {two} in {case.name}")
-    _hold(len(ours) == len(theirs), f"{broken}: {len(ours)} and {len(theirs)} decisions in {case.name}")
+    hold(len(ours) == len(theirs), f"{broken}: {len(ours)} and {len(theirs)} decisions in {case.name}")
 
 
 def _remade(policy: Policy) -> Policy:

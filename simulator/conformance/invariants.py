@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from profiler.events import Event, Kind
 from simulator.conformance.cases import Case
 from simulator.conformance.watching import Log
-from simulator.reporting.report import DROPPED, REJECTED, Report
+from simulator.reporting.report import DROPPED, OUTCOMES, REJECTED, Report
 
 #: So many batches may start while the oldest waiting request is passed over; more is called starvation.
 PATIENCE = 100
@@ -25,6 +25,8 @@ def served_once(report: Report, log: Log, case: Case) -> bool:
     return (
         sorted(turned_away) == dropped.tolist() == np.flatnonzero(batch < 0).tolist()
         and answers.tolist() == report.answers.tolist()
+        and all(np.array_equal(np.isnan(report.times[name]), batch < 0) for name in ("start_s", "finish_s"))
+        and sum(report.summary[name] for name in OUTCOMES) == len(case.trace)
     )
 
 
@@ -37,9 +39,17 @@ def in_order(report: Report, log: Log, case: Case) -> bool:
 
 
 def no_overlap(report: Report, log: Log, case: Case) -> bool:
-    """I3: batches of one GPU do not overlap."""
-    gpu, start, finish = (report.batch_columns[name] for name in ("gpu", "start_s", "finish_s"))
-    return all((start[gpu == each][1:] >= finish[gpu == each][:-1]).all() for each in np.unique(gpu))
+    """I3: batches of one GPU do not overlap, unless it accepts the next one before the end of the last."""
+    gpu, start, free = report.batch_columns["gpu"], report.batch_columns["start_s"], _free(report)
+    return all((start[gpu == each][1:] >= free[gpu == each][:-1]).all() for each in np.unique(gpu))
+
+
+def _free(report: Report) -> NDArray[np.float64]:
+    """When each batch let go of its GPU."""
+    free: NDArray[np.float64] = report.batch_columns["finish_s"].copy()
+    for number, time, _ in _events(report, Kind.ACCEPT):
+        free[number] = time
+    return free
 
 
 def idles_on_a_wait(report: Report, log: Log, case: Case) -> bool:
@@ -50,14 +60,14 @@ def idles_on_a_wait(report: Report, log: Log, case: Case) -> bool:
     taken = sorted(taken + [(time, -len(requests)) for time, requests in _came_back(report)])
     left_s, left = np.array([time for time, _ in taken]), np.array([0, *(n for _, n in taken)]).cumsum()
     batches, decided = report.batch_columns, [time for time, _ in log]
-    start, finish = batches["start_s"], np.sort(batches["finish_s"])
-    moments = np.unique(np.concatenate([case.trace.arrival_s, start, finish]))
+    start, free = batches["start_s"], np.sort(_free(report))
+    moments = np.unique(np.concatenate([case.trace.arrival_s, start, free]))
 
     def until(times: Any) -> NDArray[np.intp]:
         return np.searchsorted(times, moments, side="right")
 
     waiting = until(case.trace.arrival_s) - left[until(left_s)]
-    idle = case.gpus - (until(start) - until(finish))
+    idle = case.gpus - (until(start) - until(free))
     last = [log[index - 1][1] for index in until(decided)[(waiting > 0) & (idle > 0)]]
     return all(
         action[0] == "Wait" and moment < action[1]
@@ -147,6 +157,16 @@ def no_starvation(report: Report, log: Log, case: Case) -> bool:
         if passed > PATIENCE:
             return False
     return True
+
+
+def same_columns(report: Report, other: Report) -> bool:
+    """I4, I9: two reports of a run have equal figures and columns; the other's batches may have more."""
+    tables = ((report.batch_columns, other.batch_columns), (report.request_columns(), other.request_columns()))
+    return report.summary == other.summary and all(
+        np.array_equal(column, theirs[name], equal_nan=column.dtype.kind == "f")
+        for ours, theirs in tables
+        for name, column in ours.items()
+    )
 
 
 RULES = (served_once, in_order, no_overlap, idles_on_a_wait, littles_law, within_memory, no_starvation)

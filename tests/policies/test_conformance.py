@@ -14,38 +14,31 @@ from policies.pruning.adaptive.policy import Adaptive
 from profiler.events import BatchPlan, Span
 from simulator.conformance import check_policy
 
-#: What a wrapper is tried around: one that answers at once and one that waits.
-INNER = ("greedy", "timeout")
-
 
 def specs():
+    """Every policy; a wrapper around one that waits. Random compositions: tests/simulator/test_invariants.py."""
     for name, cls in POLICIES.items():
         if "inner" in cls.__dataclass_fields__:
-            yield from (f"{name}({inner})" for inner in INNER)
+            yield f"{name}(timeout)"
         elif "future" not in needs(make(name)):  # an oracle refuses what it is not exact for
             yield name
 
 
 #: What the defaults do not exercise, and compositions.
 MORE = (
-    "admission(adaptive, max_waiting=50)",
-    "admission(triton(preferred=(4, 8), delay_s=0.001), max_waiting=6)",
     "tokenbucket(codel(predicted(timeout), target_s=0.001, interval_s=0.005), classes=('gold',))",
     "buckets(adaptive, edges=(20, 40))",
     "router(shepherd, rule='least-backlog')",
     "admission(router(timeout, rule='two-choices'), max_waiting=20)",
-    "router(lazybatching)",
-    "router(buckets(timeout), rule='round-robin')",
     "strict(timeout, classes=('gold', 'silver', 'bronze'))",
     "autoscale(router(timeout), interval_s=0.002, look_back_s=0.002, up_delay_s=0.002, down_delay_s=0.002, most=5)",
-    "hpa(greedy, interval_s=0.003, down_delay_s=0.01, most=4)",
     "weighted(adaptive, classes=('gold', 'silver', 'bronze'), weights=(3, 2, 1))",
 )
 
 
 @pytest.mark.parametrize("spec", [*specs(), *MORE])
 def test_every_policy_keeps_the_rules(spec):
-    check_policy(spec, seeds=range(5))
+    check_policy(spec, seeds=range(2))
 
 
 def test_an_oracle_keeps_the_rules_where_it_is_exact():

@@ -58,21 +58,6 @@ def released(seconds, *times, **columns):
     return Execution(seconds, (*leaves, Event(seconds, Kind.DONE)))
 
 
-class Elsewhere:
-    """Another executor whose batches run elsewhere: their ends are posted at their time."""
-
-    def __init__(self, executor, clock):
-        self.executor, self.clock, self.offers = executor, clock, executor.offers
-
-    def begin(self, number, *batch):
-        execution, now = self.executor.begin(number, *batch), batch[-1]
-        for event in execution.events or (Event(execution.seconds, Kind.DONE),):
-            if event.kind is Kind.DONE:
-                event = event._replace(after=execution.seconds)
-            alarm = self.clock.at(now + event.after)
-            alarm.callbacks.append(lambda _, event=event: self.clock.post(number, event))
-
-
 def trace(*arrivals, tokens=9, **columns):
     """A trace of these arrivals."""
     return Trace(np.array(arrivals, float), np.broadcast_to(tokens, len(arrivals)).copy(), **columns)

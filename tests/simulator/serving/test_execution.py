@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pyarrow.parquet
 import pytest
-from doubles import Elsewhere, Says, Takes, batches, released, run, run_on, seconds_table, trace
+from doubles import Says, Takes, batches, released, run, run_on, seconds_table, trace
 
 from policies import Dispatch, Final, Release, make
 from policies.batching.greedy import Greedy
 from profiler.events import BatchPlan, Event, Execution, Kind
 from profiler.table import Predictions
 from simulator import simulate
-from simulator.conformance.cases import random_case
-from simulator.executors.planned import PlannedExecutor
 from simulator.executors.table import TableExecutor
 from simulator.reporting.output import save
-from simulator.serving.clock import VirtualClock
 
 
 def pairs(view, _):
@@ -211,30 +206,6 @@ def test_an_executor_that_overrides_the_table_is_asked_itself():
     levels = table.levels("students-2x8")
     executor = Slow(Predictions(table, levels, table.plan("students-2x8")))
     assert run_on(executor, Greedy(), trace(0, 0), table=table).batches["service_s"].tolist() == [9.0]
-
-
-@pytest.mark.parametrize("policy", ["none", "greedy", "timeout", "lazybatching", "router(lazybatching)", "clockwork"])
-@pytest.mark.parametrize("seed", range(8))
-def test_events_that_come_by_post_do_what_events_from_the_heap_do(policy, seed):
-    """The heap and the inbox feed the same method of the server: equal batches, requests and summaries."""
-    case = random_case(seed)
-    trace = replace(case.trace, slo_s=None)
-    table, model = case.table, case.table.default_model()
-    predictions = Predictions(table, table.levels(model, "toy"), table.plan(model))
-    buckets = predictions.plan.buckets(trace.tokens)
-
-    def ran(elsewhere):
-        clock = VirtualClock()
-        executor = PlannedExecutor(TableExecutor(predictions), predictions.levels, trace, buckets)
-        executor = Elsewhere(executor, clock) if elsewhere else executor
-        return simulate(trace, policy, table, gpus=case.gpus, slo_s=case.slo_s, clock=clock, executor=executor)
-
-    heap, post = ran(False), ran(True)
-    assert heap.summary == post.summary
-    for name, column in heap.requests.items():
-        np.testing.assert_array_equal(post.requests[name], column, err_msg=name)
-    for name, column in heap.batches.items():
-        np.testing.assert_array_equal(post.batches[name], column, err_msg=name)
 
 
 def test_a_batch_that_never_ends_elsewhere_is_not_taken_for_served():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import pairwise
 from math import inf
 
 import numpy as np
@@ -22,6 +22,7 @@ from simulator import simulate
 from simulator.conformance import check_policy
 from simulator.conformance.cases import Case
 from simulator.conformance.invariants import RULES, within_memory
+from simulator.conformance.on_demand import OnDemand
 from simulator.conformance.watching import WatchedPolicy
 from simulator.executors.table import TableExecutor
 from simulator.reporting.output import save
@@ -68,48 +69,6 @@ def steps(*actions, **attributes):
         return Dispatch(action, view.levels[-1]) if isinstance(action, list) else action
 
     return Says(answer, **{"needs": NEEDS, "every_arrival": True} | attributes)
-
-
-@dataclass
-class OnDemand:
-    """The oldest requests whose tenants fit together; loads what is not there and evicts the least recently used."""
-
-    max_batch: int = 1
-
-    needs = NEEDS
-    uses = frozenset({"idle", "levels", "oldest", "gpus", "room", "resident", "loading", "adapter", "tenant_of"})
-
-    def start(self, view: View) -> None:
-        self.budget = view.room(0)
-        self.used: list[OrderedDict[str, None]] = [OrderedDict() for _ in range(view.gpus)]
-
-    def decide(self, view: View) -> Action:
-        return self.serve(view, view.idle[0])
-
-    def serve(self, view: View, gpu: int) -> Action:
-        requests, wanted, size = [], {}, 0
-        for request in view.oldest(self.max_batch):
-            tenant = view.tenant_of(request)
-            if tenant not in wanted:
-                size += view.adapter(tenant).bytes
-            if size > self.budget:
-                break
-            wanted[tenant] = None
-            requests.append(request)
-        there, used = view.resident(gpu), self.used[gpu]
-        for tenant in wanted:
-            if tenant not in there and tenant not in view.loading(gpu):
-                if view.adapter(tenant).bytes <= view.room(gpu):
-                    return Load(gpu, tenant)
-                for victim in chain(used, there):
-                    if victim in there and victim not in wanted:
-                        used.pop(victim, None)
-                        return Evict(gpu, victim)
-                return Wait()
-        for tenant in wanted:
-            used[tenant] = None
-            used.move_to_end(tenant)
-        return Dispatch(requests, view.levels[-1], gpu)
 
 
 @dataclass
