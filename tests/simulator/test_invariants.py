@@ -8,15 +8,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from drawing import ON_DEMAND
+from simulator.conformance.__main__ import main, tried
+from trials import Trial, record
 
 from policies import POLICIES
 from simulator import simulate
-from simulator.conformance.__main__ import main, tried
 from simulator.conformance.cases import random_case
-from simulator.conformance.drawing import ON_DEMAND
-from simulator.conformance.trials import Trial, record
 
-#: 2,000 cases in the default run; `python -m simulator.conformance --cases 100000` tries more.
+#: 2,000 cases in the default run; `python tests/simulator/random_cases --cases 100000` tries more.
 PARTS, CASES = 4, 500
 PLAIN = (
     "none",

@@ -1,4 +1,4 @@
-"""Command line: `python -m simulator.conformance` tries random policies on random cases and checks every rule."""
+"""Command line: `python tests/simulator/random_cases` tries random policies on random cases and checks every rule."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from time import monotonic
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from trials import Trial, record
 
-from simulator.conformance.trials import Trial, record
 from traces.shared.command import Flags, command_line
 
 #: Cases from which it is told how long all will take, and seconds between two lines in a pipe.
 FIRST, EVERY_S = 100, 10.0
 
 
-@command_line("python -m simulator.conformance")
+@command_line("python tests/simulator/random_cases")
 def main(arguments: list[str], prog: str) -> int:
     """Try the cases; 1 where one breaks a rule, after a line with the command that repeats it."""
     flags = Flags(prog=prog, description="Random policies on random cases: I1 to I6 and I8 to I10 must hold in each.")
@@ -50,7 +50,7 @@ def tried(folder: Path, specs: list[str], seed: int) -> str:
     try:
         trial.check()
     except AssertionError as error:
-        again = f"python -m simulator.conformance --cases 1 --seed {seed} --policies {trial.spec!r}"
+        again = f"python tests/simulator/random_cases --cases 1 --seed {seed} --policies {trial.spec!r}"
         return f"{' '.join(str(error).split())}: {again}"
     return ""
 

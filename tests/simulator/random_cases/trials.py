@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from devices import Early, Elsewhere
+from drawing import random_spec
 
 from policies import make, needs
 from policies.interface import Policy
@@ -19,9 +21,7 @@ from profiler.table import Jitter
 from profiler.table.predictions import Predictions
 from simulator.conformance.cases import Case, bound, formula, random_case
 from simulator.conformance.check import hold, keep, run, same
-from simulator.conformance.devices import Early, Elsewhere
-from simulator.conformance.drawing import random_spec
-from simulator.conformance.invariants import RULES, nobody_starves, same_columns
+from simulator.conformance.invariants import RULES, no_starvation, same_columns
 from simulator.core import Executor
 from simulator.executors.planned import PlannedExecutor
 from simulator.executors.table import NoisyTableExecutor, TableExecutor
@@ -61,7 +61,7 @@ class Trial:
         case, policy = self.case, self._new()
         report, log = self._run(policy)
         for rule in RULES:
-            if rule is not nobody_starves:  # which some policies, such as strict priority, let happen
+            if rule is not no_starvation:  # which some policies, such as strict priority, let happen
                 keep(rule, report, log, case)
         if self.more == "future" and "future" not in self.needs:
             twin = self._run(self._new(), case.twin)[1]
