@@ -152,7 +152,7 @@ def started(policy: Policy, view: ServerView, trace: Trace | None) -> None:
     try:
         if trace is not None and "future" in needs(policy):
             foresee(policy, trace)
-        start(policy, view)  # type: ignore[arg-type]
+        start(policy, view)
     except ValueError:
         raise  # what the policy says of its parameters
     except Exception as error:

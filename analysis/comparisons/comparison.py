@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from pandas import DataFrame
@@ -109,7 +109,7 @@ def _summed(
     if reference in refused:
         raise ValueError(f"the reference {reference} does not run here: {refused[reference]}")
     ran = [spec for spec in specs if spec not in refused]
-    summaries = {spec: frame([dict(each.summaries[spec]) for each in done]) for spec in ran}
+    summaries = {spec: frame([cast(dict[str, Any], each.summaries[spec]) for each in done]) for spec in ran}
     weighted = "accuracy_weighted_goodput"
     values = DataFrame({spec: each[weighted].fillna(each["attainment"]) for spec, each in summaries.items()})
     own = _within(mean_intervals(values, confidence=confidence), 0.0)

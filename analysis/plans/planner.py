@@ -88,9 +88,9 @@ class Planner:
                  for each, rate in zip(stretches, rates, strict=True)]  # fmt: skip
         rows = self._opened.rows(cells, [each.since_s for each in stretches])
         p99 = [1e3 * row["p99_s"] for row in rows if row["p99_s"] is not None]
-        means = [self._mean(rows, name) for name in ("accuracy", "students_mean", "utilisation")]
-        on_time = estimate(self._sample, rows)
-        return Point(candidate, gpus, growth, slo_ms, on_time, *means, max(p99, default=None))
+        accuracy, students, busy = (self._mean(rows, name) for name in ("accuracy", "students_mean", "utilisation"))
+        on_time, worst = estimate(self._sample, rows), max(p99, default=None)
+        return Point(candidate, gpus, growth, slo_ms, on_time, accuracy, students, busy, worst)
 
     def _mean(self, rows: Sequence[Row], name: str) -> float | None:
         found = mean(self._sample, rows, lambda row: row[name])

@@ -11,6 +11,9 @@ import torch
 
 from profiler.models.roofline import Ceilings
 
+#: The most bytes that are copied at once: a virtual machine shows the whole host's cache, and eight times that took 8 GB.
+LARGE = 1 << 30
+
 
 def cpu_ceilings(seconds: float = 5.0) -> Ceilings:
     """Probe float32 on the threads that torch has, in about so many seconds.
@@ -22,15 +25,16 @@ def cpu_ceilings(seconds: float = 5.0) -> Ceilings:
     out = torch.empty(1024, 1024)
     small = torch.zeros(8)
     cache = _last_cache_bytes()
+    large = min(8 * cache, LARGE)
     return Ceilings(
         flops=2 * 1024**3 / _best(lambda: torch.mm(a, b, out=out), 0.7 * seconds),
-        bytes_s=_copy_bytes_s(8 * cache, 0.1 * seconds),
+        bytes_s=_copy_bytes_s(large, 0.1 * seconds),
         cache_bytes_s=_copy_bytes_s(cache // 8, 0.1 * seconds),
         resident_bytes=cache / 2,
         spill_bytes=cache / 2,
         kernel_s=_best(lambda: small.add_(1.0), 0.1 * seconds),
         width=4,
-        source=f"measured: 1024^3 product, copies of {8 * cache >> 20} and {cache >> 23} MiB, an operator on 8 numbers",
+        source=f"measured: 1024^3 product, copies of {large >> 20} and {cache >> 23} MiB, an operator on 8 numbers",
     )
 
 

@@ -86,8 +86,8 @@ def fit_levels(counts: Array, edges: NDArray[np.int64], bin_s: float, source: st
         weights = gaussian_weights(levels, shares, covariances)
         kept = weights > 0
         columns = (edges * bin_s, curve / bin_s, levels, shares, np.array(SCALES)[kept] * bin_s, weights[kept])
-        values: list[Any] = [tuple(each.tolist()) for each in columns]
-        model = RateModel(bin_s, *values, source)
+        values: list[Any] = [bin_s, *(tuple(each.tolist()) for each in columns), source]
+        model = RateModel(*values)
         reached = np.mean([moments(sample(model, seed, len(counts))) for seed in range(runs)], axis=0)
         missed = float(np.abs(np.log(reached / np.maximum(wanted, 1e-9))).max())
         if missed < least:
