@@ -90,7 +90,7 @@ FOLDERS = {
         "plots": "plans plots.axes runs sweeps words",
         "inputs": "comparisons plans runs sweeps",
         "pages": "inputs plans plots plots.axes runs words",
-        "validation": "",
+        "validation": "sweeps",
         "commands": "comparisons inputs outputs pages plans plots progress sweeps validation words",
     },
 }

@@ -11,7 +11,7 @@ import torch
 
 from profiler.models.roofline import Ceilings
 
-#: The most bytes that are copied at once: a virtual machine shows the whole host's cache, and eight times that took 8 GB.
+#: The most bytes that are copied at once. A virtual machine shows its host's cache: eight times that took 8 GB here.
 LARGE = 1 << 30
 
 

@@ -39,6 +39,6 @@ def test_levels_are_an_axis_of_a_sweep():
 def test_a_comparison_names_the_levels_that_were_left_out():
     found = analysis.compare("greedy", trace="poisson:duration=3", load=0.3, replications=1, **SERVED)
     assert list(found.left_out) == OUT
-    assert found.rows()[0]["levels"] == "default"
+    assert found.standings["levels"][0] == "default"
     assert analysis.compare("greedy", trace="poisson:duration=3", load=0.3, replications=1, levels="all",
                             **SERVED).left_out == ()  # fmt: skip

@@ -9,8 +9,8 @@ from collections import Counter
 import numpy as np
 import pytest
 from drawing import ON_DEMAND
-from simulator.conformance.__main__ import main, tried
 from trials import Trial, record
+from trying import main, tried
 
 from policies import POLICIES
 from simulator import simulate

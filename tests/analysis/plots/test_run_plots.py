@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from conftest import formula_table
@@ -157,7 +155,7 @@ def test_runs_of_one_policy_are_labelled_by_what_differs():
     assert of_runs.named([RUN, two]) == [
         f"greedy: students-2x8 on a formula (modelled), {n}" for n in ("1 device", "2 devices")
     ]
-    assert of_runs.named([RUN, replace(RUN, settings=RUN.settings | {"seed": 1})]) == [
+    assert of_runs.named([RUN, RUN._replace(settings=RUN.settings | {"seed": 1})]) == [
         "greedy: seed 0",
         "greedy: seed 1",
     ]
@@ -173,7 +171,7 @@ def test_a_trace_of_one_instant_is_drawn(arrivals):
 
 def test_a_run_without_answers_has_a_timeline_and_no_latency():
     unanswered = RUN.requests.assign(start_s=np.nan, finish_s=np.nan, batch=np.nan)
-    run = replace(RUN, requests=unanswered, batches=RUN.batches[:0])
+    run = RUN._replace(requests=unanswered, batches=RUN.batches[:0])
     assert of_runs.timeline([run]).axes
     for name in ("latency_cdf", "batch_sizes", "padding", "gantt"):
         with pytest.raises(ValueError, match=r"no (request|batches)"):
@@ -191,7 +189,7 @@ def test_only_runs_on_one_trace_share_a_timeline():
 @pytest.mark.parametrize(("valid", "word"), [(True, "live"), (False, "live (INVALID)")])
 def test_a_live_run_is_of_the_device_that_ran(valid, word):
     validity = {"valid": valid, "reasons": [] if valid else ["the canary drifted"]}
-    run = replace(RUN, settings=RUN.settings | {"live": {"device": "a real GPU", "validity": validity}})
+    run = RUN._replace(settings=RUN.settings | {"live": {"device": "a real GPU", "validity": validity}})
     assert run.setup == f"students-2x8 {word} on a real GPU, 1 device"
     text = " ".join(of_run_section([run]).paragraphs)
     assert ("the canary drifted" in text) is not valid
@@ -199,7 +197,7 @@ def test_a_live_run_is_of_the_device_that_ran(valid, word):
 
 
 def test_a_run_that_idles_in_the_window_of_the_first_has_an_empty_panel():
-    done = replace(RUN, batches=RUN.batches[:1])
+    done = RUN._replace(batches=RUN.batches[:1])
     figure = of_runs.gantt([RUN, done], start_s=5.0, window_s=2.0)
     assert [(row["x"], row["x_end"]) for row in of_kind(figure, "bar")] == [(-1000.0, 3000.0)]
     size, empty = [row["text"] for row in of_kind(figure, "note")]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from devices import Early, Elsewhere
 from drawing import random_spec
+from odd_devices import Early, Elsewhere
 
 from policies import make, needs
 from policies.interface import Policy
