@@ -69,7 +69,7 @@ def _against_hugging_face(students: list[Row], baselines: list[Row]) -> dict[str
 
 
 def _latencies(
-    students: list[Row], others: list[Row], model: str, what: str, must: float | None, aim: float | None, **more: str
+    students: list[Row], others: list[Row], model: str, what: str, must: float | None, aim: float | None, **more: Any
 ) -> dict[str, Any]:
     """The latency of another model over that of 8 students."""
     ours, theirs = _find(students, "students-2x768", 8, 1, 32), _find(others, model, 1, 1, 32)

@@ -20,7 +20,8 @@ from profiler.table.plan import BucketPlan
 
 Progress = Callable[[str], None]
 #: Weights by model; numbers of students by model; a device: its name, its executors, what binds a thread to it, notes.
-Loaded, Counts = Mapping[str, Weights], Mapping[str, Sequence[int]]
+Loaded = Mapping[str, Weights]
+Counts = Mapping[str, Sequence[int]]
 Ready = tuple[str, dict[str, Engine], Callable[[], object], list[str]]
 #: An ensemble's file in its folder, beside the tokenizer.
 ENSEMBLE = "ensemble.safetensors"

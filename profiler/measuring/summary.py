@@ -38,14 +38,13 @@ def latency_rows(
     describe: how each cell was run. ceilings: of the device, for the column floor_us.
     """
     by_cell, rows = _by_cell(samples), []
-    us = lambda seconds: round(float(seconds) * 1e6, 1)  # noqa: E731
     for cell in cells:
         own, spec = by_cell[cell], specs[cell.model]
         p10, median, p90, p99 = np.quantile([sample.seconds for sample in own], (0.1, 0.5, 0.9, 0.99))
-        row = cell.columns(spec) | {"latency_us": us(median)}
-        row["device_us"] = us(np.median([sample.device_s for sample in own]))
-        row["staging_us"] = us(np.median([sample.staging_s for sample in own]))
-        row |= {"p10_us": us(p10), "p90_us": us(p90), "p99_us": us(p99)}
+        row = cell.columns(spec) | {"latency_us": _us(median)}
+        row["device_us"] = _us(np.median([sample.device_s for sample in own]))
+        row["staging_us"] = _us(np.median([sample.staging_s for sample in own]))
+        row |= {"p10_us": _us(p10), "p90_us": _us(p90), "p99_us": _us(p99)}
         row |= {"samples": len(own), "impl": describe[cell], "dtype": dtype}
         if ceilings:
             row["floor_us"] = round(floor(spec, cell.key, ceilings).serial_s * 1e6, 2)
@@ -116,3 +115,7 @@ def precision(samples: Iterable[TimingSample]) -> dict[str, float | None]:
     if not errors:
         return {"median": None, "p90": None}
     return {"median": round(float(np.median(errors)), 5), "p90": round(float(np.quantile(errors, 0.9)), 5)}
+
+
+def _us(seconds: float) -> float:
+    return round(float(seconds) * 1e6, 1)

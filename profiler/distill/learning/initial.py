@@ -128,7 +128,8 @@ def beside(parts: Sequence[Tensors]) -> Tensors:
 
 def _diagonal(matrices: Sequence[Tensor]) -> Tensor:
     """[1, in, out] matrices along the diagonal of one."""
-    return torch.block_diag(*(matrix[0] for matrix in matrices))[None]
+    joined: Tensor = torch.block_diag(*(matrix[0] for matrix in matrices))  # type: ignore[no-untyped-call]
+    return joined[None]
 
 
 def _other_width(spec: Dims, tensors: Tensors, fill: Sequence[Tensor]) -> Tensors:
