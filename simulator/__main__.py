@@ -78,7 +78,7 @@ def _prepared(options: argparse.Namespace) -> Prepared:
     settings = Settings.read(recorded["settings"])
     if settings.device is not None:
         raise ValueError(
-            f"{options.rerun} ran on a real device: it cannot be had again byte for byte; run it live again"
+            f"{options.rerun} ran on a real device: it does not reproduce byte for byte; run it live again"
         )
     unchanged(settings)
     prepared = prepare(settings)

@@ -47,7 +47,7 @@ def _words(choice: Choice, plan: Plan) -> list[str]:
     its = best.candidate
     lines = [f"{its.table} ({its.device}): {count(best.gpus, 'GPU')} with {its.policy} and {its.model}"]
     lines.append(f"  {_sureness(choice, plan)}")
-    lines.append(f"  {choice.most / best.growth - 1:.0%} more traffic fits ({choice.most:.3g} times the trace)")
+    lines.append(f"  headroom: {choice.most / best.growth - 1:.0%} ({choice.most:.3g} times the trace)")
     if choice.cost is not None:
         lines.append(f"  costs {choice.cost:.3g} per million requests at the table's price")
     if choice.kwh is not None:

@@ -1,4 +1,4 @@
-"""Admission control around any policy: turn away what would only wait in vain."""
+"""Admission control around any policy: turn away what cannot be answered in time."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ class Sender:
             _, connection = await loop.create_connection(lambda: Connection(self), self._host, self._port)
         except OSError as error:
             if not hasattr(self, "_began"):
-                raise ValueError(f"nobody answers at {self._host}:{self._port}: {error.strerror or error}") from None
+                raise ValueError(f"nothing answers at {self._host}:{self._port}: {error.strerror or error}") from None
             self.sent.errors[type(error).__name__] += 1
             if self._queue:
                 self._end(self._queue.popleft())

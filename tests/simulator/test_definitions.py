@@ -9,9 +9,10 @@ import pytest
 from conftest import formula_table
 from doubles import run, trace
 
-from profiler.table import Jitter, LatencyTable
+from profiler.table import Deployment, Jitter, LatencyTable
 from simulator import simulate
 from simulator.conformance.cases import random_case
+from simulator.executors.table import NoisyTableExecutor
 from traces import Trace
 
 
@@ -109,6 +110,21 @@ def test_profiled_noise_draws_from_what_was_measured():
     assert service.max() <= 2e-3
     assert np.median(service) == pytest.approx(1e-3, rel=0.05)
     assert service.mean() == pytest.approx(1.125e-3, rel=0.03)
+
+
+def test_a_batch_in_stages_meets_the_noise_of_its_number_in_every_stage():
+    """Each stage takes a share of the median; what was drawn for the batch holds for all of them, and for no other."""
+    students = (1, 2, 4)
+    plain = formula_table(lambda k, b, t: 1e3 * k, students=students, batches=(1, 8))
+    table = LatencyTable("spread", plain.columns, {"device": "a formula"}, None, spread().jitter)
+    predictions = Deployment.of(table).predictions
+    noise = [NoisyTableExecutor(predictions, table, np.random.default_rng(5)) for _ in range(2)]
+    level, whole = predictions.levels[-1], noise[0]
+    for number in range(50):
+        (seconds, _), now = whole.begin(number, 0, level, 0, range(1), None, 10.0 * number), 10.0 * number
+        first = noise[1].seconds(number, 0, predictions.levels[1], 0, 1, now)
+        rest = noise[1].seconds(number, 0, predictions.levels[1], 0, 1, now + first)
+        assert first + rest == pytest.approx(seconds)
 
 
 def test_policies_meet_the_same_noise_batch_by_batch():
