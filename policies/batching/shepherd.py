@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from policies.interface import Completion, Dispatch, Drop, Preempt, View, Wait
 from policies.machinery.deadlines import Alone, hopeless, largest_all_in_time
@@ -48,6 +49,7 @@ class Shepherd:
         self._alone = Alone.at(view, view.levels[-1])
         self._running: dict[int, Sequence[int]] = {}
         self._stopped: frozenset[int] = frozenset()
+        self._once: tuple[float, set[int]] = (-inf, set())  # the requests that were stopped at this moment
 
     def decide(self, view: View) -> Dispatch | Drop | Preempt | Wait:
         if lost := hopeless(view, self._alone):
@@ -59,10 +61,22 @@ class Shepherd:
         if sizes := [(len(batch), gpu) for gpu, batch in self._running.items() if gpu < view.gpus]:
             size, gpu = min(sizes)
             most = min(view.waiting, self._largest)
-            if most >= self.ratio * size and len(self._candidate(view)) >= self.ratio * size:
+            if (
+                most >= self.ratio * size
+                and len(self._candidate(view)) >= self.ratio * size
+                and self._settles(view, gpu)
+            ):
                 self._stopped = frozenset(self._running[gpu])
                 return Preempt(gpu)
         return Wait()
+
+    def _settles(self, view: View, gpu: int) -> bool:
+        """Whether none of a GPU's requests was stopped at this moment: else batches could give way in turn for ever."""
+        stopped = self._once[1] if self._once[0] == view.now else set()
+        if not stopped.isdisjoint(self._running[gpu]):
+            return False
+        self._once = (view.now, stopped.union(self._running[gpu]))
+        return True
 
     def observe(self, event: Completion) -> None:
         self._running.pop(event.gpu, None)  # a device that accepts early may run two

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from devices import batches, linear, outcomes, run
 
+from simulator import simulate
+from simulator.conformance.cases import random_case
+
 L = linear(1, 0.5)  # 1.5, 2, 3, 5, 9 s at 1, 2, 4, 8, 16
 SLOW = {"seconds": lambda k, b, t: 4.0, "slo_s": 20}
 
@@ -64,3 +67,11 @@ def test_the_largest_such_batch_may_pass_over_the_oldest():
 def test_a_ratio_of_one_or_less_is_refused():
     with pytest.raises(ValueError, match=r"ratio is 1\.0"):
         run("shepherd(ratio=1)", [0])
+
+
+def test_batches_do_not_give_way_in_turn_for_ever():
+    """Found by random cases (seed 21529): requests that were stopped at a moment are not stopped again at it."""
+    case = random_case(21529, most=60)
+    policy = "shepherd(ratio=1.5, preempt=True, max_batch=3)"
+    report = simulate(case.trace, policy, case.table, gpus=case.gpus, slo_s=case.slo_s)
+    assert report.summary["requests"] == len(case.trace)
