@@ -17,6 +17,9 @@ from profiler.answers.margins import Rule, learned
 from profiler.events import BatchPlan, Cut
 from profiler.table import Level
 
+#: What batches in stages cannot do: run some layers only, or be stopped.
+CANNOT = {"layers", "preempt"}
+
 
 @dataclass
 class Margin(Wrapper):
@@ -39,8 +42,9 @@ class Margin(Wrapper):
     uses = frozenset({"levels", "service", "longest"})
 
     def start(self, view: View) -> None:
-        if spans := [each for each in chain(self.inner) if "layers" in getattr(each, "needs", ())]:
-            raise ValueError(f"margin cannot be around {type(spans[0]).__name__}, which runs batches by layers")
+        for each in chain(self.inner):
+            if lacking := sorted(CANNOT & set(getattr(each, "needs", ()))):
+                raise ValueError(f"margin cannot be around {type(each).__name__}, which needs {lacking[0]!r}")
         self._candidates = self._learned(view.levels)
         self._plans: dict[tuple[int, int, int], BatchPlan | None] = {}
         super().start(view)

@@ -250,3 +250,11 @@ def test_on_a_device_the_margins_are_its_own(recorded: Path, kind: str) -> None:
         np.testing.assert_allclose(askers.logits[rows], expected, atol=1e-4)
     assert report.summary["students_mean"] == students.mean()
     assert report.summary["accuracy"] is None  # the right answers are unknown
+
+
+@pytest.mark.parametrize("inner", ["lazybatching", "shepherd"])
+def test_policies_that_stages_cannot_serve_are_refused_by_name(recorded: Path, inner: str) -> None:
+    with pytest.raises(ValueError, match=inner[1:5]):
+        simulate(flood(5), spec(recorded, inner), table())
+    with pytest.raises(ValueError, match=inner[1:5]):
+        simulate(flood(5), spec(recorded, f"admission({inner})"), table())

@@ -107,7 +107,7 @@ def _fits(name: str, wrappers: int, around: frozenset[str]) -> bool:
         return around <= AROUND_ON_DEMAND
     if name == "optimum":
         return not around
-    if name == "lazybatching":
+    if name in ("lazybatching", "shepherd"):
         return "margin" not in around
     if name in SCALE | {"router"} and around & (SPLIT if name == "router" else SPLIT | SCALE):
         return False
