@@ -252,9 +252,9 @@ def test_on_a_device_the_margins_are_its_own(recorded: Path, kind: str) -> None:
     assert report.summary["accuracy"] is None  # the right answers are unknown
 
 
-@pytest.mark.parametrize("inner", ["lazybatching", "shepherd"])
-def test_policies_that_stages_cannot_serve_are_refused_by_name(recorded: Path, inner: str) -> None:
-    with pytest.raises(ValueError, match=inner[1:5]):
+@pytest.mark.parametrize(("inner", "named"), [("lazybatching", "LazyBatching"), ("shepherd", "Shepherd")])
+def test_policies_that_stages_cannot_serve_are_refused_by_name(recorded: Path, inner: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
         simulate(flood(5), spec(recorded, inner), table())
-    with pytest.raises(ValueError, match=inner[1:5]):
+    with pytest.raises(ValueError, match=named):
         simulate(flood(5), spec(recorded, f"admission({inner})"), table())
