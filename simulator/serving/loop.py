@@ -51,9 +51,10 @@ class Server:
 
     Arrivals are not events. The loop wakes for an event of a batch, for the arrival that a Wait names, and for a
     policy's timer. At equal times events of batches, arrivals and timers are all taken in before one round of
-    decisions. Events come from the heap where an executor knows them beforehand, and through the clock's inbox where a
-    batch runs elsewhere; both go through `_take_in`. cold_start_s: until a GPU that a policy adds serves; None where
-    none can be added. memory: where adapters are bound.
+    decisions. An executor gives events with the batch where it knows them beforehand; a batch that runs elsewhere posts
+    them to the clock's inbox. All of them pass one heap, and `_serve` takes them from there.
+
+    cold_start_s: until a GPU that a policy adds serves; None where none can be added. memory: where adapters are bound.
     """
 
     def __init__(
@@ -213,7 +214,8 @@ class Server:
         requests = self._batches[number][5]
         again = requests if event.rows is None else [requests[row] for row in event.rows]
         self.backlog.give_back(again)
-        self._returned.setdefault(number, []).extend(again)
+        if self._observe is not None:
+            self._returned.setdefault(number, []).extend(again)
 
     def _finals(self, number: int, time: float, event: Event, now: float) -> None:
         """Note what the end of a batch says of answers that left before it."""
