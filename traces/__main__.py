@@ -14,18 +14,19 @@ from pathlib import Path
 from rich.console import Console
 
 from traces import printing
-from traces.files import write
 from traces.load import load
 from traces.processes.fitted import rate_model
-from traces.readers.formats import FORMATS, UNITS
+from traces.readers.formats import FORMATS
+from traces.readers.times import UNITS
 from traces.scaling import MODES, join, spread_ticks
 from traces.shared.command import Flags, command_line
 from traces.statistics import statistics
 from traces.trace import Trace
+from traces.writing import write
 
 #: The flags of `_source_flags`, which are arguments of `load` by the same names.
 _LOADING = (
-    *("format", "rate", "rate_mode", "duration", "lengths", "max_tokens", "seed"),
+    *("format", "rate", "rate_mode", "start", "duration", "lengths", "max_tokens", "seed"),
     *("bin_s", "sort", "columns", "time_unit", "tokenizer", "arrivals"),
 )
 
@@ -66,6 +67,7 @@ def _source_flags(command: argparse.ArgumentParser) -> None:
     flags.add_argument(
         "--rate-mode", default="superpose", choices=list(MODES), help="how a file is rescaled (see list)"
     )
+    flags.add_argument("--start", type=float, metavar="S", help="leave out so many seconds at the beginning")
     flags.add_argument("--duration", type=float, metavar="S", help="only so many seconds")
     flags.add_argument("--lengths", metavar="FILE|SPEC", help="draw lengths, such as lognormal:median=20,sigma=0.6")
     flags.add_argument("--max-tokens", type=int, metavar="N", help="clip the lengths of LLM traces and of --lengths")
@@ -80,7 +82,8 @@ def _source_flags(command: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help=", ".join(formats),
     )
-    flags.add_argument("--bin-s", type=float, default=1.0, metavar="S", help="seconds per row of counts (default: 1)")
+    bins = "seconds per row of counts (default: 1, or as far apart as most bins are)"
+    flags.add_argument("--bin-s", type=float, metavar="S", help=bins)
     flags.add_argument("--sort", action="store_true", help="allow rows that are out of order")
     flags.add_argument(
         "--columns",
@@ -88,7 +91,7 @@ def _source_flags(command: argparse.ArgumentParser) -> None:
         metavar="OURS=THEIRS,...",
         help="of any table: arrival=ts,tokens=n,tenant=user,text=query",
     )
-    flags.add_argument("--time-unit", default="s", choices=list(UNITS), help="of the arrival column in --columns")
+    flags.add_argument("--time-unit", choices=UNITS, help="of the arrival column (default: the format's, else s)")
     flags.add_argument("--tokenizer", type=Path, metavar="DIR", help="count the tokens of the text column")
     flags.add_argument("--arrivals", metavar="SPEC", help="arrival times for a file that has none")
 
@@ -127,7 +130,7 @@ def _load(source: str, arguments: argparse.Namespace) -> Trace:
 
 
 def _deliver(trace: Trace, out: Path | None) -> None:
-    for note in trace.notes:
+    for note in (*trace.notes, trace.observed):
         print(note, file=sys.stderr)
     if out is not None:
         with _waiting(f"writing {out}"):

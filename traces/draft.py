@@ -17,7 +17,7 @@ class Draft:
     """Arrivals, the other columns that the source has, and what is to be said about them.
 
     columns: per request, by the names of a Trace; `tokens` may be missing. own: the rows are a trace of our own format,
-    whose lengths are never clipped.
+    whose lengths are never clipped. start_s, duration_s: the window, where it is declared.
     """
 
     arrival_s: NDArray[np.float64]
@@ -25,6 +25,7 @@ class Draft:
     duration_s: float | None = None
     notes: tuple[str, ...] = ()
     own: bool = False
+    start_s: float = 0.0
 
     @property
     def has_lengths(self) -> bool:
@@ -36,4 +37,5 @@ class Draft:
         tokens = columns.pop("tokens", None)
         if tokens is None:
             tokens = np.ones(len(self.arrival_s), np.int32)
-        return Trace(self.arrival_s, tokens, duration_s=self.duration_s, source=source, notes=self.notes, **columns)
+        own: dict[str, Any] = {"start_s": self.start_s, "duration_s": self.duration_s, "notes": self.notes}
+        return Trace(self.arrival_s, tokens, source=source, **own, **columns)

@@ -1,15 +1,16 @@
-"""Columns in, columns out: CSV (also gzipped) and Parquet, streamed into arrays, written atomically."""
+"""Columns in, columns out: CSV (also gzipped), JSON and Parquet, streamed into arrays; written atomically."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import gzip
+import io
 import json
-import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,15 @@ import pyarrow.json
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from traces.shared.atomic import replacing
-from traces.trace import COLUMNS, Trace
-
-TYPES = {
-    "arrival_s": pa.float64(),
-    "tokens": pa.int32(),
-    "tenant": pa.string(),
-    "klass": pa.string(),
-    "slo_s": pa.float64(),
-    "text": pa.string(),
-    "item": pa.int64(),
-}
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
+#: Two types that only a reader knows. TIME: numbers, whole ones exactly (int64), or what a typed column says. STAMP:
+#: dates and times of day.
+TIME, STAMP = pa.time64("ns"), pa.timestamp("ns")
+Reader = Callable[[Path, Mapping[str, pa.DataType]], dict[str, NDArray[Any]]]
 #: Large blocks keep the number of pieces small; a block must also hold the longest row.
 _BLOCK = 1 << 22
 #: Arrow's words for a cell of the wrong type, and ours for the types.
 _CELL = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to (\S+): invalid value (.*)")
+_JSON_WHOLE = "Failed to convert JSON to int"
 _KINDS = {"int": "a whole number", "double": "a number", "timestamp": "a date and time"}
 
 
@@ -70,11 +63,30 @@ def header(path: Path) -> list[str]:
     return names
 
 
-def read_csv(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
-    """The columns in `types`, as arrays.
+def read(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
+    """The columns in `types` of a CSV, JSON or Parquet file, which is told by its content, as arrays.
 
-    Streamed block by block, so memory stays near the arrays' own size. Raises ValueError in one line for missing
-    columns, cells of the wrong type and rows of the wrong width.
+    Whole numbers may be written as 12.0; times come as int64, float64, datetime64[ns], timedelta64[ns] or, to be parsed
+    yet, str. A missing text is empty. Raises ValueError in one line for missing columns, values of another type and
+    rows of the wrong width.
+    """
+    if is_parquet(path):
+        return read_parquet(path, types)
+    return _exact(read_json if is_json(first_bytes(path)) else read_csv, path, types)
+
+
+def is_parquet(path: Path) -> bool:
+    return first_bytes(path).startswith(b"PAR1")
+
+
+def is_json(head: bytes) -> bool:
+    return head.removeprefix(codecs.BOM_UTF8).lstrip().startswith((b"{", b"["))
+
+
+def read_csv(path: Path, types: Mapping[str, pa.DataType], *, blank_lines: bool = False) -> dict[str, NDArray[Any]]:
+    """Like `read`, streamed block by block, so that memory stays near the arrays' own size.
+
+    blank_lines: those of a file with one column are rows without a value; else they are skipped.
     """
     found = header(path)
     missing = [name for name in types if name not in found]
@@ -82,35 +94,40 @@ def read_csv(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[
         raise ValueError(missing_columns(path, missing, found))
     # One thread, because only then does Arrow say in which line a cell is wrong, and a second one gains little.
     read = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK, column_names=found, skip_rows=1)
-    parse = pyarrow.csv.ParseOptions(newlines_in_values=pa.string() in types.values())
-    convert = pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=dict(types))
+    parse = pyarrow.csv.ParseOptions(
+        newlines_in_values=pa.string() in types.values(), ignore_empty_lines=not blank_lines
+    )
+    asked = {name: pa.int64() if kind == TIME else kind for name, kind in types.items()}
+    empty = [""] if blank_lines else None
+    convert = pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=asked, null_values=empty)
     with _clear_errors(path, found):
         # By its content, not its name, since that is how the header was read.
         source = pa.input_stream(str(path), compression="gzip" if _zipped(path) else None)
-        return _collect(pyarrow.csv.open_csv(source, read, parse, convert), list(types))
+        return _collect(pyarrow.csv.open_csv(source, read, parse, convert), types)
+
+
+def read_json(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
+    """Like `read`: JSON objects, one per line or in a list; other fields are ignored."""
+    read = pyarrow.json.ReadOptions(block_size=_BLOCK)
+    kinds = {TIME: pa.int64(), STAMP: pa.string()}
+    schema = pa.schema([(name, kinds.get(kind, kind)) for name, kind in types.items()])
+    parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    with _clear_errors(path):
+        table = pyarrow.json.read_json(_lines(path), read, parse)
+    missing = [name for name in types if table[name].null_count == len(table)]
+    if missing and len(table):
+        raise ValueError(f"{path}: no field {', '.join(missing)} in any of its {len(table)} objects")
+    return _collect(table.to_batches(), types)
 
 
 def read_parquet(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
-    """The columns in `types` of a Parquet file, cast to them, as arrays. Raises ValueError like read_csv."""
+    """Like `read`."""
     with _clear_errors(path), pyarrow.parquet.ParquetFile(path) as file:
-        missing = [name for name in types if name not in file.schema_arrow.names]
+        schema = file.schema_arrow
+        missing = [name for name in types if name not in schema.names]
         if missing:
-            raise ValueError(missing_columns(path, missing, file.schema_arrow.names))
-        schema = pa.schema(list(types.items()))
-        batches = file.iter_batches(1 << 20, columns=list(types))
-        return _collect((batch.select(schema.names).cast(schema) for batch in batches), schema.names)
-
-
-def read_jsonl(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
-    """The named fields of a file of JSON objects, one per line, as arrays; other fields are ignored."""
-    read = pyarrow.json.ReadOptions(block_size=_BLOCK)
-    parse = pyarrow.json.ParseOptions(
-        explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore"
-    )
-    with _clear_errors(path):
-        source = gzip.open(path) if _zipped(path) else path.open("rb")  # noqa: SIM115
-        with source:
-            return _collect(pyarrow.json.read_json(source, read, parse).to_batches(), list(types))
+            raise ValueError(missing_columns(path, missing, schema.names))
+        return _collect(file.iter_batches(1 << 20, columns=list(types)), types, path)
 
 
 def parquet_schema(path: Path) -> pa.Schema:
@@ -128,51 +145,91 @@ def missing_columns(path: Path, missing: Sequence[str], found: Sequence[str]) ->
     return f"{path}: no column {', '.join(missing)} (found: {', '.join(found)[:200]}){hint}"
 
 
-def write(trace: Trace, path: str | os.PathLike[str]) -> None:
-    """Write a trace as .csv, .csv.gz or .parquet; the file appears only when it is complete.
-
-    Every column is read back as it was, bit for bit. Parquet also keeps the declared duration, the source and the
-    notes; CSV has columns only. Raises ValueError for another suffix.
-    """
-    target = Path(path)
-    if not target.name.endswith(SUFFIXES):
-        raise ValueError(f"{target}: traces are written as {', '.join(SUFFIXES)}")
-    table = pa.table({name: pa.array(column, TYPES[name]) for name, column in trace.columns()})
-    with replacing(target) as part:
-        if target.suffix == ".parquet":
-            about = {"duration_s": trace.duration_s, "source": trace.source, "notes": trace.notes}
-            pyarrow.parquet.write_table(table.replace_schema_metadata({"cohort_trace": json.dumps(about)}), part)
-        else:
-            options = pyarrow.csv.WriteOptions(quoting_style="needed", include_header=False)
-            with contextlib.ExitStack() as stack:
-                file: Any = stack.enter_context(part.open("wb"))
-                if target.suffix == ".gz":  # without name and time in the header: equal traces give equal bytes
-                    file = stack.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
-                file.write((",".join(table.column_names) + "\n").encode())
-                pyarrow.csv.write_csv(table, file, options)
-
-
-def about(path: Path) -> dict[str, Any]:
-    """What `write` noted beside the columns of a Parquet file; empty for others' files."""
-    metadata = parquet_schema(path).metadata or {}
-    noted = json.loads(metadata.get(b"cohort_trace", b"{}"))
-    assert isinstance(noted, dict)
-    return noted
-
-
 def _zipped(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _collect(batches: Any, names: list[str]) -> dict[str, NDArray[Any]]:
-    pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+def _lines(path: Path) -> Any:
+    """A file of JSON as lines of objects."""
+    source = gzip.open(path) if _zipped(path) else path.open("rb")  # noqa: SIM115
+    with source:
+        content = source.read().removeprefix(codecs.BOM_UTF8)
+    if content.lstrip().startswith(b"["):
+        try:
+            objects = json.loads(content)
+        except ValueError as error:
+            raise ValueError(f"{path} is not valid JSON: {error}") from None
+        content = "\n".join(json.dumps(each) for each in objects).encode()
+    return io.BytesIO(content)
+
+
+def _exact(read: Reader, path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
+    """Read whole numbers as such; where a column of them is written otherwise (12.0), as floats that are whole."""
+    try:
+        return read(path, types)
+    except _NotWhole as error:
+        if error.column is None and len(types) > 1:  # JSON does not say in which: one by one
+            return {name: _exact(read, path, {name: kind})[name] for name, kind in types.items()}
+        name = error.column or next(iter(types))
+        columns = _exact(read, path, {**types, name: pa.float64()})
+        if types[name] == TIME:
+            return columns
+        values = columns[name]
+        bad = (values != np.floor(values)) & ~np.isnan(values) | (np.abs(values) >= 2**63)
+        if types[name] == pa.int32():
+            bad |= np.abs(values) >= 2**31
+        if bad.any():
+            row = int(bad.argmax())
+            line = row + (1 if read is read_json else 2)
+            raise ValueError(f"{path}, line {line}: {name} is '{values[row]:.15g}' (must be a whole number)") from None
+        return columns
+
+
+def _collect(batches: Any, types: Mapping[str, pa.DataType], path: Path | None = None) -> dict[str, NDArray[Any]]:
+    """The columns of batches as arrays. path: of a file whose columns have types of their own."""
+    pieces: dict[str, list[NDArray[Any]]] = {name: [] for name in types}
     for batch in batches:
-        for name in names:
+        for name, kind in types.items():
             column = batch.column(batch.schema.get_field_index(name))
+            if path is not None:
+                column = _typed(path, name, column, kind)
+            if pa.types.is_string(column.type) and kind != STAMP:
+                column = column.fill_null("")
             # Copied, because a view would keep its whole block of the file in memory (5 times the arrays, measured).
             pieces[name].append(np.array(column.to_numpy(zero_copy_only=False)))
-    return {name: np.concatenate(pieces.pop(name) or [np.zeros(0)]) for name in names}
+    return {name: np.concatenate(pieces.pop(name) or [np.zeros(0)]) for name in list(types)}
+
+
+def _typed(path: Path, name: str, column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A column of a Parquet file as it is where its type can be what is asked for. Raises ValueError otherwise."""
+    its, is_ = column.type, pa.types
+    if is_.is_dictionary(its):
+        column, its = column.dictionary_decode(), its.value_type
+    if is_.is_nested(its):
+        raise ValueError(f"{path} cannot be read: {name} is {its} (must be one value for each row)")
+    if kind == pa.string():
+        return column.cast(kind)
+    if is_.is_decimal(its) or is_.is_float16(its):
+        return column.cast(pa.float64())
+    if is_.is_integer(its) or is_.is_floating(its) or is_.is_null(its):
+        return column if not is_.is_null(its) else column.cast(pa.float64())
+    if kind in (TIME, STAMP):
+        if is_.is_timestamp(its) or is_.is_date(its):
+            return column.cast(pa.timestamp("ns", getattr(its, "tz", None)))
+        if is_.is_duration(its):
+            return column.cast(pa.duration("ns"))
+        if is_.is_string(its) or is_.is_large_string(its):
+            return column.cast(pa.string())
+    raise ValueError(f"{path}: {name} is {its} (must be {'numbers or times' if kind in (TIME, STAMP) else 'numbers'})")
+
+
+class _NotWhole(ValueError):
+    """A cell of a column of whole numbers is none; column: its name, where that is known."""
+
+    def __init__(self, message: str, column: str | None) -> None:
+        super().__init__(message)
+        self.column = column
 
 
 @contextlib.contextmanager
@@ -182,12 +239,12 @@ def _clear_errors(path: Path, names: Sequence[str] = ()) -> Iterator[None]:
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         message = str(error).splitlines()[0]
         cell = _CELL.match(message)
+        if cell is None and _JSON_WHOLE in message:
+            raise _NotWhole(f"{path} cannot be read: {message}", None) from None
         if cell is None:
             raise ValueError(f"{path} cannot be read: {message}") from None
         column, row, kind, value = cell.groups()
         where = f"{path}, line {row}" if row else str(path)
         expected = next((text for start, text in _KINDS.items() if kind.startswith(start)), kind)
-        raise ValueError(f"{where}: {names[int(column)]} is {value} (must be {expected})") from None
-
-
-assert tuple(TYPES) == COLUMNS
+        line = f"{where}: {names[int(column)]} is {value} (must be {expected})"
+        raise _NotWhole(line, names[int(column)]) if kind.startswith("int") else ValueError(line) from None

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces import files
+from traces.columns import TYPES
 from traces.draft import Draft
 from traces.lengths import length_model
 from traces.processes.generators import GENERATORS
 from traces.readers import formats
-from traces.readers.formats import Reading
+from traces.readers.reading import Reading
 from traces.readers.tokenizing import count_tokens
-from traces.scaling import cut, scale, window
+from traces.scaling import cut, scale
 from traces.spec import Spec, call
 from traces.streams import Stream, stream
 from traces.trace import Trace
@@ -37,28 +38,31 @@ def load(
     format: str = "auto",
     rate: float | None = None,
     rate_mode: str = "superpose",
+    start: float | None = None,
     duration: float | None = None,
     lengths: str | os.PathLike[str] | None = None,
     seed: int = 0,
     max_tokens: int | None = None,
-    bin_s: float = 1.0,
+    bin_s: float | None = None,
     sort: bool = False,
     columns: Mapping[str, str] | None = None,
-    time_unit: str = "s",
+    time_unit: str | None = None,
     tokenizer: str | os.PathLike[str] | None = None,
     arrivals: str | None = None,
 ) -> Trace:
     """Load a trace file, run a generator's spec (`poisson:rate=2000,duration=60`), or a shipped name (`twitter-like`).
 
-    duration cuts a file to its first seconds and sets a generator's duration. rate then sets the mean rate: of a
-    generator by its settings, of a file by `scale` with rate_mode (a generator too, where the mode is not superpose);
+    start and duration cut a file: so many seconds of its observed time, from start seconds into it on. Of a generator
+    duration sets the duration, and start leaves out its head. rate then sets the mean rate: of a generator (with its
+    head) by its settings, of a file by `scale` with rate_mode (a generator too, where the mode is not superpose);
     a file to be compressed gives its first rate x duration requests. lengths, a file or a spec, draws or replaces
     token counts; without it a trace that has none gets short-text. max_tokens clips the counts of LLM traces and of
     `lengths`; a trace of our own format is never clipped. What was decided and altered is said in `Trace.notes`.
 
-    For other files: bin_s is the length of a bin of counts; sort allows rows out of order; columns names the columns
-    of any table ({"arrival": "ts", "tokens": "n"}), its times being in time_unit (s, ms, us, ns, iso); tokenizer, a
-    folder, counts the tokens of its text; arrivals, a spec, gives times to a file that has none.
+    For files: bin_s is the length of a bin of counts (default: 1 s, or as far apart as the bins are); sort allows rows
+    out of order; columns names the columns of any table ({"arrival": "ts", "tokens": "n"}); time_unit is that of its
+    times (s, ms, us, ns, iso; default: the format's); tokenizer, a folder, counts the tokens of its text; arrivals, a
+    spec, gives times to a file that has none.
 
     Raises LookupError for an unknown source, ValueError for bad input, in one line.
     """
@@ -68,11 +72,12 @@ def load(
         draft = formats.read(path, format, reading) if arrivals is None else _timed(path, reading, arrivals)
         if tokenizer is not None and lengths is None:
             draft = _tokenized(draft, Path(tokenizer), path)
-        trace = _resize(draft.trace(str(source)), rate, rate_mode, duration, seed)
+        trace = _resize(draft.trace(str(source)), rate, rate_mode, start or 0.0, duration, seed)
     else:
         by_mode = None if rate_mode == "superpose" else rate
-        draft = generate(str(source), None if by_mode else rate, duration, seed)
-        trace = _resize(draft.trace(str(source)), by_mode, rate_mode, None, seed)
+        lasts = None if duration is None else duration + (start or 0.0)
+        draft = generate(str(source), None if by_mode else rate, lasts, seed)
+        trace = _resize(draft.trace(str(source)), by_mode, rate_mode, start or 0.0, None, seed)
     return _with_lengths(trace, draft, lengths, seed, max_tokens)
 
 
@@ -113,13 +118,15 @@ def _tokenized(draft: Draft, folder: Path, path: Path) -> Draft:
     return replace(draft, columns={**draft.columns, "tokens": tokens}, notes=notes)
 
 
-def _resize(trace: Trace, rate: float | None, mode: str, duration: float | None, seed: int) -> Trace:
+def _resize(trace: Trace, rate: float | None, mode: str, start: float, duration: float | None, seed: int) -> Trace:
+    if start:
+        trace = cut(trace, start=start)
     if rate is not None and mode == "compress" and duration is not None:
         wanted = round(rate * duration)
         if wanted < len(trace):
             # The first rate x duration requests, compressed into the duration: the mean is exact for what is kept.
             end = float(trace.arrival_s[wanted])
-            trace = cut(trace, end - window(trace)[0])
+            trace = cut(trace, end - trace.window[0])
         elif wanted > len(trace):
             lasts = f"its {len(trace)} requests last {len(trace) / rate:.6g} s only at {rate:.6g} requests/s"
             trace = trace.noted(lasts)
@@ -153,10 +160,10 @@ def _recorded(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """The lengths in a file and their places in its time (0 to 1, evenly where it has no times)."""
     if not path.exists():
         raise LookupError(f"no file {str(path)!r} to draw lengths from")
-    if not files.first_bytes(path).startswith(b"PAR1"):
+    if not files.is_parquet(path):
         names = files.header(path)
         if "tokens" in names and "arrival_s" not in names:
-            tokens = files.read_csv(path, {"tokens": files.TYPES["tokens"]})["tokens"]
+            tokens = files.read(path, {"tokens": TYPES["tokens"]})["tokens"]
             rows = np.arange(len(tokens), dtype=np.float64)
             return Trace(rows, tokens, source=str(path)).tokens, rows / len(rows)
         if "text" in names and "arrival_s" not in names:
@@ -177,5 +184,5 @@ def _uncounted(path: Path) -> str:
 
 def places(trace: Trace) -> NDArray[np.float64]:
     """Where in the trace's time each request arrives, 0 to 1."""
-    start, end = window(trace)
+    start, end = trace.window
     return np.minimum((trace.arrival_s - start) / (end - start or 1.0), 1.0)

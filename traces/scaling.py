@@ -57,22 +57,40 @@ def scale(trace: Trace, rate: float, *, mode: str = "superpose", seed: int = 0) 
     return scaled.noted(f"scaled by {factor:.4g} to {rate:.6g} requests/s by {verb}")
 
 
-def cut(trace: Trace, duration: float) -> Trace:
-    """The first `duration` seconds, from 0 where the trace declares its duration, else from its first arrival.
+def cut(trace: Trace, duration: float | None = None, start: float = 0.0) -> Trace:
+    """The `duration` seconds of the observed window from `start` seconds into it on; without a duration, all the rest.
 
-    Raises ValueError for a duration that is not positive or holds no request.
+    Times stay as they are; the window becomes what was cut out. Raises ValueError for a duration that is not positive,
+    a start outside the window, and a cut that holds no request.
     """
-    if not 0 < duration < math.inf:
+    if duration is not None and not 0 < duration < math.inf:
         raise ValueError(f"duration is {duration} (must be positive and finite)")
-    start, _ = window(trace)
-    if trace.seconds is not None and duration > trace.seconds:
-        return trace.noted(f"lasts {trace.seconds:.6g} s only, shorter than the {duration:.6g} s asked for: not cut")
-    first = 0 if trace.duration_s is None else int(np.searchsorted(trace.arrival_s, start))
-    last = int(np.searchsorted(trace.arrival_s, start + duration))
-    if last == first:
-        raise ValueError(f"trace {trace.source}: no request arrives in the first {duration:g} s")
-    kept = replace(trace.take(slice(first, last)), duration_s=duration if start == 0 else None)
-    return kept.noted(f"cut to its first {duration:.6g} s ({len(kept)} of {len(trace)} requests)")
+    if not 0 <= start < math.inf:
+        raise ValueError(f"start is {start} (must be a number of seconds, at least 0)")
+    begin, end = trace.window
+    left = (trace.seconds or 0.0) - start
+    if start and left <= 0:
+        raise ValueError(
+            f"trace {trace.source} lasts {left + start:g} s only, so it cannot start {start:g} s into that"
+        )
+    rest = duration is None or duration > left
+    if duration is not None and rest:
+        last = f"lasts {left:.6g} s only, shorter than the {duration:.6g} s asked for: not cut" + " at the end" * (
+            start > 0
+        )
+        trace = trace.noted(last)
+    if rest and not start:
+        return trace
+    since = begin + start
+    seconds = left if duration is None or rest else duration
+    until = end if rest else since + seconds
+    first = int(np.searchsorted(trace.arrival_s, since)) if start else 0
+    stop = len(trace) if rest else int(np.searchsorted(trace.arrival_s, until))
+    where = f"first {duration:g} s" if not start else f"{seconds:g} s from {start:g} s on"
+    if stop == first:
+        raise ValueError(f"trace {trace.source}: no request arrives in the {where}")
+    kept = replace(trace.take(slice(first, stop)), start_s=since, duration_s=seconds)
+    return kept.noted(f"cut to its {where} ({len(kept)} of {len(trace)} requests)")
 
 
 def spread_ticks(trace: Trace, seed: int = 0) -> Trace:
@@ -81,6 +99,8 @@ def spread_ticks(trace: Trace, seed: int = 0) -> Trace:
     if step is None:
         return trace.noted("stamps lie on no coarse tick: nothing was spread")
     moved = trace.arrival_s + stream(seed, Stream.SCALING).random(len(trace)) * step
+    if trace.duration_s is not None:  # the last tick may reach beyond the window
+        trace = replace(trace, duration_s=max(trace.duration_s, float(moved.max()) - trace.start_s))
     return _rearranged(trace, np.arange(len(trace)), moved).noted(f"spread over ticks of {step:g} s")
 
 
@@ -91,8 +111,8 @@ def join(traces: Sequence[Trace]) -> Trace:
     """
     names = [name for name, _ in traces[0].columns() if all(getattr(trace, name) is not None for trace in traces)]
     columns: dict[str, Any] = {name: np.concatenate([getattr(trace, name) for trace in traces]) for name in names}
-    windows = [window(trace) for trace in traces]
-    seams = np.concatenate([[0.0], np.cumsum([end - start for start, end in windows])]).tolist()
+    windows = [trace.window for trace in traces]
+    seams = np.concatenate([[0.0], np.cumsum([trace.seconds or 0.0 for trace in traces])]).tolist()
     columns["arrival_s"] = np.concatenate(
         [trace.arrival_s + (seam - start) for trace, (start, _), seam in zip(traces, windows, seams[:-1], strict=True)]
     )
@@ -101,17 +121,10 @@ def join(traces: Sequence[Trace]) -> Trace:
     return Trace(**columns, duration_s=seams[-1], source=" + ".join(trace.source for trace in traces), notes=notes)
 
 
-def window(trace: Trace) -> tuple[float, float]:
-    """The time that a trace observes: 0 to its declared duration, else its first to its last arrival."""
-    if trace.duration_s is not None:
-        return 0.0, trace.duration_s
-    return float(trace.arrival_s[0]), float(trace.arrival_s[-1])
-
-
 def compress(trace: Trace, factor: float) -> Trace:
     """The same requests, `factor` times as fast."""
     duration = None if trace.duration_s is None else trace.duration_s / factor
-    return replace(trace, arrival_s=trace.arrival_s / factor, duration_s=duration)
+    return replace(trace, arrival_s=trace.arrival_s / factor, start_s=trace.start_s / factor, duration_s=duration)
 
 
 def _subset(trace: Trace, share: float, rng: np.random.Generator) -> Trace:
@@ -126,7 +139,7 @@ def _superpose(trace: Trace, factor: float, jitter_s: float, rng: np.random.Gene
     bounded(n * factor)
     copies, part = int(factor), round((factor - int(factor)) * n)
     rows = np.concatenate([np.tile(np.arange(n), copies), _choose(n, part, rng)])
-    start, end = window(trace)
+    start, end = trace.window
     moved = trace.arrival_s[rows]
     moved[n:] += rng.uniform(-jitter_s, jitter_s, len(rows) - n)
     # What is moved out of the observed time is reflected into it: the first and last second keep their counts.

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.readers.findings import findings
-from traces.scaling import window
 from traces.trace import Trace
 
 #: Windows in seconds over which requests are counted.
@@ -30,9 +29,9 @@ class Counts:
 
     @classmethod
     def of(cls, trace: Trace, window_s: float) -> Counts:
-        start, end = window(trace)
+        start, _ = trace.window
         # The last arrival of a trace without a declared duration closes its last window.
-        windows = int((end - start) / window_s * (1 + 1e-12))
+        windows = int((trace.seconds or 0.0) / window_s * (1 + 1e-12))
         place = ((trace.arrival_s - start) / window_s).astype(np.int64)
         place = place[: np.searchsorted(place, windows)]
         firsts = np.flatnonzero(np.diff(place, prepend=-1))
@@ -127,7 +126,7 @@ def statistics(trace: Trace) -> Statistics:
         tokens={"mean": float(trace.tokens.mean())}
         | {("max" if name == "busiest" else name): float(at[_rank(len(trace), q)]) for name, q in quantiles.items()},
         tenants=None if trace.tenant is None else len(set(trace.tenant.tolist())),
-        notes=trace.notes + tuple(n for n in findings(trace.arrival_s) if n not in trace.notes),
+        notes=(*trace.notes, trace.observed, *(n for n in findings(trace.arrival_s) if n not in trace.notes)),
     )
 
 

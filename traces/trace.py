@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: The per-request fields, in the order of the file format (DESIGN section 5).
-COLUMNS = ("arrival_s", "tokens", "tenant", "klass", "slo_s", "text", "item")
+from traces.columns import COLUMNS, checked
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,10 +18,12 @@ class Trace:
 
     arrival_s: float64 seconds, never negative, never shifted. tokens: int32, at least 1, [CLS] and [SEP] included.
     tenant, klass, text: arrays of str, or None. slo_s: float64 seconds (NaN: the run's SLO), or None.
-    item: int64 row of a recorded file of answers, or None. duration_s: the declared length of the trace, which may be
-    longer than from the first to the last arrival. notes: what was done to make it, for the reader of a report.
+    item: int64 row of a recorded file of answers, or None. notes: what was done to make it, for the reader of a report.
+    start_s, duration_s: the window in which the trace was observed, where that is declared (seconds, duration_s from
+    start_s on); without duration_s it is from the first to the last arrival. All rates are over the window.
 
-    Raises ValueError where a row is out of order, negative, not finite, or has no tokens: it names the row.
+    Raises ValueError where a value cannot be (see `traces.columns`), a row is out of order or outside the declared
+    window: it names the row.
     """
 
     arrival_s: NDArray[np.float64]
@@ -35,24 +36,37 @@ class Trace:
     duration_s: float | None = None
     source: str = "memory"
     notes: tuple[str, ...] = ()
+    start_s: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arrival_s", np.ascontiguousarray(self.arrival_s, np.float64))
-        object.__setattr__(self, "tokens", _tokens(np.asarray(self.tokens), self.source))
-        if self.slo_s is not None:
-            object.__setattr__(self, "slo_s", np.ascontiguousarray(self.slo_s, np.float64))
+        for name, column in self.columns():
+            object.__setattr__(self, name, checked(name, column, self.source))
         self._check()
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
     @property
+    def window(self) -> tuple[float, float]:
+        """The observed time: as declared, else from the first to the last arrival."""
+        if self.duration_s is not None:
+            return self.start_s, self.start_s + self.duration_s
+        return float(self.arrival_s[0]), float(self.arrival_s[-1])
+
+    @property
     def seconds(self) -> float | None:
-        """The declared duration, else last minus first arrival; None where that is zero."""
+        """The length of the window; None where that is zero."""
         if self.duration_s is not None:
             return self.duration_s
-        span = float(self.arrival_s[-1] - self.arrival_s[0])
-        return span if span > 0 else None
+        start, end = self.window
+        return end - start if end > start else None
+
+    @property
+    def observed(self) -> str:
+        """What the window is, in words."""
+        start, end = self.window
+        how = "from the first to the last arrival" if self.duration_s is None else "as declared"
+        return f"observed from {start:.10g} to {end:.10g} s, {how}"
 
     @property
     def rate(self) -> float | None:
@@ -76,40 +90,34 @@ class Trace:
         return replace(self, notes=self.notes + notes)
 
     def _check(self) -> None:
-        n = len(self.arrival_s)
+        arrival_s, n = self.arrival_s, len(self.arrival_s)
         if n == 0:
             raise ValueError(f"trace {self.source}: it has no requests; at least one is needed")
         for name, column in self.columns():
-            if column.ndim != 1 or len(column) != n:
-                raise ValueError(f"trace {self.source}: {name} has shape {column.shape}, but there are {n} arrivals")
-        self._refuse(~np.isfinite(self.arrival_s), "arrival_s is {} (must be a finite number)", self.arrival_s)
-        self._refuse(self.arrival_s < 0, "arrival_s is {} (must not be negative)", self.arrival_s)
-        unsorted = np.zeros(n, bool)
-        np.less(self.arrival_s[1:], self.arrival_s[:-1], out=unsorted[1:])
-        earlier = "arrival_s is {}, earlier than the row before (sort the file, or convert with --sort)"
-        self._refuse(unsorted, earlier, self.arrival_s)
-        self._refuse(self.tokens < 1, "tokens is {} (must be at least 1; [CLS] and [SEP] count)", self.tokens)
-        if self.slo_s is not None:
-            self._refuse(~(np.isnan(self.slo_s) | (self.slo_s > 0)), "slo_s is {} (must be positive)", self.slo_s)
-        if self.duration_s is not None and not 0 < self.duration_s < np.inf:
-            raise ValueError(f"trace {self.source}: duration is {self.duration_s} s (must be positive and finite)")
-
-    def _refuse(self, bad: NDArray[np.bool_], message: str, column: NDArray[Any]) -> None:
-        if bad.any():
-            row = int(bad.argmax())
-            raise ValueError(f"trace {self.source}, request {row}: {message.format(column[row])}")
-
-
-def _tokens(tokens: NDArray[Any], source: str) -> NDArray[np.int32]:
-    if tokens.dtype == np.int32:
-        return np.ascontiguousarray(tokens)
-    if tokens.dtype.kind not in "iuf":
-        raise ValueError(f"trace {source}: tokens must be whole numbers, not {tokens.dtype}")
-    bad = ~((tokens >= 0) & (tokens < 2**31) & (tokens == np.floor(tokens)))
-    if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(f"trace {source}, request {row}: tokens is {tokens[row]} (must be a whole number below 2^31)")
-    return np.ascontiguousarray(tokens, np.int32)
+            if len(column) != n:
+                raise ValueError(f"trace {self.source}: {name} has {len(column)} values, but there are {n} arrivals")
+        if (arrival_s[1:] < arrival_s[:-1]).any():
+            row = 1 + int((arrival_s[1:] < arrival_s[:-1]).argmax())
+            raise ValueError(
+                f"trace {self.source}, request {row}: arrival_s is {arrival_s[row]}, earlier than the row before "
+                f"(sort the file, or convert with --sort)"
+            )
+        if self.duration_s is None:
+            return
+        if not (0 < self.duration_s < np.inf and 0 <= self.start_s < np.inf):
+            raise ValueError(
+                f"trace {self.source}: its window is {self.duration_s} s from {self.start_s} s on "
+                f"(duration_s must be positive and finite, start_s at least 0)"
+            )
+        start, end = self.window
+        # Sums of the same numbers in another order differ in the last digits.
+        outside = (arrival_s < start - 4 * np.spacing(start)) | (arrival_s > end + 4 * np.spacing(end))
+        if outside.any():
+            row = int(outside.argmax())
+            raise ValueError(
+                f"trace {self.source}, request {row}: arrival_s is {arrival_s[row]}, outside the declared window of "
+                f"{start:g} to {end:g} s (give the window that was observed, or none)"
+            )
 
 
 assert tuple(f.name for f in fields(Trace))[: len(COLUMNS)] == COLUMNS

@@ -16,7 +16,6 @@ from analysis.sweeps.cells import summary_from
 from simulator.defaults import default_slo_s
 from simulator.reporting.report import Report
 from simulator.settings import Prepared, Settings, prepare
-from traces.scaling import window
 
 
 class Replication(NamedTuple):
@@ -44,15 +43,17 @@ def inputs(whole: Prepared, replications: int) -> list[Settings | Prepared]:
     its = whole.settings
     if not recorded(its):
         return [replace(its, seed=its.seed + number) for number in range(replications)]
-    start, end = window(whole.trace)
-    edges = np.searchsorted(whole.trace.arrival_s, np.linspace(start, end, replications + 1))
+    start, end = whole.trace.window
+    begins, length = np.linspace(start, end, replications + 1), (end - start) / replications
+    edges = np.searchsorted(whole.trace.arrival_s, begins)
     edges[0], edges[-1] = 0, len(whole.trace)
     empty = np.flatnonzero(np.diff(edges) == 0)
     if len(empty):
         raise ValueError(f"window {empty[0] + 1} of {replications} of {its.trace} has no requests: ask for fewer")
     windows: list[Settings | Prepared] = []
     for number, (first, last) in enumerate(pairwise(edges.tolist()), 1):
-        trace = replace(whole.trace.take(slice(first, last)), duration_s=(end - start) / replications or None)
+        part = whole.trace.take(slice(first, last))
+        trace = replace(part, start_s=float(begins[number - 1]), duration_s=length or None)
         windows.append(replace(whole, trace=trace.noted(f"window {number} of {replications}")))
     return windows
 

@@ -22,7 +22,6 @@ from scipy.special import expit, logit, stdtrit
 from analysis.comparisons.statistics import Interval
 from analysis.sweeps.cells import Row
 from traces import Trace, write
-from traces.scaling import window
 
 #: Windows that are simulated in any case, those under the most pressure; then strata of the others in that order, each
 #: with its share of them and how many windows of it are simulated: misses are where the pressure is.
@@ -80,7 +79,7 @@ def whole(traces: Sequence[Trace], folder: Path) -> Sample:
 def window_count(trace: Trace, most: int, slo_s: float) -> int:
     """Into how many windows a trace is cut, so that those chosen have so many requests; 0 where it is too short."""
     number = BUSIEST + sum(count for _, count in STRATA)
-    begin, end = window(trace)
+    begin, end = trace.window
     # The warm-ups of those under pressure are longer: two windows each is about what they come to.
     length = max((end - begin) * most / len(trace) / (3 * number), TARGETS * slo_s)
     count = int((end - begin) / length)
@@ -95,7 +94,7 @@ def windows(trace: Trace, most: int, slo_s: float, seed: int, folder: Path) -> S
     count = window_count(trace, most, slo_s)
     if not count:
         raise ValueError(f"the trace has {len(trace):,} requests, too few to be cut into windows: simulate them all")
-    begin, end = window(trace)
+    begin, end = trace.window
     edges = begin + np.arange(count + 1) * ((end - begin) / count)
     rows = np.searchsorted(trace.arrival_s, edges)
     rows[-1] = len(trace)
@@ -171,7 +170,7 @@ def _cut(trace: Trace, edges: NDArray[Any], begins: NDArray[np.float64], place: 
     last = len(trace) if place == len(edges) - 2 else last
     part = trace.take(slice(int(first), int(last)))
     moved = np.minimum(part.arrival_s - before, np.nextafter(end - before, 0))
-    return replace(part, arrival_s=moved, duration_s=end - before, notes=()), start - before
+    return replace(part, arrival_s=moved, start_s=0.0, duration_s=end - before, notes=()), start - before
 
 
 def _kept(trace: Trace, folder: Path) -> str:

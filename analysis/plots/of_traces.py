@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from traces.scaling import window
 from traces.statistics import Counts
 from traces.trace import Trace
 
@@ -39,7 +38,7 @@ def overview(traces: Sequence[Trace]) -> Figure:
 
 def rate_over_time(trace: Trace, axes: Axes, *, label: str | None = None) -> Axes:
     """Requests/s in steps of a round number of seconds, about 400 to 1000 of them."""
-    start, end = window(trace)
+    start, end = trace.window
     # Short traces get steps below a second by powers of ten.
     steps = (*(10.0**power for power in range(-6, 0)), *_STEPS, *(3600 * 2**power for power in range(1, 20)))
     step = next((s for s in steps if (end - start) / s <= 1000), steps[-1])
@@ -54,7 +53,7 @@ def rate_over_time(trace: Trace, axes: Axes, *, label: str | None = None) -> Axe
 
 def dispersion(trace: Trace, axes: Axes, *, label: str | None = None) -> Axes:
     """Index of dispersion against the window, from 10 ms to a twentieth of the trace."""
-    start, end = window(trace)
+    start, end = trace.window
     longest = max((end - start) / 20, 0.02)
     powers = np.arange(-2 * _PER_DECADE, int(np.log10(longest) * _PER_DECADE) + 1) / _PER_DECADE
     windows = 10.0**powers

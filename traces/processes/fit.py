@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from traces.processes.copula import correlation_of_steps, decay, gaussian_correlation
 from traces.processes.ratemodel import RateModel
-from traces.scaling import window
 from traces.trace import Trace
 
 Array = NDArray[np.float64]
@@ -36,12 +35,12 @@ def fit(trace: Trace, *, bin_s: float | None = None) -> RateModel:
 
     Raises ValueError for a trace too short to fit (fewer than 100 requests, or no extent in time).
     """
-    start, end = window(trace)
-    if len(trace) < 100 or end <= start:
-        raise ValueError(f"trace {trace.source}: {len(trace)} requests in {end - start:g} s are too few to fit (100)")
+    start, seconds = trace.window[0], trace.seconds or 0.0
+    if len(trace) < 100 or not seconds:
+        raise ValueError(f"trace {trace.source}: {len(trace)} requests in {seconds:g} s are too few to fit (100)")
     if bin_s is None:
-        bin_s = next((size for size in (1.0, 0.1, 0.01) if end - start >= 600 * size), 0.001)
-    bins = int((end - start) / bin_s)
+        bin_s = next((size for size in (1.0, 0.1, 0.01) if seconds >= 600 * size), 0.001)
+    bins = int(seconds / bin_s * (1 + 1e-12))
     if bins < 100:
         raise ValueError(f"trace {trace.source}: {bins} bins of {bin_s:g} s are too few to fit (100)")
     place = ((trace.arrival_s - start) / bin_s).astype(np.int64)

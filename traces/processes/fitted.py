@@ -10,7 +10,8 @@ import numpy as np
 from traces.draft import Draft
 from traces.processes.fit import fit
 from traces.processes.ratemodel import RateModel, arrivals
-from traces.readers.formats import Reading, read
+from traces.readers.formats import read
+from traces.readers.reading import Reading
 
 
 def fitted(

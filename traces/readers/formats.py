@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,118 +12,51 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from traces import files
-from traces.arrivals import bounded
+from traces.columns import COLUMNS, TYPES
 from traces.draft import Draft
 from traces.readers import recorded
+from traces.readers.counts import counts
 from traces.readers.findings import findings
-from traces.streams import Stream, stream
-from traces.trace import COLUMNS
-
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "iso": None}
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How to read a file where it does not say so itself.
-
-    bin_s: seconds per row of counts. seed: places the arrivals within a bin. sort: allow rows out of order.
-    columns: our column name -> the file's. time_unit: of the mapped arrival column, one of UNITS.
-    """
-
-    bin_s: float = 1.0
-    seed: int = 0
-    sort: bool = False
-    columns: Mapping[str, str] = field(default_factory=dict)
-    time_unit: str = "s"
-
+from traces.readers.reading import Reading
+from traces.readers.times import read_timed, refuse_backwards, seconds
+from traces.writing import Declared, declared
 
 Reader = Callable[[Path, Reading], Draft]
+#: What pandas calls an index that it writes as a column: it is left out.
+_INDEX = ("", "Unnamed: 0", "__index_level_0__")
 
 
 def csv(path: Path, reading: Reading) -> Draft:
     """Our own format as .csv or .csv.gz: arrival_s, optionally tokens, tenant, klass, slo_s, text, item."""
-    names = _own_columns(path, files.header(path))
-    return _own(files.read_csv(path, {name: files.TYPES[name] for name in names}), None, reading)
+    return _own(path, files.header(path), reading)
 
 
 def parquet(path: Path, reading: Reading) -> Draft:
-    """Our own format as .parquet; the declared duration comes with it where we wrote it."""
-    names = _own_columns(path, files.parquet_schema(path).names)
-    types = {name: files.TYPES[name] for name in names}
-    return _own(files.read_parquet(path, types), files.about(path).get("duration_s"), reading)
+    """Our own format as .parquet; the declared window comes with it where we wrote it."""
+    return _own(path, files.parquet_schema(path).names, reading)
 
 
 def azure_llm(path: Path, reading: Reading) -> Draft:
     """Azure LLM inference traces (2023, 2024): TIMESTAMP, ContextTokens; t = 0 is the first request."""
-    read = _read_timed(path, "TIMESTAMP", {"ContextTokens": pa.int64()})
-    arrival_s, notes = _since_first(path, read["TIMESTAMP"])
-    return _llm(arrival_s, read["ContextTokens"], notes, reading)
+    return _llm(_timed(path, "TIMESTAMP", {"tokens": "ContextTokens"}, reading, unit="iso", shift=True))
 
 
 def burstgpt(path: Path, reading: Reading) -> Draft:
     """BurstGPT: Timestamp in seconds, Request tokens (other columns vary by release)."""
-    read = files.read_csv(path, {"Timestamp": pa.float64(), "Request tokens": pa.int64()})
-    return _llm(read["Timestamp"], read["Request tokens"], (), reading)
+    return _llm(_timed(path, "Timestamp", {"tokens": "Request tokens"}, reading, unit="s"))
 
 
 def mooncake(path: Path, reading: Reading) -> Draft:
     """Mooncake: JSON lines with timestamp in ms and input_length."""
-    read = files.read_jsonl(path, {"timestamp": pa.float64(), "input_length": pa.int64()})
-    return _llm(read["timestamp"] * 1e-3, read["input_length"], (), reading)
-
-
-def counts(path: Path, reading: Reading) -> Draft:
-    """Requests per bin: one column count, one row per bin of --bin-s seconds, or with bin_start_s.
-
-    Arrivals are spread uniformly at random within their bin, by the seed: where counts within a few bins are Poisson,
-    as in the Twitter stream, so were the arrivals.
-    """
-    names = files.header(path)
-    types: dict[str, pa.DataType] = {"count": pa.float64()}
-    if "bin_start_s" in names:
-        types["bin_start_s"] = pa.float64()
-    read = files.read_csv(path, types)
-    count = read["count"]
-    if not len(count):
-        raise ValueError(f"{path} has a header only: at least one bin is needed")
-    bad = ~((count >= 0) & (count == np.floor(count)) & (count < 2**31))
-    if bad.any():
-        row = int(bad.argmax())
-        raise ValueError(f"{path}, row {row}: count is {count[row]} (must be a whole number of at least 0)")
-    if not 0 < reading.bin_s < math.inf:
-        raise ValueError(f"bin_s is {reading.bin_s} (must be positive)")
-    starts = read.get("bin_start_s", np.arange(len(count)) * reading.bin_s)
-    bin_s = reading.bin_s
-    notes: tuple[str, ...] = ()
-    if "bin_start_s" in types:
-        steps = np.diff(starts)
-        if not (np.isfinite(starts).all() and (starts >= 0).all() and (steps > 0).all()):
-            raise ValueError(f"{path}: bin_start_s must ascend from 0 or later")
-        bin_s = float(np.median(steps)) if len(steps) else bin_s
-        if (steps < bin_s * (1 - 1e-9)).any():
-            row = int((steps < bin_s * (1 - 1e-9)).argmax())
-            raise ValueError(
-                f"{path}, row {row + 1}: a bin starts {steps[row]:g} s after the one before, "
-                f"but bins are {bin_s:g} s long"
-            )
-        missing = steps > bin_s * (1 + 1e-9)
-        if missing.any():
-            notes = (f"{int(missing.sum())} gaps between bins, {float((steps[missing] - bin_s).sum()):g} s in all",)
-    bounded(float(count.sum()))
-    rows = np.repeat(np.arange(len(count)), count.astype(np.int64))
-    place = stream(reading.seed, Stream.ARRIVALS).random(len(rows))
-    arrival_s = starts[rows] + place * bin_s
-    arrival_s.sort()
-    notes = (f"spread uniformly within bins of {bin_s:g} s",) + notes
-    return Draft(arrival_s, duration_s=float(starts[-1]) + bin_s, notes=notes)
+    return _llm(_timed(path, "timestamp", {"tokens": "input_length"}, reading, unit="ms"))
 
 
 def azure_functions_2021(path: Path, reading: Reading) -> Draft:
     """Azure Functions invocations 2021: app, func, end_timestamp, duration; arrival = end - duration, then sorted."""
-    read = files.read_csv(
-        path, {"app": pa.string(), "func": pa.string(), "end_timestamp": pa.float64(), "duration": pa.float64()}
-    )
-    arrival_s = read["end_timestamp"] - read["duration"]
+    kinds = {"app": pa.string(), "func": pa.string(), "duration": pa.float64()}
+    read, _ = read_timed(path, "end_timestamp", "s", kinds)
+    end_s, _ = seconds(path, "end_timestamp", read["end_timestamp"], "s", shift=False)
+    arrival_s = end_s - read["duration"]
     notes: tuple[str, ...] = ("arrival is end_timestamp - duration; sorted by it",)
     early = int((arrival_s < 0).sum())
     if early:
@@ -158,11 +90,12 @@ def detect(path: Path) -> tuple[str, str]:
     head = files.first_bytes(path)
     if head.startswith(b"PAR1"):
         return "parquet", "it is a Parquet file"
-    if head.lstrip().startswith(b"{"):
+    if files.is_json(head):
         if b'"bin_s"' in head:
             raise ValueError(f"{path} holds fitted parameters, not requests: use fit:{path}")
-        return "mooncake", "it is JSON lines"
+        return "mooncake", "it is JSON"
     names = files.header(path)
+    names = [name for name in names if name not in _INDEX]
     for name, telling in _TELLING.items():
         if set(telling) <= set(names):
             return name, f"it has {'columns' if len(telling) > 1 else 'column'} {', '.join(telling)}"
@@ -192,29 +125,54 @@ def read(path: Path, format: str, reading: Reading) -> Draft:
     return replace(draft, notes=(note, *draft.notes, *findings(draft.arrival_s)))
 
 
-def _own_columns(path: Path, names: list[str]) -> list[str]:
-    unknown = [name for name in names if name not in COLUMNS]
+def _own(path: Path, found: list[str], reading: Reading) -> Draft:
+    """A file whose columns have our names."""
+    names = [name for name in found if name not in _INDEX]
     if "arrival_s" not in names:
-        raise ValueError(files.missing_columns(path, ["arrival_s"], names))
-    if unknown:
+        raise ValueError(files.missing_columns(path, ["arrival_s"], found))
+    if unknown := [name for name in names if name not in COLUMNS]:
         raise ValueError(
             f"{path}: unknown columns {', '.join(unknown)}; a trace has {', '.join(COLUMNS)} "
             f"(python -m traces convert --columns takes others)"
         )
-    return names
+    unit = reading.time_unit or "s"
+    draft = _timed(path, "arrival_s", {name: name for name in names if name != "arrival_s"}, reading, shift=unit != "s")
+    window = declared(path, draft.arrival_s) if files.is_parquet(path) else Declared()
+    index = [name for name in found if name in _INDEX]
+    notes = (*draft.notes, *window.notes, *([f"column {index[0]!r} is an index: left out"] if index else []))
+    return replace(draft, start_s=window.start_s, duration_s=window.duration_s, notes=notes, own=True)
 
 
-def _own(columns: dict[str, NDArray[Any]], duration_s: float | None, reading: Reading) -> Draft:
-    return in_order(Draft(columns.pop("arrival_s"), columns, duration_s, own=True), reading.sort)
+def mapped(path: Path, reading: Reading) -> Draft:
+    """Any table, by the caller's names for its columns; t = 0 is the first request.
+
+    CSV, JSON or Parquet. Raises ValueError for an unknown name of ours, and where no column is named for the arrivals.
+    """
+    names = _ours(reading.columns)
+    if "arrival_s" not in names:
+        raise ValueError("--columns needs arrival=NAME; for a file without times, give --arrivals a generator's spec")
+    return _timed(path, names.pop("arrival_s"), names, reading, shift=True)
 
 
-def _llm(arrival_s: NDArray[np.float64], tokens: NDArray[Any], notes: tuple[str, ...], reading: Reading) -> Draft:
-    tokens = np.asarray(tokens)
-    none = tokens == 0
-    if none.any():
-        notes += (f"{int(none.sum())} requests with 0 tokens count as 1",)
-        tokens = np.where(none, 1, tokens)
-    return in_order(Draft(arrival_s, {"tokens": tokens}, notes=notes), reading.sort)
+def _timed(
+    path: Path, stamp: str, names: Mapping[str, str], reading: Reading, *, unit: str = "s", shift: bool = False
+) -> Draft:
+    """The requests of a table. names: our column name -> the file's. unit: of the times, unless the caller says."""
+    unit = reading.time_unit or unit
+    read, naive = read_timed(path, stamp, unit, {theirs: TYPES[ours] for ours, theirs in names.items()})
+    arrival_s, notes = seconds(path, stamp, read[stamp], unit, shift=shift)
+    if naive and not reading.sort:
+        refuse_backwards(path, arrival_s)
+    columns = {ours: read[theirs] for ours, theirs in names.items()}
+    return in_order(Draft(arrival_s, columns, notes=notes), reading.sort)
+
+
+def _llm(draft: Draft) -> Draft:
+    none = draft.columns["tokens"] == 0
+    if not none.any():
+        return draft
+    note = f"{int(none.sum())} requests with 0 tokens count as 1"
+    return replace(draft, columns={"tokens": np.where(none, 1, draft.columns["tokens"])}, notes=(*draft.notes, note))
 
 
 def in_order(draft: Draft, sort: bool) -> Draft:
@@ -230,57 +188,13 @@ def in_order(draft: Draft, sort: bool) -> Draft:
     return replace(draft, arrival_s=draft.arrival_s[order], columns=columns, notes=notes)
 
 
-def _read_timed(path: Path, stamp: str, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
-    """Read date-times with or without a zone: Arrow must be told which."""
-    try:
-        return _read_table(path, {stamp: pa.timestamp("ns"), **types})
-    except ValueError as error:
-        if "zone offset" not in str(error):
-            raise
-        return _read_table(path, {stamp: pa.timestamp("ns", "UTC"), **types})
-
-
-def _since_first(path: Path, stamps: NDArray[Any]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    if not len(stamps):
-        return np.zeros(0), ()  # a trace without requests says so itself
-    missing = np.isnat(stamps)
-    if missing.any():
-        raise ValueError(f"{path}, row {int(missing.argmax())}: it has no time stamp")
-    return (stamps - stamps.min()).astype(np.int64) * 1e-9, (f"t = 0 is {stamps.min()}",)
-
-
-def mapped(path: Path, reading: Reading) -> Draft:
-    """Any table, by the caller's names for its columns; t = 0 is the first request.
-
-    CSV, JSON lines or Parquet. Raises ValueError for an unknown name of ours, and where no column is named for the
-    arrivals.
-    """
-    names = _ours(reading.columns)
-    if reading.time_unit not in UNITS:
-        raise ValueError(f"no time unit {reading.time_unit!r}; choose {', '.join(UNITS)}")
-    if "arrival_s" not in names:
-        raise ValueError("--columns needs arrival=NAME; for a file without times, give --arrivals a generator's spec")
-    unit = UNITS[reading.time_unit]
-    stamp = names.pop("arrival_s")
-    types = {theirs: files.TYPES[ours] for ours, theirs in names.items()}
-    read = _read_timed(path, stamp, types) if unit is None else _read_table(path, {stamp: pa.float64(), **types})
-    columns = {ours: read[theirs] for ours, theirs in names.items()}
-    if unit is None:
-        arrival_s, notes = _since_first(path, read[stamp])
-    else:
-        known = read[stamp][~np.isnan(read[stamp])]  # the trace refuses the others, by row
-        first = float(known.min()) if len(known) else 0.0
-        arrival_s, notes = (read[stamp] - first) * unit, (f"t = 0 is {first:.6f} {reading.time_unit}",)
-    return in_order(Draft(arrival_s, columns, notes=notes), reading.sort)
-
-
 def read_columns(path: Path, columns: Mapping[str, str]) -> dict[str, NDArray[Any]]:
     """Columns of a file without times, by our names; a .txt file has one, `text`, a line each."""
     if path.suffix == ".txt":
         files.first_bytes(path)
         return {"text": np.array(path.read_text(encoding="utf-8", errors="replace").splitlines(), object)}
     names = _ours(columns)
-    read = _read_table(path, {theirs: files.TYPES[ours] for ours, theirs in names.items()})
+    read = files.read(path, {theirs: TYPES[ours] for ours, theirs in names.items()})
     return {ours: read[theirs] for ours, theirs in names.items()}
 
 
@@ -290,12 +204,3 @@ def _ours(columns: Mapping[str, str]) -> dict[str, str]:
     if unknown:
         raise ValueError(f"--columns: no column {', '.join(unknown)}; a trace has arrival, {', '.join(COLUMNS[1:])}")
     return names
-
-
-def _read_table(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
-    head = files.first_bytes(path)
-    if head.startswith(b"PAR1"):
-        return files.read_parquet(path, types)
-    if head.lstrip().startswith(b"{"):
-        return files.read_jsonl(path, types)
-    return files.read_csv(path, types)

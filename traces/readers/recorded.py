@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces import files
+from traces.columns import TYPES
 from traces.draft import Draft
 
 #: What a column holds for requests of a segment that lacks it.
@@ -30,7 +31,7 @@ def read(folder: Path) -> Draft:
     pieces: list[dict[str, NDArray[Any]]] = []
     for path in segments(folder):
         names = files.parquet_schema(path).names
-        pieces.append(files.read_parquet(path, {name: files.TYPES[name] for name in names}))
+        pieces.append(files.read_parquet(path, {name: TYPES[name] for name in names}))
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in ("arrival_s", "tokens")}
     for name, kind in MISSING.items():
         if any(name in piece for piece in pieces):
