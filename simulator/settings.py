@@ -16,6 +16,7 @@ from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
 from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
 from traces import FORMATS, Trace, load
+from traces.readers.times import UNITS
 from traces.scaling import MODES
 
 CLOCKS = ("virtual", "wall")
@@ -53,9 +54,16 @@ class Settings:
     rate_mode: str = flag(
         "superpose", "how a file is rescaled; superpose keeps the length of bursts", choices=tuple(MODES)
     )
+    start: float | None = flag(None, "leave out so many seconds at the beginning of the trace", metavar="S")
     duration: float | None = flag(None, "only so many seconds", metavar="S")
     lengths: str | None = flag(
         None, "draw token counts from here (default: the trace's own, else short texts)", metavar="FILE|SPEC"
+    )
+    bin_s: float | None = flag(
+        None, "of a file of counts: seconds per bin (default: 1, or as far apart as most bins are)", metavar="S"
+    )
+    time_unit: str | None = flag(
+        None, "of a file's column of times: s, ms, us, ns or iso (default: the format's, else s)", choices=UNITS
     )
     table: str | None = flag(None, "measured latencies (default: the first of --list)", metavar="NAME|DIR|CSV")
     model: str | None = flag(
@@ -188,9 +196,12 @@ def _load(its: Settings, deployment: Deployment) -> Trace:
         format=its.trace_format,
         rate=its.rate,
         rate_mode=its.rate_mode,
+        start=its.start,
         duration=its.duration,
         lengths=its.lengths,
         seed=its.seed,
+        bin_s=its.bin_s,
+        time_unit=its.time_unit,
         max_tokens=deployment.plan.max_tokens,
     )
 

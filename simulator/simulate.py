@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from policies import describe, make, needs
 from policies.interface import Policy
 from policies.machinery.wrapped import foresee, start
-from profiler.table import LEVELS, Deployment, LatencyTable
+from profiler.table import LEVELS, Deployment, LatencyTable, Predictions
 from simulator.core import Executor, PolicyError, Records, place
 from simulator.defaults import default_slo_s, saturation
 from simulator.executors.adapters import AdapterExecutor, bound
@@ -30,6 +32,8 @@ from traces.streams import Stream, stream
 SERVICE_NOISE_CHOICES = ("none", "profiled")
 #: Until a GPU that a policy adds serves, where the table does not say: a process start, a load, a warm-up.
 COLD_START_S = 10.0
+#: Floats may lie so far apart at the last arrival, as a share of the fastest batch.
+COARSE = 0.01
 
 
 def simulate(
@@ -74,6 +78,7 @@ def simulate(
     table, predictions = deployment.table, deployment.predictions
     if not isinstance(trace, Trace):
         trace = load(trace, seed=seed, max_tokens=predictions.plan.max_tokens)
+    refuse_coarse_times(trace, predictions)
     buckets = predictions.plan.buckets(trace.tokens)
     slo_s = default_slo_s(predictions, trace.tokens) if slo_s is None else slo_s
     if not 0 < slo_s < float("inf"):
@@ -126,6 +131,19 @@ def simulate(
     }
     rate = saturation(predictions, buckets)
     return Report(trace, deployment.levels, deployment.plan, gpus, slo_s, rate, records, run)
+
+
+def refuse_coarse_times(trace: Trace, predictions: Predictions) -> None:
+    """Raise ValueError where times are so far from 0 that a float does not tell a batch's begin from its end.
+
+    Seconds of the epoch pass (0.2 us apart), milliseconds of the epoch that are taken for seconds do not.
+    """
+    last_s, fastest_s = float(trace.arrival_s[-1]), min(min(map(min, rows)) for rows in predictions.grid)
+    if np.spacing(last_s) > COARSE * fastest_s:
+        raise ValueError(
+            f"trace {trace.source}: at {last_s:g} s times are {np.spacing(last_s):.2g} s apart, and the fastest batch "
+            f"takes {fastest_s:.2g} s: give the unit of its times with --time-unit, or let them begin at 0"
+        )
 
 
 @contextmanager

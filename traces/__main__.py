@@ -15,7 +15,7 @@ from rich.console import Console
 
 from traces import printing
 from traces.load import load
-from traces.processes.fitted import rate_model
+from traces.processes.fit import fit as fitting
 from traces.readers.formats import FORMATS
 from traces.readers.times import UNITS
 from traces.scaling import MODES, join, spread_ticks
@@ -52,11 +52,11 @@ def parser(prog: str) -> argparse.ArgumentParser:
         command.add_argument("--plot", type=Path, metavar="FILE", help="also draw it: .png, .pdf or .svg")
 
     fit = commands.add_parser("fit", help="fit a generator to a trace and save its parameters, for fit:PARAMETERS.json")
-    fit.add_argument("source", metavar="FILE")
+    fit.add_argument("source", metavar="FILE|SPEC")
     fit.add_argument("-o", "--out", type=Path, required=True, help="where the parameters go (.json)")
     commands.add_parser("list", help="formats, generators, shipped traces, length models, scaling modes")
 
-    for command in (make, convert, stats, compare):
+    for command in (make, convert, stats, compare, fit):
         _source_flags(command)
     return main
 
@@ -110,8 +110,9 @@ def run(arguments: argparse.Namespace) -> None:
     elif command == "fit":
         if arguments.out.suffix != ".json":
             raise ValueError(f"{arguments.out}: parameters are written as .json, by which fit: knows them")
+        trace = _load(arguments.source, arguments)
         with _waiting(f"fitting {arguments.source}"):
-            model = rate_model(Path(arguments.source))
+            model = fitting(trace)
             model.save(arguments.out)
         print(printing.fitted(model, arguments.out), file=sys.stderr)
     elif command == "make":

@@ -21,14 +21,14 @@ import pyarrow.json
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-#: Two types that only a reader knows. TIME: numbers, whole ones exactly (int64), or what a typed column says. STAMP:
-#: dates and times of day.
-TIME, STAMP = pa.time64("ns"), pa.timestamp("ns")
+from traces.typed import STAMP, TIME, typed
+
 Reader = Callable[[Path, Mapping[str, pa.DataType]], dict[str, NDArray[Any]]]
 #: Large blocks keep the number of pieces small; a block must also hold the longest row.
 _BLOCK = 1 << 22
 #: Arrow's words for a cell of the wrong type, and ours for the types.
 _CELL = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to (\S+): invalid value (.*)")
+_JSON_TYPE = re.compile(r"Column\(/(.+)\) changed from (\w+) to (\w+) in row (\d+)")
 _JSON_WHOLE = "Failed to convert JSON to int"
 _KINDS = {"int": "a whole number", "double": "a number", "timestamp": "a date and time"}
 
@@ -193,35 +193,12 @@ def _collect(batches: Any, types: Mapping[str, pa.DataType], path: Path | None =
         for name, kind in types.items():
             column = batch.column(batch.schema.get_field_index(name))
             if path is not None:
-                column = _typed(path, name, column, kind)
+                column = typed(path, name, column, kind)
             if pa.types.is_string(column.type) and kind != STAMP:
                 column = column.fill_null("")
             # Copied, because a view would keep its whole block of the file in memory (5 times the arrays, measured).
             pieces[name].append(np.array(column.to_numpy(zero_copy_only=False)))
     return {name: np.concatenate(pieces.pop(name) or [np.zeros(0)]) for name in list(types)}
-
-
-def _typed(path: Path, name: str, column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A column of a Parquet file as it is where its type can be what is asked for. Raises ValueError otherwise."""
-    its, is_ = column.type, pa.types
-    if is_.is_dictionary(its):
-        column, its = column.dictionary_decode(), its.value_type
-    if is_.is_nested(its):
-        raise ValueError(f"{path} cannot be read: {name} is {its} (must be one value for each row)")
-    if kind == pa.string():
-        return column.cast(kind)
-    if is_.is_decimal(its) or is_.is_float16(its):
-        return column.cast(pa.float64())
-    if is_.is_integer(its) or is_.is_floating(its) or is_.is_null(its):
-        return column if not is_.is_null(its) else column.cast(pa.float64())
-    if kind in (TIME, STAMP):
-        if is_.is_timestamp(its) or is_.is_date(its):
-            return column.cast(pa.timestamp("ns", getattr(its, "tz", None)))
-        if is_.is_duration(its):
-            return column.cast(pa.duration("ns"))
-        if is_.is_string(its) or is_.is_large_string(its):
-            return column.cast(pa.string())
-    raise ValueError(f"{path}: {name} is {its} (must be {'numbers or times' if kind in (TIME, STAMP) else 'numbers'})")
 
 
 class _NotWhole(ValueError):
@@ -241,6 +218,9 @@ def _clear_errors(path: Path, names: Sequence[str] = ()) -> Iterator[None]:
         cell = _CELL.match(message)
         if cell is None and _JSON_WHOLE in message:
             raise _NotWhole(f"{path} cannot be read: {message}", None) from None
+        if mixed := _JSON_TYPE.search(message):
+            name, expected, found, row = mixed.groups()
+            message = f"line {int(row) + 1}: {name} is a {found} (must be a {expected})"
         if cell is None:
             raise ValueError(f"{path} cannot be read: {message}") from None
         column, row, kind, value = cell.groups()

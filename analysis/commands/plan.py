@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument("--min-accuracy", type=float, metavar="A", help="mean accuracy of the answers at least")
     traffic = parser.add_argument_group("traffic")
     settings_flags(traffic, "trace", required=True, trace="as in python -m simulator")
-    settings_flags(traffic, "trace_format", "rate", "duration", "lengths")
+    settings_flags(traffic, "trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths")
     traffic.add_argument("--growth", default="1", metavar="G", help="times that traffic: 2x (default: 1x)")
     choice = parser.add_argument_group("to choose from")
     choice.add_argument("--tables", metavar="T1,T2", help="tables, commas between them (default: the first shipped)")
@@ -59,8 +59,8 @@ def main(options: argparse.Namespace) -> int:
     out = options.out
     if out is not None:
         folder_for(out, "plan.json", "plan")
-    names = ("slo_ms", "attainment", "min_accuracy", "trace_format", "rate", "duration", "lengths", "models", "task",
-             "levels", "max_gpus", "seeds", "simulated")  # fmt: skip
+    names = ("slo_ms", "attainment", "min_accuracy", "trace_format", "bin_s", "time_unit", "rate", "start",
+             "duration", "lengths", "models", "task", "levels", "max_gpus", "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:
         found = plan(
             options.trace,

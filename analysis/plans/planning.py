@@ -72,8 +72,11 @@ def plan(
     trace_format: str = "auto",
     rate: float | None = None,
     rate_mode: str = "superpose",
+    start: float | None = None,
     duration: float | None = None,
     lengths: str | None = None,
+    bin_s: float | None = None,
+    time_unit: str | None = None,
     seeds: int = 3,
     simulated: int = 400_000,
     jobs: int = 1,
@@ -102,8 +105,8 @@ def plan(
     chosen = None if models is None else axis("model", models)
     deployed = [_deployed(table, chosen or table.models, task, levels) for table in opened_tables]
     longest = min(each.plan.max_tokens for own in deployed for each in own)
-    how = {"format": trace_format, "rate": rate, "rate_mode": rate_mode, "duration": duration, "lengths": lengths,
-           "max_tokens": longest}  # fmt: skip
+    how = {"format": trace_format, "rate": rate, "rate_mode": rate_mode, "start": start, "duration": duration,
+           "lengths": lengths, "bin_s": bin_s, "time_unit": time_unit, "max_tokens": longest}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch, Laboratory(jobs, backend, address, store, on_progress) as opened:
         folder = Path(scratch if store is None else store) / "windows"
         sample, traffic = _sampled(trace, how, growth, seeds, simulated, slo_ms / 1e3, folder)

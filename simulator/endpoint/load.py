@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.arguments import settings_flags
 from simulator.endpoint.sender import Sender, Sent
 from simulator.reporting.output import to_json
 from traces import Trace, load
@@ -78,7 +79,7 @@ def main(arguments: list[str], prog: str) -> int:
     flags.add_argument("--model", required=True, metavar="NAME", help="as the endpoint calls it")
     flags.add_argument("--trace", default="poisson:rate=50,duration=10", metavar="FILE|SPEC|NAME")
     flags.add_argument("--rate", type=float, metavar="R", help="mean requests per second")
-    flags.add_argument("--duration", type=float, metavar="S")
+    settings_flags(flags, "start", "duration", "bin_s", "time_unit")
     flags.add_argument("--max-tokens", type=int, default=128, help="clip lengths to this (default: 128)")
     flags.add_argument("--vocab", type=int, default=30522, help="token ids are below this (default: BERT's 30522)")
     flags.add_argument("--slo-ms", type=float, metavar="MS", help="count answers within this as on time")
@@ -86,7 +87,7 @@ def main(arguments: list[str], prog: str) -> int:
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--out", type=Path, metavar="CSV", help="write a row per request")
     options = flags.parse_args(arguments)
-    kept = ("rate", "duration", "seed", "max_tokens")
+    kept = ("rate", "start", "duration", "bin_s", "time_unit", "seed", "max_tokens")
     trace = load(options.trace, **{name: getattr(options, name) for name in kept})
     sent = send(
         options.url, trace, options.model, vocab=options.vocab, connections=options.connections, seed=options.seed

@@ -62,8 +62,9 @@ def _checked(path: Path, count: NDArray[Any]) -> NDArray[np.int64]:
     bad = ~((count >= 0) & (count == np.floor(count)) & (count < 2**31))
     if bad.any():
         row = int(bad.argmax())
+        found = "missing" if np.isnan(count[row]) else count[row]
         raise ValueError(
-            f"{path}, line {row + 2}, row {row}: count is {count[row]} (must be a whole number of at least 0)"
+            f"{path}, line {row + 2}, row {row}: count is {found} (must be a whole number of at least 0; 0 for none)"
         )
     bounded(float(count.sum()))
     return count.astype(np.int64)

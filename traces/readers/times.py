@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from traces import files
+from traces.typed import STAMP, TIME
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 UNITS = (*PER_SECOND, "iso")
@@ -24,10 +25,10 @@ def read_timed(path: Path, stamp: str, unit: str, types: Any) -> tuple[dict[str,
     if unit not in UNITS:
         raise ValueError(f"no time unit {unit!r}; choose {', '.join(UNITS)}")
     if unit != "iso":
-        columns = files.read(path, {stamp: files.TIME, **types})
+        columns = files.read(path, {stamp: TIME, **types})
         return columns, columns[stamp].dtype.kind == "M" and _zoneless(path, stamp)
     try:
-        columns = files.read(path, {stamp: files.STAMP, **types})
+        columns = files.read(path, {stamp: STAMP, **types})
         naive = columns[stamp].dtype.kind != "M" or _zoneless(path, stamp)
     except ValueError as error:
         if "zone offset" not in str(error):
@@ -56,10 +57,9 @@ def seconds(
         ticks, per_second = stamps.view(np.int64), PER_SECOND["ns"]
         shift = shift or kind == "M"
     elif kind not in "iuf" or unit == "iso":
-        valid = (
-            "must be a date and time; of a number, --time-unit says the unit" if unit == "iso" else "must be a number"
-        )
-        raise ValueError(f"{path}, row 0: {name} is {stamps[0]!r} ({valid}; --time-unit iso reads dates)")
+        valid = "a date and time; --time-unit s, ms, us or ns reads numbers" if unit == "iso" else "a number"
+        valid += "; --time-unit iso reads dates" * (kind == "O" and unit != "iso")
+        raise ValueError(f"{path}, row 0: {name} is {stamps.tolist()[0]!r} (must be {valid})")
     else:
         ticks, per_second = stamps, PER_SECOND[unit]
         _refuse_unit(path, name, ticks, unit)
