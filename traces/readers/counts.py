@@ -44,6 +44,8 @@ def counts(path: Path, reading: Reading) -> Draft:
     else:
         # Where there is no other column, a blank line is a bin whose count is missing.
         columns, notes = files.read_csv(path, kinds, blank_lines=True), ()
+        last = np.flatnonzero(~np.isnan(columns["count"]))[-1:]  # blank lines at the end are none
+        columns["count"] = columns["count"][: int(last.sum()) + 1]
         bin_s = reading.bin_s or 1.0
         starts = np.arange(len(columns["count"])) * bin_s
     count = _checked(path, columns["count"])
@@ -57,8 +59,6 @@ def counts(path: Path, reading: Reading) -> Draft:
 def _checked(path: Path, count: NDArray[Any]) -> NDArray[np.int64]:
     if not len(count):
         raise ValueError(f"{path} has a header only: at least one bin is needed")
-    while len(count) > 1 and np.isnan(count[-1]):  # blank lines at the end
-        count = count[:-1]
     bad = ~((count >= 0) & (count == np.floor(count)) & (count < 2**31))
     if bad.any():
         row = int(bad.argmax())
