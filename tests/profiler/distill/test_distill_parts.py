@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -225,6 +227,16 @@ def test_a_quoted_text_may_hold_line_ends_in_a_file_of_any_size(tmp_path: Path) 
     (tmp_path / "long.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     task = tasks.load(tasks.find(str(tmp_path / "long.csv"), tmp_path))
     assert len(task.training) + len(task.tuning) + len(task.evaluated["held-out"]) == 8000
+
+
+@pytest.mark.parametrize("column", ["text", "label"])
+@pytest.mark.parametrize("missing", [None, ""])
+def test_a_missing_text_or_label_names_its_row(tmp_path: Path, column: str, missing: str | None) -> None:
+    columns: dict[str, list[str | None]] = {"text": ["one", "two", "three"], "label": ["a", "b", "a"]}
+    columns[column][1] = missing
+    pq.write_table(pa.table(columns), tmp_path / "task.parquet")
+    with pytest.raises(ValueError, match=f"row 1: the {column} is empty"):
+        tasks.load(tasks.find(str(tmp_path / "task.parquet"), tmp_path))
 
 
 def test_real_tasks_have_their_published_sizes(shared: Path) -> None:
