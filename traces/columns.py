@@ -57,12 +57,11 @@ def checked(name: str, column: NDArray[Any], source: str) -> NDArray[Any]:
 def _texts(column: NDArray[Any]) -> NDArray[Any]:
     if column.dtype != object:
         return column
-    missing = np.equal(column, None) | (column != column)
-    if not missing.any():
+    try:
+        texts = pa.array(column, pa.string(), from_pandas=True)
+    except (pa.ArrowTypeError, pa.ArrowInvalid):  # what is no text is refused where it is written
         return column
-    column = column.copy()
-    column[missing.astype(bool)] = ""
-    return column
+    return texts.fill_null("").to_numpy(zero_copy_only=False) if texts.null_count else column
 
 
 def _whole(source: str, name: str, column: NDArray[Any], most: int, dtype: Any) -> NDArray[Any]:

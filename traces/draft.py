@@ -33,7 +33,7 @@ class Draft:
 
     def trace(self, source: str) -> Trace:
         """The trace; requests without a length get one token until lengths are drawn."""
-        columns = dict(self.columns)
+        columns: dict[str, Any] = dict(self.columns)
         tokens = columns.pop("tokens", None)
         if tokens is None:
             tokens = np.ones(len(self.arrival_s), np.int32)

@@ -43,7 +43,8 @@ def read_columns(path: Path, required: Sequence[str]) -> dict[str, NDArray[Any]]
     for name in required:
         if table[name].null_count:
             row = table[name].is_null().index(True).as_py()
-            raise ValueError(f"{path}, row {row}: the {name} is empty ({table[name].null_count} empty cells in all)")
+            empty = f"{table[name].null_count} empty cells (the first in row {row})"
+            raise ValueError(f"{path}: column {name} has {empty}")
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
 

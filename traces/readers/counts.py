@@ -47,7 +47,7 @@ def counts(path: Path, reading: Reading) -> Draft:
         last = np.flatnonzero(~np.isnan(columns["count"]))[-1:]  # blank lines at the end are none
         columns["count"] = columns["count"][: int(last.sum()) + 1]
         bin_s = reading.bin_s or 1.0
-        starts = np.arange(len(columns["count"])) * bin_s
+        starts = np.arange(len(columns["count"]), dtype=np.float64) * bin_s
     count = _checked(path, columns["count"])
     rows = np.repeat(np.arange(len(count)), count)
     arrival_s = starts[rows] + stream(reading.seed, Stream.ARRIVALS).random(len(rows)) * bin_s

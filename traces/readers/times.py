@@ -64,7 +64,7 @@ def seconds(
         ticks, per_second = stamps, PER_SECOND[unit]
         _refuse_unit(path, name, ticks, unit)
     if not shift:
-        return (ticks if ticks.dtype == np.float64 and per_second == 1 else ticks / per_second), ()
+        return np.asarray(ticks if per_second == 1 else ticks / per_second, np.float64), ()
     base = _first(ticks)
     if ticks.dtype.kind in "iu" and int(ticks.max()) - int(base) >= 2**63:
         raise ValueError(f"{path}: {name} spans more than 292 years: give --time-unit s, ms or us")

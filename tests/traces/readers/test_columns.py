@@ -98,7 +98,7 @@ def test_a_missing_text_is_an_empty_one(tmp_path: Path, written: Written) -> Non
     assert trace.tenant.tolist() == ["a", "b", ""]
 
 
-@pytest.mark.parametrize("missing", [None, np.nan])
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
 def test_a_missing_text_is_an_empty_one_in_python_too(missing: Any) -> None:
     given = np.array(["good", missing], object)
     assert Trace(np.arange(2.0), np.full(2, 8), text=given).text.tolist() == ["good", ""]  # type: ignore[union-attr]
