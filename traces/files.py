@@ -10,6 +10,7 @@ import io
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ Reader = Callable[[Path, Mapping[str, pa.DataType]], dict[str, NDArray[Any]]]
 _BLOCK = 1 << 22
 #: Arrow's words for a cell of the wrong type, and ours for the types.
 _CELL = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to (\S+): invalid value (.*)")
+_DATE = re.compile(r"'\d{4}-\d\d-\d\d")
 _JSON_TYPE = re.compile(r"Column\(/(.+)\) changed from (\w+) to (\w+) in row (\d+)")
 _JSON_WHOLE = "Failed to convert JSON to int"
 _KINDS = {"int": "a whole number", "double": "a number", "timestamp": "a date and time"}
@@ -57,9 +59,7 @@ def header(path: Path) -> list[str]:
             raise ValueError(f"{path} is neither text nor Parquet (byte {error.start} is not UTF-8)") from None
         raise ValueError(f"{path}: its first line is longer than 64 KiB: it is not a table") from None
     names = [name.strip() for name in next(csv.reader([line]))]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"{path}: column {', '.join(repeated)} is there twice")
+    _refuse_twice(path, names)
     return names
 
 
@@ -122,17 +122,25 @@ def read_json(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray
 
 def read_parquet(path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:
     """Like `read`."""
+    found = parquet_schema(path).names
+    if missing := [name for name in types if name not in found]:
+        raise ValueError(missing_columns(path, missing, found))
     with _clear_errors(path), pyarrow.parquet.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        missing = [name for name in types if name not in schema.names]
-        if missing:
-            raise ValueError(missing_columns(path, missing, schema.names))
         return _collect(file.iter_batches(1 << 20, columns=list(types)), types, path)
 
 
 def parquet_schema(path: Path) -> pa.Schema:
+    """Of a Parquet file. Raises ValueError where a column is there twice."""
     with _clear_errors(path):
-        return pyarrow.parquet.read_schema(path)
+        schema = pyarrow.parquet.read_schema(path)
+    _refuse_twice(path, schema.names)
+    return schema
+
+
+def _refuse_twice(path: Path, names: Sequence[str]) -> None:
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise ValueError(f"{path}: column {', '.join(repeated)} is there twice")
 
 
 def missing_columns(path: Path, missing: Sequence[str], found: Sequence[str]) -> str:
@@ -158,7 +166,7 @@ def _lines(path: Path) -> Any:
     if content.lstrip().startswith(b"["):
         try:
             objects = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not valid JSON: {error}") from None
         content = "\n".join(json.dumps(each) for each in objects).encode()
     return io.BytesIO(content)
@@ -226,5 +234,6 @@ def _clear_errors(path: Path, names: Sequence[str] = ()) -> Iterator[None]:
         column, row, kind, value = cell.groups()
         where = f"{path}, line {row}" if row else str(path)
         expected = next((text for start, text in _KINDS.items() if kind.startswith(start)), kind)
+        expected += "; --time-unit iso reads dates" * (kind != "timestamp" and _DATE.match(value) is not None)
         line = f"{where}: {names[int(column)]} is {value} (must be {expected})"
         raise _NotWhole(line, names[int(column)]) if kind.startswith("int") else ValueError(line) from None

@@ -103,7 +103,7 @@ def _about(path: Path) -> dict[str, Any]:
         return {}
     try:
         about = json.loads(noted)
-    except ValueError:
+    except (ValueError, RecursionError):
         about = None
     if not isinstance(about, dict):
         raise ValueError(f"{path}: its metadata {_KEY} is not a JSON object: drop it, or write the file again")

@@ -175,7 +175,7 @@ def _cut(trace: Trace, edges: NDArray[Any], begins: NDArray[np.float64], place: 
 
 def _kept(trace: Trace, folder: Path) -> str:
     """The file of a stretch, named by what is in it."""
-    digest = hashlib.sha256(repr(trace.duration_s).encode())
+    digest = hashlib.sha256(repr(trace.window).encode())
     for name, column in trace.columns():
         digest.update(name.encode() + (column.tobytes() if column.dtype != object else repr(column.tolist()).encode()))
     folder.mkdir(parents=True, exist_ok=True)

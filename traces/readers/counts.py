@@ -14,7 +14,7 @@ from traces import files
 from traces.arrivals import bounded
 from traces.draft import Draft
 from traces.readers.reading import Reading
-from traces.readers.times import read_timed, seconds
+from traces.readers.times import PER_SECOND, read_timed, seconds
 from traces.streams import Stream, stream
 
 #: Two starts of bins are equal within this share of a bin.
@@ -35,9 +35,16 @@ def counts(path: Path, reading: Reading) -> Draft:
     if "bin_start_s" in files.header(path):
         columns, _ = read_timed(path, "bin_start_s", reading.time_unit or "s", kinds)
         starts, notes = _starts(path, columns["bin_start_s"], reading)
-        bin_s = _length(path, starts, reading)
+        # Stamps that were floats are rounded, the more so the farther from 0.
+        stamps = columns["bin_start_s"]
+        rounded = (
+            4 * float(np.spacing(stamps[-1])) / PER_SECOND[reading.time_unit or "s"]
+            if stamps.dtype.kind == "f"
+            else 0.0
+        )
+        bin_s = _length(path, starts, reading, rounded)
         steps = np.diff(starts)
-        missing = steps > bin_s * (1 + _CLOSE)
+        missing = steps > bin_s * (1 + _CLOSE) + rounded
         if missing.any():
             idle = float((steps[missing] - bin_s).sum())
             notes += (f"{int(missing.sum())} gaps between bins, {idle:g} s in all: no requests there",)
@@ -85,11 +92,11 @@ def _shown(first: Any) -> bool:
     return isinstance(first, np.datetime64) or bool(first != 0)
 
 
-def _length(path: Path, starts: NDArray[np.float64], reading: Reading) -> float:
+def _length(path: Path, starts: NDArray[np.float64], reading: Reading, rounded: float) -> float:
     """How long a bin is: as the user says, else as far as most bins are apart."""
     steps = np.diff(starts)
     bin_s = reading.bin_s or (float(np.median(steps)) if len(steps) else 1.0)
-    short = steps < bin_s * (1 - _CLOSE)
+    short = steps < bin_s * (1 - _CLOSE) - rounded
     if short.any():
         row = int(short.argmax())
         advice = "it must not be longer" if reading.bin_s else "say how long a bin is with --bin-s"

@@ -170,6 +170,19 @@ def test_other_json_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    twice = pa.Table.from_arrays([pa.array([0.0, 1.0])] * 2, names=["arrival_s", "arrival_s"])
+    pq.write_table(twice, tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"arrival_s .*twice"):
+        load(tmp_path / "t.parquet")
+
+
+def test_json_that_is_nested_too_deep_is_refused_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"t\.json"):
+        load(tmp_path / "t.json")
+
+
 def test_what_is_written_passes_its_own_checks(tmp_path: Path) -> None:
     trace = Trace(np.array([0.0, 1.0]), np.array([MOST_TOKENS, 1]), text=np.array([None, "x"], object))
     for name in ("t.csv", "t.parquet"):

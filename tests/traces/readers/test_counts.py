@@ -83,5 +83,13 @@ def test_bins_may_begin_at_dates_and_epochs(tmp_path: Path) -> None:
         load(counts(tmp_path, "1700000000000,3\n1700000060000,2\n"))
 
 
+@pytest.mark.parametrize("bin_s", [None, 0.1])
+def test_bins_of_a_tenth_of_a_second_may_begin_at_an_epoch(tmp_path: Path, bin_s: float | None) -> None:
+    rows = "".join(f"{1_700_000_000 + place / 10:.1f},1\n" for place in (*range(10), *range(15, 30)))
+    trace = load(counts(tmp_path, rows), bin_s=bin_s)
+    assert trace.seconds == pytest.approx(3, abs=1e-5)
+    assert sum("1 gaps" in note for note in trace.notes) == 1
+
+
 def test_a_float_index_of_pandas_is_left_out(tmp_path: Path) -> None:
     assert load(counts(tmp_path, "0,3\n1,2\n", ",count")).seconds == 2
