@@ -37,11 +37,9 @@ def counts(path: Path, reading: Reading) -> Draft:
         starts, notes = _starts(path, columns["bin_start_s"], reading)
         # Stamps that were floats are rounded, the more so the farther from 0.
         stamps = columns["bin_start_s"]
-        rounded = (
-            4 * float(np.spacing(stamps[-1])) / PER_SECOND[reading.time_unit or "s"]
-            if stamps.dtype.kind == "f"
-            else 0.0
-        )
+        rounded = 0.0
+        if stamps.dtype.kind == "f":
+            rounded = 4 * float(np.spacing(stamps).max(initial=0.0)) / PER_SECOND[reading.time_unit or "s"]
         bin_s = _length(path, starts, reading, rounded)
         steps = np.diff(starts)
         missing = steps > bin_s * (1 + _CLOSE) + rounded

@@ -49,6 +49,12 @@ def test_bins_of_no_clear_length_ask_for_it(tmp_path: Path) -> None:
         load(counts(tmp_path, "0,3\n1,2\n3,4\n"))
 
 
+def test_a_file_without_bins_is_refused(tmp_path: Path) -> None:
+    for header in ("bin_start_s,count", "count"):
+        with pytest.raises(ValueError, match="header only"):
+            load(counts(tmp_path, "", header))
+
+
 def test_bins_that_overlap_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"row 1: .*1 s .*2 s"):
         load(counts(tmp_path, "0,3\n1,2\n2,4\n"), bin_s=2)
