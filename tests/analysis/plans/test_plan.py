@@ -292,3 +292,14 @@ def test_own_targets_of_requests_are_kept_in_windows(tmp_path):
     part = load(sample.stretches[0].file)
     assert part.slo_s is not None
     assert np.isnan(part.slo_s).mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_windows_do_not_depend_on_when_the_trace_begins(tmp_path):
+    trace = load(CHANGING, seed=1)
+    base = 2.0**20  # a power of two: moved arrivals keep their order and all but their last digits
+    moved = replace(trace, arrival_s=trace.arrival_s + base, start_s=base)
+    here, there = (windows(each, 20_000, 0.1, 0, tmp_path / name) for each, name in ((trace, "here"), (moved, "there")))
+    assert [each.requests for each in there.strata] == [each.requests for each in here.strata]
+    for one, other in zip(here.stretches, there.stretches, strict=True):
+        assert other.rate == pytest.approx(one.rate, rel=1e-6)
+        assert other.since_s == pytest.approx(one.since_s, abs=1e-6)

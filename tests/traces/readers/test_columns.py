@@ -188,3 +188,16 @@ def test_what_is_written_passes_its_own_checks(tmp_path: Path) -> None:
     for name in ("t.csv", "t.parquet"):
         write(trace, tmp_path / name)
         assert load(tmp_path / name).text.tolist() == ["", "x"]  # type: ignore[union-attr]
+
+
+@each_format
+def test_a_missing_text_has_two_tokens(tmp_path: Path, written: Written) -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="the package tokenizers is not installed")
+    vocabulary = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "None": 3, "none": 4, "good": 5}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, "[UNK]"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    path = written(tmp_path, {"at": [0.0, 1.0, 2.0], "said": ["good", None, "good good"]})
+    trace = load(path, columns={"arrival": "at", "text": "said"}, tokenizer=tmp_path)
+    assert trace.tokens.tolist() == [3, 2, 4]
