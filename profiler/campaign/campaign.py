@@ -25,11 +25,11 @@ from profiler.measuring.measure import Progress
 from profiler.measuring.rules import Rules
 from profiler.measuring.session import Entry, measure_table
 from profiler.models import weights
-from profiler.models.roofline import Ceilings
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
 from profiler.table import BucketPlan
 from profiler.table.merging import merge_tables
+from profiler.table.metadata import Ceilings
 from traces.shared.atomic import write_text
 from traces.shared.origin import origin
 

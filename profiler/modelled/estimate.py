@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from profiler.measuring.grid import Grid
-from profiler.models.roofline import H200, Ceilings, Kernel, floor, kernels
+from profiler.models.roofline import H200, Kernel, floor, kernels
 from profiler.models.spec import Dims
 from profiler.table import LatencyTable, ShapeKey
+from profiler.table.metadata import Ceilings
 
 #: Tiles of a matrix product (rows, columns) and the share of a multiprocessor's peak that one reaches with them: larger
 #: tiles read fewer operands per multiplication.
