@@ -51,7 +51,7 @@ def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, mo
     others = [text for text in others if text.strip() and tasks.key(text) not in hidden]
     unlabelled = tokenize(others, folder, recipe.tokens, vocab) if others else None
     labelled = (tokens(task.training), tokens(task.tuning), tokens(evaluated))
-    return Data(*labelled, unlabelled, len(task.classes), mask_token(folder))
+    return Data(*labelled, unlabelled, len(task.classes), mask_token(folder, recipe.tokens, vocab))
 
 
 def joined(task: Task) -> Split:

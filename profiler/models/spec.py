@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 _NAME = re.compile(r"(students|teacher)-(\d+)x(\d+)")
 #: Widths that do not follow BERT's rule of 64 per attention head.
@@ -21,6 +22,8 @@ class Dims:
     ensemble). shared_embeddings: whether one set of embeddings serves all students. pooler: whether a dense layer with
     tanh stands between [CLS] and the projection, as in BERT.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: str
     students: int
@@ -40,6 +43,8 @@ class Dims:
         for field in ("students", "layers", "hidden", "heads", "ffn", "vocab", "positions", "classes", "outputs"):
             if getattr(self, field) < 1:
                 raise ValueError(f"model {self.name}: {field} is {getattr(self, field)} (must be at least 1)")
+        if not 0 <= self.norm_eps < 1:
+            raise ValueError(f"model {self.name}: norm_eps is {self.norm_eps} (must be 0 or more, and less than 1)")
         if self.hidden % self.heads:
             raise ValueError(f"model {self.name}: width {self.hidden} is not divisible by {self.heads} heads")
 

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 #: A quoted cell may hold line ends, also where the reader's blocks of 1 MB meet.
 _CSV = pa.csv.ParseOptions(newlines_in_values=True)
-#: Columns of names: they stay as they are written, also where they look like numbers ("007") or like true.
-_NAMES = pa.csv.ConvertOptions(column_types=dict.fromkeys(("model", "task", "kind", "impl", "dtype"), pa.string()))
+#: Columns of text: it stays as it is written, also where it looks like a number ("007") or like true.
+_NAMES = pa.csv.ConvertOptions(
+    column_types=dict.fromkeys(("model", "task", "kind", "impl", "dtype", "text", "label"), pa.string())
+)
 #: Whole numbers up to here are exact as floats.
 EXACT = 2**53
 
