@@ -21,6 +21,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from traces.shared.atomic import replacing
+from traces.shared.documents import json_text
 from traces.trace import COLUMNS, Trace
 
 TYPES = {
@@ -141,7 +142,7 @@ def write(trace: Trace, path: str | os.PathLike[str]) -> None:
     with replacing(target) as part:
         if target.suffix == ".parquet":
             about = {"duration_s": trace.duration_s, "source": trace.source, "notes": trace.notes}
-            pyarrow.parquet.write_table(table.replace_schema_metadata({"cohort_trace": json.dumps(about)}), part)
+            pyarrow.parquet.write_table(table.replace_schema_metadata({"cohort_trace": json_text(about)}), part)
         else:
             options = pyarrow.csv.WriteOptions(quoting_style="needed", include_header=False)
             with contextlib.ExitStack() as stack:

@@ -208,7 +208,7 @@ def test_a_failing_write_leaves_the_old_output_whole(tmp_path, monkeypatch):
     save(run("greedy", trace(0, 1)), out)
     before = written(out)
 
-    def full_disk(*_):
+    def full_disk(*_, **__):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(pa.parquet, "write_table", full_disk)

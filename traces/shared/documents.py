@@ -36,10 +36,7 @@ def read_json(path: Path) -> Any:
 
 
 def json_text(values: Any, indent: int | None = None, **options: Any) -> str:
-    """Valid JSON: NaN, a number that is not known, becomes null.
-
-    options: those of json.dumps. Raises ValueError for infinite numbers.
-    """
+    """Valid JSON: NaN and infinity, which it does not have, become null. options: those of json.dumps."""
     return json.dumps(_known(values), indent=indent, allow_nan=False, **options)
 
 
@@ -100,7 +97,7 @@ def _deeper(values: Any, levels: int) -> bool:
 
 def _known(values: Any) -> Any:
     if isinstance(values, float):
-        return None if math.isnan(values) else values
+        return values if math.isfinite(values) else None
     if isinstance(values, dict):
         return {name: _known(each) for name, each in values.items()}
     return [_known(each) for each in values] if isinstance(values, (list, tuple)) else values
