@@ -69,5 +69,5 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 4
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="items.parquet"):
+    with pytest.raises(ValueError, match=r"items\.parquet"):
         Items.read(path)
