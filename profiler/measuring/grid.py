@@ -96,7 +96,7 @@ def read_plan(source: str | os.PathLike[str]) -> list[Grid]:
         known = ", ".join(sorted(entry.stem for entry in PLANS.glob("*.json")))
         raise LookupError(f"no plan {str(source)!r}: neither a file nor one of {known}")
     try:
-        result = checked(list[Grid], read_json(path), path)
+        result = checked(list[Grid], read_json(path), f"{path} is not a plan")
     except ValueError as error:
         raise ValueError(f"{error}; a plan is a list of model, students, batches, tokens") from None
     if not result or len({grid.model for grid in result}) < len(result):
