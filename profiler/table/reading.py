@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ def read_columns(path: Path, required: Sequence[str]) -> dict[str, NDArray[Any]]
 
 def read_rows(path: Path, kinds: Mapping[str, type]) -> tuple[tuple[Any, ...], ...]:
     """The rows of a file, of the columns named. kinds: str, float, or int for whole numbers of at least 1."""
-    columns, checked = read_columns(path, tuple(kinds)), {int: whole, float: numbers, str: names}
+    columns = read_columns(path, tuple(kinds))
+    checked: dict[type, Callable[..., NDArray[Any]]] = {int: whole, float: numbers, str: names}
     for name, kind in kinds.items():
         columns[name] = checked[kind](columns[name], name, path)
     return tuple(zip(*(columns[name].tolist() for name in kinds), strict=True))
