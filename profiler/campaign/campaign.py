@@ -156,6 +156,8 @@ class Campaign:
         self.out.mkdir(parents=True, exist_ok=True)
         settings = {"device": "cuda" if self.on_gpu else "cpu", "plan": self.plan.name, "seed": self.seed}
         self.state = read_json(path) if path.exists() else {"settings": settings, "parts": {}}
+        if not isinstance(self.state, dict) or not {"settings", "parts"} <= self.state.keys():
+            raise ValueError(f"{path} is not the state of a campaign: choose another --out")
         if self.state["settings"] != settings:
             raise ValueError(
                 f"{self.out} holds a campaign with {self.state['settings']}, this one has {settings}: "

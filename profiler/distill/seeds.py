@@ -12,13 +12,25 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from traces.shared.documents import json_text, parse_json
+from traces.shared.documents import checked, json_text, parse_json
 from traces.shared.sealed import read_sealed, write_sealed
 
 #: The file of a study's folder that has every model's answers.
 ANSWERS = "answers.parquet"
 #: Normal quantile of a two-sided interval of 95 %; resamples for the interval of a ratio.
 Z, RESAMPLES = 1.959964, 1000
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a study's answers say of themselves, as `Answered.about`."""
+
+    task: str
+    seed: int
+    teacher: str
+    ensemble: str
+    single: str
+    runs_as: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +73,8 @@ class Answered:
             if "/" in name:
                 rows.setdefault(name.rpartition("/")[0], []).append(table[name].to_numpy())
         split, row, label = (table[name].to_numpy() for name in ("split", "row", "label"))
-        answers = {model: np.stack(own) for model, own in rows.items()}
-        return cls(split, row, label, answers, parse_json(about, f"{path}: its origin"))
+        answers, where = {model: np.stack(own) for model, own in rows.items()}, f"{path}: its origin"
+        return cls(split, row, label, answers, vars(checked(_Origin, parse_json(about, where), where)))
 
     def without(self, models: Sequence[str]) -> Answered:
         """The same study without these models."""

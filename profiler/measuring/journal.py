@@ -94,7 +94,10 @@ def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> Iterator[TimingSample]:
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
-            times = [float(row[name]) for name in ("seconds", "staging_s", "device_s", "gap_s")]
-            yield TimingSample(float(row["at_s"]), row["kind"], ModelKey(row["model"], key), *times)
+        for number, row in enumerate(csv.DictReader(file)):
+            try:
+                key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
+                times = [float(row[name]) for name in ("seconds", "staging_s", "device_s", "gap_s")]
+                yield TimingSample(float(row["at_s"]), row["kind"], ModelKey(row["model"], key), *times)
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(f"{path}, row {number} is no timing: remove the folder, and measure anew") from None

@@ -26,6 +26,8 @@ _Positive = Annotated[float, Field(gt=0, le=1e300)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Line = Annotated[str, StringConstraints(min_length=1)]
 _Free = dict[str, Any]
+#: Every key may be left out; null is a value, and only right where the type says so.
+ABSENT: Any = None
 
 
 class _Document(BaseModel):
@@ -73,54 +75,54 @@ class Ceilings:
 
 
 class TableMeta(_Document):
-    """Every key that a table's metadata may have; all are optional."""
+    """Every key that a table's metadata may have."""
 
     # What acts on a run or a plan.
-    kind: Literal["measured", "modelled", "black-box", "unknown"] | None = None
-    device: _Line | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
-    rank: int = 99
-    accuracy: dict[str, str] = {}
-    idle_factor: list[tuple[_Amount, _Positive]] = []
-    cold_start_s: _Amount = 0.0
-    power_w: _Amount = 0.0
-    price_per_gpu_hour: _Amount = 0.0
-    noise: _Noise | None = None
-    ceilings: Ceilings | None = None
+    kind: Literal["measured", "modelled", "black-box", "unknown"] = ABSENT
+    device: _Line = ABSENT
+    dtype: Literal["float32", "bfloat16", "float16"] = ABSENT
+    threads: Annotated[int, Field(ge=1, le=4096)] = ABSENT
+    rank: int = ABSENT
+    accuracy: dict[str, str] = ABSENT
+    idle_factor: list[tuple[_Amount, _Positive]] = ABSENT
+    cold_start_s: _Amount = ABSENT
+    power_w: _Amount = ABSENT
+    price_per_gpu_hour: _Amount = ABSENT
+    noise: _Noise = ABSENT
+    ceilings: Ceilings = ABSENT
     # Where it comes from.
-    created: str = ""
-    command: str = ""
-    commit: str | None = None
-    versions: dict[str, str] = {}
-    platform: str = ""
-    cores: _Count | None = None
-    note: str = ""
+    created: str = ABSENT
+    command: str = ABSENT
+    commit: str | None = ABSENT
+    versions: dict[str, str] = ABSENT
+    platform: str = ABSENT
+    cores: _Count | None = ABSENT
+    note: str = ABSENT
     # How it was measured.
-    seed: int = 0
-    canary: str = ""
-    measured_s: _Amount = 0.0
-    precision: dict[str, _Number | None] = {}
-    idle_observed: list[tuple[_Amount, _Positive]] = []
-    numerics: _Free = {}
-    cold_start: _Free = {}
-    skipped: dict[str, str] = {}
-    products_refused: _Free = {}
-    campaign_part: str = ""
+    seed: int = ABSENT
+    canary: str = ABSENT
+    measured_s: _Amount = ABSENT
+    precision: dict[str, _Number | None] = ABSENT
+    idle_observed: list[tuple[_Amount, _Positive]] = ABSENT
+    numerics: _Free = ABSENT
+    cold_start: _Free = ABSENT
+    skipped: dict[str, str] = ABSENT
+    products_refused: _Free = ABSENT
+    campaign_part: str = ABSENT
     # What a GPU says of itself.
-    multiprocessors: _Count | None = None
-    cache_bytes: _Count | None = None
-    memory_bytes: _Count | None = None
-    capability: str = ""
-    cuda: str | None = None
-    card: _Free = {}
+    multiprocessors: _Count | None = ABSENT
+    cache_bytes: _Count | None = ABSENT
+    memory_bytes: _Count | None = ABSENT
+    capability: str = ABSENT
+    cuda: str | None = ABSENT
+    card: _Free = ABSENT
     # What it was made from.
-    model: str = ""
-    parts: _Free = {}
-    scaled: _Positive = 1.0
-    gpus_per_device: _Count = 1
-    reduce_us: _Amount = 0.0
-    derived_from: _Free = {}
+    model: str = ABSENT
+    parts: _Free = ABSENT
+    scaled: _Positive = ABSENT
+    gpus_per_device: _Count = ABSENT
+    reduce_us: _Amount = ABSENT
+    derived_from: _Free = ABSENT
 
     @field_validator("idle_factor")
     @classmethod

@@ -83,5 +83,8 @@ def test_a_file_gives_the_axes_and_bad_toml_is_one_line(tmp_path):
     assert len(grid(read_toml(good))) == 20
     with pytest.raises(ValueError, match=r"bad\.toml.*line 1"):
         read_toml(bad)
+    bad.write_text(f"policy = {'[' * 10_000}")
+    with pytest.raises(ValueError, match=r"bad\.toml.*deep"):
+        read_toml(bad)
     with pytest.raises(LookupError, match="no file"):
         read_toml(tmp_path / "missing.toml")

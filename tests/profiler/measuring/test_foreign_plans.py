@@ -7,6 +7,7 @@ import json
 import pytest
 
 from profiler.measuring.grid import Grid, grids, read_plan
+from profiler.measuring.journal import SampleJournal
 from profiler.models.spec import parse_spec
 
 ROW = {"model": "students-1x64", "students": [1, 2], "batches": [1, 4], "tokens": [8]}
@@ -65,3 +66,23 @@ def test_a_model_that_nobody_means_is_refused(tmp_path, model):
 def test_sizes_from_flags_have_the_same_limits(sizes):
     with pytest.raises(ValueError, match=r"1,000,000,000|1000000000"):
         grids(["students-1x64"], *sizes)
+
+
+@pytest.mark.parametrize(
+    "line", ["x,sample,m,1,1,8,0.1,0.1,0.1,0", "0,sample,m,1,1", "0,sample,m,1,1.5,8,0.1,0.1,0.1,0"]
+)
+def test_timings_of_an_interrupted_run_that_are_damaged_are_refused(tmp_path, line):
+    with SampleJournal(tmp_path / "own.partial", {"seed": 0}) as journal:
+        journal.flush()
+    with (tmp_path / "own.partial" / "samples.csv").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ValueError, match=r"samples\.csv, row 0"):
+        SampleJournal(tmp_path / "own.partial", {"seed": 0})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{"])
+def test_settings_of_an_interrupted_run_that_are_damaged_are_refused(tmp_path, text):
+    SampleJournal(tmp_path / "own.partial", {"seed": 0}).__exit__()
+    (tmp_path / "own.partial" / "settings.json").write_text(text)
+    with pytest.raises(ValueError, match=r"settings\.json"):
+        SampleJournal(tmp_path / "own.partial", {"seed": 0})

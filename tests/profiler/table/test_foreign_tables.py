@@ -160,6 +160,7 @@ WRONG_META = [
     *(({"price_per_gpu_hour": value}, "price_per_gpu_hour") for value in (-1, "2 dollars")),
     *(({"threads": value}, "threads") for value in (0, -1, 1.5, "2", True, 10**9)),
     ({"kind": "modeled"}, "kind"),
+    *(({name: None}, name) for name in ("kind", "device", "dtype", "threads", "noise", "ceilings", "accuracy")),
     ({"device": 5}, "device"),
     ({"device": ""}, "device"),
     ({"dtype": "int8"}, "dtype"),
