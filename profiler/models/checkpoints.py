@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from profiler.models.configs import check_config
+from profiler.models.configs import read_config
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, Weights, assemble, shapes
 from traces.shared.documents import read_json
@@ -110,7 +110,7 @@ def _open(model: Any, *, classifier: bool) -> Any:
     from transformers import BertForSequenceClassification
 
     if isinstance(model, BertForSequenceClassification):
-        check_config(model.config.to_dict() | {"architectures": None}, "the checkpoint", classifier=classifier)
+        read_config(model.config.to_dict() | {"architectures": None}, "the checkpoint", classifier=classifier)
         return model
     if not isinstance(model, (str, os.PathLike)):
         raise ValueError(f"a checkpoint is a BertForSequenceClassification or its folder, not {type(model).__name__}")
@@ -119,18 +119,22 @@ def _open(model: Any, *, classifier: bool) -> Any:
         raise LookupError(f"no checkpoint at {model}: the folder needs config.json and model.safetensors")
     if (folder / "adapter_config.json").exists():
         raise ValueError(f"checkpoint {model} holds an adapter (adapter_config.json): merge it into the weights first")
-    check_config(read_json(folder / "config.json"), f"checkpoint {folder / 'config.json'}", classifier=classifier)
-    found, info = _loaded(folder)
+    where = f"checkpoint {folder / 'config.json'}"
+    own = read_config(read_json(folder / "config.json"), where, classifier=classifier)
+    found, info = _loaded(folder, own)
     parts = PARTS if classifier else PARTS[:2]
     _refuse_unlike(model, info, parts)
     _refuse_incomplete(model, info, parts)
     return found
 
 
-def _loaded(folder: Path) -> tuple[Any, Mapping[str, Any]]:
-    """The model and what transformers says of loading it, which it does not print here: the errors say what matters."""
+def _loaded(folder: Path, own: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """The model and what transformers says of loading it, which it does not print here: the errors say what matters.
+
+    own: all that transformers learns of the config.
+    """
     from safetensors import SafetensorError
-    from transformers import BertForSequenceClassification
+    from transformers import BertConfig, BertForSequenceClassification
     from transformers.utils import logging
 
     load: Any = BertForSequenceClassification.from_pretrained  # its types do not know output_loading_info
@@ -139,7 +143,9 @@ def _loaded(folder: Path) -> tuple[Any, Mapping[str, Any]]:
     talk.set_verbosity_error()
     talk.disable_progress_bar()
     try:
-        found, info = load(folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True)
+        how: dict[str, Any] = {"config": BertConfig(**own), "dtype": _kept_in(folder, own)}
+        how |= {"local_files_only": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+        found, info = load(folder, **how)
     except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"checkpoint {folder}: the weights are broken ({why}): copy them again") from None
@@ -148,6 +154,30 @@ def _loaded(folder: Path) -> tuple[Any, Mapping[str, Any]]:
         if bars:
             talk.enable_progress_bar()
     return found, info
+
+
+def _kept_in(folder: Path, own: Mapping[str, Any]) -> torch.dtype:
+    """What to load weights in: float32, but float64 where they are.
+
+    Raises ValueError where the large ones have not the sizes of the config, before there is memory for those.
+    """
+    from safetensors import safe_open
+
+    path, width = folder / "model.safetensors", own["hidden_size"]
+    sizes = {"word_embeddings": own["vocab_size"], "position_embeddings": own["max_position_embeddings"]}
+    sizes |= {"layer.0.intermediate.dense": own["intermediate_size"]}
+    kept = torch.float32
+    if not path.is_file():
+        return kept
+    with safe_open(path, "pt") as file:
+        for name in file.keys():  # noqa: SIM118  it is no dict
+            part = file.get_slice(name)
+            kept = torch.float64 if part.get_dtype() == "F64" else kept
+            rows = next((rows for end, rows in sizes.items() if name.endswith(f"{end}.weight")), None)
+            if rows is not None and part.get_shape() != [rows, width]:
+                shapes = f"{part.get_shape()}, by config.json it is {[rows, width]}"
+                raise ValueError(f"checkpoint {folder}: {name} is {shapes}: {SAME}")
+    return kept
 
 
 def _refuse_unlike(folder: object, info: Mapping[str, Any], parts: tuple[str, ...]) -> None:

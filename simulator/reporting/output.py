@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from simulator.reporting.report import Report
 from traces.shared.atomic import refuse_foreign, replacing_folder
+from traces.shared.documents import json_text
 from traces.shared.origin import origin
 from traces.shared.sealed import seal, sealable, write_sealed
 
@@ -58,8 +59,8 @@ def read_run(out: Path) -> dict[str, Any]:
 
 
 def to_json(values: Any) -> str:
-    """Format values as JSON: in their own order, indented, one newline at the end."""
-    return json.dumps(values, indent=2, allow_nan=False, default=str) + "\n"
+    """Format values as JSON: in their own order, indented, one newline at the end; null for what is not known."""
+    return json_text(values, indent=2, default=str) + "\n"
 
 
 def _write_requests(report: Report, path: Path) -> None:

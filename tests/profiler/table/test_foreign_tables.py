@@ -10,6 +10,7 @@ import pytest
 
 from profiler.table import AccuracyTable, AdapterTable, Jitter, LatencyTable, as_table
 from profiler.table.metadata import NO_LONGER, TableMeta
+from profiler.table.reading import read_columns
 
 LATENCY = {"model": "students-1x8", "students": 1, "depth": 1, "hidden": 8, "batch": 1, "tokens": 16, "latency_us": 9.5}
 ACCURACY = {"model": "students-1x8", "students": 1, "task": "a", "accuracy": 0.5}
@@ -72,6 +73,12 @@ def test_names_that_look_like_numbers_stay_as_they_are(tmp_path):
     path = csv(tmp_path / "latency.csv", LATENCY | {"model": "007"})
     assert LatencyTable.load(path).models == ("007",)
     assert AccuracyTable.read(csv(tmp_path / "a.csv", ACCURACY | {"task": "true"})).tasks == ("true",)
+
+
+def test_texts_and_labels_to_learn_from_stay_as_they_are(tmp_path):
+    (tmp_path / "task.csv").write_text("text,label\n007,01\n1e3,1\n")
+    found = read_columns(tmp_path / "task.csv", ("text", "label"))
+    assert (found["text"].tolist(), found["label"].tolist()) == (["007", "1e3"], ["01", "1"])
 
 
 def test_empty_cells_of_a_further_column_are_no_values(tmp_path):
