@@ -228,6 +228,8 @@ class LatencyTable:
         files = [path / f"latency.{suffix}" for suffix in ("csv", "parquet") if (path / f"latency.{suffix}").exists()]
         if not files:
             raise LookupError(f"{path} has neither latency.csv nor latency.parquet: it is not a table")
+        if len(files) > 1:
+            raise ValueError(f"{path} has both latency.csv and latency.parquet: remove the one that is not meant")
         return cls(
             path.resolve().name,
             read_columns(files[0], REQUIRED),

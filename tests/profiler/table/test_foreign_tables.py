@@ -75,6 +75,11 @@ def test_names_that_look_like_numbers_stay_as_they_are(tmp_path):
     assert AccuracyTable.read(csv(tmp_path / "a.csv", ACCURACY | {"task": "true"})).tasks == ("true",)
 
 
+def test_a_folder_with_two_files_of_latencies_is_refused(tmp_path):
+    pa.parquet.write_table(pa.table({"model": ["a"]}), folder(tmp_path / "t") / "latency.parquet")
+    refused(lambda: LatencyTable.load(tmp_path / "t"), "both")
+
+
 def test_texts_and_labels_to_learn_from_stay_as_they_are(tmp_path):
     (tmp_path / "task.csv").write_text("text,label\n007,01\n1e3,1\n")
     found = read_columns(tmp_path / "task.csv", ("text", "label"))
