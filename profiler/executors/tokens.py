@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.executors.interface import Ids
-from profiler.models.tokenizer import ids_of, load_tokenizer
+from profiler.models.tokenizer import encode, ids_of, load_tokenizer
 
 #: BERT's [CLS] and [SEP], and where its ordinary words begin.
 CLS, SEP, WORDS = 101, 102, 1000
@@ -60,12 +60,4 @@ def open_tokenizer(checkpoint: str | os.PathLike[str], most: int, vocab: int) ->
     """
     folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
     tokenizer = load_tokenizer(folder / "tokenizer.json", vocab, most)
-
-    def ids(text: str) -> Ids:
-        try:
-            encoding = tokenizer.encode(text)
-        except TypeError:
-            raise ValueError(f"a text must be text in Unicode, not {text!r:.60}") from None
-        return ids_of(encoding, vocab, most)
-
-    return ids
+    return lambda text: ids_of(encode(tokenizer, text), vocab, most)

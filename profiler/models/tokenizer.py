@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def load_tokenizer(path: Path, vocab: int, most: int) -> Any:
-    """The tokenizer in this file, which cuts texts to `most` tokens and pads nothing.
+def load_tokenizer(path: Path, vocab: int, most: int | None = None) -> Any:
+    """The tokenizer in this file, which cuts texts to `most` tokens (None: not at all) and pads nothing.
 
     Raises LookupError where there is no such file; ValueError where it is no tokenizer, or knows tokens that a model of
     `vocab` rows has not: one text with such a token would otherwise be found out while serving.
@@ -21,7 +21,10 @@ def load_tokenizer(path: Path, vocab: int, most: int) -> Any:
         raise LookupError(f"{path} is not there: texts need the tokenizer of the model that answers them")
     try:
         found = Tokenizer.from_file(str(path))
-        found.enable_truncation(most)
+        if most is None:
+            found.no_truncation()
+        else:
+            found.enable_truncation(most)
     except Exception as error:  # the library raises nothing more exact
         raise ValueError(f"{path} is not a tokenizer: {error}") from None
     found.no_padding()
@@ -33,6 +36,15 @@ def load_tokenizer(path: Path, vocab: int, most: int) -> Any:
             "take tokenizer and weights from the same checkpoint, or resize its embeddings"
         )
     return found
+
+
+def encode(tokenizer: Any, text: str, pair: str | None = None) -> Any:
+    """The encoding of a text, or of a pair of texts. Raises ValueError for what is no text in Unicode."""
+    try:
+        return tokenizer.encode(text, pair)
+    except TypeError:
+        shown = f"{text!r:.60}" if pair is None else f"{text!r:.60} and {pair!r:.60}"
+        raise ValueError(f"a text must be text in Unicode, not {shown}") from None
 
 
 def ids_of(encoding: Any, vocab: int, most: int) -> NDArray[np.int32]:

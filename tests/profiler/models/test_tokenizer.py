@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="the extra gpu is not installed")
 
 from profiler.distill.learning import texts  # noqa: E402
 from profiler.executors.tokens import open_tokenizer, tokenized  # noqa: E402
-from profiler.models.tokenizer import ids_of, load_tokenizer  # noqa: E402
+from profiler.models.tokenizer import encode, ids_of, load_tokenizer  # noqa: E402
 
 WORDS = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "good": 3, "film": 4}
 
@@ -61,6 +61,13 @@ def test_what_is_no_text_is_refused_alone(tmp_path: Path, text: object) -> None:
     assert own("good").tolist() == [1, 3, 2]
     with pytest.raises(ValueError, match="request 1"):
         tokenized(["good", text], tmp_path, 8, len(WORDS))  # type: ignore[list-item]
+
+
+def test_without_a_limit_nothing_is_cut(tmp_path: Path) -> None:
+    own = load_tokenizer(folder(tmp_path) / "tokenizer.json", len(WORDS))
+    assert len(encode(own, "good " * 1000).ids) == 1002
+    with pytest.raises(ValueError, match="text"):
+        encode(own, "good", "\ud800")
 
 
 def test_a_text_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
