@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pandas import DataFrame, read_parquet
 
+from traces.shared.sealed import check_seal
 from traces.shared.text import count
 
 if TYPE_CHECKING:
@@ -54,8 +55,10 @@ class Run(NamedTuple):
         if missing:
             raise LookupError(f"{folder} is not the output of a run: it lacks {', '.join(missing)}")
         try:
+            for name in FILES[:2]:
+                check_seal(folder / name)
             requests, batches = (read_parquet(folder / name) for name in FILES[:2])
             summary, settings = (json.loads((folder / name).read_text()) for name in FILES[2:])
             return cls(settings["policy"], requests, batches, summary, settings)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise ValueError(f"{folder} is not the output of a run: {str(error).splitlines()[0]}") from error

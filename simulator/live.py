@@ -165,14 +165,14 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
         seed=its.seed,
         on_progress=on_progress,
     )
+    vocab = min(each.spec.vocab for each in served.executors[0].values())
     if trace.text is not None and its.weights is not None:
-        ids, tokenizing = tokens.tokenized(trace.text.tolist(), its.weights, plan.max_tokens)
+        ids, tokenizing = tokens.tokenized(trace.text.tolist(), its.weights, plan.max_tokens, vocab)
         lengths = np.fromiter(map(len, ids), np.int32, len(ids))
         prepared = replace(
             prepared, trace=replace(trace, tokens=lengths).noted("tokens counted by the model's tokenizer")
         )
     else:
-        vocab = min(each.spec.vocab for each in served.executors[0].values())
         ids = tokens.synthetic(trace.tokens, vocab, its.seed)
     devices = Devices(prepared, served, ids, tokenizing)
     on_progress(f"warming the stages of {its.policy}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import shutil
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from traces.readers.formats import FORMATS
 from traces.readers.times import UNITS
 from traces.scaling import MODES, join, spread_ticks
 from traces.shared.command import Flags, command_line
+from traces.shared.documents import json_text
 from traces.statistics import statistics
 from traces.trace import Trace
 from traces.writing import write
@@ -150,7 +150,7 @@ def _describe(sources: list[str], arguments: argparse.Namespace) -> None:
     described = [statistics(trace) for trace in traces]
     if arguments.json:
         values = [dataclasses.asdict(one) for one in described]
-        print(json.dumps(values[0] if len(values) == 1 else values, indent=1))
+        print(json_text(values[0] if len(values) == 1 else values, indent=1))
     else:
         print(printing.table(described))
     if arguments.plot is not None:

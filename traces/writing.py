@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from traces.columns import TYPES
 from traces.files import parquet_schema
 from traces.shared.atomic import replacing
+from traces.shared.documents import json_text
 from traces.trace import Trace
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -43,7 +44,7 @@ def write(trace: Trace, path: str | os.PathLike[str]) -> None:
         if target.suffix == ".parquet":
             window = {"start_s": trace.start_s, "duration_s": trace.duration_s, "of": _rows(trace.arrival_s)}
             about = {**window, "source": trace.source, "notes": trace.notes}
-            pyarrow.parquet.write_table(table.replace_schema_metadata({_KEY: json.dumps(about)}), part)
+            pyarrow.parquet.write_table(table.replace_schema_metadata({_KEY: json_text(about)}), part)
         else:
             options = pyarrow.csv.WriteOptions(quoting_style="needed", include_header=False)
             with contextlib.ExitStack() as stack:

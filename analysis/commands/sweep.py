@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.sweeps.grid import AXES, grid, read_toml
+from analysis.sweeps.grid import AXES, grid, named, read_toml
 from analysis.sweeps.origin import code_digest
 
 EXAMPLE = """example:
@@ -101,15 +101,13 @@ def main(options: argparse.Namespace) -> int:
 
 def _axes(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the file and the flags say, the flags winning."""
-    axes = {} if options.file is None else read_toml(options.file)
+    axes = {} if options.file is None else named(read_toml(options.file))
     parameters = axes.pop("parameters", {})
     if not isinstance(parameters, dict):
         raise ValueError(f"{options.file}: parameters must be a table, as in [parameters] timeout_s = [0.001, 0.002]")
     given = {name: getattr(options, name) for name in AXES if getattr(options, name) is not None}
     if {"rate", "load"} & set(given):  # whichever is given replaces the file's, whichever it has
         axes = {name: value for name, value in axes.items() if name not in ("rate", "load")}
-    if "seed" in given:
-        axes.pop("seeds", None)
     return axes | given, parameters | parameters_of(options.p)
 
 

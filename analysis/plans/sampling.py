@@ -180,8 +180,7 @@ def _kept(trace: Trace, folder: Path) -> str:
         digest.update(name.encode() + (column.tobytes() if column.dtype != object else repr(column.tolist()).encode()))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{digest.hexdigest()[:24]}.parquet"
-    if not path.exists():
-        write(replace(trace, source="a window", notes=()), path)
+    write(replace(trace, source="a window", notes=()), path)  # anew, whatever became of an earlier one
     return str(path)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pandas import DataFrame, read_csv, read_parquet
+from pyarrow import ArrowException, Table
 
 from traces.shared.atomic import replacing
+from traces.shared.sealed import check_seal, write_sealed
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> DataFrame:
@@ -25,7 +27,7 @@ def write(found: DataFrame, path: Path) -> None:
             if path.suffix == ".csv":
                 found.to_csv(part, index=False)
             else:
-                found.to_parquet(part, index=False)
+                write_sealed(Table.from_pandas(found, preserve_index=False), part)
     except OSError as error:  # neither says which file
         raise OSError(f"{path} cannot be written: {os.strerror(error.errno) if error.errno else error}") from None
 
@@ -41,6 +43,7 @@ def read(path: Path) -> DataFrame:
     try:
         if file.suffix == ".csv":
             return read_csv(file, keep_default_na=False, na_values=[""])
+        check_seal(file)
         return read_parquet(file)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ArrowException) as error:
         raise ValueError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None

@@ -38,7 +38,7 @@ def grid(axes: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -
 
     Raises ValueError or LookupError for unknown axes, values of the wrong kind, unknown policies and an empty grid.
     """
-    given = {ALIASES.get(name, name): value for name, value in axes.items() if value is not None}
+    given = named(axes)
     unknown = [name for name in given if name not in AXES]
     if unknown:
         raise LookupError(f"a sweep has no axis {', '.join(unknown)}; it has {', '.join(AXES)}")
@@ -56,12 +56,24 @@ def grid(axes: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -
     return [Settings(**dict(zip(names, row, strict=True))) for row in rows]
 
 
+def named(axes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given of the axes, by their own names. Raises ValueError for one that is given by two of its names."""
+    found: dict[str, Any] = {}
+    for word, value in axes.items():
+        name = ALIASES.get(word, word)
+        if name in found:
+            raise ValueError(f"{name} is given twice, the second time as {word}: give it once")
+        if value is not None:
+            found[name] = value
+    return found
+
+
 def axis(name: str, value: Any) -> list[Any]:
     """The values of one axis, of the kind that its setting has. Raises ValueError for others, and for none at all."""
     kind = KINDS[name]
     if isinstance(value, str):
         found: list[Any] = _parts(value, ";") if kind is str else _numbers(name, value, kind)
-    elif isinstance(value, Iterable):
+    elif isinstance(value, Iterable) and not isinstance(value, (Mapping, bytes)):
         found = [_one(name, each, kind) for each in value]
     else:
         found = [_one(name, value, kind)]
@@ -84,6 +96,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply to be a sweep") from None
 
 
 def _parts(text: str, between: str) -> list[str]:
@@ -135,7 +149,7 @@ def _tuned(spec: str, parameters: Mapping[str, Any]) -> list[str]:
     """A policy with every combination of those parameters that it has, as specs."""
     policy = _made(spec)
     own = {name: values for name, values in (parameters or {}).items() if _has(policy, name)}
-    choices = [[(name, each) for each in _choices(values)] for name, values in own.items()]
+    choices = [[(name, each) for each in _choices(name, values)] for name, values in own.items()]
     return [describe(make(spec, dict(chosen))) for chosen in product(*choices)]
 
 
@@ -153,10 +167,15 @@ def _made(spec: str) -> Policy:
     return make(spec)
 
 
-def _choices(values: Any) -> list[str]:
+def _choices(name: str, values: Any) -> list[str]:
     if isinstance(values, str):
-        return _parts(values, ",")
-    return [str(each) for each in values] if isinstance(values, Iterable) else [str(values)]
+        found = _parts(values, ",")
+    else:
+        many = isinstance(values, Iterable) and not isinstance(values, (Mapping, bytes))
+        found = [str(each) for each in values] if many else [str(values)]
+    if not found:
+        raise ValueError(f"parameter {name} has no values: a sweep needs at least one of each")
+    return found
 
 
 def _has(policy: Any, name: str) -> bool:

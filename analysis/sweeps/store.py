@@ -1,4 +1,4 @@
-"""The store of finished cells: their rows by content key, in small Parquet files that are never changed."""
+"""The store of finished cells: their rows by content key, in small sealed Parquet files that are never changed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import monotonic
 
-import pyarrow as pa
-import pyarrow.parquet
-
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame, write
+from traces.shared.sealed import read_sealed
 
 #: Segments of one session from which on they are joined into one.
 MANY = 8
@@ -42,12 +40,12 @@ class Store:
         found: dict[str, Row] = {}
         for path in sorted(self.folder.glob("*.parquet")):
             try:
-                table = pyarrow.parquet.read_table(path)
-                rows = [row for row in table.to_pylist() if row["key"] in wanted and row["key"] not in found]
+                kept = read_sealed(path).to_pylist()
+                rows = [row for row in kept if row["key"] in wanted and row["key"] not in found]
             except FileNotFoundError:  # another process has joined it into a larger one
                 return self.find(wanted)
-            except (pa.ArrowException, OSError, KeyError) as error:
-                raise ValueError(f"{path} cannot be read ({str(error).splitlines()[0]}): delete it") from None
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"{error}: delete it, and its cells are simulated again") from None
             found |= {row["key"]: row for row in rows}
         return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pandas import DataFrame, Series
 
 from analysis.sweeps.frames import frame
 from traces.shared.atomic import write_text
+from traces.shared.documents import json_text, read_json
 from traces.shared.text import milliseconds, percent
 
 #: What is asked of a quiet device: relative errors of percentiles, points of shares, total variation of decisions.
@@ -28,15 +28,14 @@ def read(folder: Path) -> dict[str, Any]:
     missing = [name for name in names if not (folder / f"{name}.json").exists()]
     if missing:
         raise LookupError(f"{folder} is not the output of `analysis validate`: it lacks {', '.join(missing)}.json")
-    found = {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
+    found = {name: read_json(folder / f"{name}.json") for name in names}
     return found | {name: frame(found[name]) for name in names[2:]}
 
 
 def write_values(path: Path, values: Any) -> None:
     """Write plain values as JSON; null stands for what is not known."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(json.dumps(values), parse_constant=lambda _: None)
-    write_text(path, json.dumps(known, indent=1) + "\n")
+    write_text(path, json_text(values, indent=1) + "\n")
 
 
 def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:

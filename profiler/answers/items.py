@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
+
+from traces.shared.sealed import read_sealed, write_sealed
 
 #: Where recorded answers are shipped: a file per model.
 SHIPPED = Path(__file__).parent
@@ -60,7 +61,7 @@ class Items:
             for name in ("answer", "confidence", "margin", "correct"):
                 columns[f"{name}_{index + 1}"] = getattr(self, name)[index]
         table = pa.table(columns).replace_schema_metadata({"students": str(self.students), **self.about})
-        pa.parquet.write_table(table, path, compression="zstd")
+        write_sealed(table, path, compression="zstd")
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Items:
@@ -68,10 +69,7 @@ class Items:
         path = Path(path)
         if not path.is_file():
             raise LookupError(f"no recorded answers at {path}: python -m profiler distill writes items.parquet")
-        try:
-            table = pa.parquet.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        table = read_sealed(path)
         about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         students = int(about.pop("students", 0))
         per_text = ("tokens", "label", "split", "row", "teacher_answer", "teacher_confidence")
@@ -82,11 +80,32 @@ class Items:
             raise ValueError(
                 f"{path} holds no recorded answers: column {missing[0] if missing else 'answer_1'} is missing"
             )
+        for name in wanted:
+            _refuse_nonsense(table[name], name, path)
         own = {name: table[name].to_numpy() for name in per_text}
         for name in per_prefix:
             own[name] = np.stack([table[f"{name}_{k + 1}"].to_numpy() for k in range(students)])
         about.pop("ARROW:schema", None)
         return cls(**own, about=about)
+
+
+def _refuse_nonsense(column: pa.ChunkedArray, name: str, path: Path) -> None:
+    """Raise ValueError for empty cells, counts that are none, and chances outside 0 to 1."""
+    if column.null_count:
+        raise ValueError(f"{path}: column {name} has {column.null_count} empty cells")
+    kind = name.rstrip("0123456789").rstrip("_").removeprefix("teacher_")
+    if kind == "split":
+        return
+    values = column.to_numpy()
+    if kind in ("confidence", "margin"):
+        valid = values.dtype.kind == "f" and bool(((values >= 0) & (values <= 1)).all())
+        right = "chances, 0 to 1"
+    else:
+        least = 1 if kind == "tokens" else 0
+        valid = values.dtype.kind in "iu" and bool((values >= least).all())
+        right = f"whole numbers from {least} on"
+    if not valid:
+        raise ValueError(f"{path}: column {name} must hold {right}")
 
 
 def shipped(models: Sequence[str]) -> str | None:

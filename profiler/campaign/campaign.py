@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -25,12 +24,13 @@ from profiler.measuring.measure import Progress
 from profiler.measuring.rules import Rules
 from profiler.measuring.session import Entry, measure_table
 from profiler.models import weights
-from profiler.models.roofline import Ceilings
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
 from profiler.table import BucketPlan
 from profiler.table.merging import merge_tables
+from profiler.table.metadata import Ceilings
 from traces.shared.atomic import write_text
+from traces.shared.documents import json_text, read_json
 from traces.shared.origin import origin
 
 #: Measures one part of a campaign until a time.monotonic: what becomes of it, with its `status`.
@@ -155,7 +155,9 @@ class Campaign:
         path = self.out / "campaign.json"
         self.out.mkdir(parents=True, exist_ok=True)
         settings = {"device": "cuda" if self.on_gpu else "cpu", "plan": self.plan.name, "seed": self.seed}
-        self.state = json.loads(path.read_text()) if path.exists() else {"settings": settings, "parts": {}}
+        self.state = read_json(path) if path.exists() else {"settings": settings, "parts": {}}
+        if not isinstance(self.state, dict) or not {"settings", "parts"} <= self.state.keys():
+            raise ValueError(f"{path} is not the state of a campaign: choose another --out")
         if self.state["settings"] != settings:
             raise ValueError(
                 f"{self.out} holds a campaign with {self.state['settings']}, this one has {settings}: "
@@ -163,4 +165,4 @@ class Campaign:
             )
 
     def _save(self) -> None:
-        write_text(self.out / "campaign.json", json.dumps(self.state | {"origin": origin()}, indent=1) + "\n")
+        write_text(self.out / "campaign.json", json_text(self.state | {"origin": origin()}, indent=1) + "\n")

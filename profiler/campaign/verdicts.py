@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from profiler.models.roofline import Ceilings, floor
+from profiler.models.roofline import floor
 from profiler.models.spec import parse_spec
 from profiler.table import LatencyTable, ShapeKey
+from profiler.table.metadata import Ceilings
 
 #: Device time over the serial kernel floor, by what binds: must, aim.
 GAPS = {"launch": (2.0, 1.5), "weights": (1.6, 1.3), "compute": (1.6, 1.35)}

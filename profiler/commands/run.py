@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from profiler.executors.interface import Engine
     from profiler.measuring.session import Entry
-    from profiler.models.roofline import Ceilings
     from profiler.models.weights import Weights
+    from profiler.table.metadata import Ceilings
 
 #: Shapes that the numerics gate tries per model.
 GATE_KEYS = 3

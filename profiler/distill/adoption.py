@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import Any
 
 from profiler.distill.seeds import pooled, together
 from profiler.table import LatencyTable
+from profiler.table.metadata import read_meta
 from profiler.table.writing import as_csv
 from traces.shared.atomic import replacing_folder
+from traces.shared.documents import json_text
 
 
 def adopt(studies: Sequence[Path], folder: Path, *, keep_default: bool = False) -> LatencyTable:
@@ -68,10 +69,10 @@ def _replaced(folder: Path, rows: Sequence[dict[str, Any]], task: str, note: str
     with replacing_folder(folder) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
         (partial / "accuracy.csv").write_text(as_csv(rows))
-        meta = json.loads((partial / "meta.json").read_text())
+        meta = read_meta(partial / "meta.json")
         notes = meta.get("accuracy")
         others = {key: words for key, words in notes.items() if key != task} if isinstance(notes, dict) else {}
-        (partial / "meta.json").write_text(json.dumps(meta | {"accuracy": {task: note, **others}}, indent=1) + "\n")
+        (partial / "meta.json").write_text(json_text(meta | {"accuracy": {task: note, **others}}, indent=1) + "\n")
         loaded = LatencyTable.load(partial)
         for model in dict.fromkeys(row["model"] for row in rows if row["task"] == task):
             loaded.levels(model, task)  # says what a study of too few students lacks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from profiler.distill.study import Data
 from profiler.distill.tasks import Split, Task
 from profiler.table.reading import read_columns
 from traces.shared.atomic import write_text
+from traces.shared.documents import json_text, parse_json, read_json
 
 
 def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, more: Sequence[Path] = ()) -> Data:
@@ -51,7 +51,7 @@ def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, mo
     others = [text for text in others if text.strip() and tasks.key(text) not in hidden]
     unlabelled = tokenize(others, folder, recipe.tokens, vocab) if others else None
     labelled = (tokens(task.training), tokens(task.tuning), tokens(evaluated))
-    return Data(*labelled, unlabelled, len(task.classes), mask_token(folder))
+    return Data(*labelled, unlabelled, len(task.classes), mask_token(folder, recipe.tokens, vocab))
 
 
 def joined(task: Task) -> Split:
@@ -94,13 +94,13 @@ def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:
 
     Which baselines are trained may change: each stands alone, and a later run adds what is missing.
     """
-    own = json.loads(json.dumps({**others, **asdict(recipe)}))
+    own = parse_json(json_text({**others, **asdict(recipe)}), "settings")
     del own["baselines"]
     path = work / "settings.json"
     if path.exists():
         try:
-            known = json.loads(path.read_text())
-        except ValueError:
+            known = dict(read_json(path))
+        except (ValueError, TypeError):
             raise ValueError(
                 f"{path} cannot be read: delete it if the settings are the same, or choose another --out"
             ) from None
@@ -113,7 +113,7 @@ def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:
             raise ValueError(f"{work.parent} was begun with other settings: {'; '.join(changed)}. Choose another --out")
         return
     work.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(own, indent=1) + "\n")
+    write_text(path, json_text(own, indent=1) + "\n")
 
 
 def costs(recipe: Recipe, layers: int, training: int) -> dict[str, float]:

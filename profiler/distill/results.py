@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from profiler.models.weights import Weights
 from profiler.table import BucketPlan
 from profiler.table.writing import as_csv
 from traces.shared.atomic import replacing, write_text
+from traces.shared.documents import json_text
 
 #: Texts on which the executor that serves is compared with the code that trained.
 COMPARED = 24
@@ -75,7 +75,7 @@ class Results:
             items.write(part)
         with replacing(out / ANSWERS) as part:
             self.answers().write(part)
-        write_text(out / "card.json", json.dumps(card, indent=1) + "\n")
+        write_text(out / "card.json", json_text(card, indent=1) + "\n")
         return card
 
     def accuracy(self) -> list[dict[str, Any]]:

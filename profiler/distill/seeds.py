@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +10,27 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
+
+from traces.shared.documents import checked, json_text, parse_json
+from traces.shared.sealed import read_sealed, write_sealed
 
 #: The file of a study's folder that has every model's answers.
 ANSWERS = "answers.parquet"
 #: Normal quantile of a two-sided interval of 95 %; resamples for the interval of a ratio.
 Z, RESAMPLES = 1.959964, 1000
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a study's answers say of themselves, as `Answered.about`."""
+
+    task: str
+    seed: int
+    teacher: str
+    ensemble: str
+    single: str
+    runs_as: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +51,8 @@ class Answered:
         columns: dict[str, Any] = {"split": self.split, "row": self.row, "label": self.label}
         for model, own in self.answers.items():
             columns |= {f"{model}/{count}": answer for count, answer in enumerate(own, start=1)}
-        table = pa.table(columns).replace_schema_metadata({"about": json.dumps(dict(self.about))})
-        pa.parquet.write_table(table, path)
+        table = pa.table(columns).replace_schema_metadata({"about": json_text(dict(self.about))})
+        write_sealed(table, path)
 
     @classmethod
     def read(cls, folder: Path) -> Answered:
@@ -49,14 +62,19 @@ class Answered:
             raise LookupError(
                 f"no finished study at {folder}: {path} is not there (python -m profiler distill writes it)"
             )
-        table = pa.parquet.read_table(path)
+        table = read_sealed(path)
+        missing = [name for name in ("split", "row", "label") if name not in table.column_names]
+        about = (table.schema.metadata or {}).get(b"about")
+        if missing or about is None:
+            lacking = missing[0] if missing else "its origin"
+            raise ValueError(f"{path} holds no answers of a study: {lacking} is missing")
         rows: dict[str, list[NDArray[np.int32]]] = {}
         for name in table.column_names:
             if "/" in name:
                 rows.setdefault(name.rpartition("/")[0], []).append(table[name].to_numpy())
         split, row, label = (table[name].to_numpy() for name in ("split", "row", "label"))
-        about = json.loads(table.schema.metadata[b"about"])
-        return cls(split, row, label, {model: np.stack(own) for model, own in rows.items()}, about)
+        answers, where = {model: np.stack(own) for model, own in rows.items()}, f"{path}: its origin"
+        return cls(split, row, label, answers, vars(checked(_Origin, parse_json(about, where), where)))
 
     def without(self, models: Sequence[str]) -> Answered:
         """The same study without these models."""

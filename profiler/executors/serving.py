@@ -153,11 +153,10 @@ def _cpu(index: int, table: LatencyTable, loaded: Loaded, plan: BucketPlan, coun
 def _cuda(index: int, table: LatencyTable, loaded: Loaded, plan: BucketPlan, counts: Counts) -> Ready:
     """Executors on one NVIDIA GPU, in the table's number format; the next best, named, where the best cannot be had."""
     from profiler.device.cuda import open_cuda
-    from profiler.executors.cuda import DTYPES, best_executor
+    from profiler.executors.cuda import best_executor
 
     gpu = open_cuda(index)
-    dtype = str(table.meta.get("dtype", "bfloat16"))
-    dtype = dtype if dtype in DTYPES else "bfloat16"
+    dtype = table.meta.get("dtype", "bfloat16")
     executors: dict[str, Engine] = {}
     notes = []
     for model, own in loaded.items():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.executors.interface import Ids
+from profiler.models.tokenizer import encode, ids_of, load_tokenizer
 
 #: BERT's [CLS] and [SEP], and where its ordinary words begin.
 CLS, SEP, WORDS = 101, 102, 1000
@@ -32,32 +33,31 @@ def synthetic(tokens: NDArray[np.int32], vocab: int, seed: int = 0) -> list[Ids]
 
 
 def tokenized(
-    texts: Sequence[str], checkpoint: str | os.PathLike[str], most: int
+    texts: Sequence[str], checkpoint: str | os.PathLike[str], most: int, vocab: int
 ) -> tuple[list[Ids], NDArray[np.float64]]:
-    """The ids of each text, cut to `most` tokens, and the seconds that each took. Raises what `open_tokenizer` does."""
-    tokenize = open_tokenizer(checkpoint, most)
+    """The ids of each text, cut to `most` tokens, and the seconds that each took.
+
+    Raises what `open_tokenizer` does, and ValueError with the row of a text that cannot be run.
+    """
+    tokenize = open_tokenizer(checkpoint, most, vocab)
     rows, seconds = [], np.empty(len(texts))
     for index, text in enumerate(texts):
         began = perf_counter()
-        rows.append(tokenize(text))
+        try:
+            rows.append(tokenize(text))
+        except ValueError as error:
+            raise ValueError(f"request {index}: {error}") from None
         seconds[index] = perf_counter() - began
     return rows, seconds
 
 
-def open_tokenizer(checkpoint: str | os.PathLike[str], most: int) -> Callable[[str], Ids]:
+def open_tokenizer(checkpoint: str | os.PathLike[str], most: int, vocab: int) -> Callable[[str], Ids]:
     """What gives the ids of a text, cut to `most` tokens, by the `tokenizer.json` in the checkpoint's folder.
 
-    Raises LookupError where there is no tokenizer, ValueError where the file is not one.
+    vocab: rows of the model's embeddings. Raises LookupError where there is no tokenizer, ValueError where the file is
+    not one or does not fit the model. What it returns raises ValueError for a text that cannot be run: it is not text,
+    has no tokens, or one beyond the vocabulary.
     """
-    from tokenizers import Tokenizer
-
-    path = (Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent) / "tokenizer.json"
-    if not path.exists():
-        raise LookupError(f"{path} is not there: texts need the tokenizer of the model that answers them")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more specific
-        raise ValueError(f"{path} is not a tokenizer: {error}") from None
-    tokenizer.enable_truncation(most)
-    tokenizer.no_padding()
-    return lambda text: np.asarray(tokenizer.encode(text).ids, np.int32)
+    folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
+    tokenizer = load_tokenizer(folder / "tokenizer.json", vocab, most)
+    return lambda text: ids_of(encode(tokenizer, text), vocab, most)

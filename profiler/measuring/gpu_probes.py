@@ -11,7 +11,7 @@ import torch
 
 from profiler.device import nvml
 from profiler.device.seam import Device
-from profiler.models.roofline import Ceilings
+from profiler.table.metadata import Ceilings
 
 
 @dataclass(frozen=True)

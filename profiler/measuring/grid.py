@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from profiler.models.spec import Dims, parse_spec
 from profiler.table import BucketPlan, ShapeKey
+from profiler.table.latency import SIZES
+from traces.shared.documents import checked, read_json
 
 #: Plans that come with the package, named as --plan names them.
 PLANS = Path(__file__).parents[1] / "plans"
@@ -36,12 +37,17 @@ class ModelKey(NamedTuple):
 class Grid:
     """All combinations of these students, batches and tokens of one model: a rectangle, so that no plan has holes."""
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     model: str
     students: tuple[int, ...]
     batches: tuple[int, ...]
     tokens: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        for name, most in (("students", SIZES["students"]), ("batches", SIZES["batch"])):
+            if (largest := max(getattr(self, name), default=0)) > most:
+                raise ValueError(f"{self.model}: {largest:,} {name} are more than a table may have ({most:,})")
         if list(self.students) != sorted(set(self.students)) or not self.students or self.students[0] < 1:
             raise ValueError(f"{self.model}: students must be distinct, ascending and positive, not {self.students}")
         self.spec  # noqa: B018  unknown names and impossible shapes are found here
@@ -80,8 +86,8 @@ def grids(models: Sequence[str], students: Iterable[int], batches: Iterable[int]
 def read_plan(source: str | os.PathLike[str]) -> list[Grid]:
     """The grids of a plan file, or of a plan of the package by name.
 
-    A plan is a JSON list of objects with `model`, `students`, `batches`, `tokens`. Raises LookupError for no such plan,
-    ValueError for a bad one.
+    A plan is a JSON list of objects with `model`, `students`, `batches`, `tokens`. Raises LookupError for no such plan
+    or model, ValueError for a bad one.
     """
     path = Path(source)
     if not path.is_file():
@@ -90,13 +96,9 @@ def read_plan(source: str | os.PathLike[str]) -> list[Grid]:
         known = ", ".join(sorted(entry.stem for entry in PLANS.glob("*.json")))
         raise LookupError(f"no plan {str(source)!r}: neither a file nor one of {known}")
     try:
-        rows: Any = json.loads(path.read_text())
-        result = [
-            Grid(str(row["model"]), *(tuple(map(int, row[name])) for name in ("students", "batches", "tokens")))
-            for row in rows
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a plan (a list of model, students, batches, tokens): {error}") from None
+        result = checked(list[Grid], read_json(path), f"{path} is not a plan")
+    except ValueError as error:
+        raise ValueError(f"{error}; a plan is a list of model, students, batches, tokens") from None
     if not result or len({grid.model for grid in result}) < len(result):
         raise ValueError(f"{path}: a plan names at least one model, and each model once")
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple, TextIO
 from profiler.measuring.grid import ModelKey
 from profiler.table import ShapeKey
 from traces.shared.atomic import write_text
+from traces.shared.documents import json_text, parse_json, read_json
 
 
 class TimingSample(NamedTuple):
@@ -77,11 +77,13 @@ class SampleJournal:
 
 def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     path = folder / "settings.json"
-    wanted = json.loads(json.dumps(settings))
+    wanted = parse_json(json_text(settings), "settings")
     if not path.exists():
-        write_text(path, json.dumps(wanted, indent=1))
+        write_text(path, json_text(wanted, indent=1))
         return
-    found = json.loads(path.read_text())
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} does not hold the settings of a run: remove the folder, or choose another --out")
     changed = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
     if changed:
         raise ValueError(
@@ -92,7 +94,10 @@ def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _read(path: Path) -> Iterator[TimingSample]:
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
-            times = [float(row[name]) for name in ("seconds", "staging_s", "device_s", "gap_s")]
-            yield TimingSample(float(row["at_s"]), row["kind"], ModelKey(row["model"], key), *times)
+        for number, row in enumerate(csv.DictReader(file)):
+            try:
+                key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
+                times = [float(row[name]) for name in ("seconds", "staging_s", "device_s", "gap_s")]
+                yield TimingSample(float(row["at_s"]), row["kind"], ModelKey(row["model"], key), *times)
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(f"{path}, row {number} is no timing: remove the folder, and measure anew") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from profiler.models.roofline import Ceilings
+from profiler.table.metadata import Ceilings
 
 #: The most bytes that are copied at once. A virtual machine shows its host's cache: eight times that took 8 GB here.
 LARGE = 1 << 30

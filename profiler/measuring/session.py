@@ -20,9 +20,9 @@ from profiler.measuring.grid import Grid, ModelKey
 from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
 from profiler.measuring.rules import Rules
-from profiler.models.roofline import Ceilings
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
+from profiler.table.metadata import Ceilings
 from profiler.table.writing import write_table
 from traces.shared.origin import origin
 

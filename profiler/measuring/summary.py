@@ -12,8 +12,9 @@ import numpy as np
 from profiler.measuring.grid import ModelKey
 from profiler.measuring.journal import TimingSample
 from profiler.measuring.measure import relative_error
-from profiler.models.roofline import Ceilings, floor
+from profiler.models.roofline import floor
 from profiler.models.spec import Dims
+from profiler.table.metadata import Ceilings
 
 #: Upper ends of the classes whose spread is pooled, in microseconds of median.
 JITTER_CLASSES_US = (200.0, 1000.0, 10_000.0, 100_000.0, math.inf)

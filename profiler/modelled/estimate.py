@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from profiler.measuring.grid import Grid
-from profiler.models.roofline import H200, Ceilings, Kernel, floor, kernels
+from profiler.models.roofline import H200, Kernel, floor, kernels
 from profiler.models.spec import Dims
 from profiler.table import LatencyTable, ShapeKey
+from profiler.table.metadata import Ceilings
 
 #: Tiles of a matrix product (rows, columns) and the share of a multiprocessor's peak that one reaches with them: larger
 #: tiles read fewer operands per multiplication.
@@ -122,7 +123,9 @@ def predictor(table: LatencyTable) -> Callable[[Dims, ShapeKey], float]:
     """
     ceilings = Ceilings.of(table.meta)
     columns = table.columns
-    gap = float(np.median(columns["latency_us"] / columns["floor_us"])) if "floor_us" in columns else math.nan
+    floors = columns.get("floor_us", np.zeros(len(columns["model"])))
+    known = floors > 0
+    gap = float(np.median(columns["latency_us"][known] / floors[known])) if known.any() else math.nan
 
     def predict(spec: Dims, key: ShapeKey) -> float:
         own = [level for name in table.models if name == spec.name for level in table.levels(name)]

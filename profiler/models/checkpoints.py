@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from profiler.models.configs import read_config
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, Weights, assemble, shapes
+from traces.shared.documents import read_json
+from traces.shared.text import count
 
 #: The names of Hugging Face by ours, of what is outside the layers and of a layer. Its matrices are [out, in].
 OUTSIDE = {
@@ -41,6 +45,14 @@ LAYER = {
     "ln2_weight": "output.LayerNorm.weight",
     "ln2_bias": "output.LayerNorm.bias",
 }
+#: The parts of a classifier, the encoder's first.
+PARTS = ("bert.embeddings.", "bert.encoder.", "bert.pooler.", "classifier.")
+#: What old checkpoints keep besides weights.
+BUFFERS = ("position_ids", "token_type_ids")
+HALF = (torch.float16, torch.bfloat16)
+#: What to do about weights that do not belong together, and about a missing head.
+SAME = "take config.json and weights from the same checkpoint"
+UNTUNED = "give a checkpoint that was fine-tuned to classify texts (for times alone none: weights are then random)"
 
 
 def from_checkpoints(models: Sequence[Any], name: str | None = None) -> Weights:
@@ -48,22 +60,37 @@ def from_checkpoints(models: Sequence[Any], name: str | None = None) -> Weights:
 
     models: BertForSequenceClassification objects, or folders that hold them (nothing is downloaded). name: of the model
     in tables; by default students-LxH, or teacher-LxH for a single one. Embeddings that are equal in all are kept once.
-    Raises ValueError where a model is not BERT with GELU and absolute positions, the shapes differ, or the weights in a
-    folder cannot be read, do not fit its config or lack a part of the encoder.
+    Half precision becomes float32. Raises ValueError where a model is not BERT with GELU and absolute positions, the
+    shapes or the classes differ, or the weights in a folder cannot be read, do not fit its config, lack a part of the
+    model or have one too many.
     """
     if not models:
         raise ValueError("an ensemble needs at least one checkpoint")
-    loaded = [_open(model) for model in models]
+    loaded = [_open(model, classifier=True) for model in models]
     configs = [_shape(model.config) for model in loaded]
     for index, config in enumerate(configs):
         if config != configs[0]:
             raise ValueError(f"checkpoint {index} has shape {config}, the first has {configs[0]}: they must be equal")
-    students = [_student({key: value.detach() for key, value in model.state_dict().items()}) for model in loaded]
+        if (labels := loaded[index].config.id2label) != loaded[0].config.id2label:
+            raise ValueError(
+                f"checkpoint {index} has the classes {labels}, the first has {loaded[0].config.id2label}: "
+                "they must be equal, in the same order"
+            )
+    students = [_student(_state(model), OUTSIDE) for model in loaded]
     shared = all(torch.equal(own[key], students[0][key]) for own in students[1:] for key in EMBEDDINGS)
     count, shape = len(students), configs[0]
     name = name or f"{'teacher' if count == 1 else 'students'}-{shape['layers']}x{shape['hidden']}"
     spec = Dims(name, count, shared_embeddings=shared and count > 1, outputs=shape["classes"], **shape)
     return assemble(spec, _stack(spec, students))
+
+
+def encoder_of(folder: str | os.PathLike[str]) -> tuple[Dims, dict[str, Tensor]]:
+    """The encoder of any BERT checkpoint as one stacked student, [1, ...], without pooler and head; else the same."""
+    found = _open(folder, classifier=False)
+    shape = _shape(found.config)
+    tensors = _student(_state(found), {name: OUTSIDE[name] for name in EMBEDDINGS})
+    spec = Dims(f"teacher-{shape['layers']}x{shape['hidden']}", 1, pooler=False, outputs=shape["classes"], **shape)
+    return spec, {name: tensor[None] for name, tensor in tensors.items()}
 
 
 def _stack(spec: Dims, students: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -79,47 +106,111 @@ def _stack(spec: Dims, students: Sequence[dict[str, Tensor]]) -> dict[str, Tenso
     return tensors
 
 
-def _open(model: Any) -> Any:
-    from safetensors import SafetensorError
+def _open(model: Any, *, classifier: bool) -> Any:
     from transformers import BertForSequenceClassification
 
     if isinstance(model, BertForSequenceClassification):
+        read_config(model.config.to_dict() | {"architectures": None}, "the checkpoint", classifier=classifier)
         return model
     if not isinstance(model, (str, os.PathLike)):
         raise ValueError(f"a checkpoint is a BertForSequenceClassification or its folder, not {type(model).__name__}")
-    if not (Path(model) / "config.json").is_file():
+    folder = Path(model)
+    if not (folder / "config.json").is_file():
         raise LookupError(f"no checkpoint at {model}: the folder needs config.json and model.safetensors")
-    load: Any = BertForSequenceClassification.from_pretrained  # its types do not know output_loading_info
-    try:
-        found, info = load(model, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True)
-    except SafetensorError as error:
-        raise ValueError(f"checkpoint {model}: the weights are broken ({error}): copy them again") from None
-    _shape(found.config)
-    _whole(model, info)
+    if (folder / "adapter_config.json").exists():
+        raise ValueError(f"checkpoint {model} holds an adapter (adapter_config.json): merge it into the weights first")
+    where = f"checkpoint {folder / 'config.json'}"
+    own = read_config(read_json(folder / "config.json"), where, classifier=classifier)
+    found, info = _loaded(folder, own)
+    parts = PARTS if classifier else PARTS[:2]
+    _refuse_unlike(model, info, parts)
+    _refuse_incomplete(model, info, parts)
     return found
 
 
-def _whole(folder: object, info: Mapping[str, Any]) -> None:
-    """Raise ValueError where weights do not fit the config, or the encoder lacks some: transformers would draw them."""
-    if unlike := sorted(info["mismatched_keys"]):
+def _loaded(folder: Path, own: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """The model and what transformers says of loading it, which it does not print here: the errors say what matters.
+
+    own: all that transformers learns of the config.
+    """
+    from safetensors import SafetensorError
+    from transformers import BertConfig, BertForSequenceClassification
+    from transformers.utils import logging
+
+    load: Any = BertForSequenceClassification.from_pretrained  # its types do not know output_loading_info
+    talk: Any = logging  # nor those of its logging
+    verbosity, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
+    talk.set_verbosity_error()
+    talk.disable_progress_bar()
+    try:
+        how: dict[str, Any] = {"config": BertConfig(**own), "dtype": _kept_in(folder, own)}
+        how |= {"local_files_only": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+        found, info = load(folder, **how)
+    except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"checkpoint {folder}: the weights are broken ({why}): copy them again") from None
+    finally:
+        talk.set_verbosity(verbosity)
+        if bars:
+            talk.enable_progress_bar()
+    return found, info
+
+
+def _kept_in(folder: Path, own: Mapping[str, Any]) -> torch.dtype:
+    """What to load weights in: float32, but float64 where they are.
+
+    Raises ValueError where the large ones have not the sizes of the config, before there is memory for those.
+    """
+    from safetensors import safe_open
+
+    path, width = folder / "model.safetensors", own["hidden_size"]
+    sizes = {"word_embeddings": own["vocab_size"], "position_embeddings": own["max_position_embeddings"]}
+    sizes |= {"layer.0.intermediate.dense": own["intermediate_size"]}
+    kept = torch.float32
+    if not path.is_file():
+        return kept
+    with safe_open(path, "pt") as file:
+        for name in file.keys():  # noqa: SIM118  it is no dict
+            part = file.get_slice(name)
+            kept = torch.float64 if part.get_dtype() == "F64" else kept
+            rows = next((rows for end, rows in sizes.items() if name.endswith(f"{end}.weight")), None)
+            if rows is not None and part.get_shape() != [rows, width]:
+                shapes = f"{part.get_shape()}, by config.json it is {[rows, width]}"
+                raise ValueError(f"checkpoint {folder}: {name} is {shapes}: {SAME}")
+    return kept
+
+
+def _refuse_unlike(folder: object, info: Mapping[str, Any], parts: tuple[str, ...]) -> None:
+    """Raise ValueError where the shape of a weight is not that of the config: transformers would draw it at random."""
+    if unlike := sorted(each for each in info["mismatched_keys"] if each[0].startswith(parts)):
         name, own, wanted = unlike[0]
+        raise ValueError(f"checkpoint {folder}: {name} is {list(own)}, by config.json it is {list(wanted)}: {SAME}")
+
+
+def _refuse_incomplete(folder: object, info: Mapping[str, Any], parts: tuple[str, ...]) -> None:
+    """Raise ValueError where these parts lack weights, which transformers would draw at random, or have some too many.
+
+    What there is too many of (a further layer, another kind of position, an adapter) would be left out of the answer.
+    """
+    if lacking := sorted(name for name in info["missing_keys"] if name.startswith(parts)):
+        body = [name for name in lacking if name.startswith(PARTS[:2])]
         raise ValueError(
-            f"checkpoint {folder}: {name} is {list(own)}, by config.json it is {list(wanted)}: "
-            "take config.json and weights from the same checkpoint"
+            f"checkpoint {folder}: {count(len(lacking), 'weight')} missing ({(body or lacking)[0]}): "
+            f"{SAME if body else UNTUNED}"
         )
-    encoder = ("bert.embeddings.", "bert.encoder.")
-    if lacking := sorted(name for name in info["missing_keys"] if name.startswith(encoder)):
-        raise ValueError(
-            f"checkpoint {folder}: {len(lacking)} weights of the encoder are missing ({lacking[0]}, ...): "
-            "take config.json and weights from the same checkpoint"
-        )
+    ours = parts + tuple(part.removeprefix("bert.") for part in parts)
+    beyond = sorted(name for name in info["unexpected_keys"] if name.startswith(ours) and not name.endswith(BUFFERS))
+    if beyond:
+        raise ValueError(f"checkpoint {folder}: {beyond[0]} has no place in a BERT of this config: {SAME}")
+
+
+def _state(model: Any) -> dict[str, Tensor]:
+    """The weights of a model by its names; half precision as float32, for sums are made of them."""
+    found = {key: value.detach() for key, value in model.state_dict().items()}
+    return {key: value.float() if value.dtype in HALF else value for key, value in found.items()}
 
 
 def _shape(config: Any) -> dict[str, Any]:
-    if config.model_type != "bert":
-        raise ValueError(f"a checkpoint is of type {config.model_type!r}; only bert can be stacked")
-    if config.hidden_act != "gelu" or getattr(config, "position_embedding_type", "absolute") != "absolute":
-        raise ValueError("only checkpoints with gelu and absolute positions can be stacked")
     return {
         "layers": config.num_hidden_layers,
         "hidden": config.hidden_size,
@@ -132,9 +223,12 @@ def _shape(config: Any) -> dict[str, Any]:
     }
 
 
-def _student(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One student's tensors by our names: matrices transposed to [in, out], token type 0 added to the positions."""
-    tensors = {ours: turned(ours, state[theirs]) for ours, theirs in OUTSIDE.items()}
+def _student(state: dict[str, Tensor], outside: Mapping[str, str]) -> dict[str, Tensor]:
+    """One student's tensors by our names: matrices transposed to [in, out], token type 0 added to the positions.
+
+    outside: which are wanted of those outside the layers, and their names.
+    """
+    tensors = {ours: turned(ours, state[theirs]) for ours, theirs in outside.items()}
     tensors["position_embeddings"] = tensors["position_embeddings"] + state[TYPES][0]
     for index in range(1 + max(int(key.split(".")[3]) for key in state if key.startswith("bert.encoder.layer."))):
         source, target = f"bert.encoder.layer.{index}.", f"layers.{index}."

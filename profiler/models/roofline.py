@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from profiler.models.spec import Dims
 from profiler.table import ShapeKey
-
-
-@dataclass(frozen=True)
-class Ceilings:
-    """What a device can do at best. given or measured, as `source` says.
-
-    flops: per second, dense, in the dtype of the table; a multiply-add counts two. bytes_s: of main memory.
-    cache_bytes_s: of the last cache. resident_bytes: weights up to so many bytes stay in that cache between batches.
-    spill_bytes: a kernel whose activations exceed this moves them through main memory. kernel_s: the least time between
-    two dependent kernels (on a CPU: of one operator call). width: bytes of a number. source: where they come from.
-    """
-
-    flops: float
-    bytes_s: float
-    cache_bytes_s: float
-    resident_bytes: float
-    spill_bytes: float
-    kernel_s: float
-    width: int
-    source: str
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if name != "source" and not value > 0:
-                raise ValueError(f"ceilings: {name} is {value} (must be positive)")
-
-    @classmethod
-    def of(cls, meta: Mapping[str, Any]) -> Ceilings | None:
-        """The ceilings that a table's metadata carries, None where it has none."""
-        own = meta.get("ceilings")
-        return cls(**own) if own else None
-
+from profiler.table.metadata import Ceilings
 
 #: bfloat16 on an NVIDIA H200: 790 TFLOP/s of large matrix products and 4.3 TB/s of copies were seen on one; 2.5 us per
 #: kernel and the cache's 8 TB/s are assumptions until a device has been probed.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 _NAME = re.compile(r"(students|teacher)-(\d+)x(\d+)")
 #: Widths that do not follow BERT's rule of 64 per attention head.
 _HEADS = {312: 12}
+#: Larger than any BERT: nobody means it, and to draw its weights would fill the memory.
+MOST_LAYERS, MOST_HIDDEN = 1000, 65_536
 #: Feed-forward widths that are not four times the hidden width.
 _FFN = {312: 1200}
 
@@ -21,6 +24,8 @@ class Dims:
     ensemble). shared_embeddings: whether one set of embeddings serves all students. pooler: whether a dense layer with
     tanh stands between [CLS] and the projection, as in BERT.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     name: str
     students: int
@@ -40,6 +45,8 @@ class Dims:
         for field in ("students", "layers", "hidden", "heads", "ffn", "vocab", "positions", "classes", "outputs"):
             if getattr(self, field) < 1:
                 raise ValueError(f"model {self.name}: {field} is {getattr(self, field)} (must be at least 1)")
+        if not 0 <= self.norm_eps < 1:
+            raise ValueError(f"model {self.name}: norm_eps is {self.norm_eps} (must be 0 or more, and less than 1)")
         if self.hidden % self.heads:
             raise ValueError(f"model {self.name}: width {self.hidden} is not divisible by {self.heads} heads")
 
@@ -70,5 +77,7 @@ def parse_spec(name: str, students: int = 1, *, shared_embeddings: bool = False)
         raise ValueError(f"model {name}: a teacher is one model, not {students} students")
     if hidden not in _HEADS and hidden % 64:
         raise LookupError(f"model {name}: width {hidden} is not a multiple of 64 (attention heads are 64 wide)")
+    if layers > MOST_LAYERS or hidden > MOST_HIDDEN:
+        raise LookupError(f"model {name}: models of up to {MOST_LAYERS} layers, {MOST_HIDDEN:,} wide, are known")
     heads, ffn = _HEADS.get(hidden, hidden // 64), _FFN.get(hidden, 4 * hidden)
     return Dims(name, students, layers, hidden, heads, ffn, shared_embeddings=shared_embeddings)

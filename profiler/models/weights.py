@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,8 +13,11 @@ from torch import Tensor
 
 from profiler.models.spec import Dims
 from traces.shared.atomic import replacing
+from traces.shared.documents import checked, json_text, parse_json
 
 FORMAT = "cohort-weights/1"
+#: What weights are kept in. Other types (8 bits, whole numbers) have scales elsewhere, which nothing here would apply.
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 #: Tensors that belong to the embeddings; their first axis is 1 where one set serves all students.
 EMBEDDINGS = ("word_embeddings", "position_embeddings", "embedding_ln_weight", "embedding_ln_bias")
 
@@ -192,7 +194,7 @@ def save(weights: Weights, path: str | os.PathLike[str], *, task: str = "") -> N
 
     Raises OSError where that fails.
     """
-    about = {"format": FORMAT, "spec": json.dumps(asdict(weights.spec))} | ({"task": task} if task else {})
+    about = {"format": FORMAT, "spec": json_text(asdict(weights.spec))} | ({"task": task} if task else {})
     write_tensors(Path(path), weights.tensors(), about)
 
 
@@ -217,7 +219,12 @@ def load(path: str | os.PathLike[str]) -> Weights:
     metadata = about(path)
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} is not an ensemble: its format is {metadata.get('format')}, not {FORMAT}")
-    return assemble(Dims(**json.loads(metadata["spec"])), load_file(path))
+    spec = checked(Dims, parse_json(metadata.get("spec", ""), f"{path}: its spec"), f"{path}: its spec")
+    tensors = load_file(path)
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise ValueError(f"{path}: {name} is of type {str(tensor.dtype).removeprefix('torch.')}, not of a float's")
+    return assemble(spec, tensors)
 
 
 def about(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -11,6 +11,9 @@ import numpy as np
 
 from profiler.table.reading import numbers, read_columns
 
+#: A service time is no less and no more than this times its median.
+LEAST, MOST = 1e-6, 1e6
+
 
 @dataclass(frozen=True)
 class Jitter:
@@ -32,14 +35,19 @@ class Jitter:
     @classmethod
     def read(cls, path: Path) -> Jitter:
         columns = read_columns(path, ("below_us", "probability", "ratio"))
-        below, p, ratio = (numbers(columns[name], name, path) for name in ("below_us", "probability", "ratio"))
+        below = numbers(columns["below_us"], "below_us", path, 0)
+        p = numbers(columns["probability"], "probability", path, 0, 1)
+        ratio = numbers(columns["ratio"], "ratio", path, LEAST, MOST)
         classes = sorted(set(below.tolist()))
         if not classes or not math.isinf(classes[-1]):
             raise ValueError(f"{path}: the last class needs below_us = inf, so that every median has a class")
-        if not (np.isfinite(ratio).all() and (ratio > 0).all() and ((p >= 0) & (p <= 1)).all()):
-            raise ValueError(f"{path}: probabilities must lie in 0 to 1 and ratios must be positive")
         rows = [np.flatnonzero(below == b) for b in classes]
         rows = [r[np.argsort(p[r], kind="stable")] for r in rows]
+        for each, r in zip(classes, rows, strict=True):
+            if (np.diff(p[r]) <= 0).any() or (np.diff(ratio[r]) < 0).any():
+                raise ValueError(
+                    f"{path}: below {each:g} us each probability may stand once, and ratio must not fall as it rises"
+                )
         return cls(
             tuple(b * 1e-6 for b in classes), tuple(tuple(p[r]) for r in rows), tuple(tuple(ratio[r]) for r in rows)
         )

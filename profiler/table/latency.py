@@ -18,13 +18,20 @@ from numpy.typing import NDArray
 from profiler.table.accuracy import AccuracyTable
 from profiler.table.adapters import AdapterTable
 from profiler.table.jitter import Jitter
+from profiler.table.metadata import check_meta, read_meta
 from profiler.table.plan import BucketPlan, Level, ShapeKey
-from profiler.table.reading import numbers, read_columns, read_meta, whole
+from profiler.table.reading import names, numbers, read_columns, whole
 
 #: Where the shipped tables lie: one folder each, named as --table names them.
 SHIPPED = Path(__file__).parents[1] / "tables"
 REQUIRED = ("model", "students", "depth", "hidden", "batch", "tokens", "latency_us")
-_WHOLE = ("students", "depth", "hidden", "batch", "tokens")
+#: Sizes are whole numbers from 1 to these: beyond them nobody means it, and predictions would fill the memory.
+SIZES = {"students": 10_000, "depth": 10_000, "hidden": 1_000_000, "batch": 100_000, "tokens": 10_000_000}
+#: Times from a nanosecond to eleven days, in microseconds.
+LEAST_US, MOST_US = 1e-3, 1e12
+#: Further columns that have a meaning; cells may be empty.
+MEASURED = ("device_us", "staging_us", "wire_us", "p10_us", "p90_us", "p99_us", "samples", "floor_us",
+            "back_to_back_us")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +56,15 @@ class LatencyTable:
         columns = {name: np.asarray(column) for name, column in self.columns.items()}
         if not len(columns["model"]):
             raise ValueError(f"table {self.name}: it has no rows")
-        columns |= {name: whole(columns[name], name, self.name) for name in _WHOLE}
+        where = f"table {self.name}"
+        columns |= {name: whole(columns[name], name, where, most) for name, most in SIZES.items()}
+        columns["model"] = names(columns["model"], "model", where)
+        columns |= {
+            name: numbers(columns[name], name, where, 0, MOST_US, gaps=True) for name in MEASURED if name in columns
+        }
         object.__setattr__(self, "columns", columns)
-        latency = numbers(columns["latency_us"], "latency_us", self.name)
-        bad = ~(np.isfinite(latency) & (latency > 0))
-        if bad.any():
-            row = int(bad.argmax())
-            raise ValueError(f"table {self.name}, row {row}: latency_us is {latency[row]} (must be positive)")
+        numbers(columns["latency_us"], "latency_us", where, LEAST_US, MOST_US)
+        check_meta(self.meta, f"{where}: meta.json")
         self._rows  # noqa: B018  duplicate keys and models of two shapes are found here
 
     def records(self) -> list[dict[str, Any]]:
@@ -219,6 +228,8 @@ class LatencyTable:
         files = [path / f"latency.{suffix}" for suffix in ("csv", "parquet") if (path / f"latency.{suffix}").exists()]
         if not files:
             raise LookupError(f"{path} has neither latency.csv nor latency.parquet: it is not a table")
+        if len(files) > 1:
+            raise ValueError(f"{path} has both latency.csv and latency.parquet: remove the one that is not meant")
         return cls(
             path.resolve().name,
             read_columns(files[0], REQUIRED),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,4 +41,4 @@ def merge_tables(out: Path, folders: Sequence[Path]) -> LatencyTable | None:
     }
     jitter = next(folder for folder in folders if folder.name in tables) / "jitter.csv"
     extra = [jitter] if jitter.exists() else []
-    return write_table(out, rows, json.loads(json.dumps(meta)), extra=extra, replace=True)
+    return write_table(out, rows, meta, extra=extra, replace=True)

@@ -14,6 +14,8 @@ from profiler.table.plan import Level, ShapeKey
 
 #: How a group is written where a table is named: split:h200-modelled,gpus=4,reduce_us=8
 PREFIX = "split:"
+#: A group has no more GPUs than a table may have students.
+MOST_GPUS = 10_000
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,11 @@ def split(table: LatencyTable, gpus: int, reduce_s: float, model: str | None = N
     level of the model, default the table's. A run with this table has groups for GPUs: `--gpus 2` are 2 x `gpus` of
     them; their seconds are a group's.
 
-    Raises ValueError for fewer than 2 GPUs or a negative reduce_s, LookupError where a GPU's share of the students was
-    not measured.
+    Raises ValueError for fewer than 2 GPUs, more than MOST_GPUS, or a negative reduce_s, LookupError where a GPU's
+    share of the students was not measured.
     """
-    if gpus < 2:
-        raise ValueError(f"an ensemble is split over at least 2 GPUs, not {gpus}")
+    if not 2 <= gpus <= MOST_GPUS:
+        raise ValueError(f"an ensemble is split over at least 2 GPUs, and at most {MOST_GPUS:,}, not {gpus}")
     if not 0 <= reduce_s < 1:
         raise ValueError(f"reduce_s is {reduce_s}; it must be seconds, 0 or more (and less than 1)")
     model = table.default_model() if model is None else model
@@ -98,7 +100,7 @@ def from_spec(spec: str) -> LatencyTable:
     valid = f"write {PREFIX}TABLE,gpus=4,reduce_us=8"
     name, *parts = spec.removeprefix(PREFIX).split(",")
     given = {key: value for key, _, value in (part.partition("=") for part in parts)}
-    if not name or set(given) != {"gpus", "reduce_us"}:
+    if not name or set(given) != {"gpus", "reduce_us"} or len(parts) != len(given):
         raise ValueError(f"table {spec!r} cannot be read: {valid}")
     try:
         gpus, reduce_s = int(given["gpus"]), float(given["reduce_us"]) * 1e-6

@@ -61,7 +61,9 @@ class BucketPlan:
         return self.tokens[-1]
 
     def key(self, students: int, lengths: Sequence[int]) -> ShapeKey:
-        """The key that runs a batch of these token counts. Raises LookupError above the largest size."""
+        """The key that runs a batch of these token counts. Raises LookupError above the largest size, and for 0."""
+        if 0 in lengths:
+            raise LookupError("a request without tokens cannot be run")
         return ShapeKey(students, self.padded_batch(len(lengths)), self.padded_tokens(max(lengths)))
 
     def padded_batch(self, size: int) -> int:

@@ -1,9 +1,9 @@
-"""The files of a table, checked as they are read: columns by name, and meta.json."""
+"""The columns of a table's files, checked as they are read: there, whole, of their kind, in their range."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,28 @@ from numpy.typing import NDArray
 
 #: A quoted cell may hold line ends, also where the reader's blocks of 1 MB meet.
 _CSV = pa.csv.ParseOptions(newlines_in_values=True)
-
-
-def read_meta(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise LookupError(f"{path} is missing: a table's folder says there what was measured where")
-    try:
-        meta = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(meta, dict):
-        raise ValueError(f"{path} must hold a JSON object")
-    return meta
+#: Columns of text: it stays as it is written, also where it looks like a number ("007") or like true.
+_NAMES = pa.csv.ConvertOptions(
+    column_types=dict.fromkeys(("model", "task", "kind", "impl", "dtype", "text", "label"), pa.string())
+)
+#: Whole numbers up to here are exact as floats.
+EXACT = 2**53
 
 
 def read_columns(path: Path, required: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Every column of a CSV or Parquet file. Raises ValueError where one of those required is missing or has a gap."""
     try:
-        table = pa.parquet.read_table(path) if path.suffix == ".parquet" else pa.csv.read_csv(path, parse_options=_CSV)
-    except pa.ArrowInvalid as error:
+        if path.suffix == ".parquet":
+            table = pa.parquet.read_table(path, page_checksum_verification=True)
+        else:
+            table = pa.csv.read_csv(path, parse_options=_CSV, convert_options=_NAMES)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path}: column {', '.join(twice)} is there twice: which one is meant?")
     missing = [name for name in required if name not in table.column_names]
     if missing:
         raise ValueError(
@@ -50,22 +53,52 @@ def read_columns(path: Path, required: Sequence[str]) -> dict[str, NDArray[Any]]
 
 def read_rows(path: Path, kinds: Mapping[str, type]) -> tuple[tuple[Any, ...], ...]:
     """The rows of a file, of the columns named. kinds: str, float, or int for whole numbers of at least 1."""
-    columns, checked = read_columns(path, tuple(kinds)), {int: whole, float: numbers}
+    columns = read_columns(path, tuple(kinds))
+    checked: dict[type, Callable[..., NDArray[Any]]] = {int: whole, float: numbers, str: names}
     for name, kind in kinds.items():
-        columns[name] = checked[kind](columns[name], name, path) if kind in checked else columns[name].astype(str)
+        columns[name] = checked[kind](columns[name], name, path)
     return tuple(zip(*(columns[name].tolist() for name in kinds), strict=True))
 
 
-def numbers(column: NDArray[Any], name: str, where: object) -> NDArray[np.float64]:
+def names(column: NDArray[Any], name: str, where: object) -> NDArray[Any]:
+    """A column of text. Raises ValueError for a cell that is empty, or that no command line could name."""
+    found = np.asarray(column).astype(str)
+    for row, cell in enumerate(found.tolist()):
+        if cell != cell.strip() or not cell or not cell.isprintable() or "," in cell:
+            raise ValueError(f"{where}, row {row}: {name} is {cell!r} (must be a name, without commas or outer spaces)")
+    return found
+
+
+def numbers(
+    column: NDArray[Any],
+    name: str,
+    where: object,
+    least: float = -np.inf,
+    most: float = np.inf,
+    *,
+    gaps: bool = False,
+) -> NDArray[np.float64]:
+    """A column of numbers from least to most. gaps: whether cells may be empty, which are NaN then."""
+    column = np.asarray(column)
+    if gaps and column.dtype == object and all(cell is None for cell in column.tolist()):
+        return np.full(len(column), np.nan)
     if column.dtype.kind not in "iuf":
         raise ValueError(f"{where}: column {name} must hold numbers, not {column.dtype}")
-    return column.astype(np.float64)
-
-
-def whole(column: NDArray[Any], name: str, where: object) -> NDArray[np.int64]:
-    values = numbers(np.asarray(column), name, where)
-    bad = ~((values >= 1) & (values == np.floor(values)))
+    values = column.astype(np.float64)
+    bad = ~((values >= least) & (values <= most)) & ~(np.isnan(values) & gaps)
     if bad.any():
         row = int(bad.argmax())
-        raise ValueError(f"{where}, row {row}: {name} is {values[row]} (must be a whole number of at least 1)")
+        raise ValueError(f"{where}, row {row}: {name} is {values[row]} (must be a number from {least:g} to {most:g})")
+    return values
+
+
+def whole(column: NDArray[Any], name: str, where: object, most: int = EXACT) -> NDArray[np.int64]:
+    """A column of whole numbers from 1 to most."""
+    values = numbers(column, name, where)
+    bad = ~((values >= 1) & (values <= most) & (values == np.floor(values)))
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{where}, row {row}: {name} is {values[row]} (must be a whole number of at least 1, at most {most:,})"
+        )
     return values.astype(np.int64)

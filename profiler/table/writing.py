@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from profiler.table.latency import LatencyTable
 from traces.shared.atomic import refuse_foreign, replacing_folder
+from traces.shared.documents import json_text
 
 
 def write_table(
@@ -33,7 +33,7 @@ def write_table(
         for name, rows in (("latency", latency), ("jitter", jitter), ("accuracy", accuracy)):
             if rows:
                 (partial / f"{name}.csv").write_text(as_csv(rows))
-        (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+        (partial / "meta.json").write_text(json_text(meta, indent=1) + "\n")
         for path in extra:
             shutil.copy(path, partial)
         LatencyTable.load(partial)

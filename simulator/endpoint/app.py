@@ -151,7 +151,10 @@ class Endpoint:
         assert self.tokenize is not None
         began = perf_counter()
         pool: ThreadPoolExecutor = request.app.state.pool
-        ids = await asyncio.get_running_loop().run_in_executor(pool, self.tokenize, text)
+        try:
+            ids = await asyncio.get_running_loop().run_in_executor(pool, self.tokenize, text)
+        except ValueError as error:  # of this text alone
+            raise BadRequest(f"input text: {error}") from None
         self.metrics.tokenized(perf_counter() - began)
         if not len(ids):
             raise BadRequest("input text: it has no tokens")

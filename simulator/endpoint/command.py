@@ -154,11 +154,11 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
     notes = [*deployment.notes, *served.notes]
     for note in notes:
         log.warning(note)
-    tokenize = None
-    if options.weights is not None and _has_tokenizer(Path(options.weights)):
-        tokenize = open_tokenizer(options.weights, plan.max_tokens)
     specs = [each.spec for each in served.executors[0].values()]
-    limits = Limits(min(each.vocab for each in specs), plan.max_tokens, tokenize is not None)
+    vocab, tokenize = min(each.vocab for each in specs), None
+    if options.weights is not None and _has_tokenizer(Path(options.weights)):
+        tokenize = open_tokenizer(options.weights, plan.max_tokens, vocab)
+    limits = Limits(vocab, plan.max_tokens, tokenize is not None)
     settings = Settings(
         policy=describe(policy),
         table=options.table or table.name,

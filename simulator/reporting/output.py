@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from simulator.reporting.report import Report
 from traces.shared.atomic import refuse_foreign, replacing_folder
+from traces.shared.documents import json_text
 from traces.shared.origin import origin
+from traces.shared.sealed import seal, sealable, write_sealed
 
 #: Rows that are expanded and written at a time; bounds the memory of a long run.
 ROWS = 1 << 20
@@ -34,10 +36,10 @@ def save(report: Report, out: Path) -> None:
         _write_requests(report, folder / "requests.parquet")
         batches = {name: _column(name, column) for name, column in report.batch_columns.items()}
         batches["padded_tokens"] = pa.array(report.batch_columns["padded_tokens"], pa.int64())
-        pa.parquet.write_table(pa.table(batches), folder / "batches.parquet")
+        write_sealed(pa.table(batches), folder / "batches.parquet")
         if report.logits is not None:
             answers = {"request": np.arange(len(report.logits)), **_answers(report.logits)}
-            pa.parquet.write_table(pa.table(answers), folder / "answers.parquet")
+            write_sealed(pa.table(answers), folder / "answers.parquet")
         (folder / "summary.json").write_text(to_json(report.summary))
         (folder / "run.json").write_text(to_json({**report.run, **origin()}))
 
@@ -57,8 +59,8 @@ def read_run(out: Path) -> dict[str, Any]:
 
 
 def to_json(values: Any) -> str:
-    """Format values as JSON: in their own order, indented, one newline at the end."""
-    return json.dumps(values, indent=2, allow_nan=False, default=str) + "\n"
+    """Format values as JSON: in their own order, indented, one newline at the end; null for what is not known."""
+    return json_text(values, indent=2, default=str) + "\n"
 
 
 def _write_requests(report: Report, path: Path) -> None:
@@ -69,18 +71,20 @@ def _write_requests(report: Report, path: Path) -> None:
             columns = report.request_columns(slice(first, first + ROWS))
             table = pa.table({name: _column(name, column) for name, column in columns.items()}, schema=schema)
             if writer is None:
-                schema = table.schema
+                schema = sealable(table.schema)
                 strings = [each.name for each in schema if each.type == pa.string()]
-                writer = pa.parquet.ParquetWriter(path, schema, use_dictionary=strings)
+                writer = pa.parquet.ParquetWriter(path, schema, use_dictionary=strings, write_page_checksum=True)
             writer.write_table(table)
     finally:
         if writer is not None:
             writer.close()
+    if writer is not None:
+        seal(path)
 
 
 def _answers(logits: NDArray[np.float32]) -> dict[str, pa.Array]:
     """The answered class of every request and the logits behind it; null where it was not answered."""
-    missing = np.isnan(logits).all(axis=1)
+    missing = np.isnan(logits).any(axis=1)  # also where a model answers what is no number
     columns = {"answer": pa.array(np.nan_to_num(logits, nan=-np.inf).argmax(axis=1).astype(np.int32), mask=missing)}
     return columns | {f"logit_{i}": pa.array(column, mask=missing) for i, column in enumerate(logits.T)}
 

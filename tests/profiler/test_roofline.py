@@ -10,9 +10,10 @@ import pytest
 
 from profiler.measuring.grid import Grid
 from profiler.modelled import estimate
-from profiler.models.roofline import H200, Ceilings, _floor, floor, kernels
+from profiler.models.roofline import H200, _floor, floor, kernels
 from profiler.models.spec import parse_spec
 from profiler.table import ShapeKey, shipped
+from profiler.table.metadata import Ceilings
 
 
 @pytest.mark.parametrize(

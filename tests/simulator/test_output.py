@@ -16,7 +16,7 @@ import pytest
 from doubles import run, trace
 from written import Command
 
-from simulator.reporting.output import read_run, save
+from simulator.reporting.output import _answers, read_run, save
 
 FILES = ("requests.parquet", "batches.parquet", "summary.json")
 REQUESTS = {
@@ -208,7 +208,7 @@ def test_a_failing_write_leaves_the_old_output_whole(tmp_path, monkeypatch):
     save(run("greedy", trace(0, 1)), out)
     before = written(out)
 
-    def full_disk(*_):
+    def full_disk(*_, **__):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(pa.parquet, "write_table", full_disk)
@@ -230,3 +230,12 @@ def test_a_run_of_the_library_has_no_settings_to_rerun(tmp_path):
     save(run("greedy", trace(0, 1)), tmp_path / "run")
     with pytest.raises(ValueError, match="command line"):
         read_run(tmp_path / "run")
+
+
+def test_an_answer_that_is_no_number_is_null_as_if_there_were_none():
+    """A model with broken weights answers NaN; so is a request that was not answered."""
+    nan = np.nan
+    logits = np.array([[0.1, 0.9], [nan, 0.3], [nan, nan], [3.0, -np.inf]], np.float32)
+    columns = {name: column.to_pylist() for name, column in _answers(logits).items()}
+    assert columns["answer"] == [1, None, None, 0]
+    assert columns["logit_1"] == [pytest.approx(0.9), None, None, -np.inf]

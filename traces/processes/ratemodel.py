@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from traces.arrivals import bounded, follow, poisson_process
 from traces.draft import Draft
 from traces.shared.atomic import write_text
+from traces.shared.documents import json_text, read_json
 
 Array = NDArray[np.float64]
 
@@ -90,13 +90,13 @@ class RateModel:
         """Write the parameters as JSON, with the figures rounded to six digits."""
         values = {key: [float(f"{each:.6g}") for each in value] if isinstance(value, tuple) else value
                   for key, value in asdict(self).items()}  # fmt: skip
-        write_text(path, json.dumps(values) + "\n")
+        write_text(path, json_text(values) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> RateModel:
         """Raises ValueError where the file is not a saved rate model."""
         try:
-            saved: dict[str, Any] = json.loads(path.read_text())
+            saved: dict[str, Any] = read_json(path)
             values: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
             missing = [field.name for field in fields(cls) if field.name not in values]
             if missing:

@@ -42,21 +42,10 @@ def teacher_folder(teacher: str) -> Path:
 
 def load_teacher(folder: Path) -> tuple[Dims, Tensors]:
     """A BERT checkpoint's encoder as one stacked student, without what is above it. ValueError for other kinds."""
-    from transformers.utils import logging
+    from profiler.models.checkpoints import encoder_of
 
-    from profiler.models.checkpoints import from_checkpoints
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # that the checkpoint has no classifier is expected
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        own = from_checkpoints([folder])
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    kept = {name: tensor for name, tensor in own.tensors().items() if name.startswith("layers.") or name in EMBEDDINGS}
-    return replace(own.spec, pooler=False), {name: tensor.float().clone() for name, tensor in kept.items()}
+    spec, tensors = encoder_of(folder)
+    return spec, {name: tensor.float().clone() for name, tensor in tensors.items()}
 
 
 def digest(tensors: Tensors) -> str:

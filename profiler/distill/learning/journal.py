@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic, process_time
 from typing import Any
+
+from traces.shared.documents import json_text, parse_json
 
 
 class StudyLog:
@@ -71,12 +72,12 @@ class StudyLog:
 
     def _write(self, **figures: Any) -> None:
         with self._path.open("a") as file:
-            file.write(json.dumps({"at_s": round(monotonic() - self._began, 2), **figures}) + "\n")
+            file.write(json_text({"at_s": round(monotonic() - self._began, 2), **figures}) + "\n")
 
 
 def _parsed(line: str) -> dict[str, Any]:
     """A line of the log; nothing where it cannot be read."""
     try:
-        return dict(json.loads(line))
-    except ValueError:
+        return dict(parse_json(line, "a line"))
+    except (ValueError, TypeError):
         return {}

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from profiler.models.tokenizer import ids_of, load_tokenizer
+
 #: Texts are sorted by length among so many batches' worth, so that batches are of like length and still random.
 POOL = 50
 #: Augmentation joins this share of the texts to another, cuts this share and replaces this share of the tokens.
@@ -30,11 +32,9 @@ class Texts:
         return self.ids[index, : self.lengths[index]]
 
 
-def mask_token(folder: Path) -> int:
+def mask_token(folder: Path, most: int, vocab: int) -> int:
     """The id of [MASK] in the tokenizer.json of a checkpoint's folder; of [UNK] where it has none, or else 0."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = load_tokenizer(folder / "tokenizer.json", vocab, most)
     found = (tokenizer.token_to_id(word) for word in ("[MASK]", "[UNK]"))
     return next((number for number in found if number is not None), 0)
 
@@ -42,24 +42,16 @@ def mask_token(folder: Path) -> int:
 def tokenize(texts: Sequence[str], folder: Path, most: int, vocab: int) -> Texts:
     """The ids of texts by the tokenizer.json of a checkpoint's folder, cut to `most` tokens.
 
-    Raises ValueError where that is no tokenizer, or an id is not below `vocab`.
+    Raises ValueError where that is no tokenizer, or none of a model of `vocab` rows; and for a text without tokens.
     """
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing more exact
-        raise ValueError(f"{path} is not a tokenizer: {error}") from None
-    tokenizer.enable_truncation(most)
-    tokenizer.no_padding()
-    found = pack([np.asarray(found.ids, np.int32) for found in tokenizer.encode_batch(list(texts))])
-    if (largest := int(found.ids.max(initial=0))) >= vocab:
-        raise ValueError(
-            f"{path} gives token {largest}, but the teacher's vocabulary ends at {vocab - 1}: "
-            "take tokenizer and weights from the same checkpoint"
-        )
-    return found
+    tokenizer = load_tokenizer(folder / "tokenizer.json", vocab, most)
+    rows = []
+    for row, encoding in enumerate(tokenizer.encode_batch(list(texts))):
+        try:
+            rows.append(ids_of(encoding, vocab, most))
+        except ValueError as error:
+            raise ValueError(f"text {row}: {error}") from None
+    return pack(rows)
 
 
 def pack(rows: Sequence[NDArray[np.int32]]) -> Texts:

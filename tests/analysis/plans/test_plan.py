@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from analysis.plans.candidates import Demand, candidates
 from analysis.plans.sampling import Sample, Stratum, Stretch, estimate, whole, windows
 from analysis.sweeps.sweeping import Laboratory
 from profiler.table import Deployment
+from profiler.table.latency import SHIPPED
 from profiler.table.writing import write_table
 from simulator import simulate
 from simulator.reporting.report import OK
@@ -185,6 +187,15 @@ def test_a_latency_that_no_batch_keeps_is_out_of_reach_and_the_closest_is_named(
     saved = json.loads((tmp_path / "o" / "plan.json").read_text())
     assert saved["choices"] == []
     assert saved["closest"][0]["slo_ms"] > 0.1
+
+
+def test_the_plan_of_a_table_without_accuracies_is_written_with_null(capsys, tmp_path):
+    shutil.copytree(SHIPPED / "synthetic", tmp_path / "bare", ignore=shutil.ignore_patterns("accuracy.csv"))
+    command = ["plan", "--trace", "poisson:rate=100,duration=1", "--slo-ms", "50", "--tables", str(tmp_path / "bare")]
+    command += ["--policies", "greedy", "--max-gpus", "2", "--jobs", "1"]
+    assert main([*command, "--store", str(tmp_path / "s"), "--out", str(tmp_path / "o")]) == 0
+    saved = json.loads((tmp_path / "o" / "plan.json").read_text(), parse_constant=pytest.fail)
+    assert saved["choices"][0]["best"]["accuracy"] is None
 
 
 def test_however_far_a_latency_is_out_of_reach_the_one_that_can_be_met_is_named(table):

@@ -332,3 +332,25 @@ def test_a_killed_worker_of_ray_is_replaced(alone, tmp_path):
     pytest.importorskip("ray", reason="ray is not installed")
     assert tables(tmp_path / "here", "ray", "2") == alone
     assert (tmp_path / "here" / "marker").exists()
+
+
+def test_a_flipped_bit_of_a_segment_is_an_error_never_another_value(tmp_path):
+    """A hundred bits at random, one at a time."""
+    rows = [{"key": f"{number:032x}", "attainment": number / 7, "policy": "greedy"} for number in range(5)]
+    store = Store(tmp_path)
+    store.add(rows)
+    store.flush()
+    (segment,) = tmp_path.glob("*.parquet")
+    whole, rng = segment.read_bytes(), np.random.default_rng(0)
+    found = 0
+    for bit in rng.integers(0, 8 * len(whole), 100).tolist():
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        segment.write_bytes(content)
+        try:
+            kept = store.find(row["key"] for row in rows)
+        except ValueError:
+            found += 1
+        else:
+            assert kept == {row["key"]: row for row in rows}
+    assert found > 95

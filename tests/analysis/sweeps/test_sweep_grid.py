@@ -53,6 +53,9 @@ def test_parameters_go_to_the_policies_that_have_them():
         ({"slo_ms": 0}, "slo_ms is 0"),
         ({"gpus": "0-2"}, "gpus is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"seed": {"first": 1}}, "seed is .*first"),
+        ({"trace": {"path": "t.csv"}}, "trace is .*path"),
+        ({"seed": "0", "seeds": "1"}, "seed is given twice"),
     ],
 )
 def test_an_axis_that_makes_no_sense_is_one_clear_line(axes, message):
@@ -60,6 +63,12 @@ def test_an_axis_that_makes_no_sense_is_one_clear_line(axes, message):
         grid(axes)
     assert re.search(message, caught.value.args[0])
     assert "\n" not in caught.value.args[0]
+
+
+@pytest.mark.parametrize("values", [[], "", " , ", {"x": 1}, [[1]], [True], [None, "two"]])
+def test_values_of_a_parameter_that_are_none_are_refused(values):
+    with pytest.raises(ValueError, match="max_batch"):
+        grid({"policy": "greedy"}, {"max_batch": values})
 
 
 def test_a_parameter_that_no_policy_has_is_refused():
@@ -73,6 +82,9 @@ def test_a_file_gives_the_axes_and_bad_toml_is_one_line(tmp_path):
     bad.write_text("policy = [greedy\n")
     assert len(grid(read_toml(good))) == 20
     with pytest.raises(ValueError, match=r"bad\.toml.*line 1"):
+        read_toml(bad)
+    bad.write_text(f"policy = {'[' * 10_000}")
+    with pytest.raises(ValueError, match=r"bad\.toml.*deep"):
         read_toml(bad)
     with pytest.raises(LookupError, match="no file"):
         read_toml(tmp_path / "missing.toml")

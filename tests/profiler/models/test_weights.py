@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,33 @@ def test_files_that_are_no_ensembles_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "other")
     with pytest.raises(ValueError, match="not an ensemble"):
         weights.load(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("spec", "word"),
+    [
+        ("", "JSON"),
+        ("{}", "missing"),
+        ('{"students": NaN}', "NaN"),
+        (json.dumps(asdict(SMALL) | {"layers": 1.5}), "layers"),
+        (json.dumps(asdict(SMALL) | {"layers": 0}), "layers"),
+        (json.dumps(asdict(SMALL) | {"norm_eps": -1}), "norm_eps"),
+        (json.dumps(asdict(SMALL) | {"depth": 2}), "depth"),
+    ],
+)
+def test_an_ensemble_whose_spec_is_none_is_refused(tmp_path: Path, spec: str, word: str) -> None:
+    about = {"format": weights.FORMAT, "spec": spec}
+    weights.write_tensors(tmp_path / "own", weights.random(SMALL, 0).tensors(), about)
+    with pytest.raises(ValueError, match=word) as raised:
+        weights.load(tmp_path / "own")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_ensemble_of_whole_numbers_is_refused(tmp_path: Path) -> None:
+    own = weights.random(SMALL, 0)
+    weights.save(own.map(lambda name, tensor: tensor.to(torch.int8) if "ffn1" in name else tensor), tmp_path / "own")
+    with pytest.raises(ValueError, match="int8"):
+        weights.load(tmp_path / "own")
 
 
 def bert(seed: int, **changes: object) -> object:

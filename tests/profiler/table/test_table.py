@@ -200,8 +200,8 @@ def test_jitter_is_a_quantile_function_per_class_of_median(tmp_path):
     ("rows", "message"),
     [
         (["1000,0,1"], "below_us = inf"),
-        (["inf,0,-1"], "ratios"),
-        (["inf,2,1"], "probabilities.*0 to 1"),
+        (["inf,0,-1"], "ratio is -1"),
+        (["inf,2,1"], "probability is 2.*0 to 1"),
         (["inf,0,"], "column ratio.*1 empty"),
         (["inf,0,wide"], "column ratio.*numbers"),
     ],

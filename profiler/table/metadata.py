@@ -1,0 +1,153 @@
+"""What meta.json says of a table: every key that there is, of its kind and in its range. Checked here and nowhere else.
+
+A key that acts on a run is checked in full; one that only says where a table comes from must be of its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from traces.shared.documents import checked, read_json
+
+#: Keys that an earlier version obeyed and this one does not: a table that has them means another machine.
+NO_LONGER = {
+    "freed": "GPUs that pruning frees always hold the same students again",
+    "students_per_gpu": "it follows from gpus= of split:TABLE,gpus=N,reduce_us=R",
+}
+
+_Number = Annotated[float, Field(ge=-1e300, le=1e300)]
+_Amount = Annotated[float, Field(ge=0, le=1e300)]
+_Positive = Annotated[float, Field(gt=0, le=1e300)]
+_Count = Annotated[int, Field(ge=0, le=2**53)]
+_Line = Annotated[str, StringConstraints(min_length=1)]
+_Free = dict[str, Any]
+#: Every key may be left out; null is a value, and only right where the type says so.
+ABSENT: Any = None
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Noise(_Document):
+    verdict: Literal["quiet", "noisy"]
+    reasons: list[str] = []
+    canary_drift: _Number | None = None
+    run_queue_delay_share: _Number | None = None
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What a device can do at best. given or measured, as `source` says.
+
+    flops: per second, dense, in the dtype of the table; a multiply-add counts two. bytes_s: of main memory.
+    cache_bytes_s: of the last cache. resident_bytes: weights up to so many bytes stay in that cache between batches.
+    spill_bytes: a kernel whose activations exceed this moves them through main memory. kernel_s: the least time between
+    two dependent kernels (on a CPU: of one operator call). width: bytes of a number. source: where they come from.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    flops: float
+    bytes_s: float
+    cache_bytes_s: float
+    resident_bytes: float
+    spill_bytes: float
+    kernel_s: float
+    width: int
+    source: str
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name != "source" and not 0 < value < float("inf"):
+                raise ValueError(f"ceilings: {name} is {value} (must be positive)")
+
+    @classmethod
+    def of(cls, meta: Mapping[str, Any]) -> Ceilings | None:
+        """The ceilings that a table's metadata carries, None where it has none."""
+        own = meta.get("ceilings")
+        return cls(**own) if own else None
+
+
+class TableMeta(_Document):
+    """Every key that a table's metadata may have."""
+
+    # What acts on a run or a plan.
+    kind: Literal["measured", "modelled", "black-box", "unknown"] = ABSENT
+    device: _Line = ABSENT
+    dtype: Literal["float32", "bfloat16", "float16"] = ABSENT
+    threads: Annotated[int, Field(ge=1, le=4096)] = ABSENT
+    rank: int = ABSENT
+    accuracy: dict[str, str] = ABSENT
+    idle_factor: list[tuple[_Amount, _Positive]] = ABSENT
+    cold_start_s: _Amount = ABSENT
+    power_w: _Amount = ABSENT
+    price_per_gpu_hour: _Amount = ABSENT
+    noise: _Noise = ABSENT
+    ceilings: Ceilings = ABSENT
+    # Where it comes from.
+    created: str = ABSENT
+    command: str = ABSENT
+    commit: str | None = ABSENT
+    versions: dict[str, str] = ABSENT
+    platform: str = ABSENT
+    cores: _Count | None = ABSENT
+    note: str = ABSENT
+    # How it was measured.
+    seed: int = ABSENT
+    canary: str = ABSENT
+    measured_s: _Amount = ABSENT
+    precision: dict[str, _Number | None] = ABSENT
+    idle_observed: list[tuple[_Amount, _Positive]] = ABSENT
+    numerics: _Free = ABSENT
+    cold_start: _Free = ABSENT
+    skipped: dict[str, str] = ABSENT
+    products_refused: _Free = ABSENT
+    campaign_part: str = ABSENT
+    # What a GPU says of itself.
+    multiprocessors: _Count | None = ABSENT
+    cache_bytes: _Count | None = ABSENT
+    memory_bytes: _Count | None = ABSENT
+    capability: str = ABSENT
+    cuda: str | None = ABSENT
+    card: _Free = ABSENT
+    # What it was made from.
+    model: str = ABSENT
+    parts: _Free = ABSENT
+    scaled: _Positive = ABSENT
+    gpus_per_device: _Count = ABSENT
+    reduce_us: _Amount = ABSENT
+    derived_from: _Free = ABSENT
+
+    @field_validator("idle_factor")
+    @classmethod
+    def _ascending(cls, curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        gaps = [gap for gap, _ in curve]
+        if gaps != sorted(set(gaps)):
+            raise ValueError("the gaps must be distinct and ascending: [[gap in seconds, factor], ...]")
+        return curve
+
+
+def check_meta(meta: Mapping[str, Any], where: object) -> None:
+    """Raise ValueError for metadata with a key that is unknown or no longer acts, or a value of a wrong kind or range.
+
+    where: whose it is, for the error.
+    """
+    for name in NO_LONGER.keys() & meta.keys():
+        raise ValueError(f"{where}: {name} is no longer heeded ({NO_LONGER[name]}): take the key out")
+    checked(TableMeta, dict(meta), where)
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """The object in a table's meta.json, unchecked: LatencyTable does that. Raises LookupError where it is missing."""
+    if not path.exists():
+        raise LookupError(f"{path} is missing: a table's folder says there what was measured where")
+    meta = read_json(path)
+    if not isinstance(meta, dict):
+        raise ValueError(f"{path} must hold a JSON object")
+    return meta
