@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from simulator.endpoint import protocol
 from simulator.endpoint.asking import Unanswered
@@ -79,7 +80,9 @@ class Endpoint:
             ClientDisconnect: lambda request, error: _error(400, "the connection ended before the request did"),
             Exception: lambda request, error: _error(500, "internal error"),
         }
-        return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+        app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+        app.add_middleware(Closing, self.service)
+        return app
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -88,7 +91,6 @@ class Endpoint:
             await self.service.open()
             log.info("serving", extra={"model": self.model})
             yield
-            log.info("draining", extra={"pending": self.service.pending})
             await self.service.close()
             for each in self.closed:
                 await asyncio.to_thread(each)
@@ -114,7 +116,7 @@ class Endpoint:
         return _json(protocol.metadata(self.model, self.classes, self.limits, self.about))
 
     async def _show_metrics(self, request: Request) -> Response:
-        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def _infer(self, request: Request) -> Response:
         self._refuse_unknown(request)
@@ -124,7 +126,7 @@ class Endpoint:
         asked = protocol.read(body, request.headers.get("inference-header-content-length"), self.limits)
         if (ids := asked.ids) is None:
             ids = await self._tokenized(request, asked.text or "")
-        answer = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
+        (answer,) = await self.service.ask([ids], asked.slo_s, asked.klass, self.within_s)
         figures = {
             "students_used": answer.students,
             "queue_us": round((answer.start_s - answer.arrival_s) * 1e6),
@@ -165,6 +167,21 @@ class Endpoint:
             raise HTTPException(404, f"there is no such version of {self.model}; {protocol.VERSION} is served")
 
 
+class Closing:
+    """Ends the connection of every answer once the service drains, so that no client asks on it again."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def closing(message: Message) -> None:
+            if self._service.draining and message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, closing if scope["type"] == "http" else send)
+
+
 def _unanswered(request: Request, error: Exception) -> Response:
     assert isinstance(error, Unanswered)
     return _error(error.status, error.reason, {"retry-after": str(RETRY_S)} if error.status == 503 else None)
@@ -175,4 +192,4 @@ def _error(status: int, message: str, headers: Any = None) -> Response:
 
 
 def _json(values: Any, status: int = 200, headers: Any = None) -> Response:
-    return Response(json.dumps(values).encode(), status, headers, "application/json")
+    return Response(json.dumps(values, allow_nan=False).encode(), status, headers, "application/json")

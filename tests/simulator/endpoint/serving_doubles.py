@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 
@@ -80,6 +81,32 @@ class StopsEarly:
         return Dispatch(view.oldest(view.plan.max_batch), view.levels[-1], plan=self.plan)
 
 
+#: While it is set, a policy that is Held does not return.
+holding = threading.Event()
+
+
+@dataclass(frozen=True)
+class Held:
+    """One request at a time; `where` ("decide" or "observe") returns once nothing is held: it sleeps, or it spins."""
+
+    where: str = "decide"
+    spins: bool = False
+    uses = frozenset({"completions"})
+
+    def _hold(self, where):
+        began = time.monotonic()
+        while where == self.where and holding.is_set() and time.monotonic() - began < 20:
+            if not self.spins:
+                time.sleep(0.01)
+
+    def decide(self, view):
+        self._hold("decide")
+        return Dispatch(view.oldest(1), view.levels[-1])
+
+    def observe(self, event):
+        self._hold("observe")
+
+
 def table(students=(1, 2), batches=(1, 2, 4, 8), tokens=(8, 16)):
     return formula_table(
         lambda k, b, t: STEP_US * k + 10 * b, students=students, batches=batches, tokens=tokens, accuracy=lambda k: 0.8
@@ -113,11 +140,12 @@ def endpoint(devices, policy="greedy", *, slo_s=0.1, most=64, patience_s=30.0, l
 
 
 @contextmanager
-def running(endpoint, *, connections=64, patience_s=5.0, drain_s=5):
-    """The endpoint's address while it runs; it is drained at the end."""
+def running(endpoint, *, connections=64, patience_s=5.0, drain_s=5, lame_duck_s=0.0):
+    """The endpoint's address while it runs; it is drained at the end. signal: as the process would get it."""
     import uvicorn
 
     from simulator.endpoint.connections import limited
+    from simulator.endpoint.ending import LameDuck
 
     bound = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
@@ -129,14 +157,18 @@ def running(endpoint, *, connections=64, patience_s=5.0, drain_s=5):
         access_log=False,
         timeout_graceful_shutdown=drain_s,
     )
-    server = uvicorn.Server(config)
+    server = LameDuck(config, lame_duck_s, endpoint.service.drain)
     thread = threading.Thread(target=partial(server.run, sockets=[bound]))
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.002)
     try:
-        yield SimpleNamespace(port=bound.getsockname()[1], stop=partial(setattr, server, "should_exit", True))
+        yield SimpleNamespace(
+            port=bound.getsockname()[1],
+            stop=partial(setattr, server, "should_exit", True),
+            signal=lambda number: server.handle_exit(number, None),
+        )
     finally:
         server.should_exit = True
         thread.join(20)
