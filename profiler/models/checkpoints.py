@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from profiler.models.spec import Dims
-from profiler.models.weights import EMBEDDINGS, Weights, assemble, shapes
+from profiler.models.weights import EMBEDDINGS, TYPES, Weights, assemble, shapes
 
 #: The names of Hugging Face by ours, of what is outside the layers and of a layer. Its matrices are [out, in].
 OUTSIDE = {
@@ -24,8 +24,8 @@ OUTSIDE = {
     "projection_weight": "classifier.weight",
     "projection_bias": "classifier.bias",
 }
-#: Token type 0 is added to our positions.
-TYPES = "bert.embeddings.token_type_embeddings.weight"
+#: Token type 0 is added to our positions; of the others we keep what they add to it.
+THEIR_TYPES = "bert.embeddings.token_type_embeddings.weight"
 LAYER = {
     "query_bias": "attention.self.query.bias",
     "key_bias": "attention.self.key.bias",
@@ -59,7 +59,7 @@ def from_checkpoints(models: Sequence[Any], name: str | None = None) -> Weights:
         if config != configs[0]:
             raise ValueError(f"checkpoint {index} has shape {config}, the first has {configs[0]}: they must be equal")
     students = [_student({key: value.detach() for key, value in model.state_dict().items()}) for model in loaded]
-    shared = all(torch.equal(own[key], students[0][key]) for own in students[1:] for key in EMBEDDINGS)
+    shared = all(torch.equal(own[key], students[0][key]) for own in students[1:] for key in (*EMBEDDINGS, TYPES))
     count, shape = len(students), configs[0]
     name = name or f"{'teacher' if count == 1 else 'students'}-{shape['layers']}x{shape['hidden']}"
     spec = Dims(name, count, shared_embeddings=shared and count > 1, outputs=shape["classes"], **shape)
@@ -70,7 +70,7 @@ def _stack(spec: Dims, students: Sequence[dict[str, Tensor]]) -> dict[str, Tenso
     tensors = {}
     for key in shapes(spec):
         if not key.startswith("head_"):
-            own = students[:1] if key in EMBEDDINGS and spec.shared_embeddings else students
+            own = students[:1] if key in (*EMBEDDINGS, TYPES) and spec.shared_embeddings else students
             tensors[key] = torch.stack([student[key] for student in own])
     like = tensors["projection_weight"]
     counts = torch.arange(1, spec.students + 1, dtype=like.dtype, device=like.device)
@@ -129,13 +129,16 @@ def _shape(config: Any) -> dict[str, Any]:
         "positions": config.max_position_embeddings,
         "classes": config.num_labels,
         "norm_eps": config.layer_norm_eps,
+        "types": config.type_vocab_size,
     }
 
 
 def _student(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One student's tensors by our names: matrices transposed to [in, out], token type 0 added to the positions."""
+    """One student's tensors by our names: matrices transposed to [in, out], token types as Weights has them."""
     tensors = {ours: turned(ours, state[theirs]) for ours, theirs in OUTSIDE.items()}
-    tensors["position_embeddings"] = tensors["position_embeddings"] + state[TYPES][0]
+    types = state[THEIR_TYPES]
+    tensors["position_embeddings"] = tensors["position_embeddings"] + types[0]
+    tensors[TYPES] = types - types[0]
     for index in range(1 + max(int(key.split(".")[3]) for key in state if key.startswith("bert.encoder.layer."))):
         source, target = f"bert.encoder.layer.{index}.", f"layers.{index}."
         attention = [state[f"{source}attention.self.{part}.weight"].T for part in ("query", "key", "value")]
