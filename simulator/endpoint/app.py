@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +20,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from simulator.endpoint import protocol
-from simulator.endpoint.asking import Unanswered
+from simulator.endpoint.asking import Answer, Unanswered
 from simulator.endpoint.metrics import Metrics
-from simulator.endpoint.protocol import BadRequest, Limits
+from simulator.endpoint.middleware import Closing, Guarded
+from simulator.endpoint.protocol import BadRequest, Limits, Reply
 from simulator.endpoint.service import Service
 
+if TYPE_CHECKING:
+    from profiler.executors.texts import Tokenize
+
 log = logging.getLogger("cohort.http")
-#: Gives the token ids of a text, cut to what the model takes.
-Tokenize = Callable[[str], NDArray[np.int32]]
 #: Seconds after which a client may retry a refused request.
 RETRY_S = 1
 
@@ -39,8 +40,9 @@ RETRY_S = 1
 class Endpoint:
     """A service under its model's name. about: what metadata shows beside inputs and outputs.
 
-    body: the most bytes of a request. within_s: how long a request waits for its answer. tokenize: None where there is
-    no tokenizer. closed: called when the service has ended.
+    labels: the names of the classes, if they exclude each other. body: the most bytes of a request. within_s: how long
+    a request waits for its answer. tokenize: None where there is no tokenizer. cuts: whether a text that is too long is
+    cut, or refused. keys: of which a request must have one, if there are any. closed: called when the service ended.
     """
 
     service: Service
@@ -52,7 +54,10 @@ class Endpoint:
     version: str
     body: int = 1 << 18
     within_s: float = 30.0
+    labels: Sequence[str] = ()
     tokenize: Tokenize | None = None
+    cuts: bool = True
+    keys: Sequence[bytes] = ()
     closed: Sequence[Callable[[], object]] = ()
 
     def app(self) -> Starlette:
@@ -81,7 +86,8 @@ class Endpoint:
             Exception: lambda request, error: _error(500, "internal error"),
         }
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
-        app.add_middleware(Closing, self.service)
+        app.add_middleware(Guarded, self.keys)
+        app.add_middleware(Closing, lambda: self.service.draining)
         return app
 
     @asynccontextmanager
@@ -124,16 +130,10 @@ class Endpoint:
             raise HTTPException(415, "compressed bodies are not understood")
         body = await self._body(request)
         asked = protocol.read(body, request.headers.get("inference-header-content-length"), self.limits)
-        if (ids := asked.ids) is None:
-            ids = await self._tokenized(request, asked.text or "")
-        (answer,) = await self.service.ask([ids], asked.slo_s, asked.klass, self.within_s)
-        figures = {
-            "students_used": answer.students,
-            "queue_us": round((answer.start_s - answer.arrival_s) * 1e6),
-            "batch_size": answer.batch_size,
-            "compute_us": round((answer.finish_s - answer.start_s) * 1e6),
-        }
-        content, headers = protocol.write(self.model, asked.id, answer.logits, figures, asked.binary)
+        ids, about = (asked.ids, {}) if asked.ids is not None else await self._tokenized(request, asked.texts or [])
+        answers = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
+        reply = Reply(np.stack([each.logits for each in answers]), [each.students for each in answers], self.labels)
+        content, headers = protocol.write(self.model, asked.id, reply, _figures(answers) | about, asked.outputs)
         return Response(content, headers=headers)
 
     async def _body(self, request: Request) -> bytes:
@@ -149,15 +149,23 @@ class Endpoint:
                 return bytes(pieces)
         raise HTTPException(413, f"a request may have {self.body} bytes", {"connection": "close"})
 
-    async def _tokenized(self, request: Request, text: str) -> NDArray[np.int32]:
+    async def _tokenized(
+        self, request: Request, texts: Sequence[tuple[str, str | None]]
+    ) -> tuple[list[NDArray[np.int32]], dict[str, Any]]:
+        """The token ids of texts, and what the reply says of those that were cut."""
         assert self.tokenize is not None
-        began = perf_counter()
+        tokenize, began = self.tokenize, perf_counter()
         pool: ThreadPoolExecutor = request.app.state.pool
-        ids = await asyncio.get_running_loop().run_in_executor(pool, self.tokenize, text)
-        self.metrics.tokenized(perf_counter() - began)
-        if not len(ids):
-            raise BadRequest("input text: it has no tokens")
-        return ids
+        running = asyncio.get_running_loop().run_in_executor(pool, lambda: [tokenize(*each) for each in texts])
+        try:
+            found = await running
+        except ValueError as error:  # of this text alone
+            raise BadRequest(f"input text: {error}") from None
+        cut = [each.whole for each in found if each.whole > len(each.ids)]
+        self.metrics.tokenized(perf_counter() - began, len(cut) if self.cuts else 0)
+        if cut and not self.cuts:
+            raise BadRequest(f"input text: it has {max(cut)} tokens; at most {self.limits.tokens} are served")
+        return [each.ids for each in found], {"truncated": True, "text_tokens": max(cut)} if cut else {}
 
     def _refuse_unknown(self, request: Request) -> None:
         found = request.path_params
@@ -167,19 +175,14 @@ class Endpoint:
             raise HTTPException(404, f"there is no such version of {self.model}; {protocol.VERSION} is served")
 
 
-class Closing:
-    """Ends the connection of every answer once the service drains, so that no client asks on it again."""
-
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def closing(message: Message) -> None:
-            if self._service.draining and message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        await self._app(scope, receive, closing if scope["type"] == "http" else send)
+def _figures(answers: Sequence[Answer]) -> dict[str, Any]:
+    """How answers were made; of several, the largest figures."""
+    return {
+        "students_used": max(each.students for each in answers),
+        "queue_us": max(round((each.start_s - each.arrival_s) * 1e6) for each in answers),
+        "batch_size": max(each.batch_size for each in answers),
+        "compute_us": max(round((each.finish_s - each.start_s) * 1e6) for each in answers),
+    }
 
 
 def _unanswered(request: Request, error: Exception) -> Response:

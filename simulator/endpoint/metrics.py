@@ -43,7 +43,8 @@ class Metrics(Listener):
         self._duration = seconds("cohort_request_duration_seconds", "From arrival in the queue to the answer")
         self._queue = seconds("cohort_request_queue_seconds", "From arrival in the queue to the batch's start")
         self._compute = seconds("cohort_batch_compute_seconds", "From batch in hand to answers in hand")
-        self._tokenize = seconds("cohort_tokenize_seconds", "Of a text, before the queue")
+        self._tokenize = seconds("cohort_tokenize_seconds", "Of a request's texts, before the queue")
+        self._cut = Counter("cohort_truncated_texts", "Texts that were cut to the longest served", registry=registry)
         self._size = histogram("cohort_batch_size", "Requests per batch", buckets=BATCHES)
         self._students = histogram("cohort_request_students", "Students that answered a request", buckets=STUDENTS)
         self._decision = histogram("cohort_policy_decision_seconds", "Of a decision of the policy", buckets=DECISIONS)
@@ -67,9 +68,10 @@ class Metrics(Listener):
         # Triton's counters lack the suffix "_total", without which the library does not write "counter".
         return re.sub(rb"(?m)^(# TYPE nv_inference_\w+) untyped$", rb"\1 counter", generate_latest(self.registry))
 
-    def tokenized(self, seconds: float) -> None:
-        """A text was tokenized."""
+    def tokenized(self, seconds: float, cut: int) -> None:
+        """The texts of a request were tokenized, and so many of them cut."""
         self._tokenize.observe(seconds)
+        self._cut.inc(cut)
 
     def answered(self, answers: Sequence[Answer], slo_s: Sequence[float]) -> None:
         outcomes: Counts[tuple[str, str]] = Counts()

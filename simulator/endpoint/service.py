@@ -150,7 +150,9 @@ class Service:
         if self._closing:
             raise self._unanswered(503, "refused", "the server is shutting down", klass, count)
         if not self.alive:  # nothing would take in what is posted
-            raise self._unanswered(503, "refused", "a batch takes too long: try again later", klass, count)
+            raise self._unanswered(
+                503, "refused", "a batch or the policy takes too long: try again later", klass, count
+            )
         if len(self._inside) + count > self.most:
             for each in ids:
                 self._clock.call(partial(self._refuse, len(each), slo_s, klass))

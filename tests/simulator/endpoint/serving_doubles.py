@@ -19,10 +19,11 @@ from policies import Dispatch, make
 from profiler.events import BatchPlan, Cut
 from profiler.executors.interface import Answers
 from profiler.executors.serving import Served
+from profiler.executors.texts import Tokens
 from profiler.table import Predictions, ShapeKey
 
 MODEL = "students-2x8"
-VOCAB, CLASSES = 1000, 2
+VOCAB, CLASSES, LABELS = 1000, 2, ("bad", "good")
 #: The latency of a batch in the table, in microseconds: (students, batch, tokens).
 STEP_US = 1000.0
 
@@ -107,6 +108,15 @@ class Held:
         self._hold("observe")
 
 
+def tokenize(text, pair=None):
+    """A letter is a token, up to 16; those of a pair's second text are of type 1."""
+    whole = text if pair is None else text + pair
+    ids = np.asarray([ord(letter) for letter in whole[:16]], np.int32)
+    if not len(ids) or ids.max() >= VOCAB:
+        raise ValueError("it cannot be run")
+    return Tokens(ids + VOCAB * (np.arange(len(ids)) >= len(text)).astype(np.int32), len(whole))
+
+
 def table(students=(1, 2), batches=(1, 2, 4, 8), tokens=(8, 16)):
     return formula_table(
         lambda k, b, t: STEP_US * k + 10 * b, students=students, batches=batches, tokens=tokens, accuracy=lambda k: 0.8
@@ -122,7 +132,7 @@ def endpoint(devices, policy="greedy", *, slo_s=0.1, most=64, patience_s=30.0, l
     """An Endpoint on these devices; nothing of it runs yet."""
     from simulator.endpoint.app import Endpoint
     from simulator.endpoint.metrics import Metrics
-    from simulator.endpoint.protocol import Limits
+    from simulator.endpoint.protocol import Limits, offered
     from simulator.endpoint.service import Service
 
     served = Served(
@@ -134,9 +144,9 @@ def endpoint(devices, policy="greedy", *, slo_s=0.1, most=64, patience_s=30.0, l
     )
     metrics.watch(service)
     limits = {"within_s": 5.0} | limits
-    taken = Limits(VOCAB, 16, tokenize is not None)
+    taken = Limits(VOCAB, 16, tokenize is not None, types=2, texts=min(8, most), outputs=offered(LABELS))
     about = {"policy": policy}
-    return Endpoint(service, MODEL, CLASSES, taken, about, metrics, "test", tokenize=tokenize, **limits)
+    return Endpoint(service, MODEL, CLASSES, taken, about, metrics, "test", labels=LABELS, tokenize=tokenize, **limits)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("httptools")
 pytest.importorskip("prometheus_client")
 
-from serving_doubles import MODEL, SleepingDevice, endpoint, running
+from serving_doubles import MODEL, SleepingDevice, endpoint, running, tokenize
 
 from simulator.endpoint.load import Sender, main, requests, send
 from traces import Trace
@@ -53,10 +53,6 @@ print(json.dumps(found))
 """
 
 
-def tokenize(text):
-    return np.asarray([ord(letter) % 1000 for letter in text[:16]], np.int32)
-
-
 @pytest.fixture(scope="module")
 def address():
     with running(endpoint([SleepingDevice()], tokenize=tokenize)) as address:
@@ -79,7 +75,13 @@ def speak(client, types):
     assert client.read_server_metadata().name == "cohort"
     model = client.read_model_metadata(MODEL)
     assert (model.name, model.versions) == (MODEL, ["1"])
-    assert [each.name for each in model.inputs] == ["input_ids", "attention_mask", "text"]
+    assert [each.name for each in model.inputs] == [
+        "input_ids",
+        "attention_mask",
+        "token_type_ids",
+        "text",
+        "text_pair",
+    ]
     tensor = types.RequestInput(name="input_ids", shape=[1, 3], datatype="INT64", data=[7, 8, 9])
     reply = client.model_infer(MODEL, request=types.InferenceRequest(id="a", inputs=[tensor]))
     assert (reply.id, reply.model_name, reply.outputs[0].name) == ("a", MODEL, "logits")

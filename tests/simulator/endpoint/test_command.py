@@ -51,19 +51,24 @@ def logging_restored():
         each.setLevel(level)
 
 
+def write(folder, students):
+    """A table of a model with so many students, in this folder."""
+    rows = [
+        {"model": MODEL, "students": k, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1000.0 * k + b}
+        for k in students
+        for b in (1, 4, 8)
+        for t in (8, 16)
+    ]
+    accuracy = [{"model": MODEL, "students": k, "task": "toy", "accuracy": 0.8 + 0.05 * k} for k in students]
+    about = {"device": "a test", "threads": 1, "dtype": "float32", "kind": "modelled"}
+    write_table(folder / "table", rows, about, accuracy=accuracy)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A table, and a checkpoint with a tokenizer of three words."""
     folder = tmp_path_factory.mktemp("serve")
-    rows = [
-        {"model": MODEL, "students": k, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1000.0 * k + b}
-        for k in (1, 2)
-        for b in (1, 4, 8)
-        for t in (8, 16)
-    ]
-    accuracy = [{"model": MODEL, "students": k, "task": "toy", "accuracy": 0.8 + 0.05 * k} for k in (1, 2)]
-    about = {"device": "a test", "threads": 1, "dtype": "float32", "kind": "modelled"}
-    write_table(folder / "table", rows, about, accuracy=accuracy)
+    write(folder, (1, 2))
     weights.save(weights.random(parse_spec(MODEL, 2), 0), folder / "ensemble.safetensors")
     import tokenizers
 
@@ -74,12 +79,13 @@ def folder(tmp_path_factory):
 
 
 @contextmanager
-def serving(folder, *more):
+def serving(folder, *more, weights=None):
     """The command in a process of its own: its port, its log so far, and the process."""
+    more = ("--lame-duck-s", 0, *more)
     command = [sys.executable, "-m", "simulator", "serve", "--device", "cpu", "--table", str(folder / "table")]
     process = subprocess.Popen(
-        [*command, "--weights", str(folder), "--port", "0", *map(str, more)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [*command, "--weights", str(weights or folder), "--port", "0", *map(str, more)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=heed_interrupts,
@@ -112,7 +118,8 @@ def test_it_answers_as_the_executor_alone_and_drains_at_sigterm(folder, tmp_path
     flags = ["--policy", "greedy(max_batch=1)", "--levels", "useful", "--slo-ms", 50]
     with serving(folder, *flags, "--record", tmp_path / "record") as server:
         model = get(server, f"/v2/models/{MODEL}")[2]
-        assert [each["name"] for each in model["inputs"]] == ["input_ids", "attention_mask", "text"]
+        assert [each["name"] for each in model["inputs"]] == ["input_ids", "attention_mask", "token_type_ids", "text"]
+        assert model["parameters"]["labels"] == ["LABEL_0", "LABEL_1"]
         assert model["parameters"]["policy"] == "greedy(max_batch=1)"
         assert [each["accuracy"] for each in model["parameters"]["levels"]] == pytest.approx([0.85, 0.9])
         text = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good film"]}]}
@@ -145,6 +152,59 @@ def test_it_answers_as_the_executor_alone_and_drains_at_sigterm(folder, tmp_path
     assert (run["settings"]["policy"], run["settings"]["levels"]) == ("greedy(max_batch=1)", "useful")
 
 
+def test_a_pair_is_answered_as_by_hugging_face_under_a_name_of_ones_own(tmp_path):
+    """Labels, token types and a tokenizer of a checkpoint, padding on either side; with a key."""
+    transformers = pytest.importorskip("transformers")
+    import tokenizers
+    import torch
+
+    config = transformers.BertConfig(
+        vocab_size=8, hidden_size=64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=256,
+        max_position_embeddings=16, id2label={0: "no", 1: "maybe", 2: "yes"}, initializer_range=0.1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.BertForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path / "bert")
+    words = {"[UNK]": 0, "good": 1, "film": 2, "[CLS]": 3, "[SEP]": 4, "bad": 5, "[PAD]": 6}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 4), ("[CLS]", 3))
+    made.save(str(tmp_path / "bert" / "tokenizer.json"))
+    (tmp_path / "keys").write_text("a-key\n")
+    key = {"x-api-key": "a-key"}
+    write(tmp_path, (1,))
+    flags = ["--policy", "greedy", "--name", "mine", "--host", "0.0.0.0", "--api-key-file", tmp_path / "keys"]
+    with serving(tmp_path, *flags, weights=tmp_path / "bert") as server:
+        infer = "/v2/models/mine/infer"
+        assert call(server, path=infer, content=body())[0] == 401
+        outputs = [{"name": "logits"}, {"name": "label"}]
+
+        def ask(*inputs):
+            names = ("name", "datatype", "data", "shape")
+            tensors = [dict(zip(names, (*each, np.shape(each[2])), strict=True)) for each in inputs]
+            status, _, reply = call(server, path=infer, content={"inputs": tensors, "outputs": outputs}, headers=key)
+            assert status == 200, reply
+            return [each["data"] for each in reply["outputs"]]
+
+        ids, types = [3, 1, 2, 4, 5, 2, 4], [0, 0, 0, 0, 1, 1, 1]
+        with torch.no_grad():
+            given = {"input_ids": torch.tensor([ids]), "token_type_ids": torch.tensor([types])}
+            exact = model(**given).logits[0]
+        for found in (
+            ask(("text", "BYTES", ["good film"]), ("text_pair", "BYTES", ["bad film"])),
+            ask(("input_ids", "INT32", [ids]), ("token_type_ids", "INT32", [types])),
+            ask(
+                ("input_ids", "INT64", [[6, 6, *ids]]),
+                ("token_type_ids", "INT64", [[0, 0, *types]]),
+                ("attention_mask", "BOOL", [[False] * 2 + [True] * 7]),
+            ),
+        ):
+            assert found[0] == pytest.approx(exact.tolist(), abs=1e-5)
+            assert found[1] == [["no", "maybe", "yes"][int(exact.argmax())]]
+        assert ask(("input_ids", "INT64", [ids]))[0] != pytest.approx(exact.tolist(), abs=1e-3)
+    assert server.process.returncode == 0
+
+
 def test_two_devices_serve_one_queue(folder):
     with serving(folder, "--policy", "greedy", "--gpus", 2) as server, concurrent.futures.ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(call, server, path=INFER, content=body()) for _ in range(24)]
@@ -162,6 +222,9 @@ def test_two_devices_serve_one_queue(folder):
         (["--host", "203.0.113.1"], "203.0.113.1"),
         (["--policy", "hpa(greedy)"], "needs 'scale'"),
         (["--weights", "nowhere"], "nowhere"),
+        (["--api-key-file", "nowhere"], "nowhere"),
+        (["--lame-duck-s", "-1"], "--lame-duck-s is -1"),
+        (["--name", "a/b"], "--name is 'a/b'"),
     ],
 )
 def test_bad_input_is_an_error_in_one_line(folder, capsys, logging_restored, arguments, word):
