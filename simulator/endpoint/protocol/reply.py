@@ -30,9 +30,9 @@ class Reply:
         if name == "logits":
             return self.logits
         if name == "probabilities":
-            return softmax(self.logits.astype(np.float64), axis=1).astype(np.float32)
+            return np.asarray(softmax(self.logits.astype(np.float64), axis=1), np.float32)
         if name == "label":
-            return np.asarray(self.labels, object)[self.logits.argmax(axis=1)]
+            return np.asarray([self.labels[best] for best in self.logits.argmax(axis=1)], object)
         return np.asarray(self.students, np.int32)
 
 
