@@ -86,7 +86,8 @@ class Endpoint:
             Exception: lambda request, error: _error(500, "internal error"),
         }
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
-        app.add_middleware(Guarded, self.keys)
+        if self.keys:
+            app.add_middleware(Guarded, self.keys)
         app.add_middleware(Closing, lambda: self.service.draining)
         return app
 

@@ -28,11 +28,13 @@ from conftest import heed_interrupts
 from serving_doubles import body, call, get
 
 from profiler.executors.cpu import CpuExecutor
+from profiler.executors.serving import labels_of
 from profiler.models import weights
 from profiler.models.spec import parse_spec
 from profiler.table import LatencyTable
 from profiler.table.writing import write_table
-from simulator.endpoint.command import main
+from simulator.endpoint.command import main, parser
+from simulator.endpoint.opening import opened
 from traces import load
 
 ROOT = Path(__file__).parents[3]
@@ -51,8 +53,8 @@ def logging_restored():
         each.setLevel(level)
 
 
-def write(folder, students):
-    """A table of a model with so many students, in this folder."""
+def write(folder, students, known=True):
+    """A table of a model with so many students, in this folder; with accuracies, or without."""
     rows = [
         {"model": MODEL, "students": k, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1000.0 * k + b}
         for k in students
@@ -61,7 +63,7 @@ def write(folder, students):
     ]
     accuracy = [{"model": MODEL, "students": k, "task": "toy", "accuracy": 0.8 + 0.05 * k} for k in students]
     about = {"device": "a test", "threads": 1, "dtype": "float32", "kind": "modelled"}
-    write_table(folder / "table", rows, about, accuracy=accuracy)
+    write_table(folder / "table", rows, about, accuracy=accuracy if known else [])
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +205,42 @@ def test_a_pair_is_answered_as_by_hugging_face_under_a_name_of_ones_own(tmp_path
             assert found[1] == [["no", "maybe", "yes"][int(exact.argmax())]]
         assert ask(("input_ids", "INT64", [ids]))[0] != pytest.approx(exact.tolist(), abs=1e-3)
     assert server.process.returncode == 0
+
+
+def test_an_accuracy_that_a_table_does_not_have_is_null(tmp_path):
+    write(tmp_path, (1, 2), known=False)
+    given = ["--device", "cpu", "--policy", "greedy", "--table", str(tmp_path / "table"), "--levels", "all"]
+    endpoint, served = opened(parser().parse_args(given))
+    served.close()
+    assert [each["accuracy"] for each in json.loads(json.dumps(endpoint.about, allow_nan=False))["levels"]] == [
+        None
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("config", "classes", "labels"),
+    [
+        (None, 2, ("LABEL_0", "LABEL_1")),
+        ({}, 3, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        ({"id2label": {"1": "b", "0": "a"}}, 2, ("a", "b")),
+        ({"id2label": {"0": "a"}}, 1, ()),
+        ({"id2label": {"0": "a", "1": "b"}, "problem_type": "multi_label_classification"}, 2, ()),
+    ],
+)
+def test_labels_are_those_of_the_checkpoint(tmp_path, config, classes, labels):
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    assert labels_of(tmp_path, classes) == labels_of(tmp_path / "ensemble.safetensors", classes) == labels
+    assert labels_of(None, 2) == ("LABEL_0", "LABEL_1")
+
+
+@pytest.mark.parametrize(
+    "config", ['{"id2label": {"0": "a"}}', '{"id2label": {"1": "a", "2": "b"}}', '{"id2label": {"x": "a"}}', "[1]", "{"]
+)
+def test_labels_that_are_not_of_the_model_are_refused(tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=r"config\.json"):
+        labels_of(tmp_path, 2)
 
 
 def test_two_devices_serve_one_queue(folder):
