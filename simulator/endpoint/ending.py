@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from math import inf
 from time import monotonic
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -33,3 +37,25 @@ class LameDuck(uvicorn.Server):
         if self.should_exit or self._until < inf:
             self._announce()
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which closes the door at once: connections that wait there would be reset, so take them in."""
+        loop = asyncio.get_running_loop()
+        waiting = [connection for door in sockets or [] for connection in _waiting(door)]
+        taken = [loop.create_task(loop.connect_accepted_socket(self._protocol, each)) for each in waiting]
+        await super().shutdown(sockets)
+        await asyncio.gather(*taken, return_exceptions=True)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = made(self.config, self.server_state, self.lifespan.state)
+        return protocol
+
+
+def _waiting(door: socket.socket) -> Iterator[socket.socket]:
+    """The connections that nobody has accepted yet."""
+    with suppress(OSError):  # none is left
+        while True:
+            connection, _ = door.accept()
+            connection.setblocking(False)
+            yield connection

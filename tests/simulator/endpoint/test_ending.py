@@ -57,6 +57,34 @@ def test_none_of_200_clients_is_reset_at_sigterm(kept):
     assert Counter(ended) == {200: 200}
 
 
+def knocking(address, ended):
+    """Ask again and again, on a connection each, until none is taken; what came last."""
+    sent = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(CONTENT)}\r\nConnection: close\r\n\r\n{CONTENT}"
+    try:
+        while True:
+            with socket.create_connection(("127.0.0.1", address.port), timeout=20) as connection:
+                connection.sendall(sent.encode())
+                if not connection.makefile("rb").read().startswith(b"HTTP/1.1 200 "):
+                    ended.append("no answer")
+                    return
+    except OSError as error:
+        ended.append(type(error).__name__)
+
+
+def test_clients_that_do_not_heed_it_are_answered_or_refused_but_not_reset():
+    ended = []
+    made = endpoint([SleepingDevice(0.002)], most=512, slo_s=10.0, within_s=10.0)
+    with running(made, connections=512, lame_duck_s=0.3, drain_s=20) as address:
+        threads = [threading.Thread(target=knocking, args=(address, ended)) for _ in range(200)]
+        for each in threads:
+            each.start()
+        time.sleep(0.7)
+        address.signal(signal.SIGTERM)
+        for each in threads:
+            each.join()
+    assert Counter(ended) == {"ConnectionRefusedError": 200}
+
+
 def test_in_the_lame_duck_phase_new_connections_are_answered_and_health_says_what_it_is():
     with running(endpoint([SleepingDevice()]), lame_duck_s=1.0) as address:
         address.signal(signal.SIGTERM)
