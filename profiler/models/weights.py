@@ -150,6 +150,8 @@ def random(spec: Dims, seed: int, dtype: torch.dtype = torch.float32, device: to
             part.normal_(0.0, 0.02, generator=generator)
             if "ln" in name and name.endswith("weight"):
                 part.add_(1.0)
+            if name == TYPES:
+                part[0].zero_()
         return tensor
 
     generators: dict[int, torch.Generator] = {}
