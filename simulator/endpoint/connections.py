@@ -50,6 +50,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _head = _fields = 0  # bytes of the head that were fed; bytes of its fields
     _in_head = _partial = True
     _upgrading = _last = False
+    _refusal = ""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -69,7 +70,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _parse(self) -> None:
         """Parse what is held, as far as the limits allow; nothing is read while something is left."""
-        while self._held and not (self.full or self.transport.is_closing()):
+        while self._held and not (self.full or self._refusal or self.transport.is_closing()):
             room = min(PIECE, LARGEST_HEAD - self._head) if self._in_head else PIECE
             piece, self._held = self._held[:room], self._held[room:]
             if self._in_head:
@@ -113,9 +114,13 @@ class LimitedProtocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""])
 
     def _refuse(self, message: str) -> None:
-        self._held = b""
+        """Answer what was read last with a 400 and end; after the answers to what was read before."""
+        self._held, self._refusal = b"", message
         self.logger.warning(message)
-        self.send_400_response(message)
+        if self._in_head and self._answering:
+            self.flow.pause_reading()
+        else:
+            self.send_400_response(message)
 
     # What the parser calls
 
@@ -156,6 +161,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._refusal and not (self._answering or self.transport.is_closing()):
+            self.send_400_response(self._refusal)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -180,13 +187,13 @@ class LimitedProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Answer what is here or on the wire, then end."""
         self._last = True
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._answering:
             self.cycle.keep_alive = False
         self.loop.call_later(GRACE_S, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
         begun = self._head or not self._in_head
-        if not begun and (self.cycle is None or self.cycle.response_complete):
+        if not (begun or self._answering):
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -194,6 +201,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._held = b""
         super().connection_lost(exc)
         self.pipeline.clear()
+
+    @property
+    def _answering(self) -> bool:
+        """Whether an answer is still to come."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     @property
     def full(self) -> bool:
@@ -224,7 +236,7 @@ class Flow(FlowControl):
             self._protocol._hurry_no_more()
 
     def resume_reading(self) -> None:
-        waits = self._protocol._held or self._protocol.pipeline
+        waits = self._protocol._held or self._protocol.pipeline or self._protocol._refusal
         if self.read_paused and not (waits or self.write_paused or self._protocol.transport.is_closing()):
             super().resume_reading()
             self._protocol.hurry()

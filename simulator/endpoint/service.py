@@ -76,7 +76,7 @@ class Service:
         started(policy, view, None)
         self._server = Server(clock, executor, timed(policy, self._decided), self._backlog, view, records, idle)
         self._inside: set[Asked] = set()
-        self._draining, self._closing, self._failure = False, False, ""
+        self.draining, self._closing, self._failure = False, False, ""
         self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
         self._ended = asyncio.Event()
 
@@ -101,14 +101,9 @@ class Service:
         return not self._failure and monotonic() - oldest < self._patience_s
 
     @property
-    def draining(self) -> bool:
-        """Whether the end has been announced."""
-        return self._draining
-
-    @property
     def ready(self) -> bool:
         """Whether requests should come here."""
-        return self.alive and self._thread.is_alive() and not self._draining
+        return self.alive and self._thread.is_alive() and not self.draining
 
     async def open(self) -> None:
         """Let time begin."""
@@ -116,9 +111,9 @@ class Service:
         self._thread.start()
 
     def drain(self) -> None:
-        """Announce the end: health is not ready any more; requests are answered until `close`."""
-        if not self._draining:
-            self._draining = True
+        """Announce the end: health is not ready any more, `draining` is true; requests are answered until `close`."""
+        if not self.draining:
+            self.draining = True
             log.info("draining", extra={"pending": self.pending})
 
     async def close(self) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import random
 import shutil
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -116,10 +119,12 @@ def test_a_head_below_the_limit_and_a_large_body_are_taken(address):
         assert [status for status, _ in answers(connection, 3)] == [200, 200, 200]
 
 
-def test_a_second_head_in_a_pipeline_has_the_same_limit(address):
+@pytest.mark.parametrize("bad", [request(f"X-A: {'a' * (LARGEST_HEAD + 100)}"), b"nonsense\r\n\r\n", b"GET\0"])
+def test_what_is_bad_in_a_pipeline_is_refused_after_the_answers_to_what_was_good(address, bad):
     with connected(address) as connection:
-        connection.sendall(request() + request(f"X-A: {'a' * (LARGEST_HEAD + 100)}"))
-        assert b"HTTP/1.1 400 " in connection.makefile("rb").read()
+        connection.sendall(request() * 3 + bad + request())
+        assert [status for status, _ in answers(connection, 4)] == [200, 200, 200, 400]
+        assert connection.recv(1) == b""
 
 
 def test_what_is_pipelined_is_answered_in_order_however_much_it_is():
@@ -129,6 +134,39 @@ def test_what_is_pipelined_is_answered_in_order_however_much_it_is():
         found = answers(connection, 300)
     assert [status for status, _ in found] == [200] * 300
     assert [json.loads(answer)["outputs"][0]["data"][0] for _, answer in found] == [float(n) for n in range(300)]
+
+
+def drawn(rng, number):
+    """A request that begins with this id, of some shape: offered upgrades, long heads, chunks, long bodies."""
+    content = json.dumps({**body((number, 1)), "parameters": {"x": "y" * rng.choice((0, 0, 3000, 70_000))}}).encode()
+    headers = [*rng.choice(([], *H2C)), *([f"X-A: {'a' * rng.randrange(9000)}"] if rng.random() < 0.3 else [])]
+    if rng.random() < 0.7:
+        return request(*headers, content=content)
+    lines = [f"POST {INFER} HTTP/1.1", "Host: x", "Transfer-Encoding: chunked", *headers, "", ""]
+    size = rng.choice((1 << 20, 1000))
+    pieces = [content[start : start + size] for start in range(0, len(content), size)]
+    return "\r\n".join(lines).encode() + b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in pieces) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_requests_of_all_shapes_cut_anywhere_are_answered_in_order(address, seed):
+    rng = random.Random(seed)
+    sent = b"".join(drawn(rng, number) for number in range(40))
+    cuts = sorted(rng.randrange(len(sent)) for _ in range(60))
+    with connected(address) as connection:
+
+        def write():
+            for start, end in itertools.pairwise([0, *cuts, len(sent)]):
+                connection.sendall(sent[start:end])
+                if rng.random() < 0.2:
+                    time.sleep(0.002)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        found = answers(connection, 40)
+        writer.join()
+    assert [status for status, _ in found] == [200] * 40
+    assert [json.loads(answer)["outputs"][0]["data"][0] for _, answer in found] == list(range(40))
 
 
 def flooded(connection, most):
