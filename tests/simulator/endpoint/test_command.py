@@ -81,9 +81,9 @@ def folder(tmp_path_factory):
 
 
 @contextmanager
-def serving(folder, *more, weights=None):
+def serving(folder, *more, weights=None, lame_duck_s=0):
     """The command in a process of its own: its port, its log so far, and the process."""
-    more = ("--lame-duck-s", 0, *more)
+    more = ("--lame-duck-s", lame_duck_s, *more)
     command = [sys.executable, "-m", "simulator", "serve", "--device", "cpu", "--table", str(folder / "table")]
     process = subprocess.Popen(
         [*command, "--weights", str(weights or folder), "--port", "0", *map(str, more)],
@@ -241,6 +241,21 @@ def test_labels_that_are_not_of_the_model_are_refused(tmp_path, config):
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(ValueError, match=r"config\.json"):
         labels_of(tmp_path, 2)
+
+
+def test_a_process_answers_for_a_while_after_sigterm_and_a_second_one_ends_that(folder):
+    with serving(folder, "--policy", "greedy", lame_duck_s=60) as server:
+        server.process.send_signal(signal.SIGTERM)
+        while get(server, "/v2/health/ready")[0] == 200:
+            assert server.process.poll() is None
+        status, headers, _ = call(server, path=INFER, content=body())
+        assert (status, headers["connection"]) == (200, "close")
+        server.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        server.process.wait(30)
+        assert time.monotonic() - began < 20
+    assert server.process.returncode == 0
+    assert [each["event"] for each in server.events].count("draining") == 1
 
 
 def test_two_devices_serve_one_queue(folder):
