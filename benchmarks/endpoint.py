@@ -110,7 +110,7 @@ def host_cost(arguments: argparse.Namespace) -> int:
 @contextmanager
 def server(arguments: argparse.Namespace, *more: str) -> Iterator[SimpleNamespace]:
     """An endpoint in a process of its own: its address and process id; drained at the end."""
-    command = [sys.executable, "-m", "simulator", "serve", "--device", "cpu", "--port", "0"]
+    command = [sys.executable, "-m", "simulator", "serve", "--device", "cpu", "--port", "0", "--lame-duck-s", "0"]
     command += ["--table", arguments.table, "--model", arguments.model, *more]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stderr is not None

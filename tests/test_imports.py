@@ -80,7 +80,8 @@ FOLDERS = {
         "arguments": "settings simulate",
         "conformance": "core executors reporting serving simulate",
         "live": "executors reporting serving settings",
-        "endpoint": "arguments core defaults executors queue reporting serving settings simulate",
+        "endpoint.protocol": "",
+        "endpoint": "arguments core defaults endpoint.protocol executors queue reporting serving settings simulate",
     },
     "analysis": {
         "words": "",

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from profiler.executors.cuda import DTYPES
-from profiler.models.checkpoints import LAYER, OUTSIDE, TYPES, turned
-from profiler.models.weights import EMBEDDINGS, Layer, Weights
+from profiler.models.checkpoints import LAYER, OUTSIDE, THEIR_TYPES, turned
+from profiler.models.weights import EMBEDDINGS, TYPES, Layer, Weights
 
 
 class HuggingFaceForward:
@@ -44,7 +44,8 @@ class HuggingFaceForward:
 
     def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
         mask = torch.arange(ids.shape[1], device=ids.device) < lens[:, None]
-        votes = [model(input_ids=ids, attention_mask=mask.long()).logits for model in self._models[:students]]
+        given = {"input_ids": ids % self.spec.vocab, "token_type_ids": ids // self.spec.vocab}
+        votes = [model(**given, attention_mask=mask.long()).logits for model in self._models[:students]]
         total = torch.stack(votes).sum(0)
         return torch.addmm(self._head_bias[students - 1], total, self._head_weight[students - 1]).float()
 
@@ -85,6 +86,7 @@ def _model(weights: Weights, index: int, attention: str) -> Any:
         max_position_embeddings=spec.positions,
         num_labels=spec.outputs,
         layer_norm_eps=spec.norm_eps,
+        type_vocab_size=max(2, spec.types),
         attn_implementation=attention,
     )
     with torch.device("meta"):
@@ -111,8 +113,11 @@ def model_state(weights: Weights, index: int) -> dict[str, Tensor]:
     spec = weights.spec
     if weights.pooler_weight is None or weights.pooler_bias is None:
         raise ValueError(f"{spec.name} has no pooler, which a BERT classifier needs")
-    shared = EMBEDDINGS if spec.shared_embeddings else ()
-    state = {TYPES: torch.zeros(2, spec.hidden, device=weights.device)}
+    shared = (*EMBEDDINGS, TYPES) if spec.shared_embeddings else ()
+    types = torch.zeros(2, spec.hidden, device=weights.device)
+    if weights.type_embeddings is not None:
+        types = weights.type_embeddings[0 if TYPES in shared else index]
+    state = {THEIR_TYPES: types}
     for ours, theirs in OUTSIDE.items():
         state[theirs] = turned(ours, getattr(weights, ours)[0 if ours in shared else index])
     for number, layer in enumerate(weights.layers):

@@ -111,13 +111,16 @@ class CpuExecutor:
             raise LookupError(f"{self.spec.name} is not warm for {key}: it serves {self.students} students; call warm")
         staging = self._staging[key.batch, key.tokens]
         masked = staging.fill(ids)
-        if staging.largest() >= self.spec.vocab:
+        largest = staging.largest()
+        if largest >= self.spec.inputs:
             staging.ids.zero_()
-            raise ValueError(f"a token id is outside the vocabulary of {self.spec.name} (0 to {self.spec.vocab - 1})")
+            raise ValueError(f"a token id is outside the vocabulary of {self.spec.name} (0 to {self.spec.inputs - 1})")
         staged = perf_counter()
         run = forward.stacked if self._stacks(key) else forward.looped
         with torch.inference_mode():
-            out = run(weights, staging.ids, staging.mask if masked else None, cls_only=self.cls_only).numpy()
+            typed = largest >= self.spec.vocab
+            own, types = forward.split(weights, staging.ids) if typed else (staging.ids, None)
+            out = run(weights, own, staging.mask if masked else None, types=types, cls_only=self.cls_only).numpy()
         logits = out[: len(ids)]
         done = perf_counter()
         return Answers(logits, key, done - start, staged - start, done - staged)

@@ -125,15 +125,16 @@ class StockForward:
             self._weights[students] = self._weights[self.spec.students].prefix(students)
         weights = self._weights[students]
         mask = _mask(ids, lens, weights.dtype)
+        ids, types = stock.split(weights, ids)
         if self._arrangement == "branches":
-            return self._branches(weights, ids, mask).float()
+            return self._branches(weights, ids, mask, types).float()
         run = stock.stacked if self._arrangement == "stacked" else stock.looped
-        return run(weights, ids, mask, cls_only=self._cls_only).float()
+        return run(weights, ids, mask, types=types, cls_only=self._cls_only).float()
 
-    def _branches(self, weights: Weights, ids: Tensor, mask: Tensor) -> Tensor:
+    def _branches(self, weights: Weights, ids: Tensor, mask: Tensor, types: Tensor | None) -> Tensor:
         """Each student's vector on a stream of its own, then their sum through the prefix's head."""
         students = range(weights.spec.students)
-        alone = [partial(stock.student, weights, index, ids, mask, self._cls_only) for index in students]
+        alone = [partial(stock.student, weights, index, ids, mask, self._cls_only, types) for index in students]
         vectors = _fork_join(alone, self._streams) if self._streams else [work() for work in alone]
         total = torch.stack(vectors).sum(0)
         return torch.addmm(weights.head_bias[-1], total, weights.head_weight[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,33 @@ def task_of(checkpoint: str | os.PathLike[str]) -> str | None:
     own = Path(checkpoint) / ENSEMBLE
     path = own if own.exists() else Path(checkpoint)
     return weights.about(path).get("task") if path.is_file() else None
+
+
+def labels_of(checkpoint: str | os.PathLike[str] | None, classes: int) -> tuple[str, ...]:
+    """The names of the classes, by `id2label` of the config.json beside a checkpoint; LABEL_0, ... where there is none.
+
+    None at all where classes do not exclude each other, or there is one output. Raises ValueError for a config.json
+    that names another number of classes.
+    """
+    if classes < 2:
+        return ()
+    path = Path() if checkpoint is None else Path(checkpoint)
+    path = (path if path.is_dir() else path.parent) / "config.json"
+    named: dict[str, object] = {}
+    if checkpoint is not None and path.is_file():
+        try:
+            config = json.loads(path.read_text())
+            named = config.get("id2label") or {}
+            if config.get("problem_type") == "multi_label_classification":
+                return ()
+            numbered = {int(number): str(name) for number, name in named.items()}
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path} cannot be read: {error}") from None
+        if numbered and sorted(numbered) != list(range(classes)):
+            raise ValueError(f"{path}: id2label names classes {sorted(numbered)}; the model has {classes}, from 0 on")
+        if numbered:
+            return tuple(numbered[number] for number in range(classes))
+    return tuple(f"LABEL_{number}" for number in range(classes))
 
 
 def default_device() -> str:

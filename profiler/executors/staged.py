@@ -96,7 +96,7 @@ class StagedExecutor:
         self.skipped: dict[ShapeKey, str] = {}
         self._forward = forward
         self._device = device
-        self._vocab = spec.vocab
+        self._inputs_below = spec.inputs
         self._slots: dict[ShapeKey, _Slot] = {}
         self._parts: dict[tuple[int, int], StagedExecutor] = {}
         room = plan.max_batch * (1 + plan.max_tokens)
@@ -161,9 +161,9 @@ class StagedExecutor:
         for index, row in enumerate(ids):
             rows[index, : lengths[index]] = row
         # A negative id reads as a huge unsigned one: one pass finds both kinds of nonsense.
-        if slot.unsigned.max() >= self._vocab:
+        if slot.unsigned.max() >= self._inputs_below:
             rows[:] = 0
-            raise ValueError(f"a token id is outside the vocabulary of {self.spec.name} (0 to {self.spec.vocab - 1})")
+            raise ValueError(f"a token id is outside the vocabulary of {self.spec.name} (0 to {self.spec.inputs - 1})")
         slot.lens[:size] = lengths
         slot.lens[size:] = 1
         replay = slot.replay
@@ -236,7 +236,7 @@ class StagedExecutor:
         ids = self._staged[first:last].view(key.batch, key.tokens).numpy()
         lens = self._staged[: key.batch].numpy()
         rng = np.random.default_rng(area)
-        ids[:] = rng.integers(0, self._vocab, ids.shape)
+        ids[:] = rng.integers(0, self._inputs_below, ids.shape)
         lens[:] = rng.integers(1, key.tokens, key.batch, endpoint=True)
         replay = self._device.prepare(work)
         implementation = f"{self._device.mode} {self._forward.describe()}"

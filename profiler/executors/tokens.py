@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiler.executors.interface import Ids
-from profiler.models.tokenizer import encode, ids_of, load_tokenizer
+from profiler.executors.texts import open_texts
 
 #: BERT's [CLS] and [SEP], and where its ordinary words begin.
 CLS, SEP, WORDS = 101, 102, 1000
@@ -37,27 +36,15 @@ def tokenized(
 ) -> tuple[list[Ids], NDArray[np.float64]]:
     """The ids of each text, cut to `most` tokens, and the seconds that each took.
 
-    Raises what `open_tokenizer` does, and ValueError with the row of a text that cannot be run.
+    Raises what `open_texts` does, and ValueError with the row of a text that cannot be run.
     """
-    tokenize = open_tokenizer(checkpoint, most, vocab)
+    tokenize = open_texts(checkpoint, most, vocab, 1)
     rows, seconds = [], np.empty(len(texts))
     for index, text in enumerate(texts):
         began = perf_counter()
         try:
-            rows.append(tokenize(text))
+            rows.append(tokenize(text).ids)
         except ValueError as error:
             raise ValueError(f"request {index}: {error}") from None
         seconds[index] = perf_counter() - began
     return rows, seconds
-
-
-def open_tokenizer(checkpoint: str | os.PathLike[str], most: int, vocab: int) -> Callable[[str], Ids]:
-    """What gives the ids of a text, cut to `most` tokens, by the `tokenizer.json` in the checkpoint's folder.
-
-    vocab: rows of the model's embeddings. Raises LookupError where there is no tokenizer, ValueError where the file is
-    not one or does not fit the model. What it returns raises ValueError for a text that cannot be run: it is not text,
-    has no tokens, or one beyond the vocabulary.
-    """
-    folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
-    tokenizer = load_tokenizer(folder / "tokenizer.json", vocab, most)
-    return lambda text: ids_of(encode(tokenizer, text), vocab, most)

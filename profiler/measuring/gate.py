@@ -43,13 +43,13 @@ def check(executor: Engine, weights: Weights, rng: np.random.Generator, *, keys:
     for students in counts:
         for batch, tokens in shapes:
             key = ShapeKey(students, batch, tokens)
-            ids = random_batch(key, executor.spec.vocab, rng)
+            ids = random_batch(key, executor.spec.inputs, rng)
             got = executor.run(students, ids).logits
             exact = reference.logits(weights, students, ids[:2])
             answers.append(got[:2])
             references.append(exact)
             errors["worst"] = max(errors["worst"], distance(got[:2], exact))
-            executor.run(students, random_batch(key, executor.spec.vocab, rng))
+            executor.run(students, random_batch(key, executor.spec.inputs, rng))
             errors["padding"] = max(errors["padding"], distance(_again(executor, students, ids, rng), got))
     errors["reference"] = distance(np.concatenate(answers), np.concatenate(references))
     for name, error in errors.items():
@@ -70,7 +70,7 @@ def distance(got: NDArray[np.floating], exact: NDArray[np.floating]) -> float:
 
 def _again(executor: Engine, students: int, ids: Sequence[Ids], rng: np.random.Generator) -> NDArray[np.float32]:
     """The answers to the same requests after the buffers have held something else."""
-    executor.run(students, [rng.integers(0, executor.spec.vocab, size=len(row), dtype=np.int32) for row in ids])
+    executor.run(students, [rng.integers(0, executor.spec.inputs, size=len(row), dtype=np.int32) for row in ids])
     return executor.run(students, ids).logits
 
 

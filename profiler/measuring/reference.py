@@ -30,7 +30,10 @@ def _student(weights: Weights, index: int, ids: Tensor) -> Tensor:
     """One student's vector [O] for one sequence [S]."""
     spec = weights.spec
     own = 0 if spec.shared_embeddings else index
-    x = _f64(weights.word_embeddings[own], ids) + _f64(weights.position_embeddings[own], slice(len(ids)))
+    words = _f64(weights.word_embeddings[own], ids % spec.vocab)
+    x = words + _f64(weights.position_embeddings[own], slice(len(ids)))
+    if weights.type_embeddings is not None:
+        x = x + _f64(weights.type_embeddings[own], ids // spec.vocab)
     x = _norm(x, _f64(weights.embedding_ln_weight, own), _f64(weights.embedding_ln_bias, own), spec.norm_eps)
     for layer in weights.layers:
         x = _encode(layer, index, x, spec.heads, spec.norm_eps)

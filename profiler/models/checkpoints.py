@@ -13,7 +13,7 @@ from torch import Tensor
 
 from profiler.models.configs import read_config
 from profiler.models.spec import Dims
-from profiler.models.weights import EMBEDDINGS, Weights, assemble, shapes
+from profiler.models.weights import EMBEDDINGS, TYPES, Weights, assemble, shapes
 from traces.shared.documents import read_json
 from traces.shared.text import count
 
@@ -28,8 +28,8 @@ OUTSIDE = {
     "projection_weight": "classifier.weight",
     "projection_bias": "classifier.bias",
 }
-#: Token type 0 is added to our positions.
-TYPES = "bert.embeddings.token_type_embeddings.weight"
+#: Token type 0 is added to our positions; of the others we keep what they add to it.
+THEIR_TYPES = "bert.embeddings.token_type_embeddings.weight"
 LAYER = {
     "query_bias": "attention.self.query.bias",
     "key_bias": "attention.self.key.bias",
@@ -77,7 +77,7 @@ def from_checkpoints(models: Sequence[Any], name: str | None = None) -> Weights:
                 "they must be equal, in the same order"
             )
     students = [_student(_state(model), OUTSIDE) for model in loaded]
-    shared = all(torch.equal(own[key], students[0][key]) for own in students[1:] for key in EMBEDDINGS)
+    shared = all(torch.equal(own[key], students[0][key]) for own in students[1:] for key in (*EMBEDDINGS, TYPES))
     count, shape = len(students), configs[0]
     name = name or f"{'teacher' if count == 1 else 'students'}-{shape['layers']}x{shape['hidden']}"
     spec = Dims(name, count, shared_embeddings=shared and count > 1, outputs=shape["classes"], **shape)
@@ -87,8 +87,9 @@ def from_checkpoints(models: Sequence[Any], name: str | None = None) -> Weights:
 def encoder_of(folder: str | os.PathLike[str]) -> tuple[Dims, dict[str, Tensor]]:
     """The encoder of any BERT checkpoint as one stacked student, [1, ...], without pooler and head; else the same."""
     found = _open(folder, classifier=False)
-    shape = _shape(found.config)
+    shape = _shape(found.config) | {"types": 1}  # it is for single texts
     tensors = _student(_state(found), {name: OUTSIDE[name] for name in EMBEDDINGS})
+    del tensors[TYPES]
     spec = Dims(f"teacher-{shape['layers']}x{shape['hidden']}", 1, pooler=False, outputs=shape["classes"], **shape)
     return spec, {name: tensor[None] for name, tensor in tensors.items()}
 
@@ -97,7 +98,7 @@ def _stack(spec: Dims, students: Sequence[dict[str, Tensor]]) -> dict[str, Tenso
     tensors = {}
     for key in shapes(spec):
         if not key.startswith("head_"):
-            own = students[:1] if key in EMBEDDINGS and spec.shared_embeddings else students
+            own = students[:1] if key in (*EMBEDDINGS, TYPES) and spec.shared_embeddings else students
             tensors[key] = torch.stack([student[key] for student in own])
     like = tensors["projection_weight"]
     counts = torch.arange(1, spec.students + 1, dtype=like.dtype, device=like.device)
@@ -220,16 +221,19 @@ def _shape(config: Any) -> dict[str, Any]:
         "positions": config.max_position_embeddings,
         "classes": config.num_labels,
         "norm_eps": config.layer_norm_eps,
+        "types": config.type_vocab_size,
     }
 
 
 def _student(state: dict[str, Tensor], outside: Mapping[str, str]) -> dict[str, Tensor]:
-    """One student's tensors by our names: matrices transposed to [in, out], token type 0 added to the positions.
+    """One student's tensors by our names: matrices transposed to [in, out], token types as Weights has them.
 
     outside: which are wanted of those outside the layers, and their names.
     """
     tensors = {ours: turned(ours, state[theirs]) for ours, theirs in outside.items()}
-    tensors["position_embeddings"] = tensors["position_embeddings"] + state[TYPES][0]
+    types = state[THEIR_TYPES]
+    tensors["position_embeddings"] = tensors["position_embeddings"] + types[0]
+    tensors[TYPES] = types - types[0]
     for index in range(1 + max(int(key.split(".")[3]) for key in state if key.startswith("bert.encoder.layer."))):
         source, target = f"bert.encoder.layer.{index}.", f"layers.{index}."
         attention = [state[f"{source}attention.self.{part}.weight"].T for part in ("query", "key", "value")]

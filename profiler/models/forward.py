@@ -11,25 +11,39 @@ from torch import Tensor
 from profiler.models.weights import Layer, Weights
 
 
-def looped(weights: Weights, ids: Tensor, mask: Tensor | None, *, cls_only: bool = True) -> Tensor:
+def looped(
+    weights: Weights, ids: Tensor, mask: Tensor | None, *, types: Tensor | None = None, cls_only: bool = True
+) -> Tensor:
     """Logits [B, C] of token ids [B, S], one student after the other.
 
-    mask: additive, [B, 1, 1, S] (0 for a token, -inf for padding), or None where every row is of full length.
-    cls_only: compute the last layer for the [CLS] token only; exact, since nothing else reads the others.
+    mask: additive, [B, 1, 1, S] (0 for a token, -inf for padding), or None where every row is of full length. types: of
+    the tokens, [B, S], None where all are of type 0. cls_only: compute the last layer for the [CLS] token only; exact,
+    since nothing else reads the others.
     """
     total = None
     for index in range(weights.spec.students):
-        vector = student(weights, index, ids, mask, cls_only)
+        vector = student(weights, index, ids, mask, cls_only, types)
         total = vector if total is None else total.add_(vector)
     assert total is not None
     return torch.addmm(weights.head_bias[-1], total, weights.head_weight[-1])
 
 
-def student(weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_only: bool) -> Tensor:
+def split(weights: Weights, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Ids and types of tokens that are given as `Dims.types` says; no types where the model has one."""
+    if weights.type_embeddings is None:
+        return inputs, None
+    return inputs % weights.spec.vocab, inputs // weights.spec.vocab
+
+
+def student(
+    weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_only: bool, types: Tensor | None = None
+) -> Tensor:
     """The vector [B, O] that one student adds to the sum; arguments as for `looped`."""
     weights, spec = weights.singles[index], weights.spec
     batch, tokens = ids.shape
     x = F.embedding(ids, weights.word_embeddings).add_(weights.position_embeddings[:tokens])
+    if types is not None and weights.type_embeddings is not None:
+        x.add_(F.embedding(types, weights.type_embeddings))
     x = F.layer_norm(x, (spec.hidden,), weights.embedding_ln_weight, weights.embedding_ln_bias, spec.norm_eps)
     x = x.view(batch * tokens, spec.hidden)
     for number, layer in enumerate(weights.layers):
@@ -38,15 +52,19 @@ def student(weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_
     return _vectors(weights, x, batch)
 
 
-def stacked(weights: Weights, ids: Tensor, mask: Tensor | None, *, cls_only: bool = True) -> Tensor:
+def stacked(
+    weights: Weights, ids: Tensor, mask: Tensor | None, *, types: Tensor | None = None, cls_only: bool = True
+) -> Tensor:
     """As `looped`, with one batched operator for all students. mask: [B, 1, 1, S], or None."""
     spec = weights.spec
     students, hidden = spec.students, spec.hidden
     batch, tokens = ids.shape
     word, sets = weights.word_embeddings, spec.embeddings
-    offsets = torch.arange(sets, dtype=ids.dtype, device=ids.device).view(sets, 1, 1) * spec.vocab
-    x = F.embedding(ids + offsets, word.view(sets * spec.vocab, hidden))
+    each = torch.arange(sets, dtype=ids.dtype, device=ids.device).view(sets, 1, 1)
+    x = F.embedding(ids + each * spec.vocab, word.view(sets * spec.vocab, hidden))
     x.add_(weights.position_embeddings[:, None, :tokens])
+    if types is not None and weights.type_embeddings is not None:
+        x.add_(F.embedding(types + each * spec.types, weights.type_embeddings.view(sets * spec.types, hidden)))
     x = _norm(x.view(sets, -1, hidden), weights.embedding_ln_weight, weights.embedding_ln_bias, spec.norm_eps)
     x = x.expand(students, -1, -1)
     if mask is not None:

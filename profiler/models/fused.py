@@ -47,6 +47,7 @@ def forward(
         ids,
         weights.word_embeddings,
         weights.position_embeddings,
+        weights.type_embeddings,
         weights.embedding_ln_weight,
         weights.embedding_ln_bias,
         spec.norm_eps,

@@ -22,7 +22,8 @@ class Dims:
     name: as the tables name the model, e.g. students-2x384. students: K, 1 for a teacher. outputs: width O of the
     vector that is summed over the active students (the classes for plain classifiers, the teacher's width for a boosted
     ensemble). shared_embeddings: whether one set of embeddings serves all students. pooler: whether a dense layer with
-    tanh stands between [CLS] and the projection, as in BERT.
+    tanh stands between [CLS] and the projection, as in BERT. types: of tokens (those of a pair's first text, and of its
+    second); a token of type t is given as its id + t * vocab, so that ids stay one array everywhere.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -40,9 +41,21 @@ class Dims:
     pooler: bool = True
     shared_embeddings: bool = False
     norm_eps: float = 1e-12
+    types: int = 1
 
     def __post_init__(self) -> None:
-        for field in ("students", "layers", "hidden", "heads", "ffn", "vocab", "positions", "classes", "outputs"):
+        for field in (
+            "students",
+            "layers",
+            "hidden",
+            "heads",
+            "ffn",
+            "vocab",
+            "positions",
+            "classes",
+            "outputs",
+            "types",
+        ):
             if getattr(self, field) < 1:
                 raise ValueError(f"model {self.name}: {field} is {getattr(self, field)} (must be at least 1)")
         if not 0 <= self.norm_eps < 1:
@@ -54,6 +67,11 @@ class Dims:
     def head_width(self) -> int:
         """Width of one attention head."""
         return self.hidden // self.heads
+
+    @property
+    def inputs(self) -> int:
+        """How many different inputs there are: an id of every type. What is given is below it."""
+        return self.vocab * self.types
 
     @property
     def embeddings(self) -> int:

@@ -20,6 +20,8 @@ FORMAT = "cohort-weights/1"
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 #: Tensors that belong to the embeddings; their first axis is 1 where one set serves all students.
 EMBEDDINGS = ("word_embeddings", "position_embeddings", "embedding_ln_weight", "embedding_ln_bias")
+#: What belongs to them where tokens have types.
+TYPES = "type_embeddings"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,8 @@ class Weights:
     """All tensors of an ensemble, each with the students (most important first) as its first axis.
 
     word_embeddings: [E, V, H]; position_embeddings: [E, P, H] with token type 0 added in; embedding_ln_*: [E, H]; E is
-    K, or 1 where the students share them. pooler_weight: [K, H, H], pooler_bias: [K, H], both None without a pooler.
+    K, or 1 where the students share them. type_embeddings: [E, T, H], what each type adds to type 0 (its first row is
+    0), None where there is one type. pooler_weight: [K, H, H], pooler_bias: [K, H], both None without a pooler.
     projection_weight: [K, H, O], projection_bias: [K, O]: student i gives v_i = pooled @ w_i + b_i (boosting's step
     sizes are folded in). head_weight: [K, O, C], head_bias: [K, C]: with the first k students the logits are
     (v_0 + ... + v_{k-1}) @ head_weight[k - 1] + head_bias[k - 1].
@@ -69,6 +72,7 @@ class Weights:
     projection_bias: Tensor
     head_weight: Tensor
     head_bias: Tensor
+    type_embeddings: Tensor | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -105,7 +109,7 @@ class Weights:
 
     def _single(self, index: int) -> Weights:
         own = {name: tensor for name, tensor in _fields(self) if not name.startswith("head_")}
-        shared = EMBEDDINGS if self.spec.shared_embeddings else ()
+        shared = (*EMBEDDINGS, TYPES) if self.spec.shared_embeddings else ()
         views = {name: tensor[0 if name in shared else index] for name, tensor in own.items()}
         layers = (replace(layer, **{name: tensor[index] for name, tensor in _fields(layer)}) for layer in self.layers)
         return replace(self, spec=replace(self.spec, students=1), layers=tuple(layers), **views)
@@ -128,7 +132,7 @@ class Weights:
 
     def _cut(self, first: int, last: int) -> dict[str, Tensor]:
         """Students first + 1 to last of every tensor; embeddings that are shared whole."""
-        shared = EMBEDDINGS if self.spec.shared_embeddings else ()
+        shared = (*EMBEDDINGS, TYPES) if self.spec.shared_embeddings else ()
         return {name: own if name in shared else own[first:last] for name, own in self.tensors().items()}
 
 
@@ -148,6 +152,8 @@ def random(spec: Dims, seed: int, dtype: torch.dtype = torch.float32, device: to
             part.normal_(0.0, 0.02, generator=generator)
             if "ln" in name and name.endswith("weight"):
                 part.add_(1.0)
+            if name == TYPES:
+                part[0].zero_()
         return tensor
 
     generators: dict[int, torch.Generator] = {}
@@ -162,6 +168,8 @@ def shapes(spec: Dims) -> dict[str, tuple[int, ...]]:
     layer: dict[str, tuple[int, ...]] = {field.name: (k, h) for field in fields(Layer)}
     layer |= {"qkv_weight": (k, h, 3 * h), "out_weight": (k, h, h)}
     layer |= {"ffn1_weight": (k, h, f), "ffn1_bias": (k, f), "ffn2_weight": (k, f, h)}
+    if spec.types > 1:
+        result[TYPES] = (e, spec.types, h)
     for index in range(spec.layers):
         result |= {f"layers.{index}.{name}": shape for name, shape in layer.items()}
     if spec.pooler:
@@ -246,7 +254,11 @@ def _fields(owner: Weights | Layer) -> Iterator[tuple[str, Tensor]]:
 
 
 def assemble(spec: Dims, tensors: dict[str, Tensor]) -> Weights:
-    """Weights from tensors by name. Raises ValueError where one is missing, left over, or of the wrong shape."""
+    """Weights from tensors by name. Raises ValueError where one is missing, left over, or of the wrong shape.
+
+    Without embeddings of token types there is one type.
+    """
+    spec = spec if TYPES in tensors else replace(spec, types=1)
     expected = shapes(spec)
     optional = {name for name in expected if name.endswith(("key_bias", "value_bias"))}
     wrong = sorted((expected.keys() - optional - tensors.keys()) | (tensors.keys() - expected.keys()))

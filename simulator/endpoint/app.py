@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -22,14 +22,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator.endpoint import protocol
-from simulator.endpoint.asking import Unanswered
+from simulator.endpoint.asking import Answer, Unanswered
 from simulator.endpoint.metrics import Metrics
-from simulator.endpoint.protocol import BadRequest, Limits
+from simulator.endpoint.middleware import Closing, Guarded
+from simulator.endpoint.protocol import BadRequest, Limits, Reply
 from simulator.endpoint.service import Service
 
+if TYPE_CHECKING:
+    from profiler.executors.texts import Tokenize
+
 log = logging.getLogger("cohort.http")
-#: Gives the token ids of a text, cut to what the model takes.
-Tokenize = Callable[[str], NDArray[np.int32]]
 #: Seconds after which a client may retry a refused request.
 RETRY_S = 1
 
@@ -38,8 +40,9 @@ RETRY_S = 1
 class Endpoint:
     """A service under its model's name. about: what metadata shows beside inputs and outputs.
 
-    body: the most bytes of a request. within_s: how long a request waits for its answer. tokenize: None where there is
-    no tokenizer. closed: called when the service has ended.
+    labels: the names of the classes, if they exclude each other. body: the most bytes of a request. within_s: how long
+    a request waits for its answer. tokenize: None where there is no tokenizer. cuts: whether a text that is too long is
+    cut, or refused. keys: of which a request must have one, if there are any. closed: called when the service ended.
     """
 
     service: Service
@@ -51,7 +54,10 @@ class Endpoint:
     version: str
     body: int = 1 << 18
     within_s: float = 30.0
+    labels: Sequence[str] = ()
     tokenize: Tokenize | None = None
+    cuts: bool = True
+    keys: Sequence[bytes] = ()
     closed: Sequence[Callable[[], object]] = ()
 
     def app(self) -> Starlette:
@@ -79,7 +85,11 @@ class Endpoint:
             ClientDisconnect: lambda request, error: _error(400, "the connection ended before the request did"),
             Exception: lambda request, error: _error(500, "internal error"),
         }
-        return Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+        app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
+        if self.keys:
+            app.add_middleware(Guarded, self.keys)
+        app.add_middleware(Closing, lambda: self.service.draining)
+        return app
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -88,7 +98,6 @@ class Endpoint:
             await self.service.open()
             log.info("serving", extra={"model": self.model})
             yield
-            log.info("draining", extra={"pending": self.service.pending})
             await self.service.close()
             for each in self.closed:
                 await asyncio.to_thread(each)
@@ -114,7 +123,7 @@ class Endpoint:
         return _json(protocol.metadata(self.model, self.classes, self.limits, self.about))
 
     async def _show_metrics(self, request: Request) -> Response:
-        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def _infer(self, request: Request) -> Response:
         self._refuse_unknown(request)
@@ -122,16 +131,10 @@ class Endpoint:
             raise HTTPException(415, "compressed bodies are not understood")
         body = await self._body(request)
         asked = protocol.read(body, request.headers.get("inference-header-content-length"), self.limits)
-        if (ids := asked.ids) is None:
-            ids = await self._tokenized(request, asked.text or "")
-        answer = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
-        figures = {
-            "students_used": answer.students,
-            "queue_us": round((answer.start_s - answer.arrival_s) * 1e6),
-            "batch_size": answer.batch_size,
-            "compute_us": round((answer.finish_s - answer.start_s) * 1e6),
-        }
-        content, headers = protocol.write(self.model, asked.id, answer.logits, figures, asked.binary)
+        ids, about = (asked.ids, {}) if asked.ids is not None else await self._tokenized(request, asked.texts or [])
+        answers = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
+        reply = Reply(np.stack([each.logits for each in answers]), [each.students for each in answers], self.labels)
+        content, headers = protocol.write(self.model, asked.id, reply, _figures(answers) | about, asked.outputs)
         return Response(content, headers=headers)
 
     async def _body(self, request: Request) -> bytes:
@@ -147,18 +150,23 @@ class Endpoint:
                 return bytes(pieces)
         raise HTTPException(413, f"a request may have {self.body} bytes", {"connection": "close"})
 
-    async def _tokenized(self, request: Request, text: str) -> NDArray[np.int32]:
+    async def _tokenized(
+        self, request: Request, texts: Sequence[tuple[str, str | None]]
+    ) -> tuple[list[NDArray[np.int32]], dict[str, Any]]:
+        """The token ids of texts, and what the reply says of those that were cut."""
         assert self.tokenize is not None
-        began = perf_counter()
+        tokenize, began = self.tokenize, perf_counter()
         pool: ThreadPoolExecutor = request.app.state.pool
+        running = asyncio.get_running_loop().run_in_executor(pool, lambda: [tokenize(*each) for each in texts])
         try:
-            ids = await asyncio.get_running_loop().run_in_executor(pool, self.tokenize, text)
+            found = await running
         except ValueError as error:  # of this text alone
             raise BadRequest(f"input text: {error}") from None
-        self.metrics.tokenized(perf_counter() - began)
-        if not len(ids):
-            raise BadRequest("input text: it has no tokens")
-        return ids
+        cut = [each.whole for each in found if each.whole > len(each.ids)]
+        self.metrics.tokenized(perf_counter() - began, len(cut) if self.cuts else 0)
+        if cut and not self.cuts:
+            raise BadRequest(f"input text: it has {max(cut)} tokens; at most {self.limits.tokens} are served")
+        return [each.ids for each in found], {"truncated": True, "text_tokens": max(cut)} if cut else {}
 
     def _refuse_unknown(self, request: Request) -> None:
         found = request.path_params
@@ -166,6 +174,16 @@ class Endpoint:
             raise HTTPException(404, f"there is no such model; {self.model} is served")
         if found.get("version", protocol.VERSION) != protocol.VERSION:
             raise HTTPException(404, f"there is no such version of {self.model}; {protocol.VERSION} is served")
+
+
+def _figures(answers: Sequence[Answer]) -> dict[str, Any]:
+    """How answers were made; of several, the largest figures."""
+    return {
+        "students_used": max(each.students for each in answers),
+        "queue_us": max(round((each.start_s - each.arrival_s) * 1e6) for each in answers),
+        "batch_size": max(each.batch_size for each in answers),
+        "compute_us": max(round((each.finish_s - each.start_s) * 1e6) for each in answers),
+    }
 
 
 def _unanswered(request: Request, error: Exception) -> Response:
@@ -178,4 +196,4 @@ def _error(status: int, message: str, headers: Any = None) -> Response:
 
 
 def _json(values: Any, status: int = 200, headers: Any = None) -> Response:
-    return Response(json.dumps(values).encode(), status, headers, "application/json")
+    return Response(json.dumps(values, allow_nan=False).encode(), status, headers, "application/json")

@@ -123,6 +123,7 @@ class Clients:
 #: The arguments of an `Unanswered`: status, outcome, reason.
 Failure = tuple[int, str, str]
 FAILED: Failure = (500, "failed", "the executor has failed; the server must be started again")
+NOT_A_NUMBER: Failure = (500, "failed", "the model's answer to this request is not a number (NaN or infinite)")
 
 
 def turned_away(reason: str) -> Failure:

@@ -7,28 +7,17 @@ import asyncio
 import gc
 import logging
 import logging.config
+import re
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import asdict
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from policies import describe, make
-from profiler.table import Deployment
-from simulator.arguments import parameters, settings_flags
-from simulator.defaults import default_slo_s
-from simulator.settings import Settings
-from traces.lengths import SHORT_TEXT
+from simulator.arguments import settings_flags
 from traces.shared.command import Flags, command_line
-from traces.shared.origin import origin, version
-
-if TYPE_CHECKING:
-    from profiler.executors.serving import Served
-    from simulator.endpoint.app import Endpoint
 
 log = logging.getLogger("cohort.serve")
-MIB = 1 << 20
 
 
 def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
@@ -51,17 +40,30 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
         weights="checkpoint, with tokenizer.json for texts",
         seed="of random weights",
     )
+    device.add_argument("--name", metavar="NAME", help="of the model, as clients ask for it (default: the table's)")
     http = flags.add_argument_group("http")
     http.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
     http.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    http.add_argument(
+        "--api-key-file", type=Path, metavar="FILE", help="keys, one a line; requests need one, but for /v2/health"
+    )
+    http.add_argument(
+        "--lame-duck-s", type=float, default=5.0, metavar="S",
+        help="after SIGTERM, answer for so long with health not ready, then end (default: 5)",
+    )  # fmt: skip
     limits = flags.add_argument_group("limits")
     limits.add_argument("--queue", type=int, default=1024, metavar="N", help="requests inside; more get 503")
     limits.add_argument("--connections", type=int, default=1024, metavar="N", help="open connections; more get 503")
     limits.add_argument("--body-kib", type=int, default=256, metavar="N", help="a request's body; more gets 413")
     limits.add_argument("--timeout-s", type=float, default=30.0, metavar="S", help="until a request gets 504")
-    limits.add_argument("--patience-s", type=float, default=10.0, metavar="S", help="for a client to send a request")
+    limits.add_argument(
+        "--patience-s", type=float, default=10.0, metavar="S", help="for a client to send a request, or take answers"
+    )
+    limits.add_argument(
+        "--long-texts", choices=["truncate", "refuse"], default="truncate", help="beyond the table's longest"
+    )
     record = flags.add_argument_group("record")
     record.add_argument("--record", type=Path, metavar="DIR", help="write what arrives, and what becomes of it")
     record.add_argument("--record-mib", type=int, default=256, metavar="N", help="the most disk for it (default: 256)")
@@ -80,11 +82,15 @@ def _serve(options: argparse.Namespace) -> int:
     import uvicorn
 
     from simulator.endpoint.connections import limited
+    from simulator.endpoint.ending import LameDuck
     from simulator.endpoint.logs import configuration
+    from simulator.endpoint.opening import opened
 
     logging.config.dictConfig(configuration(options.log_level))
     with _bound(options.host, options.port) as listening:
-        endpoint, served = _endpoint(options)
+        endpoint, served = opened(options)
+        if not endpoint.keys and not ip_address(listening.getsockname()[0]).is_loopback:
+            log.warning("others can reach this address, and no key is asked for: give --api-key-file")
         config = uvicorn.Config(
             endpoint.app(),
             http=limited(options.connections, options.patience_s),
@@ -104,7 +110,8 @@ def _serve(options: argparse.Namespace) -> int:
         # uvicorn drains on these signals, then raises them again for the earlier handlers.
         previous = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGINT, signal.SIGTERM)}
         try:
-            asyncio.run(_until_told(uvicorn.Server(config), listening, url))
+            server = LameDuck(config, options.lame_duck_s, endpoint.service.drain)
+            asyncio.run(_until_told(server, listening, url))
         finally:
             gc.unfreeze()
             for each, handler in previous.items():
@@ -125,110 +132,15 @@ async def _until_told(server: Any, listening: socket.socket, url: str) -> None:
     await serving
 
 
-def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
-    """The endpoint, its devices warm."""
-    from profiler.executors.serving import default_device, open_devices
-    from profiler.executors.tokens import open_tokenizer
-    from simulator.endpoint.app import Endpoint
-    from simulator.endpoint.metrics import Metrics
-    from simulator.endpoint.protocol import Limits
-    from simulator.endpoint.recording import Recorder
-    from simulator.endpoint.service import Service
-
-    deployment = Deployment.of(options.table, options.model, options.task, options.levels)
-    table, model, plan = deployment.table, deployment.model, deployment.plan
-    lengths = SHORT_TEXT.values.clip(max=plan.max_tokens)
-    slo_s = default_slo_s(deployment.predictions, lengths) if options.slo_ms is None else options.slo_ms / 1e3
-    policy = make(options.policy, parameters(options.p))
-    device = options.device or default_device()
-    served = open_devices(
-        device,
-        table,
-        deployment.models,
-        plan,
-        count=options.gpus,
-        checkpoint=options.weights,
-        seed=options.seed,
-        on_progress=lambda what: log.info(what),
-    )
-    notes = [*deployment.notes, *served.notes]
-    for note in notes:
-        log.warning(note)
-    specs = [each.spec for each in served.executors[0].values()]
-    vocab, tokenize = min(each.vocab for each in specs), None
-    if options.weights is not None and _has_tokenizer(Path(options.weights)):
-        tokenize = open_tokenizer(options.weights, plan.max_tokens, vocab)
-    limits = Limits(vocab, plan.max_tokens, tokenize is not None)
-    settings = Settings(
-        policy=describe(policy),
-        table=options.table or table.name,
-        model=model,
-        task=deployment.task,
-        levels=options.levels,
-        slo_ms=slo_s * 1e3,
-        gpus=options.gpus,
-        device=device,
-        clock="wall",
-        weights=options.weights,
-        seed=options.seed,
-    )
-    about = {
-        "policy": settings.policy,
-        "slo_ms": settings.slo_ms,
-        "task": deployment.task,
-        "device": served.name,
-        "gpus": options.gpus,
-        "levels": [
-            {"model": each.model, "students": each.students, "depth": each.depth, "accuracy": each.accuracy}
-            for each in deployment.levels
-        ],
-        "table": {"name": table.name, "device": table.device, "digest": table.digest},
-        "notes": notes,
-    }
-    metrics = Metrics(model)
-    listeners: list[Any] = [metrics]
-    closed: list[Callable[[], object]] = []
-    if options.record is not None:
-        run = {"settings": asdict(settings), "table": about["table"], "device": served.name, **origin()}
-        recorder = Recorder(options.record, run, slo_s, options.record_mib * MIB)
-        log.info("recording", extra={"folder": str(recorder.folder)})
-        listeners.append(recorder)
-        closed.append(recorder.close)
-    service = Service(
-        deployment.predictions,
-        policy,
-        served,
-        slo_s,
-        most=options.queue,
-        patience_s=options.timeout_s,
-        listeners=listeners,
-    )
-    metrics.watch(service)
-    endpoint = Endpoint(
-        service,
-        model,
-        max(each.outputs for each in specs),
-        limits,
-        about,
-        metrics,
-        version() or "unknown",
-        body=options.body_kib * 1024,
-        within_s=options.timeout_s,
-        tokenize=tokenize,
-        closed=closed,
-    )
-    return endpoint, served
-
-
-def _has_tokenizer(weights: Path) -> bool:
-    return ((weights if weights.is_dir() else weights.parent) / "tokenizer.json").exists()
-
-
 def _refuse_nonsense(options: argparse.Namespace) -> None:
     for name in ("gpus", "queue", "connections", "body_kib", "timeout_s", "patience_s", "record_mib", "slo_ms"):
         value = getattr(options, name)
         if value is not None and not 0 < value < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0")
+    if not 0 <= options.lame_duck_s < float("inf"):
+        raise ValueError(f"--lame-duck-s is {options.lame_duck_s}; it must be 0 or more")
+    if options.name is not None and not re.fullmatch(r"[\w.:-]{1,128}", options.name, re.ASCII):
+        raise ValueError(f"--name is {options.name!r}; it must be 1 to 128 letters, digits, and . : _ -")
     if options.seed < 0:
         raise ValueError(f"--seed is {options.seed}; it must be 0 or more")
     if not 0 <= options.port < 65536:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from simulator.arguments import settings_flags
+from simulator.endpoint.keys import read_keys
 from simulator.endpoint.sender import Sender, Sent
 from simulator.reporting.output import to_json
 from traces import Trace, load
@@ -25,8 +26,9 @@ from traces.shared.command import Flags, command_line
 WORDS = (1000, 2000)
 
 
-def requests(trace: Trace, model: str, vocab: int, seed: int) -> list[bytes]:
-    """What is sent for each request of a trace: its text, or as many ids as it has tokens."""
+def requests(trace: Trace, model: str, vocab: int, seed: int, key: str = "") -> list[bytes]:
+    """What is sent for each request of a trace: its text, or as many ids as it has tokens. key: of the endpoint."""
+    guard = f"x-api-key: {key}\r\n" if key else ""
     rng = np.random.default_rng(seed)
     first, last = min(WORDS[0], vocab - 1), min(WORDS[1], vocab)
     made: dict[Any, bytes] = {}
@@ -35,10 +37,10 @@ def requests(trace: Trace, model: str, vocab: int, seed: int) -> list[bytes]:
     for row, tokens in enumerate(trace.tokens.tolist()):
         slo = float(slo_s[row])
         klass = "" if trace.klass is None else str(trace.klass[row])
-        key = (str(trace.text[row]) if trace.text is not None else tokens, None if np.isnan(slo) else slo, klass)
-        if key not in made:
+        asked = (str(trace.text[row]) if trace.text is not None else tokens, None if np.isnan(slo) else slo, klass)
+        if asked not in made:
             if trace.text is not None:
-                tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [key[0]]}
+                tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [asked[0]]}
             else:
                 ids = rng.integers(first, last, tokens).tolist()
                 tensor = {"name": "input_ids", "datatype": "INT64", "shape": [1, tokens], "data": ids}
@@ -46,9 +48,9 @@ def requests(trace: Trace, model: str, vocab: int, seed: int) -> list[bytes]:
             if klass.isdigit():
                 parameters["priority"] = int(klass)
             content = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
-            head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: load\r\nContent-Length: {len(content)}\r\n\r\n"
-            made[key] = head.encode() + content
-        listed.append(made[key])
+            head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: load\r\nContent-Length: {len(content)}\r\n"
+            made[asked] = f"{head}{guard}\r\n".encode() + content
+        listed.append(made[asked])
     return listed
 
 
@@ -61,9 +63,10 @@ def send(
     connections: int = 512,
     patience_s: float = 35.0,
     seed: int = 0,
+    key: str = "",
 ) -> Sent:
     """Send a trace's requests at their times. Raises ValueError where no server answers at that address."""
-    bodies = requests(trace, model, vocab, seed)
+    bodies = requests(trace, model, vocab, seed, key)
 
     async def run() -> Sent:
         return await Sender(url, bodies, trace.arrival_s, connections).run(patience_s)
@@ -84,14 +87,15 @@ def main(arguments: list[str], prog: str) -> int:
     flags.add_argument("--vocab", type=int, default=30522, help="token ids are below this (default: BERT's 30522)")
     flags.add_argument("--slo-ms", type=float, metavar="MS", help="count answers within this as on time")
     flags.add_argument("--connections", type=int, default=512, metavar="N", help="at most so many (default: 512)")
+    flags.add_argument("--api-key-file", type=Path, metavar="FILE", help="the first key in it is sent")
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--out", type=Path, metavar="CSV", help="write a row per request")
     options = flags.parse_args(arguments)
     kept = ("rate", "start", "duration", "bin_s", "time_unit", "seed", "max_tokens")
     trace = load(options.trace, **{name: getattr(options, name) for name in kept})
-    sent = send(
-        options.url, trace, options.model, vocab=options.vocab, connections=options.connections, seed=options.seed
-    )
+    key = "" if options.api_key_file is None else read_keys(options.api_key_file)[0].decode()
+    named = {name: getattr(options, name) for name in ("vocab", "connections", "seed")}
+    sent = send(options.url, trace, options.model, key=key, **named)
     if options.out is not None:
         names = ("due_s", "late_s", "latency_s", "status", "students", "batch_size")
         columns = np.column_stack([getattr(sent, name) for name in names])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter as Counts
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import Metric
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from simulator.core import Row
@@ -22,6 +24,7 @@ OUTCOMES = ("ok", "late", "dropped", "rejected", "refused", "failed")
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 DECISIONS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 1e-1)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+GAUGES = ("nv_inference_pending_request_count",)
 STUDENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
 
 
@@ -40,7 +43,8 @@ class Metrics(Listener):
         self._duration = seconds("cohort_request_duration_seconds", "From arrival in the queue to the answer")
         self._queue = seconds("cohort_request_queue_seconds", "From arrival in the queue to the batch's start")
         self._compute = seconds("cohort_batch_compute_seconds", "From batch in hand to answers in hand")
-        self._tokenize = seconds("cohort_tokenize_seconds", "Of a text, before the queue")
+        self._tokenize = seconds("cohort_tokenize_seconds", "Of a request's texts, before the queue")
+        self._cut = Counter("cohort_truncated_texts", "Texts that were cut to the longest served", registry=registry)
         self._size = histogram("cohort_batch_size", "Requests per batch", buckets=BATCHES)
         self._students = histogram("cohort_request_students", "Students that answered a request", buckets=STUDENTS)
         self._decision = histogram("cohort_policy_decision_seconds", "Of a decision of the policy", buckets=DECISIONS)
@@ -59,9 +63,15 @@ class Metrics(Listener):
             Gauge(name, about, registry=self.registry).set_function(value)
         self._triton.pending = lambda: service.pending
 
-    def tokenized(self, seconds: float) -> None:
-        """A text was tokenized."""
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        # Triton's counters lack the suffix "_total", without which the library does not write "counter".
+        return re.sub(rb"(?m)^(# TYPE nv_inference_\w+) untyped$", rb"\1 counter", generate_latest(self.registry))
+
+    def tokenized(self, seconds: float, cut: int) -> None:
+        """The texts of a request were tokenized, and so many of them cut."""
         self._tokenize.observe(seconds)
+        self._cut.inc(cut)
 
     def answered(self, answers: Sequence[Answer], slo_s: Sequence[float]) -> None:
         outcomes: Counts[tuple[str, str]] = Counts()
@@ -91,7 +101,7 @@ class Metrics(Listener):
 
 
 class TritonCounters(Collector):
-    """The counters that dashboards for Triton read; its names lack the suffix that the library gives counters."""
+    """The counters that dashboards for Triton read."""
 
     def __init__(self, model: str) -> None:
         self._labels = {"model": model, "version": "1"}
@@ -117,6 +127,6 @@ class TritonCounters(Collector):
             ("nv_inference_compute_infer_duration_us", "Compute, summed over requests", int(self.compute_s * 1e6)),
             ("nv_inference_pending_request_count", "Requests that wait or run", self.pending()),
         ):
-            metric = Metric(name, about, "unknown")
+            metric = Metric(name, about, "gauge" if name in GAUGES else "unknown")
             metric.add_sample(name, self._labels, value)
             yield metric

@@ -11,10 +11,22 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from policies.interface import Policy
 from profiler.table import Predictions
 from simulator.core import Row
-from simulator.endpoint.asking import FAILED, Answer, Asked, Clients, Failure, Listener, Unanswered, turned_away
+from simulator.endpoint.asking import (
+    FAILED,
+    NOT_A_NUMBER,
+    Answer,
+    Asked,
+    Clients,
+    Failure,
+    Listener,
+    Unanswered,
+    turned_away,
+)
 from simulator.endpoint.backlog import OpenBacklog
 from simulator.endpoint.timed import timed
 from simulator.executors.device import on_devices, warm_plans
@@ -34,9 +46,9 @@ log = logging.getLogger("cohort.service")
 class Service:
     """One queue, warm devices and a policy. Open it, ask, close it.
 
-    most: how many requests may wait or run; more are refused. patience_s: a batch that runs for longer counts as stuck.
-    The policy is the service's own from now on. Raises ValueError for one that needs what a device
-    does not offer.
+    most: how many requests may wait or run; more are refused. patience_s: a batch that runs for longer counts as stuck,
+    and so does a loop that takes longer for one step (a policy that does not return). The policy is
+    the service's own from now on. Raises ValueError for one that needs what a device does not offer.
     """
 
     def __init__(
@@ -64,7 +76,7 @@ class Service:
         started(policy, view, None)
         self._server = Server(clock, executor, timed(policy, self._decided), self._backlog, view, records, idle)
         self._inside: set[Asked] = set()
-        self._closing, self._failure = False, ""
+        self.draining, self._closing, self._failure = False, False, ""
         self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
         self._ended = asyncio.Event()
 
@@ -84,22 +96,29 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Whether the loop runs and no batch is stuck."""
-        oldest = min(self._askers.running.values(), default=float("inf"))
+        """Whether the loop runs and neither a batch nor the loop itself is stuck."""
+        oldest = min([self._clock.awake_since, *self._askers.running.values()])
         return not self._failure and monotonic() - oldest < self._patience_s
 
     @property
     def ready(self) -> bool:
-        """Whether requests are let in."""
-        return self.alive and self._thread.is_alive() and not self._closing
+        """Whether requests should come here."""
+        return self.alive and self._thread.is_alive() and not self.draining
 
     async def open(self) -> None:
         """Let time begin."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
+    def drain(self) -> None:
+        """Announce the end: health is not ready any more, `draining` is true; requests are answered until `close`."""
+        if not self.draining:
+            self.draining = True
+            log.info("draining", extra={"pending": self.pending})
+
     async def close(self) -> None:
         """Refuse new requests, drop those that wait, and finish what runs, unless that is stuck."""
+        self.drain()
         self._closing = True
         if self._thread.is_alive() and not self._failure:
             self._clock.call(self._server.close)
@@ -108,33 +127,43 @@ class Service:
                 await self._ended.wait()
         except TimeoutError:
             self._failure = "stuck"
-            log.error("a batch does not end: it is left behind")
+            log.error("a batch or the policy does not end: it is left behind")
             return
         self._thread.join()
 
-    async def ask(self, ids: Ids, slo_s: float | None = None, klass: str = "", within_s: float = 30.0) -> Answer:
-        """The answer to a request. slo_s: its own target. within_s: how long to wait for it.
+    async def ask(
+        self, ids: Sequence[Ids], slo_s: float | None = None, klass: str = "", within_s: float = 30.0
+    ) -> list[Answer]:
+        """The answers to requests that were sent as one. slo_s: their own target. within_s: how long to wait for them.
 
-        Raises Unanswered where there is none: refused, dropped, late beyond `within_s`, or the executor has failed.
+        Raises Unanswered where there is none for one of them: refused (all are, or none), dropped, late beyond
+        `within_s`, not a number, or the executor has failed.
         """
+        count = len(ids)
         if self._failure:
-            raise self._unanswered(*FAILED, klass)
+            raise self._unanswered(*FAILED, klass, count)
         if self._closing:
-            raise self._unanswered(503, "refused", "the server is shutting down", klass)
+            raise self._unanswered(503, "refused", "the server is shutting down", klass, count)
         if not self.alive:  # nothing would take in what is posted
-            raise self._unanswered(503, "refused", "a batch takes too long: try again later", klass)
-        if len(self._inside) >= self.most:
-            self._clock.call(partial(self._refuse, len(ids), slo_s, klass))
-            crowded = f"{self.most} requests are waiting already: try again later"
-            raise self._unanswered(503, "refused", crowded, klass)
-        asked = Asked(ids, self.slo_s if slo_s is None else slo_s, klass, self._loop.create_future())
-        self._inside.add(asked)
-        self._clock.call(partial(self._let_in, asked))
+            raise self._unanswered(
+                503, "refused", "a batch or the policy takes too long: try again later", klass, count
+            )
+        if len(self._inside) + count > self.most:
+            for each in ids:
+                self._clock.call(partial(self._refuse, len(each), slo_s, klass))
+            crowded = f"{len(self._inside)} requests are waiting already, of at most {self.most}: try again later"
+            raise self._unanswered(503, "refused", crowded, klass, count)
+        own = self.slo_s if slo_s is None else slo_s
+        asked = [Asked(each, own, klass, self._loop.create_future()) for each in ids]
+        self._inside.update(asked)
+        for one in asked:
+            self._clock.call(partial(self._let_in, one))
         try:
             async with asyncio.timeout(within_s):
-                return await asked.answer
+                return await asyncio.gather(*(one.answer for one in asked))
         except TimeoutError:
-            raise self._unanswered(504, "dropped", f"there was no answer within {within_s:g} s", klass) from None
+            late = sum(one.answer.cancelled() for one in asked)
+            raise self._unanswered(504, "dropped", f"there was no answer within {within_s:g} s", klass, late) from None
 
     def _post(self, what: Callable[..., object], *about: Any) -> None:
         """Call this in the event loop's thread. After an end with a stuck batch that loop is closed."""
@@ -175,10 +204,16 @@ class Service:
 
     def _release(self, asked: Sequence[Asked], answers: Sequence[Answer]) -> None:
         """Send answers to their clients; in the event loop's thread."""
-        heard = [(one, answer) for one, answer in zip(asked, answers, strict=True) if not one.answer.done()]
         self._inside.difference_update(asked)
-        for one, answer in heard:
-            one.answer.set_result(answer)
+        heard = []
+        for one, answer in zip(asked, answers, strict=True):
+            if one.answer.done():
+                continue
+            if np.isfinite(answer.logits).all():
+                one.answer.set_result(answer)
+                heard.append((one, answer))
+            else:
+                one.answer.set_exception(self._unanswered(*NOT_A_NUMBER, one.klass))
         for each in self._listeners:
             each.answered([answer for _, answer in heard], [one.slo_s for one, _ in heard])
 
@@ -189,9 +224,10 @@ class Service:
             if not one.answer.done():
                 one.answer.set_exception(self._unanswered(*why, one.klass))
 
-    def _unanswered(self, status: int, outcome: str, reason: str, klass: str) -> Unanswered:
+    def _unanswered(self, status: int, outcome: str, reason: str, klass: str, count: int = 1) -> Unanswered:
         for each in self._listeners:
-            each.unanswered(outcome, klass)
+            for _ in range(count):
+                each.unanswered(outcome, klass)
         return Unanswered(status, outcome, reason)
 
     def _run(self) -> None:

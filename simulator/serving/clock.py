@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from heapq import heappop, heappush
+from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any
@@ -95,6 +96,8 @@ class WallClock(RealtimeEnvironment):
         self._inbox: SimpleQueue[tuple[float, Callable[[], object]]] = SimpleQueue()
         self._silence = self.event()
         self._spin_s = spin_s
+        #: Since when it has not slept, on the scale of `time.monotonic`; infinite while it sleeps.
+        self.awake_since = inf
 
     @property
     def wall(self) -> float:
@@ -138,6 +141,7 @@ class WallClock(RealtimeEnvironment):
         while self._pending():
             self._sleep()
             simpy.Environment.step(self)
+        self.awake_since = inf
         return None
 
     def _pending(self) -> bool:
@@ -150,12 +154,14 @@ class WallClock(RealtimeEnvironment):
     def _sleep(self) -> None:
         """Until the next event is due; what is posted meanwhile is put into its place."""
         while True:
+            self.awake_since = monotonic()
             while not self._inbox.empty():
                 self._take_in(*self._inbox.get())
             left = self.real_start + (self.peek() - self.env_start) - monotonic()
             if left <= 0:
                 return
             if left > self._spin_s:
+                self.awake_since = inf
                 with suppress(Empty):
                     self._take_in(*self._inbox.get(timeout=min(left - self._spin_s, LONGEST_SLEEP_S)))
 

@@ -32,30 +32,45 @@ def _tanh(x):
 
 @triton.jit(do_not_specialize=["tokens", "vocab", "positions"])
 def embedding_norm_kernel(
-    ids, word, position, weight, bias, out, tokens, vocab, positions, width, eps, BLOCK: tl.constexpr
-):
+    ids, word, position, type, weight, bias, out, tokens, vocab, positions, width, eps,
+    TYPES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0)
     student = tl.program_id(1).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     inside = columns < width
     token = tl.load(ids + row).to(tl.int64)
+    kind = token // vocab
+    if TYPES > 1:
+        token = token % vocab
     words = tl.load(word + (student * vocab + token) * width + columns, mask=inside, other=0.0).to(tl.float32)
     places = tl.load(position + (student * positions + row % tokens) * width + columns, mask=inside, other=0.0).to(
         tl.float32
     )
-    y = _normalised(words + places, columns, width, weight + student * width, bias + student * width, eps)
+    total = words + places
+    if TYPES > 1:
+        typed = type + (student * TYPES + kind) * width + columns
+        total += tl.load(typed, mask=inside, other=0.0).to(tl.float32)
+    y = _normalised(total, columns, width, weight + student * width, bias + student * width, eps)
     target = out + (student * tl.num_programs(0) + row) * width + columns
     tl.store(target, y.to(out.dtype.element_ty), mask=inside)
 
 
-def embedding_norm(ids: Tensor, word: Tensor, position: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """LayerNorm(word[ids] + position): ids int32 [batch, tokens], word [E, V, H], position [E, P, H] -> [E, M, H]."""
+def embedding_norm(
+    ids: Tensor, word: Tensor, position: Tensor, types: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+) -> Tensor:
+    """LayerNorm(word[ids] + position): ids int32 [batch, tokens], word [E, V, H], position [E, P, H] -> [E, M, H].
+
+    types: [E, T, H]; then a token of type t is given as its id + t * V, and types[t] is added.
+    """
     embeddings, vocab, width = word.shape
     out = word.new_empty(embeddings, ids.numel(), width)
     block = triton.next_power_of_2(width)
     embedding_norm_kernel[(ids.numel(), embeddings)](
-        ids, word, position, weight, bias, out, ids.shape[1], vocab, position.shape[1], width, eps, BLOCK=block
-    )
+        ids, word, position, word if types is None else types, weight, bias, out,
+        ids.shape[1], vocab, position.shape[1], width, eps,
+        TYPES=1 if types is None else types.shape[1], BLOCK=block,
+    )  # fmt: skip
     return out
 
 

@@ -21,7 +21,7 @@ from profiler.models.checkpoints import from_checkpoints
 from profiler.models.spec import Dims
 from profiler.table import BucketPlan
 
-SPEC = Dims("students-2x32", 2, 2, 32, 2, 64, vocab=50, positions=32)
+SPEC = Dims("students-2x32", 2, 2, 32, 2, 64, vocab=50, positions=32, types=2)
 
 
 @pytest.fixture(autouse=True)

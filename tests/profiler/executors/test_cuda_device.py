@@ -22,7 +22,7 @@ from profiler.table import BucketPlan, ShapeKey
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
-SPEC = Dims("students-2x128", 4, 2, 128, 2, 512, vocab=200, positions=64, classes=16, outputs=16)
+SPEC = Dims("students-2x128", 4, 2, 128, 2, 512, vocab=200, positions=64, classes=16, outputs=16, types=2)
 PLAN = BucketPlan((1, 2, 4), (16, 32))
 
 

@@ -21,7 +21,7 @@ from profiler.models import products, weights
 from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
 
-SPEC = Dims("students-2x32", 4, 2, 32, 2, 64, vocab=50, positions=32)
+SPEC = Dims("students-2x32", 4, 2, 32, 2, 64, vocab=50, positions=32, types=2)
 PLAN = BucketPlan((1, 2, 4), (8, 16))
 STOCK = [kind for kind, how in KINDS.items() if how.forward != "fused"]
 
@@ -54,7 +54,7 @@ def test_answers_come_in_the_order_of_the_batch_whatever_the_bucket() -> None:
     own, executor = opened()
     rng = np.random.default_rng(1)
     for lengths in ([3], [16, 1, 9], [2, 8]):
-        ids = [rng.integers(0, SPEC.vocab, length, dtype=np.int32) for length in lengths]
+        ids = [rng.integers(0, SPEC.inputs, length, dtype=np.int32) for length in lengths]
         answers = executor.run(2, ids)
         assert answers.key == PLAN.key(2, lengths)
         assert answers.logits.shape == (len(ids), SPEC.classes)
@@ -76,16 +76,18 @@ def test_a_hundred_batches_meet_no_stale_buffer() -> None:
     rng = np.random.default_rng(2)
     for _ in range(100):
         key = ShapeKey(int(rng.choice((1, 2, 4))), int(rng.choice(PLAN.batches)), int(rng.choice(PLAN.tokens)))
-        ids = gate.random_batch(key, SPEC.vocab, rng)
+        ids = gate.random_batch(key, SPEC.inputs, rng)
         with torch.inference_mode():
-            alone = [cuda.stock.looped(own.prefix(key.students), torch.from_numpy(row)[None], None) for row in ids]
+            prefix = own.prefix(key.students)
+            rows = [cuda.stock.split(prefix, torch.from_numpy(row)[None]) for row in ids]
+            alone = [cuda.stock.looped(prefix, row, None, types=types) for row, types in rows]
         got = executor.run(key.students, ids).logits
         np.testing.assert_allclose(got, torch.cat(alone).numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_ids_outside_the_vocabulary_are_refused_and_leave_no_trace() -> None:
     own, executor = opened()
-    for bad in (SPEC.vocab, -1):
+    for bad in (SPEC.inputs, -1):
         with pytest.raises(ValueError, match="vocabulary"):
             executor.run(1, [np.array([1, bad, 3], np.int32)])
     ids = [np.array([1, 2], np.int32)]
@@ -139,7 +141,7 @@ def test_a_part_is_prepared_where_it_was_asked_for_and_runs_on_the_same_weights(
     with pytest.raises(LookupError, match=r"students 1 to 2 .*warm_parts"):
         executor.part(0, 2, [np.ones(3, np.int32)])
     with pytest.raises(ValueError, match="vocabulary"):
-        executor.part(1, 4, [np.array([SPEC.vocab], np.int32)])
+        executor.part(1, 4, [np.array([SPEC.inputs], np.int32)])
     with pytest.raises(LookupError, match="students 3 to 5"):
         executor.warm_parts([PartKey(2, 5, 1, 8)])
 

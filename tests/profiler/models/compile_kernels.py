@@ -36,8 +36,9 @@ IDS, SUMS, REAL = {"ids": "*i32"}, {"out": "*fp32"}, {"eps": "fp32"}
 LENS, SCALE = {"lens": "*i32"}, {"scale": "fp32"}
 
 if __name__ == "__main__":
-    kind = pointers("word position weight bias out") | IDS | REAL | numbers("tokens vocab positions width")
-    compile_for_hopper(rowwise.embedding_norm_kernel, kind, {"BLOCK": 1024})
+    kind = pointers("word position type weight bias out") | IDS | REAL | numbers("tokens vocab positions width")
+    for types in (1, 2):
+        compile_for_hopper(rowwise.embedding_norm_kernel, kind, {"TYPES": types, "BLOCK": 1024})
     kind = pointers("x bias residual weight shift out") | REAL | numbers("residual_student residual_row width")
     compile_for_hopper(rowwise.add_norm_kernel, kind, {"BLOCK": 1024})
     compile_for_hopper(rowwise.bias_gelu_kernel, pointers("x bias") | numbers("width"), {"BLOCK": 1024})

@@ -69,9 +69,13 @@ def test_embedding_kernel_sums_and_normalises(width: int) -> None:
     word, position = draw(0, 2, 30, width), draw(1, 2, 16, width)
     weight, bias = draw(2, 2, width), draw(3, 2, width)
     ids = torch.arange(8, dtype=torch.int32, device=ON).view(2, 4) * 3
-    got = rowwise.embedding_norm(ids, word, position, weight, bias, 1e-5)
-    exact = norm((word[:, ids.long()] + position[:, None, :4]).reshape(2, 8, width), weight, bias, 1e-5)
-    assert distance(got, exact) < 1e-6
+    got = rowwise.embedding_norm(ids, word, position, None, weight, bias, 1e-5)
+    plain = word[:, ids.long()] + position[:, None, :4]
+    assert distance(got, norm(plain.reshape(2, 8, width), weight, bias, 1e-5)) < 1e-6
+    kinds = draw(4, 2, 3, width)
+    types = torch.arange(8, dtype=torch.int32, device=ON).view(2, 4) % 3
+    got = rowwise.embedding_norm(ids + 30 * types, word, position, kinds, weight, bias, 1e-5)
+    assert distance(got, norm((plain + kinds[:, types.long()]).reshape(2, 8, width), weight, bias, 1e-5)) < 1e-6
 
 
 def test_add_norm_takes_residuals_of_any_stride() -> None:
@@ -155,7 +159,7 @@ def test_every_variant_gives_the_same_product() -> None:
         assert distance(variant(x, operand, bias), torch.nn.functional.gelu(exact + bias.double()[:, None])) < 1e-6
 
 
-SPEC = Dims("students-2x32", 2, 2, 32, 2, 64, vocab=40, positions=32)
+SPEC = Dims("students-2x32", 2, 2, 32, 2, 64, vocab=40, positions=32, types=2)
 
 
 def device() -> Device:
@@ -172,8 +176,8 @@ def test_fused_forward_gives_the_answers_of_the_reference(simplifications: Simpl
     own = weights.random(SPEC, 0)
     placed = simplifications.prepare(own).to(ON)
     rng = np.random.default_rng(0)
-    rows = [rng.integers(0, 40, length, dtype=np.int32) for length in (8, 3)]
-    ids = rng.integers(0, 40, (2, 8), dtype=np.int32)
+    rows = [rng.integers(0, 80, length, dtype=np.int32) for length in (8, 3)]  # of both types
+    ids = rng.integers(0, 80, (2, 8), dtype=np.int32)
     for target, row in zip(ids, rows, strict=True):
         target[: len(row)] = row
     model = FusedForward(placed, simplifications, Products())
@@ -274,5 +278,5 @@ def test_kernels_compile_for_hopper_without_a_gpu(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     sizes = dict(line.rsplit(" ", 1) for line in result.stdout.splitlines())
-    assert len(sizes) == 14
+    assert len(sizes) == 15
     assert all(int(size) > 0 for size in sizes.values())

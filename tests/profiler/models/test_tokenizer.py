@@ -12,7 +12,8 @@ tokenizers = pytest.importorskip("tokenizers", reason="the extra gpu is not inst
 pytest.importorskip("torch", reason="the extra gpu is not installed")
 
 from profiler.distill.learning import texts  # noqa: E402
-from profiler.executors.tokens import open_tokenizer, tokenized  # noqa: E402
+from profiler.executors.texts import open_texts  # noqa: E402
+from profiler.executors.tokens import tokenized  # noqa: E402
 from profiler.models.tokenizer import encode, ids_of, load_tokenizer  # noqa: E402
 
 WORDS = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "good": 3, "film": 4}
@@ -30,10 +31,10 @@ def folder(path: Path, added: tuple[str, ...] = (), last: int = 2) -> Path:
 
 
 def test_a_tokenizer_of_the_model_gives_ids_and_cuts(tmp_path: Path) -> None:
-    own = open_tokenizer(folder(tmp_path), 4, len(WORDS))
-    assert own("good film good film").tolist() == [1, 3, 4, 2]
-    assert own("").tolist() == [1, 2]
-    assert own("good").dtype == np.int32
+    own = open_texts(folder(tmp_path), 4, len(WORDS), 1)
+    assert own("good film good film").ids.tolist() == [1, 3, 4, 2]
+    assert own("").ids.tolist() == [1, 2]
+    assert own("good").ids.dtype == np.int32
 
 
 @pytest.mark.parametrize(("changes", "largest"), [({"added": ("[USR]", "[SYS]")}, 6), ({"last": 9}, 9)])
@@ -42,7 +43,7 @@ def test_a_tokenizer_that_goes_beyond_the_model_is_refused_before_any_text(
 ) -> None:
     folder(tmp_path, **changes)
     opened = (
-        lambda: open_tokenizer(tmp_path, 8, len(WORDS)),
+        lambda: open_texts(tmp_path, 8, len(WORDS), 1),
         lambda: tokenized([], tmp_path, 8, len(WORDS)),
         lambda: texts.tokenize(["good"], tmp_path, 8, len(WORDS)),
         lambda: texts.mask_token(tmp_path, 8, len(WORDS)),
@@ -50,15 +51,15 @@ def test_a_tokenizer_that_goes_beyond_the_model_is_refused_before_any_text(
     for each in opened:
         with pytest.raises(ValueError, match=f"ids up to {largest}.*ends at 4"):
             each()
-    assert open_tokenizer(tmp_path, 8, largest + 1)("good").tolist()[:2] == [1, 3]
+    assert open_texts(tmp_path, 8, largest + 1, 1)("good").ids.tolist()[:2] == [1, 3]
 
 
 @pytest.mark.parametrize("text", ["\ud800", "good \udfff film", None, 5, b"good"])
 def test_what_is_no_text_is_refused_alone(tmp_path: Path, text: object) -> None:
-    own = open_tokenizer(folder(tmp_path), 8, len(WORDS))
+    own = open_texts(folder(tmp_path), 8, len(WORDS), 1)
     with pytest.raises(ValueError, match="text"):
         own(text)  # type: ignore[arg-type]
-    assert own("good").tolist() == [1, 3, 2]
+    assert own("good").ids.tolist() == [1, 3, 2]
     with pytest.raises(ValueError, match="request 1"):
         tokenized(["good", text], tmp_path, 8, len(WORDS))  # type: ignore[list-item]
 
@@ -73,7 +74,7 @@ def test_without_a_limit_nothing_is_cut(tmp_path: Path) -> None:
 def test_a_text_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
     """The library cuts nothing where the special tokens alone are too many."""
     with pytest.raises(ValueError, match="3 tokens"):
-        open_tokenizer(folder(tmp_path), 1, len(WORDS))("good")
+        open_texts(folder(tmp_path), 1, len(WORDS), 1)("good")
 
 
 @pytest.mark.parametrize(("ids", "word"), [([], "no tokens"), ([5], "id 5"), ([2**32], "id"), ([1] * 9, "9 tokens")])

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from profiler.executors.baselines import HuggingFaceForward
+from profiler.executors.cpu import CpuExecutor
 from profiler.measuring import reference
 from profiler.models import weights
 from profiler.models.checkpoints import from_checkpoints
 from profiler.models.spec import Dims, parse_spec
+from profiler.table import BucketPlan
 
 transformers = pytest.importorskip("transformers")
 
@@ -143,6 +146,56 @@ def test_stacked_checkpoints_answer_as_the_mean_of_hugging_face(tmp_path: Path) 
         np.testing.assert_allclose(
             reference.logits(stacked, students, ids), np.mean(own[:students], axis=0), rtol=1e-10, atol=1e-12
         )
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("rows", [0, 10_000])
+def test_token_types_are_computed_as_by_hugging_face(shared: bool, rows: int, tmp_path: Path) -> None:
+    """By the reference, one student after another, stacked, the baseline, and from a file."""
+    models = [bert(seed).float() for seed in range(2)]  # type: ignore[attr-defined]
+    if shared:
+        models[1].bert.embeddings.load_state_dict(models[0].bert.embeddings.state_dict())
+    stacked = from_checkpoints(models)
+    assert (stacked.spec.types, stacked.spec.inputs, stacked.spec.shared_embeddings) == (2, 100, shared)
+    weights.save(stacked, tmp_path / "ensemble.safetensors")
+    stacked = weights.load(tmp_path / "ensemble.safetensors")
+    ids = batch(stacked.spec, (5, 16, 7))
+    types = [np.arange(len(row)) > 2 for row in ids]
+    types[2][:] = False
+    given = [row + 50 * kind.astype(np.int32) for row, kind in zip(ids, types, strict=True)]
+    own = np.empty((2, 3, 3))
+    with torch.no_grad():
+        for index, model in enumerate(models):
+            for place, (row, kind) in enumerate(zip(ids, types, strict=True)):
+                pair = {"input_ids": row, "token_type_ids": kind}
+                inputs = {name: torch.from_numpy(array).long()[None] for name, array in pair.items()}
+                own[index, place] = model(**inputs).logits[0].numpy()
+    executor = CpuExecutor(stacked, BucketPlan((4,), (16,)), stacked_rows=rows)
+    executor.warm()
+    baseline = HuggingFaceForward(stacked, "float32", torch.device("cpu"))
+    padded = torch.zeros(3, 16, dtype=torch.int32)
+    for place, row in enumerate(given):
+        padded[place, : len(row)] = torch.from_numpy(row)
+    for students in (1, 2):
+        exact = own[:students].mean(axis=0)
+        np.testing.assert_allclose(executor.run(students, given).logits, exact, atol=2e-6)
+        np.testing.assert_allclose(reference.logits(stacked, students, given), exact, atol=2e-6)
+        with torch.no_grad():
+            lens = torch.tensor([len(row) for row in given])
+            np.testing.assert_allclose(baseline(students, padded, lens).numpy(), exact, atol=2e-6)
+    assert np.abs(executor.run(2, ids).logits - executor.run(2, given).logits)[:2].max() > 1e-3
+    with pytest.raises(ValueError, match="vocabulary"):
+        executor.run(1, [np.asarray([100], np.int32)])
+
+
+def test_weights_without_types_have_one() -> None:
+    spec = parse_spec("students-1x64", 2)
+    assert weights.random(spec, 0).spec.inputs == spec.vocab
+    typed = weights.random(replace(spec, types=2), 0)
+    assert typed.type_embeddings is not None
+    own = {name: tensor for name, tensor in typed.tensors().items() if name != "type_embeddings"}
+    assert weights.assemble(typed.spec, own).spec.types == 1
+    assert typed.prefix(1).spec.types == typed.part(1, 2).spec.types == 2
 
 
 def test_equal_embeddings_of_checkpoints_are_kept_once() -> None:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 
@@ -18,10 +19,11 @@ from policies import Dispatch, make
 from profiler.events import BatchPlan, Cut
 from profiler.executors.interface import Answers
 from profiler.executors.serving import Served
+from profiler.executors.texts import Tokens
 from profiler.table import Predictions, ShapeKey
 
 MODEL = "students-2x8"
-VOCAB, CLASSES = 1000, 2
+VOCAB, CLASSES, LABELS = 1000, 2, ("bad", "good")
 #: The latency of a batch in the table, in microseconds: (students, batch, tokens).
 STEP_US = 1000.0
 
@@ -80,6 +82,41 @@ class StopsEarly:
         return Dispatch(view.oldest(view.plan.max_batch), view.levels[-1], plan=self.plan)
 
 
+#: While it is set, a policy that is Held does not return.
+holding = threading.Event()
+
+
+@dataclass(frozen=True)
+class Held:
+    """One request at a time; `where` ("decide" or "observe") returns once nothing is held: it sleeps, or it spins."""
+
+    where: str = "decide"
+    spins: bool = False
+    uses = frozenset({"completions"})
+
+    def _hold(self, where):
+        began = time.monotonic()
+        while where == self.where and holding.is_set() and time.monotonic() - began < 20:
+            if not self.spins:
+                time.sleep(0.01)
+
+    def decide(self, view):
+        self._hold("decide")
+        return Dispatch(view.oldest(1), view.levels[-1])
+
+    def observe(self, event):
+        self._hold("observe")
+
+
+def tokenize(text, pair=None):
+    """A letter is a token, up to 16; those of a pair's second text are of type 1."""
+    whole = text if pair is None else text + pair
+    ids = np.asarray([ord(letter) for letter in whole[:16]], np.int32)
+    if not len(ids) or ids.max() >= VOCAB:
+        raise ValueError("it cannot be run")
+    return Tokens(ids + VOCAB * (np.arange(len(ids)) >= len(text)).astype(np.int32), len(whole))
+
+
 def table(students=(1, 2), batches=(1, 2, 4, 8), tokens=(8, 16)):
     return formula_table(
         lambda k, b, t: STEP_US * k + 10 * b, students=students, batches=batches, tokens=tokens, accuracy=lambda k: 0.8
@@ -95,7 +132,7 @@ def endpoint(devices, policy="greedy", *, slo_s=0.1, most=64, patience_s=30.0, l
     """An Endpoint on these devices; nothing of it runs yet."""
     from simulator.endpoint.app import Endpoint
     from simulator.endpoint.metrics import Metrics
-    from simulator.endpoint.protocol import Limits
+    from simulator.endpoint.protocol import Limits, offered
     from simulator.endpoint.service import Service
 
     served = Served(
@@ -107,17 +144,18 @@ def endpoint(devices, policy="greedy", *, slo_s=0.1, most=64, patience_s=30.0, l
     )
     metrics.watch(service)
     limits = {"within_s": 5.0} | limits
-    taken = Limits(VOCAB, 16, tokenize is not None)
+    taken = Limits(VOCAB, 16, tokenize is not None, types=2, texts=min(8, most), outputs=offered(LABELS))
     about = {"policy": policy}
-    return Endpoint(service, MODEL, CLASSES, taken, about, metrics, "test", tokenize=tokenize, **limits)
+    return Endpoint(service, MODEL, CLASSES, taken, about, metrics, "test", labels=LABELS, tokenize=tokenize, **limits)
 
 
 @contextmanager
-def running(endpoint, *, connections=64, patience_s=5.0, drain_s=5):
-    """The endpoint's address while it runs; it is drained at the end."""
+def running(endpoint, *, connections=64, patience_s=5.0, drain_s=5, lame_duck_s=0.0):
+    """The endpoint's address while it runs; it is drained at the end. signal: as the process would get it."""
     import uvicorn
 
     from simulator.endpoint.connections import limited
+    from simulator.endpoint.ending import LameDuck
 
     bound = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
@@ -129,14 +167,18 @@ def running(endpoint, *, connections=64, patience_s=5.0, drain_s=5):
         access_log=False,
         timeout_graceful_shutdown=drain_s,
     )
-    server = uvicorn.Server(config)
+    server = LameDuck(config, lame_duck_s, endpoint.service.drain)
     thread = threading.Thread(target=partial(server.run, sockets=[bound]))
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.002)
     try:
-        yield SimpleNamespace(port=bound.getsockname()[1], stop=partial(setattr, server, "should_exit", True))
+        yield SimpleNamespace(
+            port=bound.getsockname()[1],
+            stop=partial(setattr, server, "should_exit", True),
+            signal=lambda number: server.handle_exit(number, None),
+        )
     finally:
         server.should_exit = True
         thread.join(20)

@@ -16,7 +16,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("httptools")
 pytest.importorskip("prometheus_client")
 
-from serving_doubles import MODEL, SleepingDevice, body, call, endpoint, running
+from serving_doubles import MODEL, SleepingDevice, body, call, endpoint, running, tokenize
 
 from simulator.endpoint.connections import LARGEST_HEAD
 
@@ -38,8 +38,8 @@ def near(value):
 
 tensors = st.fixed_dictionaries(
     {
-        "name": st.sampled_from(["input_ids", "attention_mask", "text"]) | anything,
-        "datatype": st.sampled_from(["INT64", "BYTES", "FP32"]) | anything,
+        "name": st.sampled_from(["input_ids", "attention_mask", "token_type_ids", "text", "text_pair"]) | anything,
+        "datatype": st.sampled_from(["INT64", "INT32", "BOOL", "BYTES", "FP32"]) | anything,
         "shape": st.lists(st.integers(-3, 20), max_size=3) | anything,
     },
     optional={
@@ -61,7 +61,11 @@ messages = st.fixed_dictionaries(
             max_size=4,
         )
         | anything,
-        "outputs": st.lists(st.fixed_dictionaries({"name": near("logits")}), max_size=2) | anything,
+        "outputs": st.lists(
+            st.fixed_dictionaries({"name": st.sampled_from(["logits", "probabilities", "label"]) | near("logits")}),
+            max_size=2,
+        )
+        | anything,
     },
 )
 bodies = (
@@ -84,7 +88,7 @@ methods = st.sampled_from(["POST", "POST", "POST", "POST", "GET", "PUT", "DELETE
 @pytest.fixture(scope="module")
 def address():
     device = SleepingDevice(0.0)
-    with running(endpoint([device], body=4096, slo_s=10.0)) as address:
+    with running(endpoint([device], body=4096, slo_s=10.0, tokenize=tokenize)) as address:
         yield address
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("httptools")
 pytest.importorskip("prometheus_client")
 
-from serving_doubles import MODEL, SleepingDevice, endpoint, running
+from serving_doubles import MODEL, SleepingDevice, endpoint, running, tokenize
 
 from simulator.endpoint.load import Sender, main, requests, send
 from traces import Trace
@@ -41,6 +41,19 @@ for binary in (False, True):
         result = client.infer(model, [tensor], outputs=outputs, request_id="a", parameters={"slo_ms": 500})
         found["logits"].append(result.as_numpy("logits").tolist())
         found["parameters"] = result.get_response()["parameters"]
+tensors = [
+    ("input_ids", np.asarray([[7, 8], [6, 5]], np.int32), "INT32"),
+    ("attention_mask", np.asarray([[1, 0], [1, 1]], bool), "BOOL"),
+    ("token_type_ids", np.zeros((2, 2), np.int32), "INT32"),
+]
+inputs = []
+for name, array, kind in tensors:
+    inputs.append(http.InferInput(name, array.shape, kind))
+    inputs[-1].set_data_from_numpy(array)
+names = ["logits", "probabilities", "label"]
+result = client.infer(model, inputs, outputs=[http.InferRequestedOutput(name) for name in names])
+found["rows"] = {name: result.as_numpy(name).tolist() for name in names[:2]}
+found["label"] = [each.decode() for each in result.as_numpy("label")]
 text = http.InferInput("text", [1], "BYTES")
 text.set_data_from_numpy(np.asarray(["Az"], object))
 found["text"] = client.infer(model, [text]).as_numpy("logits").tolist()
@@ -51,10 +64,6 @@ except http.InferenceServerException as error:
 client.close()
 print(json.dumps(found))
 """
-
-
-def tokenize(text):
-    return np.asarray([ord(letter) % 1000 for letter in text[:16]], np.int32)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +88,13 @@ def speak(client, types):
     assert client.read_server_metadata().name == "cohort"
     model = client.read_model_metadata(MODEL)
     assert (model.name, model.versions) == (MODEL, ["1"])
-    assert [each.name for each in model.inputs] == ["input_ids", "attention_mask", "text"]
+    assert [each.name for each in model.inputs] == [
+        "input_ids",
+        "attention_mask",
+        "token_type_ids",
+        "text",
+        "text_pair",
+    ]
     tensor = types.RequestInput(name="input_ids", shape=[1, 3], datatype="INT64", data=[7, 8, 9])
     reply = client.model_infer(MODEL, request=types.InferenceRequest(id="a", inputs=[tensor]))
     assert (reply.id, reply.model_name, reply.outputs[0].name) == ("a", MODEL, "logits")
@@ -95,6 +110,9 @@ def test_tritons_client_with_json_and_binary_tensors(address):
     found = json.loads(ran.stdout)
     assert (found["live"], found["ready"]) == (True, True)
     assert found["logits"] == [[[7.0, 2.0]]] * 4
+    assert found["rows"]["logits"] == [[7.0, 2.0], [6.0, 2.0]]
+    assert np.sum(found["rows"]["probabilities"], axis=1) == pytest.approx([1.0, 1.0])
+    assert found["label"] == ["bad", "bad"]
     assert found["text"] == [[[65.0, 2.0]]][0]
     assert found["parameters"]["batch_size"] == 1
     assert MODEL in found["error"]

@@ -28,11 +28,13 @@ from conftest import heed_interrupts
 from serving_doubles import body, call, get
 
 from profiler.executors.cpu import CpuExecutor
+from profiler.executors.serving import labels_of
 from profiler.models import weights
 from profiler.models.spec import parse_spec
 from profiler.table import LatencyTable
 from profiler.table.writing import write_table
-from simulator.endpoint.command import main
+from simulator.endpoint.command import main, parser
+from simulator.endpoint.opening import opened
 from traces import load
 
 ROOT = Path(__file__).parents[3]
@@ -51,19 +53,24 @@ def logging_restored():
         each.setLevel(level)
 
 
+def write(folder, students, known=True):
+    """A table of a model with so many students, in this folder; with accuracies, or without."""
+    rows = [
+        {"model": MODEL, "students": k, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1000.0 * k + b}
+        for k in students
+        for b in (1, 4, 8)
+        for t in (8, 16)
+    ]
+    accuracy = [{"model": MODEL, "students": k, "task": "toy", "accuracy": 0.8 + 0.05 * k} for k in students]
+    about = {"device": "a test", "threads": 1, "dtype": "float32", "kind": "modelled"}
+    write_table(folder / "table", rows, about, accuracy=accuracy if known else [])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A table, and a checkpoint with a tokenizer of three words."""
     folder = tmp_path_factory.mktemp("serve")
-    rows = [
-        {"model": MODEL, "students": k, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1000.0 * k + b}
-        for k in (1, 2)
-        for b in (1, 4, 8)
-        for t in (8, 16)
-    ]
-    accuracy = [{"model": MODEL, "students": k, "task": "toy", "accuracy": 0.8 + 0.05 * k} for k in (1, 2)]
-    about = {"device": "a test", "threads": 1, "dtype": "float32", "kind": "modelled"}
-    write_table(folder / "table", rows, about, accuracy=accuracy)
+    write(folder, (1, 2))
     weights.save(weights.random(parse_spec(MODEL, 2), 0), folder / "ensemble.safetensors")
     import tokenizers
 
@@ -74,12 +81,13 @@ def folder(tmp_path_factory):
 
 
 @contextmanager
-def serving(folder, *more):
+def serving(folder, *more, weights=None, lame_duck_s=0):
     """The command in a process of its own: its port, its log so far, and the process."""
+    more = ("--lame-duck-s", lame_duck_s, *more)
     command = [sys.executable, "-m", "simulator", "serve", "--device", "cpu", "--table", str(folder / "table")]
     process = subprocess.Popen(
-        [*command, "--weights", str(folder), "--port", "0", *map(str, more)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [*command, "--weights", str(weights or folder), "--port", "0", *map(str, more)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=heed_interrupts,
@@ -112,7 +120,8 @@ def test_it_answers_as_the_executor_alone_and_drains_at_sigterm(folder, tmp_path
     flags = ["--policy", "greedy(max_batch=1)", "--levels", "useful", "--slo-ms", 50]
     with serving(folder, *flags, "--record", tmp_path / "record") as server:
         model = get(server, f"/v2/models/{MODEL}")[2]
-        assert [each["name"] for each in model["inputs"]] == ["input_ids", "attention_mask", "text"]
+        assert [each["name"] for each in model["inputs"]] == ["input_ids", "attention_mask", "token_type_ids", "text"]
+        assert model["parameters"]["labels"] == ["LABEL_0", "LABEL_1"]
         assert model["parameters"]["policy"] == "greedy(max_batch=1)"
         assert [each["accuracy"] for each in model["parameters"]["levels"]] == pytest.approx([0.85, 0.9])
         text = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good film"]}]}
@@ -145,6 +154,110 @@ def test_it_answers_as_the_executor_alone_and_drains_at_sigterm(folder, tmp_path
     assert (run["settings"]["policy"], run["settings"]["levels"]) == ("greedy(max_batch=1)", "useful")
 
 
+def test_a_pair_is_answered_as_by_hugging_face_under_a_name_of_ones_own(tmp_path):
+    """Labels, token types and a tokenizer of a checkpoint, padding on either side; with a key."""
+    transformers = pytest.importorskip("transformers")
+    import tokenizers
+    import torch
+
+    config = transformers.BertConfig(
+        vocab_size=8, hidden_size=64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=256,
+        max_position_embeddings=16, id2label={0: "no", 1: "maybe", 2: "yes"}, initializer_range=0.1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.BertForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path / "bert")
+    words = {"[UNK]": 0, "good": 1, "film": 2, "[CLS]": 3, "[SEP]": 4, "bad": 5, "[PAD]": 6}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 4), ("[CLS]", 3))
+    made.save(str(tmp_path / "bert" / "tokenizer.json"))
+    (tmp_path / "keys").write_text("a-key\n")
+    key = {"x-api-key": "a-key"}
+    write(tmp_path, (1,))
+    flags = ["--policy", "greedy", "--name", "mine", "--host", "0.0.0.0", "--api-key-file", tmp_path / "keys"]
+    with serving(tmp_path, *flags, weights=tmp_path / "bert") as server:
+        infer = "/v2/models/mine/infer"
+        assert call(server, path=infer, content=body())[0] == 401
+        outputs = [{"name": "logits"}, {"name": "label"}]
+
+        def ask(*inputs):
+            names = ("name", "datatype", "data", "shape")
+            tensors = [dict(zip(names, (*each, np.shape(each[2])), strict=True)) for each in inputs]
+            status, _, reply = call(server, path=infer, content={"inputs": tensors, "outputs": outputs}, headers=key)
+            assert status == 200, reply
+            return [each["data"] for each in reply["outputs"]]
+
+        ids, types = [3, 1, 2, 4, 5, 2, 4], [0, 0, 0, 0, 1, 1, 1]
+        with torch.no_grad():
+            given = {"input_ids": torch.tensor([ids]), "token_type_ids": torch.tensor([types])}
+            exact = model(**given).logits[0]
+        for found in (
+            ask(("text", "BYTES", ["good film"]), ("text_pair", "BYTES", ["bad film"])),
+            ask(("input_ids", "INT32", [ids]), ("token_type_ids", "INT32", [types])),
+            ask(
+                ("input_ids", "INT64", [[6, 6, *ids]]),
+                ("token_type_ids", "INT64", [[0, 0, *types]]),
+                ("attention_mask", "BOOL", [[False] * 2 + [True] * 7]),
+            ),
+        ):
+            assert found[0] == pytest.approx(exact.tolist(), abs=1e-5)
+            assert found[1] == [["no", "maybe", "yes"][int(exact.argmax())]]
+        assert ask(("input_ids", "INT64", [ids]))[0] != pytest.approx(exact.tolist(), abs=1e-3)
+    assert server.process.returncode == 0
+
+
+def test_an_accuracy_that_a_table_does_not_have_is_null(tmp_path):
+    write(tmp_path, (1, 2), known=False)
+    given = ["--device", "cpu", "--policy", "greedy", "--table", str(tmp_path / "table"), "--levels", "all"]
+    endpoint, served = opened(parser().parse_args(given))
+    served.close()
+    assert [each["accuracy"] for each in json.loads(json.dumps(endpoint.about, allow_nan=False))["levels"]] == [
+        None
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("config", "classes", "labels"),
+    [
+        (None, 2, ("LABEL_0", "LABEL_1")),
+        ({}, 3, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        ({"id2label": {"1": "b", "0": "a"}}, 2, ("a", "b")),
+        ({"id2label": {"0": "a"}}, 1, ()),
+        ({"id2label": {"0": "a", "1": "b"}, "problem_type": "multi_label_classification"}, 2, ()),
+    ],
+)
+def test_labels_are_those_of_the_checkpoint(tmp_path, config, classes, labels):
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    assert labels_of(tmp_path, classes) == labels_of(tmp_path / "ensemble.safetensors", classes) == labels
+    assert labels_of(None, 2) == ("LABEL_0", "LABEL_1")
+
+
+@pytest.mark.parametrize(
+    "config", ['{"id2label": {"0": "a"}}', '{"id2label": {"1": "a", "2": "b"}}', '{"id2label": {"x": "a"}}', "[1]", "{"]
+)
+def test_labels_that_are_not_of_the_model_are_refused(tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=r"config\.json"):
+        labels_of(tmp_path, 2)
+
+
+def test_a_process_answers_for_a_while_after_sigterm_and_a_second_one_ends_that(folder):
+    with serving(folder, "--policy", "greedy", lame_duck_s=60) as server:
+        server.process.send_signal(signal.SIGTERM)
+        while get(server, "/v2/health/ready")[0] == 200:
+            assert server.process.poll() is None
+        status, headers, _ = call(server, path=INFER, content=body())
+        assert (status, headers["connection"]) == (200, "close")
+        server.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        server.process.wait(30)
+        assert time.monotonic() - began < 20
+    assert server.process.returncode == 0
+    assert [each["event"] for each in server.events].count("draining") == 1
+
+
 def test_two_devices_serve_one_queue(folder):
     with serving(folder, "--policy", "greedy", "--gpus", 2) as server, concurrent.futures.ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(call, server, path=INFER, content=body()) for _ in range(24)]
@@ -162,6 +275,9 @@ def test_two_devices_serve_one_queue(folder):
         (["--host", "203.0.113.1"], "203.0.113.1"),
         (["--policy", "hpa(greedy)"], "needs 'scale'"),
         (["--weights", "nowhere"], "nowhere"),
+        (["--api-key-file", "nowhere"], "nowhere"),
+        (["--lame-duck-s", "-1"], "--lame-duck-s is -1"),
+        (["--name", "a/b"], "--name is 'a/b'"),
     ],
 )
 def test_bad_input_is_an_error_in_one_line(folder, capsys, logging_restored, arguments, word):

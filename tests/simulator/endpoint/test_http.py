@@ -14,16 +14,13 @@ pytest.importorskip("starlette")
 pytest.importorskip("httptools")
 pytest.importorskip("prometheus_client")
 
-from serving_doubles import CLASSES, MODEL, SleepingDevice, body, call, endpoint, get, running
+from serving_doubles import CLASSES, MODEL, SleepingDevice, body, call, endpoint, get, running, tokenize
 
 INFER = f"/v2/models/{MODEL}/infer"
 
 
 @pytest.fixture(scope="module")
 def address():
-    def tokenize(text):
-        return np.asarray([ord(letter) % 1000 for letter in text[:16]], np.int32)
-
     with running(endpoint([SleepingDevice()], tokenize=tokenize, body=4096)) as address:
         yield address
 
@@ -41,7 +38,8 @@ def test_health_and_metadata(address):
         status, _, model = get(address, path)
         assert (status, model["name"], model["versions"]) == (200, MODEL, ["1"])
         assert model["parameters"] == {"policy": "greedy"}
-        assert model["outputs"] == [{"name": "logits", "datatype": "FP32", "shape": [1, CLASSES]}]
+        assert model["outputs"][0] == {"name": "logits", "datatype": "FP32", "shape": [-1, CLASSES]}
+        assert [each["name"] for each in model["outputs"][1:]] == ["probabilities", "label", "students_used"]
         assert get(address, f"{path}/ready")[0] == 200
 
 
@@ -100,10 +98,11 @@ def test_tensors_may_be_binary_both_ways(address):
         (body(slo_ms="1"), "slo_ms"),
         (body(priority=10), "priority"),
         ({"id": 3, **body()}, "id must be"),
-        ({**body(), "outputs": [{"name": "labels"}]}, "only output"),
+        ({**body(), "outputs": [{"name": "labels"}]}, "logits, probabilities"),
         ({"inputs": [{"name": "pixels"}]}, "input_ids"),
-        ({"inputs": [{"name": "input_ids", "datatype": "INT32", "shape": [1], "data": [1]}]}, "INT64"),
-        ({"inputs": [{"name": "input_ids", "datatype": "INT64", "shape": [2, 1], "data": [1, 2]}]}, "one request"),
+        ({"inputs": [{"name": "input_ids", "datatype": "FP32", "shape": [1], "data": [1]}]}, "INT64"),
+        ({"inputs": [{"name": "input_ids", "datatype": "INT64", "shape": [9, 1], "data": [1] * 9}]}, "9 texts"),
+        ({"inputs": [{"name": "input_ids", "datatype": "INT64", "shape": [0, 1], "data": []}]}, "0 texts"),
         ({"inputs": [{"name": "input_ids", "datatype": "INT64", "shape": [1, 3], "data": [1, 2]}]}, "3 numbers"),
         ({"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["\ud800"]}]}, "surrogate"),
     ],

@@ -1,0 +1,141 @@
+"""Open what is served: the model on its devices, the policy, and what listens to them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from policies import describe, make
+from profiler.executors.serving import Served, default_device, labels_of, open_devices
+from profiler.executors.texts import open_texts
+from profiler.table import Deployment
+from simulator.arguments import parameters
+from simulator.defaults import default_slo_s
+from simulator.endpoint.app import Endpoint
+from simulator.endpoint.keys import read_keys
+from simulator.endpoint.metrics import Metrics
+from simulator.endpoint.protocol import Limits, offered
+from simulator.endpoint.recording import Recorder
+from simulator.endpoint.service import Service
+from simulator.settings import Settings
+from traces.lengths import SHORT_TEXT
+from traces.shared.origin import origin, version
+
+log = logging.getLogger("cohort.serve")
+MIB = 1 << 20
+
+
+def opened(options: argparse.Namespace) -> tuple[Endpoint, Served]:
+    """The endpoint of these options, its devices warm."""
+    keys = () if options.api_key_file is None else read_keys(options.api_key_file)
+    deployment = Deployment.of(options.table, options.model, options.task, options.levels)
+    table, model, plan = deployment.table, deployment.model, deployment.plan
+    lengths = SHORT_TEXT.values.clip(max=plan.max_tokens)
+    slo_s = default_slo_s(deployment.predictions, lengths) if options.slo_ms is None else options.slo_ms / 1e3
+    policy = make(options.policy, parameters(options.p))
+    device = options.device or default_device()
+    served = open_devices(
+        device,
+        table,
+        deployment.models,
+        plan,
+        count=options.gpus,
+        checkpoint=options.weights,
+        seed=options.seed,
+        on_progress=lambda what: log.info(what),
+    )
+    notes = [*deployment.notes, *served.notes]
+    for note in notes:
+        log.warning(note)
+    specs = [each.spec for each in served.executors[0].values()]
+    classes = max(each.classes for each in specs)
+    labels = labels_of(options.weights, classes)
+    vocab, types, tokenize = min(each.vocab for each in specs), min(each.types for each in specs), None
+    if options.weights is not None and _has_tokenizer(Path(options.weights)):
+        tokenize = open_texts(options.weights, plan.max_tokens, vocab, types)
+    limits = Limits(
+        vocab,
+        plan.max_tokens,
+        tokenize is not None,
+        types=types,
+        texts=min(Limits.texts, options.queue),
+        outputs=offered(labels),
+    )
+    settings = Settings(
+        policy=describe(policy),
+        table=options.table or table.name,
+        model=model,
+        task=deployment.task,
+        levels=options.levels,
+        slo_ms=slo_s * 1e3,
+        gpus=options.gpus,
+        device=device,
+        clock="wall",
+        weights=options.weights,
+        seed=options.seed,
+    )
+    about = {
+        "policy": settings.policy,
+        "slo_ms": settings.slo_ms,
+        "task": deployment.task,
+        "device": served.name,
+        "gpus": options.gpus,
+        "levels": [
+            {"model": each.model, "students": each.students, "depth": each.depth, "accuracy": _known(each.accuracy)}
+            for each in deployment.levels
+        ],
+        "labels": list(labels),
+        "table": {"name": table.name, "device": table.device, "digest": table.digest},
+        "notes": notes,
+    }
+    name = options.name or model
+    metrics = Metrics(name)
+    listeners: list[Any] = [metrics]
+    closed: list[Callable[[], object]] = []
+    if options.record is not None:
+        run = {"settings": asdict(settings), "table": about["table"], "device": served.name, **origin()}
+        recorder = Recorder(options.record, run, slo_s, options.record_mib * MIB)
+        log.info("recording", extra={"folder": str(recorder.folder)})
+        listeners.append(recorder)
+        closed.append(recorder.close)
+    service = Service(
+        deployment.predictions,
+        policy,
+        served,
+        slo_s,
+        most=options.queue,
+        patience_s=options.timeout_s,
+        listeners=listeners,
+    )
+    metrics.watch(service)
+    endpoint = Endpoint(
+        service,
+        name,
+        classes,
+        limits,
+        about,
+        metrics,
+        version() or "unknown",
+        body=options.body_kib * 1024,
+        within_s=options.timeout_s,
+        labels=labels,
+        tokenize=tokenize,
+        cuts=options.long_texts == "truncate",
+        keys=keys,
+        closed=closed,
+    )
+    return endpoint, served
+
+
+def _known(value: float) -> float | None:
+    """A number for JSON, null where a table has none."""
+    return value if isfinite(value) else None
+
+
+def _has_tokenizer(weights: Path) -> bool:
+    return ((weights if weights.is_dir() else weights.parent) / "tokenizer.json").exists()

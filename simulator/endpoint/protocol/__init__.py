@@ -1,0 +1,10 @@
+"""The Open Inference Protocol, version 2: what a request says, and how an answer is written. JSON, or binary tensors.
+
+https://github.com/kserve/open-inference-protocol, and Triton's extension "binary_tensor_data".
+"""
+
+from simulator.endpoint.protocol.reply import VERSION, Reply, metadata, offered, write
+from simulator.endpoint.protocol.request import Inference, Limits, read
+from simulator.endpoint.protocol.tensors import BadRequest
+
+__all__ = ["VERSION", "BadRequest", "Inference", "Limits", "Reply", "metadata", "offered", "read", "write"]
