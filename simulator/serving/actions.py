@@ -1,0 +1,178 @@
+"""Actions of policies: each is checked, then done; a mistake is a PolicyError that says what was wrong."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappush
+from math import inf
+from operator import index
+from typing import Any, NoReturn
+
+from policies.interface import Dispatch, Drop, Evict, Load, Preempt, Scale, Wait
+from profiler.events import Event, Kind
+from simulator.core import PolicyError
+from simulator.serving.events import free
+from simulator.serving.fleet import LOADED
+from simulator.serving.memory import Memory
+from simulator.serving.state import State
+
+#: A policy that returns this many Waits in a row, with an idle GPU, no new request and nothing running, is stopped.
+IDLE_WAITS = 1000
+#: A policy is stopped after this many Scale and Preempt at one moment, or this many Load and Evict, beyond those that
+#: can be of use, while no request arrives or leaves.
+RESTLESS = 1000
+
+
+def _dispatch(state: State, action: Dispatch, now: float) -> None:
+    requests, level, gpu = action.requests, action.level, action.gpu
+    view, backlog, batches, idle = state.view, state.backlog, state.batches, state.idle
+    if gpu is None and idle:
+        gpu = idle.pop(0)
+    elif gpu in idle:
+        idle.remove(gpu)
+    else:
+        raise PolicyError(f"dispatched to GPU {gpu}, but {idle} are idle" if idle else "dispatched to busy GPUs")
+    if type(requests) is not range:
+        requests = _own(requests)
+    size = len(requests)
+    if size > state.largest:
+        raise PolicyError(f"dispatched {size} requests; the table's largest batch is {state.largest}")
+    if level is not state.last_level:  # mostly it is, which is quicker to see
+        if id(level) not in state.levels:
+            raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
+        state.last_level = level
+    bucket = backlog.take(requests)
+    view.waiting = backlog.arrived - backlog.left
+    number = len(batches)
+    if state.memory is not None:
+        state.memory.pin(number, gpu, requests, now)
+    execution = state.begin(number, gpu, level, bucket, requests, action.plan, now)
+    if execution is None:
+        batches.append((now, inf, gpu, level, bucket, requests))
+        state.elsewhere += 1
+        return
+    seconds, events = execution
+    finish = now + seconds
+    batches.append((now, finish, gpu, level, bucket, requests))
+    if not events:
+        heappush(state.due, (finish, number, gpu, None))
+        return
+    for order, event in enumerate(events):
+        time = finish if event.kind is Kind.DONE else now + event.after
+        heappush(state.due, (time, number, order, event))
+
+
+def _load(state: State, action: Load, now: float) -> None:
+    heappush(state.due, (_bound(state).load(action, now), LOADED - action.gpu, 0, Event(0.0, Kind.LOADED)))
+
+
+def _evict(state: State, action: Evict, now: float) -> None:
+    _bound(state).evict(action)
+
+
+def _bound(state: State) -> Memory:
+    """The memory that a Load or Evict is about."""
+    if state.memory is None:
+        raise PolicyError('loads and evicts, which not every run offers: declare needs = frozenset({"memory"})')
+    _settle(state, (state.backlog.arrived, state.backlog.left), RESTLESS + state.memory.most_loads)
+    return state.memory
+
+
+def drop(state: State, action: Drop, now: float) -> None:
+    """Let requests leave unanswered."""
+    requests = _own(action.requests)
+    state.backlog.take(requests)
+    state.view.waiting = state.backlog.waiting
+    state.records.drops.append((now, requests, action.reason))
+
+
+def _scale(state: State, action: Scale, now: float) -> None:
+    _settle(state, now)
+    state.fleet.scale(action, now)
+
+
+def _preempt(state: State, action: Preempt, now: float) -> None:
+    """End the batch of a GPU now; its requests wait again."""
+    due, batches = state.due, state.batches
+    _settle(state, now)
+    if "preempt" not in state.executor.offers:
+        raise PolicyError("preempts, which this executor cannot do")
+    running = [entry for entry in due if entry[1] >= 0 and batches[entry[1]][2] == action.gpu]
+    if len(running) != 1 or running[0][3] is not None:
+        raise PolicyError(f"preempts GPU {action.gpu}, which runs nothing that can be stopped")
+    due.remove(running[0])
+    heapify(due)
+    number = running[0][1]
+    start, _, gpu, level, bucket, requests = batches[number]
+    batches[number] = (start, now, gpu, level, bucket, requests)
+    state.records.events.append((number, now, Event(now - start, Kind.RETURN)))
+    state.backlog.give_back(requests)
+    state.view.waiting = state.backlog.waiting
+    if state.memory is not None:
+        state.memory.unpin(number)
+    free(state, gpu, now)
+    if state.records.ended is not None:
+        state.records.ended(number)
+
+
+def _settle(state: State, when: object, most: int = RESTLESS) -> None:
+    """Raise PolicyError where a policy acts more than so many times while this stays the same."""
+    state.restless = (when, state.restless[1] + 1 if state.restless[0] == when else 1)
+    if state.restless[1] > most:
+        raise PolicyError(f"scaled, preempted, loaded or evicted {most} times in a row, and does not settle")
+
+
+def _wait(state: State, wait: Wait, now: float) -> float:
+    """When a Wait is over: its time, or the arrival that makes as many wait as it asks for."""
+    until, backlog = wait.until, state.backlog
+    try:
+        wake = backlog.next_arrival() if wait.waiting is None and wait.bucket is None else backlog.reaches(wait)
+        passed = not until > now  # so that NaN counts as passed
+        if until < wake:
+            wake = until
+    except TypeError as error:
+        raise PolicyError(f"answered {wait!r}, which makes no sense: {error}") from None
+    if passed:
+        raise PolicyError(f"waits until {until}, which has come: test `now >= until` first, and act")
+    arrived = backlog.arrived
+    nothing_new = state.view.waiting and not state.due and arrived == state.waits_since
+    state.waits = state.waits + 1 if nothing_new else 1
+    state.waits_since = arrived
+    if state.waits > IDLE_WAITS:
+        raise PolicyError(
+            f"waited {IDLE_WAITS} times in a row while {state.view.waiting} requests and a GPU stood idle"
+        )
+    return wake
+
+
+def _own(requests: Sequence[int]) -> Sequence[int]:
+    """Copy the requests that a policy names, since it may reuse its list. A range stays one."""
+    if type(requests) is range:
+        return requests
+    if type(requests) is array and requests.typecode == "q":
+        return requests[:]
+    try:
+        return tuple(map(index, requests))
+    except TypeError:
+        raise PolicyError(f"named {requests!r}: requests must be a sequence of whole numbers") from None
+
+
+class Handlers(dict[type, Callable[[State, Any, float], float | None]]):
+    """The handler of each type of action; it returns the time to wait until, or None to ask again."""
+
+    def __missing__(self, kind: type) -> NoReturn:
+        raise PolicyError(f"answered a {kind.__name__}; it must be one of {', '.join(each.__name__ for each in self)}")
+
+
+ACTS = Handlers(
+    {
+        Dispatch: _dispatch,
+        Wait: _wait,
+        Drop: drop,
+        Scale: _scale,
+        Preempt: _preempt,
+        Load: _load,
+        Evict: _evict,
+    }
+)
