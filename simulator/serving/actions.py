@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from policies.interface import Dispatch, Drop, Evict, Load, Preempt, Scale, Wait
 from profiler.events import Event, Kind
-from simulator.core import PolicyError
+from simulator.core import ExecutorError, PolicyError
 from simulator.serving.events import free
 from simulator.serving.fleet import LOADED
 from simulator.serving.memory import Memory
@@ -19,6 +19,8 @@ from simulator.serving.state import State
 
 #: A policy that returns this many Waits in a row, with an idle GPU, no new request and nothing running, is stopped.
 IDLE_WAITS = 1000
+#: The same while something runs: a policy may look every millisecond, but not for ever.
+BUSY_WAITS = 1_000_000
 #: A policy is stopped after this many Scale and Preempt at one moment, or this many Load and Evict, beyond those that
 #: can be of use, while no request arrives or leaves.
 RESTLESS = 1000
@@ -27,17 +29,9 @@ RESTLESS = 1000
 def _dispatch(state: State, action: Dispatch, now: float) -> None:
     requests, level, gpu = action.requests, action.level, action.gpu
     view, backlog, batches, idle = state.view, state.backlog, state.batches, state.idle
-    if gpu is None and idle:
-        gpu = idle.pop(0)
-    elif gpu in idle:
-        idle.remove(gpu)
-    else:
-        raise PolicyError(f"dispatched to GPU {gpu}, but {idle} are idle" if idle else "dispatched to busy GPUs")
-    if type(requests) is not range:
-        requests = _own(requests)
-    size = len(requests)
-    if size > state.largest:
-        raise PolicyError(f"dispatched {size} requests; the table's largest batch is {state.largest}")
+    gpu = idle.pop(0) if gpu is None and idle else _taken(idle, gpu)
+    if type(requests) is not range or requests.step != 1 or requests.stop - requests.start > state.largest:
+        requests = _own(requests, state.largest, "the table's largest batch is")
     if level is not state.last_level:  # mostly it is, which is quicker to see
         if id(level) not in state.levels:
             raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
@@ -50,21 +44,45 @@ def _dispatch(state: State, action: Dispatch, now: float) -> None:
     execution = state.begin(number, gpu, level, bucket, requests, action.plan, now)
     if execution is None:
         batches.append((now, inf, gpu, level, bucket, requests))
-        state.elsewhere += 1
+        state.elsewhere[number] = now
         return
     seconds, events = execution
     finish = now + seconds
+    if not now <= finish < inf:
+        raise ExecutorError(f"the executor says that batch {number} takes {seconds} s")
     batches.append((now, finish, gpu, level, bucket, requests))
     if not events:
         heappush(state.due, (finish, number, gpu, None))
         return
+    _expect(state, number, now, finish, events)
+
+
+def _taken(idle: list[int], gpu: Any) -> int:
+    """Take a GPU off the idle ones."""
+    try:
+        return idle.pop(idle.index(gpu))
+    except (TypeError, ValueError):
+        why = f"dispatched to GPU {gpu}, but {idle} are idle" if idle else "dispatched to busy GPUs"
+        raise PolicyError(why) from None
+
+
+def _expect(state: State, number: int, now: float, finish: float, events: Sequence[Event]) -> None:
+    """Put the events of a batch into the heap. Raises ExecutorError unless they come in order, DONE last and once."""
+    last, final = now, len(events) - 1
     for order, event in enumerate(events):
-        time = finish if event.kind is Kind.DONE else now + event.after
+        done = event.kind is Kind.DONE
+        time = finish if done else now + event.after
+        if done != (order == final) or not last <= time <= finish:
+            raise ExecutorError(f"the events of batch {number} are not in order, or the last is not DONE: {events}")
+        last = time
         heappush(state.due, (time, number, order, event))
 
 
 def _load(state: State, action: Load, now: float) -> None:
-    heappush(state.due, (_bound(state).load(action, now), LOADED - action.gpu, 0, Event(0.0, Kind.LOADED)))
+    finish = _bound(state).load(action, now)
+    if not now <= finish < inf:
+        raise ExecutorError(f"adapter {action.tenant!r} cannot be loaded onto GPU {action.gpu}: it takes {finish} s")
+    heappush(state.due, (finish, LOADED - action.gpu, 0, Event(0.0, Kind.LOADED)))
 
 
 def _evict(state: State, action: Evict, now: float) -> None:
@@ -81,7 +99,9 @@ def _bound(state: State) -> Memory:
 
 def drop(state: State, action: Drop, now: float) -> None:
     """Let requests leave unanswered."""
-    requests = _own(action.requests)
+    requests = _own(action.requests, state.backlog.waiting, "so many wait:")
+    if not (isinstance(action.reason, str) and action.reason.isprintable() and "," not in action.reason):
+        raise PolicyError(f"drops for the reason {action.reason!r}: it must be a few words without a comma")
     state.backlog.take(requests)
     state.view.waiting = state.backlog.waiting
     state.records.drops.append((now, requests, action.reason))
@@ -130,32 +150,37 @@ def _wait(state: State, wait: Wait, now: float) -> float:
         wake = backlog.next_arrival() if wait.waiting is None and wait.bucket is None else backlog.reaches(wait)
         passed = not until > now  # so that NaN counts as passed
         if until < wake:
-            wake = until
-    except TypeError as error:
+            wake = float(until)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, PolicyError):
+            raise
         raise PolicyError(f"answered {wait!r}, which makes no sense: {error}") from None
     if passed:
         raise PolicyError(f"waits until {until}, which has come: test `now >= until` first, and act")
-    arrived = backlog.arrived
-    nothing_new = state.view.waiting and not state.due and arrived == state.waits_since
-    state.waits = state.waits + 1 if nothing_new else 1
-    state.waits_since = arrived
-    if state.waits > IDLE_WAITS:
-        raise PolicyError(
-            f"waited {IDLE_WAITS} times in a row while {state.view.waiting} requests and a GPU stood idle"
-        )
+    runs = len(state.due) + len(state.elsewhere)
+    there = (backlog.arrived, backlog.left, runs)
+    count = state.waits[1] + 1 if there == state.waits[0] else 1
+    state.waits = (there, count)
+    if count > IDLE_WAITS and state.view.waiting and (not runs or count > BUSY_WAITS):
+        stood = "what runs did not end" if runs else "a GPU stood idle"
+        raise PolicyError(f"waited {count - 1} times in a row while {state.view.waiting} requests waited and {stood}")
     return wake
 
 
-def _own(requests: Sequence[int]) -> Sequence[int]:
+def _own(requests: Sequence[int], most: int, why: str) -> Sequence[int]:
     """Copy the requests that a policy names, since it may reuse its list. A range stays one."""
-    if type(requests) is range:
-        return requests
-    if type(requests) is array and requests.typecode == "q":
-        return requests[:]
     try:
+        if len(requests) > most:
+            raise PolicyError(f"named {len(requests)} requests; {why} {most}")
+        if type(requests) is range:
+            return requests
+        if type(requests) is array and requests.typecode == "q":
+            return requests[:]
         return tuple(map(index, requests))
-    except TypeError:
-        raise PolicyError(f"named {requests!r}: requests must be a sequence of whole numbers") from None
+    except PolicyError:
+        raise
+    except Exception:  # of whatever the policy gave
+        raise PolicyError(f"named {requests!r:.100}: requests must be a sequence of whole numbers") from None
 
 
 class Handlers(dict[type, Callable[[State, Any, float], float | None]]):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Sequence
 from heapq import heappush
+from math import inf
 
 from policies.interface import Completion, Final, Heard, Release
 from profiler.events import Event, Kind
+from simulator.core import ExecutorError
 from simulator.serving.fleet import LOADED
 from simulator.serving.state import State, blame
 
@@ -18,12 +20,24 @@ HEARD = ("students", "exit", "answer", "confidence", "margin")
 
 
 def post(state: State, number: int, event: Event) -> None:
-    """Take an event of a batch that runs elsewhere from the inbox into the heap, at the time that it says."""
+    """Take an event of a batch that runs elsewhere from the inbox into the heap, at the time that it says.
+
+    Raises ExecutorError for an event of a batch that does not run elsewhere, and for one that is out of order.
+    """
+    if (last := state.elsewhere.get(number)) is None:
+        raise ExecutorError(f"the executor says {event.kind.value} of batch {number}, which it does not run (any more)")
     start, _, gpu, level, bucket, requests = state.batches[number]
     time = start + event.after
+    if not last <= time < inf:
+        raise ExecutorError(
+            f"the executor says {event.kind.value} of batch {number} {event.after} s after its start, which is before "
+            f"what it said last, or no time"
+        )
     if event.kind is Kind.DONE:
         state.batches[number] = (start, time, gpu, level, bucket, requests)
-        state.elsewhere -= 1
+        del state.elsewhere[number]
+    else:
+        state.elsewhere[number] = time
     state.posted += 1
     heappush(state.due, (time, number, state.posted, event))
 
@@ -33,6 +47,7 @@ def take_in(state: State, number: int, time: float, event: Event, now: float) ->
     HAPPENS[event.kind](state, number, time, event, now)
     if event.kind is not Kind.DONE:
         return
+    state.left.pop(number, None)
     if number in state.accepted:
         state.accepted.remove(number)
     else:
@@ -65,6 +80,7 @@ def tell(state: State, number: int) -> None:
 
 def _release(state: State, number: int, time: float, event: Event, now: float) -> None:
     """Let answers leave."""
+    _once(state, number, event)
     state.records.events.append((number, time, event))
     if "releases" in state.hears:
         _heard(state, Release, number, time, event, HEARD)
@@ -72,6 +88,8 @@ def _release(state: State, number: int, time: float, event: Event, now: float) -
 
 def _accept(state: State, number: int, time: float, event: Event, now: float) -> None:
     """Let the GPU take the next batch before this one is done."""
+    if number in state.accepted:
+        raise ExecutorError(f"the executor says accept of batch {number} twice")
     state.records.events.append((number, time, event))
     state.accepted.add(number)
     free(state, state.batches[number][2], now)
@@ -79,12 +97,26 @@ def _accept(state: State, number: int, time: float, event: Event, now: float) ->
 
 def _return(state: State, number: int, time: float, event: Event, now: float) -> None:
     """Let requests wait again."""
+    _once(state, number, event)
     state.records.events.append((number, time, event))
     requests = state.batches[number][5]
     again = requests if event.rows is None else [requests[row] for row in event.rows]
     state.backlog.give_back(again)
     if state.observe is not None:
         state.returned.setdefault(number, []).extend(again)
+
+
+def _once(state: State, number: int, event: Event) -> None:
+    """Note which rows leave before the end. Raises ExecutorError for a row that left, and for one that is none."""
+    size = len(state.batches[number][5])
+    rows, left = range(size) if event.rows is None else event.rows, state.left.setdefault(number, set())
+    many = len(left) + len(rows)
+    left.update(rows)
+    if len(left) != many or (many and not (min(left) >= 0 and max(left) < size)):
+        raise ExecutorError(
+            f"the executor says {event.kind.value} of rows {list(rows)} of batch {number}, which has {size}: "
+            f"each may leave once"
+        )
 
 
 def _finals(state: State, number: int, time: float, event: Event, now: float) -> None:
@@ -118,7 +150,7 @@ def _say(state: State, event: Heard) -> None:
     assert state.observe is not None
     try:
         state.observe(event)
-    except Exception as error:
+    except BaseException as error:
         blame(error)
 
 

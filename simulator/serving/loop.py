@@ -11,7 +11,7 @@ from typing import Any
 
 from policies.interface import Drop, Policy
 from profiler.events import Event
-from simulator.core import Executor, PolicyError, Records, place
+from simulator.core import Executor, ExecutorError, PolicyError, Records, place
 from simulator.queue.backlog import Backlog
 from simulator.queue.view import ServerView
 from simulator.serving.actions import ACTS, drop
@@ -31,6 +31,7 @@ class Server:
     them to the clock's inbox. All of them pass one heap, and `_serve` takes them from there.
 
     cold_start_s: until a GPU that a policy adds serves; None where none can be added. memory: where adapters are bound.
+    patience_s: a batch that runs elsewhere for longer ends the run.
     """
 
     def __init__(
@@ -45,26 +46,35 @@ class Server:
         on_progress: Callable[[int], None] | None = None,
         cold_start_s: float | None = None,
         memory: Memory | None = None,
+        patience_s: float = inf,
     ) -> None:
+        self._patience_s = patience_s
         self.state = State(clock, executor, policy, backlog, view, records, idle, on_progress, cold_start_s, memory)
         self.clock, self.policy, self.backlog, self.records = clock, policy, backlog, records
         self._steps = self._serve()
+        self._looking: Any = None  # the alarm of the next look
         self._upcoming: Any = None  # the alarm that is waited for; one that was overtaken rings without effect
 
     def serve(self) -> Records:
-        """Serve every request of the backlog. Raises PolicyError where the policy breaks a rule or raises."""
+        """Serve every request of the backlog.
+
+        Raises PolicyError where the policy breaks a rule or raises, ExecutorError where the executor breaks one, or a
+        batch does not end.
+        """
         self.clock.receive = self._receive
         try:
             with self.clock.interruptible(self.close), closing(self._steps):  # which otherwise keep the records alive
+                self._look()
                 self._go_on(None)
                 self.clock.run()
         except PolicyError as error:
             name, where = type(self.policy).__name__, place(error.__cause__) or place(error)
-            raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {error}{where}") from error.__cause__
+            said = " ".join(str(error).split())
+            raise PolicyError(f"policy {name} at {self.clock.now:.6f} s {said}{where}") from error.__cause__
         finally:
             del self.clock.receive  # a cycle would keep the records alive, too
         if self.state.elsewhere:
-            raise RuntimeError(f"{self.state.elsewhere} batches never ended: their executor posted no DONE")
+            raise ExecutorError(f"{len(self.state.elsewhere)} batches never ended: their executor posted no DONE")
         return self.records
 
     def close(self) -> None:
@@ -86,6 +96,21 @@ class Server:
             self._upcoming = upcoming = self._steps.send(alarm and alarm._value)
             if upcoming is not None:
                 upcoming.callbacks.append(self._go_on)
+            elif self._looking is not None:
+                self._looking.callbacks.clear()  # so that the clock ends with the run
+
+    def _look(self, alarm: Any = None) -> None:
+        """Raise ExecutorError where a batch has run elsewhere for too long; look again when one could have."""
+        state, now = self.state, self.clock.now
+        oldest = next(iter(state.elsewhere), None)
+        start, gpu = (now, None) if oldest is None else state.batches[oldest][:3:2]
+        if now >= start + self._patience_s:
+            raise ExecutorError(
+                f"batch {oldest} on GPU {gpu} has not ended after {now - start:g} s: the device is stuck, or lost it"
+            )
+        if self._patience_s < inf:
+            self._looking = self.clock.at(start + self._patience_s)
+            self._looking.callbacks.append(self._look)
 
     def interrupt(self) -> None:
         """Resume the generator at once, before the alarm that it waits for."""
@@ -119,7 +144,7 @@ class Server:
             while (view.waiting and (idle or every_arrival)) or (scales and backlog.left < backlog.total):
                 try:
                     action = decide(view)
-                except Exception as error:
+                except BaseException as error:
                     blame(error)
                 until = acts[type(action)](state, action, now)
                 if until is not None:

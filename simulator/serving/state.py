@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from policies.interface import Policy
 from policies.machinery.wrapped import hears
-from simulator.core import Executor, PolicyError, Records
+from simulator.core import Executor, PolicyError, Records, one_line
 from simulator.queue.backlog import Backlog
 from simulator.queue.view import ServerView
 from simulator.serving.clock import Clock
@@ -19,8 +19,9 @@ class State:
     """The state of a server: what it was made of, and what changes while it serves.
 
     idle: the GPUs that take a batch, lowest first. due: what will happen, a heap, soonest first. accepted: batches
-    whose GPU is free before they are done. returned: requests that wait again, by batch that is not done. elsewhere:
-    how many batches run elsewhere; posted: how many events came from there.
+    whose GPU is free before they are done. left: rows that left or wait again before the end, and returned: requests
+    that wait again, both by batch that is not done. elsewhere: the batches that run elsewhere, in the order of their
+    starts, each with the time of its last event; posted: how many events came from there.
     """
 
     def __init__(
@@ -44,20 +45,22 @@ class State:
         watched = (self.observe, on_progress, records.ended, memory)
         self.watched = any(each is not None for each in watched)
         self.begin = executor.begin
-        self.elsewhere = self.posted = 0
+        self.elsewhere: dict[int, float] = {}
+        self.posted = 0
         self.largest = view.plan.max_batch
         self.levels = {id(level) for level in view.levels}
         self.last_level = view.levels[-1]
         self.due: list[Due] = []
         self.fleet = Fleet(idle, self.due, view, records, clock.now, cold_start_s)
         self.accepted: set[int] = set()
+        self.left: dict[int, set[int]] = {}
         self.returned: dict[int, list[int]] = {}
-        self.waits, self.waits_since = 0, 0
+        self.waits: tuple[object, int] = (None, 0)  # what there was at the last Wait, how many there were since
         self.restless: tuple[object, int] = (None, 0)  # when the policy last acted without end in sight, how often
 
 
-def blame(error: Exception) -> NoReturn:
-    """End the run with the error that the policy raised."""
-    if isinstance(error, PolicyError):
+def blame(error: BaseException) -> NoReturn:
+    """End the run with the error that the policy raised, be it an exit; Ctrl-C is none of its own."""
+    if isinstance(error, (PolicyError, KeyboardInterrupt)):
         raise error
-    raise PolicyError(f"raised {type(error).__name__}: {error}") from error
+    raise PolicyError(f"raised {one_line(error)}") from error
