@@ -10,7 +10,7 @@ from operator import index
 from typing import Any, NoReturn
 
 from policies.interface import Dispatch, Drop, Evict, Load, Preempt, Scale, Wait
-from profiler.events import Event, Kind
+from profiler.events import BatchPlan, Event, Kind
 from simulator.core import ExecutorError, PolicyError
 from simulator.serving.events import free
 from simulator.serving.fleet import LOADED
@@ -36,15 +36,17 @@ def _dispatch(state: State, action: Dispatch, now: float) -> None:
         if id(level) not in state.levels:
             raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
         state.last_level = level
+    if (plan := action.plan) is not None and not isinstance(plan, BatchPlan):
+        raise PolicyError(f"dispatched with {plan!r:.100}, which is no BatchPlan")
     bucket = backlog.take(requests)
     view.waiting = backlog.arrived - backlog.left
     number = len(batches)
     if state.memory is not None:
         state.memory.pin(number, gpu, requests, now)
-    execution = state.begin(number, gpu, level, bucket, requests, action.plan, now)
+    execution = state.begin(number, gpu, level, bucket, requests, plan, now)
     if execution is None:
         batches.append((now, inf, gpu, level, bucket, requests))
-        state.elsewhere[number] = now
+        state.elsewhere[number] = now, state.clock.wall
         return
     seconds, events = execution
     finish = now + seconds
@@ -149,14 +151,14 @@ def _wait(state: State, wait: Wait, now: float) -> float:
     try:
         wake = backlog.next_arrival() if wait.waiting is None and wait.bucket is None else backlog.reaches(wait)
         passed = not until > now  # so that NaN counts as passed
-        if until < wake:
-            wake = float(until)
+        until = float(until)
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, PolicyError):
             raise
         raise PolicyError(f"answered {wait!r}, which makes no sense: {error}") from None
     if passed:
         raise PolicyError(f"waits until {until}, which has come: test `now >= until` first, and act")
+    wake = until if until < wake else wake
     runs = len(state.due) + len(state.elsewhere)
     there = (backlog.arrived, backlog.left, runs)
     count = state.waits[1] + 1 if there == state.waits[0] else 1

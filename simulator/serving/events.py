@@ -24,10 +24,10 @@ def post(state: State, number: int, event: Event) -> None:
 
     Raises ExecutorError for an event of a batch that does not run elsewhere, and for one that is out of order.
     """
-    if (last := state.elsewhere.get(number)) is None:
+    if (there := state.elsewhere.get(number)) is None:
         raise ExecutorError(f"the executor says {event.kind.value} of batch {number}, which it does not run (any more)")
     start, _, gpu, level, bucket, requests = state.batches[number]
-    time = start + event.after
+    time, (last, began) = start + event.after, there
     if not last <= time < inf:
         raise ExecutorError(
             f"the executor says {event.kind.value} of batch {number} {event.after} s after its start, which is before "
@@ -37,7 +37,7 @@ def post(state: State, number: int, event: Event) -> None:
         state.batches[number] = (start, time, gpu, level, bucket, requests)
         del state.elsewhere[number]
     else:
-        state.elsewhere[number] = time
+        state.elsewhere[number] = time, began
     state.posted += 1
     heappush(state.due, (time, number, state.posted, event))
 

@@ -101,16 +101,16 @@ class Server:
 
     def _look(self, alarm: Any = None) -> None:
         """Raise ExecutorError where a batch has run elsewhere for too long; look again when one could have."""
+        if self._patience_s == inf:
+            return
         state, now = self.state, self.clock.now
         oldest = next(iter(state.elsewhere), None)
-        start, gpu = (now, None) if oldest is None else state.batches[oldest][:3:2]
-        if now >= start + self._patience_s:
-            raise ExecutorError(
-                f"batch {oldest} on GPU {gpu} has not ended after {now - start:g} s: the device is stuck, or lost it"
-            )
-        if self._patience_s < inf:
-            self._looking = self.clock.at(start + self._patience_s)
-            self._looking.callbacks.append(self._look)
+        over = (now if oldest is None else state.elsewhere[oldest][1]) + self._patience_s
+        if oldest is not None and over <= now:
+            where = f"batch {oldest} on GPU {state.batches[oldest][2]}"
+            raise ExecutorError(f"{where} has not ended after {self._patience_s:g} s: the device is stuck, or lost it")
+        self._looking = self.clock.at(over)
+        self._looking.callbacks.append(self._look)
 
     def interrupt(self) -> None:
         """Resume the generator at once, before the alarm that it waits for."""

@@ -21,7 +21,7 @@ class State:
     idle: the GPUs that take a batch, lowest first. due: what will happen, a heap, soonest first. accepted: batches
     whose GPU is free before they are done. left: rows that left or wait again before the end, and returned: requests
     that wait again, both by batch that is not done. elsewhere: the batches that run elsewhere, in the order of their
-    starts, each with the time of its last event; posted: how many events came from there.
+    starts, each with the time of its last event and when it really began; posted: how many events came from there.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class State:
         watched = (self.observe, on_progress, records.ended, memory)
         self.watched = any(each is not None for each in watched)
         self.begin = executor.begin
-        self.elsewhere: dict[int, float] = {}
+        self.elsewhere: dict[int, tuple[float, float]] = {}
         self.posted = 0
         self.largest = view.plan.max_batch
         self.levels = {id(level) for level in view.levels}
