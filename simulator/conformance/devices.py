@@ -106,8 +106,9 @@ class Apart:
                 self._host.at(began + after + late, partial(self._clock.post, named, event))
             elif not faults.strikes("event lost"):
                 self._host.at(began + after, partial(post, named, event, now))
-                if again := faults.seconds("event doubled"):
-                    self._host.at(began + after + again, partial(post, named, event, now))
+                if again := faults.strikes("event doubled"):
+                    later = again.size if again.at % 2 else 0.0
+                    self._host.at(began + after + later, partial(post, named, event, now))
 
     def _post(self, number: int, event: Event, start: float) -> None:
         self._clock.post(number, event._replace(after=max(event.after, self._clock.wall - start)))

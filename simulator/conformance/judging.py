@@ -67,7 +67,7 @@ def _ended(world: World) -> tuple[str, str]:
         return ours.__name__, str(error)
     except AssertionError:
         raise
-    except Exception as error:
+    except BaseException as error:
         raise AssertionError(f"ended with a traceback: {one_line(error)}{place(error)}") from error
     return "served", ""
 
