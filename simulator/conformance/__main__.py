@@ -55,7 +55,7 @@ def table(endings: list[Ending]) -> str:
     """How many runs ended how, by what struck; a run in which two faults struck is in both rows."""
     counts = Counter((name, each.end) for each in endings for name in each.struck or (NOTHING,))
     all_of = Counter(each.end for each in endings)
-    rows = [("what struck", *ENDS, "worlds")]
+    rows: list[tuple[str, ...]] = [("what struck", *ENDS, "worlds")]
     for name in (NOTHING, *FAULTS):
         row = [counts[name, end] for end in ENDS]
         rows.append((name, *(f"{each:,}" if each else "" for each in row), f"{sum(row):,}"))

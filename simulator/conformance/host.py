@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
 from queue import SimpleQueue
@@ -83,7 +83,8 @@ class HostClock(WallClock):
         super().__init__(0.0, spin_s, host)
         self._host, self._interrupted_s = host, interrupted_s
 
-    def interruptible(self, close: Callable[[], None]) -> AbstractContextManager[None]:
+    @contextmanager
+    def interruptible(self, close: Callable[[], None]) -> Iterator[None]:
         if self._interrupted_s is not None:
             self._host.at(self._interrupted_s, lambda: self.call(close))
-        return nullcontext()
+        yield

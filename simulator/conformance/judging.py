@@ -36,8 +36,8 @@ def judged(seed: int, spec: str = "") -> Ending:
 
     The end must be one that the faults that struck explain. Every request is served or turned away exactly once (I1),
     or, where an error ends the run, at most once in the journal. What ended without an error keeps I2, I3, I8 and I10,
-    and where nothing but the loop moves the clock, I6. The journal's times are the report's (I9). Raises AssertionError
-    otherwise; also `host.Hang`, where the run does not end.
+    and where nothing but the loop moves the clock, I6. Raises AssertionError otherwise; also `host.Hang`, where the run
+    does not end.
     """
     spec = spec or drawn(seed)
     with TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from math import inf, nan
 from typing import Any
 
 from policies.interface import Action, Dispatch, Drop, Evict, Heard, Load, Policy, Preempt, Scale, View, Wait
@@ -25,22 +26,29 @@ RAISED: tuple[type[BaseException], ...] = (
 def rubbish(view: View, number: int) -> Any:
     """One of many answers that make no sense at this moment."""
     requests, level, last = view.oldest(1), view.levels[-1], 10**30
-    answers: tuple[Any, ...] = (
-        *(None, "wait", 7, Dispatch, (requests, level), [Wait()]),
-        *(Dispatch(each, level) for each in (None, 7, "ab", [], [-1], [last], [0.5], [0, 0], range(last))),
-        *(Dispatch(requests, each) for each in (None, -1, str(level))),  # type: ignore[arg-type]
-        *(Dispatch(requests, level, each) for each in (99, -1, "first", [0], float("nan"))),  # type: ignore[arg-type]
-        *(Dispatch(requests, level, None, each) for each in ("whole", 1)),  # type: ignore[arg-type]
-        *(Drop(each) for each in (None, [], [-1], [last], range(1, last))),  # type: ignore[arg-type]
-        *(Drop(requests, each) for each in (None, "a,b", "two\nlines")),  # type: ignore[arg-type]
-        *(Wait(each) for each in (float("nan"), -1.0, view.now, "soon", None, 10**400)),  # type: ignore[arg-type]
-        *(Wait(waiting=each) for each in (0, "three")),  # type: ignore[arg-type]
-        *(Wait(bucket=each) for each in (99, [])),  # type: ignore[arg-type]
-        *(Scale(each) for each in (0, -1, "two", 0.5)),  # type: ignore[arg-type]
-        *(Preempt(each) for each in (99, None)),  # type: ignore[arg-type]
-        *(Load(*each) for each in ((99, "one"), (0, "nobody"), (None, None))),  # type: ignore[arg-type]
-        *(Evict(*each) for each in ((99, "one"), (0, "nobody"), (None, None))),  # type: ignore[arg-type]
-    )
+    plain: list[Any] = [None, "wait", 7, Dispatch, (requests, level), [Wait()]]
+    wrong: dict[Any, list[tuple[Any, ...]]] = {
+        Dispatch: [
+            *((each, level) for each in (None, 7, "ab", [], [-1], [last], [0.5], [0, 0], range(last))),
+            *((requests, each) for each in (None, -1, str(level))),
+            *((requests, level, each) for each in (99, -1, "first", [0], nan)),
+            *((requests, level, None, each) for each in ("whole", 1)),
+        ],
+        Drop: [
+            *((each,) for each in (None, [], [-1], [last], range(1, last))),
+            *((requests, each) for each in (None, "a,b", "two\nlines")),
+        ],
+        Wait: [
+            *((each,) for each in (nan, -1.0, view.now, "soon", None, 10**400)),
+            *((inf, each) for each in (0, "three")),
+            *((inf, None, each) for each in (99, [])),
+        ],
+        Scale: [(0,), (-1,), ("two",), (0.5,)],
+        Preempt: [(99,), (None,)],
+        Load: [(99, "one"), (0, "nobody"), (None, None)],
+        Evict: [(99, "one"), (0, "nobody"), (None, None)],
+    }
+    answers = plain + [kind(*each) for kind, named in wrong.items() for each in named]
     return answers[number % len(answers)]
 
 
