@@ -41,7 +41,7 @@ def rubbish(view: View, number: int) -> Any:
         Wait: [
             *((each,) for each in (nan, -1.0, view.now, "soon", None, 10**400)),
             *((inf, each) for each in (0, "three")),
-            *((inf, None, each) for each in (99, [])),
+            *((inf, None, each) for each in (99, "all")),
         ],
         Scale: [(0,), (-1,), ("two",), (0.5,)],
         Preempt: [(99,), (None,)],

@@ -17,10 +17,10 @@ from simulator.serving.fleet import LOADED
 from simulator.serving.memory import Memory
 from simulator.serving.state import State
 
-#: A policy that returns this many Waits in a row, with an idle GPU, no new request and nothing running, is stopped.
+#: A policy that returns this many Waits in a row, while nothing comes or goes, is stopped: where a GPU is idle beside
+#: waiting requests and nothing runs, or where each of them is over in no time.
 IDLE_WAITS = 1000
-#: The same while something runs: a policy may look every millisecond, but not for ever.
-BUSY_WAITS = 1_000_000
+SHORTEST_WAIT_S = 1e-6
 #: A policy is stopped after this many Scale and Preempt at one moment, or this many Load and Evict, beyond those that
 #: can be of use, while no request arrives or leaves.
 RESTLESS = 1000
@@ -161,11 +161,12 @@ def _wait(state: State, wait: Wait, now: float) -> float:
     wake = until if until < wake else wake
     runs = len(state.due) + len(state.elsewhere)
     there = (backlog.arrived, backlog.left, runs)
-    count = state.waits[1] + 1 if there == state.waits[0] else 1
+    idle, short = state.view.waiting and not runs, until - now < SHORTEST_WAIT_S
+    count = state.waits[1] + 1 if (idle or short) and there == state.waits[0] else 1
     state.waits = (there, count)
-    if count > IDLE_WAITS and state.view.waiting and (not runs or count > BUSY_WAITS):
-        stood = "what runs did not end" if runs else "a GPU stood idle"
-        raise PolicyError(f"waited {count - 1} times in a row while {state.view.waiting} requests waited and {stood}")
+    if count > IDLE_WAITS:
+        what = f"while {state.view.waiting} requests and a GPU stood idle" if idle else "for less than a microsecond"
+        raise PolicyError(f"waited {IDLE_WAITS} times in a row {what}")
     return wake
 
 

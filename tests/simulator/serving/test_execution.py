@@ -168,13 +168,13 @@ def test_columns_of_the_executor_are_columns_of_the_output(tmp_path):
 
 
 def test_the_executor_gets_the_batch_and_the_policys_plan():
-    got = []
+    got, plan = [], BatchPlan(span=(0, 1))
     executor = Takes(lambda batch: got.append(batch) or Execution(1.0))
     requests = trace(0, 0, 0, tokens=[9, 40, 9])
-    policy = Says(lambda view, _: Dispatch(view.oldest(2), view.levels[0], view.idle[-1], "plan"))
+    policy = Says(lambda view, _: Dispatch(view.oldest(2), view.levels[0], view.idle[-1], plan))
     run_on(executor, policy, requests, gpus=2)
     first, second = got
-    assert (first.number, first.gpu, list(first.requests), first.bucket, first.plan) == (0, 1, [0, 1], 1, "plan")
+    assert (first.number, first.gpu, list(first.requests), first.bucket, first.plan) == (0, 1, [0, 1], 1, plan)
     assert (second.number, second.gpu, list(second.requests), second.bucket) == (1, 0, [2], 0)
     assert first.level.students == 1
 
