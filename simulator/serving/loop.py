@@ -21,6 +21,9 @@ from simulator.serving.fleet import STARTED
 from simulator.serving.memory import Memory
 from simulator.serving.state import State, blame
 
+#: By how much the loop may be behind the wall clock before it skips what it has missed.
+BEHIND_S = 1.0
+
 
 class Server:
     """One queue, some GPUs, a policy that decides and an executor that runs: one generator on the clock.
@@ -99,6 +102,12 @@ class Server:
             elif self._looking is not None:
                 self._looking.callbacks.clear()  # so that the clock ends with the run
 
+    def _alarm(self, wake: float) -> Any:
+        """The alarm to wake for. Where events are posted, a loop that is far behind does not make up for every Wait."""
+        if self.state.elsewhere or self.backlog.open:
+            wake = max(wake, self.clock.wall - BEHIND_S)
+        return self.clock.at(wake)
+
     def _look(self, alarm: Any = None) -> None:
         """Raise ExecutorError where a batch has run elsewhere for too long; look again when one could have."""
         if self._patience_s == inf:
@@ -156,7 +165,7 @@ class Server:
             if due and due[0][0] < wake:
                 wake = due[0][0]
             if wake < inf:
-                now = wake if clock.skip(wake) else (yield clock.at(wake))
+                now = wake if clock.skip(wake) else (yield self._alarm(wake))
             elif state.elsewhere or backlog.open:
                 now = yield clock.silence()
             elif view.waiting:

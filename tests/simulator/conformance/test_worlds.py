@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 
 import pytest
+from doubles import Says, Takes, run_on, trace
 
-from profiler.events import Kind
+from policies import Dispatch, Wait
+from profiler.events import Event, Kind
 from simulator.conformance.__main__ import found, main, table
 from simulator.conformance.faults import ENDS, FAULTS
 from simulator.conformance.host import Hang, Host, HostClock
@@ -92,6 +94,24 @@ def test_calls_keep_their_order_when_the_clock_steps_back():
     clock.at(4.0).callbacks.append(lambda _: heard.append("alarm"))
     clock.run()
     assert heard == ["first", "second", "alarm"]
+
+
+def test_a_loop_that_is_far_behind_sees_a_completion_without_making_up_for_every_wait():
+    """A policy that looks every 10 ms, takes a second for it, and has a batch elsewhere that takes a minute."""
+    host = Host(None)
+    clock = HostClock(host, 0.0, None)
+
+    def begin(batch):
+        event = Event(60.0, Kind.DONE)
+        host.at(host.seconds + 60.0, lambda: clock.post(batch.number, event))
+
+    def answer(view, number):
+        assert number < 200
+        host.work(1.0)
+        return Dispatch(view.oldest(1), view.levels[-1]) if len(view.idle) == 2 else Wait(view.now + 0.01)
+
+    report = run_on(Takes(begin), Says(answer), trace(0, 0), gpus=2, clock=clock)
+    assert len(report.batches["start_s"]) == 2
 
 
 def test_the_table_counts_a_world_in_the_row_of_every_fault_that_struck():
