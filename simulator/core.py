@@ -1,4 +1,4 @@
-"""The nouns of the loop: the executor, the record of a run, and a policy's error."""
+"""The nouns of the loop: the executor, the record of a run, and the errors of policies and executors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Executor(Protocol):
         """Begin the batch of this number, now, and return its outcome; on a real device this may block.
 
         bucket: the length bucket of the longest request. None: the batch runs elsewhere, and its events come in by
-        `clock.post(number, event)`, in order, DONE last.
+        `clock.post(number, event)`, in order, DONE last. The loop raises ExecutorError for events that cannot be.
         """
 
 
@@ -73,6 +73,15 @@ class Records:
 
 class PolicyError(ValueError):
     """A policy broke a rule of the loop, or raised. One message, as SimPy wants it of exceptions."""
+
+
+class ExecutorError(RuntimeError):
+    """A device failed, or what an executor says of its batches cannot be. One message, as of PolicyError."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of somebody else's code says, with its type, in a line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def place(error: BaseException | None) -> str:

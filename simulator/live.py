@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: A disturbed run is repeated until so many attempts were made.
 ATTEMPTS = 3
+#: A run is ended where a batch has not ended after so many seconds.
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class Devices:
         records = journal.records(askers.measured)
         watch = Watch(canary(self.served))
         with watch.watching(), executor.working():
-            report = self.prepared.run(policy, clock=clock, executor=executor, records=records, **how)
+            named = {"clock": clock, "executor": executor, "records": records, "patience_s": PATIENCE_S, **how}
+            report = self.prepared.run(policy, **named)
         report = replace(report, records=journal.read(records, report.levels))
         validity = self._verdict(report, watch)
         live: dict[str, Any] = {

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from policies import describe, make, needs
 from policies.interface import Policy
 from policies.machinery.wrapped import foresee, start
 from profiler.table import LEVELS, Deployment, LatencyTable, Predictions
-from simulator.core import Executor, PolicyError, Records, place
+from simulator.core import Executor, PolicyError, Records, one_line, place
 from simulator.defaults import default_slo_s, saturation
 from simulator.executors.adapters import AdapterExecutor, bound
 from simulator.executors.planned import PlannedExecutor, Times
@@ -54,6 +55,7 @@ def simulate(
     executor: Executor | None = None,
     records: Records | None = None,
     on_progress: Callable[[int], None] | None = None,
+    patience_s: float = inf,
 ) -> Report:
     """Serve a trace with a policy on devices that take what the table says, or on real ones.
 
@@ -64,9 +66,10 @@ def simulate(
     policy adds serves; default the table's, else 10 s (modelled). adapter_budget: bytes on each GPU for the adapters of
     the trace's tenants; None leaves a tenant a label. clock: a WallClock paces the run in real time, until Ctrl-C.
     executor: runs the batches, instead of the table's times. records: what is appended to, empty. on_progress: called
-    now and then with the number of requests that left.
+    now and then with the number of requests that left. patience_s: a batch that runs elsewhere for longer ends the run.
 
-    Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves.
+    Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves,
+    ExecutorError (a RuntimeError) for a device that fails.
     """
     if gpus < 1:
         raise ValueError(f"gpus is {gpus}; at least 1 is needed")
@@ -105,7 +108,7 @@ def simulate(
     if cold_start_s is None:
         cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))
     cold = cold_start_s if "scale" in needs(policy) else None
-    server = Server(clock, executor, policy, backlog, view, records, idle, on_progress, cold, memory)
+    server = Server(clock, executor, policy, backlog, view, records, idle, on_progress, cold, memory, patience_s)
     clock.start()
     with uncollected():
         server.serve()
@@ -173,6 +176,8 @@ def started(policy: Policy, view: ServerView, trace: Trace | None) -> None:
         start(policy, view)
     except ValueError:
         raise  # what the policy says of its parameters
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         name = type(policy).__name__
-        raise PolicyError(f"policy {name} raised {type(error).__name__} in start: {error}{place(error)}") from error
+        raise PolicyError(f"policy {name} raised in start {one_line(error)}{place(error)}") from error

@@ -78,10 +78,10 @@ FOLDERS = {
         "simulate": "core defaults executors queue reporting serving",
         "settings": "defaults reporting serving simulate",
         "arguments": "settings simulate",
-        "conformance": "core executors reporting serving simulate",
         "live": "executors reporting serving settings",
         "endpoint.protocol": "",
         "endpoint": "arguments core defaults endpoint.protocol executors queue reporting serving settings simulate",
+        "conformance": "core endpoint executors queue reporting serving simulate",
     },
     "analysis": {
         "words": "",

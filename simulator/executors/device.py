@@ -19,6 +19,7 @@ from profiler.executors.interface import PartKey, Parts
 from profiler.executors.stages import parts, stages
 from profiler.table import Level
 from profiler.table.predictions import Predictions
+from simulator.core import ExecutorError, one_line
 from simulator.executors.planned import answers
 from simulator.serving.clock import Clock, WallClock
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from profiler.executors.interface import Answers, Ids
     from profiler.executors.interface import Engine as Device
     from profiler.executors.serving import Served
+
+
+#: How long the end of a run waits for its devices, all of which are idle unless one is stuck. Seconds.
+LEAVING_S = 5.0
 
 
 class Running(NamedTuple):
@@ -128,7 +133,17 @@ class DeviceExecutor:
         return running
 
     def _events(self, running: Running, plan: BatchPlan | None) -> Iterator[Event]:
-        """Run a batch; its events as they happen, each once its answers are handed over."""
+        """Run a batch; its events as they happen, each once its answers are handed over.
+
+        Raises ExecutorError where the device does not.
+        """
+        try:
+            yield from self._run(running, plan)
+        except Exception as error:
+            where = f"GPU {running.gpu} failed in batch {running.number}"
+            raise ExecutorError(f"{where}: {one_line(error)}") from error
+
+    def _run(self, running: Running, plan: BatchPlan | None) -> Iterator[Event]:
         _, gpu, level, requests, _, _ = running
         askers, device = self._askers, self._devices[gpu][level.model]
         if plan is None:
@@ -139,10 +154,10 @@ class DeviceExecutor:
             yield Event(after, Kind.DONE)
             return
         # An executor without parts does not offer stops; to ask again would take 10 us of every batch.
-        agrees = None
+        agrees, after = None, 0.0
         for stage in stages(cast(Parts, device), plan, askers.ids(requests)):
             found, agrees = stage.answers, stage.agrees
-            after = self._after(running, found.seconds)
+            after = max(after, self._after(running, found.seconds))
             askers.take(running, stage.rows, found.logits, stage.students, running.now + after)
             columns: dict[str, Sequence[Any]] = {
                 "students": [stage.students] * len(stage.rows),
@@ -174,7 +189,7 @@ class ParallelExecutor(DeviceExecutor):
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Within it the threads run."""
+        """Within it the threads run. One that a device keeps for LEAVING_S after the end is left behind."""
         for thread in self._threads:
             thread.start()
         try:
@@ -183,7 +198,7 @@ class ParallelExecutor(DeviceExecutor):
             for jobs in self._jobs:
                 jobs.put(None)
             for thread in self._threads:
-                thread.join()
+                thread.join(LEAVING_S)
 
     def begin(
         self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
@@ -199,7 +214,7 @@ class ParallelExecutor(DeviceExecutor):
                 for event in self._events(running, plan):
                     self._wall.post(running.number, event)
             except BaseException as error:  # whatever it is, it must end the run, which is in the loop's thread
-                self._wall.call(partial(_fail, error))
+                self._wall.call(partial(fail, error))
 
 
 def on_devices(served: Served, askers: Askers, clock: Clock) -> DeviceExecutor:
@@ -209,7 +224,8 @@ def on_devices(served: Served, askers: Askers, clock: Clock) -> DeviceExecutor:
     return DeviceExecutor(served.executors, askers, clock)
 
 
-def _fail(error: BaseException) -> NoReturn:
+def fail(error: BaseException) -> NoReturn:
+    """End the run with this, in the loop's thread."""
     raise error
 
 

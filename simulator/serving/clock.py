@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from math import inf
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import simpy
 from simpy.events import NORMAL
@@ -21,6 +21,30 @@ from profiler.events import Event
 
 #: The longest uninterrupted sleep: what the system takes as a timeout is bounded.
 LONGEST_SLEEP_S = 3600.0
+
+
+#: When something was asked for, and what to call.
+Posted = tuple[float, Callable[[], object]]
+
+
+class Time(Protocol):
+    """Where a wall clock has its time from, and how it sleeps."""
+
+    def monotonic(self) -> float:
+        """Seconds, of which only differences mean anything."""
+
+    def get(self, inbox: SimpleQueue[Posted], seconds: float) -> Posted:
+        """Sleep until something is in the inbox, and take it. Raises Empty after so many seconds."""
+
+
+class SystemTime:
+    """The system's."""
+
+    def monotonic(self) -> float:
+        return monotonic()
+
+    def get(self, inbox: SimpleQueue[Posted], seconds: float) -> Posted:
+        return inbox.get(timeout=seconds)
 
 
 class Alarm(simpy.Event):
@@ -85,33 +109,36 @@ class WallClock(RealtimeEnvironment):
     """Seconds of the wall. An event that is late happens at once; `lateness` says by how much.
 
     What runs in other threads comes in by `post` and `call`, which end the clock's sleep. The last `spin_s` before an
-    event are spun, not slept, since a sleep overshoots by 60 to 100 us.
+    event are spun, not slept, since a sleep overshoots by 60 to 100 us. time: the system's, or a double of it.
     """
 
     #: What takes the events that are posted: the server's, while it serves.
     receive: Callable[[int, Event], None] = staticmethod(ignore)
 
-    def __init__(self, initial_time: float = 0.0, spin_s: float = 150e-6) -> None:
+    def __init__(self, initial_time: float = 0.0, spin_s: float = 150e-6, time: Time | None = None) -> None:
         super().__init__(initial_time=initial_time, strict=False)
-        self._inbox: SimpleQueue[tuple[float, Callable[[], object]]] = SimpleQueue()
+        self._time = SystemTime() if time is None else time
+        self.real_start = self._time.monotonic()
+        self._inbox: SimpleQueue[Posted] = SimpleQueue()
         self._silence = self.event()
+        self._asked = initial_time
         self._spin_s = spin_s
-        #: Since when it has not slept, on the scale of `time.monotonic`; infinite while it sleeps.
+        #: Since when it has not slept, on the scale of its `time.monotonic`; infinite while it sleeps.
         self.awake_since = inf
 
     @property
     def wall(self) -> float:
         """What the wall says, on the scale of `now`; from any thread."""
-        return float(self.env_start + (monotonic() - self.real_start))
+        return float(self.env_start + (self._time.monotonic() - self.real_start))
 
     @property
     def lateness(self) -> float:
         """How far real time is ahead of `now`, in seconds."""
-        return monotonic() - self.real_start - (self.now - self.env_start)
+        return self._time.monotonic() - self.real_start - (self.now - self.env_start)
 
     def start(self) -> None:
         """Let time begin. Call it once, after warm-up."""
-        self.sync()
+        self.real_start = self.awake_since = self._time.monotonic()
 
     def at(self, time: float) -> simpy.Event:
         """An event at this absolute time, or at once where that has passed."""
@@ -127,7 +154,7 @@ class WallClock(RealtimeEnvironment):
 
     def call(self, what: Callable[[], object]) -> None:
         """Let this be called between two events, now; from any thread or a signal handler. An error ends the run."""
-        self._inbox.put((monotonic(), what))
+        self._inbox.put((self._time.monotonic(), what))
 
     def silence(self) -> simpy.Event:
         """An event that never rings: a call ends the wait for it. The clock does not end meanwhile."""
@@ -154,20 +181,21 @@ class WallClock(RealtimeEnvironment):
     def _sleep(self) -> None:
         """Until the next event is due; what is posted meanwhile is put into its place."""
         while True:
-            self.awake_since = monotonic()
+            self.awake_since = self._time.monotonic()
             while not self._inbox.empty():
                 self._take_in(*self._inbox.get())
-            left = self.real_start + (self.peek() - self.env_start) - monotonic()
+            left = self.real_start + (self.peek() - self.env_start) - self._time.monotonic()
             if left <= 0:
                 return
             if left > self._spin_s:
                 self.awake_since = inf
                 with suppress(Empty):
-                    self._take_in(*self._inbox.get(timeout=min(left - self._spin_s, LONGEST_SLEEP_S)))
+                    self._take_in(*self._time.get(self._inbox, min(left - self._spin_s, LONGEST_SLEEP_S)))
 
     def _take_in(self, moment: float, what: Callable[[], object]) -> None:
-        """Schedule a call for the moment at which it was asked for."""
-        event = Alarm(self, max(self.now, self.env_start + moment - self.real_start))
+        """Schedule a call for the moment at which it was asked for, after those that were asked for before it."""
+        self._asked = max(self._asked, self.now, self.env_start + moment - self.real_start)
+        event = Alarm(self, self._asked)
         event.callbacks.append(lambda _: what())
 
     @contextmanager

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
+import numpy as np
+
 from policies.interface import Evict, Load, Loaded
 from profiler.table import Adapter
 from simulator.core import HITS, Adapters, PolicyError, Records
@@ -137,6 +139,6 @@ class Memory:
         self._spaces[gpu].pins.subtract(held)
 
     def _on(self, gpu: int) -> Space:
-        if gpu not in range(len(self._spaces)):
+        if not (isinstance(gpu, (int, np.integer)) and 0 <= gpu < len(self._spaces)):
             raise PolicyError(f"named GPU {gpu!r}; there are {len(self._spaces)}, from 0")
         return self._spaces[gpu]

@@ -26,21 +26,27 @@ class Sink:
 
 def passing(sink: Sink) -> Records:
     """Records whose batches and drops are passed on."""
-    batches, events = Batches([]), Events()
+    batches, events = Batches(), Events()
 
     def ended(number: int) -> None:
+        batches.running.discard(number)
         sink.batch(number, batches[number], events.by_batch.pop(number, ()))
 
     return Records(batches=batches, events=events, drops=Drops(sink.dropped), ended=ended)  # type: ignore[arg-type]
 
 
 class Batches(Window):
-    """The last batches."""
+    """The last batches, and those since the oldest that has not ended. running: by number."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.running: set[int] = set()
 
     def append(self, row: Row) -> None:
+        self.running.add(len(self))
         super().append(row)
         if len(self.values) > 2 * KEPT:
-            self.forget(len(self) - KEPT)
+            self.forget(min(len(self) - KEPT, *self.running))
 
 
 class Events(list[Any]):

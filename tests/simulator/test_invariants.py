@@ -8,13 +8,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from drawing import ON_DEMAND
 from trials import Trial, record
-from trying import main, tried
+from trying_cases import found, main
 
 from policies import POLICIES
 from simulator import simulate
 from simulator.conformance.cases import random_case
+from simulator.conformance.drawing import ON_DEMAND
 
 #: 2,000 cases in the default run; `python tests/simulator/random_cases --cases 100000` tries more.
 PARTS, CASES = 4, 500
@@ -71,7 +71,7 @@ def test_the_command_ends_with_the_usual_statuses(monkeypatch, capsys, folder):
     assert main(["--cases", "3", "--seed", "7"]) == 0
     assert main(["--cases", "0"]) == 2
     assert main(["--cases", "1", "--policies", "greddy"]) == 2
-    assert tried(folder, ["greedy"], 5) == ""
+    assert found(folder, ["greedy"], 5) == ""
 
     def interrupted(self):
         raise KeyboardInterrupt

@@ -123,4 +123,4 @@ def test_memory_is_flat_however_many_batches_were_released_in_stages(count):
     assert not records.events.by_batch
     assert not records.events
     assert not askers._measured
-    assert not any([server._accepted, server._returned, server._due])
+    assert not any([server.state.accepted, server.state.returned, server.state.due])

@@ -1,8 +1,8 @@
-"""`python tests/simulator/random_cases`: see `trying`."""
+"""`python tests/simulator/random_cases`: see `trying_cases`."""
 
 import sys
 
-from trying import main
+from trying_cases import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawing import random_spec
-from odd_devices import Early, Elsewhere
 
 from policies import make, needs
 from policies.interface import Policy
@@ -21,6 +19,8 @@ from profiler.table import Jitter
 from profiler.table.predictions import Predictions
 from simulator.conformance.cases import Case, bound, formula, random_case
 from simulator.conformance.check import hold, keep, run, same
+from simulator.conformance.devices import Early, Elsewhere
+from simulator.conformance.drawing import random_spec
 from simulator.conformance.invariants import RULES, no_starvation, same_columns
 from simulator.core import Executor
 from simulator.executors.planned import PlannedExecutor

@@ -7,13 +7,16 @@ import pyarrow.parquet
 import pytest
 from doubles import Says, Takes, batches, released, run, run_on, seconds_table, trace
 
-from policies import Dispatch, Final, Release, make
+from policies import Dispatch, Final, Release, Wait, make
 from policies.batching.greedy import Greedy
 from profiler.events import BatchPlan, Event, Execution, Kind
 from profiler.table import Predictions
 from simulator import simulate
+from simulator.core import ExecutorError
 from simulator.executors.table import TableExecutor
 from simulator.reporting.output import save
+from simulator.serving import passing
+from simulator.serving.clock import VirtualClock, WallClock
 
 
 def pairs(view, _):
@@ -165,13 +168,13 @@ def test_columns_of_the_executor_are_columns_of_the_output(tmp_path):
 
 
 def test_the_executor_gets_the_batch_and_the_policys_plan():
-    got = []
+    got, plan = [], BatchPlan(span=(0, 1))
     executor = Takes(lambda batch: got.append(batch) or Execution(1.0))
     requests = trace(0, 0, 0, tokens=[9, 40, 9])
-    policy = Says(lambda view, _: Dispatch(view.oldest(2), view.levels[0], view.idle[-1], "plan"))
+    policy = Says(lambda view, _: Dispatch(view.oldest(2), view.levels[0], view.idle[-1], plan))
     run_on(executor, policy, requests, gpus=2)
     first, second = got
-    assert (first.number, first.gpu, list(first.requests), first.bucket, first.plan) == (0, 1, [0, 1], 1, "plan")
+    assert (first.number, first.gpu, list(first.requests), first.bucket, first.plan) == (0, 1, [0, 1], 1, plan)
     assert (second.number, second.gpu, list(second.requests), second.bucket) == (1, 0, [2], 0)
     assert first.level.students == 1
 
@@ -209,5 +212,101 @@ def test_an_executor_that_overrides_the_table_is_asked_itself():
 
 
 def test_a_batch_that_never_ends_elsewhere_is_not_taken_for_served():
-    with pytest.raises(RuntimeError, match="1 batches"):
+    with pytest.raises(ExecutorError, match="1 batches"):
         run_on(Takes(lambda batch: None), Greedy(), trace(0))
+
+
+def test_a_batch_elsewhere_beyond_the_patience_ends_the_run_by_name():
+    clock = WallClock()
+    began = clock.wall
+    with pytest.raises(ExecutorError, match="batch 0 on GPU 0"):
+        run_on(Takes(lambda batch: None), Greedy(), trace(0, 0.01), clock=clock, patience_s=0.05)
+    assert clock.wall - began < 10
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        (((1.0, "done"), (1.5, "done")), "done of batch 0"),
+        (((1.0, "done"), (1.5, "release")), "release of batch 0"),
+        (((0.5, "accept"), (0.6, "accept"), (1.0, "done")), "accept of batch 0"),
+        (((0.5, "release"), (0.6, "release"), (1.0, "done")), "release of rows"),
+        (((0.5, "release"), (0.6, "return"), (1.0, "done")), "return of rows"),
+        (((0.5, "release"), (0.4, "done")), "done of batch 0"),
+        (((-1.0, "done"),), "done of batch 0"),
+        (((np.nan, "done"),), "done of batch 0"),
+        (((np.inf, "done"),), "done of batch 0"),
+    ],
+)
+def test_events_that_cannot_be_end_the_run_by_name(said, word):
+    """Of two batches on two GPUs, so that the run goes on; the events are posted, each half a second after the last."""
+    clock = VirtualClock()
+
+    def begin(batch):
+        events = said if batch.number == 0 else ((9.0, "done"),)
+        for place, (after, kind) in enumerate(events):
+            event = Event(after, Kind(kind), [0] if kind in ("release", "return") else None)
+            at = clock.at(0.5 * (place + 1) if batch.number == 0 else 9.0)
+            at.callbacks.append(lambda _, event=event: clock.post(batch.number, event))
+
+    with pytest.raises(ExecutorError, match=word):
+        run_on(Takes(begin), Says(pairs), trace(0, 0, 0, 0), gpus=2, clock=clock)
+
+
+def test_events_of_a_batch_that_never_began_end_the_run_by_name():
+    clock = VirtualClock()
+    clock.at(0.5).callbacks.append(lambda _: clock.post(3, Event(0.1, Kind.DONE)))
+    with pytest.raises(ExecutorError, match="batch 3"):
+        run_on(Takes(lambda batch: Execution(1.0)), Says(pairs), trace(0, 0), clock=clock)
+
+
+@pytest.mark.parametrize(
+    "execution",
+    [
+        Execution(-1.0),
+        Execution(np.nan),
+        Execution(np.inf),
+        Execution(1.0, (Event(0.5, Kind.RELEASE, [0]),)),
+        Execution(1.0, (Event(1.0, Kind.DONE), Event(1.0, Kind.DONE))),
+        Execution(1.0, (Event(0.5, Kind.RELEASE, [0]), Event(0.2, Kind.RELEASE, [1]), Event(1.0, Kind.DONE))),
+        Execution(1.0, (Event(2.0, Kind.RELEASE, [0]), Event(1.0, Kind.DONE))),
+        Execution(1.0, (Event(0.5, Kind.RELEASE, [7]), Event(1.0, Kind.DONE))),
+    ],
+)
+def test_an_execution_that_cannot_be_ends_the_run(execution):
+    with pytest.raises(ExecutorError, match="batch 0"):
+        run_on(Takes(lambda batch: execution), Says(pairs), trace(0, 0))
+
+
+def test_a_policy_may_poll_while_a_batch_runs_elsewhere():
+    """3,000 looks at a GPU that is idle, while the other one has a batch: as for one that runs here."""
+    clock = VirtualClock()
+
+    def begin(batch):
+        clock.at(clock.now + 3.0).callbacks.append(lambda _: clock.post(batch.number, Event(3.0, Kind.DONE)))
+
+    polls = Says(
+        lambda view, _: Dispatch(view.oldest(1), view.levels[-1]) if len(view.idle) == 2 else Wait(view.now + 1e-3)
+    )
+    report = run_on(Takes(begin), polls, trace(0, 0), gpus=2, clock=clock)
+    assert batches(report) == [(0, [0]), (3, [1])]
+
+
+@pytest.mark.parametrize("kept", [1, 4])
+def test_a_batch_that_outlasts_thousands_of_others_ends_well(kept, monkeypatch):
+    """Records in bounded memory keep what runs."""
+    monkeypatch.setattr(passing, "KEPT", kept)
+    clock, ended = VirtualClock(), []
+
+    def begin(batch):
+        if batch.gpu == 1:
+            return Execution(1.0)
+        clock.at(50.0).callbacks.append(lambda _: clock.post(batch.number, Event(50.0, Kind.DONE)))
+        return None
+
+    records = passing.passing(passing.Sink(lambda number, row, events: ended.append((number, row[1])), print))
+    one = Says(lambda view, _: Dispatch(view.oldest(1), view.levels[-1]))
+    run_on(Takes(begin), one, trace(*np.arange(40.0)), gpus=2, clock=clock, records=records)
+    assert len(ended) == 40
+    assert ended[-1] == (0, 50)
+    assert len(records.batches.values) <= 40

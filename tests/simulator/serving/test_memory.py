@@ -14,7 +14,6 @@ from conftest import formula_table
 from doubles import Says, trace
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from on_demand import OnDemand
 
 from policies import Action, Dispatch, Drop, Evict, Load, Loaded, Preempt, View, Wait, make
 from policies.around.routing import Router
@@ -23,6 +22,7 @@ from simulator import simulate
 from simulator.conformance import check_policy
 from simulator.conformance.cases import Case
 from simulator.conformance.invariants import RULES, within_memory
+from simulator.conformance.on_demand import OnDemand
 from simulator.conformance.watching import WatchedPolicy
 from simulator.executors.table import TableExecutor
 from simulator.reporting.output import save

@@ -9,7 +9,7 @@ import pytest
 from conftest import formula_table
 from doubles import Says, batches, run, trace
 
-from policies import Dispatch, Drop, make
+from policies import Dispatch, Drop, Wait, make
 from policies.batching.greedy import Greedy
 from simulator import simulate
 from simulator.core import PolicyError
@@ -47,6 +47,9 @@ def dispatch(requests, **named):
         ("ab", "'ab'"),
         ([0.5], "0.5"),
         ([None], "None"),
+        (range(10**30), "range"),
+        ((1 / 0 for _ in "ab"), "generator"),
+        (np.full((3, 2), 7), "whole numbers"),
     ],
 )
 def test_a_dispatch_of_requests_that_do_not_wait_is_an_error(requests, message):
@@ -59,10 +62,45 @@ def test_a_dispatch_of_requests_that_do_not_wait_is_an_error(requests, message):
         (2, r"GPU 2\b.*\[0, 1\]"),
         (-1, r"GPU -1\b.*\[0, 1\]"),
         ("first", r"GPU first\b.*\[0, 1\]"),
+        (np.array([0, 1]), r"GPU \[0 1\].*\[0, 1\]"),
     ],
 )
 def test_a_dispatch_to_a_gpu_that_is_not_there_is_an_error(gpu, message):
     assert re.search(message, complaint(dispatch([0], gpu=gpu), gpus=2))
+
+
+@pytest.mark.parametrize("gpu", [np.int64(1), 1.0, True])
+def test_the_gpu_of_a_batch_is_recorded_as_a_number(gpu):
+    report = run(Says(lambda view, _: Dispatch(view.oldest(1), view.levels[-1], gpu)), trace(0), gpus=2)
+    assert [type(row[2]) for row in report.records.batches] == [int]
+
+
+@pytest.mark.parametrize("wait", [Wait("soon"), Wait(10**400), Wait(waiting="3"), Wait(waiting=2.5), Wait(bucket=[])])
+def test_a_wait_that_makes_no_sense_is_an_error(wait):
+    complaint(lambda view, _: wait)
+
+
+@pytest.mark.parametrize("wrong", [SystemExit(0), GeneratorExit(), StopIteration(), ValueError("two\nlines")])
+@pytest.mark.parametrize("where", ["start", "decide", "observe"])
+def test_whatever_a_policy_raises_ends_the_run_in_a_line(wrong, where):
+    class Exits(Greedy):
+        pass
+
+    def raises(self, *_):
+        raise wrong
+
+    setattr(Exits, where, raises)
+    with pytest.raises(ValueError) as caught:
+        run(Exits(), trace(0))
+    assert caught.value is wrong or re.search(rf"raised .*{type(wrong).__name__}: ?[^\n]*$", str(caught.value))
+
+
+def test_ctrl_c_in_a_policy_is_not_its_mistake():
+    def answer(view, _):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Says(answer), trace(0))
 
 
 def test_a_dispatch_to_a_busy_gpu_is_an_error():
@@ -85,6 +123,10 @@ def test_a_dispatch_at_a_level_that_is_not_the_views_is_an_error(level):
         (Drop([3]), "request 3.*arrived"),
         (Drop([0, 0]), "request 0.*twice"),
         (Drop(1), "1"),
+        (Drop(range(1, 10**12)), "so many wait: 3"),
+        (Drop([0], None), "None"),
+        (Drop([0], "a,b"), "a,b"),
+        (Drop([0], "a\nb"), "reason"),
     ],
 )
 def test_a_drop_of_requests_that_do_not_wait_is_an_error(drop, message):

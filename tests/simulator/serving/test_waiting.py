@@ -143,6 +143,26 @@ def test_a_policy_that_only_sets_alarms_is_an_error():
         run(Says(lambda view, _: Wait(until=view.now + 0.1)), trace(0, 0))
 
 
+@pytest.mark.parametrize("named", [{"gpus": 1}, {"gpus": 2}, {"scales": True}])
+def test_a_policy_whose_waits_are_over_in_no_time_is_an_error(named):
+    """While a batch runs, on one GPU or beside an idle one, and where nothing waits until the next request."""
+
+    def answer(view, number):
+        if view.waiting and len(view.idle) == view.gpus:
+            return Dispatch(view.oldest(1), view.levels[-1])
+        return Wait(np.nextafter(view.now, inf))
+
+    needs = frozenset({"scale"}) if named.pop("scales", False) else frozenset()
+    with pytest.raises(PolicyError, match=r"1000 times.*microsecond"):
+        run(Says(answer, needs=needs, every_arrival=True), trace(0.1, 0.1, 3600), **named)
+
+
+def test_a_policy_may_poll_every_millisecond_for_as_long_as_a_batch_takes():
+    polls = Says(lambda view, _: Dispatch(view.oldest(1), view.levels[-1]) if view.idle else Wait(view.now + 1e-4))
+    polls.every_arrival = True
+    assert batches(run(polls, trace(0, 0))) == [(0, [0]), (1, [1])]
+
+
 def test_a_policy_that_waits_for_each_of_many_arrivals_is_not_cut_short():
     requests = trace(*np.arange(1500) / 1e3)
     report = run(

@@ -12,7 +12,7 @@ from policies.registry import fields_of
 from simulator.conformance.cases import CLASSES
 
 #: A policy that needs memory, and the wrappers that it may stand in.
-ON_DEMAND = "on_demand:OnDemand"
+ON_DEMAND = "simulator.conformance.on_demand:OnDemand"
 AROUND_ON_DEMAND = {"admission", "predicted", "codel", "tokenbucket", "router"}
 #: Wrappers that show what they wrap a part of the queue, and those that add and remove GPUs.
 SPLIT, SCALE = {"buckets", "strict", "weighted", "router"}, {"autoscale", "hpa", "tail"}

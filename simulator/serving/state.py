@@ -1,0 +1,66 @@
+"""What the serving loop, the events of batches and the actions of the policy share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from policies.interface import Policy
+from policies.machinery.wrapped import hears
+from simulator.core import Executor, PolicyError, Records, one_line
+from simulator.queue.backlog import Backlog
+from simulator.queue.view import ServerView
+from simulator.serving.clock import Clock
+from simulator.serving.fleet import Due, Fleet
+from simulator.serving.memory import Memory
+
+
+class State:
+    """The state of a server: what it was made of, and what changes while it serves.
+
+    idle: the GPUs that take a batch, lowest first. due: what will happen, a heap, soonest first. accepted: batches
+    whose GPU is free before they are done. left: rows that left or wait again before the end, and returned: requests
+    that wait again, both by batch that is not done. elsewhere: the batches that run elsewhere, in the order of their
+    starts, each with the time of its last event and when it really began; posted: how many events came from there.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        executor: Executor,
+        policy: Policy,
+        backlog: Backlog,
+        view: ServerView,
+        records: Records,
+        idle: list[int],
+        on_progress: Callable[[int], None] | None = None,
+        cold_start_s: float | None = None,
+        memory: Memory | None = None,
+    ) -> None:
+        self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
+        self.records, self.batches, self.idle = records, records.batches, idle
+        self.observe: Callable[[Any], None] | None = getattr(policy, "observe", None)
+        self.hears = hears(policy) if self.observe is not None else frozenset()
+        self.on_progress, self.scales, self.memory = on_progress, cold_start_s is not None, memory
+        watched = (self.observe, on_progress, records.ended, memory)
+        self.watched = any(each is not None for each in watched)
+        self.begin = executor.begin
+        self.elsewhere: dict[int, tuple[float, float]] = {}
+        self.posted = 0
+        self.largest = view.plan.max_batch
+        self.levels = {id(level) for level in view.levels}
+        self.last_level = view.levels[-1]
+        self.due: list[Due] = []
+        self.fleet = Fleet(idle, self.due, view, records, clock.now, cold_start_s)
+        self.accepted: set[int] = set()
+        self.left: dict[int, set[int]] = {}
+        self.returned: dict[int, list[int]] = {}
+        self.waits: tuple[object, int] = (None, 0)  # what there was at the last Wait, how many there were since
+        self.restless: tuple[object, int] = (None, 0)  # when the policy last acted without end in sight, how often
+
+
+def blame(error: BaseException) -> NoReturn:
+    """End the run with the error that the policy raised, be it an exit; Ctrl-C is none of its own."""
+    if isinstance(error, (PolicyError, KeyboardInterrupt)):
+        raise error
+    raise PolicyError(f"raised {one_line(error)}") from error
