@@ -52,8 +52,8 @@ class Devices:
         journal: where the run is written down as it happens; by default in a folder that goes with the run.
         """
         if journal is None:
-            with TemporaryDirectory() as folder:
-                return self.run(policy, Journal(Path(folder) / "journal", {}), **how)
+            with TemporaryDirectory() as folder, Journal(Path(folder) / "journal", {}) as journal:
+                return self.run(policy, journal, **how)
         warm_s = self.served.warm_s + self.warm(policy)
         clock = self.prepared.clock
         classes = max(each.spec.outputs for each in self.served.executors[0].values())

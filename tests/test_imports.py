@@ -31,7 +31,7 @@ FOLDERS = {
         "files": "shared trace",
         "draft": "trace",
         "arrivals": "",
-        "readers": "arrivals draft files streams trace",
+        "readers": "arrivals draft files shared streams trace",
         "scaling": "arrivals readers streams trace",
         "processes": "arrivals draft files readers scaling shared trace",
         "lengths": "processes spec",

@@ -26,6 +26,7 @@ from traces.shared.origin import origin, version
 if TYPE_CHECKING:
     from profiler.executors.serving import Served
     from simulator.endpoint.app import Endpoint
+    from simulator.endpoint.recording import Recorder
 
 log = logging.getLogger("cohort.serve")
 MIB = 1 << 20
@@ -71,7 +72,10 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
 
 @command_line("python -m simulator serve")
 def main(arguments: list[str], prog: str) -> int:
-    """Serve until SIGTERM or Ctrl-C; returns the exit status: 0 drained, 1 the executor failed, 2 bad input."""
+    """Serve until SIGTERM or Ctrl-C; returns the exit status.
+
+    0 drained, 1 the executor failed or records were lost, 2 bad input.
+    """
     return _serve(parser(prog).parse_args(arguments))
 
 
@@ -84,7 +88,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     logging.config.dictConfig(configuration(options.log_level))
     with _bound(options.host, options.port) as listening:
-        endpoint, served = _endpoint(options)
+        endpoint, served, recorder = _endpoint(options)
         config = uvicorn.Config(
             endpoint.app(),
             http=limited(options.connections, options.patience_s),
@@ -111,8 +115,10 @@ def _serve(options: argparse.Namespace) -> int:
                 signal.signal(each, handler)
     if not (failed := not endpoint.service.alive):
         served.close()
+    if lost := 0 if recorder is None else recorder.lost:
+        log.error("records lost", extra={"lines": lost, "folder": str(options.record)})
     log.info("ended", extra={"failed": failed})
-    return int(failed)
+    return int(failed or lost > 0)
 
 
 async def _until_told(server: Any, listening: socket.socket, url: str) -> None:
@@ -125,7 +131,7 @@ async def _until_told(server: Any, listening: socket.socket, url: str) -> None:
     await serving
 
 
-def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
+def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | None]:
     """The endpoint, its devices warm."""
     from profiler.executors.serving import default_device, open_devices
     from profiler.executors.tokens import open_tokenizer
@@ -188,9 +194,12 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
     metrics = Metrics(model)
     listeners: list[Any] = [metrics]
     closed: list[Callable[[], object]] = []
+    recorder = None
     if options.record is not None:
         run = {"settings": asdict(settings), "table": about["table"], "device": served.name, **origin()}
-        recorder = Recorder(options.record, run, slo_s, options.record_mib * MIB)
+        recorder = Recorder(
+            options.record, run, slo_s, options.record_mib * MIB, on_failure=metrics.record_failures.inc
+        )
         log.info("recording", extra={"folder": str(recorder.folder)})
         listeners.append(recorder)
         closed.append(recorder.close)
@@ -217,7 +226,7 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served]:
         tokenize=tokenize,
         closed=closed,
     )
-    return endpoint, served
+    return endpoint, served, recorder
 
 
 def _has_tokenizer(weights: Path) -> bool:

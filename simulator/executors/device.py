@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from profiler.executors.serving import Served
 
 
+class DeviceError(RuntimeError):
+    """A device raised: no answer of it counts, and the run cannot go on."""
+
+
 class Running(NamedTuple):
     """A batch on its device. now: when it began, in the clock's seconds; late: how late that was."""
 
@@ -128,7 +132,15 @@ class DeviceExecutor:
         return running
 
     def _events(self, running: Running, plan: BatchPlan | None) -> Iterator[Event]:
-        """Run a batch; its events as they happen, each once its answers are handed over."""
+        """Run a batch; its events as they happen, each once its answers are handed over. Raises DeviceError."""
+        try:
+            yield from self._run(running, plan)
+        except Exception as error:
+            size, name = len(running.requests), type(error).__name__
+            what = f"device {running.gpu} failed on a batch of {size}"
+            raise DeviceError(f"{what}: {name}: {next(iter(str(error).splitlines()), '')}") from error
+
+    def _run(self, running: Running, plan: BatchPlan | None) -> Iterator[Event]:
         _, gpu, level, requests, _, _ = running
         askers, device = self._askers, self._devices[gpu][level.model]
         if plan is None:
