@@ -13,6 +13,8 @@ def append(path: Path, waiting: bytearray) -> None:
     try:
         while waiting:
             del waiting[: os.write(file, waiting)]
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         os.close(file)
 
