@@ -6,6 +6,7 @@ import concurrent.futures
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from profiler.table import LatencyTable
 from profiler.table.writing import write_table
 from simulator.endpoint.command import main
 from traces import load
+from traces.readers.recorded import pieces
 
 ROOT = Path(__file__).parents[3]
 MODEL = "students-1x64"
@@ -74,15 +76,15 @@ def folder(tmp_path_factory):
 
 
 @contextmanager
-def serving(folder, *more):
-    """The command in a process of its own: its port, its log so far, and the process."""
+def serving(folder, *more, before=heed_interrupts):
+    """The command in a process of its own: its port, its log so far, and the process. before: called before it runs."""
     command = [sys.executable, "-m", "simulator", "serve", "--device", "cpu", "--table", str(folder / "table")]
     process = subprocess.Popen(
         [*command, "--weights", str(folder), "--port", "0", *map(str, more)],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_interrupts,
+        preexec_fn=before,
     )
     events = []
     try:
@@ -151,6 +153,63 @@ def test_two_devices_serve_one_queue(folder):
         assert {each.result()[0] for each in asked} == {200}
         assert "cohort_gpus 2.0" in get(server, "/metrics")[2].decode()
     assert server.process.returncode == 0
+
+
+def recorded(root):
+    """The one session in a folder of records: its requests and their outcomes."""
+    (session,) = root.iterdir()
+    found = list(pieces(session))
+    return load(session), [each for piece in found for each in piece.outcomes["outcome"].to_pylist()]
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
+def test_kill_9_loses_the_records_of_one_second_at_most(folder, tmp_path, seed):
+    """Under load, and in the silence after it, where no further request writes what came before."""
+    wait_s, silence_s = np.random.default_rng(seed).uniform([0.5, 0.0], [2.0, 1.5])
+    answered = []
+    with serving(folder, "--policy", "greedy", "--record", tmp_path / "record") as server:
+        began = time.monotonic()
+        while time.monotonic() - began < wait_s:
+            assert call(server, path=INFER, content=body())[0] == 200
+            answered.append(time.monotonic())
+        time.sleep(silence_s)
+        killed = time.monotonic()
+        server.process.kill()
+    trace, outcomes = recorded(tmp_path / "record")
+    safe = sum(each < killed - 1 for each in answered)
+    assert safe <= len(trace) <= len(answered) + 1
+    assert sum(each in ("ok", "late") for each in outcomes) >= safe
+    if silence_s > 1:
+        assert len(trace) == len(answered)
+
+
+def test_two_servers_record_into_one_folder(folder, tmp_path):
+    flags = ["--policy", "greedy", "--record", tmp_path / "record", "--record-mib", 1]
+    with serving(folder, *flags) as first, serving(folder, *flags) as second:
+        for server in (first, second, first):
+            assert call(server, path=INFER, content=body())[0] == 200
+    assert (first.process.returncode, second.process.returncode) == (0, 0)
+    assert sorted(len(load(each)) for each in (tmp_path / "record").iterdir()) == [1, 2]
+
+
+def test_a_full_disk_does_not_stop_the_service_and_its_end_says_what_is_lost(folder, tmp_path):
+    """A limit on the size of files stands for the disk."""
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    with serving(folder, "--policy", "greedy", "--record", tmp_path / "record", before=full) as server:
+        statuses = {call(server, path=INFER, content=body())[0] for _ in range(150)}
+        deadline = time.monotonic() + 10
+        while "cohort_record_failures_total 0.0" in (metrics := get(server, "/metrics")[2].decode()):
+            assert time.monotonic() < deadline
+        assert "cohort_record_failures_total" in metrics
+    assert statuses == {200}
+    assert server.process.returncode == 1
+    (lost,) = [each for each in server.events if each["event"] == "records lost"]
+    trace, _ = recorded(tmp_path / "record")
+    assert 0 < len(trace) < 150
+    assert 150 - len(trace) <= lost["lines"] < 3 * 150
 
 
 @pytest.mark.parametrize(
