@@ -32,6 +32,16 @@ class DeviceError(RuntimeError):
     """A device raised: no answer of it counts, and the run cannot go on."""
 
 
+@contextmanager
+def device_errors(gpu: int, size: int) -> Iterator[None]:
+    """Raise DeviceError, in one line, for whatever a device raises within it over a batch of this size."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        why = next(iter(str(error).splitlines()), "")
+        raise DeviceError(f"device {gpu} failed on a batch of {size}: {type(error).__name__}: {why}") from error
+
+
 class Running(NamedTuple):
     """A batch on its device. now: when it began, in the clock's seconds; late: how late that was."""
 
@@ -133,12 +143,8 @@ class DeviceExecutor:
 
     def _events(self, running: Running, plan: BatchPlan | None) -> Iterator[Event]:
         """Run a batch; its events as they happen, each once its answers are handed over. Raises DeviceError."""
-        try:
+        with device_errors(running.gpu, len(running.requests)):
             yield from self._run(running, plan)
-        except Exception as error:
-            size, name = len(running.requests), type(error).__name__
-            what = f"device {running.gpu} failed on a batch of {size}"
-            raise DeviceError(f"{what}: {name}: {next(iter(str(error).splitlines()), '')}") from error
 
     def _run(self, running: Running, plan: BatchPlan | None) -> Iterator[Event]:
         _, gpu, level, requests, _, _ = running
