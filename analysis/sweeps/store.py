@@ -1,29 +1,31 @@
-"""The store of finished cells: their rows by content key, in small Parquet files that are never changed."""
+"""The store of finished cells: their rows by content key, in Parquet files, and in lines until a sweep ends."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from time import monotonic
+from typing import Any
+from uuid import uuid4
+from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame, write
+from traces.shared.lines import append, whole_lines
 
 #: Segments of one session from which on they are joined into one.
 MANY = 8
-#: Seconds for which finished rows are gathered before they are written: a segment costs as much as a small cell.
-GATHER_S = 1.0
 
 
 class Store:
     """A folder of segments, each some rows with their `key`. Several processes may add to it at once.
 
-    folder: made when the first rows come; None keeps nothing. A segment appears whole (temporary name, then renamed).
-    Call `flush` at the end, also of an interrupted run: nothing that was added is lost then.
+    folder: made when the first rows come; None keeps nothing. A row is on disk once it is added, as a line of JSON;
+    `flush`, at the end, makes a segment of them, which appears whole. The lines of a run that was killed are read too.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -32,7 +34,7 @@ class Store:
         self.folder = folder
         self._added: list[tuple[Path, list[Row]]] = []
         self._waiting: list[Row] = []
-        self._written = 0.0
+        self._lines: Path | None = None  # where those that wait lie meanwhile
 
     def find(self, keys: Iterable[str]) -> dict[str, Row]:
         """The rows that are there for these keys."""
@@ -40,10 +42,10 @@ class Store:
         if self.folder is None or not self.folder.exists() or not wanted:
             return {}
         found: dict[str, Row] = {}
-        for path in sorted(self.folder.glob("*.parquet")):
+        for path in sorted((*self.folder.glob("*.parquet"), *self.folder.glob("*.jsonl"))):
             try:
-                table = pyarrow.parquet.read_table(path)
-                rows = [row for row in table.to_pylist() if row["key"] in wanted and row["key"] not in found]
+                every = pyarrow.parquet.read_table(path).to_pylist() if path.suffix == ".parquet" else _rows(path)
+                rows = [row for row in every if row["key"] in wanted and row["key"] not in found]
             except FileNotFoundError:  # another process has joined it into a larger one
                 return self.find(wanted)
             except (pa.ArrowException, OSError, KeyError) as error:
@@ -52,15 +54,18 @@ class Store:
         return found
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Keep rows: they are written with those that come within a second."""
+        """Keep rows: they are on disk now."""
         self._waiting += rows
-        if monotonic() - self._written > GATHER_S:
-            self.flush()
+        if self.folder is None:
+            return
+        if self._lines is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lines = self.folder / f"{uuid4().hex[:24]}.jsonl"
+        append(self._lines, bytearray().join(map(_line, rows)))
 
     def flush(self) -> None:
-        """Write what was added and is not written."""
+        """Make a segment of what was added."""
         rows, self._waiting = self._waiting, []
-        self._written = monotonic()
         if self.folder is None or not rows:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +73,9 @@ class Store:
         path = self.folder / f"{name}.parquet"
         write(frame(rows), path)
         self._added.append((path, rows))
+        if self._lines is not None:
+            self._lines.unlink(missing_ok=True)
+            self._lines = None
 
     def join(self) -> None:
         """Join the segments that this process added into one, where they are many."""
@@ -80,3 +88,22 @@ class Store:
         for path, _ in parts:
             if path != kept:
                 path.unlink(missing_ok=True)
+
+
+def _line(row: Row) -> bytes:
+    """A row as JSON, after its checksum."""
+    text = json.dumps(row, default=_plain).encode()
+    return b"%08x %s\n" % (crc32(text), text)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python."""
+    return value.item()
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """The rows of a file of lines, but for what is torn or damaged: those cells are run again."""
+    for line in whole_lines(path).splitlines():
+        checksum, _, text = line.partition(b" ")
+        if checksum == b"%08x" % crc32(text):
+            yield json.loads(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
@@ -146,7 +147,8 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_no_half_of_a_file(tmp_path):
                           text=True, preexec_fn=full, timeout=60)  # fmt: skip
     assert done.returncode == 2
     assert re.fullmatch(r"error: \S+/store/\w+\.parquet .*File too large\n", done.stderr)
-    assert list((tmp_path / "store").iterdir()) == []
+    assert [each.suffix for each in (tmp_path / "store").iterdir()] == [".jsonl"]
+    assert "1 found" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stderr
 
 
 def test_the_command_writes_what_it_prints_and_reads_toml(tmp_path, monkeypatch, capsys):
@@ -226,13 +228,84 @@ def test_a_port_where_something_else_listens_is_given_up_soon(backend, handler, 
             server.shutdown()
 
 
+def finished(store):
+    """How many rows there are in lines."""
+    return sum(path.read_bytes().count(b"\n") for path in store.glob("*.jsonl"))
+
+
+def descendants(pid):
+    """The processes below this one that live."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents.setdefault(int(parent), []).append(int(path.parent.name))
+    found = parents.get(pid, [])
+    return [*found, *(each for child in found for each in descendants(child))]
+
+
+def alive(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
+def test_kill_9_loses_nothing_that_was_finished_and_leaves_no_worker(tmp_path, seed):
+    command = [sys.executable, "-m", "analysis", "sweep", "--policy", "greedy", "--trace", "poisson:duration=20",
+               "--table", "h200-modelled", "--load", "0.2", "--seeds", "0-199", "--jobs", "2",
+               "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]  # fmt: skip
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not finished(tmp_path / "store") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(np.random.default_rng(seed).uniform(0, 0.5))
+    workers, before = descendants(child.pid), finished(tmp_path / "store")
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    child.stdout.close()
+    child.stderr.close()
+    assert len(workers) >= 2
+    killed = time.monotonic()
+    while any(map(alive, workers)):
+        assert time.monotonic() - killed < 5
+        time.sleep(0.05)
+    cells = grid({"policy": "greedy", "trace": "poisson:duration=20", "table": "h200-modelled", "load": 0.2,
+                  "seeds": "0-199"})  # fmt: skip
+    kept = Store(tmp_path / "store").find(Keys().key(each) for each in cells)
+    assert 0 < before <= len(kept) < 200
+    with Laboratory() as opened:
+        found = next(iter(kept.values()))
+        assert opened.rows([cells[found["seed"]]]) == [found]
+
+
+def test_lines_that_are_torn_or_damaged_are_run_again(tmp_path):
+    with Laboratory() as opened:
+        rows = opened.rows(grid({**AXES, "load": 0.5, "seed": range(3)}))
+    store = Store(tmp_path)
+    for row in rows:
+        store.add([row])
+    (path,) = tmp_path.glob("*.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    place = lines[1].index(b'"attainment": ') + 16
+    lines[1] = lines[1][:place] + bytes([lines[1][place] ^ 1]) + lines[1][place + 1 :]
+    path.write_bytes(b"".join(lines)[:-2])
+    keys = [row["key"] for row in rows]
+    assert Store(tmp_path).find(keys) == {row["key"]: row for row in [rows[0], *rows[2:-1]]}
+    store.flush()
+    assert not path.exists()
+    assert Store(tmp_path).find(keys) == {row["key"]: row for row in rows}
+
+
 def test_an_interrupt_loses_nothing_that_was_finished(tmp_path):
     command = [sys.executable, "-m", "analysis", "sweep", "--policy", "greedy", "--trace", "poisson:duration=1",
                "--table", "h200-modelled", "--load", "0.2", "--seeds", "0-999", "--jobs", "1",
                "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]  # fmt: skip
     child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     deadline = time.monotonic() + 30
-    while len(list((tmp_path / "store").glob("*.parquet"))) < 2 and time.monotonic() < deadline:
+    while finished(tmp_path / "store") < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
     child.send_signal(signal.SIGINT)
     _, error = child.communicate(timeout=30)
