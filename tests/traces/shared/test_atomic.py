@@ -65,6 +65,20 @@ def test_a_failing_exchange_puts_the_old_output_back(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_folder_takes_its_place_also_where_a_process_of_the_same_number_was_killed(tmp_path):
+    (tmp_path / f".run.{os.getpid()}.tmp").mkdir()  # two containers on one volume have the same numbers
+    (tmp_path / "run").mkdir()
+    old = os.umask(0o027)
+    try:
+        with replacing_folder(tmp_path / "run") as first, replacing_folder(tmp_path / "run") as second:
+            assert first != second
+            (second / "new").touch()
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o750
+    assert sorted(each.name for each in tmp_path.iterdir()) == [f".run.{os.getpid()}.tmp", "run"]
+
+
 def test_a_symlink_is_written_through_and_stays(tmp_path):
     real = tmp_path / "disk"
     (real / "run").mkdir(parents=True)
