@@ -15,6 +15,7 @@ import pyarrow.parquet
 
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame, write
+from traces.shared.atomic import make_folder
 from traces.shared.lines import append, whole_lines
 
 #: Segments of one session from which on they are joined into one.
@@ -59,7 +60,7 @@ class Store:
         if self.folder is None:
             return
         if self._lines is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self._lines = self.folder / f"{uuid4().hex[:24]}.jsonl"
         append(self._lines, bytearray().join(map(_line, rows)))
 
@@ -68,7 +69,7 @@ class Store:
         rows, self._waiting = self._waiting, []
         if self.folder is None or not rows:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         name = hashlib.sha256(" ".join(sorted(row["key"] for row in rows)).encode()).hexdigest()[:24]
         path = self.folder / f"{name}.parquet"
         write(frame(rows), path)

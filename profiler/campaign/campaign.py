@@ -30,7 +30,7 @@ from profiler.models.spec import Dims
 from profiler.models.weights import Weights
 from profiler.table import BucketPlan
 from profiler.table.merging import merge_tables
-from traces.shared.atomic import write_text
+from traces.shared.atomic import make_folder, write_text
 from traces.shared.origin import origin
 
 #: Measures one part of a campaign until a time.monotonic: what becomes of it, with its `status`.
@@ -153,7 +153,7 @@ class Campaign:
 
     def _load(self) -> None:
         path = self.out / "campaign.json"
-        self.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out)
         settings = {"device": "cuda" if self.on_gpu else "cpu", "plan": self.plan.name, "seed": self.seed}
         self.state = json.loads(path.read_text()) if path.exists() else {"settings": settings, "parts": {}}
         if self.state["settings"] != settings:

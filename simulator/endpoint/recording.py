@@ -172,6 +172,8 @@ class Recorder(Listener):
 
 def _opened(root: Path, named: str, *how: Any) -> Log:
     """A log in a new folder of this name, or one like it: another process may have the same number elsewhere."""
+    if root.exists() and not root.is_dir():
+        raise ValueError(f"{root} is a file: name a folder to record into")
     for number in count(1):
         with suppress(FileExistsError):
             return Log(root / (named if number == 1 else f"{named}.{number}"), *how)

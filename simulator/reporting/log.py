@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event, Lock, RLock, Thread
 from time import sleep
 
-from traces.shared.atomic import write_text
+from traces.shared.atomic import make_folder, write_text
 from traces.shared.lines import append, is_locked, lock
 
 log = logging.getLogger("cohort.log")
@@ -42,7 +42,8 @@ class Log:
         on_failure: Callable[[], object] = lambda: None,
         most_waiting: int = MOST_WAITING,
     ) -> None:
-        folder.mkdir(parents=True)
+        make_folder(folder.parent)
+        folder.mkdir()
         self.folder, self.failures, self.lost = folder, 0, 0
         self._work, self._on_failure, self._most = work or Log.write, on_failure, most_waiting
         self._added: dict[str, bytearray] = {}

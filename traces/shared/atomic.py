@@ -37,7 +37,7 @@ def write_text(target: Path, text: str) -> None:
 def replacing_folder(target: Path) -> Iterator[Path]:
     """The same for a folder; what was there before is removed once the new one stands."""
     target = _real(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     folder = Path(tempfile.mkdtemp(".tmp", f".{target.name}.", target.parent))
     old = folder.with_suffix(".old")
     try:
@@ -51,6 +51,11 @@ def replacing_folder(target: Path) -> Iterator[Path]:
             old.rename(target)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are not there, also the one that a symlink points to."""
+    Path(os.path.realpath(folder)).mkdir(parents=True, exist_ok=True)
 
 
 def refuse_foreign(out: Path, marker: str, what: str) -> None:

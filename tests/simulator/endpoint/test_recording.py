@@ -287,6 +287,17 @@ def test_a_recorder_leaves_alone_what_another_one_is_writing(tmp_path):
     assert len(load(third.folder)) == 1
 
 
+def test_a_folder_of_records_may_be_a_symlink_and_a_file_is_refused(tmp_path):
+    (tmp_path / "record").symlink_to(tmp_path / "disk")
+    recorder = Recorder(tmp_path / "record", {}, 0.1, 1 << 20)
+    serve_one(recorder, 0, 0.0)
+    recorder.close()
+    assert len(load(tmp_path / "disk" / recorder.folder.name)) == 1
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file"):
+        Recorder(tmp_path / "file", {}, 0.1, 1 << 20)
+
+
 def test_what_is_not_a_recorders_stays(tmp_path):
     first = Recorder(tmp_path, {}, 0.1, 1 << 20)
     serve_one(first, 0, 0.0)
