@@ -53,6 +53,11 @@ class Pool:
         """How many tasks run at a time."""
         return 1 if self._parallel is None else int(self._parallel._effective_n_jobs())
 
+    @property
+    def local(self) -> bool:
+        """Whether workers are processes of this machine and write to its disk, as far as one knows."""
+        return self._backend == "loky"
+
     def useful(self, cells: int) -> bool:
         """Whether workers gain anything: one cell is run here in less time than a process takes to start."""
         return self.jobs > 1 and (cells > 1 or self._backend != "loky")

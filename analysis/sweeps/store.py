@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,7 +28,8 @@ class Store:
     """A folder of segments, each some rows with their `key`. Several processes may add to it at once.
 
     folder: made when the first rows come; None keeps nothing. A row is on disk once it is added, as a line of JSON;
-    `flush`, at the end, makes a segment of them, which appears whole. The lines of a run that was killed are read too.
+    `flush`, at the end, makes a segment of the lines, which appears whole. The lines of a run that was killed are read
+    too.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -34,8 +37,7 @@ class Store:
             raise ValueError(f"{folder} is a file: name a folder to keep results in")
         self.folder = folder
         self._added: list[tuple[Path, list[Row]]] = []
-        self._waiting: list[Row] = []
-        self._lines: Path | None = None  # where those that wait lie meanwhile
+        self._session = uuid4().hex[:16]
 
     def find(self, keys: Iterable[str]) -> dict[str, Row]:
         """The rows that are there for these keys."""
@@ -55,40 +57,50 @@ class Store:
         return found
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Keep rows: they are on disk now."""
-        self._waiting += rows
-        if self.folder is None:
-            return
-        if self._lines is None:
-            make_folder(self.folder)
-            self._lines = self.folder / f"{uuid4().hex[:24]}.jsonl"
-        append(self._lines, bytearray().join(map(_line, rows)))
+        """Keep rows: they are on disk then."""
+        if (add := self.adding) is not None:
+            add(rows)
+
+    @property
+    def adding(self) -> Callable[[Sequence[Row]], None] | None:
+        """The same for another process of this machine, to be sent there; None where nothing is kept."""
+        return None if self.folder is None else partial(_append, self.folder.absolute(), self._session)
 
     def flush(self) -> None:
         """Make a segment of what was added."""
-        rows, self._waiting = self._waiting, []
+        if self.folder is None:
+            return
+        lines = sorted(self.folder.glob(f"{self._session}-*.jsonl"))
+        rows = {row["key"]: row for path in lines for row in _rows(path)}  # once where a worker that died is replaced
+        self._write(list(rows.values()))
+        for path in lines:
+            path.unlink()
+
+    def _write(self, rows: list[Row]) -> None:
+        """Write a segment, unless there is no row."""
         if self.folder is None or not rows:
             return
-        make_folder(self.folder)
         name = hashlib.sha256(" ".join(sorted(row["key"] for row in rows)).encode()).hexdigest()[:24]
         path = self.folder / f"{name}.parquet"
         write(frame(rows), path)
         self._added.append((path, rows))
-        if self._lines is not None:
-            self._lines.unlink(missing_ok=True)
-            self._lines = None
 
     def join(self) -> None:
         """Join the segments that this process added into one, where they are many."""
         if len(self._added) < MANY:
             return
         parts, self._added = self._added, []
-        self._waiting = [row for _, rows in parts for row in rows]
-        self.flush()
+        self._write([row for _, rows in parts for row in rows])
         kept = self._added[0][0]
         for path, _ in parts:
             if path != kept:
                 path.unlink(missing_ok=True)
+
+
+def _append(folder: Path, session: str, rows: Sequence[Row]) -> None:
+    """Append rows to the lines of this process in a session."""
+    make_folder(folder)
+    append(folder / f"{session}-{os.getpid()}.jsonl", bytearray().join(map(_line, rows)))
 
 
 def _line(row: Row) -> bytes:
