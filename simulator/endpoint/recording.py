@@ -99,23 +99,23 @@ class Recorder(Listener):
             students = (event.columns or {}).get("students", ())
             for at, own in zip(event.rows or (), students, strict=False):
                 left[at] = (time, own)
-        last = self._where[requests[0]][0]
-        for request, (end, students) in zip(requests, left, strict=True):
+        ends: dict[Segment, list[str]] = {}
+        for request, (end, used) in zip(requests, left, strict=True):
             segment, at, late_from = self._where.pop(request)
             outcome = "late" if end > late_from else "ok"
-            self._end(segment, f"{at},{start!r},{end!r},{number},{students},{outcome}\n")
-            last = max(last, segment, key=lambda each: each.number)
-        if not last.complete:
-            took = f"{len(requests)},{cycle_s!r},{late_s!r}"
-            line = f"{number},{gpu},{start!r},{finish!r},{took},{level.model},{level.students}\n"
-            self._log.add(name("batches", last.number, "csv"), line)
+            ends.setdefault(segment, []).append(f"{at},{start!r},{end!r},{number},{used},{outcome}\n")
+        for segment, ended in ends.items():
+            self._end(segment, ended)
+        last = max(ends, key=lambda segment: segment.number)
+        took = f"{len(requests)},{cycle_s!r},{late_s!r}"
+        self._add("batches", last, f"{number},{gpu},{start!r},{finish!r},{took},{level.model},{level.students}\n")
         self._seal()
 
     def dropped(self, now: float, requests: Sequence[int], reason: str) -> None:
         outcome = "rejected" if reason == "admission" else "dropped"
         for request in requests:
             segment, at, _ = self._where.pop(request)
-            self._end(segment, f"{at},,,,,{outcome}\n")
+            self._end(segment, [f"{at},,,,,{outcome}\n"])
         self._seal()
 
     def close(self) -> None:
@@ -129,13 +129,17 @@ class Recorder(Listener):
         segment = self._segment(now)
         row, segment.count = segment.count, segment.count + 1
         own = "" if slo_s is None else repr(slo_s)
-        self._log.add(name("arrivals", segment.number, "csv"), f"{row},{now!r},{tokens},{own},{klass},{outcome}\n")
+        self._add("arrivals", segment, f"{row},{now!r},{tokens},{own},{klass},{outcome}\n")
         return segment, row
 
-    def _end(self, segment: Segment, line: str) -> None:
-        segment.unknown -= 1
-        if not segment.complete:
-            self._log.add(name("ends", segment.number, "csv"), line)
+    def _end(self, segment: Segment, ended: Sequence[str]) -> None:
+        """Requests of a segment have left, a line each."""
+        segment.unknown -= len(ended)
+        self._add("ends", segment, "".join(ended))
+
+    def _add(self, kind: str, segment: Segment, text: str) -> None:
+        if not segment.complete:  # an answer after that is not recorded
+            self._log.add(name(kind, segment.number, "csv"), text)
 
     def _segment(self, now: float) -> Segment:
         """The one that grows; a new one where that is full or old."""

@@ -110,7 +110,9 @@ def _piece(folder: Path, number: int) -> Piece | None:
             return lines(folder, number)
         except FileNotFoundError:
             pass  # it was completed this moment
-    columns = files.read_parquet(path, {each: files.TYPES[each] for each in files.parquet_schema(path).names})
+    columns: dict[str, Any] = files.read_parquet(
+        path, {each: files.TYPES[each] for each in files.parquet_schema(path).names}
+    )
     tables = (pyarrow.parquet.read_table(folder / name(kind, number, "parquet")) for kind in KINDS[1:])
     return Piece(Trace(**columns), *tables)
 

@@ -112,6 +112,22 @@ def test_a_key_changes_with_whatever_changes_a_result(tmp_path):
     assert Keys().key(base) != key
 
 
+def test_a_key_changes_with_a_recorded_session_that_grows(tmp_path):
+    lines = tmp_path / "session" / "arrivals-00000001.csv"
+    lines.parent.mkdir()
+    lines.write_text("0,0.1,12,,,unanswered\n1,0.2,12,,,unanswered\n")
+    its = Settings(trace=str(lines.parent), table="synthetic", policy="greedy")
+    key = Keys().key(its)
+    assert prepare(its).run().summary["requests"] == 2
+    lines.write_text(lines.read_text() + "2,0.3,12,,,unanswered\n")
+    assert Keys().key(its) != key
+    assert prepare(its).run().summary["requests"] == 3
+    moved = lines.parent.rename(tmp_path / "moved")
+    assert Keys().key(Settings(trace=str(moved), table="synthetic", policy="greedy")) == Keys().key(
+        Settings(trace=str(moved) + "/", table="synthetic", policy="greedy")
+    )
+
+
 def test_a_broken_cell_is_named_and_what_was_finished_is_kept(tmp_path):
     with pytest.raises(ValueError, match=r"policy greedy.*rate 1e-09.*: "):
         analysis.sweep(AXES, rate=[500, 1e-9], store=tmp_path)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
@@ -25,6 +26,7 @@ from profiler.events import Event, Kind
 from profiler.table import Level
 from profiler.table.writing import write_table
 from simulator import simulate
+from simulator.__main__ import main as simulator
 from simulator.endpoint.recording import Recorder
 from traces import load
 from traces.readers.recorded import pieces
@@ -296,6 +298,22 @@ def test_a_folder_of_records_may_be_a_symlink_and_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="file"):
         Recorder(tmp_path / "file", {}, 0.1, 1 << 20)
+
+
+def test_a_run_of_a_session_that_has_grown_is_not_rerun(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    recorder = Recorder(Path("record"), {}, 0.1, 1 << 20)
+    serve_one(recorder, 0, 0.0)
+    recorder._log.attempt()
+    assert (
+        simulator(["--trace", str(recorder.folder), "--policy", "greedy", "--out", "run", "--table", "synthetic"]) == 0
+    )
+    assert simulator(["--rerun", "run", "--out", "again"]) == 0
+    serve_one(recorder, 1, 0.1)
+    recorder._log.attempt()
+    assert simulator(["--rerun", "run", "--out", "again"]) == 2
+    assert "arrivals-00000001.csv has changed" in capsys.readouterr().err
+    recorder.close()
 
 
 def test_what_is_not_a_recorders_stays(tmp_path):
