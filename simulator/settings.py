@@ -208,7 +208,8 @@ def _digests(its: Settings) -> dict[str, str]:
     session = ("trace-*.parquet", "arrivals-*.csv")
     parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv")
     named += [os.path.join(each, part) for each in named if os.path.isdir(each) for part in parts]
-    named += [str(part) for each in named if os.path.isdir(each) for of in session for part in Path(each).glob(of)]
+    folders = [each for each in named if os.path.isdir(each)]
+    named += [str(part) for each in folders for pattern in session for part in sorted(Path(each).glob(pattern))]
     return {str(Path(each)): _digest(Path(each)) for each in named if os.path.isfile(each)}
 
 

@@ -203,15 +203,20 @@ def _endpoint(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder |
         log.info("recording", extra={"folder": str(recorder.folder)})
         listeners.append(recorder)
         closed.append(recorder.close)
-    service = Service(
-        deployment.predictions,
-        policy,
-        served,
-        slo_s,
-        most=options.queue,
-        patience_s=options.timeout_s,
-        listeners=listeners,
-    )
+    try:
+        service = Service(
+            deployment.predictions,
+            policy,
+            served,
+            slo_s,
+            most=options.queue,
+            patience_s=options.timeout_s,
+            listeners=listeners,
+        )
+    except BaseException:
+        for close in closed:
+            close()
+        raise
     metrics.watch(service)
     endpoint = Endpoint(
         service,

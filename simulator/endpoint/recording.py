@@ -24,7 +24,7 @@ import pyarrow.parquet
 from profiler.measuring import noise
 from simulator.core import Row
 from simulator.endpoint.asking import Listener
-from simulator.endpoint.rotation import RUN, rotate, segment_files
+from simulator.endpoint.rotation import RUN, remove, rotate, segment_files
 from simulator.reporting.log import Log
 from simulator.serving.passing import TimedEvent
 from traces import write
@@ -119,11 +119,16 @@ class Recorder(Listener):
         self._seal()
 
     def close(self) -> None:
-        """Write the rest once the loop has ended, unanswered requests included, and how long threads waited."""
+        """Write the rest once the loop has ended, unanswered requests included, and how long threads waited.
+
+        A session without requests leaves nothing.
+        """
         share = (noise.run_queue_delay_s() - self._waited_s) / (monotonic() - self._began_s)
         self._run |= {"ended": datetime.now(UTC).isoformat(), "run_queue_delay": None if math.isnan(share) else share}
         self._closing = True
         self._log.close()
+        if not segment_files(self.folder):
+            remove(self.folder)
 
     def _arrival(self, now: float, tokens: int, slo_s: float | None, klass: str, outcome: str) -> tuple[Segment, int]:
         segment = self._segment(now)

@@ -35,7 +35,7 @@ def rotate(root: Path, own: Path, growing: int, most_bytes: int) -> None:
                 path.unlink(missing_ok=True)
         else:
             if session != own:
-                _remove(session)
+                remove(session)
 
 
 def segment_files(session: Path) -> dict[int, list[Path]]:
@@ -55,8 +55,8 @@ def _size(path: Path) -> int:
     return 0
 
 
-def _remove(session: Path) -> None:
-    """Delete an ended session that has no segments; what is not ours stays, and so does its folder."""
+def remove(session: Path) -> None:
+    """Delete a session that has no segments; what is not ours stays, and so does its folder."""
     for path in session.iterdir():
         if path.name in (RUN, LOCK) or path.name.startswith("."):
             path.unlink(missing_ok=True)

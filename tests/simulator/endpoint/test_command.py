@@ -223,12 +223,13 @@ def test_a_full_disk_does_not_stop_the_service_and_its_end_says_what_is_lost(fol
         (["--weights", "nowhere"], "nowhere"),
     ],
 )
-def test_bad_input_is_an_error_in_one_line(folder, capsys, logging_restored, arguments, word):
+def test_bad_input_is_an_error_in_one_line(folder, capsys, logging_restored, arguments, word, tmp_path):
     given = ["--device", "cpu", "--table", str(folder / "table"), "--port", "0", "--log-level", "error"]
-    assert main([*given, *arguments]) == 2
+    assert main([*given, "--record", str(tmp_path / "record"), *arguments]) == 2
     errors = capsys.readouterr().err
     assert word in errors
     assert "Traceback" not in errors
+    assert not list(tmp_path.glob("record/*"))
 
 
 def test_a_port_that_is_taken_is_an_error_before_anything_is_loaded(capsys, logging_restored):
