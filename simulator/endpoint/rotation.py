@@ -39,13 +39,14 @@ def rotate(root: Path, own: Path, growing: int, most_bytes: int) -> None:
 
 
 def segment_files(session: Path) -> dict[int, list[Path]]:
-    """The files of a session's segments, by number, in order; a trace comes first, so that it is the first to go."""
+    """The files of a session's segments, by number, in order; first the one without which nothing reads the others."""
     found: dict[int, list[Path]] = {}
     for path in session.iterdir():
         if match := _FILE.fullmatch(path.name):
             found.setdefault(int(match[2]), []).append(path)
     return {
-        number: sorted(found[number], key=lambda path: not path.name.startswith("trace")) for number in sorted(found)
+        number: sorted(found[number], key=lambda path: not path.name.startswith(("trace", "arrivals")))
+        for number in sorted(found)
     }
 
 

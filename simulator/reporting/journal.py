@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -117,7 +118,8 @@ class Journal:
         self._log.close()
         for path in (*self.folder.glob("*.csv"), self.folder / SETTINGS):
             path.unlink(missing_ok=True)
-        self.folder.rmdir()
+        with suppress(OSError):  # somebody else's files stay
+            self.folder.rmdir()
 
     def _rows(self, kind: str) -> Iterator[list[str]]:
         return _rows(self.folder / f"{kind}-{self._attempt}.csv")

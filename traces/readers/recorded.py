@@ -6,6 +6,7 @@ A segment is complete, in Parquet, or it still grows, in lines of CSV: the serve
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,13 +61,10 @@ def segments(folder: Path) -> list[int]:
 
 
 def pieces(folder: Path) -> Iterator[Piece]:
-    """The segments of a session that have requests. Raises ValueError where there are none, or one cannot be read."""
-    found = (_piece(folder, number) for number in segments(folder))
-    first = next(filter(None, found), None)
-    if first is None:
-        raise ValueError(f"{folder} is a recorded session without a request")
-    yield first
-    yield from filter(None, found)
+    """The segments of a session that have requests. Raises ValueError where it has no segments, or one is broken."""
+    for number in segments(folder):
+        if (found := _piece(folder, number)) is not None:
+            yield found
 
 
 def lines(folder: Path, number: int) -> Piece | None:
@@ -75,23 +73,18 @@ def lines(folder: Path, number: int) -> Piece | None:
     Raises FileNotFoundError where there are no lines, ValueError where they cannot be read.
     """
     arrived = _lines(folder / name("arrivals", number, "csv"), LINES["arrivals"])
-    if not len(arrived):
+    if (trace := _arrivals(arrived)) is None:
         return None
     ends, batches = (_table(folder / name(kind, number, "csv"), LINES[kind]) for kind in ("ends", "batches"))
-    slo_s, klass = _column(arrived, "slo_s"), _column(arrived, "klass")
-    trace = Trace(
-        _column(arrived, "arrival_s"),
-        _column(arrived, "tokens"),
-        slo_s=None if np.isnan(slo_s).all() else slo_s,
-        klass=klass if any(klass) else None,
-        source="recorded by an endpoint",
-    )
     return Piece(trace, _outcomes(arrived, ends), batches)
 
 
 def read(folder: Path) -> Draft:
     """The requests of a session; times are the session's, and the oldest may have been deleted."""
-    found = [dict(each.trace.columns()) for each in pieces(folder)]
+    traces = [trace for number in segments(folder) if (trace := _trace(folder, number)) is not None]
+    if not traces:
+        raise ValueError(f"{folder} is a recorded session without a request")
+    found = [dict(trace.columns()) for trace in traces]
     columns: dict[str, NDArray[Any]] = {
         each: np.concatenate([piece[each] for piece in found]) for each in ("arrival_s", "tokens")
     }
@@ -104,17 +97,35 @@ def read(folder: Path) -> Draft:
 
 
 def _piece(folder: Path, number: int) -> Piece | None:
+    if not (folder / name("trace", number, "parquet")).exists():
+        with suppress(FileNotFoundError):  # which says that it was completed this moment
+            return lines(folder, number)
+    trace = _trace(folder, number)
+    tables = (pyarrow.parquet.read_table(folder / name(kind, number, "parquet")) for kind in KINDS[1:])
+    return None if trace is None else Piece(trace, *tables)
+
+
+def _trace(folder: Path, number: int) -> Trace | None:
     path = folder / name("trace", number, "parquet")
     if not path.exists():
-        try:
-            return lines(folder, number)
-        except FileNotFoundError:
-            pass  # it was completed this moment
-    columns: dict[str, Any] = files.read_parquet(
-        path, {each: files.TYPES[each] for each in files.parquet_schema(path).names}
+        with suppress(FileNotFoundError):
+            return _arrivals(_lines(folder / name("arrivals", number, "csv"), LINES["arrivals"]))
+    types = {each: files.TYPES[each] for each in files.parquet_schema(path).names}
+    columns: dict[str, Any] = files.read_parquet(path, types)
+    return Trace(**columns)
+
+
+def _arrivals(arrived: pa.Table) -> Trace | None:
+    if not len(arrived):
+        return None
+    slo_s, klass = _column(arrived, "slo_s"), _column(arrived, "klass")
+    return Trace(
+        _column(arrived, "arrival_s"),
+        _column(arrived, "tokens"),
+        slo_s=None if np.isnan(slo_s).all() else slo_s,
+        klass=klass if any(klass) else None,
+        source="recorded by an endpoint",
     )
-    tables = (pyarrow.parquet.read_table(folder / name(kind, number, "parquet")) for kind in KINDS[1:])
-    return Piece(Trace(**columns), *tables)
 
 
 def _outcomes(arrived: pa.Table, ends: pa.Table) -> pa.Table:

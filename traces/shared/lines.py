@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
@@ -30,6 +29,8 @@ def lock(path: Path) -> int | None:
 
     None where another process holds it. Raises OSError on a file system without locks.
     """
+    import fcntl  # only where something is locked: there is none on Windows
+
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
