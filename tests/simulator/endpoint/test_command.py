@@ -28,6 +28,7 @@ pytest.importorskip("tokenizers")
 from conftest import heed_interrupts
 from serving_doubles import body, call, get
 
+from analysis.validation import recorded as validation
 from profiler.executors.cpu import CpuExecutor
 from profiler.models import weights
 from profiler.models.spec import parse_spec
@@ -181,6 +182,10 @@ def test_kill_9_loses_the_records_of_one_second_at_most(folder, tmp_path, seed):
     assert sum(each in ("ok", "late") for each in outcomes) >= safe
     if silence_s > 1:
         assert len(trace) == len(answered)
+    (session,) = (tmp_path / "record").iterdir()
+    found = validation.compare(validation.read(session))
+    assert safe <= found["requests"] == len(outcomes) - found["unknown"]
+    assert found["replayed_same_decisions"]
 
 
 def test_two_servers_record_into_one_folder(folder, tmp_path):
