@@ -12,6 +12,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
@@ -73,7 +74,9 @@ class Recorder(Listener):
         self._complete: deque[int] = deque()  # to be written as Parquet
         self._where: dict[int, tuple[Segment, int, float]] = {}  # of each request: segment, row, and when it is late
         self._closing = False
+        self._completing = ThreadPoolExecutor(1, "recording")
         self._run = {"began": began.isoformat(), **run}
+        rotate(root, None, 1, most_bytes)
         first = {RUN: _json(self._run)}
         self._log = _opened(root, f"{began:%Y%m%dT%H%M%S}-{os.getpid()}", first, self._work, on_failure)
         self.folder = self._log.folder
@@ -165,18 +168,28 @@ class Recorder(Listener):
             self._complete.append(segment.number)
 
     def _work(self, log: Log) -> None:
-        """Write lines, and complete segments as Parquet; in the log's thread. A segment that cannot be stays lines."""
+        """Write lines; in the log's thread. Let segments be completed in another, so that lines do not wait for it."""
+        if self._closing:
+            self._completing.shutdown()
         complete = [self._complete.popleft() for _ in range(len(self._complete))]
         log.write()
-        for number in segment_files(log.folder) if self._closing else complete:
-            try:
-                _complete(log.folder, number)
-            except (OSError, ValueError) as error:
-                log.failed(error)
-        if self._closing:
-            write_text(log.folder / RUN, _json(self._run))
-        if complete or self._closing:
+        if not self._closing:
+            for number in complete:
+                self._completing.submit(self._finish, log, number)
+            return
+        for number in segment_files(log.folder):
+            self._finish(log, number)
+        write_text(log.folder / RUN, _json(self._run))
+
+    def _finish(self, log: Log, number: int) -> None:
+        """Complete a segment, and make room for the next; one that cannot be written as Parquet stays lines."""
+        try:
+            _complete(log.folder, number)
             rotate(self._root, log.folder, self._open[0].number, self._most_bytes - self._rows * ROW_BYTES)
+        except Exception as error:
+            # A full disk or a mistake of ours. Nothing reads the result of the thread, so log it here; the lines are
+            # there, and the record goes on.
+            log.failed(error)
 
 
 def _opened(root: Path, named: str, *how: Any) -> Log:

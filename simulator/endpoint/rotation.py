@@ -14,7 +14,7 @@ RUN = "run.json"
 _FILE = re.compile(rf"({'|'.join(dict.fromkeys((*KINDS, *LINES)))})-(\d+)\.(?:csv|parquet)")
 
 
-def rotate(root: Path, own: Path, growing: int, most_bytes: int) -> None:
+def rotate(root: Path, own: Path | None, growing: int, most_bytes: int) -> None:
     """Delete the oldest segments of ended sessions, and of `own` below the number `growing`, until the rest fits.
 
     Folders that have no segment left are deleted too. What another server is writing counts, but stays.

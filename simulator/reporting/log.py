@@ -91,8 +91,9 @@ class Log:
                 del self._waiting[name]
 
     def failed(self, error: Exception) -> None:
-        """Count a failure, and log it unless the attempt before failed too."""
-        self.failures += 1
+        """Count a failure, and log it unless the attempt before failed too; from any thread."""
+        with self._adding:
+            self.failures += 1
         self._on_failure()
         if not self._failing:
             log.error("%s cannot be written, and is tried again: %s", self.folder, error)

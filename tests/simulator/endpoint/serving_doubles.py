@@ -173,6 +173,13 @@ def segment_numbers(folder, kind="trace"):
     return [int(each.stem.rpartition("-")[2]) for each in sorted(folder.glob(f"{kind}-*.parquet"))]
 
 
+def written(recorder):
+    """Whether what a recorder has heard of is on disk now, segments that are complete as such."""
+    done = recorder._log.attempt()
+    recorder._completing.submit(int).result()
+    return done
+
+
 def serve_one(recorder, number, now, tokens=5):
     """Let a recorder hear of a request, and of the batch of it alone."""
     recorder.arrived(number, now, tokens, None, "")

@@ -27,6 +27,7 @@ from serving_doubles import (
     segment_numbers,
     serve_one,
     table,
+    written,
 )
 
 from analysis.__main__ import main as analysis
@@ -158,10 +159,10 @@ def test_a_segment_waits_for_the_last_of_its_requests(tmp_path):
     recorder.batch(0, (0.1, 0.2, 0, LEVEL, 0, (1,)), (), 0.1, 0.0)
     recorder.arrived(2, 0.3, 5, None, "")
     recorder.dropped(0.4, (2,), "hopeless")
-    recorder._log.attempt()
+    written(recorder)
     assert segment_numbers(recorder.folder) == []
     recorder.batch(1, (0.4, 0.5, 0, LEVEL, 0, (0,)), (), 0.1, 0.0)
-    recorder._log.attempt()
+    written(recorder)
     assert segment_numbers(recorder.folder) == [1]
     recorder.arrived(3, 0.6, 5, None, "")  # never answered
     recorder.close()
@@ -175,7 +176,7 @@ def test_a_request_that_never_ends_does_not_hold_the_record_in_memory(tmp_path):
     recorder.arrived(0, 0.0, 5, None, "")
     for number in range(1, 400):
         recorder.refused(0.01 * number, 5, None, "")
-    recorder._log.attempt()
+    written(recorder)
     assert len(recorder._open) <= 9
     assert len(segment_numbers(recorder.folder)) > 20
     recorder.batch(0, (5.0, 5.1, 0, LEVEL, 0, (0,)), (), 0.1, 0.0)  # too late to be written, and no harm
