@@ -20,7 +20,7 @@ def rotate(root: Path, own: Path | None, growing: int, most_bytes: int) -> None:
     Folders that have no segment left are deleted too. What another server is writing counts, but stays.
     """
     sessions = sorted(run.parent for run in root.glob(f"*/{RUN}"))
-    over = sum(_size(path) for session in sessions for path in session.iterdir()) - most_bytes
+    over = sum(_size(path) for session in sessions for path in _files(session)) - most_bytes
     for session in sessions:
         if over <= 0:
             return
@@ -41,13 +41,20 @@ def rotate(root: Path, own: Path | None, growing: int, most_bytes: int) -> None:
 def segment_files(session: Path) -> dict[int, list[Path]]:
     """The files of a session's segments, by number, in order; first the one without which nothing reads the others."""
     found: dict[int, list[Path]] = {}
-    for path in session.iterdir():
+    for path in _files(session):
         if match := _FILE.fullmatch(path.name):
             found.setdefault(int(match[2]), []).append(path)
     return {
         number: sorted(found[number], key=lambda path: not path.name.startswith(("trace", "arrivals")))
         for number in sorted(found)
     }
+
+
+def _files(session: Path) -> list[Path]:
+    """The files of a session; none where another server has deleted it this moment."""
+    with suppress(FileNotFoundError):
+        return list(session.iterdir())
+    return []
 
 
 def _size(path: Path) -> int:
@@ -58,7 +65,7 @@ def _size(path: Path) -> int:
 
 def remove(session: Path) -> None:
     """Delete a session that has no segments; what is not ours stays, and so does its folder."""
-    for path in session.iterdir():
+    for path in _files(session):
         if path.name in (RUN, LOCK) or path.name.startswith("."):
             path.unlink(missing_ok=True)
     with suppress(OSError):
