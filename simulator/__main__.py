@@ -109,14 +109,14 @@ def _served(prepared: Prepared, options: argparse.Namespace, out: Path) -> tuple
     with _status(options.json) as say:
         devices = open_live(prepared, say)
     prepared = devices.prepared
-    journal = Journal(folder, asdict(prepared.settings))
-    with _progress("serving", len(prepared.trace), options.json) as advance:
-        attempts = devices.attempts(most=options.attempts, journal=journal, on_progress=advance)
-    report = with_attempts(attempts)
-    simulated = None if report.run.get("interrupted") else prepared.run(clock=VirtualClock())
-    text = to_json(report.summary) if options.json else _live_account(prepared, attempts, simulated)
-    save(report, out)
-    journal.remove()
+    with Journal(folder, asdict(prepared.settings)) as journal:
+        with _progress("serving", len(prepared.trace), options.json) as advance:
+            attempts = devices.attempts(most=options.attempts, journal=journal, on_progress=advance)
+        report = with_attempts(attempts)
+        simulated = None if report.run.get("interrupted") else prepared.run(clock=VirtualClock())
+        text = to_json(report.summary) if options.json else _live_account(prepared, attempts, simulated)
+        save(report, out)
+        journal.remove()
     return report, text
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from policies import make
 from profiler.events import Event, Kind
 from profiler.table import Deployment, ShapeKey
-from simulator.executors.device import TraceAskers, on_devices, warm_plans
+from simulator.executors.device import TraceAskers, device_errors, on_devices, warm_plans
 from simulator.reporting.journal import Journal
 from simulator.reporting.report import Report
 from simulator.reporting.validity import Validity, Watch, judge
@@ -54,8 +53,8 @@ class Devices:
         journal: where the run is written down as it happens; by default in a folder that goes with the run.
         """
         if journal is None:
-            with TemporaryDirectory() as folder:
-                return self.run(policy, Journal(Path(folder) / "journal", {}), **how)
+            with TemporaryDirectory() as folder, Journal(Path(folder) / "journal", {}) as journal:
+                return self.run(policy, journal, **how)
         warm_s = self.served.warm_s + self.warm(policy)
         clock = self.prepared.clock
         classes = max(each.spec.outputs for each in self.served.executors[0].values())
@@ -127,7 +126,12 @@ def canary(served: Served) -> Callable[[], object]:
     """The first model's smallest batch, with all its students, on the first device."""
     executor = next(iter(served.executors[0].values()))
     shortest = np.zeros(executor.plan.tokens[0], np.int32)
-    return partial(executor.run, executor.students[-1], [shortest])
+
+    def run() -> None:
+        with device_errors("GPU 0 failed in the canary"):
+            executor.run(executor.students[-1], [shortest])
+
+    return run
 
 
 def validity(report: Report) -> dict[str, Any]:

@@ -216,9 +216,11 @@ def _digests(its: Settings) -> dict[str, str]:
     """Of every file that is read, those inside a spec (fit:FILE, along:FILE, tenants:table=FILE) too."""
     named = [each for each in (its.trace, its.lengths, its.table) if each is not None]
     named += [part.rpartition("=")[2].strip() for each in named for part in each.partition(":")[2].split(",")]
+    session = ("trace-*.parquet", "arrivals-*.csv")
     parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv")
     named += [os.path.join(each, part) for each in named if os.path.isdir(each) for part in parts]
-    named += [str(part) for each in named if os.path.isdir(each) for part in sorted(Path(each).glob("trace-*.parquet"))]
+    folders = [each for each in named if os.path.isdir(each)]
+    named += [str(part) for each in folders for pattern in session for part in sorted(Path(each).glob(pattern))]
     return {str(Path(each)): _digest(Path(each)) for each in named if os.path.isfile(each)}
 
 

@@ -34,7 +34,7 @@ FOLDERS = {
         "writing": "columns files shared trace",
         "draft": "trace",
         "arrivals": "",
-        "readers": "arrivals columns draft files streams trace typed writing",
+        "readers": "arrivals columns draft files shared streams trace typed writing",
         "scaling": "arrivals readers streams trace",
         "processes": "arrivals draft files readers scaling shared trace",
         "lengths": "processes spec",

@@ -88,10 +88,10 @@ def _growth(text: str) -> float:
 def _save(found: Plan, out: Path) -> None:
     from analysis.sweeps.frames import write
     from simulator.reporting.output import to_json
-    from traces.shared.atomic import write_text
+    from traces.shared.atomic import make_folder, write_text
     from traces.shared.origin import origin
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write(found.points, out / "points.parquet")
     write(found.points, out / "points.csv")
     values = {name: value for name, value in asdict(found).items() if name != "points"}

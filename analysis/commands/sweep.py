@@ -80,7 +80,7 @@ def main(options: argparse.Namespace) -> int:
     from analysis.sweeps.frames import write
     from analysis.sweeps.sweeping import Laboratory, results
     from simulator.reporting.output import to_json
-    from traces.shared.atomic import write_text
+    from traces.shared.atomic import make_folder, write_text
     from traces.shared.origin import origin
 
     axes, parameters = _axes(options)
@@ -88,7 +88,7 @@ def main(options: argparse.Namespace) -> int:
     folder_for(options.out, "sweep.json", "sweep")
     with progress("cells") as told, Laboratory(on_progress=told, **engine(options)) as opened:
         found = results(opened.rows(cells))
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     write(found, options.out / "results.parquet")
     write(found, options.out / "results.csv")
     about = {"axes": axes, "parameters": parameters, "cells": len(cells), "ran": opened.ran, "found": opened.found,

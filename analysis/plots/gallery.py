@@ -18,7 +18,7 @@ from analysis.sweeps.frames import read
 from analysis.sweeps.origin import code_digest
 from analysis.sweeps.sweeping import Progress
 from profiler.table import LatencyTable, shipped
-from traces.shared.atomic import write_text
+from traces.shared.atomic import make_folder, write_text
 
 _SEVEN = "'adaptive;fixed(students=1);fixed(students=2);fixed(students=4);nexus;clipper;slackfit'"
 _PLANNED = (
@@ -103,7 +103,7 @@ def make(out: Path, scratch: Path, on_progress: Progress | None = None) -> None:
     Raises ValueError that names a command that fails.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     _claim(scratch)
     missing = [command for name, command in INPUTS.items() if not (scratch / name).exists()]
     steps: list[Callable[[], None]] = [partial(run, command, scratch) for command in missing]

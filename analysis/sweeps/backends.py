@@ -10,6 +10,8 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from threading import Thread
+from time import sleep
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -18,6 +20,8 @@ R = TypeVar("R")
 
 #: So often in a row a worker may die without anything being finished in between.
 ATTEMPTS = 3
+#: Seconds between two looks of a worker at its parent.
+ORPHAN_S = 0.5
 #: Seconds until a cluster that does not answer is given up.
 PATIENCE_S = 10
 #: What a client of HTTP/2 begins with (RFC 9113, 3.4), which Ray speaks: whoever speaks it answers with its settings.
@@ -48,6 +52,11 @@ class Pool:
     def jobs(self) -> int:
         """How many tasks run at a time."""
         return 1 if self._parallel is None else int(self._parallel._effective_n_jobs())
+
+    @property
+    def local(self) -> bool:
+        """Whether workers are processes of this machine and write to its disk, as far as one knows."""
+        return self._backend == "loky"
 
     def useful(self, cells: int) -> bool:
         """Whether workers gain anything: one cell is run here in less time than a process takes to start."""
@@ -115,8 +124,20 @@ def _loky(jobs: int, address: str | None, opening: contextlib.ExitStack) -> Any:
     import joblib
 
     # A worker is one core's work: threads of BLAS beside it would only fight over the others' cores.
-    opening.enter_context(joblib.parallel_config(backend="loky", inner_max_num_threads=1))
+    how = {"inner_max_num_threads": 1, "initializer": _end_with, "initargs": (os.getpid(),)}
+    opening.enter_context(joblib.parallel_config(backend="loky", **how))
     return joblib.Parallel(n_jobs=jobs, batch_size=1, return_as="generator_unordered")
+
+
+def _end_with(parent: int) -> None:
+    """Let this worker end soon after its parent, also where that was killed: loky's would wait for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            sleep(ORPHAN_S)
+        os._exit(1)
+
+    Thread(target=watch, name="watching the parent", daemon=True).start()
 
 
 def _dask(jobs: int, address: str | None, opening: contextlib.ExitStack) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -72,15 +72,23 @@ def run(cells: Sequence[Cell]) -> Iterator[Row]:
         yield found
 
 
-def run_here(cells: Sequence[Cell], code: str) -> list[Row] | str:
-    """What a worker runs: the rows, or what is wrong. Refuses where its code is not the caller's."""
+def run_here(cells: Sequence[Cell], code: str, keep: Callable[[Sequence[Row]], None] | None = None) -> list[Row] | str:
+    """What a worker runs: the rows, or what is wrong. Refuses where its code is not the caller's.
+
+    keep: called with each row as soon as it is finished.
+    """
     if code_digest() != code:
         return (
             "a worker has other code than this process: a file was changed meanwhile, or another version is installed "
             "there; start again, with the same everywhere"
         )
     try:
-        return list(run(cells))
+        rows = []
+        for found in run(cells):
+            rows.append(found)
+            if keep is not None:
+                keep([found])
+        return rows
     except ValueError as error:
         return str(error)
 

@@ -56,9 +56,15 @@ class Keys:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _content(self, named: str | None) -> list[str | None]:
-        """What a trace or lengths stand for: a file's bytes, or the text with the files that it names."""
+        """What a trace or lengths stand for: the bytes of a file or a recorded session, or the text and its files."""
         if named is None or os.path.isfile(named):
             return [None if named is None else self._file(named)]
+        if os.path.isdir(named):
+            return [
+                self._file(each.path)
+                for each in sorted(os.scandir(named), key=lambda each: each.name)
+                if each.is_file()
+            ]
         inside = [part.rpartition("=")[2].strip() for part in named.partition(":")[2].split(",")]
         return [named, *(self._file(each) for each in inside if os.path.isfile(each))]
 

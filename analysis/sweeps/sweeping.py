@@ -69,7 +69,6 @@ class Laboratory:
         left = len(missing)
         try:
             for rows in self._run(missing):
-                self._store.add(rows)
                 known |= {row["key"]: row for row in rows}
                 self.ran += len(rows)
                 left -= len(rows)
@@ -79,16 +78,21 @@ class Laboratory:
         return [known[cell.key] for cell in cells]
 
     def _run(self, cells: Sequence[Cell]) -> Iterator[list[Row]]:
-        """Rows as they are finished: one by one in this process, by task from workers."""
+        """Rows that are finished and kept: one by one in this process, by task from workers."""
         if not self._pool.useful(len(cells)):
             for task in batches(cells, len(cells) or 1):
-                yield from ([row] for row in run(task))
+                for row in run(task):
+                    self._store.add([row])
+                    yield [row]
             return
+        keep = self._store.adding if self._pool.local else None
         size = max(1, min(TASK, len(cells) // (4 * self._pool.jobs)))
-        tasks = [(task, code_digest()) for task in batches(cells, size)]
+        tasks = [(task, code_digest(), keep) for task in batches(cells, size)]
         for _, rows in self._pool.each(run_here, tasks):
             if isinstance(rows, str):
                 raise ValueError(rows)
+            if keep is None:
+                self._store.add(rows)
             yield rows
 
     def _tell(self, done: int, left: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pandas import DataFrame, concat, read_parquet
+from pandas import DataFrame, concat
 
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
 from analysis.validation.figures_of_merit import decisions, figures
@@ -21,7 +21,7 @@ from simulator.defaults import saturation
 from simulator.reporting.report import Report
 from simulator.reporting.validity import judge
 from simulator.settings import Prepared, Settings, prepare
-from traces.readers.recorded import segments
+from traces.readers.recorded import pieces
 from traces.shared.text import aligned, milliseconds, percent
 
 #: Requests with these outcomes were in the queue and left it; the rest was refused at the door or has no end.
@@ -62,7 +62,10 @@ def read(folder: Path) -> Recorded:
     deployment = prepared.deployment
     if deployment.table.digest != run["table"]["digest"]:
         raise ValueError(f"table {deployment.table.name} has changed since the session: validation needs the old one")
-    outcomes, batches = (_frame(folder, kind) for kind in ("outcomes", "batches"))
+    found = list(pieces(folder))
+    batches = concat([each.batches.to_pandas() for each in found], ignore_index=True)
+    # A session that goes on has more by now than when its trace was read.
+    outcomes = concat([each.outcomes.to_pandas() for each in found], ignore_index=True)[: len(prepared.trace)]
     known = outcomes["outcome"].isin(ENDED) & (outcomes["batch"].isna() | outcomes["batch"].isin(batches["batch"]))
     if not known.any():
         raise ValueError(f"{folder} has no request that left the queue: there is nothing to compare")
@@ -151,12 +154,6 @@ def _session(folder: Path) -> Path:
         what = f"has {len(inner)} sessions: name one of them" if inner else "is not a recorded session (no run.json)"
         raise LookupError(f"{folder} {what}")
     return inner[0]
-
-
-def _frame(folder: Path, kind: str) -> DataFrame:
-    """A session's files of one kind, one after the other."""
-    files = (trace.with_name(trace.name.replace("trace", kind, 1)) for trace in segments(folder))
-    return concat(map(read_parquet, files), ignore_index=True)
 
 
 def _records(requests: DataFrame, batches: DataFrame, levels: Sequence[Level], buckets: NDArray[np.intp]) -> Records:

@@ -29,7 +29,7 @@ from profiler.models.weights import Weights
 from profiler.table import BucketPlan
 from profiler.table.merging import merge_tables
 from profiler.table.metadata import Ceilings
-from traces.shared.atomic import write_text
+from traces.shared.atomic import make_folder, write_text
 from traces.shared.documents import json_text, read_json
 from traces.shared.origin import origin
 
@@ -153,7 +153,7 @@ class Campaign:
 
     def _load(self) -> None:
         path = self.out / "campaign.json"
-        self.out.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out)
         settings = {"device": "cuda" if self.on_gpu else "cpu", "plan": self.plan.name, "seed": self.seed}
         self.state = read_json(path) if path.exists() else {"settings": settings, "parts": {}}
         if not isinstance(self.state, dict) or not {"settings", "parts"} <= self.state.keys():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TextIO
 
 from profiler.measuring.grid import ModelKey
 from profiler.table import ShapeKey
-from traces.shared.atomic import write_text
+from traces.shared.atomic import make_folder, write_text
 from traces.shared.documents import json_text, parse_json, read_json
 
 
@@ -40,7 +40,7 @@ class SampleJournal:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.folder = folder
         self.samples: list[TimingSample] = []
         _same_settings(folder, settings)

@@ -73,7 +73,10 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
 
 @command_line("python -m simulator serve")
 def main(arguments: list[str], prog: str) -> int:
-    """Serve until SIGTERM or Ctrl-C; returns the exit status: 0 drained, 1 the executor failed, 2 bad input."""
+    """Serve until SIGTERM or Ctrl-C; returns the exit status.
+
+    0 drained, 1 the executor failed or records were lost, 2 bad input.
+    """
     return _serve(parser(prog).parse_args(arguments))
 
 
@@ -88,7 +91,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     logging.config.dictConfig(configuration(options.log_level))
     with _bound(options.host, options.port) as listening:
-        endpoint, served = opened(options)
+        endpoint, served, recorder = opened(options)
         if not endpoint.keys and not ip_address(listening.getsockname()[0]).is_loopback:
             log.warning("others can reach this address, and no key is asked for: give --api-key-file")
         config = uvicorn.Config(
@@ -118,8 +121,10 @@ def _serve(options: argparse.Namespace) -> int:
                 signal.signal(each, handler)
     if not (failed := not endpoint.service.alive):
         served.close()
+    if lost := 0 if recorder is None else recorder.lost:
+        log.error("records lost", extra={"lines": lost, "folder": str(options.record)})
     log.info("ended", extra={"failed": failed})
-    return int(failed)
+    return int(failed or lost > 0)
 
 
 async def _until_told(server: Any, listening: socket.socket, url: str) -> None:

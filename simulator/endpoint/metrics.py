@@ -48,6 +48,7 @@ class Metrics(Listener):
         self._size = histogram("cohort_batch_size", "Requests per batch", buckets=BATCHES)
         self._students = histogram("cohort_request_students", "Students that answered a request", buckets=STUDENTS)
         self._decision = histogram("cohort_policy_decision_seconds", "Of a decision of the policy", buckets=DECISIONS)
+        self.record_failures = Counter("cohort_record_failures", "Failed writes of the record", registry=registry)
         self._triton = TritonCounters(model)
         self.registry.register(self._triton)
         ProcessCollector(registry=self.registry)

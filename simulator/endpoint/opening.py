@@ -30,8 +30,8 @@ log = logging.getLogger("cohort.serve")
 MIB = 1 << 20
 
 
-def opened(options: argparse.Namespace) -> tuple[Endpoint, Served]:
-    """The endpoint of these options, its devices warm."""
+def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | None]:
+    """The endpoint of these options, its devices warm, and what records it."""
     keys = () if options.api_key_file is None else read_keys(options.api_key_file)
     deployment = Deployment.of(options.table, options.model, options.task, options.levels)
     table, model, plan = deployment.table, deployment.model, deployment.plan
@@ -97,21 +97,29 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served]:
     metrics = Metrics(name)
     listeners: list[Any] = [metrics]
     closed: list[Callable[[], object]] = []
+    recorder = None
     if options.record is not None:
         run = {"settings": asdict(settings), "table": about["table"], "device": served.name, **origin()}
-        recorder = Recorder(options.record, run, slo_s, options.record_mib * MIB)
+        recorder = Recorder(
+            options.record, run, slo_s, options.record_mib * MIB, on_failure=metrics.record_failures.inc
+        )
         log.info("recording", extra={"folder": str(recorder.folder)})
         listeners.append(recorder)
         closed.append(recorder.close)
-    service = Service(
-        deployment.predictions,
-        policy,
-        served,
-        slo_s,
-        most=options.queue,
-        patience_s=options.timeout_s,
-        listeners=listeners,
-    )
+    try:
+        service = Service(
+            deployment.predictions,
+            policy,
+            served,
+            slo_s,
+            most=options.queue,
+            patience_s=options.timeout_s,
+            listeners=listeners,
+        )
+    except BaseException:
+        for close in closed:
+            close()
+        raise
     metrics.watch(service)
     endpoint = Endpoint(
         service,
@@ -129,7 +137,7 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served]:
         keys=keys,
         closed=closed,
     )
-    return endpoint, served
+    return endpoint, served, recorder
 
 
 def _known(value: float) -> float | None:

@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 LEAVING_S = 5.0
 
 
+@contextmanager
+def device_errors(where: str) -> Iterator[None]:
+    """Raise ExecutorError, in one line, for whatever a device raises within it. where: on which GPU, in which batch."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise ExecutorError(f"{where}: {one_line(error)}") from error
+
+
 class Running(NamedTuple):
     """A batch on its device. now: when it began, in the clock's seconds; late: how late that was."""
 
@@ -133,15 +142,9 @@ class DeviceExecutor:
         return running
 
     def _events(self, running: Running, plan: BatchPlan | None) -> Iterator[Event]:
-        """Run a batch; its events as they happen, each once its answers are handed over.
-
-        Raises ExecutorError where the device does not.
-        """
-        try:
+        """Run a batch; its events as they happen, each once its answers are handed over. Raises ExecutorError."""
+        with device_errors(f"GPU {running.gpu} failed in batch {running.number}"):
             yield from self._run(running, plan)
-        except Exception as error:
-            where = f"GPU {running.gpu} failed in batch {running.number}"
-            raise ExecutorError(f"{where}: {one_line(error)}") from error
 
     def _run(self, running: Running, plan: BatchPlan | None) -> Iterator[Event]:
         _, gpu, level, requests, _, _ = running

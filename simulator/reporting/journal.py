@@ -1,18 +1,21 @@
-"""The journal of a live run, written as it happens: a killed run loses no batch that ended."""
+"""The journal of a live run, written as it happens: a killed run loses the batches of its last second at most."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from profiler.events import Event, Kind
 from profiler.table import Level
 from simulator.core import Records, Row
+from simulator.reporting.log import Log, is_open
 from simulator.serving.passing import Sink, TimedEvent, passing
+from traces.shared.atomic import refuse_foreign
 
 #: What a device measures of a batch, in seconds: from the batch in hand to the answers in hand; the part of it
 #: before the device got its work; what the device worked; by how much the dispatch was late.
@@ -20,30 +23,42 @@ MEASURED = ("cycle_s", "staging_s", "device_s", "late_s")
 BATCHES = ("number", "start_s", "finish_s", "gpu", "model", "students", "bucket", *MEASURED, "requests")
 DROPS = ("time_s", "reason", "requests")
 EVENTS = ("number", "time_s", "kind", "rows", "columns")
+#: The file of the run's settings.
+SETTINGS = "settings.json"
 
 
 class Journal:
     """A folder beside the output: `settings.json`, and per attempt a line per batch that ended and per drop.
 
-    `batches-1.csv`, `drops-1.csv` belong to the first attempt. A line goes to the system at once (some 2 us), so that
-    only a crash of the machine can lose one. A run of any length takes no memory for its records.
+    `batches-1.csv`, `drops-1.csv` and `events-1.csv` (answers that left before the end of their batch) belong to the
+    first attempt. A run of any length takes no memory for its records. A context manager: at the end all is written.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
-        folder.mkdir(parents=True)
-        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
-        self._attempt = 0
-        self._files: tuple[int, ...] = ()
+        self._log = Log(folder, {SETTINGS: json.dumps(settings, indent=2) + "\n"})
+        self._attempt, self._empty = 0, True
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._log.close()
+        if error is not None and self._empty:
+            self.remove()
+        elif error is not None:
+            error.add_note(f"what happened until then is kept in {self.folder}")
 
     def records(self, measured: Callable[[int], tuple[float, float, float, float]]) -> Records:
         """Records of a new attempt. measured: what the device measured of a batch, by number; called once."""
-        self._close()
         self._attempt += 1
-        kinds = (("batches", BATCHES), ("drops", DROPS), ("events", EVENTS))
-        batches, drops, events = self._files = tuple(self._open(*each) for each in kinds)
+        add = self._log.add
+        batches, drops, events = (f"{kind}-{self._attempt}.csv" for kind in ("batches", "drops", "events"))
+        for file, names in ((batches, BATCHES), (drops, DROPS), (events, EVENTS)):
+            add(file, ",".join(names) + "\n")
 
         def batch(number: int, row: Row, happened: Sequence[TimedEvent]) -> None:
+            self._empty = False
             start, finish, gpu, level, bucket, requests = row
             cycle, staging, device, late = measured(number)
             # Columns that are computed with are exact; the others have the clock's resolution.
@@ -51,22 +66,29 @@ class Journal:
                 f"{number},{start!r},{finish!r},{gpu},{level.model},{level.students},{bucket},"
                 f"{cycle!r},{staging:.9f},{device:.9f},{late:.9f},{_named(requests)}\n"
             )
-            os.write(batches, line.encode())
+            add(batches, line)
             lines = [
                 f"{number},{time!r},{event.kind.value},{'all' if event.rows is None else _named(event.rows)},"
                 f"{json.dumps(event.columns)}\n"
                 for time, event in happened
             ]
             if lines:
-                os.write(events, "".join(lines).encode())
+                add(events, "".join(lines))
 
         def dropped(time: float, requests: Sequence[int], reason: str) -> None:
-            os.write(drops, f"{time!r},{reason},{_named(requests)}\n".encode())
+            self._empty = False
+            add(drops, f"{time!r},{reason},{_named(requests)}\n")
 
         return passing(Sink(batch, dropped))
 
     def read(self, records: Records, levels: Iterable[Level]) -> Records:
-        """The records of this attempt with all that was written down, in the order of dispatch."""
+        """The records of this attempt with all that was written down, in the order of dispatch.
+
+        Raises OSError where lines are missing, since the disk took none.
+        """
+        self._log.write()
+        if self._log.lost:
+            raise OSError(f"{self._log.lost} lines of {self.folder} were lost: is there room on the disk?")
         by_name = {(level.model, level.students): level for level in levels}
         rows: list[tuple[Any, ...]] = []
         for number, start, finish, gpu, model, students, bucket, *times, requests in self._rows("batches"):
@@ -93,20 +115,11 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the journal of a run that is written elsewhere."""
-        self._close()
-        for path in (*self.folder.glob("*.csv"), self.folder / "settings.json"):
+        self._log.close()
+        for path in (*self.folder.glob("*.csv"), self.folder / SETTINGS):
             path.unlink(missing_ok=True)
-        self.folder.rmdir()
-
-    def _open(self, kind: str, names: Sequence[str]) -> int:
-        file = os.open(self.folder / f"{kind}-{self._attempt}.csv", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.write(file, (",".join(names) + "\n").encode())
-        return file
-
-    def _close(self) -> None:
-        for file in self._files:
-            os.close(file)
-        self._files = ()
+        with suppress(OSError):  # somebody else's files stay
+            self.folder.rmdir()
 
     def _rows(self, kind: str) -> Iterator[list[str]]:
         return _rows(self.folder / f"{kind}-{self._attempt}.csv")
@@ -115,10 +128,15 @@ class Journal:
 def left_behind(folder: Path) -> str | None:
     """What the journal of a run that did not end says, in a sentence; None where there is none.
 
-    The folder gets another name, so that a new run can write its own.
+    The folder gets another name, so that a new run can write its own. Raises ValueError for the journal of a run that
+    goes on, and for a folder that is no journal.
     """
-    if not (attempt := len(list(folder.glob("batches-*.csv")))):
+    if is_open(folder):
+        raise ValueError(f"{folder} is the journal of a live run that goes on: wait for it, or name another --out")
+    if not folder.exists():
         return None
+    refuse_foreign(folder, SETTINGS, "the journal of a live run")
+    attempt = len(list(folder.glob("batches-*.csv")))
     batches = list(_rows(folder / f"batches-{attempt}.csv"))
     answered, dropped = (
         sum(len(_numbers(row[-1])) for row in rows) for rows in (batches, _rows(folder / f"drops-{attempt}.csv"))

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from conftest import heed_interrupts  # noqa: E402
+from live_doubles import MODEL, ROOT, command, tiny_table  # noqa: E402
 
 from profiler.events import Execution  # noqa: E402
 from profiler.executors.cpu import CpuExecutor  # noqa: E402
 from profiler.models import weights  # noqa: E402
 from profiler.models.spec import parse_spec  # noqa: E402
 from profiler.table import LatencyTable  # noqa: E402
-from profiler.table.writing import write_table  # noqa: E402
 from simulator.live import open_live, validity  # noqa: E402
-from simulator.reporting.journal import left_behind  # noqa: E402
 from simulator.reporting.validity import BLOCK_S, by_key, judge, slow_blocks  # noqa: E402
 from simulator.settings import Settings, prepare  # noqa: E402
 from traces import Trace, write  # noqa: E402
-
-ROOT = Path(__file__).parents[2]
-MODEL = "students-1x64"
-SIZES = (1, 4, 8)
 
 
 @pytest.fixture(autouse=True)
@@ -47,19 +37,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """A table whose model a CPU answers in a millisecond; its times are what policies believe, not what is run."""
-    folder = tmp_path_factory.mktemp("tables") / "tiny"
-    rows = [
-        {"model": MODEL, "students": k, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1000.0 * k + b}
-        for k in (1, 2)
-        for b in SIZES
-        for t in (8, 16)
-    ]
-    accuracy = [{"model": MODEL, "students": k, "task": "toy", "accuracy": 0.8 + 0.05 * k} for k in (1, 2)]
-    write_table(
-        folder, rows, {"device": "a test", "threads": 1, "dtype": "float32", "kind": "modelled"}, accuracy=accuracy
-    )
-    return folder
+    return tiny_table(tmp_path_factory.mktemp("tables") / "tiny")
 
 
 @pytest.fixture
@@ -202,58 +180,6 @@ def test_a_second_in_which_the_device_is_slower_is_seen_though_no_batch_stalls()
     ratio = np.where((start >= 3) & (start < 4), 1.3, 1.0)
     assert slow_blocks(start, ratio) == pytest.approx(1 / 10, abs=BLOCK_S / 10)
     assert slow_blocks(start, np.ones(len(start))) == 0
-
-
-def command(folder, table, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "simulator", "--table", str(table), "--live", "--device", "cpu", *map(str, arguments)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=heed_interrupts,
-    )
-
-
-def lines_of(journal, process, count):
-    """Wait until the journal has so many lines."""
-    deadline = time.monotonic() + 60
-    while not journal.exists() or journal.read_text().count("\n") < count:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_ctrl_c_reports_what_was_served_and_the_outputs_are_whole(table, tmp_path):
-    process = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=600", "--out", "run")
-    lines_of(tmp_path / "run.live" / "batches-1.csv", process, 10)
-    process.send_signal(signal.SIGINT)
-    printed, complained = process.communicate(timeout=60)
-    assert process.returncode == 130, complained
-    assert "greedy live, interrupted" in printed
-    assert "VALID" in printed
-    requests = pyarrow.parquet.read_table(tmp_path / "run" / "requests.parquet")
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert 9 <= summary["requests"] == len(requests) < 30_000
-    assert len(pyarrow.parquet.read_table(tmp_path / "run" / "answers.parquet")) == len(requests)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["interrupted"] is True
-    assert not (tmp_path / "run.live").exists()
-
-
-def test_a_killed_run_leaves_its_journal_and_the_next_start_reports_it(table, tmp_path):
-    process = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=600", "--out", "run")
-    lines_of(tmp_path / "run.live" / "batches-1.csv", process, 10)
-    process.kill()
-    process.communicate()
-    written = (tmp_path / "run.live" / "batches-1.csv").read_text().count("\n") - 1
-    again = command(tmp_path, table, "--policy", "greedy", "--trace", "constant:rate=50,duration=0.1", "--out", "run")
-    _, complained = again.communicate(timeout=60)
-    assert again.returncode == 0, complained
-    assert f"{written} requests in {written} batches" in complained
-    assert (tmp_path / "run.live.1" / "batches-1.csv").exists()
-    assert not (tmp_path / "run.live").exists()
-    assert left_behind(tmp_path / "run.live") is None
 
 
 def test_a_policy_that_needs_the_future_is_refused_live(table, traffic, tmp_path):

@@ -1,41 +1,164 @@
-"""A recorded session of an endpoint: its segments, in order, as one trace."""
+"""A recorded session of an endpoint: its segments, in order, as one trace.
+
+A segment is complete, in Parquet, or it still grows, in lines of CSV: the server runs, or was killed. Both read alike.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
+import pyarrow.parquet
 from numpy.typing import NDArray
 
 from traces import files
 from traces.columns import TYPES
 from traces.draft import Draft
+from traces.shared.lines import whole_lines
+from traces.trace import Trace
 
+_MOMENTS = {"start_s": pa.float64(), "finish_s": pa.float64()}
+#: The files of a segment that grows, and their columns. row: of a request within its segment.
+LINES = {
+    "arrivals": {"row": pa.int32()} | {name: TYPES[name] for name in ("arrival_s", "tokens", "slo_s", "klass")}
+    | {"outcome": pa.string()},
+    "ends": {"row": pa.int32(), **_MOMENTS, "batch": pa.int64(), "students": pa.int32(), "outcome": pa.string()},
+    "batches": {"batch": pa.int64(), "gpu": pa.int32(), **_MOMENTS, "size": pa.int32(), "cycle_s": pa.float64(),
+                "late_s": pa.float64(), "model": pa.string(), "students": pa.int32()},
+}  # fmt: skip
+#: The files of a complete segment; where its trace is, the others are.
+KINDS = ("trace", "outcomes", "batches")
 #: What a column holds for requests of a segment that lacks it.
 MISSING = {"slo_s": np.nan, "klass": np.asarray("", object)}
 
 
-def segments(folder: Path) -> list[Path]:
-    """The files of a session's trace, in order. Raises ValueError where there are none."""
-    found = sorted(folder.glob("trace-*.parquet"))
-    if not found:
-        inner = sorted(each.parent for each in folder.glob("*/trace-*.parquet"))
-        hint = f": name one session in it, such as {inner[-1]}" if inner else ": name a file, or a recorded session"
-        raise ValueError(f"{folder} is a folder without trace-*.parquet{hint}")
-    return found
+class Piece(NamedTuple):
+    """A segment: its requests, what became of each (a row per row of it), and the batches that ran."""
+
+    trace: Trace
+    outcomes: pa.Table
+    batches: pa.Table
+
+
+def name(kind: str, number: int, suffix: str) -> str:
+    """The name of a segment's file."""
+    return f"{kind}-{number:08d}.{suffix}"
+
+
+def segments(folder: Path) -> list[int]:
+    """The numbers of a session's segments, in order. Raises ValueError where there are none."""
+    if found := _numbers(folder):
+        return found
+    inner = [each for each in sorted(folder.iterdir()) if each.is_dir() and _numbers(each)]
+    hint = f": name one session in it, such as {inner[-1]}" if inner else ": name a file, or a recorded session"
+    raise ValueError(f"{folder} is a folder without trace-*.parquet or arrivals-*.csv{hint}")
+
+
+def pieces(folder: Path) -> Iterator[Piece]:
+    """The segments of a session that have requests. Raises ValueError where it has no segments, or one is broken."""
+    for number in segments(folder):
+        if (found := _piece(folder, number)) is not None:
+            yield found
+
+
+def lines(folder: Path, number: int) -> Piece | None:
+    """A segment from its lines; None where they have no request yet.
+
+    Raises FileNotFoundError where there are no lines, ValueError where they cannot be read.
+    """
+    arrived = _lines(folder / name("arrivals", number, "csv"), LINES["arrivals"])
+    if (trace := _arrivals(arrived)) is None:
+        return None
+    ends, batches = (_table(folder / name(kind, number, "csv"), LINES[kind]) for kind in ("ends", "batches"))
+    return Piece(trace, _outcomes(arrived, ends), batches)
 
 
 def read(folder: Path) -> Draft:
     """The requests of a session; times are the session's, and the oldest may have been deleted."""
-    pieces: list[dict[str, NDArray[Any]]] = []
-    for path in segments(folder):
-        names = files.parquet_schema(path).names
-        pieces.append(files.read_parquet(path, {name: TYPES[name] for name in names}))
-    columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in ("arrival_s", "tokens")}
-    for name, kind in MISSING.items():
-        if any(name in piece for piece in pieces):
-            given = [piece.get(name, np.full(len(piece["arrival_s"]), kind)) for piece in pieces]
-            columns[name] = np.concatenate(given)
-    notes = (f"{len(pieces)} segments of a recorded session",)
+    traces = [trace for number in segments(folder) if (trace := _trace(folder, number)) is not None]
+    if not traces:
+        raise ValueError(f"{folder} is a recorded session without a request")
+    found = [dict(trace.columns()) for trace in traces]
+    columns: dict[str, NDArray[Any]] = {
+        each: np.concatenate([piece[each] for piece in found]) for each in ("arrival_s", "tokens")
+    }
+    for each, missing in MISSING.items():
+        if any(each in piece for piece in found):
+            given = [piece.get(each, np.full(len(piece["arrival_s"]), missing)) for piece in found]
+            columns[each] = np.concatenate(given)
+    notes = (f"{len(found)} segments of a recorded session",)
     return Draft(columns.pop("arrival_s"), columns, None, notes, own=True)
+
+
+def _piece(folder: Path, number: int) -> Piece | None:
+    if not (folder / name("trace", number, "parquet")).exists():
+        with suppress(FileNotFoundError):  # which says that it was completed this moment
+            return lines(folder, number)
+    trace = _trace(folder, number)
+    tables = (pyarrow.parquet.read_table(folder / name(kind, number, "parquet")) for kind in KINDS[1:])
+    return None if trace is None else Piece(trace, *tables)
+
+
+def _trace(folder: Path, number: int) -> Trace | None:
+    path = folder / name("trace", number, "parquet")
+    if not path.exists():
+        with suppress(FileNotFoundError):
+            return _arrivals(_lines(folder / name("arrivals", number, "csv"), LINES["arrivals"]))
+    types = {each: TYPES[each] for each in files.parquet_schema(path).names}
+    columns: dict[str, Any] = files.read_parquet(path, types)
+    return Trace(**columns)
+
+
+def _arrivals(arrived: pa.Table) -> Trace | None:
+    if not len(arrived):
+        return None
+    slo_s, klass = _column(arrived, "slo_s"), _column(arrived, "klass")
+    return Trace(
+        _column(arrived, "arrival_s"),
+        _column(arrived, "tokens"),
+        slo_s=None if np.isnan(slo_s).all() else slo_s,
+        klass=klass if any(klass) else None,
+        source="recorded by an endpoint",
+    )
+
+
+def _outcomes(arrived: pa.Table, ends: pa.Table) -> pa.Table:
+    """What became of the requests: the line of its end, where a request has one, or what its arrival says."""
+    rows, ended = _column(arrived, "row"), _column(ends, "row")
+    line = np.full(max(rows.max(initial=0), ended.max(initial=0)) + 1, -1)
+    line[ended] = np.arange(len(ended))
+    of = line[rows]
+    found = ends.drop_columns("row").take(pa.array(of, mask=of < 0))
+    outcome = pa.compute.coalesce(found["outcome"], arrived["outcome"]).dictionary_encode()
+    return found.set_column(found.schema.get_field_index("outcome"), "outcome", outcome)
+
+
+def _numbers(folder: Path) -> list[int]:
+    found = (path for pattern in ("trace-*.parquet", "arrivals-*.csv") for path in folder.glob(pattern))
+    return sorted({int(path.stem.rpartition("-")[2]) for path in found})
+
+
+def _column(table: pa.Table, name: str) -> NDArray[Any]:
+    return table[name].to_numpy()  # type: ignore[no-any-return]
+
+
+def _table(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
+    return _lines(path, types) if path.exists() else pa.schema(list(types.items())).empty_table()
+
+
+def _lines(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
+    found = whole_lines(path)
+    if not found:
+        return pa.schema(list(types.items())).empty_table()
+    options = pyarrow.csv.ReadOptions(column_names=list(types))
+    try:
+        return pyarrow.csv.read_csv(BytesIO(found), options, None, pyarrow.csv.ConvertOptions(column_types=types))
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None

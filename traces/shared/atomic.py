@@ -21,9 +21,7 @@ def replacing(target: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)  # mkstemp and safetensors write files that no one else can read
+        part.chmod(_allowed(0o666))  # mkstemp and safetensors write files that no one else can read
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -39,12 +37,12 @@ def write_text(target: Path, text: str) -> None:
 def replacing_folder(target: Path) -> Iterator[Path]:
     """The same for a folder; what was there before is removed once the new one stands."""
     target = _real(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    folder.mkdir()
+    make_folder(target.parent)
+    folder = Path(tempfile.mkdtemp(".tmp", f".{target.name}.", target.parent))
+    old = folder.with_suffix(".old")
     try:
         yield folder
+        folder.chmod(_allowed(0o777))
         if target.exists():
             target.rename(old)
         folder.rename(target)
@@ -55,6 +53,11 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are not there, also the one that a symlink points to."""
+    Path(os.path.realpath(folder)).mkdir(parents=True, exist_ok=True)
+
+
 def refuse_foreign(out: Path, marker: str, what: str) -> None:
     """Raise ValueError where `out` must not be replaced: it is neither empty nor a folder that holds the file `marker`.
 
@@ -62,6 +65,13 @@ def refuse_foreign(out: Path, marker: str, what: str) -> None:
     """
     if out.exists() and not (out.is_dir() and ((out / marker).exists() or not any(out.iterdir()))):
         raise ValueError(f"{out} exists and is not {what}: name another --out")
+
+
+def _allowed(mode: int) -> int:
+    """The mode that the umask leaves of this one."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mode & ~mask
 
 
 def _real(target: Path) -> Path:

@@ -64,15 +64,15 @@ def command_line(prog: str) -> Callable[[Callable[[list[str], str], int]], Calla
                     status = main(given, prog)
                     sys.stdout.flush()
                 return status
-            except KeyboardInterrupt:
-                print("interrupted", file=sys.stderr)
+            except KeyboardInterrupt as error:
+                print("; ".join(["interrupted", *_notes(error)]), file=sys.stderr)
                 return 130
             except EXPECTED as error:
                 if "--debug" in given:
                     raise
                 with _discarded(OSError):
                     sys.stdout.flush()
-                print(f"error: {words(error)}", file=sys.stderr)
+                print("; ".join([f"error: {words(error)}", *_notes(error)]), file=sys.stderr)
                 return 2
 
         return framed
@@ -110,6 +110,11 @@ def words(error: BaseException) -> str:
         why = f" ({text})" if text else ""
         return f"out of memory: use fewer models, students, requests or GPUs, or a smaller batch{why}"
     return text or type(error).__name__
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What was added to an error on its way (`add_note`)."""
+    return getattr(error, "__notes__", [])
 
 
 class _Output:

@@ -10,12 +10,10 @@ import socketserver
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import heed_interrupts
 
 import analysis
 from analysis.__main__ import main
@@ -111,6 +109,22 @@ def test_a_key_changes_with_whatever_changes_a_result(tmp_path):
     assert Keys().key(base) != key
 
 
+def test_a_key_changes_with_a_recorded_session_that_grows(tmp_path):
+    lines = tmp_path / "session" / "arrivals-00000001.csv"
+    lines.parent.mkdir()
+    lines.write_text("0,0.1,12,,,unanswered\n1,0.2,12,,,unanswered\n")
+    its = Settings(trace=str(lines.parent), table="synthetic", policy="greedy")
+    key = Keys().key(its)
+    assert prepare(its).run().summary["requests"] == 2
+    lines.write_text(lines.read_text() + "2,0.3,12,,,unanswered\n")
+    assert Keys().key(its) != key
+    assert prepare(its).run().summary["requests"] == 3
+    moved = lines.parent.rename(tmp_path / "moved")
+    assert Keys().key(Settings(trace=str(moved), table="synthetic", policy="greedy")) == Keys().key(
+        Settings(trace=str(moved) + "/", table="synthetic", policy="greedy")
+    )
+
+
 def test_a_broken_cell_is_named_and_what_was_finished_is_kept(tmp_path):
     with pytest.raises(ValueError, match=r"policy greedy.*rate 1e-09.*: "):
         analysis.sweep(AXES, rate=[500, 1e-9], store=tmp_path)
@@ -146,7 +160,8 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_no_half_of_a_file(tmp_path):
                           text=True, preexec_fn=full, timeout=60)  # fmt: skip
     assert done.returncode == 2
     assert re.fullmatch(r"error: \S+/store/\w+\.parquet .*File too large\n", done.stderr)
-    assert list((tmp_path / "store").iterdir()) == []
+    assert [each.suffix for each in (tmp_path / "store").iterdir()] == [".jsonl"]
+    assert "1 found" in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stderr
 
 
 def test_the_command_writes_what_it_prints_and_reads_toml(tmp_path, monkeypatch, capsys):
@@ -224,24 +239,6 @@ def test_a_port_where_something_else_listens_is_given_up_soon(backend, handler, 
                 pass
         finally:
             server.shutdown()
-
-
-def test_an_interrupt_loses_nothing_that_was_finished(tmp_path):
-    command = [sys.executable, "-m", "analysis", "sweep", "--policy", "greedy", "--trace", "poisson:duration=1",
-               "--table", "h200-modelled", "--load", "0.2", "--seeds", "0-999", "--jobs", "1",
-               "--store", str(tmp_path / "store"), "--out", str(tmp_path / "out")]  # fmt: skip
-    child = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
-    deadline = time.monotonic() + 30
-    while len(list((tmp_path / "store").glob("*.parquet"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    child.send_signal(signal.SIGINT)
-    _, error = child.communicate(timeout=30)
-    assert (child.returncode, error.strip()) == (130, "interrupted")
-    assert not (tmp_path / "out").exists()
-    cells = grid({"policy": "greedy", "trace": "poisson:duration=1", "table": "h200-modelled", "load": 0.2,
-                  "seeds": "0-999"})  # fmt: skip
-    kept = Store(tmp_path / "store").find(Keys().key(each) for each in cells)
-    assert 3 <= len(kept) < 1000
 
 
 #: A policy that kills its own process the first time that it is started.

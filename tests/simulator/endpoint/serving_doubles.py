@@ -20,12 +20,13 @@ from profiler.events import BatchPlan, Cut
 from profiler.executors.interface import Answers
 from profiler.executors.serving import Served
 from profiler.executors.texts import Tokens
-from profiler.table import Predictions, ShapeKey
+from profiler.table import Level, Predictions, ShapeKey
 
 MODEL = "students-2x8"
 VOCAB, CLASSES, LABELS = 1000, 2, ("bad", "good")
 #: The latency of a batch in the table, in microseconds: (students, batch, tokens).
 STEP_US = 1000.0
+LEVEL = Level(0, MODEL, 2, 2, 8, 0.8)
 
 
 class SleepingDevice:
@@ -207,3 +208,21 @@ def call(address, method="POST", path=f"/v2/models/{MODEL}/infer", content=None,
 
 def get(address, path):
     return call(address, "GET", path)
+
+
+def segment_numbers(folder, kind="trace"):
+    """The numbers of the complete segments of a session."""
+    return [int(each.stem.rpartition("-")[2]) for each in sorted(folder.glob(f"{kind}-*.parquet"))]
+
+
+def written(recorder):
+    """Whether what a recorder has heard of is on disk now, segments that are complete as such."""
+    done = recorder._log.attempt()
+    recorder._completing.submit(int).result()
+    return done
+
+
+def serve_one(recorder, number, now, tokens=5):
+    """Let a recorder hear of a request, and of the batch of it alone."""
+    recorder.arrived(number, now, tokens, None, "")
+    recorder.batch(number, (now, now + 0.001, 0, LEVEL, 0, range(number, number + 1)), (), 0.0009, 0.0)

@@ -6,6 +6,7 @@ import concurrent.futures
 import json
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ pytest.importorskip("tokenizers")
 from conftest import heed_interrupts
 from serving_doubles import body, call, get
 
+from analysis.validation import recorded as validation
 from profiler.executors.cpu import CpuExecutor
 from profiler.executors.serving import labels_of
 from profiler.models import weights
@@ -36,6 +38,7 @@ from profiler.table.writing import write_table
 from simulator.endpoint.command import main, parser
 from simulator.endpoint.opening import opened
 from traces import load
+from traces.readers.recorded import pieces
 
 ROOT = Path(__file__).parents[3]
 MODEL = "students-1x64"
@@ -81,8 +84,8 @@ def folder(tmp_path_factory):
 
 
 @contextmanager
-def serving(folder, *more, weights=None, lame_duck_s=0):
-    """The command in a process of its own: its port, its log so far, and the process."""
+def serving(folder, *more, weights=None, lame_duck_s=0, before=heed_interrupts):
+    """The command in a process of its own: its port, its log so far, and the process. before: called before it runs."""
     more = ("--lame-duck-s", lame_duck_s, *more)
     command = [sys.executable, "-m", "simulator", "serve", "--device", "cpu", "--table", str(folder / "table")]
     process = subprocess.Popen(
@@ -90,7 +93,7 @@ def serving(folder, *more, weights=None, lame_duck_s=0):
         env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_interrupts,
+        preexec_fn=before,
     )
     events = []
     try:
@@ -210,7 +213,7 @@ def test_a_pair_is_answered_as_by_hugging_face_under_a_name_of_ones_own(tmp_path
 def test_an_accuracy_that_a_table_does_not_have_is_null(tmp_path):
     write(tmp_path, (1, 2), known=False)
     given = ["--device", "cpu", "--policy", "greedy", "--table", str(tmp_path / "table"), "--levels", "all"]
-    endpoint, served = opened(parser().parse_args(given))
+    endpoint, served, _ = opened(parser().parse_args(given))
     served.close()
     assert [each["accuracy"] for each in json.loads(json.dumps(endpoint.about, allow_nan=False))["levels"]] == [
         None
@@ -266,6 +269,67 @@ def test_two_devices_serve_one_queue(folder):
     assert server.process.returncode == 0
 
 
+def recorded(root):
+    """The one session in a folder of records: its requests and their outcomes."""
+    (session,) = root.iterdir()
+    found = list(pieces(session))
+    return load(session), [each for piece in found for each in piece.outcomes["outcome"].to_pylist()]
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 12))])
+def test_kill_9_loses_the_records_of_one_second_at_most(folder, tmp_path, seed):
+    """Under load, and in the silence after it, where no further request writes what came before."""
+    wait_s, silence_s = np.random.default_rng(seed).uniform([0.5, 0.0], [2.0, 1.5])
+    answered = []
+    with serving(folder, "--policy", "greedy", "--record", tmp_path / "record") as server:
+        began = time.monotonic()
+        while time.monotonic() - began < wait_s:
+            assert call(server, path=INFER, content=body())[0] == 200
+            answered.append(time.monotonic())
+        time.sleep(silence_s)
+        killed = time.monotonic()
+        server.process.kill()
+    trace, outcomes = recorded(tmp_path / "record")
+    safe = sum(each < killed - 1 for each in answered)
+    assert safe <= len(trace) <= len(answered) + 1
+    assert sum(each in ("ok", "late") for each in outcomes) >= safe
+    if silence_s > 1:
+        assert len(trace) == len(answered)
+    (session,) = (tmp_path / "record").iterdir()
+    found = validation.compare(validation.read(session))
+    assert safe <= found["requests"] == len(outcomes) - found["unknown"]
+    assert found["replayed_same_decisions"]
+
+
+def test_two_servers_record_into_one_folder(folder, tmp_path):
+    flags = ["--policy", "greedy", "--record", tmp_path / "record", "--record-mib", 1]
+    with serving(folder, *flags) as first, serving(folder, *flags) as second:
+        for server in (first, second, first):
+            assert call(server, path=INFER, content=body())[0] == 200
+    assert (first.process.returncode, second.process.returncode) == (0, 0)
+    assert sorted(len(load(each)) for each in (tmp_path / "record").iterdir()) == [1, 2]
+
+
+def test_a_full_disk_does_not_stop_the_service_and_its_end_says_what_is_lost(folder, tmp_path):
+    """A limit on the size of files stands for the disk."""
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    with serving(folder, "--policy", "greedy", "--record", tmp_path / "record", before=full) as server:
+        statuses = {call(server, path=INFER, content=body())[0] for _ in range(150)}
+        deadline = time.monotonic() + 10
+        while "cohort_record_failures_total 0.0" in (metrics := get(server, "/metrics")[2].decode()):
+            assert time.monotonic() < deadline
+        assert "cohort_record_failures_total" in metrics
+    assert statuses == {200}
+    assert server.process.returncode == 1
+    (lost,) = [each for each in server.events if each["event"] == "records lost"]
+    trace, _ = recorded(tmp_path / "record")
+    assert 0 < len(trace) < 150
+    assert 150 - len(trace) <= lost["lines"] < 3 * 150
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -280,12 +344,13 @@ def test_two_devices_serve_one_queue(folder):
         (["--name", "a/b"], "--name is 'a/b'"),
     ],
 )
-def test_bad_input_is_an_error_in_one_line(folder, capsys, logging_restored, arguments, word):
+def test_bad_input_is_an_error_in_one_line(folder, capsys, logging_restored, arguments, word, tmp_path):
     given = ["--device", "cpu", "--table", str(folder / "table"), "--port", "0", "--log-level", "error"]
-    assert main([*given, *arguments]) == 2
+    assert main([*given, "--record", str(tmp_path / "record"), *arguments]) == 2
     errors = capsys.readouterr().err
     assert word in errors
     assert "Traceback" not in errors
+    assert not list(tmp_path.glob("record/*"))
 
 
 def test_a_port_that_is_taken_is_an_error_before_anything_is_loaded(capsys, logging_restored):

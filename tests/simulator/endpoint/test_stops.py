@@ -86,6 +86,7 @@ def test_a_live_report_has_the_times_at_which_answers_were_in_hand(tmp_path, gpu
         named = {"gpus": gpus, "slo_s": 1.0, "clock": clock, "executor": runs, "records": records}
         report = simulate(requests, StopsEarly(), table(), **named)
     report = replace(report, records=journal.read(report.records, report.levels))
+    journal.remove()
     finish, students = np.asarray(report.requests["finish_s"]), np.asarray(report.requests["students"])
     for request, (wall, finish_s, count) in times.items():
         assert finish[request] == finish_s <= wall < finish_s + 0.005

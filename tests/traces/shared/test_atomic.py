@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from traces.shared.atomic import replacing, replacing_folder, write_text
+from traces.shared.atomic import make_folder, replacing, replacing_folder, write_text
 
 
 def test_a_file_takes_its_place_whole_with_the_permissions_of_the_umask(tmp_path: Path) -> None:
@@ -63,6 +63,29 @@ def test_a_failing_exchange_puts_the_old_output_back(tmp_path, monkeypatch):
         pass
     assert (out / "run.json").read_text() == "old"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_folder_takes_its_place_also_where_a_process_of_the_same_number_was_killed(tmp_path):
+    (tmp_path / f".run.{os.getpid()}.tmp").mkdir()  # two containers on one volume have the same numbers
+    (tmp_path / "run").mkdir()
+    old = os.umask(0o027)
+    try:
+        with replacing_folder(tmp_path / "run") as first, replacing_folder(tmp_path / "run") as second:
+            assert first != second
+            (second / "new").touch()
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o750
+    assert sorted(each.name for each in tmp_path.iterdir()) == [f".run.{os.getpid()}.tmp", "run"]
+
+
+def test_a_folder_is_made_where_a_symlink_points_to(tmp_path):
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "out")
+    for _ in range(2):
+        make_folder(tmp_path / "out")
+        make_folder(tmp_path / "out" / "more")
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk" / "out" / "more").is_dir()
 
 
 def test_a_symlink_is_written_through_and_stays(tmp_path):
