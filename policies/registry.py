@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import math
+import os
 import re
 import types
 import typing
@@ -69,6 +70,17 @@ def describe(policy: Policy) -> str:
 def needs(policy: Policy) -> frozenset[str]:
     """What a policy and those that it wraps need of the run; see `policies.Policy`."""
     return frozenset().union(*(getattr(each, "needs", ()) for each in chain(policy)))
+
+
+def modules_of(policy: Policy) -> set[str]:
+    """The modules that hold its classes and those of what it wraps, those that they inherit from among them."""
+    return {cls.__module__ for each in chain(policy) for cls in type(each).__mro__}
+
+
+def answers_of(policy: Policy) -> list[str]:
+    """The files of recorded answers that it and those that it wraps name as `items`."""
+    named = {getattr(each, "items", None) for each in chain(policy)}
+    return sorted(each for each in named if isinstance(each, str) and os.path.isfile(each))
 
 
 @dataclass

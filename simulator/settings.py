@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import sys
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from policies import POLICIES, describe, make
+from policies.registry import answers_of
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.defaults import default_trace, saturation, short_text_saturation
 from simulator.reporting.report import Report
@@ -17,6 +18,7 @@ from simulator.serving.clock import Clock, VirtualClock, WallClock
 from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
 from traces import FORMATS, Trace, load
 from traces.scaling import MODES
+from traces.shared.modules import appeared, digest, outside
 
 CLOCKS = ("virtual", "wall")
 
@@ -111,11 +113,12 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Prepared:
-    """Settings with every default filled in, and the inputs they name."""
+    """Settings with every default filled in, and the inputs they name. imported: the modules before they were read."""
 
     settings: Settings
     trace: Trace
     deployment: Deployment
+    imported: frozenset[str] = frozenset()
 
     @property
     def clock(self) -> Clock:
@@ -135,7 +138,10 @@ class Prepared:
             seed=its.seed,
             **({"clock": self.clock} | how),
         )
-        return replace(report, run={"settings": asdict(its), **report.run})
+        run = {"settings": asdict(its), **report.run}
+        if modules := run.get("modules", {}) | outside(appeared(self.imported)):
+            run["modules"] = modules
+        return replace(report, run=run)
 
 
 def prepare(
@@ -145,28 +151,31 @@ def prepare(
 
     Raises ValueError, LookupError or OSError for bad input.
     """
+    imported = frozenset(sys.modules)
     if settings.clock not in CLOCKS:
         raise ValueError(f"clock is {settings.clock!r}; it must be one of {', '.join(CLOCKS)}")
     if settings.rate is not None and settings.load is not None:
         raise ValueError("--rate and --load both set the rate: give one of them")
     if settings.seed < 0:
         raise ValueError(f"seed is {settings.seed}; it must be 0 or more")
-    policy = describe(make(settings.policy, parameters))
+    made = make(settings.policy, parameters)
+    policy = describe(made)
     deployment = Deployment.of(table or settings.table, settings.model, settings.task, settings.levels)
     named, model, task = settings.table or deployment.table.name, deployment.model, deployment.task
     source = default_trace(deployment.predictions) if settings.trace is None else settings.trace
     its = replace(settings, policy=policy, trace=source, model=model, task=task, table=named)
     if its.load is not None:
         its = replace(its, rate=_rate(its, its.load, deployment), load=None)
-    return Prepared(replace(its, digests=_digests(its)), _load(its, deployment), deployment)
+    its = replace(its, digests=_digests(its, answers_of(made)))
+    return Prepared(its, _load(its, deployment), deployment, imported)
 
 
 def unchanged(settings: Settings) -> None:
     """Raise ValueError where a file that the recorded run read is missing or has changed."""
-    for path, digest in settings.digests.items():
+    for path, was in settings.digests.items():
         if not Path(path).exists():
             raise ValueError(f"{path}, which the recorded run read, is not there any more")
-        if _digest(Path(path)) != digest:
+        if digest(Path(path)) != was:
             raise ValueError(f"{path} has changed since the recorded run: its results cannot be reproduced")
 
 
@@ -201,16 +210,11 @@ def _fits(value: object, hint: Any) -> bool:
     return isinstance(value, (*kinds, int) if float in kinds else kinds)
 
 
-def _digests(its: Settings) -> dict[str, str]:
-    """Of every file that is read, those inside a spec (fit:FILE, along:FILE, tenants:table=FILE) too."""
-    named = [each for each in (its.trace, its.lengths, its.table) if each is not None]
+def _digests(its: Settings, more: list[str]) -> dict[str, str]:
+    """Of every file that is read, those inside a spec (fit:FILE, along:FILE, tenants:table=FILE) and `more` too."""
+    named = more + [each for each in (its.trace, its.lengths, its.table) if each is not None]
     named += [part.rpartition("=")[2].strip() for each in named for part in each.partition(":")[2].split(",")]
     parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv")
     named += [os.path.join(each, part) for each in named if os.path.isdir(each) for part in parts]
     named += [str(part) for each in named if os.path.isdir(each) for part in sorted(Path(each).glob("trace-*.parquet"))]
-    return {str(Path(each)): _digest(Path(each)) for each in named if os.path.isfile(each)}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {str(Path(each)): digest(Path(each)) for each in named if os.path.isfile(each)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 from policies import describe, make, needs
 from policies.interface import Policy
 from policies.machinery.wrapped import foresee, start
+from policies.registry import modules_of
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.core import Executor, PolicyError, Records, place
 from simulator.defaults import default_slo_s, saturation
@@ -25,6 +27,7 @@ from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock
 from simulator.serving.loop import Server
 from traces import Trace, load
+from traces.shared.modules import appeared, outside
 from traces.streams import Stream, stream
 
 SERVICE_NOISE_CHOICES = ("none", "profiled")
@@ -79,6 +82,7 @@ def simulate(
     if not 0 < slo_s < float("inf"):
         raise ValueError(f"slo_s is {slo_s}; it must be a positive number of seconds")
 
+    imported = set(sys.modules)
     policy = copy.deepcopy(policy) if not isinstance(policy, str) else make(policy)
     clock = VirtualClock() if clock is None else clock
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
@@ -124,6 +128,8 @@ def simulate(
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},
         "table": {"name": table.name, "device": table.device, "digest": table.digest, "meta": dict(table.meta)},
     }
+    if modules := outside([*modules_of(policy), *appeared(imported)]):
+        run["modules"] = modules
     rate = saturation(predictions, buckets)
     return Report(trace, deployment.levels, deployment.plan, gpus, slo_s, rate, records, run)
 

@@ -111,6 +111,35 @@ def test_a_key_changes_with_whatever_changes_a_result(tmp_path):
     assert Keys().key(base) != key
 
 
+@pytest.mark.parametrize("changed", ["key_policy.py", "key_base.py", "key_constant.py"])
+def test_a_key_changes_with_every_module_behind_a_policy(tmp_path, monkeypatch, changed):
+    """Its own file, that of its base class, and what that imports."""
+    files = {
+        "key_policy.py": "from key_base import Base\nclass P(Base): pass\n",
+        "key_base.py": "from key_constant import LIMIT\nfrom policies import Dispatch\nclass Base:\n"
+        "    def decide(self, view): return Dispatch(view.oldest(LIMIT), view.levels[-1])\n",
+        "key_constant.py": "LIMIT = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    base = Settings(table="synthetic", policy="admission(key_policy:P)")
+    key = Keys().key(base)
+    assert Keys().key(base) == key
+    (tmp_path / changed).write_text(files[changed] + "# another\n")
+    assert Keys().key(base) != key
+
+
+def test_a_key_changes_with_the_recorded_answers_that_a_policy_reads(tmp_path):
+    answers = tmp_path / "answers.parquet"
+    answers.write_bytes(b"one")
+    base = Settings(table="synthetic", policy=f"margin(greedy, items={str(answers)!r})")
+    key = Keys().key(base)
+    answers.write_bytes(b"another")
+    assert Keys().key(base) != key
+
+
 def test_a_broken_cell_is_named_and_what_was_finished_is_kept(tmp_path):
     with pytest.raises(ValueError, match=r"policy greedy.*rate 1e-09.*: "):
         analysis.sweep(AXES, rate=[500, 1e-9], store=tmp_path)
