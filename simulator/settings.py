@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from policies import POLICIES, describe, make
 from policies.registry import answers_of
 from profiler.table import LEVELS, Deployment, LatencyTable
+from simulator.core import LONGEST_SLO_S, MOST_GPUS, SHORTEST_SLO_S
 from simulator.defaults import default_trace, saturation, short_text_saturation
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
@@ -24,7 +25,10 @@ CLOCKS = ("virtual", "wall")
 
 
 def flag(default: Any, words: str, **how: Any) -> Any:
-    """A field of `Settings` with its flag: the help, and what else `add_argument` takes."""
+    """A field of `Settings` with its flag: the help, and what else `add_argument` takes.
+
+    within: the least and the greatest value that makes sense, of a number.
+    """
     return field(default=default, metadata={"help": words, **how})
 
 
@@ -50,12 +54,14 @@ class Settings:
     trace_format: str = flag(
         "auto", f"of a file: auto, {', '.join(FORMATS)}", choices=("auto", *FORMATS), metavar="FORMAT"
     )
-    rate: float | None = flag(None, "mean requests per second", metavar="R")
-    load: float | None = flag(None, "mean rate as a share of what all GPUs serve at full accuracy", metavar="X")
+    rate: float | None = flag(None, "mean requests per second", metavar="R", within=(1e-9, 1e9))
+    load: float | None = flag(
+        None, "mean rate as a share of what all GPUs serve at full accuracy", metavar="X", within=(1e-9, 1e6)
+    )
     rate_mode: str = flag(
         "superpose", "how a file is rescaled; superpose keeps the length of bursts", choices=tuple(MODES)
     )
-    duration: float | None = flag(None, "only so many seconds", metavar="S")
+    duration: float | None = flag(None, "only so many seconds", metavar="S", within=(1e-9, 1e10))
     lengths: str | None = flag(
         None, "draw token counts from here (default: the trace's own, else short texts)", metavar="FILE|SPEC"
     )
@@ -71,9 +77,12 @@ class Settings:
         choices=LEVELS,
     )
     slo_ms: float | None = flag(
-        None, "latency target (default: 5 x the model's batch-1 time at the median length)", metavar="MS"
+        None,
+        "latency target (default: 5 x the model's batch-1 time at the median length)",
+        metavar="MS",
+        within=(1e3 * SHORTEST_SLO_S, 1e3 * LONGEST_SLO_S),
     )
-    gpus: int = flag(1, "GPUs behind one queue", metavar="N")
+    gpus: int = flag(1, "GPUs behind one queue", metavar="N", within=(1, MOST_GPUS))
     service_noise: str = flag(
         "none",
         "none: batches take the measured median; profiled: drawn from what was measured",
@@ -88,7 +97,7 @@ class Settings:
     weights: str | None = flag(
         None, "checkpoint of the model (default: random, which takes the same time)", metavar="DIR|FILE"
     )
-    seed: int = flag(0, "of all random numbers", metavar="N")
+    seed: int = flag(0, "of all random numbers", metavar="N", within=(0, 2**63 - 1))
     digests: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -109,6 +118,17 @@ KINDS = {
     for name, hint in get_type_hints(Settings).items()
     if name != "digests"
 }
+#: The least and the greatest value of each that has such.
+WITHIN: dict[str, tuple[float, float]] = {
+    each.name: each.metadata["within"] for each in fields(Settings) if "within" in each.metadata
+}
+
+
+def refuse_beyond(name: str, value: float | None) -> None:
+    """Raise ValueError where a setting lies beyond the values that make sense; None lies within."""
+    least, greatest = WITHIN[name]
+    if value is not None and not least <= value <= greatest:
+        raise ValueError(f"{name} is {str(value)[:40]}; it must lie in {least:,g} to {greatest:,g}")
 
 
 @dataclass(frozen=True)
@@ -156,8 +176,8 @@ def prepare(
         raise ValueError(f"clock is {settings.clock!r}; it must be one of {', '.join(CLOCKS)}")
     if settings.rate is not None and settings.load is not None:
         raise ValueError("--rate and --load both set the rate: give one of them")
-    if settings.seed < 0:
-        raise ValueError(f"seed is {settings.seed}; it must be 0 or more")
+    for name in WITHIN:
+        refuse_beyond(name, getattr(settings, name))
     made = make(settings.policy, parameters)
     policy = describe(made)
     deployment = Deployment.of(table or settings.table, settings.model, settings.task, settings.levels)

@@ -18,7 +18,7 @@ from policies import describe, make
 from profiler.table import Deployment
 from simulator.arguments import parameters, settings_flags
 from simulator.defaults import default_slo_s
-from simulator.settings import Settings
+from simulator.settings import Settings, refuse_beyond
 from traces.lengths import SHORT_TEXT
 from traces.shared.command import Flags, command_line
 from traces.shared.origin import origin, version
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cohort.serve")
 MIB = 1 << 20
+#: Of seconds, requests, connections, KiB and MiB: more than anybody means.
+MOST = 10**9
 
 
 def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
@@ -225,12 +227,11 @@ def _has_tokenizer(weights: Path) -> bool:
 
 
 def _refuse_nonsense(options: argparse.Namespace) -> None:
-    for name in ("gpus", "queue", "connections", "body_kib", "timeout_s", "patience_s", "record_mib", "slo_ms"):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0")
-    if options.seed < 0:
-        raise ValueError(f"--seed is {options.seed}; it must be 0 or more")
+    for name in ("gpus", "slo_ms", "seed"):
+        refuse_beyond(name, getattr(options, name))
+    for name in ("queue", "connections", "body_kib", "timeout_s", "patience_s", "record_mib"):
+        if not 0 < (value := getattr(options, name)) <= MOST:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0, and at most {MOST:,}")
     if not 0 <= options.port < 65536:
         raise ValueError(f"--port is {options.port}; it must lie in 0 to 65535")
 

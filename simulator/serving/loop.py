@@ -25,6 +25,7 @@ from policies.interface import (
     Scale,
     Wait,
 )
+from policies.machinery.raised import heed_interrupt
 from policies.machinery.wrapped import hears
 from profiler.events import BatchPlan, Event, Execution, Kind, Requests
 from profiler.table import Level
@@ -155,7 +156,7 @@ class Server:
             while (view.waiting and (idle or every_arrival)) or (scales and backlog.left < backlog.total):
                 try:
                     action = decide(view)
-                except Exception as error:
+                except BaseException as error:
                     self._blame(error)
                 until = acts[type(action)](self, action, now)
                 if until is not None:
@@ -269,7 +270,7 @@ class Server:
         assert self._observe is not None
         try:
             self._observe(event)
-        except Exception as error:
+        except BaseException as error:
             self._blame(error)
 
     # Actions
@@ -392,8 +393,9 @@ class Server:
             )
         return wake
 
-    def _blame(self, error: Exception) -> NoReturn:
+    def _blame(self, error: BaseException) -> NoReturn:
         """End the run with the error that the policy raised."""
+        heed_interrupt(error)
         if isinstance(error, PolicyError):
             raise error
         raise PolicyError(f"raised {type(error).__name__}: {error}") from error

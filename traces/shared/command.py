@@ -100,7 +100,7 @@ def subcommand(arguments: Sequence[str], prog: str, description: str, commands: 
 
 def words(error: BaseException) -> str:
     """An expected error in a line that says what to do."""
-    text = repr(error) if isinstance(error, KeyError) else str(error)
+    text = " ".join((repr(error) if isinstance(error, KeyError) else str(error)).split("\n"))
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
         extra = EXTRAS.get(package)
