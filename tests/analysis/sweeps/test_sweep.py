@@ -20,7 +20,7 @@ from conftest import heed_interrupts
 import analysis
 from analysis.__main__ import main
 from analysis.sweeps.backends import Pool
-from analysis.sweeps.cells import Cell, batches, run_here
+from analysis.sweeps.cells import Cell, batches, run_here, with_targets
 from analysis.sweeps.frames import read
 from analysis.sweeps.grid import grid
 from analysis.sweeps.origin import Keys
@@ -41,6 +41,16 @@ def test_a_row_is_what_a_single_run_reports():
             if name not in ("load", "gpus"):
                 assert frame[name][place] == value, name
         assert frame["offered_load"][place] == summary["load"]
+
+
+def test_all_seeds_of_a_sweep_have_one_default_target():
+    """Its median length lies at the edge of two buckets, so that each seed would have one of two targets of its own."""
+    axes = {"policy": "greedy;none", "trace": "poisson:rate=60,duration=0.5", "table": "cpu-epyc-1thread"}
+    own = {prepare(each).run().slo_s for each in grid({**axes, "seed": range(9)})}
+    assert len(own) > 1
+    frame = analysis.sweep(axes, seed=range(9))
+    assert set(frame["slo_s"]) == {prepare(grid({**axes, "seed": 0})[0]).run().slo_s}
+    assert set(analysis.sweep(axes, seed=range(3), gpus=[1, 2])["slo_s"]) == set(frame["slo_s"])
 
 
 def test_what_specs_vary_is_a_column():
@@ -269,7 +279,7 @@ def test_an_interrupt_loses_nothing_that_was_finished(tmp_path):
     assert not (tmp_path / "out").exists()
     cells = grid({"policy": "greedy", "trace": "poisson:duration=1", "table": "h200-modelled", "load": 0.2,
                   "seeds": "0-999"})  # fmt: skip
-    kept = Store(tmp_path / "store").find(Keys().key(each) for each in cells)
+    kept = Store(tmp_path / "store").find(Keys().key(each) for each in with_targets(cells))
     assert 3 <= len(kept) < 1000
 
 
