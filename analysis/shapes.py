@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from math import inf
 from pathlib import Path
 from types import UnionType
 from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -51,9 +51,9 @@ def built(value: Any, kind: Any, place: str) -> Any:
         return kind(**_parts(value, kind, needed, place))
     if hasattr(kind, "_fields") and isinstance(value, list) and len(value) == len(kind._fields):
         return kind(*_parts(dict(zip(kind._fields, value, strict=True)), kind, kind._fields, place).values())
-    if kind is float and type(value) in (int, float) and math.isfinite(value):
+    if kind is float and type(value) in (int, float) and abs(value) < inf:
         return value
-    if type(value) is kind or (kind is type(None) and value is None):
+    if (type(value) is kind and kind is not float) or (kind is type(None) and value is None):
         return value
     raise Misshapen(f"{place} is {str(value)[:60]!r}, which is no {getattr(kind, '__name__', kind)}")
 

@@ -1,8 +1,12 @@
 """`python tests/fuzz`: see `fuzzing`."""
 
 import sys
+from pathlib import Path
 
-from fuzzing import main
+TESTS = Path(__file__).parents[1]
+sys.path += [str(TESTS / folder) for folder in ("", "simulator", "simulator/endpoint")]  # whose doubles are used
+
+from fuzzing import main  # noqa: E402 (it needs the path)
 
 if __name__ == "__main__":
     sys.exit(main())

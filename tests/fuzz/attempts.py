@@ -25,10 +25,11 @@ from lines import SLOW, WORKING, commands, named, spoiled
 COMPUTING_S, MEMORY = 10, 3 << 30
 #: What only the interpreter and libraries say, to programmers.
 RAW = re.compile(
-    r"error: (?:\w+Error\(|\w+Error$|list index|tuple index|index \S+ is out of|division by zero|float division|math domain)"
-    r"|has no attribute|invalid literal|could not convert|unhashable|has no len|zero-size array|not iterable|not subscriptable"
-    r"|Length of values|operands could not|shape mismatch|must be same length|not supported between|cannot convert float"
-    r"|unexpected keyword|positional argument|NoneType|<class |int too large|too large to convert|Maximum allowed|sequence item"
+    r"error: (?:\w+Error\(|\w+Error$|list index|tuple index|index \S+ is out of|division by zero|float division)"
+    r"|math domain|has no attribute|invalid literal|could not convert|unhashable|has no len|zero-size array"
+    r"|not iterable|not subscriptable|Length of values|operands could not|shape mismatch|must be same length"
+    r"|not supported between|cannot convert float|unexpected keyword|positional argument|NoneType|<class "
+    r"|int too large|too large to convert|Maximum allowed|sequence item"
 )
 #: Seconds until one that does not compute, such as a server, is interrupted, and until it is ended.
 PATIENCE_S, LAST_S = 4.0, 40.0
@@ -138,7 +139,7 @@ def _files(folder: Path) -> dict[str, int]:
 
 def _wrong(ended: Ended, folder: Path, before: dict[str, int]) -> str:
     """What is not as it must be, in a few words."""
-    status, printed, complained, interrupted = ended
+    status, _, complained, interrupted = ended
     if status in (-signal.SIGXCPU, -signal.SIGKILL):
         return "hang"
     if status not in (0, 1, 2, 130):

@@ -51,7 +51,10 @@ def build(folder: Path) -> None:
     trace = Trace(rng.exponential(0.01, 60).cumsum(), rng.integers(3, 60, 60).astype(np.int32))
     write(trace, folder / "trace.csv")
     write(trace, folder / "trace.parquet")
-    lines = [f"{at * 1000:.3f},{tokens},{name}" for at, tokens, name in zip(trace.arrival_s, trace.tokens, "abc" * 20)]
+    lines = [
+        f"{at * 1000:.3f},{tokens},{name}"
+        for at, tokens, name in zip(trace.arrival_s, trace.tokens, "abc" * 20, strict=True)
+    ]
     (folder / "table.csv").write_text("\n".join(["ts,n,who", *lines]) + "\n")
     texts = [
         {"arrival_s": round(at, 3), "text": "some words " * (1 + number % 4), "tokens": 9}
@@ -101,8 +104,10 @@ def damage(folder: Path, rng: np.random.Generator) -> str:
 
 
 def _any(rng: np.random.Generator) -> Any:
-    values = (None, {}, [], "", "x", "1", True, 0, -1, 1, 1e999, -1e999, float("nan"), 1e308, 1e30, 10**25, -1e-9, [[]], {"a": 1},
-              [None], [1, "a"], ["a"] * 3, [[0, -1]], "\ud800", "\0", [[1, 2], [1, 2]])  # fmt: skip
+    values = (
+        None, {}, [], "", "x", "1", True, 0, -1, 1, 1e999, -1e999, float("nan"), 1e308, 1e30, 10**25, -1e-9, [[]],
+        {"a": 1}, [None], [1, "a"], ["a"] * 3, [[0, -1]], "\ud800", "\0", [[1, 2], [1, 2]],
+    )  # fmt: skip
     return values[rng.integers(len(values))]
 
 

@@ -17,12 +17,16 @@ from lines import commands
 from traces.shared.command import Flags, command_line
 
 #: What the folder gets from our own commands: a run, a sweep, a plan, a fitted generator.
-OWN = """
+OWN = (
+    """
 simulator --trace trace.csv --table table --policy timeout --out run
 traces fit counts.csv -o fit.json
-analysis sweep grid.toml --jobs 1 --store store --out sweep
-analysis plan --tables table --trace trace.csv --slo-ms 50 --policies greedy --max-gpus 2 --simulated 200 --jobs 1 --store store --out plan
-""".strip().splitlines()
+analysis sweep grid.toml JOB --out sweep
+analysis plan --tables table --trace trace.csv --slo-ms 50 --policies greedy --max-gpus 2 --simulated 200 JOB --out plan
+""".replace("JOB", "--jobs 1 --store store")
+    .strip()
+    .splitlines()
+)
 
 
 @command_line("python tests/fuzz")
@@ -32,20 +36,23 @@ def main(arguments: list[str], prog: str) -> int:
     flags.add_argument("--cases", type=int, default=1000, metavar="N", help="how many (default %(default)s)")
     flags.add_argument("--seconds", type=float, metavar="S", help="stop after so long")
     flags.add_argument("--seed", type=int, default=0, help="of all cases (default 0)")
-    flags.add_argument(
-        "--first", type=int, default=0, metavar="NUMBER", help="the number of the first case (default 0)"
-    )
+    flags.add_argument("--first", type=int, default=0, metavar="N", help="number of the first case (default 0)")
     flags.add_argument("--jobs", type=int, default=1, help="processes (default %(default)s)")
-    flags.add_argument(
-        "--slow", action="store_true", help="command lines that take seconds, mostly since they open a device"
-    )
+    flags.add_argument("--slow", action="store_true", help="command lines that take seconds")
+    flags.add_argument("--http", action="store_true", help="bytes on connections to the endpoint instead")
     options = flags.parse_args(arguments)
     if min(options.cases, options.jobs) < 1 or min(options.seed, options.first) < 0:
         raise ValueError("--cases and --jobs must be at least 1, --seed and --first at least 0")
     numbers = range(options.first, options.first + options.cases)
     until = monotonic() + (options.seconds or float("inf"))
     tried = wrong = 0
-    for found in findings(options.seed, numbers, options.jobs, options.slow):
+    if options.http:
+        from streams import findings as of_streams
+
+        results = of_streams(options.seed, numbers)
+    else:
+        results = findings(options.seed, numbers, options.jobs, options.slow)
+    for found in results:
         tried += 1
         if found:
             wrong += 1

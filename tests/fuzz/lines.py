@@ -18,7 +18,8 @@ from simulator.arguments import parser as simulator_parser
 from traces.shared.command import Flags
 
 #: Command lines that work in the folder of `folders.build`; the first word, or two, name the command.
-WORKING = """
+WORKING = (
+    """
 simulator --trace trace.csv --table table --out out
 simulator --trace poisson:rate=200,duration=0.5 --table table --policy adaptive --load 0.5 --out out --json
 simulator --trace counts.csv --table table --policy admission(timeout(max_batch=4)) --gpus 2 --out out
@@ -41,11 +42,11 @@ traces stats texts.jsonl --max-tokens 16
 traces compare trace.csv trace.parquet
 traces fit counts.csv -o out.json
 traces list
-analysis sweep grid.toml --jobs 1 --store store --out out
-analysis sweep --trace trace.csv --table table --policy greedy;timeout --load 0.2:0.6:0.2 --seeds 0-1 --jobs 1 --store store --out out
-analysis capacity --table table --policy greedy --requests 300 --seeds 0-1 --tolerance 0.2 --jobs 1 --store store --out out.csv
+analysis sweep grid.toml JOB --out out
+analysis sweep --trace trace.csv --table table --policy greedy;timeout --load 0.2:0.6:0.2 --seeds 0-1 JOB --out out
+analysis capacity --table table --policy greedy --requests 300 --seeds 0-1 --tolerance 0.2 JOB --out out.csv
 analysis compare --table table --policies greedy;none --replications 2 --trace poisson:duration=0.2 --load 0.5 --out out.csv
-analysis plan --tables table --trace trace.csv --slo-ms 50 --policies greedy --max-gpus 2 --simulated 200 --jobs 1 --store store --out out
+analysis plan --tables table --trace trace.csv --slo-ms 50 --policies greedy --max-gpus 2 --simulated 200 JOB --out out
 analysis plot latency-cdf run --out out.png --dpi 40
 analysis plot timeline run --out out.svg
 analysis report run sweep --out out.html
@@ -59,43 +60,62 @@ profiler synth --plan h200 --out out
 profiler adopt study --table table
 profiler seeds study --out out.csv
 profiler campaign --list
-""".strip().splitlines()
+""".replace("JOB", "--jobs 1 --store store")
+    .strip()
+    .splitlines()
+)
 #: Those that take seconds, mostly since they open a real device.
-SLOW = """
-analysis sensitivity --table table --trace trace.csv --slo-ms 50 --jobs 1 --store store --out out.csv
+SLOW = (
+    """
+analysis sensitivity --table table --trace trace.csv --slo-ms 50 JOB --out out.csv
 simulator --trace trace.csv --table table --live --device cpu --attempts 1 --out out
 simulator --trace trace.csv --table table --device cpu --out out
 simulator serve --table table --device cpu --port 0 --record record --timeout-s 1
 analysis validate --recorded record --out out
 profiler run --device cpu --plan keys.json --budget-s 0.2 --out out
-""".strip().splitlines()
+""".replace("JOB", "--jobs 1 --store store")
+    .strip()
+    .splitlines()
+)
 
-WHOLE = ("0", "-1", "1", "2", "3", "99999999999999999999", "-99999999999999999999", "2147483648", "1e3", "1.5", "nan", "",
-         "0x10", "1_0", " 3", "١", "1" * 5000)  # fmt: skip
-NUMBERS = ("0", "-1", "0.5", "2", "nan", "inf", "-inf", "1e308", "-1e308", "1e-308", "5e-324", "1e18", "1e9", "1e-9", "abc",
-           "", "1,5", "1" * 400)  # fmt: skip
-TEXTS = ("", " ", "none", "0", "a\nb", "\udcff", "\0", "é" * 80, "x" * 5000, "--", "-", "-1", "{}", "[]", "null", "a=b", "=",
-         "a=", "=b", ":", ";", ",", "a;b", "a,b", "%s", "{0}", "../..", "/", "/dev/null", "/dev/full", "/proc/self/mem",
-         ".", "out", "missing", "missing/out", "out.csv", "out.png", "out.parquet", "out.json", "trace.csv", "table", "run",
-         "plan", "sweep", "counts.csv", "empty", "folder", "link", "record", "study", "keys.json")  # fmt: skip
-POLICIES = ("greedy", "none", "adaptive", "timeout(max_batch=0)", "timeout(timeout_s=1e308)", "timeout(timeout_s=nan)",
-            "fixed(students=99)", "fixed(students=-1)", "admission(greedy)", "admission()", "admission", "greedy(greedy)",
-            "router(greedy)", "margin(greedy)", "autoscale(greedy, most=2)", "hpa(greedy, interval_s=1e-9)", "optimum",
-            "margin(greedy, items='trace.csv')", "margin(greedy, items='table')", "tokenbucket(greedy, rate=-1)",
-            "slackfit(classes=0)", "smdp(rate=1e-300)", "smdp(penalty=1e300)", "mpc(steps=10000000)", "clipper(samples=0)",
-            "nexus", "symphony", "cocktail(interval_s=0)", "switching(window_s=0)", "edf", "strict(greedy)", "lengths",
-            "weighted(greedy, classes=('a',), weights=(0,))", "buckets(greedy, edges=(1, 0))", "codel(greedy, target_s=-1)",
-            "my_policy:Mine", "my_policy:Nothing", "my_policy:Mine(limit='a')", "nowhere:Mine", "my_policy", "os:system",
-            "my_policy:Quits", "my_policy:Stops", "my_policy:Needs", "my_policy:Interrupts", "my_policy:Scales",
-            "quits:P", "greedy(", "greedy)", "(" * 300, "greedy; none", "greedy, none", "a b", "1", "'x'",
-            "lambda: 0", "admission(" * 120 + "greedy" + ")" * 120)  # fmt: skip
-TRACES = ("poisson", "poisson:", "poisson:rate=0", "poisson:rate=-1", "poisson:rate=1e12", "poisson:duration=1e12",
-          "poisson:rate=nan", "poisson:rate=1e-300", "poisson:rate=1,rate=2", "poisson:x=1", "gamma:cv=0", "gamma:cv=1e9",
-          "burst:factor=0", "burst:length=0,duration=1", "burst:start=1e300", "mmpp", "diurnal:duration=1", "fit:trace.csv",
-          "fit:fit.json", "fit:missing", "tenants:table=table", "tenants:duration=1", "along:trace.csv", "along:missing",
-          "constant:rate=10,duration=1", "uniform:duration=1", "nothing:rate=1", "poisson:rate=10,duration=0", "zipf",
-          "lognormal:median=0", "lognormal:median=1e300,sigma=1e3", "constant:tokens=0", "constant:tokens=1e30",
-          "trace.csv", "trace.parquet", "texts.jsonl", "counts.csv", "table.csv", "fit.json")  # fmt: skip
+WHOLE = (
+    "0", "-1", "1", "2", "3", "99999999999999999999", "-99999999999999999999", "2147483648", "1e3", "1.5", "nan", "",
+    "0x10", "1_0", " 3", "\N{ARABIC-INDIC DIGIT ONE}", "1" * 5000,
+)  # fmt: skip
+NUMBERS = (
+    "0", "-1", "0.5", "2", "nan", "inf", "-inf", "1e308", "-1e308", "1e-308", "5e-324", "1e18", "1e9", "1e-9", "abc",
+    "", "1,5", "1" * 400,
+)  # fmt: skip
+TEXTS = (
+    "", " ", "none", "0", "a\nb", "\udcff", "\0", "é" * 80, "x" * 5000, "--", "-", "-1", "{}", "[]", "null", "a=b",
+    "=", "a=", "=b", ":", ";", ",", "a;b", "a,b", "%s", "{0}", "../..", "/", "/dev/null", "/dev/full",
+    "/proc/self/mem", ".", "out", "missing", "missing/out", "out.csv", "out.png", "out.parquet", "out.json",
+    "trace.csv", "table", "run", "plan", "sweep", "counts.csv", "empty", "folder", "link", "record", "study",
+    "keys.json",
+)  # fmt: skip
+POLICIES = (
+    "greedy", "none", "adaptive", "timeout(max_batch=0)", "timeout(timeout_s=1e308)", "timeout(timeout_s=nan)",
+    "fixed(students=99)", "fixed(students=-1)", "admission(greedy)", "admission()", "admission", "greedy(greedy)",
+    "router(greedy)", "margin(greedy)", "autoscale(greedy, most=2)", "hpa(greedy, interval_s=1e-9)", "optimum",
+    "margin(greedy, items='trace.csv')", "margin(greedy, items='table')", "tokenbucket(greedy, rate=-1)",
+    "slackfit(classes=0)", "smdp(rate=1e-300)", "smdp(penalty=1e300)", "mpc(steps=10000000)", "clipper(samples=0)",
+    "nexus", "symphony", "cocktail(interval_s=0)", "switching(window_s=0)", "edf", "strict(greedy)", "lengths",
+    "weighted(greedy, classes=('a',), weights=(0,))", "buckets(greedy, edges=(1, 0))", "codel(greedy, target_s=-1)",
+    "my_policy:Mine", "my_policy:Nothing", "my_policy:Mine(limit='a')", "nowhere:Mine", "my_policy", "os:system",
+    "my_policy:Quits", "my_policy:Stops", "my_policy:Needs", "my_policy:Interrupts", "my_policy:Scales", "quits:P",
+    "greedy(", "greedy)", "(" * 300, "greedy; none", "greedy, none", "a b", "1", "'x'", "lambda: 0",
+    "admission(" * 120 + "greedy" + ")" * 120,
+)  # fmt: skip
+TRACES = (
+    "poisson", "poisson:", "poisson:rate=0", "poisson:rate=-1", "poisson:rate=1e12", "poisson:duration=1e12",
+    "poisson:rate=nan", "poisson:rate=1e-300", "poisson:rate=1,rate=2", "poisson:x=1", "gamma:cv=0", "gamma:cv=1e9",
+    "burst:factor=0", "burst:length=0,duration=1", "burst:start=1e300", "mmpp", "diurnal:duration=1",
+    "fit:trace.csv", "fit:fit.json", "fit:missing", "tenants:table=table", "tenants:duration=1", "along:trace.csv",
+    "along:missing", "constant:rate=10,duration=1", "uniform:duration=1", "nothing:rate=1",
+    "poisson:rate=10,duration=0", "zipf", "lognormal:median=0", "lognormal:median=1e300,sigma=1e3",
+    "constant:tokens=0", "constant:tokens=1e30", "trace.csv", "trace.parquet", "texts.jsonl", "counts.csv",
+    "table.csv", "fit.json",
+)  # fmt: skip
 _SPECS = {"policy": POLICIES, "policies": POLICIES, "reference": POLICIES, "trace": TRACES, "lengths": TRACES,
           "source": TRACES, "sources": TRACES, "arrivals": TRACES}  # fmt: skip
 
