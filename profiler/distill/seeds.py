@@ -43,13 +43,23 @@ class Answered:
 
     @classmethod
     def read(cls, folder: Path) -> Answered:
-        """The answers of a study's folder. Raises LookupError where there are none."""
+        """The answers of a study's folder. Raises LookupError where there are none, ValueError for a damaged file."""
         path = folder / ANSWERS
         if not path.is_file():
             raise LookupError(
                 f"no finished study at {folder}: {path} is not there (python -m profiler distill writes it)"
             )
-        table = pa.parquet.read_table(path)
+        try:
+            found = cls._of(pa.parquet.read_table(path))
+            found._check()
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: it has not all columns and metadata of a study") from error
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        return found
+
+    @classmethod
+    def _of(cls, table: pa.Table) -> Answered:
         rows: dict[str, list[NDArray[np.int32]]] = {}
         for name in table.column_names:
             if "/" in name:
@@ -57,6 +67,22 @@ class Answered:
         split, row, label = (table[name].to_numpy() for name in ("split", "row", "label"))
         about = json.loads(table.schema.metadata[b"about"])
         return cls(split, row, label, {model: np.stack(own) for model, own in rows.items()}, about)
+
+    def _check(self) -> None:
+        """Raise ValueError or KeyError where something is missing or of another kind."""
+        about = self.about
+        roles = [about[name] for name in ("task", "teacher", "ensemble", "single")]
+        if not all(isinstance(each, str) for each in roles) or type(about["seed"]) is not int:
+            raise ValueError(
+                f"it says {roles} of task, teacher, ensemble and single, and {about['seed']!r} of the seed"
+            )
+        if not {about["teacher"], about["ensemble"]} <= set(self.answers) <= set(about["runs_as"]):
+            raise ValueError(f"it has answers of {', '.join(self.answers) or 'no model'}, and not of all that it names")
+        whole = [self.row, self.label, *self.answers.values()]
+        if not len(self.row) or not all(each.dtype.kind in "iu" for each in whole):
+            raise ValueError("rows, labels and answers must be whole numbers, and there must be some")
+        if not all(isinstance(each, str) for each in self.split):
+            raise ValueError("column split must hold texts")
 
     def without(self, models: Sequence[str]) -> Answered:
         """The same study without these models."""

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
+sys.path.insert(0, str(TESTS.parent))
 sys.path += [str(TESTS / folder) for folder in ("", "simulator", "simulator/endpoint")]  # whose doubles are used
 
 from fuzzing import main  # noqa: E402 (it needs the path)

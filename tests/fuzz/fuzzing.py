@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from time import monotonic
 
 from attempts import attempt, run
@@ -66,8 +67,9 @@ def main(arguments: list[str], prog: str) -> int:
 def findings(seed: int, numbers: range, jobs: int = 1, slow: bool = False) -> Iterator[str]:
     """What is wrong with each case, empty where nothing is."""
     commands()
-    with TemporaryDirectory() as folder:
-        template, work = Path(folder) / "template", Path(folder) / "work"
+    folder = Path(mkdtemp())  # a TemporaryDirectory would be removed by the exit of each fork
+    try:
+        template, work = folder / "template", folder / "work"
         template.mkdir()
         work.mkdir()
         build(template)
@@ -81,6 +83,8 @@ def findings(seed: int, numbers: range, jobs: int = 1, slow: bool = False) -> It
             return
         with Pool(jobs, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
             yield from pool.imap(trying, numbers, chunksize=4)
+    finally:
+        shutil.rmtree(folder)
 
 
 def _tried(seed: int, number: int, template: Path, work: Path, slow: bool) -> str:

@@ -45,7 +45,7 @@ traces list
 analysis sweep grid.toml JOB --out out
 analysis sweep --trace trace.csv --table table --policy greedy;timeout --load 0.2:0.6:0.2 --seeds 0-1 JOB --out out
 analysis capacity --table table --policy greedy --requests 300 --seeds 0-1 --tolerance 0.2 JOB --out out.csv
-analysis compare --table table --policies greedy;none --replications 2 --trace poisson:duration=0.2 --load 0.5 --out out.csv
+analysis compare --table table --policies greedy;none --replications 2 --trace poisson:duration=0.2 --load 1 --out o.csv
 analysis plan --tables table --trace trace.csv --slo-ms 50 --policies greedy --max-gpus 2 --simulated 200 JOB --out out
 analysis plot latency-cdf run --out out.png --dpi 40
 analysis plot timeline run --out out.svg
