@@ -145,9 +145,8 @@ def test_a_missing_library_is_one_line_with_its_extra_and_the_command(tmp_path, 
         timeout=60,
     )
     assert done.returncode == 2
-    assert re.fullmatch(
-        rf"error: {package} is not installed: pip install .*\[{extra}\].*-e .*\[{extra}\].*\n", done.stderr
-    )
+    assert done.stderr.count("\n") == 1
+    assert re.search(rf"^error: {package} .*pip install .*\[{extra}\].*-e .*\[{extra}\]", done.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,6 +157,8 @@ def test_the_commit_of_a_repository_around_a_copy_is_not_ours(tmp_path, tracked,
     package.mkdir(parents=True)
     for name in ("origin.py", "text.py"):
         (package / name).write_text((ROOT / "traces" / "shared" / name).read_text())
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
     (tmp_path / "theirs.txt").write_text("theirs")
 
     def git(*words):
