@@ -46,7 +46,7 @@ def built(value: Any, kind: Any, place: str) -> Any:
     if is_typeddict(kind) and isinstance(value, dict):
         needed = {name for name, hint in _hints(kind).items() if get_origin(hint) is not NotRequired}
         return value | _parts(value, kind, needed, place)
-    if is_dataclass(kind) and isinstance(value, dict):
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
         needed = {each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING}
         return kind(**_parts(value, kind, needed, place))
     if hasattr(kind, "_fields") and isinstance(value, list) and len(value) == len(kind._fields):

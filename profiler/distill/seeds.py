@@ -78,7 +78,7 @@ class Answered:
             )
         if not {about["teacher"], about["ensemble"]} <= set(self.answers) <= set(about["runs_as"]):
             raise ValueError(f"it has answers of {', '.join(self.answers) or 'no model'}, and not of all that it names")
-        whole = [self.row, self.label, *self.answers.values()]
+        whole: list[NDArray[Any]] = [self.row, self.label, *self.answers.values()]
         if not len(self.row) or not all(each.dtype.kind in "iu" for each in whole):
             raise ValueError("rows, labels and answers must be whole numbers, and there must be some")
         if not all(isinstance(each, str) for each in self.split):

@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from profiler.__main__ import main
+from profiler.answers.items import Items
 from profiler.distill.seeds import ANSWERS, Answered, findings, gap_closed, lead, pooled, together
 from profiler.table import LatencyTable
 from profiler.table.writing import write_table
@@ -194,3 +195,27 @@ def test_a_damaged_study_is_one_line(tmp_path, damaged, word):
     pa.parquet.write_table(damaged(pa.parquet.read_table(tmp_path / ANSWERS)), tmp_path / ANSWERS)
     with pytest.raises(ValueError, match=rf"{ANSWERS} is damaged.*{word}"):
         Answered.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda table: table.drop_columns(["margin_1"]),
+        lambda table: table.replace_schema_metadata({}),
+        lambda table: table.replace_schema_metadata({"students": "x"}),
+        lambda table: table.slice(0, 0),
+        lambda table: table.set_column(0, "item", pa.array([1])).drop_columns(["answer_1"]),
+        lambda table: table.drop_columns(["answer_1"]).append_column("answer_1", pa.array(["x"])),
+        lambda table: table.drop_columns(["tokens"]).append_column("tokens", pa.nulls(1)),
+    ],
+)
+def test_damaged_recorded_answers_are_one_line(tmp_path, damaged):
+    whole, chance = np.ones(1, np.int64), np.ones(1, np.float32)
+    split = np.array(["x"], object)
+    items = Items(whole, whole, split, whole, whole[None], chance[None], chance[None], whole, chance, {"model": "a"})
+    items.write(tmp_path / "items.parquet")
+    table = pa.parquet.read_table(tmp_path / "items.parquet")
+    assert Items.read(tmp_path / "items.parquet").about == {"model": "a"}
+    pa.parquet.write_table(damaged(table), tmp_path / "items.parquet")
+    with pytest.raises(ValueError, match=r"items\.parquet holds no recorded answers"):
+        Items.read(tmp_path / "items.parquet")
