@@ -106,7 +106,7 @@ def words(error: BaseException) -> str:
         extra = EXTRAS.get(package)
         how = f"'cohort-serving[{extra}]' (in a clone: -e '.[{extra}]')" if extra else package
         return f"{package} is not installed: pip install {how}"
-    if isinstance(error, (MemoryError, RuntimeError)) and "memory" in (text.lower() or "memory"):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text.lower()):
         why = f" ({text})" if text else ""
         return f"out of memory: use fewer models, students, requests or GPUs, or a smaller batch{why}"
     return text or type(error).__name__

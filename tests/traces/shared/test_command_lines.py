@@ -175,3 +175,15 @@ def test_the_commit_of_a_repository_around_a_copy_is_not_ours(tmp_path, tracked,
                           capture_output=True, text=True, check=True)  # fmt: skip
     head = git("rev-parse", "HEAD").strip() + ("+dirty" if dirty else "")
     assert done.stdout.strip() == (head if tracked else "None")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), MemoryError("Unable to allocate 7 GiB"), RuntimeError("CUDA out of memory")]
+)
+def test_too_little_memory_is_said_and_what_to_do(error):
+    assert "out of memory: use fewer" in words(error)
+
+
+def test_an_error_of_several_lines_is_one_line():
+    assert words(ValueError("a\nb")) == "a b"
+    assert words(RuntimeError()) == "RuntimeError"
