@@ -96,7 +96,8 @@ def read_plan(source: str | os.PathLike[str]) -> list[Grid]:
             for row in rows
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a plan (a list of model, students, batches, tokens): {error}") from None
+        why = f": {error}" if isinstance(error, ValueError) else ""
+        raise ValueError(f"{path} is not a plan (a list of model, students, batches, tokens){why}") from None
     if not result or len({grid.model for grid in result}) < len(result):
         raise ValueError(f"{path}: a plan names at least one model, and each model once")
     return result

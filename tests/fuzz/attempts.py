@@ -74,7 +74,8 @@ def run(line: list[str], folder: Path) -> Ended:
     while not (ended := os.waitpid(child, os.WNOHANG))[0]:
         waited = time.monotonic() - began
         time.sleep(0.002 if waited < 1 else 0.02)
-        if waited > PATIENCE_S and not interrupted and _computed_s(child) < 0.05 * waited:
+        idle = _computed_s(child) < 0.05 * waited
+        if not interrupted and (waited > LAST_S / 2 or (idle and waited > PATIENCE_S)):
             interrupted = True
             os.kill(child, signal.SIGINT)
         if waited > LAST_S:

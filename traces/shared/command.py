@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
-from typing import Any
+from typing import Any, NoReturn
 
 from traces.shared.origin import version
 
@@ -34,6 +34,10 @@ class Flags(argparse.ArgumentParser):
         shown: Any = {"action": "store_true", "default": argparse.SUPPRESS}
         self.add_argument("--debug", **shown, help="show the traceback of an error")
         self.add_argument("--version", action="version", version=f"cohort-serving {version() or '(not installed)'}")
+
+    def error(self, message: str) -> NoReturn:
+        """End with the usage and the error, in one line whatever was typed."""
+        super().error(" ".join(message.split("\n")))
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse unknown flags first, those before a subcommand only where there are subcommands."""

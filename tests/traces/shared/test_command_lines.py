@@ -182,6 +182,9 @@ def test_too_little_memory_is_said_and_what_to_do(error):
     assert "out of memory: use fewer" in words(error)
 
 
-def test_an_error_of_several_lines_is_one_line():
+def test_an_error_of_several_lines_is_one_line(capsys):
+    with pytest.raises(SystemExit):
+        cohort(["traces", "stats", "trace.csv", "a\nb"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("a b")
     assert words(ValueError("a\nb")) == "a b"
     assert words(RuntimeError()) == "RuntimeError"
