@@ -23,7 +23,7 @@ _TELLING = {
 
 
 _TEXTS = ("table", "model", "policy")
-_NUMBERS = ("gpus", "growth", "slo_ms", "attainment")
+_NUMBERS = ("gpus", "growth", "slo_ms", "attainment", "attainment_low", "attainment_high", "accuracy", "met")
 
 
 class _Asked(TypedDict):

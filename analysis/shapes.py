@@ -12,7 +12,7 @@ from types import UnionType
 from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from pandas import DataFrame
-from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
+from pandas.api.types import infer_dtype, is_numeric_dtype
 
 
 class Misshapen(ValueError):
@@ -66,7 +66,7 @@ def refuse_columns(frame: DataFrame, numbers: Mapping[str, bool], texts: Mapping
         column = frame[name]
         if isinstance(column, DataFrame):
             raise Misshapen(f"{what} has several columns {name}")
-        numeric = is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype)
+        numeric = is_numeric_dtype(column.dtype)
         empty = column.isna()
         right = bool(empty.all()) or (numeric if name in numbers else infer_dtype(column, skipna=True) == "string")
         if not right:

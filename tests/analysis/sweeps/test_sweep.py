@@ -141,6 +141,23 @@ def test_a_key_changes_with_every_module_behind_a_policy(tmp_path, monkeypatch, 
     assert Keys().key(base) != key
 
 
+def test_the_code_of_a_key_is_all_that_a_simulation_imports():
+    """But for command lines and pages: told by what a process has imported once it has run."""
+    program = """
+import sys
+from analysis.sweeps.origin import ROOT, _SOURCES
+from simulator import simulate
+simulate("poisson:rate=50,duration=0.2", "margin(adaptive)", "cpu-epyc-1thread", service_noise="profiled").summary
+known = {path for pattern in _SOURCES for path in ROOT.glob(pattern)}
+ours = ("traces", "policies", "simulator", "profiler")
+files = {module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] in ours}
+print(sorted(file for file in files if file and file not in set(map(str, known))))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.strip() == str([str(ROOT / "profiler" / "__init__.py")])
+
+
 def test_a_key_changes_with_the_recorded_answers_that_a_policy_reads(tmp_path):
     answers = tmp_path / "answers.parquet"
     answers.write_bytes(b"one")
