@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
-from analysis.comparisons.statistics import Interval
-from analysis.plans.candidates import Candidate
-from analysis.plans.planner import Closest, Less, Point
+from analysis.plans.planner import Closest
 from analysis.plans.planning import Choice, Plan
 from analysis.runs import Run
+from analysis.shapes import read_json, refuse_columns
 from analysis.sweeps.frames import read
 
 #: The columns that tell what a table is, most telling first; a study is the accuracy.csv of a distillation.
@@ -22,6 +20,39 @@ _TELLING = {
     "comparison": {"policy", "difference", "reference"},
     "sweep": {"policy"},
 }
+
+
+_TEXTS = ("table", "model", "policy")
+_NUMBERS = ("gpus", "growth", "slo_ms", "attainment", "attainment_low", "attainment_high", "accuracy", "met")
+
+
+class _Asked(TypedDict):
+    slo_ms: float
+    attainment: float
+    min_accuracy: float | None
+    growth: float
+    max_gpus: int
+    tasks: NotRequired[dict[str, str | None]]
+    left_out: NotRequired[list[str]]
+
+
+class _Traffic(TypedDict):
+    source: str
+    requests: int
+    seconds: float
+    rate: float
+    notes: list[str]
+    simulated: str
+    exact: bool
+
+
+class _Plan(TypedDict):
+    """What plan.json holds."""
+
+    asked: _Asked
+    traffic: _Traffic
+    choices: list[Choice]
+    closest: list[Closest]
 
 
 def read_all(paths: Sequence[Path], of: str) -> Any:
@@ -62,17 +93,11 @@ def read_any(path: Path) -> tuple[str, Any]:
 
 def _read_plan(folder: Path) -> Plan:
     try:
-        values = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-        choices = [
-            Choice(**each | {"best": _point(each["best"]), "less": each["less"] and Less(**each["less"])})
-            for each in values["choices"]
-        ]
-        closest = [Closest(**each | {"best": each["best"] and _point(each["best"])}) for each in values["closest"]]
-        return Plan(values["asked"], values["traffic"], tuple(choices), tuple(closest), read(folder / "points.parquet"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder} is not the output of a plan: {error}") from error
-
-
-def _point(values: dict[str, Any]) -> Point:
-    candidate, attainment = Candidate(**values["candidate"]), Interval(*values["attainment"])
-    return Point(**values | {"candidate": candidate, "attainment": attainment})
+        values = read_json(folder / "plan.json", _Plan)
+        points = read(folder / "points.parquet")
+        if len(points):
+            refuse_columns(points, dict.fromkeys(_NUMBERS, True), dict.fromkeys(_TEXTS, False), "points.parquet")
+        choices, closest = tuple(values["choices"]), tuple(values["closest"])
+        return Plan(values["asked"], values["traffic"], choices, closest, points)
+    except (ValueError, LookupError, OSError) as error:
+        raise ValueError(f"{folder} is not the output of a plan: {str(error).splitlines()[0]}") from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
+import pyarrow as pa
 from pandas import DataFrame, read_parquet
 
+from analysis.shapes import read_json, refuse_columns
 from traces.shared.sealed import check_seal
 from traces.shared.text import count
 
@@ -15,6 +16,74 @@ if TYPE_CHECKING:
     from simulator.reporting.report import Report
 
 FILES = ("requests.parquet", "batches.parquet", "summary.json", "run.json")
+
+
+#: Columns that readers take for granted, and whether they may have gaps.
+_TIMES = {"request": False, "arrival_s": False, "start_s": True, "finish_s": True, "tokens": False}
+_REQUESTS = _TIMES | dict.fromkeys(("padded_tokens", "batch", "batch_size", "students", "gpu"), True)
+_WHOLE = ("batch", "gpu", "start_s", "finish_s", "size", "students", "tokens_max", "padded_tokens", "service_s")
+
+
+class _Source(TypedDict):
+    source: str
+    notes: list[str]
+
+
+class _Table(TypedDict):
+    name: str
+    device: str
+    digest: str
+    meta: dict[str, Any]
+
+
+class _Verdict(TypedDict):
+    valid: bool
+    reasons: list[str]
+
+
+class _Live(TypedDict):
+    device: str
+    validity: _Verdict
+
+
+class _Settings(TypedDict):
+    """What readers take for granted of run.json."""
+
+    policy: str
+    model: str
+    seed: int
+    trace: _Source
+    table: _Table
+    task: NotRequired[str | None]
+    live: NotRequired[_Live]
+
+
+class _Summary(TypedDict):
+    """What readers take for granted of summary.json."""
+
+    requests: int
+    ok: int
+    late: int
+    dropped: int
+    rejected: int
+    batches: int
+    gpus: int
+    seconds: float
+    slo_s: float
+    saturation: float
+    attainment: float
+    load: float | None
+    offered_rate: float | None
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    goodput: float | None
+    accuracy: float | None
+    accuracy_weighted_goodput: float | None
+    batch_mean: float | None
+    students_mean: float | None
+    padding: float | None
+    utilisation: float | None
 
 
 class Run(NamedTuple):
@@ -58,7 +127,12 @@ class Run(NamedTuple):
             for name in FILES[:2]:
                 check_seal(folder / name)
             requests, batches = (read_parquet(folder / name) for name in FILES[:2])
-            summary, settings = (json.loads((folder / name).read_text()) for name in FILES[2:])
+            refuse_columns(requests, _REQUESTS, {"model": True, "outcome": False}, FILES[0])
+            refuse_columns(batches, dict.fromkeys(_WHOLE, False), {"model": False}, FILES[1])
+            summary, settings = read_json(folder / FILES[2], _Summary), read_json(folder / FILES[3], _Settings)
+            for found, name, table in ((requests, "requests", FILES[0]), (batches, "batches", FILES[1])):
+                if len(found) != summary[name] or not len(requests):
+                    raise ValueError(f"{table} has {count(len(found), 'row')}, {FILES[2]} says {summary[name]}")
             return cls(settings["policy"], requests, batches, summary, settings)
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, OSError, pa.ArrowException) as error:
             raise ValueError(f"{folder} is not the output of a run: {str(error).splitlines()[0]}") from error

@@ -26,7 +26,6 @@ import os
 import platform
 import re
 import resource
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +43,7 @@ from policies import POLICIES, make
 from profiler.table import LatencyTable
 from simulator import simulate
 from traces import Trace
+from traces.shared.origin import commit
 
 Kept = dict[str, Any]
 Result = TypeVar("Result")
@@ -352,11 +352,9 @@ def spent_s() -> float:
 
 def made() -> dict[str, str]:
     """Where the file comes from."""
-    root = Path(simulator.__file__).parents[1]
-    git = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True)
     machine = f"{platform.system()} {platform.machine()}"
     return {
-        "commit": git.stdout.strip(),
+        "commit": commit() or "",
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": machine,

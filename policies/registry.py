@@ -5,17 +5,18 @@ from __future__ import annotations
 import ast
 import importlib
 import math
+import os
 import re
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
-from traceback import extract_tb
 from typing import Any
 
 from policies.interface import Policy
-from policies.machinery.wrapped import chain
+from policies.machinery.raised import described, heed_interrupt
+from policies.machinery.wrapped import chain, declared
 
 #: A text in quotes, or (as group 1) a class outside the repository.
 _OUTSIDE = re.compile(r"""'[^']*'|"[^"]*"|([A-Za-z_][\w.]*:[A-Za-z_]\w*)""")
@@ -67,8 +68,19 @@ def describe(policy: Policy) -> str:
 
 
 def needs(policy: Policy) -> frozenset[str]:
-    """What a policy and those that it wraps need of the run; see `policies.Policy`."""
-    return frozenset().union(*(getattr(each, "needs", ()) for each in chain(policy)))
+    """What a policy and those that it wraps need of the run; see `policies.Policy`. Raises ValueError as `declared`."""
+    return frozenset().union(*(declared(each, "needs") or () for each in chain(policy)))
+
+
+def modules_of(policy: Policy) -> set[str]:
+    """The modules that hold its classes and those of what it wraps, those that they inherit from among them."""
+    return {cls.__module__ for each in chain(policy) for cls in type(each).__mro__}
+
+
+def answers_of(policy: Policy) -> list[str]:
+    """The files of recorded answers that it and those that it wraps name as `items`."""
+    named = {getattr(each, "items", None) for each in chain(policy)}
+    return sorted(each for each in named if isinstance(each, str) and os.path.isfile(each))
 
 
 @dataclass
@@ -89,8 +101,9 @@ class _Named:
         values = self.values | dict(zip(_wrapped(self.cls), inner, strict=False))
         try:
             policy: Any = self.cls(**values) if is_dataclass(self.cls) else self.cls(*inner)
-        except Exception as error:
-            raise ValueError(f"policy {spec!r}: {_name(self.cls)} cannot be made: {_message(error)}") from error
+        except BaseException as error:
+            heed_interrupt(error)
+            raise ValueError(f"policy {spec!r}: {_name(self.cls)} cannot be made: {described(error)}") from error
         if not _is_policy(policy):
             raise ValueError(f"{_name(self.cls)} is not a policy: it has no method decide(view)")
         made: Policy = policy
@@ -139,8 +152,9 @@ def _class(name: str) -> type[Any]:
         found = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         raise LookupError(f"policy {name!r}: {error}; it must be importable from the current folder") from None
-    except Exception as error:
-        raise ValueError(f"policy {name!r}: its module cannot be imported: {_message(error)}") from error
+    except BaseException as error:
+        heed_interrupt(error)
+        raise ValueError(f"policy {name!r}: its module cannot be imported: {described(error)}") from error
     if not isinstance(found, type):
         raise LookupError(f"policy {name!r}: module {module} has no class {attribute}")
     return found
@@ -181,13 +195,6 @@ def _hints(cls: type) -> Mapping[str, Any]:
 def _is_policy(thing: object) -> bool:
     """Whether it decides: a policy, or the class of one."""
     return callable(getattr(thing, "decide", None))
-
-
-def _message(error: Exception) -> str:
-    """The message of an exception of a policy's own code, and where it was raised."""
-    frames = [each for each in extract_tb(error.__traceback__) if "importlib" not in each.filename]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
-    return f"{type(error).__name__}: {error}{place}"
 
 
 def _as_text(value: object) -> str:

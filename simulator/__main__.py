@@ -28,6 +28,7 @@ from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces import GENERATORS, NAMED
 from traces.shared.atomic import refuse_foreign
 from traces.shared.command import command_line
+from traces.shared.modules import refuse_changed
 from traces.shared.text import first_line
 
 
@@ -81,6 +82,7 @@ def _prepared(options: argparse.Namespace) -> Prepared:
             f"{options.rerun} ran on a real device: it does not reproduce byte for byte; run it live again"
         )
     unchanged(settings)
+    refuse_changed(recorded.get("modules", {}))
     prepared = prepare(settings)
     loaded = prepared.deployment.table
     if loaded.digest != recorded["table"].get("digest"):

@@ -70,7 +70,8 @@ def settings_flags(group: Any, *names: str, required: bool = False, **words: str
     known = {each.name: each for each in fields(Settings)}
     for name in names:
         each = known[name]
-        how = each.metadata | {"help": words.get(name, each.metadata["help"])}
+        how = {key: value for key, value in each.metadata.items() if key != "within"}
+        how["help"] = words.get(name, how["help"])
         how["help"] += "" if each.default is None else " (default: %(default)s)"
         kind, default = KINDS[name], each.default
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, required=required, **how)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import extract_tb
@@ -12,6 +13,7 @@ from typing import Protocol
 import simpy
 
 from policies.interface import Loaded
+from policies.machinery.raised import heed_interrupt
 from profiler.events import BatchPlan, Event, Execution, Requests
 from profiler.table import Level
 
@@ -20,6 +22,8 @@ OUTCOMES = ("ok", "late", "dropped", "rejected")
 OK, LATE, DROPPED, REJECTED = range(4)
 #: Where the adapter of a request's tenant was when its batch was dispatched: there, coming, or asked for that moment.
 HITS = ("resident", "loading", "miss")
+#: More GPUs than any run has, and the shortest and the longest target in seconds that makes sense.
+MOST_GPUS, SHORTEST_SLO_S, LONGEST_SLO_S = 10_000, 1e-9, 1e9
 #: A batch: start, finish (infinite while it runs elsewhere), GPU, level, length bucket, requests. Seconds.
 Row = tuple[float, float, int, Level, int, Sequence[int]]
 
@@ -84,12 +88,29 @@ def one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+@contextmanager
+def blamed(policy: object, doing: str) -> Iterator[None]:
+    """Raise PolicyError where a policy's own code raises within, exit() too; its ValueErrors and Ctrl-C stay.
+
+    doing: what was asked of it, for the message.
+    """
+    try:
+        yield
+    except ValueError:
+        raise  # what the policy says of its parameters
+    except BaseException as error:
+        heed_interrupt(error)
+        name = type(policy).__name__
+        raise PolicyError(f"policy {name} raised {doing} {one_line(error)}{place(error)}") from error
+
+
 def place(error: BaseException | None) -> str:
     """The innermost line, of this error or of what caused it, that is not the simulator's: ' (file, line n)'."""
     ours = (Path(__file__).parent, Path(simpy.__file__).parent)
     while error is not None:
         tb = extract_tb(error.__traceback__)
-        if frames := [frame for frame in tb if not any(map(Path(frame.filename).is_relative_to, ours))]:
+        files = [frame for frame in tb if not frame.filename.startswith("<")]  # such as <frozen _sitebuiltins>
+        if frames := [frame for frame in files if not any(map(Path(frame.filename).is_relative_to, ours))]:
             return f" ({frames[-1].filename}, line {frames[-1].lineno})"
         error = error.__cause__
     return ""

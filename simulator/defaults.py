@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from profiler.table import Predictions
 from traces.lengths import SHORT_TEXT
+from traces.shared.sums import dot
 
 
 def saturation(predictions: Predictions, buckets: NDArray[np.intp]) -> float:
@@ -17,7 +18,7 @@ def saturation(predictions: Predictions, buckets: NDArray[np.intp]) -> float:
     highest = predictions.grid[-1]
     per_request = [min(s / b for s, b in zip(row, predictions.plan.batches, strict=True)) for row in highest]
     share = np.bincount(buckets, minlength=len(per_request)) / len(buckets)
-    return float(1 / (share @ np.asarray(per_request)))
+    return float(1 / dot(share, per_request))
 
 
 def short_text_saturation(predictions: Predictions) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import sys
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from policies import POLICIES, describe, make
+from policies.registry import answers_of
 from profiler.table import LEVELS, Deployment, LatencyTable
+from simulator.core import MOST_GPUS
 from simulator.defaults import default_trace, saturation, short_text_saturation
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
@@ -18,12 +20,16 @@ from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
 from traces import FORMATS, Trace, load
 from traces.readers.times import UNITS
 from traces.scaling import MODES
+from traces.shared.modules import appeared, digest, outside
 
 CLOCKS = ("virtual", "wall")
 
 
 def flag(default: Any, words: str, **how: Any) -> Any:
-    """A field of `Settings` with its flag: the help, and what else `add_argument` takes."""
+    """A field of `Settings` with its flag: the help, and what else `add_argument` takes.
+
+    within: the least and the greatest value that makes sense, of a number.
+    """
     return field(default=default, metadata={"help": words, **how})
 
 
@@ -49,13 +55,17 @@ class Settings:
     trace_format: str = flag(
         "auto", f"of a file: auto, {', '.join(FORMATS)}", choices=("auto", *FORMATS), metavar="FORMAT"
     )
-    rate: float | None = flag(None, "mean requests per second", metavar="R")
-    load: float | None = flag(None, "mean rate as a share of what all GPUs serve at full accuracy", metavar="X")
+    rate: float | None = flag(None, "mean requests per second", metavar="R", within=(1e-9, 1e9))
+    load: float | None = flag(
+        None, "mean rate as a share of what all GPUs serve at full accuracy", metavar="X", within=(1e-9, 1e6)
+    )
     rate_mode: str = flag(
         "superpose", "how a file is rescaled; superpose keeps the length of bursts", choices=tuple(MODES)
     )
-    start: float | None = flag(None, "leave out so many seconds at the beginning of the trace", metavar="S")
-    duration: float | None = flag(None, "only so many seconds", metavar="S")
+    start: float | None = flag(
+        None, "leave out so many seconds at the beginning of the trace", metavar="S", within=(0, 1e10)
+    )
+    duration: float | None = flag(None, "only so many seconds", metavar="S", within=(1e-9, 1e10))
     lengths: str | None = flag(
         None, "draw token counts from here (default: the trace's own, else short texts)", metavar="FILE|SPEC"
     )
@@ -77,9 +87,12 @@ class Settings:
         choices=LEVELS,
     )
     slo_ms: float | None = flag(
-        None, "latency target (default: 5 x the model's batch-1 time at the median length)", metavar="MS"
+        None,
+        "latency target (default: 5 x the model's batch-1 time at the median length)",
+        metavar="MS",
+        within=(1e-6, 1e12),
     )
-    gpus: int = flag(1, "GPUs behind one queue", metavar="N")
+    gpus: int = flag(1, "GPUs behind one queue", metavar="N", within=(1, MOST_GPUS))
     service_noise: str = flag(
         "none",
         "none: batches take the measured median; profiled: drawn from what was measured",
@@ -94,7 +107,7 @@ class Settings:
     weights: str | None = flag(
         None, "checkpoint of the model (default: random, which takes the same time)", metavar="DIR|FILE"
     )
-    seed: int = flag(0, "of all random numbers", metavar="N")
+    seed: int = flag(0, "of all random numbers", metavar="N", within=(0, 2**63 - 1))
     digests: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -115,15 +128,27 @@ KINDS = {
     for name, hint in get_type_hints(Settings).items()
     if name != "digests"
 }
+#: The least and the greatest value of each that has such.
+WITHIN: dict[str, tuple[float, float]] = {
+    each.name: each.metadata["within"] for each in fields(Settings) if "within" in each.metadata
+}
+
+
+def refuse_beyond(name: str, value: float | None) -> None:
+    """Raise ValueError where a setting lies beyond the values that make sense; None lies within."""
+    least, greatest = WITHIN[name]
+    if value is not None and not least <= value <= greatest:
+        raise ValueError(f"{name} is {str(value)[:40]}; it must lie in {least:,g} to {greatest:,g}")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Settings with every default filled in, and the inputs they name."""
+    """Settings with every default filled in, and the inputs they name. imported: the modules before they were read."""
 
     settings: Settings
     trace: Trace
     deployment: Deployment
+    imported: frozenset[str] = frozenset()
 
     @property
     def clock(self) -> Clock:
@@ -143,7 +168,10 @@ class Prepared:
             seed=its.seed,
             **({"clock": self.clock} | how),
         )
-        return replace(report, run={"settings": asdict(its), **report.run})
+        run = {"settings": asdict(its), **report.run}
+        if modules := run.get("modules", {}) | outside(appeared(self.imported)):
+            run["modules"] = modules
+        return replace(report, run=run)
 
 
 def prepare(
@@ -153,28 +181,31 @@ def prepare(
 
     Raises ValueError, LookupError or OSError for bad input.
     """
+    imported = frozenset(sys.modules)
     if settings.clock not in CLOCKS:
         raise ValueError(f"clock is {settings.clock!r}; it must be one of {', '.join(CLOCKS)}")
     if settings.rate is not None and settings.load is not None:
         raise ValueError("--rate and --load both set the rate: give one of them")
-    if settings.seed < 0:
-        raise ValueError(f"seed is {settings.seed}; it must be 0 or more")
-    policy = describe(make(settings.policy, parameters))
+    for name in WITHIN:
+        refuse_beyond(name, getattr(settings, name))
+    made = make(settings.policy, parameters)
+    policy = describe(made)
     deployment = Deployment.of(table or settings.table, settings.model, settings.task, settings.levels)
     named, model, task = settings.table or deployment.table.name, deployment.model, deployment.task
     source = default_trace(deployment.predictions) if settings.trace is None else settings.trace
     its = replace(settings, policy=policy, trace=source, model=model, task=task, table=named)
     if its.load is not None:
         its = replace(its, rate=_rate(its, its.load, deployment), load=None)
-    return Prepared(replace(its, digests=_digests(its)), _load(its, deployment), deployment)
+    its = replace(its, digests=_digests(its, answers_of(made)))
+    return Prepared(its, _load(its, deployment), deployment, imported)
 
 
 def unchanged(settings: Settings) -> None:
     """Raise ValueError where a file that the recorded run read is missing or has changed."""
-    for path, digest in settings.digests.items():
+    for path, was in settings.digests.items():
         if not Path(path).exists():
             raise ValueError(f"{path}, which the recorded run read, is not there any more")
-        if _digest(Path(path)) != digest:
+        if digest(Path(path)) != was:
             raise ValueError(f"{path} has changed since the recorded run: its results cannot be reproduced")
 
 
@@ -212,18 +243,13 @@ def _fits(value: object, hint: Any) -> bool:
     return isinstance(value, (*kinds, int) if float in kinds else kinds)
 
 
-def _digests(its: Settings) -> dict[str, str]:
-    """Of every file that is read, those inside a spec (fit:FILE, along:FILE, tenants:table=FILE) too."""
-    named = [each for each in (its.trace, its.lengths, its.table) if each is not None]
+def _digests(its: Settings, more: list[str]) -> dict[str, str]:
+    """Of every file that is read, those inside a spec (fit:FILE, along:FILE, tenants:table=FILE) and `more` too."""
+    named = more + [each for each in (its.trace, its.lengths, its.table) if each is not None]
     named += [part.rpartition("=")[2].strip() for each in named for part in each.partition(":")[2].split(",")]
     session = ("trace-*.parquet", "arrivals-*.csv")
     parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv")
     named += [os.path.join(each, part) for each in named if os.path.isdir(each) for part in parts]
     folders = [each for each in named if os.path.isdir(each)]
     named += [str(part) for each in folders for pattern in session for part in sorted(Path(each).glob(pattern))]
-    return {str(Path(each)): _digest(Path(each)) for each in named if os.path.isfile(each)}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {str(Path(each)): digest(Path(each)) for each in named if os.path.isfile(each)}

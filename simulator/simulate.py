@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,8 +17,9 @@ import numpy as np
 from policies import describe, make, needs
 from policies.interface import Policy
 from policies.machinery.wrapped import foresee, start
+from policies.registry import modules_of
 from profiler.table import LEVELS, Deployment, LatencyTable, Predictions
-from simulator.core import Executor, PolicyError, Records, one_line, place
+from simulator.core import LONGEST_SLO_S, MOST_GPUS, SHORTEST_SLO_S, Executor, Records, blamed
 from simulator.defaults import default_slo_s, saturation
 from simulator.executors.adapters import AdapterExecutor, bound
 from simulator.executors.planned import PlannedExecutor, Times
@@ -28,6 +30,7 @@ from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock
 from simulator.serving.loop import Server
 from traces import Trace, load
+from traces.shared.modules import appeared, outside
 from traces.streams import Stream, stream
 
 SERVICE_NOISE_CHOICES = ("none", "profiled")
@@ -71,8 +74,8 @@ def simulate(
     Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves,
     ExecutorError (a RuntimeError) for a device that fails.
     """
-    if gpus < 1:
-        raise ValueError(f"gpus is {gpus}; at least 1 is needed")
+    if not 1 <= gpus <= MOST_GPUS:
+        raise ValueError(f"gpus is {gpus}; at least 1 is needed, and at most {MOST_GPUS:,} can be simulated")
     if service_noise not in SERVICE_NOISE_CHOICES:
         raise ValueError(f"service_noise is {service_noise!r}; it must be one of {', '.join(SERVICE_NOISE_CHOICES)}")
     if cold_start_s is not None and not 0 <= cold_start_s < float("inf"):
@@ -84,10 +87,15 @@ def simulate(
     refuse_coarse_times(trace, predictions)
     buckets = predictions.plan.buckets(trace.tokens)
     slo_s = default_slo_s(predictions, trace.tokens) if slo_s is None else slo_s
-    if not 0 < slo_s < float("inf"):
-        raise ValueError(f"slo_s is {slo_s}; it must be a positive number of seconds")
+    if not SHORTEST_SLO_S <= slo_s <= LONGEST_SLO_S:
+        raise ValueError(f"slo_s is {slo_s}; it must lie in {SHORTEST_SLO_S:g} to {LONGEST_SLO_S:g} seconds")
 
-    policy = copy.deepcopy(policy) if not isinstance(policy, str) else make(policy)
+    imported = set(sys.modules)
+    if isinstance(policy, str):
+        policy = make(policy)
+    else:
+        with blamed(policy, "as it was copied"):
+            policy = copy.deepcopy(policy)
     clock = VirtualClock() if clock is None else clock
     backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
     records, idle = Records() if records is None else records, list(range(gpus))
@@ -102,7 +110,7 @@ def simulate(
         elif needs(policy) & PlannedExecutor.plans:
             executor = PlannedExecutor(times, deployment.levels, trace, buckets, deployment.other_tasks)
     elif memory is not None and "memory" not in executor.offers:
-        raise ValueError(f"{executor} has no adapters, so it cannot keep to an adapter budget")
+        raise ValueError(f"{_named(executor)} has no adapters, so it cannot keep to an adapter budget")
     check_offers(executor, policy)
     started(policy, view, trace)
     if cold_start_s is None:
@@ -132,6 +140,8 @@ def simulate(
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},
         "table": {"name": table.name, "device": table.device, "digest": table.digest, "meta": dict(table.meta)},
     }
+    if modules := outside([*modules_of(policy), *appeared(imported)]):
+        run["modules"] = modules
     rate = saturation(predictions, buckets)
     return Report(trace, deployment.levels, deployment.plan, gpus, slo_s, rate, records, run)
 
@@ -164,20 +174,18 @@ def uncollected() -> Iterator[None]:
 def check_offers(executor: Executor, policy: Policy) -> None:
     """Raise ValueError where an executor does not offer what a policy needs."""
     if lacking := sorted(needs(policy) - executor.offers):
-        name = type(policy).__name__
-        raise ValueError(f"policy {name} needs {' and '.join(map(repr, lacking))}, which {executor} does not offer")
+        name, what = type(policy).__name__, " and ".join(map(repr, lacking))
+        raise ValueError(f"policy {name} needs {what}, which {_named(executor)} does not offer")
+
+
+def _named(executor: Executor) -> str:
+    own = type(executor).__str__ is not object.__str__
+    return str(executor) if own else f"a {type(executor).__name__}"
 
 
 def started(policy: Policy, view: ServerView, trace: Trace | None) -> None:
     """Let the policy prepare itself, with the future where it needs that."""
-    try:
+    with blamed(policy, "in start"):
         if trace is not None and "future" in needs(policy):
             foresee(policy, trace)
         start(policy, view)
-    except ValueError:
-        raise  # what the policy says of its parameters
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        name = type(policy).__name__
-        raise PolicyError(f"policy {name} raised in start {one_line(error)}{place(error)}") from error

@@ -77,6 +77,7 @@ def main(options: argparse.Namespace) -> int:
     """Run the cells that the store lacks; write results.parquet, results.csv and sweep.json."""
     from analysis.outputs import folder_for
     from analysis.progress import progress
+    from analysis.sweeps.cells import with_targets
     from analysis.sweeps.frames import write
     from analysis.sweeps.sweeping import Laboratory, results
     from simulator.reporting.output import to_json
@@ -86,6 +87,7 @@ def main(options: argparse.Namespace) -> int:
     axes, parameters = _axes(options)
     cells = grid(axes, parameters)
     folder_for(options.out, "sweep.json", "sweep")
+    cells = with_targets(cells)
     with progress("cells") as told, Laboratory(on_progress=told, **engine(options)) as opened:
         found = results(opened.rows(cells))
     make_folder(options.out)

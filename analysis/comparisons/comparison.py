@@ -16,8 +16,10 @@ from analysis.sweeps.backends import Pool
 from analysis.sweeps.frames import frame
 from policies import POLICIES, make
 from policies.registry import needs
-from simulator.settings import KINDS, Prepared, Settings
+from simulator.settings import KINDS, WITHIN, Prepared, Settings, refuse_beyond
 
+#: Replications that are more than anybody means.
+MOST_REPLICATIONS = 100_000
 #: What a policy may need and still not exceed the ceiling: batches of some layers and more GPUs could.
 UNDER_THE_CEILING = frozenset({"future", "preempt"})
 
@@ -80,10 +82,10 @@ def compare(
     Raises ValueError or LookupError for bad input, as for warm_up on traffic that is not steady, and where the
     reference does not run.
     """
-    if replications < 1:
-        raise ValueError(f"replications is {replications}; at least 1 is needed")
-    if settings.get("gpus", 1) < 1:
-        raise ValueError(f"gpus is {settings['gpus']}; at least 1 is needed")
+    if not 1 <= replications <= MOST_REPLICATIONS:
+        raise ValueError(f"replications is {replications}; it must lie in 1 to {MOST_REPLICATIONS:,}")
+    for name in WITHIN.keys() & settings:
+        refuse_beyond(name, settings[name])
     specs = _specs(policies)
     first = reference or ("adaptive" if policies == "all" else specs[0])
     specs = list(dict.fromkeys([*specs, first]))

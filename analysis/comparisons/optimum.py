@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from policies.bounds.clairvoyant import Refused, optimal_schedule
 from profiler.table import Predictions
 from traces import Trace
+from traces.shared.sums import dot
 
 #: Above so many requests the bound is taken, also where the exact optimum is known: that takes 0.2 to 5 ms for each.
 EXACT_REQUESTS = 50_000
@@ -86,7 +87,7 @@ def bound(
     gains = np.nan_to_num(accuracies, nan=1.0)
     kind, slopes, wanted = _kinds(least, gains)
     paid = _paid(arrival_s, due, kind, wanted, gpus)
-    return float(-np.diff(np.append(slopes, 0.0)) @ paid) / len(arrival_s)
+    return float(dot(-np.diff(np.append(slopes, 0.0)), paid)) / len(arrival_s)
 
 
 def _least_work(

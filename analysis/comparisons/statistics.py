@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from pandas import DataFrame
 from scipy.special import bdtr, ndtri, stdtrit
 
+from traces.shared.sums import dot
+
 #: Resamples of a bootstrap: the ends of a 95 % interval then move by about a hundredth of its width.
 RESAMPLES = 10_000
 #: Observations per batch mean of MSER-5.
@@ -51,7 +53,7 @@ def mean_intervals(
     error = values.std(0, ddof=1) / np.sqrt(n)
     error[np.ptp(values, 0) == 0] = 0.0  # what the mean's rounding leaves is no spread
     shares = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
-    deviation = np.abs(shares @ values - mean) / np.where(error > 0, error, np.inf)
+    deviation = np.abs(dot(shares[:, None], values.T) - mean) / np.where(error > 0, error, np.inf)
     if family:
         deviation = deviation.max(1, keepdims=True)
     tail = (1 + confidence) / 2

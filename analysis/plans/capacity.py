@@ -13,7 +13,7 @@ from pandas import DataFrame
 
 from analysis.comparisons.statistics import mean_intervals, verdict
 from analysis.comparisons.steady import STEADY
-from analysis.sweeps.cells import Row
+from analysis.sweeps.cells import Row, with_targets
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import ALIASES, axis, grid
 from analysis.sweeps.sweeping import Laboratory, Progress
@@ -28,6 +28,8 @@ from traces.spec import Spec
 TARGETS = 100
 #: Halvings of the first rate, after which a target counts as out of reach.
 HALVINGS = 12
+#: Below these a search would take for ever, and beyond that a trace would not fit into memory.
+LEAST_ATTAINMENT, LEAST_TOLERANCE, MOST_REQUESTS = 0.01, 1e-6, 100_000_000
 
 
 @dataclass
@@ -94,6 +96,8 @@ def capacity(
     which = list(range(seeds)) if isinstance(seeds, int) else axis("seed", seeds)
     if not which:
         raise ValueError("a capacity needs at least one seed")
+    targets = with_targets([_at(point, _guess(point), which[0], requests) for point in points])
+    points = [replace(point, slo_ms=own.slo_ms) for point, own in zip(points, targets, strict=True)]
     with Laboratory(jobs, backend, address, store, on_progress) as opened:
         searches = _search(opened, points, which, attainment, tolerance, requests)
         sure = [min(each.low for each in own) for own in searches]
@@ -106,12 +110,12 @@ def capacity(
 
 
 def _refuse(attainment: float, tolerance: float, requests: int, axes: Mapping[str, Any]) -> None:
-    if not 0 < attainment <= 1:
-        raise ValueError(f"attainment is {attainment}; it must lie above 0, up to 1")
-    if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance is {tolerance}; it must lie between 0 and 1")
-    if requests < 1:
-        raise ValueError(f"requests is {requests}; at least 1 is needed")
+    if not LEAST_ATTAINMENT <= attainment <= 1:
+        raise ValueError(f"attainment is {attainment}; it must lie in {LEAST_ATTAINMENT} to 1")
+    if not LEAST_TOLERANCE <= tolerance < 1:
+        raise ValueError(f"tolerance is {tolerance}; it must lie between {LEAST_TOLERANCE} and 1")
+    if not 1 <= requests <= MOST_REQUESTS:
+        raise ValueError(f"requests is {requests}; it must lie in 1 to {MOST_REQUESTS:,}")
     taken = [name for name in axes if ALIASES.get(name, name) in ("rate", "load", "seed")]
     if taken:
         raise ValueError(f"a capacity is searched over the rate: leave out {', '.join(taken)} (seeds has its own word)")

@@ -21,10 +21,13 @@ from analysis.sweeps.grid import axis
 from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
 from profiler.table import LEVELS, Deployment, LatencyTable, as_table
-from simulator.settings import Settings
+from simulator.core import MOST_GPUS
+from simulator.settings import Settings, refuse_beyond
 from traces import Trace, load
 
 POLICIES = ("adaptive", "greedy", "timeout")
+#: Times the traffic, the share on time, seeds and simulated requests, beyond which nobody means it.
+MOST_GROWTH, LEAST_ATTAINMENT, MOST_SEEDS, MOST_SIMULATED = 1e6, 0.01, 10_000, 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -191,12 +194,13 @@ def _deployed(table: LatencyTable, models: Sequence[str], task: str | None, leve
 def _refuse(
     slo_ms: float, attainment: float, min_accuracy: float | None, growth: float, max_gpus: int, seeds: int, most: int
 ) -> None:
-    for name, value in (("slo_ms", slo_ms), ("growth", growth)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}; it must be a positive number")
-    for name, share in (("attainment", attainment), ("min_accuracy", min_accuracy)):
-        if share is not None and not 0 < share <= 1:
-            raise ValueError(f"{name} is {share}; it must lie above 0, up to 1")
-    for name, count in (("max_gpus", max_gpus), ("seeds", seeds), ("simulated", most)):
-        if count < 1:
-            raise ValueError(f"{name} is {count}; at least 1 is needed")
+    refuse_beyond("slo_ms", slo_ms)
+    if not 1 / MOST_GROWTH <= growth <= MOST_GROWTH:
+        raise ValueError(f"growth is {growth}; it must lie in {1 / MOST_GROWTH:g} to {MOST_GROWTH:g}")
+    for name, share, least in (("attainment", attainment, LEAST_ATTAINMENT), ("min_accuracy", min_accuracy, 0.0)):
+        if share is not None and not least <= share <= 1:
+            raise ValueError(f"{name} is {share}; it must lie in {least:g} to 1")
+    counts = ("max_gpus", max_gpus, MOST_GPUS), ("seeds", seeds, MOST_SEEDS), ("simulated", most, MOST_SIMULATED)
+    for name, count, greatest in counts:
+        if not 1 <= count <= greatest:
+            raise ValueError(f"{name} is {count}; it must lie in 1 to {greatest:,}")

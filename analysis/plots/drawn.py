@@ -84,7 +84,7 @@ def _of(axes: Axes, artist: Any) -> Iterator[Row]:
             low, high = corners[row, column], corners[row + 1, column + 1]
             yield {"kind": "cell", "x": low[0], "x_end": high[0], "y": low[1], "y_end": high[1], "value": value}
     elif isinstance(artist, LineCollection):
-        for segment in artist.get_segments():
+        for segment in filter(len, artist.get_segments()):  # of a point that is not there none is left
             (x, y), (x_end, y_end) = segment[0], segment[-1]
             yield {"kind": "range", "x": x, "x_end": x_end, "y": y, "y_end": y_end}
     elif isinstance(artist, PathCollection):

@@ -22,6 +22,8 @@ R = TypeVar("R")
 ATTEMPTS = 3
 #: Seconds between two looks of a worker at its parent.
 ORPHAN_S = 0.5
+#: Worker processes of one sweep: each takes memory, and more than the cores gain nothing.
+MOST_JOBS = 1024
 #: Seconds until a cluster that does not answer is given up.
 PATIENCE_S = 10
 #: What a client of HTTP/2 begins with (RFC 9113, 3.4), which Ray speaks: whoever speaks it answers with its settings.
@@ -38,8 +40,8 @@ class Pool:
     def __init__(self, jobs: int = 1, backend: str = "loky", address: str | None = None) -> None:
         if backend not in _OPEN:
             raise LookupError(f"no backend {backend!r}; choose {', '.join(_OPEN)}")
-        if jobs < 1:
-            raise ValueError(f"jobs is {jobs}; at least 1 is needed")
+        if not 1 <= jobs <= MOST_JOBS:
+            raise ValueError(f"jobs is {jobs}; at least 1 is needed, and at most {MOST_JOBS:,} are started")
         if backend == "dask" and not address:
             raise ValueError("backend dask needs the address of its scheduler: --scheduler tcp://HOST:8786")
         if backend == "loky" and address:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from analysis.sweeps.grid import AXES
 from analysis.sweeps.origin import code_digest
 from profiler.table import LatencyTable, as_table
+from simulator.defaults import default_slo_s
 from simulator.reporting.report import OK, Report
 from simulator.settings import Settings, prepare
 from simulator.simulate import uncollected
@@ -19,6 +21,8 @@ from simulator.simulate import uncollected
 Row = dict[str, Any]
 #: Settings that change what is done with the inputs, not the inputs (but where the load sets the rate by the GPUs).
 _FREE = ("policy", "slo_ms", "service_noise", "gpus")
+#: Settings that the default target depends on, but for what the seed draws.
+_TARGET = ("table", "model", "task", "levels", "trace", "trace_format", "lengths")
 
 
 class Cell(NamedTuple):
@@ -33,6 +37,25 @@ def inputs(settings: Settings) -> tuple[Any, ...]:
     """What a cell's trace and table depend on: cells in which it is equal share them."""
     free = _FREE if settings.load is None else _FREE[:-1]
     return tuple(getattr(settings, name) for name in AXES if name not in free)
+
+
+def with_targets(cells: Sequence[Settings]) -> list[Settings]:
+    """The cells with the default target filled in, the same for all of a trace, its lengths and a table: the first's.
+
+    Else each seed would have that of its own lengths. Raises ValueError that names a cell that cannot be run.
+    """
+    slo_ms: dict[tuple[Any, ...], float] = {}
+    found = []
+    for its in cells:
+        if its.slo_ms is None:
+            shared = tuple(getattr(its, name) for name in _TARGET)
+            if shared not in slo_ms:
+                with _naming(its):
+                    prepared = prepare(its)
+                    slo_ms[shared] = 1e3 * default_slo_s(prepared.deployment.predictions, prepared.trace.tokens)
+            its = replace(its, slo_ms=slo_ms[shared])
+        found.append(its)
+    return found
 
 
 def batches(cells: Sequence[Cell], size: int) -> list[list[Cell]]:
@@ -57,7 +80,7 @@ def run(cells: Sequence[Cell]) -> Iterator[Row]:
     loaded: tuple[Any, ...] | None = None
     for cell in cells:
         its = cell.settings
-        try:
+        with _naming(its):
             if inputs(its) != loaded:
                 if its.table not in tables:
                     tables[its.table] = as_table(its.table)
@@ -66,10 +89,17 @@ def run(cells: Sequence[Cell]) -> Iterator[Row]:
             with uncollected():  # else the garbage collector goes through all that happened as soon as the run ends
                 report = replace(prepared, settings=replace(prepared.settings, **free)).run()
                 found = row(cell, prepared.settings, report)
-        except (ValueError, LookupError, OSError) as error:
-            said = error.args[0] if isinstance(error, LookupError) and error.args else error
-            raise ValueError(f"{named(its)}: {said}") from None
         yield found
+
+
+@contextmanager
+def _naming(its: Settings) -> Iterator[None]:
+    """Raise ValueError that names the cell where one cannot be run."""
+    try:
+        yield
+    except (ValueError, LookupError, OSError) as error:
+        said = error.args[0] if isinstance(error, LookupError) and error.args else error
+        raise ValueError(f"{named(its)}: {said}") from None
 
 
 def run_here(cells: Sequence[Cell], code: str, keep: Callable[[Sequence[Row]], None] | None = None) -> list[Row] | str:

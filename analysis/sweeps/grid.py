@@ -14,17 +14,13 @@ import numpy as np
 from policies import POLICIES, Policy, describe, make
 from policies.machinery.wrapped import chain
 from policies.registry import fields_of
-from simulator.settings import KINDS, Settings
+from simulator.settings import KINDS, WITHIN, Settings, refuse_beyond
 
 #: What a sweep may vary, the slowest first; each is a field of Settings.
 AXES = ("table", "model", "task", "levels", "trace", "trace_format", "bin_s", "time_unit", "rate_mode", "start",
         "duration", "lengths", "gpus", "slo_ms", "service_noise", "policy", "rate", "load", "seed")  # fmt: skip
 #: Other words for an axis.
 ALIASES = {"seeds": "seed", "policies": "policy", "traces": "trace", "tables": "table", "models": "model"}
-#: The numbers among them that are more than 0, said before anything runs.
-_POSITIVE = ("bin_s", "duration", "gpus", "slo_ms", "rate", "load")
-#: And those that are at least 0.
-_FROM_ZERO = ("seed", "start")
 #: Cells that are more than anybody means; the grid is refused before it fills the memory.
 MOST = 1_000_000
 
@@ -80,8 +76,8 @@ def axis(name: str, value: Any) -> list[Any]:
     if not found:
         raise ValueError(f"{name} has no values: a sweep needs at least one of each")
     for each in found:
-        if (name in _POSITIVE and not each > 0) or (name in _FROM_ZERO and each < 0):
-            raise ValueError(f"{name} is {each:g}; it must be {'more than 0' if name in _POSITIVE else '0 or more'}")
+        if name in WITHIN:
+            refuse_beyond(name, each)
     return found
 
 

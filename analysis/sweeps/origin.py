@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import sys
@@ -14,26 +13,27 @@ import numpy as np
 
 from analysis.sweeps.grid import AXES
 from policies import make
-from policies.machinery.wrapped import chain
+from policies.registry import answers_of, modules_of
 from profiler.table import as_table
 from simulator.settings import Settings
+from traces.shared.modules import digest, outside
 
 ROOT = Path(__file__).parents[2]
 #: All code that a cell's row can depend on; profiler's parts that run models are not among it.
 _SOURCES = (
     "traces/**/*.py", "traces/shipped/*", "policies/**/*.py", "simulator/**/*.py", "profiler/table/*.py",
-    "analysis/sweeps/cells.py",
+    "profiler/answers/*", "profiler/events.py", "analysis/sweeps/cells.py",
 )  # fmt: skip
 
 
 @cache
 def code_digest() -> str:
     """Hash of the sources that a simulation runs through, and of the versions that its random numbers depend on."""
-    digest = hashlib.sha256(f"{np.__version__} {sys.version_info[:2]}".encode())
+    found = hashlib.sha256(f"{np.__version__} {sys.version_info[:2]}".encode())
     for path in sorted({path for pattern in _SOURCES for path in ROOT.glob(pattern) if path.is_file()}):
-        digest.update(f"{path.relative_to(ROOT)}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+        found.update(f"{path.relative_to(ROOT)}\0".encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 class Keys:
@@ -43,15 +43,16 @@ class Keys:
     """
 
     def __init__(self) -> None:
-        self._file, self._table, self._sources = cache(_file_digest), cache(_table_digest), cache(_sources)
+        self._file, self._table, self._policy = cache(_file_digest), cache(_table_digest), cache(_policy)
 
     def key(self, settings: Settings, since_s: float = 0.0) -> str:
         """Equal where nothing that can change a cell's row differs."""
         values = {name: getattr(settings, name) for name in AXES if name != "table"}
         for name in ("trace", "lengths"):
             values[name] = self._content(values[name])
-        outside = " ".join(map(self._file, self._sources(settings.policy)))
-        values |= {"table": self._table(settings.table), "outside": outside}
+        modules, answers = self._policy(settings.policy)
+        read = [self._file(each) for each in answers]
+        values |= {"table": self._table(settings.table), "modules": modules, "read": read}
         text = json.dumps([values, since_s, code_digest()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -70,8 +71,7 @@ class Keys:
 
 
 def _file_digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(Path(path))
 
 
 def _table_digest(named: str | None) -> str:
@@ -80,7 +80,7 @@ def _table_digest(named: str | None) -> str:
     return f"{table.digest} {hashlib.sha256(meta.encode()).hexdigest()}"
 
 
-def _sources(spec: str) -> list[str]:
-    """The files of policies that are not ours."""
-    files = {inspect.getsourcefile(type(each)) for each in chain(make(spec))}
-    return sorted(each for each in files if each and not Path(each).is_relative_to(ROOT / "policies"))
+def _policy(spec: str) -> tuple[dict[str, str], list[str]]:
+    """What tells the modules behind a policy from others, where they are not ours; and the answers that it reads."""
+    policy = make(spec)
+    return outside(modules_of(policy)), answers_of(policy)

@@ -10,7 +10,7 @@ from typing import Any
 from pandas import DataFrame
 
 from analysis.sweeps.backends import Pool
-from analysis.sweeps.cells import Cell, Row, batches, run, run_here
+from analysis.sweeps.cells import Cell, Row, batches, run, run_here, with_targets
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import grid
 from analysis.sweeps.origin import Keys, code_digest
@@ -116,13 +116,14 @@ def sweep(
 
         sweep(policy=["greedy", "adaptive"], load=[0.3, 0.6, 0.9], slo_ms=20, seed=range(10), jobs=2)
 
-    axes and further keywords: see `analysis.sweeps.grid.grid`, as are parameters, of policies. jobs: worker processes.
+    axes and further keywords: see `analysis.sweeps.grid.grid`, as are parameters, of policies. A target that is not
+    given is the same for all seeds. jobs: worker processes.
     backend: "loky" here, "dask" or "ray" at `address`. store: a folder in which finished cells are kept, and found by
     their content when they are asked for again. The frame is the same, bit for bit, for any number of workers.
 
     Raises ValueError, LookupError or OSError for bad input, in one line; cells that were finished stay in the store.
     """
-    cells = grid({**(axes or {}), **further}, parameters)
+    cells = with_targets(grid({**(axes or {}), **further}, parameters))
     with Laboratory(jobs, backend, address, store, on_progress) as opened:
         return results(opened.rows(cells))
 

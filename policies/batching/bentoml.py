@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policies.interface import Completion, Dispatch, Drop, View, Wait
 from policies.machinery.deadlines import CHUNK
 from policies.machinery.limits import batch_limit
+from traces.shared.sums import dot
 
 
 @dataclass
@@ -73,5 +75,13 @@ class BentoML:
         if event.finish >= self._refresh_at:
             self._refresh_at = event.finish + self.refresh_s
             sizes, seconds, waits = np.array(self._batches).T
-            each, once = np.linalg.lstsq(np.stack([sizes, np.ones(len(sizes))], axis=1), seconds, rcond=None)[0]
-            self._each, self._once, self._usual = max(1e-6, float(each)), max(0.0, float(once)), float(waits.mean())
+            each, once = _line(sizes, seconds)
+            self._each, self._once, self._usual = max(1e-6, each), max(0.0, once), float(waits.mean())
+
+
+def _line(sizes: NDArray[np.float64], seconds: NDArray[np.float64]) -> tuple[float, float]:
+    """The least-squares line seconds = each x sizes + once; of one size alone, the shortest (each, once)."""
+    size, second = float(sizes.mean()), float(seconds.mean())
+    spread = sizes - size
+    each = dot(spread, seconds) / dot(spread, spread) if spread.any() else size * second / (size * size + 1)
+    return each, second - each * size

@@ -11,6 +11,7 @@ import numpy as np
 from policies.interface import Completion, Dispatch, Drop, View
 from policies.machinery.deadlines import CHUNK
 from policies.machinery.limits import batch_limit
+from traces.shared.sums import dot
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Clipper:
         """The size that the line has at this latency."""
         latency, size = np.array(list(self._points())).T
         spread = latency - latency.mean()
-        slope = float(spread @ size) / float(spread @ spread) if spread.any() else 0.0
+        slope = dot(spread, size) / dot(spread, spread) if spread.any() else 0.0
         return int(size.mean() + slope * (budget - latency.mean()))
 
     def _points(self) -> Iterator[tuple[float, int]]:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.shared.sums import dot
+
 #: Accuracies count to so many decimals.
 DECIMALS = 12
 #: From so many candidates on it pays to sort a sample first and to sort of the rest only what the sample leaves.
@@ -64,7 +66,7 @@ def optimal_schedule(
         program.advance(node)
     start, first, size, level = program.batches()
     accuracy = np.nan_to_num(np.asarray(accuracies, np.float64), nan=1.0)[level]
-    return Schedule(start, first, size, level, float(accuracy @ size) / len(arrival_s))
+    return Schedule(start, first, size, level, dot(accuracy, size) / len(arrival_s))
 
 
 class _Program:

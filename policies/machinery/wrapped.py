@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, fields, is_dataclass
 from math import inf
 
 from policies.interface import COMPLETIONS, HEARD, Heard, Policy, View, Wait
+from policies.machinery.raised import described, heed_interrupt
 from traces import Trace
 
 
@@ -19,15 +20,29 @@ def chain(policy: Policy) -> Iterator[Policy]:
             yield from chain(inner)
 
 
+def declared(policy: Policy, name: str) -> frozenset[str] | None:
+    """The set of names that a policy has as this attribute; None where it has none. ValueError for anything else."""
+    try:
+        found = getattr(policy, name, None)
+        if found is None or (isinstance(found, Set | list | tuple) and all(isinstance(each, str) for each in found)):
+            return None if found is None else frozenset(found)
+        wrong = f"{name} is {found!r}"
+    except BaseException as error:
+        heed_interrupt(error)
+        wrong = f"{name} raised {described(error)}"
+    name = type(policy).__name__
+    raise ValueError(f'policy {name}: {wrong}; it must be a set of names, as in frozenset({{"stops"}})')
+
+
 def uses(policy: Policy) -> frozenset[str] | None:
     """The `uses` of a policy and those that it wraps; None where one of them has none."""
-    declared = [getattr(each, "uses", None) for each in chain(policy)]
-    return None if None in declared else frozenset().union(*(each for each in declared if each is not None))
+    found = [declared(each, "uses") for each in chain(policy)]
+    return None if None in found else frozenset().union(*(each for each in found if each is not None))
 
 
 def hears(policy: Policy) -> frozenset[str]:
     """The `uses` of a policy and those that it wraps, of those that have it."""
-    return frozenset().union(*(getattr(each, "uses", ()) for each in chain(policy)))
+    return frozenset().union(*(declared(each, "uses") or () for each in chain(policy)))
 
 
 def foresee(policy: Policy, trace: Trace) -> None:

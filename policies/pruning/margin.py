@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Action, Dispatch, Planned, View
-from policies.machinery.wrapped import Wrapper, chain
+from policies.machinery.wrapped import Wrapper, chain, declared
 from profiler.answers.items import Items, shipped
 from profiler.answers.margins import Rule, learned
 from profiler.events import BatchPlan, Cut
@@ -43,7 +43,7 @@ class Margin(Wrapper):
 
     def start(self, view: View) -> None:
         for each in chain(self.inner):
-            if lacking := sorted(CANNOT & set(getattr(each, "needs", ()))):
+            if lacking := sorted(CANNOT & (declared(each, "needs") or set())):
                 raise ValueError(f"margin cannot be around {type(each).__name__}, which needs {lacking[0]!r}")
         self._candidates = self._learned(view.levels)
         self._plans: dict[tuple[int, int, int], BatchPlan | None] = {}

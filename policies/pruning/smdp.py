@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from policies.interface import Dispatch, View, Wait
 from policies.machinery.limits import batch_limit
+from traces.shared.sums import dot, solve
 
 #: Queue lengths that are planned for, and how many largest batches they are at most.
 STATES, LARGEST_BATCHES = 256, 2
@@ -145,7 +146,9 @@ def optimal_plan(actions: Actions, rate: float, cost: float, states: int, first:
     while True:
         gain, values = _evaluate(choice, reward, t, arrivals, left, rate, cost)
         after = np.concatenate([values, np.full(states, values[-1])])
-        expected = np.lib.stride_tricks.sliding_window_view(after, states + 1) @ arrivals.T  # by [left, action]
+        expected = dot(
+            np.lib.stride_tricks.sliding_window_view(after, states + 1)[:, None], arrivals
+        )  # by [left, action]
         scores = reward - gain * t + np.take_along_axis(expected, left, axis=0)
         wait = -(cost * waiting + gain) / rate + np.append(values[1:], -inf)
         wait[actions.size.max() :] = -inf
@@ -183,7 +186,7 @@ def _evaluate(
     # v = earned - gain x seconds + moves v with v(0) = 0: the gain takes the place of v(0) among the unknowns.
     system = np.eye(states + 1) - moves
     system[:, 0] = seconds
-    solution = np.linalg.solve(system, earned)
+    solution = solve(system, earned)
     return float(solution[0]), np.concatenate([[0.0], solution[1:]])
 
 

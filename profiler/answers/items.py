@@ -18,6 +18,8 @@ from traces.shared.sealed import read_sealed, write_sealed
 
 #: Where recorded answers are shipped: a file per model.
 SHIPPED = Path(__file__).parent
+#: The kinds of columns that are no whole numbers.
+_KINDS = {"confidence": "f", "margin": "f", "teacher_confidence": "f", "split": "O"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +72,11 @@ class Items:
         if not path.is_file():
             raise LookupError(f"no recorded answers at {path}: python -m profiler distill writes items.parquet")
         table = read_sealed(path)
-        about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        students = int(about.pop("students", 0))
+        try:
+            about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} cannot be read: {error}") from None
+        students = int(said) if (said := about.pop("students", "0")).isdecimal() else 0
         per_text = ("tokens", "label", "split", "row", "teacher_answer", "teacher_confidence")
         per_prefix = ("answer", "confidence", "margin")
         wanted = [*per_text, *(f"{name}_{k + 1}" for name in per_prefix for k in range(students))]
@@ -85,6 +90,11 @@ class Items:
         own = {name: table[name].to_numpy() for name in per_text}
         for name in per_prefix:
             own[name] = np.stack([table[f"{name}_{k + 1}"].to_numpy() for k in range(students)])
+        wrong = [name for name, column in own.items() if column.dtype.kind not in _KINDS.get(name, "iu")]
+        if wrong or not len(table):
+            raise ValueError(
+                f"{path} holds no recorded answers: column {(wrong or wanted)[0]} is empty or of another kind"
+            )
         about.pop("ARROW:schema", None)
         return cls(**own, about=about)
 

@@ -56,18 +56,25 @@ class Answered:
 
     @classmethod
     def read(cls, folder: Path) -> Answered:
-        """The answers of a study's folder. Raises LookupError where there are none."""
+        """The answers of a study's folder. Raises LookupError where there are none, ValueError for a damaged file."""
         path = folder / ANSWERS
         if not path.is_file():
             raise LookupError(
                 f"no finished study at {folder}: {path} is not there (python -m profiler distill writes it)"
             )
         table = read_sealed(path)
-        missing = [name for name in ("split", "row", "label") if name not in table.column_names]
-        about = (table.schema.metadata or {}).get(b"about")
-        if missing or about is None:
-            lacking = missing[0] if missing else "its origin"
-            raise ValueError(f"{path} holds no answers of a study: {lacking} is missing")
+        try:
+            found = cls._of(table, path)
+            found._check()
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: it has not all columns and metadata of a study") from error
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        return found
+
+    @classmethod
+    def _of(cls, table: pa.Table, path: Path) -> Answered:
+        about = table.schema.metadata[b"about"]
         rows: dict[str, list[NDArray[np.int32]]] = {}
         for name in table.column_names:
             if "/" in name:
@@ -75,6 +82,17 @@ class Answered:
         split, row, label = (table[name].to_numpy() for name in ("split", "row", "label"))
         answers, where = {model: np.stack(own) for model, own in rows.items()}, f"{path}: its origin"
         return cls(split, row, label, answers, vars(checked(_Origin, parse_json(about, where), where)))
+
+    def _check(self) -> None:
+        """Raise ValueError where answers are missing or of another kind."""
+        about = self.about
+        if not {about["teacher"], about["ensemble"]} <= set(self.answers) <= set(about["runs_as"]):
+            raise ValueError(f"it has answers of {', '.join(self.answers) or 'no model'}, and not of all that it names")
+        whole: list[NDArray[Any]] = [self.row, self.label, *self.answers.values()]
+        if not len(self.row) or not all(each.dtype.kind in "iu" for each in whole):
+            raise ValueError("rows, labels and answers must be whole numbers, and there must be some")
+        if not all(isinstance(each, str) for each in self.split):
+            raise ValueError("column split must hold texts")
 
     def without(self, models: Sequence[str]) -> Answered:
         """The same study without these models."""

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from simulator.arguments import settings_flags
+from simulator.settings import refuse_beyond
 from traces.shared.command import Flags, command_line
 
 log = logging.getLogger("cohort.serve")
+#: Of seconds, requests, connections, KiB and MiB: more than anybody means.
+MOST = 10**9
 
 
 def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
@@ -138,16 +141,15 @@ async def _until_told(server: Any, listening: socket.socket, url: str) -> None:
 
 
 def _refuse_nonsense(options: argparse.Namespace) -> None:
-    for name in ("gpus", "queue", "connections", "body_kib", "timeout_s", "patience_s", "record_mib", "slo_ms"):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0")
-    if not 0 <= options.lame_duck_s < float("inf"):
-        raise ValueError(f"--lame-duck-s is {options.lame_duck_s}; it must be 0 or more")
+    for name in ("gpus", "slo_ms", "seed"):
+        refuse_beyond(name, getattr(options, name))
+    for name in ("queue", "connections", "body_kib", "timeout_s", "patience_s", "record_mib"):
+        if not 0 < (value := getattr(options, name)) <= MOST:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be above 0, and at most {MOST:,}")
+    if not 0 <= options.lame_duck_s <= MOST:
+        raise ValueError(f"--lame-duck-s is {options.lame_duck_s}; it must be 0 or more, and at most {MOST:,}")
     if options.name is not None and not re.fullmatch(r"[\w.:-]{1,128}", options.name, re.ASCII):
         raise ValueError(f"--name is {options.name!r}; it must be 1 to 128 letters, digits, and . : _ -")
-    if options.seed < 0:
-        raise ValueError(f"--seed is {options.seed}; it must be 0 or more")
     if not 0 <= options.port < 65536:
         raise ValueError(f"--port is {options.port}; it must lie in 0 to 65535")
 

@@ -19,7 +19,7 @@ from profiler.executors.interface import PartKey, Parts
 from profiler.executors.stages import parts, stages
 from profiler.table import Level
 from profiler.table.predictions import Predictions
-from simulator.core import ExecutorError, one_line
+from simulator.core import ExecutorError, blamed, one_line
 from simulator.executors.planned import answers
 from simulator.serving.clock import Clock, WallClock
 
@@ -242,7 +242,9 @@ def warm_plans(
     plan, keys, seen = predictions.plan, dict[str, set[PartKey]](), set[str]()
     planning = [getattr(each, "plans", None) for each in chain(policy)]
     for plans in filter(None, planning):
-        for level, bucket, size, stops in plans(predictions.levels, predictions.service):
+        with blamed(policy, "in plans"):
+            planned = list(plans(predictions.levels, predictions.service))
+        for level, bucket, size, stops in planned:
             if stops.recorded and stops.recorded not in seen:
                 seen.add(stops.recorded)
                 answers(stops.recorded, other_tasks)

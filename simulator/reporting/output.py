@@ -55,6 +55,8 @@ def read_run(out: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(run, dict) or not all(isinstance(run.get(name), dict) for name in ("settings", "table")):
         raise ValueError(f"{path} has no settings or table: only runs of the command line can be run again")
+    if not isinstance(run.get("modules", {}), dict):
+        raise ValueError(f"{path} has modules that cannot be: {run['modules']!r}")
     return run
 
 

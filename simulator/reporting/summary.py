@@ -12,6 +12,7 @@ from profiler.events import Kind
 from profiler.table import Level
 from simulator.core import HITS, OK, OUTCOMES, Records
 from traces import Trace
+from traces.shared.sums import dot
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -85,11 +86,11 @@ def _of_batches(report: Ran) -> dict[str, Any]:
         "wait_mean_s": _mean((times["start_s"] - report.trace.arrival_s)[served]),
         "attainment": counts[OK] / n,
         "goodput": _ratio(counts[OK], seconds),
-        "accuracy": _known(_ratio(float(accuracy @ answers), float(answers.sum()))),
-        "accuracy_weighted_goodput": _known(float(accuracy @ on_time) / n),
+        "accuracy": _known(_ratio(dot(accuracy, answers), float(answers.sum()))),
+        "accuracy_weighted_goodput": _known(dot(accuracy, on_time) / n),
         "batches": len(size),
         "batch_mean": _mean(size),
-        "students_mean": _ratio(float(batches["students"] @ answers), float(answers.sum())),
+        "students_mean": _ratio(dot(batches["students"], answers), float(answers.sum())),
         "padding": _known(1 - _or_nan(_ratio(float(report.trace.tokens[served].sum()), padded))),
         "utilisation": _ratio(busy, gpu_seconds),
         "gpus": report.gpus,
@@ -155,7 +156,7 @@ def _gpu_seconds(report: Ran, makespan: float) -> float:
         return makespan * report.gpus
     first = float(report.trace.arrival_s[0])
     times = np.clip([time for time, _ in changes] + [first + makespan], first, first + makespan)
-    return float(np.diff(times) @ np.asarray([gpus for _, gpus in changes]))
+    return float(dot(np.diff(times), [gpus for _, gpus in changes]))
 
 
 def _mean(values: NDArray[Any]) -> float | None:

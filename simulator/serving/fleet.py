@@ -6,7 +6,7 @@ from heapq import heappush
 
 from policies.interface import Scale
 from profiler.events import Event
-from simulator.core import PolicyError, Records
+from simulator.core import MOST_GPUS, PolicyError, Records
 from simulator.queue.view import ServerView
 
 #: When; the batch, STARTED, or LOADED less the GPU (whose first load is done); where the event is None (DONE alone, or
@@ -43,8 +43,8 @@ class Fleet:
         gpus, view = action.gpus, self._view
         if self._cold_start_s is None:
             raise PolicyError('scales, which not every run offers: declare needs = frozenset({"scale"})')
-        if not (isinstance(gpus, int) and gpus >= 1):
-            raise PolicyError(f"scales to {gpus!r} GPUs; at least 1 is needed")
+        if not (isinstance(gpus, int) and 1 <= gpus <= MOST_GPUS):
+            raise PolicyError(f"scales to {gpus!r} GPUs; it must be a whole number from 1 to {MOST_GPUS:,}")
         if gpus == view.gpus:
             raise PolicyError(f"scales to the {gpus} GPUs that there are: return Wait() to do nothing")
         view.gpus = gpus

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from policies.interface import Policy
+from policies.machinery.raised import heed_interrupt
 from policies.machinery.wrapped import hears
 from simulator.core import Executor, PolicyError, Records, one_line
 from simulator.queue.backlog import Backlog
@@ -61,6 +62,7 @@ class State:
 
 def blame(error: BaseException) -> NoReturn:
     """End the run with the error that the policy raised, be it an exit; Ctrl-C is none of its own."""
-    if isinstance(error, (PolicyError, KeyboardInterrupt)):
+    heed_interrupt(error)
+    if isinstance(error, PolicyError):
         raise error
     raise PolicyError(f"raised {one_line(error)}") from error

@@ -52,17 +52,27 @@ def test_the_numbers_of_a_figure_lie_beside_it(tmp_path, run):
     [
         ("summary.json", None, r"lacks summary\.json"),
         ("summary.json", "{", "output of a run"),
-        ("run.json", "{}", "'policy'"),
+        ("run.json", "{}", "policy"),
+        ("run.json", "null", "run.json"),
+        ("run.json", "[" * 100_000, "run.json"),
+        ("summary.json", "null", "summary.json"),
+        ("summary.json", "{}", "attainment"),
+        ("summary.json", "[]", "summary.json"),
+        ("summary.json", '{"requests": NaN}', "NaN"),
         ("requests.parquet", "PAR1", "output of a run"),
     ],
 )
-def test_a_broken_run_is_one_line_and_status_2(tmp_path, run, capsys, file, text, message):
+@pytest.mark.parametrize("command", ["plot timeline", "report"])
+def test_a_broken_run_is_one_line_and_status_2(tmp_path, run, capsys, command, file, text, message):
     (run / file).unlink()
     if text is not None:
         (run / file).write_text(text)
-    assert main(["plot", "timeline", str(run), "--out", str(tmp_path / "out.png")]) == 2
+    out = tmp_path / ("out.html" if command == "report" else "out.png")
+    assert main([*command.split(), str(run), "--out", str(out)]) == 2
     error = capsys.readouterr().err
     assert re.search(message, error)
+    assert error.count("\n") == 1
+    assert not out.exists()
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "out.png").exists()

@@ -151,6 +151,10 @@ def test_a_bad_spec_is_an_error_that_lists_what_is_valid(spec, parameters, messa
         ("from policies import Nothing\n", r"ImportError.*broken.py, line 1\)"),
         ("\nMine = undefined\n", r"NameError.*broken.py, line 2\)"),
         ("class Mine:\n  def __init__(self): 1/0\n", r"ZeroDivisionError.*broken.py, line 2\)"),
+        ("exit()\n", r"SystemExit.*broken.py, line 1\)"),
+        ("\nraise GeneratorExit\n", r"GeneratorExit.*broken.py, line 2\)"),
+        ("class Mine:\n  def __init__(self): exit(0)\n", r"SystemExit.*broken.py, line 2\)"),
+        ("class Own(KeyboardInterrupt): pass\nraise Own\n", r"Own.*broken.py, line 2\)"),
     ],
 )
 def test_a_broken_module_is_an_error_that_names_its_line(module, text, message):

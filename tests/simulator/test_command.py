@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,16 @@ def test_required_attainment_decides_the_exit_status(command):
     assert command("--slo-ms", "100", "--require-attainment", "1.0") == 0
     assert command("--slo-ms", "0.2", "--require-attainment", "0.5") == 1
     assert (command.out / "summary.json").exists()
+
+
+@pytest.mark.parametrize("flag", ["--gpus", "--rate", "--load", "--duration", "--slo-ms", "--seed"])
+@pytest.mark.parametrize("value", ["99999999999999999999999", "-1", "1e308", "nan"])
+def test_a_number_beyond_what_makes_sense_is_one_line(command, flag, value):
+    with suppress(SystemExit):  # argparse's, of what is no number of the kind
+        assert command(f"{flag}={value}") == 2
+        assert command.complained.startswith(f"error: {flag[2:].replace('-', '_')} is ")
+        assert command.complained.count("\n") == 1
+    assert not command.out.exists()
 
 
 def test_list_names_every_policy_with_one_line_each(command):

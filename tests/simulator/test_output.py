@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from written import Command
 
 from simulator.reporting.output import _answers, read_run, save
 
+ROOT = Path(__file__).parents[2]
 FILES = ("requests.parquet", "batches.parquet", "summary.json")
 REQUESTS = {
     "request": "int64", "arrival_s": "double", "start_s": "double", "finish_s": "double", "tokens": "int32",
@@ -156,6 +158,54 @@ def test_a_rerun_notices_a_missing_file(command):
     command.trace.unlink()
     assert command.bare("--rerun", command.out) == 2
     assert re.search(r"requests\.csv.* not there", command.complained)
+
+
+OUTSIDE = """
+from policies import Dispatch
+class P:
+    def decide(self, view):
+        import {lazy}
+        return Dispatch(view.oldest({lazy}.LIMIT), view.levels[-1])
+"""
+
+
+@pytest.mark.parametrize("changed", ["pol_a.py", "pol_b.py", "pol_c.py"])
+def test_a_rerun_notices_that_a_module_outside_has_changed(command, changed):
+    """Its own file, what it imports as it decides, and what that reaches by a name that no source spells out."""
+    (command.folder / "pol_a.py").write_text(OUTSIDE.format(lazy="pol_b"))
+    (command.folder / "pol_b.py").write_text("import importlib\nLIMIT = importlib.import_module('pol' + '_c').LIMIT\n")
+    (command.folder / "pol_c.py").write_text("LIMIT = 2\n")
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "simulator", *arguments],
+            env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{command.folder}"},
+            capture_output=True,
+            text=True,
+        )
+
+    assert (
+        run("--policy", "pol_a:P", "--trace", "poisson:duration=0.2", "--reference", "none", "--out", "a").returncode
+        == 0
+    )
+    assert set(read_run(Path("a"))["modules"]) == {"pol_a", "pol_b", "pol_c"}
+    again = run("--rerun", "a", "--out", "b")
+    assert (again.returncode, written(Path("a"))) == (0, written(Path("b")))
+    (command.folder / changed).write_text((command.folder / changed).read_text() + "# another\n")
+    refused = run("--rerun", "a", "--out", "c")
+    assert refused.returncode == 2
+    assert changed in refused.stderr
+    assert not Path("c").exists()
+
+
+def test_a_rerun_notices_that_recorded_answers_have_changed(command, tmp_path):
+    answers = tmp_path / "answers.parquet"
+    shutil.copy(ROOT / "profiler" / "answers" / "students-2x384.parquet", answers)
+    policy = f"margin(greedy, items={str(answers)!r})"
+    assert command.bare("--policy", policy, "--trace", "poisson:duration=1", "--out", command.out) == 0
+    answers.write_bytes(answers.read_bytes() + b"more")
+    assert command.bare("--rerun", command.out) == 2
+    assert "answers.parquet" in command.complained
 
 
 def test_a_rerun_takes_no_settings_of_its_own(command):

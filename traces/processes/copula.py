@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.shared.sums import dot
+
 Array = NDArray[np.float64]
 #: Hermite terms kept: steps need many, and the rest acts at correlations near 1 only.
 _TERMS = 80
@@ -26,9 +28,9 @@ def correlation_of_steps(levels: Array, shares: Array, gaussian: Array) -> Array
     covariance, power = np.zeros_like(gaussian), np.ones_like(gaussian)
     for term in range(1, _TERMS + 1):
         power = power * gaussian
-        covariance += power * float(jumps @ now) ** 2 / term
+        covariance += power * dot(jumps, now) ** 2 / term
         before, now = now, (z * now - math.sqrt(term - 1) * before) / math.sqrt(term)
-    variance = float(shares @ (levels - float(shares @ levels)) ** 2)
+    variance = dot(shares, (levels - dot(shares, levels)) ** 2)
     return np.where(gaussian >= 1, 1.0, covariance / variance) if variance > 0 else gaussian
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from traces.processes.copula import correlation_of_steps, decay, gaussian_correlation
 from traces.processes.ratemodel import RateModel
+from traces.shared.sums import dot
 from traces.trace import Trace
 
 Array = NDArray[np.float64]
@@ -153,7 +154,7 @@ def memory(variance: Array, mean: float, expected: Array) -> Array:
     for bins, wanted in zip(WINDOWS, variance.tolist(), strict=False):
         curve = expected[: len(expected) // bins * bins].reshape(-1, bins).sum(axis=1)
         lags = np.arange(1, bins, dtype=np.float64)
-        within = bins + 2 * (bins - lags) @ decay(lags, SCALES)
+        within = bins + 2 * dot(decay(lags, SCALES).T, bins - lags)
         # Relative to what is to be matched, so that all windows weigh the same.
         scale = max(wanted, mean * bins)
         rows.append(within * float(np.mean(curve**2)) / bins**2 / scale)
@@ -176,11 +177,11 @@ def level_distribution(counts: Array, expected: Array, points: int = 80, rounds:
     likelihood = np.exp(log - log.max(axis=1, keepdims=True))
     share = np.full(len(level), 1 / len(level))
     for _ in range(rounds):
-        share = share * ((times / (likelihood @ share)) @ likelihood) / times.sum()
+        share = share * dot(likelihood.T, times / dot(likelihood, share)) / times.sum()
     # A level that is not expected to hold even once comes from a single bin: it would last as long as the memory.
     kept = share > 0.5 / len(counts)
     level, share = level[kept], share[kept] / share[kept].sum()
-    return level / (level @ share), share
+    return level / dot(level, share), share
 
 
 def stretched(levels: Array, shares: Array, factor: float) -> Array:
@@ -195,10 +196,10 @@ def spread(levels: Array, shares: Array, variance: float) -> Array:
 
     def raised(power: float) -> Array:
         found = np.where(levels > 0, levels**power, 0.0)
-        return np.asarray(found / (found @ shares))
+        return np.asarray(found / dot(found, shares))
 
     def short(power: float) -> float:
-        return float(shares @ (raised(power) - 1) ** 2 - variance)
+        return float(dot(shares, (raised(power) - 1) ** 2) - variance)
 
     return raised(0.0 if short(0.0) >= 0 else 8.0 if short(8.0) <= 0 else brentq(short, 0.0, 8.0))
 
@@ -212,7 +213,7 @@ def gaussian_weights(levels: Array, shares: Array, covariances: Array) -> Array:
     variance = float(covariances.sum())
     if variance <= 0:
         return np.array([1.0] + [0.0] * (len(SCALES) - 1))
-    needed = gaussian_correlation(levels, shares, by_scale @ covariances / variance)
+    needed = gaussian_correlation(levels, shares, dot(by_scale, covariances) / variance)
     # An error in z's correlation is an error in the level's times the slope, which is steep near 1.
     grid = np.linspace(0, 1, 1001)
     slope = np.interp(needed, grid, np.gradient(correlation_of_steps(levels, shares, grid), grid))

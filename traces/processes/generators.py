@@ -15,6 +15,7 @@ from traces.arrivals import Rng, bounded, follow, gap_family, poisson_process, r
 from traces.draft import Draft
 from traces.processes.fitted import fitted
 from traces.processes.tenants import tenants
+from traces.shared.sums import dot
 
 
 def poisson(rng: Rng, *, rate: float = 1000.0, duration: float = 60.0) -> Draft:
@@ -69,7 +70,7 @@ def burst(
     edges = np.concatenate([[0.0], np.stack([starts[inside], ends[inside]], axis=1).ravel(), [duration]])
     levels = np.where(np.arange(len(edges) - 1) % 2, factor, 1.0)
     if base is None:
-        base = (1000.0 if rate is None else rate) * duration / float(levels @ np.diff(edges))
+        base = (1000.0 if rate is None else rate) * duration / dot(levels, np.diff(edges))
     notes = () if inside.any() else (f"the burst at {start:g} s lies after the end",)
     return Draft(follow(edges, levels * base, lambda end: poisson_process(rng, end)), duration_s=duration, notes=notes)
 
@@ -130,7 +131,7 @@ def mmpp(
         steps.append(int((states[-1] + jumps[-1]) % len(stays)))
     last = int(np.searchsorted(edges, duration))
     edges = np.concatenate([edges[:last], [duration]])
-    rates = rates[:last] * (rate * duration / float(rates[:last] @ np.diff(edges)))
+    rates = rates[:last] * (rate * duration / dot(rates[:last], np.diff(edges)))
     return Draft(follow(edges, rates, lambda end: poisson_process(rng, end)), duration_s=duration)
 
 

@@ -14,6 +14,7 @@ from traces.arrivals import bounded, follow, poisson_process
 from traces.draft import Draft
 from traces.shared.atomic import write_text
 from traces.shared.documents import json_text, read_json
+from traces.shared.sums import dot
 
 Array = NDArray[np.float64]
 
@@ -59,7 +60,7 @@ class RateModel:
 
     @property
     def mean_rate(self) -> float:
-        return float(np.dot(self.rates, np.diff(self.edges_s))) / self.seconds
+        return float(dot(self.rates, np.diff(self.edges_s))) / self.seconds
 
     def expected(self, first: int, bins: int) -> Array:
         """Expected requests per bin, for `bins` bins from the given one on."""
@@ -124,7 +125,7 @@ def arrivals(
     if not rates.any():
         raise ValueError(f"these {duration:g} s happen to be empty: use another seed or start, or a longer duration")
     if rate is not None:
-        rates *= rate * duration / float(rates @ np.diff(edges))
+        rates *= rate * duration / dot(rates, np.diff(edges))
     return Draft(follow(edges, rates, lambda end: poisson_process(rng, end)), duration_s=duration)
 
 

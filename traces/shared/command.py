@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
-from typing import Any
+from typing import Any, NoReturn
 
 from traces.shared.origin import version
 
@@ -34,6 +34,10 @@ class Flags(argparse.ArgumentParser):
         shown: Any = {"action": "store_true", "default": argparse.SUPPRESS}
         self.add_argument("--debug", **shown, help="show the traceback of an error")
         self.add_argument("--version", action="version", version=f"cohort-serving {version() or '(not installed)'}")
+
+    def error(self, message: str) -> NoReturn:
+        """End with the usage and the error, in one line whatever was typed."""
+        super().error(" ".join(message.split("\n")))
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse unknown flags first, those before a subcommand only where there are subcommands."""
@@ -100,13 +104,13 @@ def subcommand(arguments: Sequence[str], prog: str, description: str, commands: 
 
 def words(error: BaseException) -> str:
     """An expected error in a line that says what to do."""
-    text = repr(error) if isinstance(error, KeyError) else str(error)
+    text = " ".join((repr(error) if isinstance(error, KeyError) else str(error)).split("\n"))
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
         extra = EXTRAS.get(package)
         how = f"'cohort-serving[{extra}]' (in a clone: -e '.[{extra}]')" if extra else package
         return f"{package} is not installed: pip install {how}"
-    if isinstance(error, (MemoryError, RuntimeError)) and "memory" in (text.lower() or "memory"):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in text.lower()):
         why = f" ({text})" if text else ""
         return f"out of memory: use fewer models, students, requests or GPUs, or a smaller batch{why}"
     return text or type(error).__name__

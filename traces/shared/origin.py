@@ -52,8 +52,10 @@ def commit() -> str | None:
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():  # installed: the repository around it, if any, is somebody else's
         return None
+    tracked = ["git", "ls-files", "--error-unmatch", __file__]  # as is one that it was copied or installed into
     asked = ["git", "describe", "--always", "--dirty=+dirty", "--exclude=*", "--abbrev=40"]
     try:
+        subprocess.run(tracked, cwd=checkout, capture_output=True, timeout=10, check=True)
         found = subprocess.run(asked, cwd=checkout, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None

@@ -41,6 +41,16 @@ def test_a_row_is_what_a_single_run_reports():
         assert frame["offered_load"][place] == summary["load"]
 
 
+def test_all_seeds_of_a_sweep_have_one_default_target():
+    """Its median length lies at the edge of two buckets, so that each seed would have one of two targets of its own."""
+    axes = {"policy": "greedy;none", "trace": "poisson:rate=60,duration=0.5", "table": "cpu-epyc-1thread"}
+    own = {prepare(each).run().slo_s for each in grid({**axes, "seed": range(9)})}
+    assert len(own) > 1
+    frame = analysis.sweep(axes, seed=range(9))
+    assert set(frame["slo_s"]) == {prepare(grid({**axes, "seed": 0})[0]).run().slo_s}
+    assert set(analysis.sweep(axes, seed=range(3), gpus=[1, 2])["slo_s"]) == set(frame["slo_s"])
+
+
 def test_what_specs_vary_is_a_column():
     axes = {**AXES, "trace": "gamma:duration=0.1,cv=1;gamma:duration=0.1,cv=3"}
     frame = analysis.sweep(axes, parameters={"timeout_s": [0.001, 0.004]}, rate=500)
@@ -123,6 +133,52 @@ def test_a_key_changes_with_a_recorded_session_that_grows(tmp_path):
     assert Keys().key(Settings(trace=str(moved), table="synthetic", policy="greedy")) == Keys().key(
         Settings(trace=str(moved) + "/", table="synthetic", policy="greedy")
     )
+
+
+@pytest.mark.parametrize("changed", ["key_policy.py", "key_base.py", "key_constant.py"])
+def test_a_key_changes_with_every_module_behind_a_policy(tmp_path, monkeypatch, changed):
+    """Its own file, that of its base class, and what that imports."""
+    files = {
+        "key_policy.py": "from key_base import Base\nclass P(Base): pass\n",
+        "key_base.py": "from key_constant import LIMIT\nfrom policies import Dispatch\nclass Base:\n"
+        "    def decide(self, view): return Dispatch(view.oldest(LIMIT), view.levels[-1])\n",
+        "key_constant.py": "LIMIT = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.delitem(sys.modules, name.removesuffix(".py"), raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    base = Settings(table="synthetic", policy="admission(key_policy:P)")
+    key = Keys().key(base)
+    assert Keys().key(base) == key
+    (tmp_path / changed).write_text(files[changed] + "# another\n")
+    assert Keys().key(base) != key
+
+
+def test_the_code_of_a_key_is_all_that_a_simulation_imports():
+    """But for command lines and pages: told by what a process has imported once it has run."""
+    program = """
+import sys
+from analysis.sweeps.origin import ROOT, _SOURCES
+from simulator import simulate
+simulate("poisson:rate=50,duration=0.2", "margin(adaptive)", "cpu-epyc-1thread", service_noise="profiled").summary
+known = {path for pattern in _SOURCES for path in ROOT.glob(pattern)}
+ours = ("traces", "policies", "simulator", "profiler")
+files = {module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] in ours}
+print(sorted(file for file in files if file and file not in set(map(str, known))))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    assert done.stdout.strip() == str([str(ROOT / "profiler" / "__init__.py")])
+
+
+def test_a_key_changes_with_the_recorded_answers_that_a_policy_reads(tmp_path):
+    answers = tmp_path / "answers.parquet"
+    answers.write_bytes(b"one")
+    base = Settings(table="synthetic", policy=f"margin(greedy, items={str(answers)!r})")
+    key = Keys().key(base)
+    answers.write_bytes(b"another")
+    assert Keys().key(base) != key
 
 
 def test_a_broken_cell_is_named_and_what_was_finished_is_kept(tmp_path):

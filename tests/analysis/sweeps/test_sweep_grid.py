@@ -49,7 +49,7 @@ def test_parameters_go_to_the_policies_that_have_them():
         ({"seed": "0-999999", "load": "0.1:0.9:0.1"}, "1,000,000"),
         ({"seed": "0-99999999999"}, r"seed: '0-99999999999'.*1e\+11.*1,000,000"),
         ({"load": "0.1:1:1e-12"}, r"9e\+11 values"),
-        ({"load": [0.5, -0.5]}, r"load is -0\.5.* 0$"),
+        ({"load": [0.5, -0.5]}, r"load is -0\.5"),
         ({"slo_ms": 0}, "slo_ms is 0"),
         ({"gpus": "0-2"}, "gpus is 0"),
         ({"seed": -1}, "seed is -1"),

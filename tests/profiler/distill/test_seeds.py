@@ -8,10 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from profiler.__main__ import main
-from profiler.distill.seeds import Answered, findings, gap_closed, lead, pooled, together
+from profiler.answers.items import Items
+from profiler.distill.seeds import ANSWERS, Answered, findings, gap_closed, lead, pooled, together
 from profiler.table import LatencyTable
 from profiler.table.writing import write_table
 
@@ -169,3 +172,50 @@ def test_a_table_that_cannot_take_a_study_stays_as_it_was(
     other = json.loads((table / "meta.json").read_text())
     assert other["accuracy"] == {"illustrative": "not measured: made up"}
     assert before == {path.name: path.read_bytes() for path in table.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("damaged", "word"),
+    [
+        (lambda table: table.drop_columns(["row"]), "columns"),
+        (lambda table: table.replace_schema_metadata({}), "columns"),
+        (lambda table: table.replace_schema_metadata({"about": "null"}), "columns"),
+        (lambda table: table.replace_schema_metadata({"about": "{"}), "column 2"),
+        (lambda table: table.slice(0, 0), "some"),
+        (lambda table: table.set_column(0, "split", pa.array([1] * len(table))), "split"),
+        (lambda table: table.set_column(1, "row", pa.array(["x"] * len(table))), "rows"),
+    ],
+)
+def test_a_damaged_study_is_one_line(tmp_path, damaged, word):
+    about = {"task": "t", "seed": 0, "teacher": "b", "ensemble": "a", "single": "", "runs_as": {"a": "a", "b": "b"}}
+    own = {"a": np.zeros((2, 3), np.int32), "b": np.zeros((1, 3), np.int32)}
+    whole = Answered(np.array(["x"] * 3, object), np.arange(3), np.zeros(3, np.int64), own, about)
+    whole.write(tmp_path / ANSWERS)
+    assert Answered.read(tmp_path).about == about
+    pa.parquet.write_table(damaged(pa.parquet.read_table(tmp_path / ANSWERS)), tmp_path / ANSWERS)
+    with pytest.raises(ValueError, match=rf"{ANSWERS} is damaged.*{word}"):
+        Answered.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda table: table.drop_columns(["margin_1"]),
+        lambda table: table.replace_schema_metadata({}),
+        lambda table: table.replace_schema_metadata({"students": "x"}),
+        lambda table: table.slice(0, 0),
+        lambda table: table.set_column(0, "item", pa.array([1])).drop_columns(["answer_1"]),
+        lambda table: table.drop_columns(["answer_1"]).append_column("answer_1", pa.array(["x"])),
+        lambda table: table.drop_columns(["tokens"]).append_column("tokens", pa.nulls(1)),
+    ],
+)
+def test_damaged_recorded_answers_are_one_line(tmp_path, damaged):
+    whole, chance = np.ones(1, np.int64), np.ones(1, np.float32)
+    split = np.array(["x"], object)
+    items = Items(whole, whole, split, whole, whole[None], chance[None], chance[None], whole, chance, {"model": "a"})
+    items.write(tmp_path / "items.parquet")
+    table = pa.parquet.read_table(tmp_path / "items.parquet")
+    assert Items.read(tmp_path / "items.parquet").about == {"model": "a"}
+    pa.parquet.write_table(damaged(table), tmp_path / "items.parquet")
+    with pytest.raises(ValueError, match=r"items\.parquet holds no recorded answers"):
+        Items.read(tmp_path / "items.parquet")

@@ -9,7 +9,7 @@ import pytest
 from conftest import formula_table
 from doubles import Says, batches, run, trace
 
-from policies import Dispatch, Drop, Wait, make
+from policies import Dispatch, Drop, Scale, Wait, make
 from policies.batching.greedy import Greedy
 from simulator import simulate
 from simulator.core import PolicyError
@@ -166,6 +166,81 @@ def test_a_policy_that_raises_is_named_with_file_and_line(where, method):
         run(Raises(max_batch=where), trace(0))
 
 
+class OwnInterrupt(KeyboardInterrupt):
+    """A policy's own: Ctrl-C is a KeyboardInterrupt itself."""
+
+
+class Leaves(Greedy):
+    """Raises in one of its methods what is no Exception, or calls exit()."""
+
+    where, what = "", SystemExit
+    every_arrival = property(lambda self: self.leave("every_arrival"))
+
+    def leave(self, where):
+        if self.where == where:
+            exit() if self.what is None else _raise(self.what)
+        return False
+
+    def start(self, view):
+        self.leave("start")
+        super().start(view)
+
+    def decide(self, view):
+        self.leave("decide")
+        return super().decide(view)
+
+    def observe(self, completion):
+        self.leave("observe")
+
+    def foresee(self, trace):
+        self.leave("foresee")
+
+    def __deepcopy__(self, memo):
+        self.leave("copied")
+        return self
+
+
+def _raise(what):
+    raise what("of its own")
+
+
+@pytest.mark.parametrize("what", [None, SystemExit, GeneratorExit, OwnInterrupt])
+@pytest.mark.parametrize("where", ["start", "decide", "observe", "foresee", "copied", "every_arrival"])
+def test_whatever_a_policy_raises_is_its_error(where, what):
+    policy = Leaves()
+    policy.where, policy.what = where, what
+    policy.needs = frozenset({"future"} if where == "foresee" else ())
+    with pytest.raises(
+        PolicyError, match=r"policy Leaves .*(SystemExit|GeneratorExit|OwnInterrupt).*test_misbehaving\.py"
+    ):
+        run(policy, trace(0))
+
+
+def test_ctrl_c_within_a_policy_is_ctrl_c():
+    policy = Leaves()
+    policy.where, policy.what = "decide", KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(policy, trace(0))
+
+
+@pytest.mark.parametrize(
+    "wrong", [3, "stops", {1, 2}, [None], property(lambda self: 1 / 0), property(lambda self: exit())]
+)
+@pytest.mark.parametrize("name", ["needs", "uses"])
+def test_needs_and_uses_that_are_no_set_of_names_are_refused(name, wrong):
+    kind = type("Wrong", (Greedy,), {name: wrong, "observe": lambda self, event: None})
+    with pytest.raises(ValueError, match=rf"policy Wrong: {name} "):
+        run(kind(), trace(0))
+
+
+@pytest.mark.parametrize("gpus", [10**9, 10**20, 0, -1, 1.5])
+def test_a_fleet_that_cannot_be_is_refused_at_once(gpus):
+    policy = Says(lambda view, _: Scale(gpus))
+    policy.needs = frozenset({"scale"})
+    with pytest.raises(PolicyError, match="scales to"):
+        run(policy, trace(0))
+
+
 def test_the_line_of_a_mistake_about_the_view_is_the_policys():
     with pytest.raises(PolicyError, match=r"bucket 7\b.*test_misbehaving\.py, line \d+\)"):
         run(Says(lambda view, _: view.bucket(7)), trace(0))
@@ -213,7 +288,19 @@ def test_a_policy_that_reuses_its_list_does_not_rewrite_what_happened():
     assert batches(run(Says(answer), trace(0, 0, 0, 0))) == [(0, [0, 1]), (1, [2, 3])]
 
 
-@pytest.mark.parametrize("named", [{"gpus": 0}, {"slo_s": 0}, {"slo_s": np.nan}, {"slo_s": np.inf}, {"model": "bert"}])
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"gpus": 0},
+        {"gpus": 10**20},
+        {"slo_s": 0},
+        {"slo_s": 1e300},
+        {"slo_s": 1e-300},
+        {"slo_s": np.nan},
+        {"slo_s": np.inf},
+        {"model": "bert"},
+    ],
+)
 def test_a_run_that_makes_no_sense_is_refused(named):
     with pytest.raises((ValueError, LookupError), match=f"{next(iter(named))}"):
         run(Greedy(), trace(0), **named)

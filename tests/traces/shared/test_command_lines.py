@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from analysis.__main__ import cohort
 from profiler.__main__ import COMMANDS as PROFILER
 from traces.shared.command import command_line, words
 
+ROOT = Path(__file__).parents[3]
 #: Every command: the module of its `main`, and the words before its own flags.
 EVERY = [
     *((f"{package}.__main__", ()) for package in ("traces", "profiler", "simulator", "analysis")),
@@ -105,3 +107,84 @@ def test_a_closed_pipe_keeps_the_status_and_what_follows_and_a_full_disk_is_one_
         )
         assert (done.returncode, len(done.stderr.splitlines())) == (status, lines), done.stderr
         assert (tmp_path / "done").exists() == (status == 1)
+
+
+#: Stands for an environment without some packages.
+WITHOUT = """
+import runpy, sys
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Without())
+sys.argv = {words}
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "line"),
+    [
+        ("torch", "gpu", "simulator --live --out out"),
+        ("torch", "gpu", "simulator serve --device cpu --port 0"),
+        ("torch", "gpu", "analysis validate --out out"),
+        ("uvicorn", "serve", "simulator serve --device cpu --port 0"),
+        ("starlette", "serve", "simulator serve --device cpu --port 0"),
+    ],
+)
+def test_a_missing_library_is_one_line_with_its_extra_and_the_command(tmp_path, package, extra, line):
+    if package == "torch" and "serve" in line:
+        pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    program = WITHOUT.format(packages={package}, words=line.split())
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert re.search(rf"^error: {package} .*pip install .*\[{extra}\].*-e .*\[{extra}\]", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("tracked", "dirty"), [(True, False), (True, True), (False, False)])
+def test_the_commit_of_a_repository_around_a_copy_is_not_ours(tmp_path, tracked, dirty):
+    """The copy is told from a checkout by whether the repository tracks it."""
+    package = tmp_path / "traces" / "shared"
+    package.mkdir(parents=True)
+    for name in ("origin.py", "text.py"):
+        (package / name).write_text((ROOT / "traces" / "shared" / name).read_text())
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    (tmp_path / "theirs.txt").write_text("theirs")
+
+    def git(*words):
+        own = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", *own, *words], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    git("init", "-q")
+    git("add", "." if tracked else "theirs.txt")
+    git("commit", "-qm", "first")
+    if dirty:
+        (tmp_path / "theirs.txt").write_text("changed")
+    program = "from traces.shared.origin import commit; print(commit())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    head = git("rev-parse", "HEAD").strip() + ("+dirty" if dirty else "")
+    assert done.stdout.strip() == (head if tracked else "None")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), MemoryError("7 GiB"), RuntimeError("CUDA out of memory")])
+def test_too_little_memory_is_said_and_what_to_do(error):
+    assert "out of memory: use fewer" in words(error)
+
+
+def test_an_error_of_several_lines_is_one_line(capsys):
+    with pytest.raises(SystemExit):
+        cohort(["traces", "stats", "trace.csv", "a\nb"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("a b")
+    assert words(ValueError("a\nb")) == "a b"
+    assert words(RuntimeError()) == "RuntimeError"
