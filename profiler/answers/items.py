@@ -18,8 +18,6 @@ from traces.shared.sealed import read_sealed, write_sealed
 
 #: Where recorded answers are shipped: a file per model.
 SHIPPED = Path(__file__).parent
-#: The kinds of columns that are no whole numbers.
-_KINDS = {"confidence": "f", "margin": "f", "teacher_confidence": "f", "split": "O"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +83,13 @@ class Items:
             raise ValueError(
                 f"{path} holds no recorded answers: column {missing[0] if missing else 'answer_1'} is missing"
             )
+        if not len(table):
+            raise ValueError(f"{path} holds no recorded answers: it is empty")
         for name in wanted:
             _refuse_nonsense(table[name], name, path)
         own = {name: table[name].to_numpy() for name in per_text}
         for name in per_prefix:
             own[name] = np.stack([table[f"{name}_{k + 1}"].to_numpy() for k in range(students)])
-        wrong = [name for name, column in own.items() if column.dtype.kind not in _KINDS.get(name, "iu")]
-        if wrong or not len(table):
-            raise ValueError(
-                f"{path} holds no recorded answers: column {(wrong or wanted)[0]} is empty or of another kind"
-            )
         about.pop("ARROW:schema", None)
         return cls(**own, about=about)
 

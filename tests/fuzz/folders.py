@@ -13,8 +13,7 @@ from lines import NUMBERS, TEXTS
 from written import write_table
 
 from profiler.distill.seeds import ANSWERS, Answered
-from traces import Trace
-from traces.files import write
+from traces import Trace, write
 
 MODEL = "students-2x64"
 MY_POLICY = """

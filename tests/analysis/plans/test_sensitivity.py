@@ -51,7 +51,7 @@ def test_the_command_writes_what_the_tornado_draws(tmp_path, capsys):
     ("changed", "message"),
     [
         ({"by": 1.5}, r"by is 1\.5.* 0 and 1"),
-        ({"slo_ms": 1e-6}, "plan.* 64 GPUs"),
+        ({"slo_ms": 1e-4}, "plan.* 64 GPUs"),
     ],
 )
 def test_what_cannot_be_varied_is_an_error(changed, message):

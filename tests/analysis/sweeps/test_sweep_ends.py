@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import heed_interrupts
 
+from analysis.sweeps.cells import with_targets
 from analysis.sweeps.grid import grid
 from analysis.sweeps.origin import Keys
 from analysis.sweeps.store import Store
@@ -67,9 +68,9 @@ def test_kill_9_loses_nothing_that_was_finished_and_leaves_no_worker(tmp_path, s
     while any(map(alive, workers)):
         assert time.monotonic() - killed < 5
         time.sleep(0.05)
-    cells = grid({"policy": "greedy", "trace": "poisson:duration=20", "table": "h200-modelled", "load": 0.2,
-                  "seeds": "0-199"})  # fmt: skip
-    kept = Store(tmp_path / "store").find(Keys().key(each) for each in cells)
+    cells = with_targets(grid({"policy": "greedy", "trace": "poisson:duration=20", "table": "h200-modelled",
+                               "load": 0.2, "seeds": "0-199"}))  # fmt: skip
+    kept = Store(tmp_path / "store").find(map(Keys().key, cells))
     assert 0 < before <= len(kept) < 200
     with Laboratory() as opened:
         found = next(iter(kept.values()))
@@ -109,5 +110,5 @@ def test_an_interrupt_loses_nothing_that_was_finished(tmp_path):
     assert not (tmp_path / "out").exists()
     cells = grid({"policy": "greedy", "trace": "poisson:duration=1", "table": "h200-modelled", "load": 0.2,
                   "seeds": "0-999"})  # fmt: skip
-    kept = Store(tmp_path / "store").find(Keys().key(each) for each in cells)
+    kept = Store(tmp_path / "store").find(Keys().key(each) for each in with_targets(cells))
     assert 3 <= len(kept) < 1000
