@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired
 
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict
+
+from analysis.columns import refuse_columns
 from analysis.plans.planner import Closest
 from analysis.plans.planning import Choice, Plan
 from analysis.runs import Run
-from analysis.shapes import read_json, refuse_columns
 from analysis.sweeps.frames import read
+from traces.shared.documents import checked, read_json
 
 #: The columns that tell what a table is, most telling first; a study is the accuracy.csv of a distillation.
 _TELLING = {
@@ -26,6 +30,7 @@ _TEXTS = ("table", "model", "policy")
 _NUMBERS = ("gpus", "growth", "slo_ms", "attainment", "attainment_low", "attainment_high", "accuracy", "met")
 
 
+@with_config(ConfigDict(extra="allow"))
 class _Asked(TypedDict):
     slo_ms: float
     attainment: float
@@ -36,6 +41,7 @@ class _Asked(TypedDict):
     left_out: NotRequired[list[str]]
 
 
+@with_config(ConfigDict(extra="allow"))
 class _Traffic(TypedDict):
     source: str
     requests: int
@@ -46,6 +52,7 @@ class _Traffic(TypedDict):
     exact: bool
 
 
+@with_config(ConfigDict(extra="allow"))
 class _Plan(TypedDict):
     """What plan.json holds."""
 
@@ -93,11 +100,11 @@ def read_any(path: Path) -> tuple[str, Any]:
 
 def _read_plan(folder: Path) -> Plan:
     try:
-        values = read_json(folder / "plan.json", _Plan)
+        values = checked(_Plan, read_json(folder / "plan.json"), "plan.json")
         points = read(folder / "points.parquet")
         if len(points):
             refuse_columns(points, dict.fromkeys(_NUMBERS, True), dict.fromkeys(_TEXTS, False), "points.parquet")
         choices, closest = tuple(values["choices"]), tuple(values["closest"])
-        return Plan(values["asked"], values["traffic"], choices, closest, points)
+        return Plan(dict(values["asked"]), dict(values["traffic"]), choices, closest, points)
     except (ValueError, LookupError, OSError) as error:
         raise ValueError(f"{folder} is not the output of a plan: {str(error).splitlines()[0]}") from error

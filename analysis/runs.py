@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired
 
 import pyarrow as pa
 from pandas import DataFrame, read_parquet
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict
 
-from analysis.shapes import read_json, refuse_columns
+from analysis.columns import refuse_columns
+from traces.shared.documents import checked, read_json
 from traces.shared.sealed import check_seal
 from traces.shared.text import count
 
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from simulator.reporting.report import Report
 
 FILES = ("requests.parquet", "batches.parquet", "summary.json", "run.json")
-
+#: Files may say more than what readers take for granted.
+_OPEN = ConfigDict(extra="allow")
 
 #: Columns that readers take for granted, and whether they may have gaps.
 _TIMES = {"request": False, "arrival_s": False, "start_s": True, "finish_s": True, "tokens": False}
@@ -24,11 +28,13 @@ _REQUESTS = _TIMES | dict.fromkeys(("padded_tokens", "batch", "batch_size", "stu
 _WHOLE = ("batch", "gpu", "start_s", "finish_s", "size", "students", "tokens_max", "padded_tokens", "service_s")
 
 
+@with_config(_OPEN)
 class _Source(TypedDict):
     source: str
     notes: list[str]
 
 
+@with_config(_OPEN)
 class _Table(TypedDict):
     name: str
     device: str
@@ -36,16 +42,19 @@ class _Table(TypedDict):
     meta: dict[str, Any]
 
 
+@with_config(_OPEN)
 class _Verdict(TypedDict):
     valid: bool
     reasons: list[str]
 
 
+@with_config(_OPEN)
 class _Live(TypedDict):
     device: str
     validity: _Verdict
 
 
+@with_config(_OPEN)
 class _Settings(TypedDict):
     """What readers take for granted of run.json."""
 
@@ -58,6 +67,7 @@ class _Settings(TypedDict):
     live: NotRequired[_Live]
 
 
+@with_config(_OPEN)
 class _Summary(TypedDict):
     """What readers take for granted of summary.json."""
 
@@ -129,10 +139,11 @@ class Run(NamedTuple):
             requests, batches = (read_parquet(folder / name) for name in FILES[:2])
             refuse_columns(requests, _REQUESTS, {"model": True, "outcome": False}, FILES[0])
             refuse_columns(batches, dict.fromkeys(_WHOLE, False), {"model": False}, FILES[1])
-            summary, settings = read_json(folder / FILES[2], _Summary), read_json(folder / FILES[3], _Settings)
+            summary = checked(_Summary, read_json(folder / FILES[2]), FILES[2])
+            settings = checked(_Settings, read_json(folder / FILES[3]), FILES[3])
             for found, name, table in ((requests, "requests", FILES[0]), (batches, "batches", FILES[1])):
                 if len(found) != summary[name] or not len(requests):
                     raise ValueError(f"{table} has {count(len(found), 'row')}, {FILES[2]} says {summary[name]}")
-            return cls(settings["policy"], requests, batches, summary, settings)
+            return cls(settings["policy"], requests, batches, dict(summary), dict(settings))
         except (ValueError, OSError, pa.ArrowException) as error:
             raise ValueError(f"{folder} is not the output of a run: {str(error).splitlines()[0]}") from error

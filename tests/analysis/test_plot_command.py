@@ -56,7 +56,7 @@ def test_the_numbers_of_a_figure_lie_beside_it(tmp_path, run):
         ("run.json", "null", "run.json"),
         ("run.json", "[" * 100_000, "run.json"),
         ("summary.json", "null", "summary.json"),
-        ("summary.json", "{}", "attainment"),
+        ("summary.json", "{}", "missing"),
         ("summary.json", "[]", "summary.json"),
         ("summary.json", '{"requests": NaN}', "NaN"),
         ("requests.parquet", "PAR1", "output of a run"),

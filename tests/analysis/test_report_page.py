@@ -191,4 +191,4 @@ def test_a_plan_is_in_the_words_of_its_command(tmp_path, capsys):
     ]
     (tmp_path / "plan" / "plan.json").write_text("{}")
     assert main(["report", str(tmp_path / "plan")]) == 2
-    assert "choices" in capsys.readouterr().err
+    assert "missing" in capsys.readouterr().err
