@@ -139,11 +139,11 @@ class Run(NamedTuple):
             requests, batches = (read_parquet(folder / name) for name in FILES[:2])
             refuse_columns(requests, _REQUESTS, {"model": True, "outcome": False}, FILES[0])
             refuse_columns(batches, dict.fromkeys(_WHOLE, False), {"model": False}, FILES[1])
-            summary = checked(_Summary, read_json(folder / FILES[2]), FILES[2])
-            settings = checked(_Settings, read_json(folder / FILES[3]), FILES[3])
+            summary = dict(checked(_Summary, read_json(folder / FILES[2]), FILES[2]))
+            settings = dict(checked(_Settings, read_json(folder / FILES[3]), FILES[3]))
             for found, name, table in ((requests, "requests", FILES[0]), (batches, "batches", FILES[1])):
                 if len(found) != summary[name] or not len(requests):
                     raise ValueError(f"{table} has {count(len(found), 'row')}, {FILES[2]} says {summary[name]}")
-            return cls(settings["policy"], requests, batches, dict(summary), dict(settings))
+            return cls(str(settings["policy"]), requests, batches, summary, settings)
         except (ValueError, OSError, pa.ArrowException) as error:
             raise ValueError(f"{folder} is not the output of a run: {str(error).splitlines()[0]}") from error
