@@ -125,7 +125,7 @@ def _served(prepared: Prepared, options: argparse.Namespace, out: Path) -> tuple
 def _refuse_settings(options: argparse.Namespace) -> None:
     """Raise ValueError where a rerun is asked for with settings of its own, which it would not heed."""
     default = parser().parse_args([])
-    names = ["p", *(each.name for each in fields(Settings) if each.name in vars(default))]
+    names = ["p", "live", "attempts", *(each.name for each in fields(Settings) if each.name in vars(default))]
     if given := [name for name in names if getattr(options, name) != getattr(default, name)]:
         flags = ", ".join("-p" if name == "p" else f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"--rerun repeats a run as it was recorded: leave out {flags}")

@@ -210,8 +210,8 @@ def test_a_rerun_notices_that_recorded_answers_have_changed(command, tmp_path):
 
 def test_a_rerun_takes_no_settings_of_its_own(command):
     command()
-    assert command.bare("--rerun", command.out, "--gpus", "2", "-p", "max_batch=4") == 2
-    assert re.search("--rerun .*: leave out -p, --gpus", command.complained)
+    assert command.bare("--rerun", command.out, "--gpus", "2", "-p", "max_batch=4", "--live") == 2
+    assert re.search("--rerun .*: leave out -p, --live, --gpus", command.complained)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ EXPECTED = (ValueError, LookupError, OSError, RuntimeError, ArithmeticError, Mem
 #: The extras that bring libraries, by module.
 EXTRAS = {
     **dict.fromkeys(("torch", "triton", "transformers", "safetensors", "pynvml"), "gpu"),
-    **dict.fromkeys(("starlette", "uvicorn", "httptools", "prometheus_client", "pythonjsonlogger"), "serve"),
+    **dict.fromkeys(("starlette", "uvicorn", "httptools", "prometheus_client", "pythonjsonlogger"), "gpu,serve"),
     "distributed": "dask",
     "ray": "ray",
 }

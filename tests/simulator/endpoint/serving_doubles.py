@@ -50,6 +50,19 @@ class SleepingDevice:
         pass
 
 
+class GatedDevice(SleepingDevice):
+    """Runs nothing before its gate is open, for ten seconds at most. ran: the first token of every request in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.ran = threading.Event(), []
+
+    def run(self, students, ids):
+        self.gate.wait(10)
+        self.ran += [int(row[0]) for row in ids]
+        return super().run(students, ids)
+
+
 class SteppedDevice(SleepingDevice):
     """Runs students one after another, each for so many seconds; the first is sure of ids that begin evenly."""
 

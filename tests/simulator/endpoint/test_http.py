@@ -14,7 +14,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("httptools")
 pytest.importorskip("prometheus_client")
 
-from serving_doubles import CLASSES, MODEL, SleepingDevice, body, call, endpoint, get, running, tokenize
+from serving_doubles import CLASSES, MODEL, GatedDevice, SleepingDevice, body, call, endpoint, get, running, tokenize
 
 INFER = f"/v2/models/{MODEL}/infer"
 
@@ -185,20 +185,17 @@ def test_an_answer_that_takes_too_long_is_a_504():
 
 
 def test_priorities_are_the_classes_of_a_policy():
-    with running(endpoint([SleepingDevice(0.1)], "strict(none, classes=('0', '1'))")) as address:
-        order = []
-
-        def ask(priority):
-            call(address, content=body(priority=priority))
-            order.append(priority)
-
-        threads = [threading.Thread(target=ask, args=(priority,)) for priority in (1, 1, 1, 0)]
-        for thread in threads:
-            thread.start()
-            time.sleep(0.02)
-        for thread in threads:
-            thread.join()
-    assert order == [1, 0, 1, 1]
+    device = GatedDevice()
+    served = endpoint([device], "strict(none, classes=('0', '1'))")
+    with running(served) as address, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asked = []
+        for number, priority in enumerate((1, 1, 1, 0), 1):
+            asked.append(pool.submit(call, address, content=body((number,), priority=priority)))
+            while served.service.pending < number and not asked[-1].done():
+                time.sleep(0.002)
+        device.gate.set()
+        assert [each.result()[0] for each in asked] == [200] * 4
+    assert device.ran == [1, 4, 2, 3]
 
 
 @pytest.mark.parametrize("gpus", [1, 2])

@@ -128,8 +128,8 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
         ("torch", "gpu", "simulator --live --out out"),
         ("torch", "gpu", "simulator serve --device cpu --port 0"),
         ("torch", "gpu", "analysis validate --out out"),
-        ("uvicorn", "serve", "simulator serve --device cpu --port 0"),
-        ("starlette", "serve", "simulator serve --device cpu --port 0"),
+        ("uvicorn", "gpu,serve", "simulator serve --device cpu --port 0"),
+        ("starlette", "gpu,serve", "simulator serve --device cpu --port 0"),
     ],
 )
 def test_a_missing_library_is_one_line_with_its_extra_and_the_command(tmp_path, package, extra, line):
