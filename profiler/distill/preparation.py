@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,8 +18,9 @@ from profiler.distill.learning.texts import Texts, mask_token, tokenize
 from profiler.distill.study import Data
 from profiler.distill.tasks import Split, Task
 from profiler.table.reading import read_columns
-from traces.shared.atomic import write_text
+from traces.shared.atomic import make_folder, write_text
 from traces.shared.documents import json_text, parse_json, read_json
+from traces.shared.lines import lock
 
 
 def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, more: Sequence[Path] = ()) -> Data:
@@ -80,13 +81,13 @@ def digest(data: Data) -> str:
 @contextmanager
 def alone(work: Path) -> Iterator[None]:
     """Nobody else trains in this folder meanwhile. Raises ValueError where somebody does."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another run is writing to {work.parent}: wait for it, or choose another --out") from None
+    make_folder(work)
+    if (held := lock(work / "lock")) is None:
+        raise ValueError(f"another run is writing to {work.parent}: wait for it, or choose another --out")
+    try:
         yield
+    finally:
+        os.close(held)
 
 
 def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:
