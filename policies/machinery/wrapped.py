@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, fields, is_dataclass
 from math import inf
+from typing import Any
 
 from policies.interface import COMPLETIONS, HEARD, Heard, Policy, View, Wait
-from policies.machinery.raised import described, heed_interrupt
+from policies.machinery.raised import attribute, described, heed_interrupt
 from traces import Trace
 
 
 def chain(policy: Policy) -> Iterator[Policy]:
     """The policy and all that it wraps, outermost first."""
     yield policy
-    names: list[str] = [each.name for each in fields(policy)] if is_dataclass(policy) else []
-    for inner in (getattr(policy, name, None) for name in names):
-        if inner is not None and callable(getattr(inner, "decide", None)):
+    cls: Any = type(policy)
+    names = [each.name for each in fields(cls)] if is_dataclass(cls) else []
+    for inner in (attribute(policy, name) for name in names):
+        if inner is not None and callable(attribute(inner, "decide")):
             yield from chain(inner)
 
 
@@ -47,20 +49,20 @@ def hears(policy: Policy) -> frozenset[str]:
 
 def foresee(policy: Policy, trace: Trace) -> None:
     """Hand the future on; only an oracle takes it."""
-    if (see := getattr(policy, "foresee", None)) is not None:
+    if (see := attribute(policy, "foresee")) is not None:
         see(trace)
 
 
 def start(policy: Policy, view: View) -> bool:
     """Let a wrapped policy prepare itself; returns whether it must decide at every arrival."""
-    if (begin := getattr(policy, "start", None)) is not None:
+    if (begin := attribute(policy, "start")) is not None:
         begin(view)
-    return bool(getattr(policy, "every_arrival", False))
+    return bool(attribute(policy, "every_arrival", False))
 
 
 def observe(policy: Policy, event: Heard) -> None:
     """Pass an event to a wrapped policy: completions, and what else its `uses` names."""
-    hear = getattr(policy, "observe", None)
+    hear = attribute(policy, "observe")
     name = HEARD.get(type(event), COMPLETIONS)
     if hear is not None and (name == COMPLETIONS or name in hears(policy)):
         hear(event)
