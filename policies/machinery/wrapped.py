@@ -49,20 +49,20 @@ def hears(policy: Policy) -> frozenset[str]:
 
 def foresee(policy: Policy, trace: Trace) -> None:
     """Hand the future on; only an oracle takes it."""
-    if (see := attribute(policy, "foresee")) is not None:
+    if (see := getattr(policy, "foresee", None)) is not None:
         see(trace)
 
 
 def start(policy: Policy, view: View) -> bool:
     """Let a wrapped policy prepare itself; returns whether it must decide at every arrival."""
-    if (begin := attribute(policy, "start")) is not None:
+    if (begin := getattr(policy, "start", None)) is not None:
         begin(view)
-    return bool(attribute(policy, "every_arrival", False))
+    return bool(getattr(policy, "every_arrival", False))
 
 
 def observe(policy: Policy, event: Heard) -> None:
     """Pass an event to a wrapped policy: completions, and what else its `uses` names."""
-    hear = attribute(policy, "observe")
+    hear = getattr(policy, "observe", None)
     name = HEARD.get(type(event), COMPLETIONS)
     if hear is not None and (name == COMPLETIONS or name in hears(policy)):
         hear(event)

@@ -189,5 +189,5 @@ def test_a_class_that_raises_when_it_is_looked_at_is_refused_in_words(tmp_path, 
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "looked_at", raising=False)
-    with pytest.raises(ValueError, match="Policy: .*raised|cannot be"):
+    with pytest.raises(ValueError, match=r"Policy: .*raised|cannot be"):
         prepare(Settings(policy="looked_at:Policy", trace="constant:rate=1,duration=1"))
