@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from policies.interface import Policy
-from policies.machinery.raised import described, heed_interrupt
+from policies.machinery.raised import attribute, described, heed_interrupt
 from policies.machinery.wrapped import chain, declared
 
 #: A text in quotes, or (as group 1) a class outside the repository.
@@ -56,14 +56,21 @@ def make(spec: str, parameters: Mapping[str, str] | None = None) -> Policy:
 
 
 def describe(policy: Policy) -> str:
-    """The spec that `make` turns into the same policy; parameters at their defaults are left out."""
+    """The spec that `make` turns into the same policy; parameters at their defaults are left out.
+
+    Raises ValueError where a parameter cannot be compared or shown.
+    """
     arguments: list[str] = []
     for name, each in fields_of(type(policy)).items():
-        value = getattr(policy, name)
-        if _is_policy(value):
-            arguments.insert(0, describe(value))
-        elif value != each.default:
-            arguments.append(f"{name}={_as_text(value)}")
+        value = attribute(policy, name)
+        try:
+            if _is_policy(value):
+                arguments.insert(0, describe(value))
+            elif value != each.default:
+                arguments.append(f"{name}={_as_text(value)}")
+        except BaseException as error:
+            heed_interrupt(error)
+            raise ValueError(f"policy {_name(type(policy))}: {name} cannot be shown: {described(error)}") from error
     return _name(type(policy)) + (f"({', '.join(arguments)})" if arguments else "")
 
 
@@ -79,8 +86,8 @@ def modules_of(policy: Policy) -> set[str]:
 
 def answers_of(policy: Policy) -> list[str]:
     """The files of recorded answers that it and those that it wraps name as `items`."""
-    named = {getattr(each, "items", None) for each in chain(policy)}
-    return sorted(each for each in named if isinstance(each, str) and os.path.isfile(each))
+    named = [attribute(each, "items") for each in chain(policy)]
+    return sorted({each for each in named if isinstance(each, str) and os.path.isfile(each)})
 
 
 @dataclass
@@ -190,11 +197,14 @@ def _hints(cls: type) -> Mapping[str, Any]:
         return types.MappingProxyType(typing.get_type_hints(cls))
     except NameError:  # annotated with what is imported for type checkers alone
         return {}
+    except BaseException as error:
+        heed_interrupt(error)
+        raise ValueError(f"{_name(cls)}: its annotations cannot be read: {described(error)}") from error
 
 
 def _is_policy(thing: object) -> bool:
     """Whether it decides: a policy, or the class of one."""
-    return callable(getattr(thing, "decide", None))
+    return callable(attribute(thing, "decide"))
 
 
 def _as_text(value: object) -> str:

@@ -8,7 +8,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,13 @@ def _run(options: argparse.Namespace) -> int:
     required = options.require_attainment
     if required is not None and not 0 <= required <= 1:
         raise ValueError(f"--require-attainment is {required}; it must lie in 0 to 1")
-    prepared = _prepared(options)
-    if options.reference != "none":
-        make(options.reference)  # a mistake in it is found before the run, not after
-    out = options.out or options.rerun or Path("runs") / _folder(prepared.settings.policy)
-    refuse_foreign(out, *WHOSE)
-    report, text = (_simulated if prepared.settings.device is None else _served)(prepared, options, out)
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():  # what a policy prints is no JSON
+        prepared = _prepared(options)
+        if options.reference != "none":
+            make(options.reference)  # a mistake in it is found before the run, not after
+        out = options.out or options.rerun or Path("runs") / _folder(prepared.settings.policy)
+        refuse_foreign(out, *WHOSE)
+        report, text = (_simulated if prepared.settings.device is None else _served)(prepared, options, out)
     if not options.json:
         answers = "" if report.logits is None else ", answers.parquet"
         text += f"\n\nwritten to {out}/: requests.parquet, batches.parquet{answers}, summary.json, run.json"
@@ -82,8 +83,10 @@ def _prepared(options: argparse.Namespace) -> Prepared:
             f"{options.rerun} ran on a real device: it does not reproduce byte for byte; run it live again"
         )
     unchanged(settings)
-    refuse_changed(recorded.get("modules", {}))
-    prepared = prepare(settings)
+    try:
+        prepared = prepare(settings)
+    finally:  # a policy may have extended sys.path by now; and where one cannot be made, the change is why
+        refuse_changed(recorded.get("modules", {}))
     loaded = prepared.deployment.table
     if loaded.digest != recorded["table"].get("digest"):
         raise ValueError(f"table {loaded.name} has changed since the recorded run: rerun needs the old one")

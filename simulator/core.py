@@ -13,7 +13,7 @@ from typing import Protocol
 import simpy
 
 from policies.interface import Loaded
-from policies.machinery.raised import heed_interrupt
+from policies.machinery.raised import heed_interrupt, one_line
 from profiler.events import BatchPlan, Event, Execution, Requests
 from profiler.table import Level
 
@@ -81,11 +81,6 @@ class PolicyError(ValueError):
 
 class ExecutorError(RuntimeError):
     """A device failed, or what an executor says of its batches cannot be. One message, as of PolicyError."""
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of somebody else's code says, with its type, in a line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 @contextmanager

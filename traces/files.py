@@ -28,7 +28,10 @@ Reader = Callable[[Path, Mapping[str, pa.DataType]], dict[str, NDArray[Any]]]
 #: Large blocks keep the number of pieces small; a block must also hold the longest row.
 _BLOCK = 1 << 22
 #: Arrow's words for a cell of the wrong type, and ours for the types.
-_CELL = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to (\S+): invalid value (.*)")
+_CELL = re.compile(
+    r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to (\S+|timestamp.*]): invalid value (.*)"
+)
+_NO_ZONE = re.compile(r".*Row #(\d+):.*expected a zone offset in '([^']*)'")
 _DATE = re.compile(r"'\d{4}-\d\d-\d\d")
 _JSON_TYPE = re.compile(r"Column\(/(.+)\) changed from (\w+) to (\w+) in row (\d+)")
 _JSON_WHOLE = "Failed to convert JSON to int"
@@ -51,7 +54,9 @@ def first_bytes(path: Path, count: int = 1 << 16) -> bytes:
 
 
 def header(path: Path) -> list[str]:
-    """The column names of a CSV file. Raises ValueError where they are not text, or one is there twice."""
+    """The column names of a CSV or Parquet file. Raises ValueError where they are no text, or one is there twice."""
+    if is_parquet(path):
+        return parquet_schema(path).names
     try:
         line = first_bytes(path).decode("utf-8-sig").splitlines()[0]
     except UnicodeDecodeError as error:
@@ -184,13 +189,13 @@ def _exact(read: Reader, path: Path, types: Mapping[str, pa.DataType]) -> dict[s
         if types[name] == TIME:
             return columns
         values = columns[name]
-        bad = (values != np.floor(values)) & ~np.isnan(values) | (np.abs(values) >= 2**63)
-        if types[name] == pa.int32():
-            bad |= np.abs(values) >= 2**31
+        most = 2**31 if types[name] == pa.int32() else 2**63
+        bad = (values != np.floor(values)) & ~np.isnan(values) | (np.abs(values) >= most)
         if bad.any():
             row = int(bad.argmax())
             line = row + (1 if read is read_json else 2)
-            raise ValueError(f"{path}, line {line}: {name} is '{values[row]:.15g}' (must be a whole number)") from None
+            valid = f"a whole number of at most {most - 1:,}"
+            raise ValueError(f"{path}, line {line}: {name} is '{values[row]:.15g}' (must be {valid})") from None
         return columns
 
 
@@ -226,6 +231,10 @@ def _clear_errors(path: Path, names: Sequence[str] = ()) -> Iterator[None]:
         cell = _CELL.match(message)
         if cell is None and _JSON_WHOLE in message:
             raise _NotWhole(f"{path} cannot be read: {message}", None) from None
+        if zoneless := _NO_ZONE.match(message):
+            row, value = zoneless.groups()
+            valid = "a date and time, with a zone as the others have"
+            raise ValueError(f"{path}, line {row}: '{value}' has no zone (must be {valid})") from None
         if mixed := _JSON_TYPE.search(message):
             name, expected, found, row = mixed.groups()
             message = f"line {int(row) + 1}: {name} is a {found} (must be a {expected})"

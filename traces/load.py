@@ -160,14 +160,13 @@ def _recorded(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """The lengths in a file and their places in its time (0 to 1, evenly where it has no times)."""
     if not path.exists():
         raise LookupError(f"no file {str(path)!r} to draw lengths from")
-    if not files.is_parquet(path):
-        names = files.header(path)
-        if "tokens" in names and "arrival_s" not in names:
-            tokens = files.read(path, {"tokens": TYPES["tokens"]})["tokens"]
-            rows = np.arange(len(tokens), dtype=np.float64)
-            return Trace(rows, tokens, source=str(path)).tokens, rows / len(rows)
-        if "text" in names and "arrival_s" not in names:
-            raise ValueError(_uncounted(path))
+    names = () if files.is_json(files.first_bytes(path)) else files.header(path)
+    if "tokens" in names and "arrival_s" not in names:
+        tokens = files.read(path, {"tokens": TYPES["tokens"]})["tokens"]
+        rows = np.arange(len(tokens), dtype=np.float64)
+        return Trace(rows, tokens, source=str(path)).tokens, rows / len(rows)
+    if "text" in names and "arrival_s" not in names:
+        raise ValueError(_uncounted(path))
     draft = formats.read(path, "auto", Reading())
     if not draft.has_lengths:
         raise ValueError(_uncounted(path))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import math
 import os
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,8 +74,8 @@ def declared(path: Path, arrival_s: NDArray[np.float64]) -> Declared:
         return Declared()
     start_s, duration_s = (about.get(name, 0.0) for name in ("start_s", "duration_s"))
     for name, value in (("start_s", start_s), ("duration_s", duration_s)):
-        if type(value) not in (int, float) or not math.isfinite(value):
-            raise ValueError(f"{path}: its metadata says that {name} is {value!r} (must be a number of seconds)")
+        if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+            raise ValueError(f"{path}: its metadata says that {name} is {value!r:.30} (must be a number of seconds)")
     end_s = start_s + duration_s
     first, last = float(arrival_s.min()), float(arrival_s.max())
     if first < start_s or last > end_s:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, fields, is_dataclass
 from math import inf
+from typing import Any
 
 from policies.interface import COMPLETIONS, HEARD, Heard, Policy, View, Wait
-from policies.machinery.raised import described, heed_interrupt
+from policies.machinery.raised import attribute, described, heed_interrupt
 from traces import Trace
 
 
 def chain(policy: Policy) -> Iterator[Policy]:
     """The policy and all that it wraps, outermost first."""
     yield policy
-    names: list[str] = [each.name for each in fields(policy)] if is_dataclass(policy) else []
-    for inner in (getattr(policy, name, None) for name in names):
-        if inner is not None and callable(getattr(inner, "decide", None)):
+    cls: Any = type(policy)
+    names = [each.name for each in fields(cls)] if is_dataclass(cls) else []
+    for inner in (attribute(policy, name) for name in names):
+        if inner is not None and callable(attribute(inner, "decide")):
             yield from chain(inner)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from json import JSONDecodeError
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from profiler.models.configs import read_config
+from profiler.models.kept import BUFFERS, HALF, SAME, kept_in
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, TYPES, Weights, assemble, shapes
 from traces.shared.documents import read_json
@@ -47,11 +49,7 @@ LAYER = {
 }
 #: The parts of a classifier, the encoder's first.
 PARTS = ("bert.embeddings.", "bert.encoder.", "bert.pooler.", "classifier.")
-#: What old checkpoints keep besides weights.
-BUFFERS = ("position_ids", "token_type_ids")
-HALF = (torch.float16, torch.bfloat16)
-#: What to do about weights that do not belong together, and about a missing head.
-SAME = "take config.json and weights from the same checkpoint"
+#: What to do about a missing head.
 UNTUNED = "give a checkpoint that was fine-tuned to classify texts (for times alone none: weights are then random)"
 
 
@@ -144,41 +142,17 @@ def _loaded(folder: Path, own: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any
     talk.set_verbosity_error()
     talk.disable_progress_bar()
     try:
-        how: dict[str, Any] = {"config": BertConfig(**own), "dtype": _kept_in(folder, own)}
+        how: dict[str, Any] = {"config": BertConfig(**own), "dtype": kept_in(folder, own)}
         how |= {"local_files_only": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
         found, info = load(folder, **how)
-    except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (SafetensorError, UnpicklingError, EOFError, RuntimeError, LookupError, TypeError, JSONDecodeError) as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
         raise ValueError(f"checkpoint {folder}: the weights are broken ({why}): copy them again") from None
     finally:
         talk.set_verbosity(verbosity)
         if bars:
             talk.enable_progress_bar()
     return found, info
-
-
-def _kept_in(folder: Path, own: Mapping[str, Any]) -> torch.dtype:
-    """What to load weights in: float32, but float64 where they are.
-
-    Raises ValueError where the large ones have not the sizes of the config, before there is memory for those.
-    """
-    from safetensors import safe_open
-
-    path, width = folder / "model.safetensors", own["hidden_size"]
-    sizes = {"word_embeddings": own["vocab_size"], "position_embeddings": own["max_position_embeddings"]}
-    sizes |= {"layer.0.intermediate.dense": own["intermediate_size"]}
-    kept = torch.float32
-    if not path.is_file():
-        return kept
-    with safe_open(path, "pt") as file:
-        for name in file.keys():  # noqa: SIM118  it is no dict
-            part = file.get_slice(name)
-            kept = torch.float64 if part.get_dtype() == "F64" else kept
-            rows = next((rows for end, rows in sizes.items() if name.endswith(f"{end}.weight")), None)
-            if rows is not None and part.get_shape() != [rows, width]:
-                shapes = f"{part.get_shape()}, by config.json it is {[rows, width]}"
-                raise ValueError(f"checkpoint {folder}: {name} is {shapes}: {SAME}")
-    return kept
 
 
 def _refuse_unlike(folder: object, info: Mapping[str, Any], parts: tuple[str, ...]) -> None:

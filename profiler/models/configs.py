@@ -67,6 +67,7 @@ def read_config(values: Any, where: object, *, classifier: bool) -> dict[str, An
             f"{where}: architectures is {', '.join(config.architectures)}, which has no classifier as {CLASSIFIER} "
             "has: give a checkpoint that was fine-tuned to classify texts"
         )
-    if config.id2label is not None and sorted(config.id2label) != sorted(map(str, range(len(config.id2label)))):
-        raise ValueError(f"{where}: id2label is {config.id2label}, which does not number the classes from 0 on")
+    labels = config.id2label
+    if labels is not None and (not labels or sorted(labels) != sorted(map(str, range(len(labels))))):
+        raise ValueError(f"{where}: id2label is {labels}, which does not number the classes from 0 on")
     return config.model_dump(include=set(BertSizes.model_fields), exclude_none=True)

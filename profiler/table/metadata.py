@@ -20,9 +20,10 @@ NO_LONGER = {
     "students_per_gpu": "it follows from gpus= of split:TABLE,gpus=N,reduce_us=R",
 }
 
-_Number = Annotated[float, Field(ge=-1e300, le=1e300)]
-_Amount = Annotated[float, Field(ge=0, le=1e300)]
-_Positive = Annotated[float, Field(gt=0, le=1e300)]
+_Number = Annotated[float, Field(ge=-1e15, le=1e15)]
+_Amount = Annotated[float, Field(ge=0, le=1e15)]
+_Positive = Annotated[float, Field(gt=0, le=1e15)]
+_Factor = Annotated[float, Field(ge=1e-6, le=1e6)]
 _Count = Annotated[int, Field(ge=0, le=2**53)]
 _Line = Annotated[str, StringConstraints(min_length=1)]
 _Free = dict[str, Any]
@@ -84,7 +85,7 @@ class TableMeta(_Document):
     threads: Annotated[int, Field(ge=1, le=4096)] = ABSENT
     rank: int = ABSENT
     accuracy: dict[str, str] = ABSENT
-    idle_factor: list[tuple[_Amount, _Positive]] = ABSENT
+    idle_factor: list[tuple[_Amount, _Factor]] = ABSENT
     cold_start_s: _Amount = ABSENT
     power_w: _Amount = ABSENT
     price_per_gpu_hour: _Amount = ABSENT

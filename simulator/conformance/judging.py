@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from policies.machinery.raised import one_line
 from profiler.events import Kind
 from simulator.conformance.check import hold, keep
 from simulator.conformance.faults import FATAL, FAULTS
 from simulator.conformance.invariants import RULES, idles_on_a_wait, no_starvation
 from simulator.conformance.world import World, drawn
-from simulator.core import ExecutorError, PolicyError, Records, one_line, place
+from simulator.core import ExecutorError, PolicyError, Records, place
 from simulator.reporting.journal import Journal
 from simulator.reporting.report import Report
 

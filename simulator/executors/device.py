@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Policy
+from policies.machinery.raised import attribute, one_line
 from policies.machinery.wrapped import chain
 from profiler.events import BatchPlan, Event, Execution, Kind, Requests
 from profiler.executors.interface import PartKey, Parts
 from profiler.executors.stages import parts, stages
 from profiler.table import Level
 from profiler.table.predictions import Predictions
-from simulator.core import ExecutorError, blamed, one_line
+from simulator.core import ExecutorError, blamed
 from simulator.executors.planned import answers
 from simulator.serving.clock import Clock, WallClock
 
@@ -240,7 +241,7 @@ def warm_plans(
     Raises PolicyError for plans that were learned from answers to one of `other_tasks`.
     """
     plan, keys, seen = predictions.plan, dict[str, set[PartKey]](), set[str]()
-    planning = [getattr(each, "plans", None) for each in chain(policy)]
+    planning = [attribute(each, "plans") for each in chain(policy)]
     for plans in filter(None, planning):
         with blamed(policy, "in plans"):
             planned = list(plans(predictions.levels, predictions.service))

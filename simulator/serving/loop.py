@@ -19,7 +19,7 @@ from simulator.serving.clock import Clock
 from simulator.serving.events import post, take_in, tell
 from simulator.serving.fleet import STARTED
 from simulator.serving.memory import Memory
-from simulator.serving.state import State, blame
+from simulator.serving.state import State, blame, blame_values
 
 #: By how much the loop may be behind the wall clock before it skips what it has missed.
 BEHIND_S = 1.0
@@ -155,7 +155,10 @@ class Server:
                     action = decide(view)
                 except BaseException as error:
                     blame(error)
-                until = acts[type(action)](state, action, now)
+                try:
+                    until = acts[type(action)](state, action, now)
+                except BaseException as error:
+                    blame_values(error)
                 if until is not None:
                     wake = until
                     break

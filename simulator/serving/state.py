@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from traceback import walk_tb
 from typing import Any, NoReturn
 
 from policies.interface import Policy
-from policies.machinery.raised import heed_interrupt
+from policies.machinery.raised import attribute, heed_interrupt, one_line
 from policies.machinery.wrapped import hears
-from simulator.core import Executor, PolicyError, Records, one_line
+from simulator.core import Executor, PolicyError, Records
 from simulator.queue.backlog import Backlog
 from simulator.queue.view import ServerView
 from simulator.serving.clock import Clock
@@ -40,7 +41,7 @@ class State:
     ) -> None:
         self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
         self.records, self.batches, self.idle = records, records.batches, idle
-        self.observe: Callable[[Any], None] | None = getattr(policy, "observe", None)
+        self.observe: Callable[[Any], None] | None = attribute(policy, "observe")
         self.hears = hears(policy) if self.observe is not None else frozenset()
         self.on_progress, self.scales, self.memory = on_progress, cold_start_s is not None, memory
         watched = (self.observe, on_progress, records.ended, memory)
@@ -66,3 +67,11 @@ def blame(error: BaseException) -> NoReturn:
     if isinstance(error, PolicyError):
         raise error
     raise PolicyError(f"raised {one_line(error)}") from error
+
+
+def blame_values(error: BaseException) -> NoReturn:
+    """As `blame`, where what the policy put into its action raises when it is looked at; other errors stay."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    if frame.f_globals.get("__name__", "").partition(".")[0] in ("simulator", "profiler"):
+        raise error
+    blame(error)

@@ -11,6 +11,7 @@ from policies.around.admission import Admission
 from policies.batching.timeout import Timeout
 from policies.batching.triton import Triton
 from policies.pruning.adaptive.policy import Adaptive
+from simulator.settings import Settings, prepare
 
 
 @pytest.fixture
@@ -169,3 +170,24 @@ def test_every_entry_is_a_dataclass_whose_first_docstring_line_can_be_listed():
         assert first.endswith((".", ";")), f"{name}: {first}"
         assert not first.startswith(f"{cls.__name__}("), f"{name} has no docstring of its own"
         assert describe(make(f"{name}(greedy)" if "inner" in cls.__dataclass_fields__ else name)).startswith(name)
+
+
+@pytest.mark.parametrize("body", [
+    "    x: '1 / 0' = 0",
+    "    x: 'no type' = 0",
+    "    x: object = field(default_factory=Foreign)",
+    "    @property\n    def decide(self): raise Own",
+    "    @property\n    def items(self): raise Own",
+    "    def __getattr__(self, name): raise Own",
+])  # fmt: skip
+def test_a_class_that_raises_when_it_is_looked_at_is_refused_in_words(tmp_path, monkeypatch, body):
+    decides = "" if "decide" in body else "\n    def decide(self, view): pass"
+    (tmp_path / "looked_at.py").write_text(
+        "from dataclasses import dataclass, field\nclass Own(BaseException): pass\n"
+        "class Foreign:\n    def __eq__(self, other): raise Own\n"
+        f"@dataclass\nclass Policy:\n{body}{decides}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "looked_at", raising=False)
+    with pytest.raises(ValueError, match=r"Policy: .*raised|cannot be"):
+        prepare(Settings(policy="looked_at:Policy", trace="constant:rate=1,duration=1"))

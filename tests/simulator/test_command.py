@@ -53,6 +53,18 @@ def test_json_prints_the_summary_and_nothing_else(command):
     assert command.complained == ""
 
 
+def test_what_a_policy_prints_is_no_json(command, monkeypatch):
+    (command.folder / "chatty.py").write_text(
+        "from policies.batching.greedy import Greedy\nprint('hello')\n"
+        "class Chatty(Greedy):\n    def decide(self, view):\n"
+        "        print('hello')\n        return super().decide(view)\n"
+    )
+    monkeypatch.syspath_prepend(command.folder)
+    assert command("--json", "--policy", "chatty:Chatty") == 0
+    assert json.loads(command.printed)["requests"] > 0
+    assert "hello" in command.complained
+
+
 def test_required_attainment_decides_the_exit_status(command):
     assert command("--slo-ms", "100", "--require-attainment", "1.0") == 0
     assert command("--slo-ms", "0.2", "--require-attainment", "0.5") == 1

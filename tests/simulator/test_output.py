@@ -169,10 +169,13 @@ class P:
 """
 
 
-@pytest.mark.parametrize("changed", ["pol_a.py", "pol_b.py", "pol_c.py"])
+@pytest.mark.parametrize("changed", ["pol_a.py", "pol_b.py", "pol_c.py", "aside/pol_d.py"])
 def test_a_rerun_notices_that_a_module_outside_has_changed(command, changed):
     """Its own file, what it imports as it decides, and what that reaches by a name that no source spells out."""
-    (command.folder / "pol_a.py").write_text(OUTSIDE.format(lazy="pol_b"))
+    (command.folder / "aside").mkdir()
+    (command.folder / "aside" / "pol_d.py").write_text("")
+    aside = f"import sys\nsys.path.append({str(command.folder / 'aside')!r})\nimport pol_d\n"
+    (command.folder / "pol_a.py").write_text(aside + OUTSIDE.format(lazy="pol_b"))
     (command.folder / "pol_b.py").write_text("import importlib\nLIMIT = importlib.import_module('pol' + '_c').LIMIT\n")
     (command.folder / "pol_c.py").write_text("LIMIT = 2\n")
 
@@ -188,7 +191,7 @@ def test_a_rerun_notices_that_a_module_outside_has_changed(command, changed):
         run("--policy", "pol_a:P", "--trace", "poisson:duration=0.2", "--reference", "none", "--out", "a").returncode
         == 0
     )
-    assert set(read_run(Path("a"))["modules"]) == {"pol_a", "pol_b", "pol_c"}
+    assert set(read_run(Path("a"))["modules"]) == {"pol_a", "pol_b", "pol_c", "pol_d"}
     again = run("--rerun", "a", "--out", "b")
     assert (again.returncode, written(Path("a"))) == (0, written(Path("b")))
     (command.folder / changed).write_text((command.folder / changed).read_text() + "# another\n")

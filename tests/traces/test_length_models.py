@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from traces import Trace, load, write
@@ -32,7 +34,8 @@ def test_every_model_draws_by_its_settings() -> None:
 
 def test_lengths_of_a_file_are_drawn_from_its_rows(tmp_path: Path) -> None:
     (tmp_path / "lengths.csv").write_text("tokens\n5\n5\n5\n9\n")
-    for spec in (tmp_path / "lengths.csv", f"empirical:{tmp_path / 'lengths.csv'}"):
+    pyarrow.parquet.write_table(pa.table({"tokens": [5, 5, 5, 9]}), tmp_path / "lengths.parquet")
+    for spec in (tmp_path / "lengths.csv", f"empirical:{tmp_path / 'lengths.csv'}", tmp_path / "lengths.parquet"):
         tokens = load(MANY, lengths=spec).tokens
         assert set(tokens) == {5, 9}
         assert (tokens == 5).mean() == pytest.approx(0.75, abs=0.01)

@@ -166,7 +166,10 @@ def test_an_old_file_keeps_a_plausible_window_only(tmp_path: Path) -> None:
     assert trace.rate == pytest.approx(20, rel=0.01)
 
 
-@pytest.mark.parametrize("metadata", ["not json", "[1]", '{"duration_s": "long"}', '{"duration_s": NaN}'])
+@pytest.mark.parametrize(
+    "metadata",
+    ["not json", "[1]", '{"duration_s": "long"}', '{"duration_s": NaN}', '{"duration_s": 1%s}' % ("0" * 400)],
+)
 def test_broken_metadata_is_one_line(tmp_path: Path, metadata: str) -> None:
     path = rewritten(tmp_path, lambda table: table.replace_schema_metadata({"cohort_trace": metadata}))
     with pytest.raises(ValueError, match="metadata") as error:

@@ -14,7 +14,7 @@ from traces import files
 from traces.arrivals import bounded
 from traces.draft import Draft
 from traces.readers.reading import Reading
-from traces.readers.times import PER_SECOND, read_timed, seconds
+from traces.readers.times import PER_SECOND, read_timed, refuse_backwards, seconds
 from traces.streams import Stream, stream
 
 #: Two starts of bins are equal within this share of a bin.
@@ -33,8 +33,8 @@ def counts(path: Path, reading: Reading) -> Draft:
         raise ValueError(f"bin_s is {reading.bin_s} (must be positive)")
     kinds: dict[str, pa.DataType] = {"count": pa.float64()}
     if "bin_start_s" in files.header(path):
-        columns, _ = read_timed(path, "bin_start_s", reading.time_unit or "s", kinds)
-        starts, notes = _starts(path, columns["bin_start_s"], reading)
+        columns, naive = read_timed(path, "bin_start_s", reading.time_unit or "s", kinds)
+        starts, notes = _starts(path, columns["bin_start_s"], reading, naive)
         # Stamps that were floats are rounded, the more so the farther from 0.
         stamps = columns["bin_start_s"]
         rounded = 0.0
@@ -47,10 +47,7 @@ def counts(path: Path, reading: Reading) -> Draft:
             idle = float((steps[missing] - bin_s).sum())
             notes += (f"{int(missing.sum())} gaps between bins, {idle:g} s in all: no requests there",)
     else:
-        # Where there is no other column, a blank line is a bin whose count is missing.
-        columns, notes = files.read_csv(path, kinds, blank_lines=True), ()
-        last = np.flatnonzero(~np.isnan(columns["count"]))[-1:]  # blank lines at the end are none
-        columns["count"] = columns["count"][: int(last.sum()) + 1]
+        columns, notes = _column(path, kinds), ()
         bin_s = reading.bin_s or 1.0
         starts = np.arange(len(columns["count"]), dtype=np.float64) * bin_s
     count = _checked(path, columns["count"])
@@ -59,6 +56,15 @@ def counts(path: Path, reading: Reading) -> Draft:
     arrival_s.sort()
     notes = (f"spread uniformly within bins of {bin_s:g} s", *notes)
     return Draft(arrival_s, duration_s=float(starts[-1]) + bin_s, notes=notes)
+
+
+def _column(path: Path, kinds: dict[str, pa.DataType]) -> dict[str, NDArray[Any]]:
+    """Counts without times. In CSV a blank line is a bin whose count is missing, but not at the end."""
+    if files.is_parquet(path):
+        return files.read_parquet(path, kinds)
+    columns = files.read_csv(path, kinds, blank_lines=True)
+    last = np.flatnonzero(~np.isnan(columns["count"]))[-1:]
+    return {"count": columns["count"][: int(last.sum()) + 1]}
 
 
 def _checked(path: Path, count: NDArray[Any]) -> NDArray[np.int64]:
@@ -75,9 +81,13 @@ def _checked(path: Path, count: NDArray[Any]) -> NDArray[np.int64]:
     return count.astype(np.int64)
 
 
-def _starts(path: Path, stamps: NDArray[Any], reading: Reading) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """When each bin begins, in seconds from the first."""
+def _starts(
+    path: Path, stamps: NDArray[Any], reading: Reading, naive: bool
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """When each bin begins, in seconds from the first. naive: the stamps lack a zone."""
     starts, notes = seconds(path, "bin_start_s", stamps, reading.time_unit or "s", shift=True)
+    if naive:
+        refuse_backwards(path, starts)
     bad = ~np.isfinite(starts)
     bad[1:] |= np.diff(starts) <= 0
     if bad.any() or (stamps.dtype.kind in "if" and len(stamps) and stamps.min() < 0):

@@ -88,8 +88,6 @@ _TELLING: dict[str, tuple[str, ...]] = {
 def detect(path: Path) -> tuple[str, str]:
     """The name of the format a file is in, and by what it was told. Raises ValueError where none fits."""
     head = files.first_bytes(path)
-    if head.startswith(b"PAR1"):
-        return "parquet", "it is a Parquet file"
     if files.is_json(head):
         if b'"bin_s"' in head:
             raise ValueError(f"{path} holds fitted parameters, not requests: use fit:{path}")
@@ -98,6 +96,8 @@ def detect(path: Path) -> tuple[str, str]:
     names = [name for name in names if name not in _INDEX]
     for name, telling in _TELLING.items():
         if set(telling) <= set(names):
+            if name == "csv" and files.is_parquet(path):
+                return "parquet", "it is a Parquet file"
             return name, f"it has {'columns' if len(telling) > 1 else 'column'} {', '.join(telling)}"
     raise ValueError(
         f"{files.missing_columns(path, ['arrival_s'], names)}: no known format fits; name the columns with "

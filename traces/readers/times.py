@@ -81,7 +81,7 @@ def refuse_backwards(path: Path, arrival_s: NDArray[np.float64]) -> None:
         raise ValueError(
             f"{path}, request {row}: it is {-steps[row - 1]:.6g} s earlier than the row before, and the times have no "
             f"zone: at the end of summer time local clocks repeat an hour. Write times with their zone (+02:00); "
-            f"--sort takes them as they are"
+            f"--sort takes the rows of requests as they are"
         )
 
 
@@ -116,6 +116,7 @@ def _parsed(path: Path, name: str, texts: NDArray[Any]) -> tuple[NDArray[Any], b
                 if "no zone offset" not in str(error):
                     raise
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        why = str(error).splitlines()[0].partition(" as a scalar")[0]
-        raise ValueError(f"{path}: {name}: {why} (must be a date and time)") from None
+        why, _, rest = str(error).splitlines()[0].partition(" as a scalar")
+        valid = "a date and time" + ", with a zone as the others have" * ("expected a zone" in rest)
+        raise ValueError(f"{path}: {name}: {why} (must be {valid})") from None
     raise AssertionError("unreachable: the second zone takes what the first refused")

@@ -64,6 +64,7 @@ def command_line(prog: str) -> Callable[[Callable[[list[str], str], int]], Calla
         def framed(arguments: Sequence[str] | None = None, prog: str = prog) -> int:
             given = list(sys.argv[1:] if arguments is None else arguments)
             try:
+                _refuse_foreign(given)
                 with contextlib.redirect_stdout(_Output(sys.stdout)):
                     status = main(given, prog)
                     sys.stdout.flush()
@@ -114,6 +115,15 @@ def words(error: BaseException) -> str:
         why = f" ({text})" if text else ""
         return f"out of memory: use fewer models, students, requests or GPUs, or a smaller batch{why}"
     return text or type(error).__name__
+
+
+def _refuse_foreign(words: Sequence[str]) -> None:
+    """Raise ValueError for a name that is not UTF-8: neither JSON nor Parquet could record it."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{os.fsencode(word)!r} is not UTF-8: rename the file or folder") from None
 
 
 def _notes(error: BaseException) -> list[str]:

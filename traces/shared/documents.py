@@ -17,7 +17,7 @@ def parse_json(text: str | bytes, where: object) -> Any:
     """What a JSON text holds. where: what it is, for the error.
 
     Raises ValueError in one line for text that is not JSON, NaN and infinite numbers, a key that stands twice in an
-    object, and nesting that is too deep.
+    object, text that is not Unicode, and nesting that is too deep.
     """
     try:
         values = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_object)
@@ -27,6 +27,10 @@ def parse_json(text: str | bytes, where: object) -> Any:
         raise ValueError(f"{where} is not valid JSON: {error}") from None
     if _deeper(values, DEEPEST):
         raise ValueError(f"{where} is nested too deeply to be read")
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{where} holds half of a surrogate pair (\\ud800 to \\udfff), which is no text") from None
     return values
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import metadata
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -71,25 +71,26 @@ def digest(path: Path) -> str:
 
 
 def _file(name: str) -> Path | None:
-    """Where a module lies, imported or not; None where it is no file."""
+    """The file that holds a module, imported or not: its own, or an archive; None where there is none."""
     module: ModuleType | None = sys.modules.get(name)
-    if module is not None:
-        place = getattr(module, "__file__", None)
-        return Path(place) if isinstance(place, str) else None
-    spec = _spec(name)
-    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
+    spec = _spec(name) if module is None else None
+    place = getattr(module, "__file__", None) if spec is None else spec.origin if spec.has_location else None
+    if not isinstance(place, str):
+        return None
+    file = Path(place)
+    return next((each for each in (file, *file.parents) if each.is_file()), file)
 
 
 def _spec(name: str) -> ModuleSpec | None:
     """As importlib.util.find_spec, which would import the packages around it."""
-    path = None
     if parent := name.rpartition(".")[0]:
         around = _spec(parent)
         if around is None or around.submodule_search_locations is None:
             return None
-        path = around.submodule_search_locations
+        # By its last name alone: a package without __init__.py asks for the one around it, which is not imported.
+        return PathFinder.find_spec(name.rpartition(".")[2], around.submodule_search_locations)
     finders = (getattr(finder, "find_spec", None) for finder in sys.meta_path)
-    return next((spec for find in finders if find is not None and (spec := find(name, path)) is not None), None)
+    return next((spec for find in finders if find is not None and (spec := find(name, None)) is not None), None)
 
 
 def _installed(file: Path) -> bool:

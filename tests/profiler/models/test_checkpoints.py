@@ -241,3 +241,52 @@ def test_only_the_error_is_printed(tmp_path: Path) -> None:
     program = "\n".join([*lines, "except ValueError: pass"])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def shards(folder: Path) -> Path:
+    """The same checkpoint in two files and an index."""
+    weights = load_file(folder / "model.safetensors")
+    names, files = sorted(weights), [f"model-{number}-of-2.safetensors" for number in (1, 2)]
+    of = {name: files[number % 2] for number, name in enumerate(names)}
+    for file in files:
+        save_file({name: weights[name] for name in names if of[name] == file}, folder / file, {"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": of}))
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+def pickled(folder: Path) -> Path:
+    """The same checkpoint as older versions wrote it."""
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("kept", [lambda folder: folder, shards, pickled])
+@pytest.mark.parametrize(("dtype", "taken"), [
+    (torch.float64, True), (torch.float16, True), (torch.int8, False), (torch.float8_e4m3fn, False),
+])  # fmt: skip
+def test_weights_are_floats_in_every_kind_of_file(tmp_path: Path, kept: Any, dtype: Any, taken: bool) -> None:
+    def convert(weights: dict[str, Any]) -> dict[str, Any]:
+        return {name: weight.to(dtype) for name, weight in weights.items()}
+
+    folder = kept(rewrite(saved(tmp_path), convert))
+    if not taken:
+        refused(folder, "floats")
+        return
+    wanted = torch.float64 if dtype == torch.float64 else torch.float32
+    assert from_checkpoints([folder]).dtype == wanted
+
+
+@pytest.mark.parametrize("index", ["{", "null", "[]", "{}", '{"weight_map": {}}'])
+def test_an_index_of_shards_that_is_none_is_refused(tmp_path: Path, index: str) -> None:
+    folder = shards(saved(tmp_path))
+    (folder / "model.safetensors.index.json").write_text(index)
+    refused(folder)
+
+
+@pytest.mark.parametrize("holds", [[1, 2], 3, "weights", None])
+def test_a_pickle_of_something_else_is_refused(tmp_path: Path, holds: object) -> None:
+    folder = pickled(saved(tmp_path))
+    torch.save(holds, folder / "pytorch_model.bin")
+    refused(folder, type(holds).__name__)

@@ -159,6 +159,8 @@ def test_a_wrong_group_is_refused(spec, word):
 WRONG_META = [
     ({"idle_factor": [[0, -1]]}, "idle_factor[0][1]"),
     ({"idle_factor": [[0, 0]]}, "idle_factor[0][1]"),
+    ({"idle_factor": [[0, 1e7]]}, "idle_factor[0][1]"),
+    ({"idle_factor": [[0, 5e-324]]}, "idle_factor[0][1]"),
     ({"idle_factor": [[-1, 1]]}, "idle_factor[0][0]"),
     ({"idle_factor": [[1, 1], [0, 2]]}, "ascending"),
     ({"idle_factor": [[1, 1], [1, 2]]}, "ascending"),

@@ -312,3 +312,36 @@ def test_a_table_of_many_lengths_charges_each_its_own_time():
     report = simulate(trace(0.0, 1.0, tokens=[300, 44]), "none", many, slo_s=1)
     assert report.requests["padded_tokens"].tolist() == [300, 44]
     assert report.batches["service_s"].tolist() == pytest.approx([0.3, 0.044])
+
+
+class Foreign:
+    """A value that raises whatever is done with it."""
+
+    def _raise(self, *_):
+        raise OwnInterrupt("of its own")
+
+    __repr__ = __str__ = __format__ = __eq__ = __hash__ = __len__ = __iter__ = __gt__ = __lt__ = __index__ = _raise
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda view: Dispatch(Foreign(), view.levels[-1]),
+        lambda view: Dispatch([Foreign()], view.levels[-1]),
+        lambda view: Dispatch(view.oldest(1), Foreign()),
+        lambda view: Dispatch(view.oldest(1), view.levels[-1], Foreign()),
+        lambda view: Wait(Foreign()),
+        lambda view: Drop(view.oldest(1), Foreign()),
+    ],
+)
+def test_what_the_values_of_an_action_raise_is_the_error_of_the_policy(answer):
+    with pytest.raises(PolicyError, match=r"policy Says .*OwnInterrupt.*test_misbehaving\.py"):
+        run(Says(lambda view, _: answer(view)), trace(0))
+
+
+def test_an_error_whose_message_raises_is_named_by_its_type():
+    class Silent(Exception):
+        def __str__(self):
+            raise OwnInterrupt
+
+    assert "Silent" in complaint(lambda view, _: (_ for _ in ()).throw(Silent()))

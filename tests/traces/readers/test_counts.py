@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from traces import load
@@ -99,3 +101,27 @@ def test_bins_of_a_tenth_of_a_second_may_begin_at_an_epoch(tmp_path: Path, bin_s
 
 def test_a_float_index_of_pandas_is_left_out(tmp_path: Path) -> None:
     assert load(counts(tmp_path, "0,3\n1,2\n", ",count")).seconds == 2
+
+
+@pytest.mark.parametrize(
+    "starts", [None, [0, 10, 20], pa.array([1_700_000_000, 1_700_000_010, 1_700_000_020], "timestamp[s]")]
+)
+def test_counts_in_parquet_are_those_in_csv(tmp_path: Path, starts: object) -> None:
+    path = tmp_path / "counts.parquet"
+    columns = {"count": [3, 0, 9]} | ({} if starts is None else {"bin_start_s": starts})
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    same = load(counts(tmp_path, "3\n0\n9\n", "count"), bin_s=10)
+    assert np.array_equal(load(path, bin_s=10).arrival_s, same.arrival_s)
+
+
+def test_a_missing_count_in_parquet_names_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "counts.parquet"
+    pyarrow.parquet.write_table(pa.table({"count": [3, 0, None]}), path)
+    with pytest.raises(ValueError, match="row 2"):
+        load(path)
+
+
+def test_bins_of_a_local_clock_at_the_end_of_summer_time_name_the_missing_zone(tmp_path: Path) -> None:
+    rows = "2026-10-25 02:59:30,1\n2026-10-25 02:00:00,1\n"
+    with pytest.raises(ValueError, match="zone"):
+        load(counts(tmp_path, rows), time_unit="iso")

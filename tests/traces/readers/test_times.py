@@ -185,3 +185,9 @@ def test_a_span_beyond_64_bits_is_refused(tmp_path: Path) -> None:
 def test_the_spread_of_large_times_survives(tmp_path: Path) -> None:
     times = 1_700_000_000_000_000_000 + np.cumsum(np.random.default_rng(0).integers(1, 1_000_000, 500))
     assert np.array_equal(read(parquet(tmp_path, times.tolist()), "ns").arrival_s, (times - times[0]) / 10**9)
+
+
+@pytest.mark.parametrize("written", [csv, jsonl])
+def test_times_of_which_some_lack_a_zone_are_refused_by_one_of_them(tmp_path: Path, written: Written) -> None:
+    with pytest.raises(ValueError, match=r"'2026-10-25 12:00:01'.*zone"):
+        read(written(tmp_path, ["2026-10-25T12:00:00Z", "2026-10-25 12:00:01"]), "iso")

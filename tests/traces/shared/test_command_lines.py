@@ -182,6 +182,15 @@ def test_too_little_memory_is_said_and_what_to_do(error):
     assert "out of memory: use fewer" in words(error)
 
 
+def test_a_name_that_is_not_utf8_is_refused_before_anything_runs(capsys):
+    @command_line("say")
+    def say(arguments, prog):
+        raise AssertionError(arguments)
+
+    assert say(["--trace", os.fsdecode(b"caf\xe9.csv")]) == 2
+    assert "UTF-8" in capsys.readouterr().err
+
+
 def test_an_error_of_several_lines_is_one_line(capsys):
     with pytest.raises(SystemExit):
         cohort(["traces", "stats", "trace.csv", "a\nb"])

@@ -31,6 +31,8 @@ class Box:
         ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "deep"),
         ('{"a":' * 100_000, "deep"),
         (b"\xc3\x28", "JSON"),
+        ('{"a": ["\\ud800"]}', "surrogate"),
+        ('{"\\udfff": 1}', "surrogate"),
         ("", "JSON"),
     ],
 )

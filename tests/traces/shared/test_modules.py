@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -84,3 +85,27 @@ def test_what_was_imported_meanwhile_is_told_without_ours_and_the_installed(fold
     before = set(sys.modules) - {"simulator", "numpy"}
     importlib.import_module("my_named")
     assert appeared(before) == ["my_named"]
+
+
+def test_packages_without_an_init_are_looked_into(folder):
+    inner = folder / "my_space" / "inner"
+    inner.mkdir(parents=True)
+    (folder / "my_space" / "policy.py").write_text("from .inner.time import LIMIT\n")
+    (inner / "time.py").write_text("LIMIT = 1\n")  # not the interpreter's own
+    assert list(outside(["my_space.policy"])) == ["my_space.inner.time", "my_space.policy"]
+    refuse_changed(outside(["my_space.policy"]))
+
+
+def test_a_module_in_an_archive_is_told_by_the_archive(folder, monkeypatch):
+    archive = folder / "my.zip"
+
+    def pack(text):
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("my_packed.py", text)
+
+    pack("LIMIT = 1\n")
+    monkeypatch.syspath_prepend(archive)
+    before = outside(["my_packed"])
+    pack("LIMIT = 2\n")
+    with pytest.raises(ValueError, match=r"my\.zip"):
+        refuse_changed(before)
