@@ -192,9 +192,9 @@ def _parquet(path: Path, kind: str) -> pa.Table:
     types = {each: of for each, of in LINES["ends" if kind == "outcomes" else kind].items() if each != "row"}
     try:
         found = pyarrow.parquet.read_table(path, page_checksum_verification=True)
+        if missing := [each for each in types if each not in found.column_names]:
+            raise ValueError(files.missing_columns(path, missing, found.column_names))
         table = found.select(list(types)).cast(pa.schema(list(types.items())))
-    except KeyError as error:
-        raise ValueError(f"{path} has no column {error.args[0]}; it is not of a recorded session") from None
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     return _checked(path, kind, table)
