@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from profiler.events import Event, Kind
 from profiler.table import Level
 from simulator.core import Records
 from simulator.defaults import saturation
+from simulator.reporting.output import read_run
 from simulator.reporting.report import Report
 from simulator.reporting.validity import judge
 from simulator.settings import Prepared, Settings, prepare
@@ -56,11 +57,11 @@ class Recorded(NamedTuple):
 def read(folder: Path) -> Recorded:
     """A session's folder, or a folder with one session. Raises LookupError or ValueError where it is neither."""
     folder = _session(folder)
-    run = json.loads((folder / "run.json").read_text())
+    run = read_run(folder)
     settings = replace(Settings.read(run["settings"]), trace=str(folder), device=None, clock="virtual", weights=None)
     prepared = prepare(settings)
     deployment = prepared.deployment
-    if deployment.table.digest != run["table"]["digest"]:
+    if deployment.table.digest != run["table"].get("digest"):
         raise ValueError(f"table {deployment.table.name} has changed since the session: validation needs the old one")
     found = list(pieces(folder))
     batches = concat([each.batches.to_pandas() for each in found], ignore_index=True)
@@ -72,12 +73,16 @@ def read(folder: Path) -> Recorded:
     trace = prepared.trace.take(known.to_numpy())
     buckets = deployment.plan.buckets(trace.tokens)
     records = _records(outcomes[known], batches, deployment.levels, buckets)
-    assert settings.slo_ms is not None
+    if settings.slo_ms is None:
+        raise ValueError(f"{folder / 'run.json'} has no slo_ms: an endpoint records its latency target")
     rate, slo_s = saturation(deployment.predictions, buckets), settings.slo_ms / 1e3
     report = Report(trace, deployment.levels, deployment.plan, settings.gpus, slo_s, rate, records)
     refused = int((outcomes["outcome"] == "refused").sum())
     unknown = len(outcomes) - refused - int(known.sum())
-    reasons = _reasons(report, run.get("run_queue_delay"))
+    waiting = run.get("run_queue_delay")
+    if not isinstance(waiting, (int, float, NoneType)):
+        raise ValueError(f"{folder / 'run.json'}: run_queue_delay is {waiting!r} (must be a number or null)")
+    reasons = _reasons(report, waiting)
     return Recorded(report, replace(prepared, trace=trace), refused, unknown, reasons)
 
 
@@ -163,7 +168,9 @@ def _records(requests: DataFrame, batches: DataFrame, levels: Sequence[Level], b
     kept = batches.set_index("batch").loc[sorted(map(int, members))]
     records = Records()
     for number, row in enumerate(kept.itertuples()):
-        own, level = members[row.Index], level_of[row.model, row.students]
+        own, level = members[row.Index], level_of.get((row.model, row.students))
+        if level is None:
+            raise ValueError(f"batch {row.Index} ran {row.model}/{row.students}, which is not one of the levels served")
         for (time, students), answered in requests.iloc[own].reset_index().groupby(["finish_s", "students"]):
             if (time, students) != (row.finish_s, level.students):
                 columns = {"students": [int(students)] * len(answered)}

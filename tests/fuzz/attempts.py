@@ -59,7 +59,7 @@ def attempt(seed: int, number: int, template: Path, work: Path, slow: bool = Fal
             line = spoiled(line, rng)
         before = _files(folder)
         ended = run(line, folder)
-        wrong = _wrong(ended, folder, before)
+        wrong = _wrong(ended, folder, before, line)
         return f"{wrong} [{number}] {' '.join(map(repr, line))}{f' after {done}' if done else ''}" if wrong else ""
     finally:
         shutil.rmtree(folder)
@@ -140,8 +140,8 @@ def _files(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in folder.rglob("*") if not path.is_dir()}
 
 
-def _wrong(ended: Ended, folder: Path, before: dict[str, int]) -> str:
-    """What is not as it must be, in a few words."""
+def _wrong(ended: Ended, folder: Path, before: dict[str, int], line: list[str]) -> str:
+    """What is not as it must be, in a few words. A file that the line names may be of another kind than its name."""
     status, _, complained, interrupted = ended
     if status in (-signal.SIGXCPU, -signal.SIGKILL):
         return "hang"
@@ -166,7 +166,7 @@ def _wrong(ended: Ended, folder: Path, before: dict[str, int]) -> str:
         return f"left behind: {left}"
     if status == 2 and (half := [name for name in new if not any(each in name for each in KEPT)]):
         return f"refused, yet written: {half}"
-    return next((found for name in sorted(new) if (found := _unreadable(folder / name))), "")
+    return next((found for name in sorted(new) if name not in line and (found := _unreadable(folder / name))), "")
 
 
 def _unreadable(path: Path) -> str:

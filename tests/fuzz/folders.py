@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from lines import NUMBERS, TEXTS
+from sessions import pandas_files, study
+from values import NUMBERS, TEXTS
 from written import write_table
 
-from profiler.distill.seeds import ANSWERS, Answered
 from traces import Trace, write
 
 MODEL = "students-2x64"
+META = {"idle_factor": [[0.01, 1.0], [1.0, 1.2]], "cold_start_s": 2.5, "seed": 0, "versions": {"numpy": "2"}}
 MY_POLICY = """
 from dataclasses import dataclass
 from policies import Dispatch, Scale
@@ -73,20 +74,16 @@ def build(folder: Path) -> None:
     (folder / "link").symlink_to("nowhere")
     keys = [{"model": MODEL, "students": [1, 2], "batches": [1, 4], "tokens": [16]}]
     (folder / "keys.json").write_text(json.dumps(keys))
-    (folder / "study").mkdir()
-    label = rng.integers(0, 2, 40)
-    answers = {name: rng.integers(0, 2, (count, 40), np.int32) for name, count in ((MODEL, 4), ("teacher-2x64", 1))}
-    about = {
-        "task": "toy",
-        "seed": 0,
-        "teacher": "teacher-2x64",
-        "ensemble": MODEL,
-        "single": "",
-        "runs_as": {MODEL: MODEL, "teacher-2x64": "teacher-2x64"},
-    }
-    Answered(np.array(["held-out"] * 40, object), np.arange(40), label, answers, about).write(
-        folder / "study" / ANSWERS
+    study(folder / "study", MODEL, rng)
+    pandas_files(trace, folder)
+    (folder / "table" / "meta.json").write_text(
+        json.dumps(json.loads((folder / "table" / "meta.json").read_text()) | META)
     )
+    spread = [f"{below},{p},{0.9 + 0.2 * p}" for below in (500, "inf") for p in (0, 0.5, 1)]
+    (folder / "table" / "jitter.csv").write_text("\n".join(["below_us,probability,ratio", *spread]) + "\n")
+    adapters = [f"{MODEL},full,1000,50.5,{distinct},4,16,{10 * distinct}" for distinct in (1, 2, 4)]
+    header = "model,kind,bytes,load_us,distinct,batch,tokens,extra_us"
+    (folder / "table" / "adapters.csv").write_text("\n".join([header, *adapters]) + "\n")
 
 
 def damage(folder: Path, rng: np.random.Generator) -> str:
@@ -96,6 +93,7 @@ def damage(folder: Path, rng: np.random.Generator) -> str:
     )
     path = files[rng.integers(len(files))]
     ways = {".json": (_node, _node, _node), ".csv": (_cell, _cell, _line, _column), ".jsonl": (_line, _node_of_a_line),
+            ".toml": (_value, _value, _line),
             ".parquet": (_parquet, _parquet)}.get(path.suffix, (_line,))  # fmt: skip
     way = (*ways, _bytes)[rng.integers(len(ways) + 1)]
     way(path, rng)
@@ -158,6 +156,19 @@ def _line(path: Path, rng: np.random.Generator) -> None:
         rng.integers(6)
     ]
     path.write_text("\n".join(lines) + "\n")
+
+
+def _value(path: Path, rng: np.random.Generator) -> None:
+    """Another value or another key in a line of TOML."""
+    lines = path.read_text().splitlines()
+    at = int(rng.integers(len(lines)))
+    key, _, own = lines[at].partition(" = ")
+    values = ("[]", "''", "nan", "-inf", "true", "1e400", "{}", "[[1]]", "['a', 1]", "2026-01-01", "9" * 40, "'0:9:1'")
+    given = (*values, json.dumps(NUMBERS[rng.integers(len(NUMBERS))]), json.dumps(TEXTS[rng.integers(len(TEXTS))]))
+    keys = ("slo_ms", "gpus", "rate", "model", "levels", "bin_s", "start", "seeds", "jobs", "parameters", "[load]")
+    key, own = (key, given[rng.integers(len(given))]) if rng.random() < 0.7 else (keys[rng.integers(len(keys))], own)
+    lines[at] = f"{key} = {own}"
+    path.write_text("\n".join(lines) + "\n", errors="replace")
 
 
 def _cell(path: Path, rng: np.random.Generator) -> None:

@@ -14,13 +14,14 @@ from time import monotonic
 from attempts import attempt, run
 from folders import build
 from lines import commands
+from sessions import session
 
 from traces.shared.command import Flags, command_line
 
 #: What the folder gets from our own commands: a run, a sweep, a plan, a fitted generator.
 OWN = (
     """
-simulator --trace trace.csv --table table --policy timeout --out run
+simulator --trace trace.csv --table table --policy timeout --slo-ms 20 --out run
 traces fit counts.csv -o fit.json
 analysis sweep grid.toml JOB --out sweep
 analysis plan --tables table --trace trace.csv --slo-ms 50 --policies greedy --max-gpus 2 --simulated 200 JOB --out plan
@@ -77,6 +78,7 @@ def findings(seed: int, numbers: range, jobs: int = 1, slow: bool = False) -> It
             ended = run(line.split(" "), template)
             if ended.status not in (0, 1):
                 raise RuntimeError(f"{line}: {ended.complained}")
+        session(template / "run", template / "session")
         trying = partial(_tried, seed, template=template, work=work, slow=slow)
         if jobs == 1:
             yield from map(trying, numbers)

@@ -9,6 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from values import value
 
 import analysis.__main__
 import profiler.__main__
@@ -24,12 +25,19 @@ simulator --trace trace.csv --table table --out out
 simulator --trace poisson:rate=200,duration=0.5 --table table --policy adaptive --load 0.5 --out out --json
 simulator --trace counts.csv --table table --policy admission(timeout(max_batch=4)) --gpus 2 --out out
 simulator --trace trace.parquet --rate 50 --duration 2 --slo-ms 20 --service-noise none --seed 1 --table table --out out
-simulator --trace texts.jsonl --table table --policy none --reference none --require-attainment 0.5 --out out
+simulator --trace pandas.csv --table table --policy none --reference none --require-attainment 0.5 --out out
 simulator --trace burst:duration=1 --table table --policy timeout -p timeout_s=0.01 --lengths lognormal:median=8,sigma=1
 simulator --trace trace.csv --table table --policy my_policy:Mine -p limit=2 --out out
 simulator --trace trace.csv --table table --clock wall --rate 400 --out out
 simulator --rerun run --out out
+simulator --trace session --table table --policy greedy --out out
+simulator --trace counts.csv --bin-s 1 --start 10 --duration 20 --table table --out out
+simulator --trace pandas.parquet --table table --service-noise profiled --gpus 2 --out out
+simulator --trace pandas.csv --trace-format csv --time-unit s --table table --out out
 simulator --list
+simulator serve --table table --device cpu --port 70000
+simulator serve --table table --device cpu --policy my_policy:Mine --slo-ms 5 --gpus 2 --queue 10 --body-kib 0
+simulator serve --table table --device cpu --name a --host nowhere --lame-duck-s 1 --timeout-s -1 --api-key-file empty
 traces make poisson:rate=100,duration=1 -o out.csv
 traces make fit:fit.json --seed 3 -o out.parquet
 traces make gamma:rate=100,duration=1,cv=2 --lengths constant:tokens=9
@@ -38,26 +46,42 @@ traces convert trace.csv trace.parquet -o out.csv.gz
 traces convert table.csv --columns arrival=ts,tokens=n --time-unit ms --sort -o out.csv
 traces convert counts.csv --bin-s 1 --rate 40 --rate-mode superpose --spread-ticks -o out.csv
 traces stats trace.csv --json
-traces stats texts.jsonl --max-tokens 16
+traces stats texts.jsonl --columns arrival=arrival_s,text=text,tokens=tokens --max-tokens 16
+traces convert stamps.parquet --columns arrival=ts,tokens=tokens --start 0.1 --duration 0.3 -o out.csv
+traces convert pandas.json --columns arrival=arrival_s,tokens=tokens --rate 90 --rate-mode thin -o out.parquet
+traces convert table.csv --columns arrival=ts,tokens=n --time-unit ms --start 0.1 -o out.csv
+traces stats pandas.csv --start 0.1
+traces stats pandas.parquet --duration 0.2 --json
+traces stats session --json
+traces compare session trace.csv --start 0.05
 traces compare trace.csv trace.parquet
 traces fit counts.csv -o out.json
 traces list
 analysis sweep grid.toml JOB --out out
 analysis sweep --trace trace.csv --table table --policy greedy;timeout --load 0.2:0.6:0.2 --seeds 0-1 JOB --out out
+analysis sweep grid.toml --start 0.1 --service-noise profiled JOB --out out
+analysis validate --recorded session --out out
 analysis capacity --table table --policy greedy --requests 300 --seeds 0-1 --tolerance 0.2 JOB --out out.csv
 analysis compare --table table --policies greedy;none --replications 2 --trace poisson:duration=0.2 --load 1 --out o.csv
 analysis plan --tables table --trace trace.csv --slo-ms 50 --policies greedy --max-gpus 2 --simulated 200 JOB --out out
 analysis plot latency-cdf run --out out.png --dpi 40
 analysis plot timeline run --out out.svg
 analysis report run sweep --out out.html
+analysis plot latency-load sweep --out out.png --dpi 40
+analysis plot plan plan --out out.png --dpi 40
 analysis report plan --title a --out out.html
 profiler show table
+profiler show table --model students-2x64 --value throughput
 profiler validate table --strict
+profiler validate table/latency.csv
 profiler compare table:students-2x64/1 table:students-2x64/4 --csv
+profiler compare table table/latency.csv
 profiler plan --model students-2x64
+profiler plan --plan keys.json --like table
 profiler synth --plan keys.json --out out
 profiler synth --plan h200 --out out
 profiler adopt study --table table
+profiler adopt study --table table --keep-default
 profiler seeds study --out out.csv
 profiler campaign --list
 """.replace("JOB", "--jobs 1 --store store")
@@ -77,47 +101,6 @@ profiler run --device cpu --plan keys.json --budget-s 0.2 --out out
     .strip()
     .splitlines()
 )
-
-WHOLE = (
-    "0", "-1", "1", "2", "3", "99999999999999999999", "-99999999999999999999", "2147483648", "1e3", "1.5", "nan", "",
-    "0x10", "1_0", " 3", "\N{ARABIC-INDIC DIGIT ONE}", "1" * 5000,
-)  # fmt: skip
-NUMBERS = (
-    "0", "-1", "0.5", "2", "nan", "inf", "-inf", "1e308", "-1e308", "1e-308", "5e-324", "1e18", "1e9", "1e-9", "abc",
-    "", "1,5", "1" * 400,
-)  # fmt: skip
-TEXTS = (
-    "", " ", "none", "0", "a\nb", "\udcff", "\0", "é" * 80, "x" * 5000, "--", "-", "-1", "{}", "[]", "null", "a=b",
-    "=", "a=", "=b", ":", ";", ",", "a;b", "a,b", "%s", "{0}", "../..", "/", "/dev/null", "/dev/full",
-    "/proc/self/mem", ".", "out", "missing", "missing/out", "out.csv", "out.png", "out.parquet", "out.json",
-    "trace.csv", "table", "run", "plan", "sweep", "counts.csv", "empty", "folder", "link", "record", "study",
-    "keys.json",
-)  # fmt: skip
-POLICIES = (
-    "greedy", "none", "adaptive", "timeout(max_batch=0)", "timeout(timeout_s=1e308)", "timeout(timeout_s=nan)",
-    "fixed(students=99)", "fixed(students=-1)", "admission(greedy)", "admission()", "admission", "greedy(greedy)",
-    "router(greedy)", "margin(greedy)", "autoscale(greedy, most=2)", "hpa(greedy, interval_s=1e-9)", "optimum",
-    "margin(greedy, items='trace.csv')", "margin(greedy, items='table')", "tokenbucket(greedy, rate=-1)",
-    "slackfit(classes=0)", "smdp(rate=1e-300)", "smdp(penalty=1e300)", "mpc(steps=10000000)", "clipper(samples=0)",
-    "nexus", "symphony", "cocktail(interval_s=0)", "switching(window_s=0)", "edf", "strict(greedy)", "lengths",
-    "weighted(greedy, classes=('a',), weights=(0,))", "buckets(greedy, edges=(1, 0))", "codel(greedy, target_s=-1)",
-    "my_policy:Mine", "my_policy:Nothing", "my_policy:Mine(limit='a')", "nowhere:Mine", "my_policy", "os:system",
-    "my_policy:Quits", "my_policy:Stops", "my_policy:Needs", "my_policy:Interrupts", "my_policy:Scales", "quits:P",
-    "greedy(", "greedy)", "(" * 300, "greedy; none", "greedy, none", "a b", "1", "'x'", "lambda: 0",
-    "admission(" * 120 + "greedy" + ")" * 120,
-)  # fmt: skip
-TRACES = (
-    "poisson", "poisson:", "poisson:rate=0", "poisson:rate=-1", "poisson:rate=1e12", "poisson:duration=1e12",
-    "poisson:rate=nan", "poisson:rate=1e-300", "poisson:rate=1,rate=2", "poisson:x=1", "gamma:cv=0", "gamma:cv=1e9",
-    "burst:factor=0", "burst:length=0,duration=1", "burst:start=1e300", "mmpp", "diurnal:duration=1",
-    "fit:trace.csv", "fit:fit.json", "fit:missing", "tenants:table=table", "tenants:duration=1", "along:trace.csv",
-    "along:missing", "constant:rate=10,duration=1", "uniform:duration=1", "nothing:rate=1",
-    "poisson:rate=10,duration=0", "zipf", "lognormal:median=0", "lognormal:median=1e300,sigma=1e3",
-    "constant:tokens=0", "constant:tokens=1e30", "trace.csv", "trace.parquet", "texts.jsonl", "counts.csv",
-    "table.csv", "fit.json",
-)  # fmt: skip
-_SPECS = {"policy": POLICIES, "policies": POLICIES, "reference": POLICIES, "trace": TRACES, "lengths": TRACES,
-          "source": TRACES, "sources": TRACES, "arrivals": TRACES}  # fmt: skip
 
 
 class Command(NamedTuple):
@@ -165,7 +148,7 @@ def _another_value(words: list[str], command: str, rng: np.random.Generator) -> 
         return words
     at = int(rng.integers(len(words)))
     dest = _dest(command, words[at - 1]) if at else None
-    return [*words[:at], _value(dest, rng), *words[at + 1 :]]
+    return [*words[:at], value(dest, rng), *words[at + 1 :]]
 
 
 def _another_flag(words: list[str], command: str, rng: np.random.Generator) -> list[str]:
@@ -175,7 +158,7 @@ def _another_flag(words: list[str], command: str, rng: np.random.Generator) -> l
         if each.option_strings and each.dest not in ("help", "debug")
     ]
     action = actions[rng.integers(len(actions))]
-    own = [] if action.nargs == 0 else [_value(action, rng)]
+    own = [] if action.nargs == 0 else [value(action, rng)]
     return [*words, action.option_strings[-1], *own]
 
 
@@ -216,13 +199,3 @@ _CHANGES = (
 
 def _dest(command: str, flag: str) -> argparse.Action | None:
     return commands()[command].flags._option_string_actions.get(flag)
-
-
-def _value(action: argparse.Action | None, rng: np.random.Generator) -> str:
-    """A value for a flag: mostly of its kind."""
-    pools: list[tuple[str, ...]] = [TEXTS, WHOLE, NUMBERS, POLICIES, TRACES]
-    if action is not None and rng.random() < 0.8:
-        own = _SPECS.get(action.dest, {int: WHOLE, float: NUMBERS}.get(action.type, TEXTS))  # type: ignore[call-overload]
-        pools = [tuple(map(str, action.choices)) if action.choices and rng.random() < 0.7 else own]
-    pool = pools[rng.integers(len(pools))]
-    return pool[rng.integers(len(pool))]

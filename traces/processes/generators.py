@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from traces.arrivals import Rng, bounded, follow, gap_family, poisson_process, renewal_process
+from traces.arrivals import Rng, bounded, follow, gap_family, poisson_process, positive, renewal_process
 from traces.draft import Draft
 from traces.processes.fitted import fitted
 from traces.processes.tenants import tenants
@@ -20,14 +20,14 @@ from traces.shared.sums import dot
 
 def poisson(rng: Rng, *, rate: float = 1000.0, duration: float = 60.0) -> Draft:
     """Independent arrivals at a constant rate."""
-    _positive(rate=rate, duration=duration)
+    positive(rate=rate, duration=duration)
     edges = np.array([0.0, duration])
     return Draft(follow(edges, np.array([rate]), lambda end: poisson_process(rng, end)), duration_s=duration)
 
 
 def constant(rng: Rng, *, rate: float = 1000.0, duration: float = 60.0) -> Draft:
     """One arrival every 1/rate seconds, the first at 0."""
-    _positive(rate=rate, duration=duration)
+    positive(rate=rate, duration=duration)
     arrivals = np.arange(math.ceil(bounded(rate * duration) - 1e-9)) / rate
     return Draft(arrivals[arrivals < duration], duration_s=duration)
 
@@ -59,11 +59,11 @@ def burst(
     """
     if rate is not None and base is not None:
         raise ValueError("set rate (the mean) or base (the level between the bursts), not both")
-    _positive(factor=factor, length=length, duration=duration, rate=rate, base=base, period=period)
-    if start < 0 or not math.isfinite(start):
-        raise ValueError(f"start is {start} (must be a time of at least 0)")
+    positive(factor=factor, length=length, duration=duration, rate=rate, base=base, period=period)
+    positive(start=start or None)
     if period is not None and period <= length:
         raise ValueError(f"period is {period}, not longer than the burst ({length})")
+    bounded(duration / (period or duration), "bursts")
     starts = np.arange(start, duration, period) if period else np.array([start])
     ends = np.minimum(starts + length, duration)
     inside = starts < duration
@@ -89,13 +89,15 @@ def diurnal(
     `phase` is where in the period the trace begins: 0 in the middle, rising; 0.75 in the trough. The mean over the
     duration is `rate` even where the duration is not a whole number of periods.
     """
-    _positive(rate=rate, period=period, duration=duration)
+    positive(rate=rate, period=period, duration=duration)
     if not 0 <= swing <= 1:
         raise ValueError(f"swing is {swing} (must lie in 0 to 1)")
-    steps = max(16, math.ceil(360 * duration / period))
+    if not math.isfinite(phase):
+        raise ValueError(f"phase is {phase} (must be a number)")
+    steps = max(16, math.ceil(bounded(360 * duration / period, "changes of the rate")))
     edges = np.linspace(0.0, duration, steps + 1)
     middles = (edges[1:] + edges[:-1]) / 2
-    levels = 1 + swing * np.sin(2 * np.pi * (middles / period + phase))
+    levels = 1 + swing * np.sin(2 * np.pi * (middles / period + phase % 1))
     rates = levels * (rate / levels.mean())
     return Draft(follow(edges, rates, lambda end: poisson_process(rng, end)), duration_s=duration)
 
@@ -113,12 +115,13 @@ def mmpp(
     A stay is exponential and ends in one of the other states, each as likely. The levels are scaled so that the mean
     over this very path is `rate`.
     """
-    _positive(rate=rate, duration=duration)
+    positive(rate=rate, duration=duration)
     if len(levels) != len(stays) or len(levels) < 2:
         raise ValueError(f"{len(levels)} levels and {len(stays)} stays (must be equally many, at least two)")
     if min(levels) < 0 or max(levels) <= 0 or min(stays) <= 0 or not np.isfinite(levels + stays).all():
         raise ValueError("levels must not be negative, and stays must be positive")
     relative, mean_stay = np.array(levels), np.array(stays)
+    bounded(duration / mean_stay.mean(), "stays")
     steps = [int(rng.choice(len(stays), p=mean_stay / mean_stay.sum()))]
     edges = np.zeros(1)
     rates = np.zeros(0)
@@ -143,12 +146,13 @@ def hawkes(
     The Hawkes process with an exponential kernel, as clusters: immigrants, their children, theirs, ... (Hawkes and
     Oakes 1974). Its index of dispersion tends to 1 / (1 - branching)^2. It runs before 0, so it starts stationary.
     """
-    _positive(rate=rate, delay=delay, duration=duration)
+    positive(rate=rate, delay=delay, duration=duration)
     if not 0 <= branching < 0.99:
         raise ValueError(f"branching is {branching} (must lie in 0 to 0.99: at 1 it never dies out)")
     # A cluster outlives its first request by about delay / (1 - branching); ten times that reaches 5e-5.
     before = 10 * delay / (1 - branching) if branching else 0.0
     edges = np.array([-before, duration])
+    bounded(rate * (before + duration))
     parents = follow(edges, np.array([rate * (1 - branching)]), lambda end: poisson_process(rng, end))
     generations = [parents[parents >= 0]]
     while len(parents):
@@ -160,15 +164,9 @@ def hawkes(
 
 
 def _renewal(rng: Rng, family: str, rate: float, cv: float, duration: float) -> Draft:
-    _positive(rate=rate, cv=cv, duration=duration)
+    positive(rate=rate, cv=cv, duration=duration)
     gaps = gap_family(family)
     return Draft(renewal_process(rng, gaps, gaps.shape(cv), rate, duration), duration_s=duration)
-
-
-def _positive(**settings: float | None) -> None:
-    for name, value in settings.items():
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value} (must be positive and finite)")
 
 
 GENERATORS: dict[str, Callable[..., Draft]] = {

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.arrivals import bounded, follow, poisson_process
+from traces.arrivals import MOST_OF_ALL, bounded, follow, poisson_process, positive
 from traces.draft import Draft
 from traces.shared.atomic import write_text
-from traces.shared.documents import json_text, read_json
+from traces.shared.documents import checked, json_text, read_json
 from traces.shared.sums import dot
 
 Array = NDArray[np.float64]
@@ -45,11 +44,14 @@ class RateModel:
         for one, other, name in pairs:
             if len(one) != len(other) or not one:
                 raise ValueError(f"rate model: {name} has {len(one)} values, but {len(other)} shares or weights")
-        if len(self.edges_s) != len(self.rates) + 1 or self.edges_s[0] != 0 or min(np.diff(self.edges_s)) <= 0:
+        ascending = len(self.edges_s) > 1 and min(np.diff(self.edges_s)) > 0
+        if len(self.edges_s) != len(self.rates) + 1 or self.edges_s[0] != 0 or not ascending:
             raise ValueError("rate model: edges_s must ascend from 0 and be one more than the rates")
         numbers = self.rates + self.levels + self.shares + self.scales_s + self.weights
-        if not all(0 <= number < math.inf for number in numbers) or not 0 < self.bin_s < math.inf:
-            raise ValueError("rate model: rates, levels, shares, scales and weights must not be negative")
+        if not all(0 <= number <= MOST_OF_ALL for number in numbers):
+            raise ValueError("rate model: rates, levels, shares, scales and weights must not be negative, nor vast")
+        positive(bin_s=self.bin_s, edges_s=self.seconds)
+        bounded(self.seconds / self.bin_s, "bins")
         if not self.mean_rate > 0 or abs(sum(self.shares) - 1) > 1e-4 or abs(sum(self.weights) - 1) > 1e-4:
             raise ValueError("rate model: its rate must be positive, and its shares and weights must sum to 1")
 
@@ -96,15 +98,7 @@ class RateModel:
     @classmethod
     def load(cls, path: Path) -> RateModel:
         """Raises ValueError where the file is not a saved rate model."""
-        try:
-            saved: dict[str, Any] = read_json(path)
-            values: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
-            missing = [field.name for field in fields(cls) if field.name not in values]
-            if missing:
-                raise ValueError(f"it lacks {', '.join(missing)}")
-            return cls(**values)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not a saved rate model: {error}") from None
+        return checked(cls, read_json(path), f"{path} is not a saved rate model")
 
 
 def arrivals(
@@ -115,9 +109,8 @@ def arrivals(
     With a `rate` the whole is scaled so that its mean is that; without, the mean varies from seed to seed.
     """
     duration = model.seconds if duration is None else duration
-    if not (0 < duration < math.inf and 0 <= start < math.inf and (rate is None or 0 < rate < math.inf)):
-        raise ValueError(f"rate {rate}, duration {duration}, start {start}: they must be positive and finite")
-    bounded(duration / model.bin_s)
+    positive(rate=rate, duration=duration, start=start or None)
+    bounded(duration / model.bin_s, "bins")
     first = int(start % model.seconds / model.bin_s)
     bins = math.ceil(duration / model.bin_s - 1e-9)
     rates = model.expected(first, bins) * model.level(rng, first, bins) / model.bin_s

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from traces import files
-from traces.arrivals import Rng, gap_family, renewal_process
+from traces.arrivals import Rng, bounded, gap_family, positive, renewal_process
 from traces.draft import Draft
 
 Array = NDArray[np.float64]
@@ -60,6 +60,7 @@ class TenantTable(NamedTuple):
 
     def cells(self, start: float, end: float) -> Iterator[tuple[int, float, float]]:
         """The rows that are active between two times, and from when to when; the table repeats after its end."""
+        bounded((end - start) / self.seconds, "turns of the table")
         for turn in range(int(start // self.seconds), math.ceil(end / self.seconds)):
             begins = self.start_s + turn * self.seconds
             for row in np.flatnonzero((begins < end) & (begins + self.window_s > start) & (self.rate > 0)).tolist():
@@ -83,8 +84,7 @@ def tenants(
     `table`: rate, cv and family per client and window (ServeGen's columns), from `start` on. Without one, `clients`
     with Zipf rates (the k-th in proportion to k^-zipf), all of one `cv` and `family`, 1000 requests/s by default.
     """
-    if not (0 < duration < math.inf and 0 <= start < math.inf):
-        raise ValueError(f"duration is {duration} and start {start} (must be positive, and at least 0)")
+    positive(duration=duration, rate=rate, start=start or None)
     if table is None:
         made = zipf_tenants(clients, zipf, cv, family, duration)
         rate = 1000.0 if rate is None else rate
@@ -95,6 +95,7 @@ def tenants(
     if not expected > 0:
         raise ValueError(f"no client is active from {start:g} to {start + duration:g} s")
     factor = 1.0 if rate is None else rate / expected
+    bounded(factor * expected * duration)
     pieces = [
         renewal_process(
             rng, gap_family(str(made.family[row])), float(made.shape[row]), factor * made.rate[row], last - first
@@ -129,8 +130,9 @@ def merge(pieces: list[Array], owners: list[int], end: float) -> tuple[Array, ND
 
 def zipf_tenants(clients: int, zipf: float, cv: float, family: str, seconds: float) -> TenantTable:
     """Clients with Zipf popularity in one window: the total rate is 1."""
-    if clients < 1 or not 0 <= zipf < math.inf or not 0 < cv < math.inf:
-        raise ValueError(f"clients is {clients}, zipf {zipf}, cv {cv} (at least one client, zipf >= 0, cv > 0)")
+    positive(cv=cv)
+    if not 1 <= clients <= 10_000_000 or not 0 <= zipf <= 100:
+        raise ValueError(f"clients is {clients}, zipf {zipf} (must be from 1 to 10,000,000, and from 0 to 100)")
     weight = np.arange(1, clients + 1, dtype=np.float64) ** -zipf
     shape = np.full(clients, gap_family(family).shape(cv))
     names = np.arange(clients).astype(str)

@@ -33,6 +33,18 @@ LINES = {
     "batches": {"batch": pa.int64(), "gpu": pa.int32(), **_MOMENTS, "size": pa.int32(), "cycle_s": pa.float64(),
                 "late_s": pa.float64(), "model": pa.string(), "students": pa.int32()},
 }  # fmt: skip
+#: The least and the greatest of each column.
+WITHIN = {
+    "row": (0, 1 << 24),
+    "batch": (0, 1 << 53),
+    "gpu": (0, 1 << 16),
+    "students": (1, 10_000),
+    "size": (1, 1 << 24),
+    **dict.fromkeys(("start_s", "finish_s", "cycle_s", "late_s"), (-1e12, 1e12)),
+}
+#: The columns that every row has, by file.
+ALWAYS = {"arrivals": ("row", "arrival_s", "tokens"), "ends": ("row", "outcome"), "outcomes": (),
+          "batches": ("batch", "gpu", "start_s", "finish_s", "size", "model", "students")}  # fmt: skip
 #: The files of a complete segment; where its trace is, the others are.
 KINDS = ("trace", "outcomes", "batches")
 #: What a column holds for requests of a segment that lacks it.
@@ -73,10 +85,10 @@ def lines(folder: Path, number: int) -> Piece | None:
 
     Raises FileNotFoundError where there are no lines, ValueError where they cannot be read.
     """
-    arrived = _lines(folder / name("arrivals", number, "csv"), LINES["arrivals"])
+    arrived = _lines(folder, "arrivals", number)
     if (trace := _arrivals(arrived)) is None:
         return None
-    ends, batches = (_table(folder / name(kind, number, "csv"), LINES[kind]) for kind in ("ends", "batches"))
+    ends, batches = (_table(folder, kind, number) for kind in ("ends", "batches"))
     return Piece(trace, _outcomes(arrived, ends), batches)
 
 
@@ -102,16 +114,23 @@ def _piece(folder: Path, number: int) -> Piece | None:
         with suppress(FileNotFoundError):  # which says that it was completed this moment
             return lines(folder, number)
     trace = _trace(folder, number)
-    tables = (pyarrow.parquet.read_table(folder / name(kind, number, "parquet")) for kind in KINDS[1:])
-    return None if trace is None else Piece(trace, *tables)
+    outcomes, batches = (_parquet(folder / name(kind, number, "parquet"), kind) for kind in KINDS[1:])
+    if trace is None:
+        return None
+    if len(outcomes) != len(trace):
+        raise ValueError(f"{folder}, segment {number}: {len(trace)} requests, but {len(outcomes)} outcomes")
+    return Piece(trace, outcomes, batches)
 
 
 def _trace(folder: Path, number: int) -> Trace | None:
     path = folder / name("trace", number, "parquet")
     if not path.exists():
         with suppress(FileNotFoundError):
-            return _arrivals(_lines(folder / name("arrivals", number, "csv"), LINES["arrivals"]))
-    types = {each: TYPES[each] for each in files.parquet_schema(path).names}
+            return _arrivals(_lines(folder, "arrivals", number))
+    names = files.parquet_schema(path).names
+    if unknown := [each for each in names if each not in TYPES]:
+        raise ValueError(f"{path}: unknown columns {', '.join(unknown)}; a trace has {', '.join(TYPES)}")
+    types = {each: TYPES[each] for each in {"arrival_s": 0, "tokens": 0} | dict.fromkeys(names)}
     columns: dict[str, Any] = files.read_parquet(path, types)
     return Trace(**columns)
 
@@ -149,16 +168,49 @@ def _column(table: pa.Table, name: str) -> NDArray[Any]:
     return table[name].to_numpy()  # type: ignore[no-any-return]
 
 
-def _table(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
-    return _lines(path, types) if path.exists() else pa.schema(list(types.items())).empty_table()
+def _table(folder: Path, kind: str, number: int) -> pa.Table:
+    there = (folder / name(kind, number, "csv")).exists()
+    return _lines(folder, kind, number) if there else pa.schema(list(LINES[kind].items())).empty_table()
 
 
-def _lines(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
+def _lines(folder: Path, kind: str, number: int) -> pa.Table:
+    """The whole lines of a file that grows. Raises FileNotFoundError, or ValueError where one cannot be."""
+    path, types = folder / name(kind, number, "csv"), LINES[kind]
     found = whole_lines(path)
     if not found:
         return pa.schema(list(types.items())).empty_table()
     options = pyarrow.csv.ReadOptions(column_names=list(types))
     try:
-        return pyarrow.csv.read_csv(BytesIO(found), options, None, pyarrow.csv.ConvertOptions(column_types=types))
+        table = pyarrow.csv.read_csv(BytesIO(found), options, None, pyarrow.csv.ConvertOptions(column_types=types))
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    return _checked(path, kind, table)
+
+
+def _parquet(path: Path, kind: str) -> pa.Table:
+    """A file of a complete segment. Raises ValueError where it is damaged, or lacks a column."""
+    types = {each: of for each, of in LINES["ends" if kind == "outcomes" else kind].items() if each != "row"}
+    try:
+        found = pyarrow.parquet.read_table(path, page_checksum_verification=True)
+        if missing := [each for each in types if each not in found.column_names]:
+            raise ValueError(files.missing_columns(path, missing, found.column_names))
+        table = found.select(list(types)).cast(pa.schema(list(types.items())))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    return _checked(path, kind, table)
+
+
+def _checked(path: Path, kind: str, table: pa.Table) -> pa.Table:
+    """The rows of a file. Raises ValueError for a cell that is missing, and for one beyond what it can be."""
+    for column in table.column_names:
+        cells = table[column]
+        if column in ALWAYS[kind] and cells.null_count:
+            raise ValueError(f"{path}: {column} has {cells.null_count} empty cells")
+        given = cells.drop_null().to_numpy()
+        least, most = WITHIN.get(column, (None, None))
+        if least is not None and not ((given >= least) & (given <= most)).all():
+            wrong = given[~((given >= least) & (given <= most))][0]
+            raise ValueError(f"{path}: {column} is {wrong} (must lie in {least:,} to {most:,})")
+    if kind == "batches" and len(set(table["batch"].to_pylist())) < len(table):
+        raise ValueError(f"{path}: a batch is there twice")
+    return table

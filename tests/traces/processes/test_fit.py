@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -187,3 +188,17 @@ def test_correlation_of_steps_is_that_of_simulated_steps() -> None:
 
 def test_decay_without_memory_is_zero_at_every_lag_but_none() -> None:
     assert decay(np.array([0.0, 1.0]), (0.0, 1.0)).tolist() == [[1, 1], [0, pytest.approx(math.exp(-1))]]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [("bin_s", 1e-300, "bin_s"), ("bin_s", 1e-12, "too many"), ("bin_s", None, "bin_s"), ("rates", [[1]], "rates"),
+     ("rates", [1e308], "rates"), ("edges_s", [], "edges_s"), ("edges_s", [0.0, 1e30], "too many"),
+     ("levels", "abc", "levels"), ("scales_s", None, "scales_s")],
+)  # fmt: skip
+def test_damaged_parameters_are_refused_in_words(tmp_path: Path, key: str, value: object, message: str) -> None:
+    path = tmp_path / "fit.json"
+    RateModel(1.0, (0.0, 9.0), (5.0,), (0.5, 1.5), (0.5, 0.5), (0.0, 9.0), (0.4, 0.6)).save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ValueError, match=message):
+        load(f"fit:{path}", seed=0)
