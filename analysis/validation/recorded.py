@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,12 @@ from profiler.events import Event, Kind
 from profiler.table import Level
 from simulator.core import Records
 from simulator.defaults import saturation
+from simulator.reporting.output import read_run
 from simulator.reporting.report import Report
 from simulator.reporting.validity import judge
-from simulator.settings import Prepared, Settings, prepare
+from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces.readers.recorded import pieces
+from traces.shared.modules import refuse_changed
 from traces.shared.text import aligned, milliseconds, percent
 
 #: Requests with these outcomes were in the queue and left it; the rest was refused at the door or has no end.
@@ -56,11 +57,17 @@ class Recorded(NamedTuple):
 def read(folder: Path) -> Recorded:
     """A session's folder, or a folder with one session. Raises LookupError or ValueError where it is neither."""
     folder = _session(folder)
-    run = json.loads((folder / "run.json").read_text())
+    run = read_run(folder)
     settings = replace(Settings.read(run["settings"]), trace=str(folder), device=None, clock="virtual", weights=None)
-    prepared = prepare(settings)
+    if settings.slo_ms is None:
+        raise ValueError(f"{folder / 'run.json'} has no slo_ms: it is not that of a recorded session")
+    unchanged(settings)
+    try:
+        prepared = prepare(settings)
+    finally:  # as --rerun does: where the policy cannot be made any more, the change is why
+        refuse_changed(run.get("modules", {}))
     deployment = prepared.deployment
-    if deployment.table.digest != run["table"]["digest"]:
+    if deployment.table.digest != run["table"].get("digest"):
         raise ValueError(f"table {deployment.table.name} has changed since the session: validation needs the old one")
     found = list(pieces(folder))
     batches = concat([each.batches.to_pandas() for each in found], ignore_index=True)
@@ -72,12 +79,12 @@ def read(folder: Path) -> Recorded:
     trace = prepared.trace.take(known.to_numpy())
     buckets = deployment.plan.buckets(trace.tokens)
     records = _records(outcomes[known], batches, deployment.levels, buckets)
-    assert settings.slo_ms is not None
     rate, slo_s = saturation(deployment.predictions, buckets), settings.slo_ms / 1e3
     report = Report(trace, deployment.levels, deployment.plan, settings.gpus, slo_s, rate, records)
     refused = int((outcomes["outcome"] == "refused").sum())
     unknown = len(outcomes) - refused - int(known.sum())
-    reasons = _reasons(report, run.get("run_queue_delay"))
+    waiting = run.get("run_queue_delay")
+    reasons = _reasons(report, waiting if isinstance(waiting, float) else None)
     return Recorded(report, replace(prepared, trace=trace), refused, unknown, reasons)
 
 

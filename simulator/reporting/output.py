@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from simulator.reporting.report import Report
 from traces.shared.atomic import refuse_foreign, replacing_folder
-from traces.shared.documents import json_text
+from traces.shared.documents import json_text, read_json
 from traces.shared.origin import origin
 from traces.shared.sealed import seal, sealable, write_sealed
 
@@ -49,10 +48,7 @@ def read_run(out: Path) -> dict[str, Any]:
     path = out / "run.json"
     if not path.exists():
         raise LookupError(f"{out} has no run.json: it is not the output of a run")
-    try:
-        run = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    run = read_json(path)
     if not isinstance(run, dict) or not all(isinstance(run.get(name), dict) for name in ("settings", "table")):
         raise ValueError(f"{path} has no settings or table: only runs of the command line can be run again")
     if not isinstance(run.get("modules", {}), dict):

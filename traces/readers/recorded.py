@@ -102,8 +102,17 @@ def _piece(folder: Path, number: int) -> Piece | None:
         with suppress(FileNotFoundError):  # which says that it was completed this moment
             return lines(folder, number)
     trace = _trace(folder, number)
-    tables = (pyarrow.parquet.read_table(folder / name(kind, number, "parquet")) for kind in KINDS[1:])
+    tables = (_complete(folder / name(kind, number, "parquet")) for kind in KINDS[1:])
     return None if trace is None else Piece(trace, *tables)
+
+
+def _complete(path: Path) -> pa.Table:
+    if not path.exists():
+        raise ValueError(f"{path} is missing, though the trace of that segment is there")
+    try:
+        return pyarrow.parquet.read_table(path)
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def _trace(folder: Path, number: int) -> Trace | None:
