@@ -56,7 +56,7 @@ def first_bytes(path: Path, count: int = 1 << 16) -> bytes:
 def header(path: Path) -> list[str]:
     """The column names of a CSV or Parquet file. Raises ValueError where they are no text, or one is there twice."""
     if is_parquet(path):
-        return parquet_schema(path).names
+        return list(parquet_schema(path).names)
     try:
         line = first_bytes(path).decode("utf-8-sig").splitlines()[0]
     except UnicodeDecodeError as error:

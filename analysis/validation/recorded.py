@@ -21,8 +21,9 @@ from simulator.defaults import saturation
 from simulator.reporting.output import read_run
 from simulator.reporting.report import Report
 from simulator.reporting.validity import judge
-from simulator.settings import Prepared, Settings, prepare
+from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces.readers.recorded import pieces
+from traces.shared.modules import refuse_changed
 from traces.shared.text import aligned, milliseconds, percent
 
 #: Requests with these outcomes were in the queue and left it; the rest was refused at the door or has no end.
@@ -59,7 +60,13 @@ def read(folder: Path) -> Recorded:
     folder = _session(folder)
     run = read_run(folder)
     settings = replace(Settings.read(run["settings"]), trace=str(folder), device=None, clock="virtual", weights=None)
-    prepared = prepare(settings)
+    if settings.slo_ms is None:
+        raise ValueError(f"{folder / 'run.json'} has no slo_ms: it is not that of a recorded session")
+    unchanged(settings)
+    try:
+        prepared = prepare(settings)
+    finally:  # as --rerun does: where the policy cannot be made any more, the change is why
+        refuse_changed(run.get("modules", {}))
     deployment = prepared.deployment
     if deployment.table.digest != run["table"].get("digest"):
         raise ValueError(f"table {deployment.table.name} has changed since the session: validation needs the old one")
@@ -73,8 +80,6 @@ def read(folder: Path) -> Recorded:
     trace = prepared.trace.take(known.to_numpy())
     buckets = deployment.plan.buckets(trace.tokens)
     records = _records(outcomes[known], batches, deployment.levels, buckets)
-    if settings.slo_ms is None:
-        raise ValueError(f"{folder / 'run.json'} has no slo_ms: an endpoint records its latency target")
     rate, slo_s = saturation(deployment.predictions, buckets), settings.slo_ms / 1e3
     report = Report(trace, deployment.levels, deployment.plan, settings.gpus, slo_s, rate, records)
     refused = int((outcomes["outcome"] == "refused").sum())

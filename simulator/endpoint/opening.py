@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from policies import describe, make
+from policies.registry import answers_of, modules_of
 from profiler.executors.serving import Served, default_device, labels_of, open_devices
 from profiler.executors.texts import open_texts
 from profiler.table import Deployment
@@ -24,6 +25,7 @@ from simulator.endpoint.recording import Recorder
 from simulator.endpoint.service import Service
 from simulator.settings import Settings
 from traces.lengths import SHORT_TEXT
+from traces.shared.modules import digest, outside
 from traces.shared.origin import origin, version
 
 log = logging.getLogger("cohort.serve")
@@ -78,6 +80,7 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         clock="wall",
         weights=options.weights,
         seed=options.seed,
+        digests={path: digest(Path(path)) for path in answers_of(policy)},
     )
     about = {
         "policy": settings.policy,
@@ -100,6 +103,7 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
     recorder = None
     if options.record is not None:
         run = {"settings": asdict(settings), "table": about["table"], "device": served.name, **origin()}
+        run["modules"] = outside(modules_of(policy))
         recorder = Recorder(
             options.record, run, slo_s, options.record_mib * MIB, on_failure=metrics.record_failures.inc
         )

@@ -189,6 +189,8 @@ def _lines(folder: Path, kind: str, number: int) -> pa.Table:
 
 def _parquet(path: Path, kind: str) -> pa.Table:
     """A file of a complete segment. Raises ValueError where it is damaged, or lacks a column."""
+    if not path.exists():
+        raise ValueError(f"{path} is missing, though the trace of that segment is there")
     types = {each: of for each, of in LINES["ends" if kind == "outcomes" else kind].items() if each != "row"}
     try:
         found = pyarrow.parquet.read_table(path, page_checksum_verification=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import re
+import shutil
 import time
 
 import numpy as np
@@ -87,6 +88,35 @@ def test_everything_that_arrived_is_a_trace_and_has_an_outcome(session):
     assert outcomes.count("refused") == statuses.count(503)
     assert outcomes.count("ok") + outcomes.count("late") == statuses.count(200)
     assert np.isclose(np.nanmin(trace.slo_s), 0.05)
+
+
+@pytest.mark.parametrize("change", [
+    "null", "[]", "{", "3", "{}", '{"settings": null, "table": {}}', '{"settings": {}, "table": {}}',
+    ("table", 3), ("table", {}), ("settings", {"policy": "greedy"}), ("modules", 3), ("modules", {"my_gone": "00"}),
+])  # fmt: skip
+def test_a_run_json_that_is_not_that_of_a_session_is_one_line(session, tmp_path, change, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(session[0], folder)
+    path = folder / "run.json"
+    if not isinstance(change, str):
+        change = json.dumps(json.loads(path.read_text()) | {change[0]: change[1]})
+    path.write_text(change)
+    assert analysis(["validate", "--recorded", str(folder)]) == 2
+    assert re.fullmatch("error: [^\n]+\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("kind", "content"), [
+    ("trace", b""), ("trace", b"PAR1"), ("outcomes", None), ("outcomes", b"PAR1"), ("batches", None), ("batches", b""),
+])  # fmt: skip
+def test_a_damaged_segment_is_named(session, tmp_path, kind, content, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(session[0], folder)
+    path = min(folder.glob(f"{kind}-*.parquet"))
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    assert analysis(["validate", "--recorded", str(folder)]) == 2
+    assert path.name in capsys.readouterr().err
 
 
 def test_the_simulator_replays_a_session_as_a_trace(session):
