@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 import pyarrow as pa
-from pandas import DataFrame, read_parquet
+from pandas import DataFrame
 
 from analysis.shapes import read_json, refuse_columns
-from traces.shared.sealed import check_seal
+from analysis.sweeps.frames import read_parquet
 from traces.shared.text import count
 
 if TYPE_CHECKING:
@@ -124,8 +124,6 @@ class Run(NamedTuple):
         if missing:
             raise LookupError(f"{folder} is not the output of a run: it lacks {', '.join(missing)}")
         try:
-            for name in FILES[:2]:
-                check_seal(folder / name)
             requests, batches = (read_parquet(folder / name) for name in FILES[:2])
             refuse_columns(requests, _REQUESTS, {"model": True, "outcome": False}, FILES[0])
             refuse_columns(batches, dict.fromkeys(_WHOLE, False), {"model": False}, FILES[1])

@@ -11,8 +11,12 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from numpy import ndarray
 from pandas import DataFrame
 from pandas.api.types import infer_dtype, is_numeric_dtype
+
+#: Finite figures beyond this are damage; an axis cannot show them.
+LARGEST = 1e100
 
 
 class Misshapen(ValueError):
@@ -59,7 +63,10 @@ def built(value: Any, kind: Any, place: str) -> Any:
 
 
 def refuse_columns(frame: DataFrame, numbers: Mapping[str, bool], texts: Mapping[str, bool], what: str) -> None:
-    """Raise Misshapen where a frame lacks a column, or one is of another kind or has gaps and may not (False)."""
+    """Raise Misshapen where a frame lacks a column, or one is of another kind or has gaps and may not (False).
+
+    Further columns may hold numbers, texts or truths, but no lists, and no numbers that cannot be drawn.
+    """
     for name, gaps in {**numbers, **texts}.items():
         if name not in frame:
             raise Misshapen(f"{what} has no column {name}")
@@ -73,6 +80,11 @@ def refuse_columns(frame: DataFrame, numbers: Mapping[str, bool], texts: Mapping
             raise Misshapen(f"{what}: column {name} has no {'numbers' if name in numbers else 'texts'}")
         if not gaps and bool(empty.any()):
             raise Misshapen(f"{what}: column {name} has gaps")
+    for name, column in frame.items():
+        if any(isinstance(each, (list, dict, set, ndarray)) for each in column if column.dtype == object):
+            raise Misshapen(f"{what}: column {name} holds lists, not values")
+        if is_numeric_dtype(column.dtype) and bool(column.abs().between(LARGEST, inf, inclusive="neither").any()):
+            raise Misshapen(f"{what}: column {name} holds numbers above {LARGEST:g}")
 
 
 def _first(value: Any, kinds: tuple[Any, ...], place: str) -> Any:
