@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NotRequired
 
+from pandas import DataFrame
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from analysis.columns import refuse_columns
 from analysis.plans.planner import Closest
 from analysis.plans.planning import Choice, Plan
+from analysis.plots.axes.quantities import QUANTITIES
 from analysis.runs import Run
 from analysis.sweeps.frames import read
+from simulator.settings import KINDS
 from traces.shared.documents import checked, read_json
 
 #: The columns that tell what a table is, most telling first; a study is the accuracy.csv of a distillation.
@@ -24,10 +27,25 @@ _TELLING = {
     "comparison": {"policy", "difference", "reference"},
     "sweep": {"policy"},
 }
+#: What the tables of each kind must hold beyond the settings and figures that they have, and may have gaps in.
+_NEEDED_NUMBERS = {
+    "sensitivity": ("low", "high", "base"),
+    "capacity": ("capacity", "load", "p99_s", "accuracy", "students_mean", "seeds", "target"),
+    "study": ("students", "accuracy", "low", "high", "texts"),
+    "comparison": ("difference",),
+    "sweep": (),
+}
+_NEEDED_TEXTS = {
+    "sensitivity": ("assumption", "low_label", "high_label"),
+    "capacity": ("policy", "verdict"),
+    "study": ("model", "task", "runs_as"),
+    "comparison": ("policy", "reference"),
+    "sweep": ("policy",),
+}
 
 
 _TEXTS = ("table", "model", "policy")
-_NUMBERS = ("gpus", "growth", "slo_ms", "attainment", "attainment_low", "attainment_high", "accuracy", "met")
+_NUMBERS = ("gpus", "growth", "slo_ms", "attainment", "attainment_low", "attainment_high", "accuracy")
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -94,8 +112,21 @@ def read_any(path: Path) -> tuple[str, Any]:
     found = read(path)
     for kind, columns in _TELLING.items():
         if columns <= set(found):
+            _refuse_other(found, kind, path)
             return kind, found
     raise ValueError(f"{path} is neither a sweep nor a comparison: it has no column policy, but {', '.join(found)}")
+
+
+def _refuse_other(found: DataFrame, kind: str, path: Path) -> None:
+    """Raise ValueError where a table has no rows, or a column that is drawn or printed is not of its kind."""
+    if not len(found):
+        raise ValueError(f"{path} has no rows: there is nothing to show")
+    numbers = {name for name, own in KINDS.items() if own is not str} | set(QUANTITIES)
+    numbers = {name for name in found if name in numbers or str(name).endswith(("_low", "_high"))}
+    texts = {name for name, own in KINDS.items() if own is str} & set(found)
+    numbers |= set(_NEEDED_NUMBERS[kind])
+    texts |= set(_NEEDED_TEXTS[kind])
+    refuse_columns(found, dict.fromkeys(sorted(numbers), True), dict.fromkeys(sorted(texts), True), str(path))
 
 
 def _read_plan(folder: Path) -> Plan:
@@ -104,6 +135,8 @@ def _read_plan(folder: Path) -> Plan:
         points = read(folder / "points.parquet")
         if len(points):
             refuse_columns(points, dict.fromkeys(_NUMBERS, True), dict.fromkeys(_TEXTS, False), "points.parquet")
+            if "met" not in points or points["met"].dtype != bool:
+                raise ValueError("points.parquet: column met must be true or false")
         choices, closest = tuple(values["choices"]), tuple(values["closest"])
         return Plan(dict(values["asked"]), dict(values["traffic"]), choices, closest, points)
     except (ValueError, LookupError, OSError) as error:

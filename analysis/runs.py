@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired
 
 import pyarrow as pa
-from pandas import DataFrame, read_parquet
+from pandas import DataFrame
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from analysis.columns import refuse_columns
+from analysis.sweeps.frames import read_parquet
 from traces.shared.documents import checked, read_json
-from traces.shared.sealed import check_seal
 from traces.shared.text import count
 
 if TYPE_CHECKING:
@@ -134,8 +134,6 @@ class Run(NamedTuple):
         if missing:
             raise LookupError(f"{folder} is not the output of a run: it lacks {', '.join(missing)}")
         try:
-            for name in FILES[:2]:
-                check_seal(folder / name)
             requests, batches = (read_parquet(folder / name) for name in FILES[:2])
             refuse_columns(requests, _REQUESTS, {"model": True, "outcome": False}, FILES[0])
             refuse_columns(batches, dict.fromkeys(_WHOLE, False), {"model": False}, FILES[1])

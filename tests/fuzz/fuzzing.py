@@ -24,6 +24,8 @@ OWN = (
 simulator --trace trace.csv --table table --policy timeout --slo-ms 20 --out run
 traces fit counts.csv -o fit.json
 analysis sweep grid.toml JOB --out sweep
+analysis compare --table table --policies greedy;none --replications 2 --trace poisson:duration=1 --out comparison.csv
+analysis capacity --table table --policy greedy --requests 300 --seeds 0-1 --tolerance 0.2 JOB --out capacity.csv
 analysis plan --tables table --trace trace.csv --slo-ms 50 --policies greedy --max-gpus 2 --simulated 200 JOB --out plan
 """.replace("JOB", "--jobs 1 --store store")
     .strip()

@@ -68,6 +68,9 @@ analysis plot latency-cdf run --out out.png --dpi 40
 analysis plot timeline run --out out.svg
 analysis report run sweep --out out.html
 analysis plot latency-load sweep --out out.png --dpi 40
+analysis plot weighted comparison.csv --out out.png --dpi 40
+analysis plot capacity capacity.csv --out out.png --dpi 40
+analysis report comparison.csv capacity.csv --out out.html
 analysis plot plan plan --out out.png --dpi 40
 analysis report plan --title a --out out.html
 profiler show table
