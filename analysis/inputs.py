@@ -32,7 +32,9 @@ _NEEDED_NUMBERS = {
     "sensitivity": ("low", "high", "base"),
     "capacity": ("capacity", "load", "p99_s", "accuracy", "students_mean", "seeds", "target"),
     "study": ("students", "accuracy", "low", "high", "texts"),
-    "comparison": ("difference",),
+    "comparison": tuple(
+        f"{name}{end}" for name in ("difference", "accuracy_weighted_goodput") for end in ("", "_low", "_high")
+    ),
     "sweep": (),
 }
 _NEEDED_TEXTS = {
