@@ -1,28 +1,28 @@
-"""Which level and batch size lose least: the candidates, their outlooks by arrival rate, and what was found before."""
+"""Which level and batch size lose least: the candidates, their outlooks by traffic, and what was found before."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
-from math import ceil, inf, isnan, log
-from operator import itemgetter, mul
+from math import inf, isnan, log
 from typing import NamedTuple
 
 import numpy as np
 
 from policies.interface import View
-from policies.pruning.adaptive.outlook import HURRY, Outlook, Places
+from policies.pruning.adaptive.outlook import HOLD, After, Array, Outlook, given_up
 
 #: Rates that differ by less than this factor share an outlook.
-STEP = 1.1
-#: By so much the mean cost of a request may change before the outlooks are made anew.
-DRIFT = 1.2
-LOG_STEP = log(STEP)
-#: Classes of slack that are told apart.
+STEP = 1.2
+#: By so much the share of a length may change before the outlooks are made anew.
+DRIFT = 0.1
+#: Classes of slack that are told apart in an SLO.
 SLACKS = 128
 #: Batch sizes that differ by less than this factor count as one.
 RATIO = 1.25
+#: So many levels, spread evenly over all, are enough to tell what a backlog costs.
+LEVELS = 8
 #: Of the lengths seen, this share still counts at the next look.
 KEEPS = 0.98
 #: What a late answer's accuracy counts, of an answer's on time.
@@ -33,12 +33,34 @@ DIGITS = 4
 REMEMBERED = 100_000
 
 
-class BatchChoice(NamedTuple):
-    """A batch of up to `size`. after: the losses to expect from its end on, by the backlog that it leaves."""
+class Choice(NamedTuple):
+    """The level's index and the batch's size. regret: what choosing it loses against the outlook; less is better."""
 
+    level: int
     size: int
-    seconds: float
-    after: list[float]
+    regret: float
+
+
+class Candidates(NamedTuple):
+    """The batches of one length, the smallest first: the level, size, seconds (in SLOs) and loss per answer of each."""
+
+    level: list[int]
+    size: Array
+    taken: Array
+    lost: Array
+    after: After
+
+
+class Traffic(NamedTuple):
+    """What an outlook is for: the steps of the arrival rate, and of the spread of the counts, both logarithmic."""
+
+    rate: int
+    spread: int
+
+    @classmethod
+    def of(cls, rate: float, spread: float) -> Traffic:
+        """rate: arrivals per SLO. spread: the variance of their counts over the mean."""
+        return cls(round(log(rate) / log(STEP)), round(log(spread) / log(2)))
 
 
 class About(dict[int, int]):
@@ -50,175 +72,158 @@ class About(dict[int, int]):
         return about
 
 
-def rate_step(rate: float) -> int:
-    """The logarithmic step of a rate: those of one step share an outlook."""
-    return round(log(rate) / LOG_STEP)
-
-
 class Choices:
-    """The best level and size for what waits, by how it stands with rate, lengths and slack.
-
-    The outlook is that of typical requests, in the mix of lengths that was seen lately: `learn` tells it of them.
-    """
+    """The best level and size for what waits, by traffic, lengths and slack. `learn` tells it of the lengths."""
 
     def __init__(self, view: View, largest: int) -> None:
         self._slo_s, self._gpus, self._service = view.slo_s, view.gpus, view.service
         accuracies = [1.0 if isnan(level.accuracy) else level.accuracy for level in view.levels]
         self._worst = max(accuracies)
         self._losses = [self._worst - accuracy for accuracy in accuracies]
-        #: Indices of the levels, the most accurate first.
-        self.order = sorted(range(len(accuracies)), key=lambda index: (accuracies[index], index), reverse=True)
+        times = np.array(view.service)[:, :, 1 : largest + 1]
+        #: Indices of the levels that none is better than, the most accurate first.
+        self.order = _useful(times, accuracies)
         self.sizes = [1]
         for size in [*view.plan.batches, largest]:
             if self.sizes[-1] * RATIO <= size < largest / RATIO or size == largest > self.sizes[-1]:
                 self.sizes.append(size)
         finest = self.sizes[::-2] if len(self.sizes) > 8 else self.sizes[:0:-1]
         self._coarse = [size for size in finest if size > 1] + [1]  # enough to tell what a backlog costs
-        # By the fastest level, since the weights matter most where a burst leaves no other.
-        fastest = min(view.service, key=lambda grid: grid[-1][largest])
-        self._cost = [min(row[size] / size for size in self.sizes) for row in fastest]
-        self._mix = [1e-3] * len(self._cost)
-        self._planned = 0.0  # mean cost of the mix that the outlooks are for
-        self._weights = [1.0] * len(self._cost)  # what a request of each length counts, in typical ones
-        self._outlooks: dict[int, Outlook] = {}
-        self._candidates: dict[tuple[int, int], list[tuple[int, list[BatchChoice]]]] = {}
+        self._few = [
+            self.order[at] for at in sorted({*np.linspace(0, len(self.order) - 1, LEVELS).round().astype(int)})
+        ]
+        self._mix = [1e-3] * len(view.plan.tokens)
+        self._shares = [0.0] * len(self._mix)  # those that the outlooks are for
+        self._outlooks: dict[Traffic, Outlook] = {}
+        self._candidates: dict[tuple[Traffic, int], Candidates] = {}
         self._about = About()
-        self._known: dict[tuple[int, ...], tuple[int, int]] = {}
+        self._known: dict[tuple[Traffic, int, int, int, int, int], Choice] = {}
 
     def learn(self, counts: Sequence[int]) -> None:
         """Add what waits, by length bucket, to the mix of lengths; forget all outlooks where the mix has changed."""
         self._mix = mix = [KEEPS * share + count for share, count in zip(self._mix, counts, strict=True)]
-        cost = sum(map(mul, mix, self._cost)) / sum(mix)
-        if not 1 / DRIFT < cost / (self._planned or inf) < DRIFT:
-            self._planned = cost
-            self._weights = [each / cost for each in self._cost]
+        total = sum(mix)
+        if any(abs(count / total - share) > DRIFT for count, share in zip(mix, self._shares, strict=True)):
+            self._shares = [count / total for count in mix]
             for stale in (self._outlooks, self._candidates, self._known):
                 stale.clear()
 
-    def best(
-        self,
-        step: int,
-        bucket: int,
-        size: int,
-        counts: Sequence[int],
-        waiting: int,
-        slack: float,
-    ) -> tuple[int, int]:
-        """The level's index and the batch's size, for `size` requests at hand at this length bucket.
+    def best(self, traffic: Traffic, bucket: int, size: int, waiting: int, slack: float, least: float) -> Choice:
+        """For `size` requests at hand of this length bucket, the oldest of which has so much slack, in seconds.
 
-        step: of the arrival rate. counts: of all that wait, by bucket; waiting: their sum. slack: of the oldest at
-        hand, in seconds.
+        waiting: how many there are of all lengths. least: the slack of the oldest of all.
         """
-        about, known, weights = self._about, self._known, self._weights
-        alone = counts[bucket] == waiting
-        typical = about[round(waiting * weights[bucket] if alone else sum(map(mul, counts, weights)))]
-        key = step, bucket, about[size], typical, SLACKS
-        level, most = known.get(key) or self._search(*key)
-        if self._service[level][bucket][size if size < most else most] > slack:
-            key = step, bucket, about[size], typical, int(slack / self._slo_s * SLACKS)
-            level, most = known.get(key) or self._search(*key)
-        return level, size if size < most else most
+        about, scale = self._about, SLACKS / self._slo_s
+        key = traffic, bucket, about[size], about[waiting], int(slack * scale), int(least * scale)
+        return self._known.get(key) or self._search(*key)
 
-    def _search(self, step: int, bucket: int, size: int, waiting: int, slack: int) -> tuple[int, int]:
-        """The level and the size that lose least. slack: its class."""
-        slo_s, slack_s = self._slo_s, self._slo_s * slack / SLACKS
-        largest, weight, worst = self.padded(size), self._weights[bucket], self._worst
-        places = Places(self._outlook(step).listed)
-        # Where the oldest is in a hurry, so are those behind, until as many have left as came in its time.
-        backlogged = max(waiting, size * weight, STEP**step * (slo_s - slack_s))
-        hold = HURRY / slo_s / self._gpus * backlogged
-        least, level_s = inf, [grid[bucket][largest] for grid in self._service]
-        found = level_s.index(min(level_s)), largest  # where none can be on time
-        for level, candidates in self._tried(step, bucket):
-            least_here, unhurried, loss = inf, 0, self._losses[level]
-            for most, seconds, after in candidates:
-                if most > largest or seconds > slo_s:
-                    continue
-                passed = 0
-                if seconds > slack_s:  # their ages are taken to be even
-                    passed = ceil(size * min(1.0, 1 - (slo_s - seconds) / (slo_s - slack_s)) - 1e-9)
-                served = most if most < size - passed else size - passed
-                if served <= 0:
-                    continue
-                at, beyond, width = places[max(0.0, backlogged - passed - weight * served)]
-                below = after[at]
-                total = loss * served + worst * passed + (below + (after[at + 1] - below) * beyond / width)
-                total += hold * seconds
-                if total < least_here - 1e-9 * size:
-                    least_here = total
-                    if total < least:
-                        least, found = total, (level, most)
-                if seconds <= slack_s:
-                    unhurried += 1
-                    if unhurried == 2:
-                        break
+    def _search(self, traffic: Traffic, bucket: int, size: int, waiting: int, slack: int, least: int) -> Choice:
+        """The choice of least regret. slack, least: their classes.
+
+        The regret is what a batch loses, and is expected to lose from its end on, less what the state was expected to
+        cost. Where all have some, the outlook was too good for what is at hand: then the least in a second counts,
+        since a short batch would be repeated the more often.
+        """
+        level, sizes, taken, lost, after = self._tried(traffic, bucket)
+        tried = int(np.searchsorted(sizes, self.padded(size), side="right"))
+        sizes, taken, lost = sizes[:tried], taken[:tried], lost[:tried]
+        age, oldest, n = max(0.0, 1 - slack / SLACKS), max(0.0, 1 - least / SLACKS), max(waiting, size)
+        passed = given_up(np.array(float(size)), np.array(age), taken)
+        served = np.minimum(sizes, size - passed)
+        left = n - passed - served
+        ages = age * left / n if slack == least else np.full(tried, oldest)
+        total = lost * served + self._worst * passed + HOLD * n * taken / self._gpus + after.costs(left, ages)
+        total[(served < 1) | (taken > 1)] = inf
+        best = int(total.argmin())
+        regret = float(total[best]) - self._outlook(traffic).at(n, oldest)
+        if regret == inf:  # none can be on time
+            largest = self.padded(size)
+            found = Choice(min(self.order, key=lambda each: self._service[each][bucket][largest]), largest, inf)
+        else:
+            if regret > 0:
+                best = int(((total - total[best] + regret) / taken).argmin())
+                regret = float((total[best] - total.min() + regret) / taken[best])
+            found = Choice(level[best], int(sizes[best]), regret)
         if len(self._known) > REMEMBERED:
             self._known.clear()
-        self._known[step, bucket, size, waiting, slack] = found
+        self._known[traffic, bucket, size, waiting, slack, least] = found
         return found
 
     def padded(self, size: int) -> int:
         """The size that a batch of so many runs at."""
         return self.sizes[min(bisect_left(self.sizes, size), len(self.sizes) - 1)]
 
-    def for_late(self, step: int, bucket: int, size: int) -> tuple[int, int] | None:
+    def for_late(self, traffic: Traffic, bucket: int, size: int) -> tuple[int, int] | None:
         """The level's index and the size for requests that are late, when no other waits: least loss per answer.
 
         A batch of them costs those to come what its time is worth, of which a late answer earns LATE of its accuracy.
         None where none is worth its time.
         """
-        largest, least, found = self.padded(size), inf, None
-        for level, candidates in self._tried(step, bucket):
-            for each in candidates:  # the largest first, which stays where the price is nothing
-                served = min(each.size, size)
-                loss = max(0.0, each.after[0]) / served - LATE * (self._worst - self._losses[level])
-                if each.size <= largest and loss < min(least - 1e-12, 0.0):
-                    least, found = loss, (level, served)
+        level, sizes, _, lost, after = self._tried(traffic, bucket)
+        served = np.minimum(sizes, size)
+        nothing = np.zeros(len(sizes))
+        loss = np.maximum(0.0, after.costs(nothing, nothing)) / served - LATE * (self._worst - lost)
+        loss[sizes > self.padded(size)] = inf
+        best = len(loss) - 1 - int(loss[::-1].argmin())  # of equal ones the largest
+        return (level[best], int(served[best])) if loss[best] < 0 else None
+
+    def _tried(self, traffic: Traffic, bucket: int) -> Candidates:
+        """The candidates of a length."""
+        if (found := self._candidates.get((traffic, bucket))) is None:
+            rows = [
+                (level, size, self._service[level][bucket][size] / self._slo_s, self._losses[level])
+                for size in self.sizes
+                for level in self.order
+            ]
+            level, size, taken, lost = zip(*rows, strict=True)
+            seconds = np.array(taken)
+            after = self._outlook(traffic).after(seconds)
+            found = Candidates(list(level), np.array(size, np.float64), seconds, np.array(lost), after)
+            self._candidates[traffic, bucket] = found
         return found
 
-    def _tried(self, step: int, bucket: int) -> list[tuple[int, list[BatchChoice]]]:
-        """The candidates at a length, by level: the most accurate levels and the largest batches first."""
-        if (found := self._candidates.get((step, bucket))) is None:
-            sizes = self.sizes[::-1]
-            seconds = [[self._service[level][bucket][size] for size in sizes] for level in self.order]
-            after = self._outlook(step).after(np.array(seconds)).tolist()
-            rows = zip(self.order, seconds, after, strict=True)
-            found = [(level, list(map(BatchChoice, sizes, *columns))) for level, *columns in rows]
-            self._candidates[step, bucket] = found
-        return found
-
-    def _outlook(self, step: int) -> Outlook:
-        """For this rate, in logarithmic steps, and the lengths seen lately.
+    def _outlook(self, traffic: Traffic) -> Outlook:
+        """For this traffic, and the lengths seen lately.
 
         A batch is of one length, then only the share of that length can be in it, or of all lengths.
         """
-        if step in self._outlooks:
-            return self._outlooks[step]
-        total = sum(self._mix)
-        shares = [share / total for share in self._mix]
+        if traffic in self._outlooks:
+            return self._outlooks[traffic]
+        shares = self._shares
         alike = sum(share * share for share in shares)
         upto, last = list(accumulate(shares)), len(shares) - 1
         longest = {
             size: next(at for at, below in enumerate(upto) if below**size >= 0.5 or at == last) for size in self._coarse
         }
         batches: list[tuple[int, float, float, float]] = []
-        for level in self.order:
+        for level in self._few:
             rows, loss = self._service[level], self._losses[level]
             for size in self._coarse:
                 mean_s = sum(share * row[size] for share, row in zip(shares, rows, strict=True))
-                batches.append((size, mean_s, loss, alike))
-                batches.append((size, rows[longest[size]][size], loss, 1.0))
-        in_time = [each for each in batches if each[1] <= self._slo_s] or [min(batches, key=itemgetter(1))]
+                batches.append((size, mean_s / self._slo_s, loss, alike))
+                batches.append((size, rows[longest[size]][size] / self._slo_s, loss, 1.0))
+        in_time = [each for each in batches if each[1] <= 1] or [min(batches, key=lambda each: each[1])]
         sizes, seconds, losses, reach = zip(*dict.fromkeys(in_time), strict=True)
-        self._outlooks[step] = Outlook(
-            STEP**step,
+        near = min(self._outlooks, key=lambda other: abs(other.rate - traffic.rate), default=None)
+        self._outlooks[traffic] = Outlook(
+            STEP**traffic.rate,
+            2.0**traffic.spread,
             sizes=sizes,
             seconds=seconds,
             losses=losses,
             reach=reach,
             worst=self._worst,
-            slo_s=self._slo_s,
             gpus=self._gpus,
-            near=self._outlooks[min(self._outlooks, key=lambda other: abs(other - step))] if self._outlooks else None,
+            near=None if near is None else self._outlooks[near],
         )
-        return self._outlooks[step]
+        return self._outlooks[traffic]
+
+
+def _useful(times: Array, accuracies: Sequence[float]) -> list[int]:
+    """Indices of the levels that no other is as quick and as accurate as; the most accurate first."""
+    order = sorted(range(len(accuracies)), key=lambda each: (-accuracies[each], float(times[each].sum())))
+    kept: list[int] = []
+    for level in order:
+        if not any((times[other] <= times[level]).all() for other in kept):
+            kept.append(level)
+    return kept

@@ -1,4 +1,4 @@
-"""What a backlog will cost: a Markov decision process over how many wait, solved for one arrival rate."""
+"""What a backlog will cost: a decision process over how many wait and for how long, solved for one arrival rate."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csc_array
+from scipy.sparse.linalg import splu
 
 Array = NDArray[np.float64]
+Places = NDArray[np.intp]
 
-#: Neighbouring backlogs of the grid differ by at most this factor, or by one; and there are about so many.
-RATIO, STATES = 1.2, 60
+#: Neighbouring backlogs of the grid differ by at most this factor, or by one; so many ages are told apart.
+RATIO, AGES = 1.25, 8
 #: Three points that stand for a normal variable (Gauss-Hermite), and their weights.
 POINTS, WEIGHTS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1 / 6, 2 / 3, 1 / 6])
 #: What it costs that one request waits for one SLO, in accuracy: of two ways to lose as much, the quicker is safer.
-HURRY = 0.005
-#: Where fewer than so many arrive within an SLO, ages one arrival apart would be too high.
-FEW = 3.0
+HOLD = 0.01
 #: How likely the backlog is to vanish at a step: so each leads to the empty one, and the equations have a solution.
 ENDS = 1e-6
 #: Rounds of policy iteration; it settles after 4 to 10.
@@ -25,145 +26,178 @@ ROUNDS = 16
 
 
 class Outlook:
-    """Expected losses under the best choices from now on, for Poisson arrivals at `rate` (requests per second).
+    """Expected losses under the best choices from now on, by how many wait and the age of the oldest.
 
     A loss is the accuracy that an answer lacks compared with the most accurate level; a request not answered in time
-    loses all of it (`worst`). sizes, seconds, losses, reach: of the batches to choose from; losses per answer; reach:
-    the share of those waiting that are of a length to be in it. The state is how many wait, `backlog`, when a GPU is
-    free; their ages are taken to be even, one arrival apart. Those that would be late in a batch are passed over.
-    Several GPUs count as one that is free again after the `gpus`-th part of a batch.
+    loses all of it (`worst`). The unit of time is the SLO. rate: arrivals. spread: the variance of their counts over
+    the mean, 1 for Poisson arrivals. sizes, seconds, losses: of the batches to choose from; reach: the share of those
+    waiting that are of a length to be in each.
 
-    cost: of a backlog, relative to an empty one. per_second: the average over time, in the long run.
+    A state is the backlog, and the age of the oldest, when a GPU is free. Ages are taken to be even between none and
+    that of the oldest. A batch gives up those that would be late in it, at their full loss, and serves as many of the
+    oldest others as it takes. The next of `gpus` GPUs is free at the least of as many random parts of a batch. What
+    comes meanwhile is told by three points, and a cost between two backlogs or ages by a straight line.
 
-    Solved by policy iteration (Howard 1960) for the average loss, on a grid of backlogs with linear interpolation;
-    near: the outlook of a like rate, whose solution is a good beginning.
+    per_slo: the average loss in an SLO, in the long run. `at` tells the cost of a state beyond that, compared with an
+    empty queue. Solved by policy iteration (Howard 1960); near: the outlook of a like rate, a good beginning.
     """
 
-    cost: Array
-    per_second: float
+    per_slo: float
 
     def __init__(
         self,
         rate: float,
+        spread: float,
         *,
         sizes: Sequence[int],
         seconds: Sequence[float],
         losses: Sequence[float],
         reach: Sequence[float],
         worst: float,
-        slo_s: float,
         gpus: int,
         near: Outlook | None = None,
     ) -> None:
-        self._rate, self._gpus = rate, gpus
+        self._rate, self._width, self._gpus, self._worst = rate, spread**0.5 / 2, gpus, worst
         columns = sizes, seconds, losses, reach
         size, taken, lost, share = (np.array(each, np.float64)[:, None] for each in columns)
-        self.backlog = n = _grid(1.2 * rate * slo_s + max(sizes), max(sizes))
-        age = self._ages(sizes, seconds, losses, reach, slo_s)
-        in_time = np.maximum(slo_s - taken, 0) / np.maximum(age, 1e-12)
-        n = np.maximum(n, 1.0)  # an empty queue is served when a request has come
-        candidates = np.minimum(n, np.maximum(1.0, share * n))
-        passed = np.ceil(candidates * (1 - in_time) - 1e-9).clip(0, candidates)
-        served = np.minimum(size, candidates - passed)
-        loss = lost * served + worst * passed + HURRY * n * taken / slo_s / gpus
-        then = np.minimum((n - passed - served)[..., None] + self._arrivals(taken)[:, None], n[-1])
-        grid = self.backlog
-        below = np.minimum(np.searchsorted(grid, then, side="right") - 1, len(grid) - 2)
-        above = (then - grid[below]) / (grid[below + 1] - grid[below])
-        spent = np.repeat(taken / gpus, len(grid), 1)
+        self._backlog = _grid(max(2.0 * max(sizes), 1.3 * rate))
+        self._age = np.linspace(0.0, max(1 - min(seconds), 0.05), AGES)
+        # The states: an empty queue, which is served when a request has come, then every backlog with every age.
+        n = np.concatenate([[1.0], np.repeat(self._backlog[1:], AGES)])
+        age = np.concatenate([[0.0], np.tile(self._age, len(self._backlog) - 1)])
+        within = np.minimum(n, np.maximum(1.0, share * n))
+        passed = given_up(within, age, taken)
+        served = np.minimum(size, within - passed)
+        left = n - passed - served
+        to, weight, beyond = self._next(left, age * left / n, taken)
+        loss = lost * served + worst * passed + HOLD * n * taken / gpus + beyond
+        spent = np.repeat(taken / gpus, len(n), 1)
         spent[:, 0] += 1 / rate
-        known = (np.zeros(len(grid)), 0.0)
-        if near is not None:
-            known = np.interp(grid, near.backlog, near.cost), near.per_second
-        self.cost, self.per_second = self._solved(loss, spent, below, above, *known)
-        self.listed: list[float] = grid.tolist()
+        known = (np.zeros(len(n)), 0.0) if near is None else (near.costs(n, age), near.per_slo)
+        self._cost, self.per_slo = _solved(loss, spent, to, weight, *known)
+        self._rows: list[list[float]] = [[0.0] * AGES, *self._cost[1:].reshape(-1, AGES).tolist()]
+        self._listed: list[float] = self._backlog.tolist()
 
-    def _ages(
-        self,
-        sizes: Sequence[int],
-        seconds: Sequence[float],
-        losses: Sequence[float],
-        reach: Sequence[float],
-        slo_s: float,
-    ) -> Array:
-        """How long the oldest has waited, by backlog, when a batch ends.
+    def costs(self, n: Array, age: Array) -> Array:
+        """The costs of several states."""
+        places, shares, lost = self._around(n, age)
+        return (self._cost[places] * shares).sum(-1) + self._worst * lost
 
-        One arrival apart. In calm traffic, where a batch of the most accurate level could take twice as many as come
-        in its time, no longer than such a batch; what exceeds the largest batch waited before it.
-        """
-        backlog, rate = self.backlog, self._rate
-        batches, least = zip(sizes, seconds, losses, reach, strict=True), min(losses)
-        for size, batch_s in sorted(each[:2] for each in batches if each[2] == least and each[3] == 1):
-            if size >= 2 * rate * batch_s / self._gpus:
-                longest = batch_s / self._gpus * backlog / (backlog + 1) + np.maximum(backlog - max(sizes), 0) / rate
-                return np.asarray(np.minimum(backlog / rate, longest))
-        if rate * slo_s < FEW:  # what waits came lately, or it would have been served
-            return np.asarray(np.minimum(backlog / rate, slo_s * backlog / (backlog + 1)))
-        return np.asarray(np.maximum(backlog - 1, 0) / rate)
+    def at(self, n: float, age: float) -> float:
+        """The cost of a state."""
+        grid, rows = self._listed, self._rows
+        low = min(bisect_right(grid, n) - 1, len(grid) - 2)
+        up = min((n - grid[low]) / (grid[low + 1] - grid[low]), 1.0)
+        step = min(age / self._age[1], AGES - 1.0)
+        young = min(int(step), AGES - 2)
+        older = step - young
+        below, above = rows[low], rows[low + 1]
+        cost = (1 - up) * (below[young] * (1 - older) + below[young + 1] * older)
+        cost += up * (above[young] * (1 - older) + above[young + 1] * older)
+        return float(cost + self._worst * max(0.0, n - grid[-1]))
 
-    def after(self, seconds: Array) -> Array:
-        """Expected losses from batches of these seconds on, [..., how many they leave waiting: `backlog`]."""
-        then = self.backlog[:, None] + self._arrivals(seconds[..., None])[..., None, :]
-        ahead: Array = np.interp(then, self.backlog, self.cost) @ WEIGHTS
-        return ahead - self.per_second * seconds[..., None] / self._gpus
+    def after(self, seconds: Array) -> After:
+        """What is to be expected from batches of these seconds on."""
+        taken = seconds[:, None, None]
+        to, weight, beyond = self._next(self._backlog[:, None], self._age, taken)
+        ahead = (self._cost[to] * weight).sum(-1) + beyond - self.per_slo * taken / self._gpus
+        return After(self._backlog, float(self._age[1]), ahead, self._worst)
 
-    def _arrivals(self, seconds: Array) -> Array:
-        """How many arrive meanwhile, [..., point]: the square root of a Poisson count is about normal."""
-        mean = self._rate * seconds / self._gpus
-        count = np.maximum((np.sqrt(mean) + POINTS / 2) ** 2 - 0.25, 0)
-        return np.asarray(count * (mean / (count @ WEIGHTS)[..., None]))
+    def _next(self, left: Array, age: Array, taken: Array) -> tuple[Places, Array, Array]:
+        """The states that follow and their weights, [..., point], and what is lost beyond the grid."""
+        places, weights, lost = [], [], np.zeros(1)
+        for part, chance in _parts(self._gpus):
+            time = taken * part
+            for come, weight in self._arrivals(self._rate * time):
+                oldest = np.where(left > 0.5, age + time, time * come / (come + 1))
+                at, share, beyond = self._around(left + come, oldest)
+                places.append(at)
+                weights.append(share * (weight * chance))
+                lost = lost + beyond * (weight * chance * self._worst)
+        return np.concatenate(places, -1), np.concatenate(weights, -1), lost
 
-    def _solved(
-        self, loss: Array, seconds: Array, below: NDArray[np.intp], above: Array, cost: Array, per_second: float
-    ) -> tuple[Array, float]:
-        """The cost of every backlog, and the loss per second, from what they may be about.
+    def _arrivals(self, mean: Array) -> list[tuple[Array, float]]:
+        """How many arrive, at three points with their weights: the square root of a count is about normal."""
+        counts = [np.maximum((np.sqrt(mean) + point * self._width) ** 2 - self._width**2, 0) for point in POINTS]
+        scale = mean / np.maximum(sum(map(np.multiply, WEIGHTS, counts)), 1e-300)
+        return [(count * scale, float(weight)) for count, weight in zip(counts, WEIGHTS, strict=True)]
 
-        Shapes: [choice][backlog], below and above also [point].
-        """
-        states = below.shape[1]
-        rows, upper, rest = np.arange(states), below + 1, 1 - above
-        best: NDArray[np.intp] = np.zeros(0, np.intp)
-        for _ in range(ROUNDS):
-            ahead = (cost.take(below) * rest + cost.take(upper) * above) @ WEIGHTS
-            chosen = (loss + ahead - per_second * seconds).argmin(0)
-            if np.array_equal(chosen, best):
-                break
-            best = chosen
-            # Unknown: the loss per second in place of the empty backlog's cost (which is 0), and the other costs.
-            equations = np.eye(states)
-            for point, weight in enumerate(WEIGHTS * (1 - ENDS)):
-                to, share = below[best, rows, point], above[best, rows, point]
-                equations[rows, to] -= weight * (1 - share)
-                equations[rows, to + 1] -= weight * share
-            equations[:, 0] = seconds[best, rows]
-            cost = np.asarray(np.linalg.solve(equations, loss[best, rows]))
-            per_second, cost[0] = float(cost[0]), 0.0
-        return cost, per_second
+    def _around(self, n: Array, age: Array) -> tuple[Places, Array, Array]:
+        """The four states of the grid around these, their shares, and how many requests are lost beyond it."""
+        n, age = np.broadcast_arrays(n, age)
+        grid, oldest = self._backlog, self._age[-1]
+        kept = np.minimum(np.where(age > oldest, n * (oldest / np.maximum(age, 1e-12)), n), grid[-1])
+        low = np.minimum(np.searchsorted(grid, kept, side="right") - 1, len(grid) - 2)
+        up = (kept - grid[low]) / (grid[low + 1] - grid[low])
+        step = np.minimum(age, oldest) / self._age[1]
+        young = np.minimum(step.astype(np.intp), AGES - 2)
+        older = step - young
+        first = (low - 1) * AGES + young + 1
+        places = np.maximum(np.stack([first, first + 1, first + AGES, first + AGES + 1], -1), 0)
+        places[low == 0, :2] = 0
+        shares = np.stack([(1 - up) * (1 - older), (1 - up) * older, up * (1 - older), up * older], -1)
+        return places, shares, n - kept
 
 
-class Places(dict[float, tuple[int, float, float]]):
-    """Where so many waiting lie on a grid of backlogs: after which one, how far beyond it, and the way to the next.
+class After:
+    """Expected losses from the ends of some batches on, by how many they leave and the age of the oldest of these."""
 
-    Beyond the last it is at the last, which is number -1.
-    """
+    def __init__(self, backlog: Array, step: float, ahead: Array, worst: float) -> None:
+        self._backlog, self._step, self._ahead, self._worst = backlog, step, ahead, worst
 
-    def __init__(self, backlog: Sequence[float]) -> None:
-        super().__init__()
-        self._backlog = backlog
+    def costs(self, left: Array, age: Array, first: int = 0) -> Array:
+        """Of the batches from the `first` on, each with what it leaves."""
+        grid, ahead = self._backlog, self._ahead[first:]
+        kept = np.minimum(left, grid[-1])
+        low = np.minimum(np.searchsorted(grid, kept, side="right") - 1, len(grid) - 2)
+        up = (kept - grid[low]) / (grid[low + 1] - grid[low])
+        step = np.minimum(age / self._step, AGES - 1)
+        young = np.minimum(step.astype(np.intp), AGES - 2)
+        older = step - young
+        every = np.arange(len(left))
+        below = ahead[every, low, young] * (1 - older) + ahead[every, low, young + 1] * older
+        above = ahead[every, low + 1, young] * (1 - older) + ahead[every, low + 1, young + 1] * older
+        return np.asarray(below * (1 - up) + above * up + self._worst * (left - kept))
 
-    def __missing__(self, waiting: float) -> tuple[int, float, float]:
-        backlog = self._backlog
-        at = bisect_right(backlog, waiting) - 1
-        inside = at < len(backlog) - 1
-        place = (at, waiting - backlog[at], backlog[at + 1] - backlog[at]) if inside else (-1, 0.0, 1.0)
-        self[waiting] = place
-        return place
+
+def given_up(n: Array, age: Array, taken: Array) -> Array:
+    """How many of n, of even ages up to that of the oldest, would be late in a batch of so many SLOs."""
+    in_time = np.maximum(1 - taken, 0) / np.maximum(age, 1e-12)
+    return np.asarray(np.ceil(n * (1 - in_time) - 1e-9).clip(0, n))
 
 
-def _grid(largest: float, batch: int) -> Array:
-    """Backlogs from 0 to at least `largest`: by ones at first, then by steps that a batch can tell apart."""
-    coarsest = max(1.0, batch / 3, largest / STATES)
+def _parts(gpus: int) -> list[tuple[float, float]]:
+    """When the next GPU is free, as parts of a batch with their chances: two points of the least of random phases."""
+    if gpus == 1:
+        return [(1.0, 1.0)]
+    deviation = ((gpus - 1) / (gpus + 1)) ** 0.5
+    return [((1 - deviation) / gpus, 0.5), ((1 + deviation) / gpus, 0.5)]
+
+
+def _solved(loss: Array, spent: Array, to: Places, weight: Array, cost: Array, per_slo: float) -> tuple[Array, float]:
+    """The cost of every state, and the loss per SLO, from what they may be about. Shapes: [choice, state(, point)]."""
+    states, points = to.shape[1:]
+    every, best = np.arange(states), np.zeros(0, np.intp)
+    rows = np.repeat(every, points)
+    for _ in range(ROUNDS):
+        chosen = (loss + (cost[to] * weight).sum(-1) - per_slo * spent).argmin(0)
+        if np.array_equal(chosen, best):
+            break
+        best = chosen
+        # Unknown: the loss per SLO in place of the empty queue's cost (which is 0), and the other costs.
+        column, share = to[best, every].ravel(), weight[best, every].ravel() * (1 - ENDS)
+        kept = column > 0
+        data = np.concatenate([-share[kept], np.ones(states - 1), spent[best, every]])
+        row = np.concatenate([rows[kept], every[1:], every])
+        column = np.concatenate([column[kept], every[1:], np.zeros(states, np.intp)])
+        cost = splu(csc_array((data, (row, column)), shape=(states, states))).solve(loss[best, every])
+        per_slo, cost[0] = float(cost[0]), 0.0
+    return cost, per_slo
+
+
+def _grid(largest: float) -> Array:
+    """Backlogs from 0 to at least `largest`: by ones at first, then by a factor."""
     backlogs = [0.0, 1.0]
     while backlogs[-1] < largest:
-        backlogs.append(backlogs[-1] + max(1.0, min(coarsest, backlogs[-1] * (RATIO - 1))))
+        backlogs.append(backlogs[-1] + max(1.0, backlogs[-1] * (RATIO - 1)))
     return np.array(backlogs)

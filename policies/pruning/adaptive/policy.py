@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import sqrt
+from typing import NamedTuple
 
 from policies.interface import Dispatch, Drop, View, Wait
 from policies.machinery.deadlines import Alone, hopeless
 from policies.machinery.limits import batch_limit
-from policies.pruning.adaptive.choices import Choices, rate_step
+from policies.pruning.adaptive.arrivals import Arrivals
+from policies.pruning.adaptive.choices import Choice, Choices
 from policies.pruning.adaptive.latecomers import LateComers
 
 DROPS = ("none", "hopeless")
-#: The share of the window for the arrival rate that may contradict the rest.
-RECENT = 0.25
-#: The rate is looked at anew after so many SLOs.
-LOOK = 0.5
+#: Where less than so many times of the oldest request's batch are left for it, other lengths are looked at.
+HURRY = 2.0
+
+
+class Batch(NamedTuple):
+    """A batch to choose: of lengths from bucket low to high, of which `size` wait. slack: of its oldest, in seconds."""
+
+    low: int
+    high: int
+    size: int
+    slack: float
+    choice: Choice
+    seconds: float
 
 
 @dataclass
@@ -64,7 +74,7 @@ class Adaptive:
         self._alone_s = self._alone.seconds
         self._choices = Choices(view, self._largest)
         self._level = self._choices.order[0]
-        self._began = self._look = view.now
+        self._arrivals = Arrivals(view.slo_s, self.window, view.now)
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         """The next batch, or what to drop before it."""
@@ -72,12 +82,13 @@ class Adaptive:
             lost = hopeless(view, self._alone)
             if lost:
                 return Drop(lost, "hopeless")
+        arrivals, late = self._arrivals, self._late
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
-        if view.now >= self._look:
-            self._look_around(view, counts)
+        if view.now >= arrivals.next_look:
+            arrivals.look(view)
+            self._choices.learn(counts)
         head = view.by_deadline(1)[0]
         at, slack = view.longest((head,)), view.deadline(head) - view.now
-        late = self._late
         if late is not None and (late.waiting or slack < self._alone_s[at]):
             heads, counts = self._others(view, late, counts)
             if not heads:
@@ -86,34 +97,45 @@ class Adaptive:
             at, slack = view.longest((head,)), view.deadline(head) - view.now
         if slack < self._alone_s[at]:
             slack = view.slo_s  # that one is late whatever we do: judge by those that can still be on time
-        waiting = sum(counts)
-        step = self._step if waiting <= self._usual else rate_step(waiting / view.slo_s)  # they came within an SLO
-        low, high, company = self._company(view.service[self._level], counts, at, waiting)
-        level, size = self._choices.best(step, high, company, counts, waiting, slack)
-        seconds = view.service[level][high][size]
-        if seconds > slack:
-            lost = self._too_old(view, low, high, view.now + seconds)
+        batch = self._batch(view, counts, at, slack, slack)
+        if HURRY * batch.seconds > slack and len(counts) > 1:
+            batch = self._instead(view, counts, batch, slack)
+        low, high, size = batch.low, batch.high, batch.choice.size
+        if batch.seconds > batch.slack:
+            lost = self._too_old(view, low, high, view.now + batch.seconds)
             if lost:
                 return Drop(lost, "hopeless")
-        in_order = seconds <= slack and company == waiting == view.waiting  # all lengths go together, none is late
-        requests = view.oldest(size) if in_order else self._oldest(low, high, size)
+        together = batch.seconds <= batch.slack and batch.size == view.waiting  # all lengths go, and none is late
+        requests = view.oldest(size) if together else self._oldest(low, high, size)
         if not requests:
             return self.decide(view)  # all of them were too old for that batch
-        self._level = level
-        return Dispatch(self._with_the_late(view, requests), view.levels[level])
+        self._level = batch.choice.level
+        return Dispatch(self._with_the_late(view, requests), view.levels[self._level])
 
-    def _look_around(self, view: View, counts: Sequence[int]) -> None:
-        """Learn the arrival rate, and so how many usually come within an SLO, and the mix of lengths."""
-        window_s = self.window * view.slo_s
-        recent_s = RECENT * window_s
-        self._look = view.now + LOOK * view.slo_s
-        seen_s = max(view.now - self._began, LOOK * view.slo_s)
-        recent = view.rate(recent_s) * max(1.0, recent_s / seen_s)
-        rate = view.rate(window_s) * max(1.0, window_s / seen_s)
-        deviation = 2 * sqrt(max(recent, rate, 1 / recent_s) / min(recent_s, seen_s))
-        rate = max(min(max(rate, recent - deviation), recent + deviation), 1 / window_s)
-        self._step, self._usual = rate_step(rate), rate * view.slo_s
-        self._choices.learn(counts)
+    def _batch(self, view: View, counts: Sequence[int], at: int, slack: float, least: float) -> Batch:
+        """The best for the oldest of a length bucket, which has so much slack; least: the oldest of all has."""
+        waiting = sum(counts)
+        low, high, company = self._company(view.service[self._level], counts, at, waiting)
+        traffic = self._arrivals.with_backlog(waiting)
+        choice = self._choices.best(traffic, high, company, waiting, slack, least)
+        if choice.size > company:
+            choice = choice._replace(size=company)
+        return Batch(low, high, company, slack, choice, view.service[choice.level][high][choice.size])
+
+    def _instead(self, view: View, counts: Sequence[int], batch: Batch, least: float) -> Batch:
+        """Where the oldest is in a hurry, somebody may have to be lost: the batch of any length that loses least."""
+        best, late = batch, self._late
+        for bucket, count in enumerate(counts):
+            if not count or batch.low <= bucket <= batch.high:
+                continue
+            line = self._lines[bucket]
+            first = late.others(bucket, 1) if late is not None and late.waiting else line.oldest(1)
+            slack = view.deadline(first[0]) - view.now
+            if slack >= self._alone_s[bucket]:
+                other = self._batch(view, counts, bucket, slack, least)
+                if other.choice.regret < best.choice.regret:
+                    best = other
+        return best
 
     def _company(
         self, service: Sequence[Sequence[float]], counts: Sequence[int], at: int, waiting: int
@@ -172,9 +194,9 @@ class Adaptive:
     def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop | Wait:
         """Late comers alone, since no other waits; nothing where the time is worth more for those to come."""
         bucket = late.oldest_bucket()
-        found = self._choices.for_late(self._step, bucket, min(late.waiting, self._largest))
+        found = self._choices.for_late(self._arrivals.traffic, bucket, min(late.waiting, self._largest))
         if found is None:
-            return Wait(self._look)
+            return Wait(self._arrivals.next_look)
         level, size = found
         requests = late.take(bucket, size)
         return Dispatch(sorted(requests), view.levels[level]) if requests else self.decide(view)

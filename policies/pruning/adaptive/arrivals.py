@@ -1,0 +1,53 @@
+"""What arrivals look like, as far as a policy can see: their rate, and how much their counts vary about it."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from policies.interface import View
+from policies.pruning.adaptive.choices import Traffic
+
+#: The traffic is looked at anew after so many SLOs.
+LOOK = 0.5
+#: The share of the window that may contradict the rest.
+RECENT = 0.25
+#: Of the errors seen, this share still counts at the next look.
+KEEPS = 0.98
+#: A spread beyond this is as good as this.
+MOST = 32.0
+
+
+class Arrivals:
+    """Looks at the arrival rate of the last `window` SLOs; its last quarter may contradict it by two deviations.
+
+    usual: how many come within an SLO. traffic: what an outlook is for.
+    """
+
+    traffic: Traffic
+
+    def __init__(self, slo_s: float, window: float, now: float) -> None:
+        self._slo_s, self._window, self._began = slo_s, window, now
+        self.next_look, self.usual = now, 0.0
+        self._errors = self._meant = 0.0
+
+    def look(self, view: View) -> None:
+        """Learn the rate and the spread anew."""
+        slo_s, window = self._slo_s, self._window
+        self.next_look = view.now + LOOK * slo_s
+        seen = max((view.now - self._began) / slo_s, LOOK)
+        recently = RECENT * window
+        recent = view.rate(recently * slo_s) * slo_s * max(1.0, recently / seen)
+        rate = view.rate(window * slo_s) * slo_s * max(1.0, window / seen)
+        deviation = 2 * sqrt(max(recent, rate, 1 / recently) / min(recently, seen))
+        if seen > window:  # then the last rate was one of a whole window, to be judged by what came since
+            come = view.rate(LOOK * slo_s) * LOOK * slo_s
+            self._errors = KEEPS * self._errors + (come - self.usual * LOOK) ** 2
+            self._meant = KEEPS * self._meant + self.usual * LOOK
+        self.usual = max(min(max(rate, recent - deviation), recent + deviation), 1 / window)
+        spread = min(max(self._errors / self._meant, 1.0), MOST) if self._meant else 1.0
+        self._spread = spread
+        self.traffic = Traffic.of(self.usual, spread)
+
+    def with_backlog(self, waiting: int) -> Traffic:
+        """The traffic where so many wait: they came within an SLO."""
+        return self.traffic if waiting <= self.usual else Traffic.of(waiting, self._spread)
