@@ -81,7 +81,7 @@ class Outlook:
     def costs(self, n: Array, age: Array) -> Array:
         """The costs of several states."""
         places, shares, lost = self._around(n, age)
-        return (self._cost[places] * shares).sum(-1) + self._worst * lost
+        return np.asarray((self._cost[places] * shares).sum(-1) + self._worst * lost)
 
     def at(self, n: float, age: float) -> float:
         """The cost of a state."""
