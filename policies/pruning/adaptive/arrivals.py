@@ -17,7 +17,7 @@ KEEPS = 0.98
 MOST = 32.0
 
 
-class Arrivals:
+class TrafficSeen:
     """Looks at the arrival rate of the last `window` SLOs; its last quarter may contradict it by two deviations.
 
     usual: how many come within an SLO. traffic: what an outlook is for.

@@ -33,7 +33,7 @@ DIGITS = 4
 REMEMBERED = 100_000
 
 
-class Choice(NamedTuple):
+class BatchChoice(NamedTuple):
     """The level's index and the batch's size. regret: what choosing it loses against the outlook; less is better."""
 
     level: int
@@ -97,7 +97,7 @@ class Choices:
         self._outlooks: dict[Traffic, Outlook] = {}
         self._candidates: dict[tuple[Traffic, int], Candidates] = {}
         self._about = About()
-        self._known: dict[tuple[Traffic, int, int, int, int, int], Choice] = {}
+        self._known: dict[tuple[Traffic, int, int, int, int, int], BatchChoice] = {}
 
     def learn(self, counts: Sequence[int]) -> None:
         """Add what waits, by length bucket, to the mix of lengths; forget all outlooks where the mix has changed."""
@@ -108,7 +108,7 @@ class Choices:
             for stale in (self._outlooks, self._candidates, self._known):
                 stale.clear()
 
-    def best(self, traffic: Traffic, bucket: int, size: int, waiting: int, slack: float, least: float) -> Choice:
+    def best(self, traffic: Traffic, bucket: int, size: int, waiting: int, slack: float, least: float) -> BatchChoice:
         """For `size` requests at hand of this length bucket, the oldest of which has so much slack, in seconds.
 
         waiting: how many there are of all lengths. least: the slack of the oldest of all.
@@ -117,7 +117,7 @@ class Choices:
         key = traffic, bucket, about[size], about[waiting], int(slack * scale), int(least * scale)
         return self._known.get(key) or self._search(*key)
 
-    def _search(self, traffic: Traffic, bucket: int, size: int, waiting: int, slack: int, least: int) -> Choice:
+    def _search(self, traffic: Traffic, bucket: int, size: int, waiting: int, slack: int, least: int) -> BatchChoice:
         """The choice of least regret. slack, least: their classes.
 
         The regret is what a batch loses, and is expected to lose from its end on, less what the state was expected to
@@ -138,12 +138,12 @@ class Choices:
         regret = float(total[best]) - self._outlook(traffic).at(n, oldest)
         if regret == inf:  # none can be on time
             largest = self.padded(size)
-            found = Choice(min(self.order, key=lambda each: self._service[each][bucket][largest]), largest, inf)
+            found = BatchChoice(min(self.order, key=lambda each: self._service[each][bucket][largest]), largest, inf)
         else:
             if regret > 0:
                 best = int(((total - total[best] + regret) / taken).argmin())
                 regret = float((total[best] - total.min() + regret) / taken[best])
-            found = Choice(level[best], int(sizes[best]), regret)
+            found = BatchChoice(level[best], int(sizes[best]), regret)
         if len(self._known) > REMEMBERED:
             self._known.clear()
         self._known[traffic, bucket, size, waiting, slack, least] = found

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csc_array
-from scipy.sparse.linalg import splu
 
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -176,6 +174,9 @@ def _parts(gpus: int) -> list[tuple[float, float]]:
 
 def _solved(loss: Array, spent: Array, to: Places, weight: Array, cost: Array, per_slo: float) -> tuple[Array, float]:
     """The cost of every state, and the loss per SLO, from what they may be about. Shapes: [choice, state(, point)]."""
+    from scipy.sparse import csc_array  # only where it is solved: the command line starts without them
+    from scipy.sparse.linalg import splu
+
     states, points = to.shape[1:]
     every, best = np.arange(states), np.zeros(0, np.intp)
     rows = np.repeat(every, points)

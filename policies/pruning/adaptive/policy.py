@@ -10,8 +10,8 @@ from typing import NamedTuple
 from policies.interface import Dispatch, Drop, View, Wait
 from policies.machinery.deadlines import Alone, hopeless
 from policies.machinery.limits import batch_limit
-from policies.pruning.adaptive.arrivals import Arrivals
-from policies.pruning.adaptive.choices import Choice, Choices
+from policies.pruning.adaptive.arrivals import TrafficSeen
+from policies.pruning.adaptive.choices import BatchChoice, Choices
 from policies.pruning.adaptive.latecomers import LateComers
 
 DROPS = ("none", "hopeless")
@@ -19,14 +19,14 @@ DROPS = ("none", "hopeless")
 HURRY = 2.0
 
 
-class Batch(NamedTuple):
+class Considered(NamedTuple):
     """A batch to choose: of lengths from bucket low to high, of which `size` wait. slack: of its oldest, in seconds."""
 
     low: int
     high: int
     size: int
     slack: float
-    choice: Choice
+    choice: BatchChoice
     seconds: float
 
 
@@ -74,7 +74,7 @@ class Adaptive:
         self._alone_s = self._alone.seconds
         self._choices = Choices(view, self._largest)
         self._level = self._choices.order[0]
-        self._arrivals = Arrivals(view.slo_s, self.window, view.now)
+        self._arrivals = TrafficSeen(view.slo_s, self.window, view.now)
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         """The next batch, or what to drop before it."""
@@ -112,7 +112,7 @@ class Adaptive:
         self._level = batch.choice.level
         return Dispatch(self._with_the_late(view, requests), view.levels[self._level])
 
-    def _batch(self, view: View, counts: Sequence[int], at: int, slack: float, least: float) -> Batch:
+    def _batch(self, view: View, counts: Sequence[int], at: int, slack: float, least: float) -> Considered:
         """The best for the oldest of a length bucket, which has so much slack; least: the oldest of all has."""
         waiting = sum(counts)
         low, high, company = self._company(view.service[self._level], counts, at, waiting)
@@ -120,9 +120,9 @@ class Adaptive:
         choice = self._choices.best(traffic, high, company, waiting, slack, least)
         if choice.size > company:
             choice = choice._replace(size=company)
-        return Batch(low, high, company, slack, choice, view.service[choice.level][high][choice.size])
+        return Considered(low, high, company, slack, choice, view.service[choice.level][high][choice.size])
 
-    def _instead(self, view: View, counts: Sequence[int], batch: Batch, least: float) -> Batch:
+    def _instead(self, view: View, counts: Sequence[int], batch: Considered, least: float) -> Considered:
         """Where the oldest is in a hurry, somebody may have to be lost: the batch of any length that loses least."""
         best, late = batch, self._late
         for bucket, count in enumerate(counts):
