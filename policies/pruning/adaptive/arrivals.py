@@ -20,14 +20,14 @@ MOST = 32.0
 class TrafficSeen:
     """Looks at the arrival rate of the last `window` SLOs; its last quarter may contradict it by two deviations.
 
-    usual: how many come within an SLO. traffic: what an outlook is for.
+    usual: how many come within an SLO. quiet: whether nobody came within the window. traffic: what an outlook is for.
     """
 
     traffic: Traffic
 
     def __init__(self, slo_s: float, window: float, now: float) -> None:
         self._slo_s, self._window, self._began = slo_s, window, now
-        self.next_look, self.usual = now, 0.0
+        self.next_look, self.usual, self.quiet = now, 0.0, False
         self._errors = self._meant = 0.0
 
     def look(self, view: View) -> None:
@@ -38,6 +38,7 @@ class TrafficSeen:
         recently = RECENT * window
         recent = view.rate(recently * slo_s) * slo_s * max(1.0, recently / seen)
         rate = view.rate(window * slo_s) * slo_s * max(1.0, window / seen)
+        self.quiet = not rate
         deviation = 2 * sqrt(max(recent, rate, 1 / recently) / min(recently, seen))
         if seen > window:  # then the last rate was one of a whole window, to be judged by what came since
             come = view.rate(LOOK * slo_s) * LOOK * slo_s

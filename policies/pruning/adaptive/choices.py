@@ -153,11 +153,11 @@ class Choices:
         """The size that a batch of so many runs at."""
         return self.sizes[min(bisect_left(self.sizes, size), len(self.sizes) - 1)]
 
-    def for_late(self, traffic: Traffic, bucket: int, size: int) -> tuple[int, int] | None:
+    def for_late(self, traffic: Traffic, bucket: int, size: int, quiet: bool) -> tuple[int, int] | None:
         """The level's index and the size for requests that are late, when no other waits: least loss per answer.
 
         A batch of them costs those to come what its time is worth, of which a late answer earns LATE of its accuracy.
-        None where none is worth its time.
+        None where none is worth its time, unless it is quiet: nobody has come for long, and they wait for nothing.
         """
         level, sizes, _, lost, after = self._tried(traffic, bucket)
         served = np.minimum(sizes, size)
@@ -165,7 +165,7 @@ class Choices:
         loss = np.maximum(0.0, after.costs(nothing, nothing)) / served - LATE * (self._worst - lost)
         loss[sizes > self.padded(size)] = inf
         best = len(loss) - 1 - int(loss[::-1].argmin())  # of equal ones the largest
-        return (level[best], int(served[best])) if loss[best] < 0 else None
+        return (level[best], int(served[best])) if loss[best] < 0 or quiet else None
 
     def _tried(self, traffic: Traffic, bucket: int) -> Candidates:
         """The candidates of a length."""

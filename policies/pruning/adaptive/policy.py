@@ -193,10 +193,10 @@ class Adaptive:
 
     def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop | Wait:
         """Late comers alone, since no other waits; nothing where the time is worth more for those to come."""
-        bucket = late.oldest_bucket()
-        found = self._choices.for_late(self._arrivals.traffic, bucket, min(late.waiting, self._largest))
+        bucket, seen = late.oldest_bucket(), self._arrivals
+        found = self._choices.for_late(seen.traffic, bucket, min(late.waiting, self._largest), seen.quiet)
         if found is None:
-            return Wait(self._arrivals.next_look)
+            return Wait(seen.next_look)
         level, size = found
         requests = late.take(bucket, size)
         return Dispatch(sorted(requests), view.levels[level]) if requests else self.decide(view)

@@ -190,6 +190,16 @@ def test_without_drops_late_requests_are_served_after_the_others_and_all_are_onc
     assert late[report.requests["arrival_s"] > 0.4 + SLO_S].mean() < 0.01
 
 
+@pytest.mark.parametrize("slo_s", [0.0005, 0.002])
+def test_the_last_late_requests_are_answered_once_nobody_comes_any_more(slo_s):
+    """Also where one takes longer than the target, and its price never falls below what an answer is worth."""
+    slow = formula_table(lambda k, b, t: 900.0 * b, students=(8,), batches=(1, 2), tokens=(32,))
+    report = run("adaptive", Trace(poisson(900, 0.5), np.full(len(poisson(900, 0.5)), 32)), slow, slo_s=slo_s)
+    assert report.summary["late"] > 0
+    assert report.summary["dropped"] == 0
+    assert report.requests["finish_s"].max() < 0.5 + 2 * report.summary["late"] * 0.0009 + 20 * slo_s
+
+
 def test_late_requests_are_answered_in_large_batches_once_nobody_else_waits():
     """One by one with all students they would take sixteen times as long."""
     flood = Trace(np.zeros(4000), np.full(4000, 32))
