@@ -117,7 +117,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--screening", type=int, default=3, help="seeds of the first round (default: 3)")
     parser.add_argument("--replications", type=int, default=12, help="seeds of the second round (default: 12)")
     parser.add_argument("--margin", type=float, default=0.005)
-    parser.add_argument("--adaptive", default="adaptive", help="a spec without drop, such as adaptive(reluctance=0)")
+    parser.add_argument("--adaptive", default="adaptive", help="a spec without drop, such as adaptive(window=4)")
     parser.add_argument("--store", type=Path, default=None, help="a folder that keeps what was run")
     parser.add_argument("--csv", type=Path, default=None, help="the leads of the second round, a row each")
     parser.add_argument("--ceiling", action="store_true", help="also the exact optimum or the bound; takes long")

@@ -81,7 +81,7 @@ VARIANTS = (
     "shepherd(ratio=1.3)",
     "shepherd(preempt=False)",
     "adaptive(drop='hopeless')",
-    "adaptive(reluctance=0.0, window=4.0, max_batch=12)",
+    "adaptive(window=4.0, max_batch=12)",
     "slackfit(drop=True)",
     "slackfit(choice='batch', drop=True)",
     "slackfit(choice='accuracy', drop=True)",

@@ -29,7 +29,6 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "backoff": (0.5, 0.9),
     "drop": ("none", "hopeless"),
     "slackfit.drop": (False, True),
-    "reluctance": (0.0, 0.003, 0.1),
     "window": (1.0, 4.0, 8.0),
     "max_waiting": (None, 1, 6, 50),
     "hopeless": (True, False),

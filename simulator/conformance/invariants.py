@@ -138,7 +138,9 @@ def within_memory(report: Report, log: Log, case: Case) -> bool:
 
 
 def no_starvation(report: Report, log: Log, case: Case) -> bool:
-    """No request starves: the oldest waiting request is not passed over for long."""
+    """No request starves: the oldest is not passed over for long, unless it is late and others can be on time."""
+    own_s = np.full(len(case.trace), np.nan) if case.trace.slo_s is None else case.trace.slo_s
+    deadlines = (case.trace.arrival_s + np.where(np.isnan(own_s), case.slo_s, own_s)).tolist()
     left, head, passed = bytearray(len(case.trace) + 1), 0, 0
     back = iter([*_came_back(report), (np.inf, ())])
     due, requests = next(back)
@@ -152,8 +154,10 @@ def no_starvation(report: Report, log: Log, case: Case) -> bool:
             continue
         for request in action[1]:
             left[request] = 1
-        passed = 0 if left[head] else passed + (action[0] == "Dispatch")
-        head = left.find(0, head)
+        if left[head]:
+            passed, head = 0, left.find(0, head)
+        elif action[0] == "Dispatch" and not deadlines[head] < time <= max(deadlines[each] for each in action[1]):
+            passed += 1
         if passed > PATIENCE:
             return False
     return True

@@ -62,7 +62,7 @@ class Last:
         ("greedy", POLICIES["greedy"]()),
         (" timeout( max_batch = 8 , timeout_s=1 ) ", Timeout(8, 1.0)),
         ("triton(preferred=(4, 8), delay_s=1e-3)", Triton((4, 8), 0.001)),
-        ("admission(adaptive(reluctance=0.01), max_waiting=100)", Admission(Adaptive(reluctance=0.01), 100)),
+        ("admission(adaptive(window=4.0), max_waiting=100)", Admission(Adaptive(window=4.0), 100)),
         ("admission(admission(timeout), hopeless=False)", Admission(Admission(Timeout()), hopeless=False)),
     ],
 )

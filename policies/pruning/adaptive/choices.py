@@ -55,22 +55,6 @@ def rate_step(rate: float) -> int:
     return round(log(rate) / LOG_STEP)
 
 
-class Found(NamedTuple):
-    """Best (loss, level, size), and the best (loss, size) per level."""
-
-    loss: float
-    level: int
-    size: int
-    by_level: list[tuple[float, int]]
-
-    def unless(self, last: int, gain: float) -> tuple[int, int]:
-        """Level and size, but those of the last level where no other gains so much."""
-        loss, level, size, by_level = self
-        if level == last or not by_level[last][0] <= loss + gain < inf:
-            return level, size
-        return last, by_level[last][1]
-
-
 class Choices:
     """The best level and size for what waits, by how it stands with rate, lengths and slack.
 
@@ -90,14 +74,16 @@ class Choices:
                 self.sizes.append(size)
         finest = self.sizes[::-2] if len(self.sizes) > 8 else self.sizes[:0:-1]
         self._coarse = [size for size in finest if size > 1] + [1]  # enough to tell what a backlog costs
-        self._cost = [min(row[size] / size for size in self.sizes) for row in view.service[self.order[0]]]
+        # By the fastest level, since the weights matter most where a burst leaves no other.
+        fastest = min(view.service, key=lambda grid: grid[-1][largest])
+        self._cost = [min(row[size] / size for size in self.sizes) for row in fastest]
         self._mix = [1e-3] * len(self._cost)
         self._planned = 0.0  # mean cost of the mix that the outlooks are for
         self._weights = [1.0] * len(self._cost)  # what a request of each length counts, in typical ones
         self._outlooks: dict[int, Outlook] = {}
         self._candidates: dict[tuple[int, int], list[tuple[int, list[BatchChoice]]]] = {}
         self._about = About()
-        self._known: dict[tuple[int, ...], Found] = {}
+        self._known: dict[tuple[int, ...], tuple[int, int]] = {}
 
     def learn(self, counts: Sequence[int]) -> None:
         """Add what waits, by length bucket, to the mix of lengths; forget all outlooks where the mix has changed."""
@@ -117,36 +103,34 @@ class Choices:
         counts: Sequence[int],
         waiting: int,
         slack: float,
-        last: int,
-        gain: float,
     ) -> tuple[int, int]:
         """The level's index and the batch's size, for `size` requests at hand at this length bucket.
 
         step: of the arrival rate. counts: of all that wait, by bucket; waiting: their sum. slack: of the oldest at
-        hand, in seconds. A level other than `last` must `gain` so much per request.
+        hand, in seconds.
         """
-        about, known, largest, weights = self._about, self._known, self.sizes[-1], self._weights
+        about, known, weights = self._about, self._known, self._weights
         alone = counts[bucket] == waiting
         typical = about[round(waiting * weights[bucket] if alone else sum(map(mul, counts, weights)))]
-        gain *= size if size < largest else largest
         key = step, bucket, about[size], typical, SLACKS
-        level, most = (known.get(key) or self._search(*key)).unless(last, gain)
+        level, most = known.get(key) or self._search(*key)
         if self._service[level][bucket][size if size < most else most] > slack:
             key = step, bucket, about[size], typical, int(slack / self._slo_s * SLACKS)
-            level, most = (known.get(key) or self._search(*key)).unless(last, gain)
+            level, most = known.get(key) or self._search(*key)
         return level, size if size < most else most
 
-    def _search(self, step: int, bucket: int, size: int, waiting: int, slack: int) -> Found:
-        """What every level loses at best. slack: its class."""
+    def _search(self, step: int, bucket: int, size: int, waiting: int, slack: int) -> tuple[int, int]:
+        """The level and the size that lose least. slack: its class."""
         slo_s, slack_s = self._slo_s, self._slo_s * slack / SLACKS
         largest, weight, worst = self.padded(size), self._weights[bucket], self._worst
         places = Places(self._outlook(step).listed)
         # Where the oldest is in a hurry, so are those behind, until as many have left as came in its time.
         backlogged = max(waiting, size * weight, STEP**step * (slo_s - slack_s))
         hold = HURRY / slo_s / self._gpus * backlogged
-        by_level = [(inf, largest)] * len(self.order)
+        least, level_s = inf, [grid[bucket][largest] for grid in self._service]
+        found = level_s.index(min(level_s)), largest  # where none can be on time
         for level, candidates in self._tried(step, bucket):
-            least, unhurried, loss = inf, 0, self._losses[level]
+            least_here, unhurried, loss = inf, 0, self._losses[level]
             for most, seconds, after in candidates:
                 if most > largest or seconds > slo_s:
                     continue
@@ -156,41 +140,41 @@ class Choices:
                 served = most if most < size - passed else size - passed
                 if served <= 0:
                     continue
-                at, beyond, width = places[backlogged - weight * (passed + served)]
+                at, beyond, width = places[max(0.0, backlogged - passed - weight * served)]
                 below = after[at]
                 total = loss * served + worst * passed + (below + (after[at + 1] - below) * beyond / width)
                 total += hold * seconds
-                if total < least - 1e-9 * size:
-                    least = total
-                    by_level[level] = total, most
+                if total < least_here - 1e-9 * size:
+                    least_here = total
+                    if total < least:
+                        least, found = total, (level, most)
                 if seconds <= slack_s:
                     unhurried += 1
                     if unhurried == 2:
                         break
-        best = min(self.order, key=lambda level: by_level[level][0])
-        if by_level[best][0] == inf:  # none can be on time
-            best = min(self.order, key=lambda level: self._service[level][bucket][largest])
         if len(self._known) > REMEMBERED:
             self._known.clear()
-        key = step, bucket, size, waiting, slack
-        found = self._known[key] = Found(by_level[best][0], best, by_level[best][1], by_level)
+        self._known[step, bucket, size, waiting, slack] = found
         return found
 
     def padded(self, size: int) -> int:
         """The size that a batch of so many runs at."""
         return self.sizes[min(bisect_left(self.sizes, size), len(self.sizes) - 1)]
 
-    def for_late(self, step: int, bucket: int, size: int) -> tuple[int, int]:
-        """The level's index and the size for requests that are late, when no other waits: least loss per answer."""
-        largest = self.padded(size)
-        tried = [
-            (each.after[0] / min(each.size, size) + LATE * self._losses[level], level, min(each.size, size))
-            for level, candidates in self._tried(step, bucket)
-            for each in candidates
-            if each.size <= largest
-        ]
-        _, level, size = min(tried, key=itemgetter(0))
-        return level, size
+    def for_late(self, step: int, bucket: int, size: int) -> tuple[int, int] | None:
+        """The level's index and the size for requests that are late, when no other waits: least loss per answer.
+
+        A batch of them costs those to come what its time is worth, of which a late answer earns LATE of its accuracy.
+        None where none is worth its time.
+        """
+        largest, least, found = self.padded(size), inf, None
+        for level, candidates in self._tried(step, bucket):
+            for each in candidates:  # the largest first, which stays where the price is nothing
+                served = min(each.size, size)
+                loss = max(0.0, each.after[0]) / served - LATE * (self._worst - self._losses[level])
+                if each.size <= largest and loss < min(least - 1e-12, 0.0):
+                    least, found = loss, (level, served)
+        return found
 
     def _tried(self, step: int, bucket: int) -> list[tuple[int, list[BatchChoice]]]:
         """The candidates at a length, by level: the most accurate levels and the largest batches first."""

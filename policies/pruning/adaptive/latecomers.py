@@ -70,11 +70,6 @@ class LateComers:
             key=lambda bucket: self._lines[bucket].oldest_arrival,
         )
 
-    def served(self, request: int, bucket: int) -> None:
-        """This one of this bucket is going to be served: it may be a late one."""
-        if request <= self._upto[bucket]:
-            self._leave(bucket, min(1, self._counts[bucket]))
-
     def _leave(self, bucket: int, count: int) -> None:
         self._counts[bucket] -= count
         self.waiting -= count

@@ -18,9 +18,6 @@ POINTS, WEIGHTS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1 / 6, 2 / 3, 1 
 HURRY = 0.005
 #: Where fewer than so many arrive within an SLO, ages one arrival apart would be too high.
 FEW = 3.0
-#: Within an SLO of less than TIGHT quickest batches, at less than LIGHT of the load that batches of half an SLO serve,
-#: many waiting are a crowd that came by chance, in CROWD of the usual time (found by trial: it wins up to 1.5 points).
-TIGHT, LIGHT, CROWD = 4.0, 0.5, 2 / 3
 #: How likely the backlog is to vanish at a step: so each leads to the empty one, and the equations have a solution.
 ENDS = 1e-6
 #: Rounds of policy iteration; it settles after 4 to 10.
@@ -91,9 +88,8 @@ class Outlook:
     ) -> Array:
         """How long the oldest has waited, by backlog, when a batch ends.
 
-        One arrival apart, or less in a crowd. In calm traffic, where a batch of the most accurate level could take
-        twice as many as come in its time, no longer than such a batch; what exceeds the largest batch waited
-        before it.
+        One arrival apart. In calm traffic, where a batch of the most accurate level could take twice as many as come
+        in its time, no longer than such a batch; what exceeds the largest batch waited before it.
         """
         backlog, rate = self.backlog, self._rate
         batches, least = zip(sizes, seconds, losses, reach, strict=True), min(losses)
@@ -103,13 +99,7 @@ class Outlook:
                 return np.asarray(np.minimum(backlog / rate, longest))
         if rate * slo_s < FEW:  # what waits came lately, or it would have been served
             return np.asarray(np.minimum(backlog / rate, slo_s * backlog / (backlog + 1)))
-        ages = np.maximum(backlog - 1, 0) / rate
-        quickest = min(
-            (each_s / size for size, each_s in zip(sizes, seconds, strict=True) if each_s <= slo_s / 2), default=slo_s
-        )
-        if slo_s < TIGHT * min(seconds) and rate * quickest / self._gpus < LIGHT:
-            ages *= CROWD
-        return np.asarray(ages)
+        return np.asarray(np.maximum(backlog - 1, 0) / rate)
 
     def after(self, seconds: Array) -> Array:
         """Expected losses from batches of these seconds on, [..., how many they leave waiting: `backlog`]."""

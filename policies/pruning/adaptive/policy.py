@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from itertools import chain
 from math import sqrt
 
-from policies.interface import Dispatch, Drop, View
+from policies.interface import Dispatch, Drop, View, Wait
 from policies.machinery.deadlines import Alone, hopeless
 from policies.machinery.limits import batch_limit
 from policies.pruning.adaptive.choices import Choices, rate_step
 from policies.pruning.adaptive.latecomers import LateComers
 
 DROPS = ("none", "hopeless")
-#: After so many batches in a row without the oldest request, the next one takes it along.
-PATIENCE = 50
-#: The share of the window for the arrival rate that may contradict the rest, and how many looks at it there are in it.
-RECENT, LOOKS = 0.25, 10
+#: The share of the window for the arrival rate that may contradict the rest.
+RECENT = 0.25
+#: The rate is looked at anew after so many SLOs.
+LOOK = 0.5
 
 
 @dataclass
@@ -32,18 +32,17 @@ class Adaptive:
     time; beyond that, as much is answered as can be.
 
     drop: "none" serves every request: one that missed its deadline waits behind all others, for a place in a batch that
-    would be padding, or until no other waits, or until passed over PATIENCE times; "hopeless" drops them. reluctance:
-    accuracy per request that another level than the last must gain. window: the arrival rate is that of so many SLOs,
-    as far as their last quarter does not contradict it by two standard deviations. max_batch: default the table's
-    largest.
+    would be padding, or until no other waits and its time is worth little; "hopeless" drops them. window: the arrival
+    rate is that of so many SLOs, as far as their last quarter does not contradict it by two standard deviations.
+    max_batch: default the table's largest.
 
-    It never waits. Where only a part of the queue is in view (inside `buckets`, `classes` or a router), "none" serves
-    in order. Re-implemented from the published description of student parallelism (arXiv 2408.12526), whose own rule
-    is not public; this one is ours, close to the semi-Markov decision processes of arXiv 2301.12865.
+    It never waits while a request can be on time. Where only a part of the queue is in view (inside `buckets`,
+    `classes` or a router), "none" serves in order. Re-implemented from the published description of student parallelism
+    (arXiv 2408.12526), whose own rule is not public; this one is ours, close to the semi-Markov decision processes of
+    arXiv 2301.12865.
     """
 
     drop: str = "none"
-    reluctance: float = 0.003
     window: float = 8.0
     max_batch: int | None = None
     uses = frozenset(
@@ -55,8 +54,8 @@ class Adaptive:
         """Prepare for a run."""
         if self.drop not in DROPS:
             raise ValueError(f"drop is {self.drop!r}; it must be one of {', '.join(DROPS)}")
-        if not (self.window > 0 and 0 <= self.reluctance < 1):
-            raise ValueError(f"adaptive needs window > 0 and 0 <= reluctance < 1, not {self.window}, {self.reluctance}")
+        if not self.window > 0:
+            raise ValueError(f"adaptive needs window > 0, not {self.window}")
         self._largest = batch_limit(self.max_batch, view.plan)
         buckets = len(view.plan.tokens)
         self._lines = [view.bucket(index) for index in range(buckets)] if buckets > 1 else [view]
@@ -66,9 +65,8 @@ class Adaptive:
         self._choices = Choices(view, self._largest)
         self._level = self._choices.order[0]
         self._began = self._look = view.now
-        self._passed_over = 0
 
-    def decide(self, view: View) -> Dispatch | Drop:
+    def decide(self, view: View) -> Dispatch | Drop | Wait:
         """The next batch, or what to drop before it."""
         if self.drop == "hopeless":
             lost = hopeless(view, self._alone)
@@ -77,7 +75,7 @@ class Adaptive:
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
         if view.now >= self._look:
             self._look_around(view, counts)
-        first = head = view.by_deadline(1)[0]
+        head = view.by_deadline(1)[0]
         at, slack = view.longest((head,)), view.deadline(head) - view.now
         late = self._late
         if late is not None and (late.waiting or slack < self._alone_s[at]):
@@ -91,7 +89,7 @@ class Adaptive:
         waiting = sum(counts)
         step = self._step if waiting <= self._usual else rate_step(waiting / view.slo_s)  # they came within an SLO
         low, high, company = self._company(view.service[self._level], counts, at, waiting)
-        level, size = self._choices.best(step, high, company, counts, waiting, slack, self._level, self.reluctance)
+        level, size = self._choices.best(step, high, company, counts, waiting, slack)
         seconds = view.service[level][high][size]
         if seconds > slack:
             lost = self._too_old(view, low, high, view.now + seconds)
@@ -102,18 +100,14 @@ class Adaptive:
         if not requests:
             return self.decide(view)  # all of them were too old for that batch
         self._level = level
-        if requests[0] == first:
-            self._passed_over = 0
-        else:
-            requests = self._with_the_late(view, requests, first)
-        return Dispatch(requests, view.levels[level])
+        return Dispatch(self._with_the_late(view, requests), view.levels[level])
 
     def _look_around(self, view: View, counts: Sequence[int]) -> None:
         """Learn the arrival rate, and so how many usually come within an SLO, and the mix of lengths."""
         window_s = self.window * view.slo_s
         recent_s = RECENT * window_s
-        self._look = view.now + recent_s / LOOKS
-        seen_s = max(view.now - self._began, recent_s / LOOKS)
+        self._look = view.now + LOOK * view.slo_s
+        seen_s = max(view.now - self._began, LOOK * view.slo_s)
         recent = view.rate(recent_s) * max(1.0, recent_s / seen_s)
         rate = view.rate(window_s) * max(1.0, window_s / seen_s)
         deviation = 2 * sqrt(max(recent, rate, 1 / recent_s) / min(recent_s, seen_s))
@@ -175,23 +169,20 @@ class Adaptive:
         heads = [late.others(bucket, 1) for bucket, count in enumerate(counts) if count]
         return [head[0] for head in heads if head], counts
 
-    def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop:
-        """Late comers alone, since no other waits."""
+    def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop | Wait:
+        """Late comers alone, since no other waits; nothing where the time is worth more for those to come."""
         bucket = late.oldest_bucket()
-        level, size = self._choices.for_late(self._step, bucket, min(late.waiting, self._largest))
+        found = self._choices.for_late(self._step, bucket, min(late.waiting, self._largest))
+        if found is None:
+            return Wait(self._look)
+        level, size = found
         requests = late.take(bucket, size)
         return Dispatch(sorted(requests), view.levels[level]) if requests else self.decide(view)
 
-    def _with_the_late(self, view: View, requests: Sequence[int], first: int) -> Sequence[int]:
-        """These, with late comers in the places that would be padding, and the first of all if it is time."""
+    def _with_the_late(self, view: View, requests: Sequence[int]) -> Sequence[int]:
+        """These, with late comers in the places that would be padding."""
         late = self._late
-        room = self._choices.padded(len(requests)) - len(requests)
-        if late is not None and late.waiting and room:
-            requests = sorted([*late.take(view.longest(requests), room), *requests])
-        self._passed_over = 0 if requests[0] == first else self._passed_over + 1
-        if self._passed_over < PATIENCE:
+        if late is None or not late.waiting:
             return requests
-        self._passed_over = 0
-        if late is not None:
-            late.served(first, view.longest((first,)))
-        return [first, *requests][: self._largest] if room else [first, *requests[:-1]]
+        room = self._choices.padded(len(requests)) - len(requests)
+        return sorted([*late.take(view.longest(requests), room), *requests]) if room else requests
