@@ -148,7 +148,9 @@ class Run:
     @property
     def plain(self) -> bool:
         """Whether it needs neither stops nor layers nor groups."""
-        return not (self.table in GROUPS or "margin(" in self.spec or "lazybatching" in self.spec)
+        return not (
+            self.table in GROUPS or any(each in self.spec for each in ("margin(", "lazybatching", "cascadeserve"))
+        )
 
     def __str__(self) -> str:
         options = "".join(f", {name}={value}" for name, value in self.options.items())

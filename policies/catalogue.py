@@ -24,6 +24,7 @@ from policies.batching.triton import Triton
 from policies.bounds.optimum import Optimum
 from policies.pruning.accscale import AccScale
 from policies.pruning.adaptive.policy import Adaptive
+from policies.pruning.cascadeserve import CascadeServe
 from policies.pruning.cocktail import Cocktail
 from policies.pruning.fixed import Fixed
 from policies.pruning.margin import Margin
@@ -65,6 +66,7 @@ POLICIES: dict[str, type] = {
     "accscale": AccScale,
     "switching": Switching,
     "cocktail": Cocktail,
+    "cascadeserve": CascadeServe,
     "shepherd": Shepherd,
     "lazybatching": LazyBatching,
     "margin": Margin,

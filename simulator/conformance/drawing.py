@@ -74,6 +74,9 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "conservative": (True, False),
     "flips": (0.0, 0.01, 0.2),
     "looks": (0, 1, 2),
+    "ranges": (1, 10),
+    "stages": (1, 3),
+    "alpha": (0.0, 8.0),
 }
 
 

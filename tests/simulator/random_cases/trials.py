@@ -13,6 +13,7 @@ import numpy as np
 from policies import make, needs
 from policies.interface import Policy
 from policies.machinery.wrapped import chain
+from policies.pruning.cascadeserve import CascadeServe
 from policies.pruning.margin import Margin
 from profiler.answers.items import Items
 from profiler.table import Jitter
@@ -47,7 +48,7 @@ class Trial:
         self.spec = spec or random_spec(np.random.default_rng([seed, 3]), students)
         self._made = make(self.spec)
         for each in chain(self._made):
-            if isinstance(each, Margin) and each.items is None:
+            if isinstance(each, Margin | CascadeServe) and each.items is None:
                 each.items = str(folder / "items.parquet")
         self.needs = needs(self._made)
         if "memory" in self.needs:
