@@ -131,7 +131,14 @@ MEASURED = "cpu-epyc-1thread"
 NOISY = ("greedy", "timeout", "adaptive", "nexus")
 #: Several models at once.
 MODELS = "students-2x384,teacher-6x384"
-CHOOSERS = ("greedy", "adaptive", "slackfit", "switching(window_s=<4>, period_s=<0.5>, votes=3)")
+CHOOSERS = (
+    "greedy",
+    "adaptive",
+    "slackfit",
+    "switching(window_s=<4>, period_s=<0.5>, votes=3)",
+    "cascadeserve",
+    "deferral",
+)
 GROUPED = ("greedy", "adaptive", "fixed(students=8)")
 
 
@@ -148,9 +155,8 @@ class Run:
     @property
     def plain(self) -> bool:
         """Whether it needs neither stops nor layers nor groups."""
-        return not (
-            self.table in GROUPS or any(each in self.spec for each in ("margin(", "lazybatching", "cascadeserve"))
-        )
+        needing = ("margin(", "lazybatching", "cascadeserve", "deferral")
+        return not (self.table in GROUPS or any(each in self.spec for each in needing))
 
     def __str__(self) -> str:
         options = "".join(f", {name}={value}" for name, value in self.options.items())

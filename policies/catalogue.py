@@ -26,6 +26,7 @@ from policies.pruning.accscale import AccScale
 from policies.pruning.adaptive.policy import Adaptive
 from policies.pruning.cascadeserve import CascadeServe
 from policies.pruning.cocktail import Cocktail
+from policies.pruning.deferral import Deferral
 from policies.pruning.fixed import Fixed
 from policies.pruning.margin import Margin
 from policies.pruning.mpc import Mpc
@@ -69,6 +70,7 @@ POLICIES: dict[str, type] = {
     "cascadeserve": CascadeServe,
     "shepherd": Shepherd,
     "lazybatching": LazyBatching,
+    "deferral": Deferral,
     "margin": Margin,
     "optimum": Optimum,
 }

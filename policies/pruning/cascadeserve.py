@@ -21,8 +21,8 @@ class CascadeServe:
     certainty, the margin of its likeliest answer, is high enough; of those with up to `stages` prefixes, the ones on
     the Pareto front of accuracy and throughput are kept. The rates up to qps_max (default: what the fastest serves) are
     split into `ranges`; each has the most accurate cascade for which some least batch, tried from 1 on, serves its
-    highest rate within the SLO, waiting to fill included; where none can, the fastest. Online (section 5): the gear
-    stays while the rate is below `alpha` times the queue.
+    highest rate within the SLO, waiting to fill included; where none can, the fastest. Online (section 5): no gear of a
+    lower rate is taken while the rate is below `alpha` times the queue.
 
     Accuracies and margins are those of recorded answers (`items`, else shipped ones), of every second row; a model
     without any has its levels alone, as in the source's ablation without cascades. Simplified: the models of a cascade
@@ -65,8 +65,9 @@ class CascadeServe:
         if view.now >= self._measure_at:
             self._measure_at = view.now + self.period_s
             rate = view.rate(self.period_s)
-            if rate >= self.alpha * view.waiting:
-                self._at = min(int(rate / self._width), self.ranges - 1)
+            at = min(int(rate / self._width), self.ranges - 1)
+            if at > self._at or rate >= self.alpha * view.waiting:
+                self._at = at
         cascade, least = self._gears[self._at]
         batch = view.oldest(self._largest)
         if view.waiting < least:

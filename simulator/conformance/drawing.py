@@ -77,6 +77,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "ranges": (1, 10),
     "stages": (1, 3),
     "alpha": (0.0, 8.0),
+    "certainty": (0.3, 0.8),
 }
 
 
@@ -93,7 +94,7 @@ def random_spec(
         if key == "inner":
             inner = [random_spec(rng, students, wrappers - 1, around | {name})]
         elif key == "students":
-            choices = (None, *students)
+            choices = (*students,) if name == "deferral" else (None, *students)
         elif (key == "classes" and name != "slackfit" and around & SPLIT) or (
             key in ("weights", "losses") and not values.get("classes")
         ):

@@ -127,11 +127,14 @@ def test_the_rate_shifts_the_gear_once_a_period():
     assert {count for start, count in students.items() if start > 24} == {2}
 
 
-def test_while_the_queue_is_long_against_the_rate_the_gear_stays():
-    # At 10 s 25 came in 10 s, and 15 of them wait: 2.5 is less than 8 times 15.
-    arrivals = np.arange(25) * 0.4
-    assert set(run(SPEC.format(8.0), arrivals, **TWO).batches["students"]) == {2}
-    assert set(run(SPEC.format(0), arrivals, **TWO).batches["students"]) == {1, 2}
+def test_while_the_queue_is_long_against_the_rate_no_lower_gear_is_taken():
+    # Of 40 that come within 10 s, 10 are served by then and 20 by 20 s, when nothing has come for 10 s.
+    arrivals = np.arange(40) * 0.25
+    for alpha, last in ((8.0, 1), (0.0, 2)):
+        found = run(SPEC.format(alpha), arrivals, **TWO).batches
+        assert set(found["students"][found["start_s"] < 10]) == {2}
+        assert set(found["students"][(found["start_s"] > 10) & (found["start_s"] < 20)]) == {1}
+        assert set(found["students"][found["start_s"] > 20]) == {last}
 
 
 def test_requests_that_are_not_certain_go_on_within_their_batch(recorded):
