@@ -169,6 +169,8 @@ def runs() -> Iterator[Run]:
         if name == "optimum":  # which is exact for one GPU and one length
             yield from (Run(name, table, "short", 1) for table in TABLES)
             continue
+        if name == "deferral":  # which needs both models: CHOOSERS has it
+            continue
         spec = f"{name}(greedy)" if any(each.name == "inner" for each in fields(cls)) else name
         yield from (Run(spec, *where) for where in product(TABLES, TRAFFIC, (1, 3)))
     yield from (Run(spec, *where, 1) for spec in VARIANTS for where in product(TABLES, TRAFFIC[1:]))

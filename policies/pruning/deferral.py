@@ -24,9 +24,9 @@ class Deferral:
     in the queue of the oldest request, deferred ones among them.
 
     It goes by recorded answers (`items`, else shipped ones), and so does the accuracy of the teacher's answers to what
-    was deferred, which is less than the table's. Where nothing is recorded or the teacher is not served, all is served
-    at the highest level; with `items` that is an error. Simplified: an answer that was not certain is thrown away, so a
-    request that is late at the teacher cannot fall back on it. A real device does not do this yet.
+    was deferred, which is less than the table's. Where nothing is recorded of what is served, it is greedy at the
+    highest level. Simplified: an answer that was not certain is thrown away, so a request that is late at the teacher
+    cannot fall back on it. A real device does not do this yet.
     """
 
     certainty: float = 0.8
@@ -49,14 +49,14 @@ class Deferral:
         if (found := recorded_answers("deferral", self.items, levels)) is None:
             return whole, whole
         path, items = found
-        first = [each for each in levels if (each.model, each.students) == (items.about["model"], self.students)]
-        second = [each for each in levels if each.model == items.about.get("teacher")]
-        if not (first and second and self.students <= items.students):
-            if self.items is None:
-                return whole, whole
-            wanted = f"{items.about['model']} with {self.students} students and {items.about.get('teacher')}"
-            served = ", ".join(map(str, levels))
-            raise ValueError(f"deferral needs {wanted}, whose answers {path} holds, but {served} are served")
+        model, teacher = items.about["model"], items.about.get("teacher")
+        first = [each for each in levels if each.model == model and each.students == self.students <= items.students]
+        second = [each for each in levels if each.model == teacher]
+        if not (first and second):
+            raise ValueError(
+                f"deferral needs {model}/{self.students} and its teacher {teacher}, which are not both served: take "
+                f'--model "{model},{teacher}" (and --levels all for what another level dominates)'
+            )
         unsure = BatchPlan((Cut(self.students, self.certainty),), "return", path)
         return (first[0], unsure), (second[-1], BatchPlan((Cut(second[-1].students, 0.0),), recorded=path))
 

@@ -106,9 +106,14 @@ def test_without_recorded_answers_it_is_greedy_at_the_highest_level():
         assert found == greedy
 
 
-def test_a_teacher_that_is_not_served_is_named(recorded):
+def test_what_is_not_served_is_named(recorded):
     with pytest.raises(ValueError, match=TEACHER):
         served(recorded, [0], model=STUDENTS)
+    with pytest.raises(ValueError, match=f"{STUDENTS}/3"):
+        served(recorded, [0], students=3)
+    shipped = Trace(np.zeros(1), np.full(1, 9))
+    with pytest.raises(ValueError, match="teacher-6x384"):
+        simulate(shipped, "deferral", "cpu-epyc-1thread", model="students-2x384", slo_s=1)
 
 
 @pytest.mark.parametrize("wrong", ["certainty=1.5", "certainty=-0.1", "students=0"])
