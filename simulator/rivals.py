@@ -83,7 +83,7 @@ def rivals(asked: Deployment, slo_s: float) -> list[list[Contender]]:
         _of(asked, [(single,) for single in roles.singles], ONE_LEVEL),
         _of(asked, [roles.students], several),
         _of(asked, [roles.students], [OURS]),
-        _of(asked, [deep] if len(deep) > 1 else [], [OURS], "no students"),
+        _of(asked, [deep] if len(deep) > 1 else [], [OURS], "the others"),
         _of(asked, [roles.everything] if roles.students and deep else [], [OURS], "all"),
     ]
     return [each for each in found if each]
@@ -187,6 +187,8 @@ def right(contenders: Sequence[Contender], scores: Sequence[Score]) -> str:
         if place is not None and found[place] != own:
             said.append(f"{words} {found[place].value:.2%} in {_seconds(found[place].busy_s)}")
     verdict = f"students {'pay' if own.students else 'do not pay'}" if theirs and others else "best"
+    if verdict == "students pay" and not Roles(its).singles:
+        verdict += " against the teacher"  # nothing here says how a single model would do
     figures = f"{own.value:.2%} {'weighted' if its.task else 'on time'} in {_seconds(own.busy_s)} GPU s"
     modelled = " (modelled)" if its.table.modelled else ""
     tie = f" ({100 * AS_GOOD:g} points count as equal)" if own.value < max(each.value for each in scores) else ""
