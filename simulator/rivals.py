@@ -20,8 +20,9 @@ from simulator.settings import Prepared
 ONE_LEVEL = ("nexus", "clockwork", "symphony")
 SEVERAL_LEVELS = ("slackfit(choice='batch',drop=True)", "slackfit", "accscale(period_s={period_s:.6g})")
 OURS = "adaptive"
-#: Of accuracy-weighted goodputs that are closer than this, the one for fewer GPU seconds is right.
-AS_GOOD = 0.001
+#: Of accuracy-weighted goodputs that are closer than this, the one for fewer GPU seconds is right; of those that are
+#: closer than this share, the one of fewer models.
+AS_GOOD, AS_LONG = 0.001, 0.01
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,13 @@ class Score(NamedTuple):
     """What a contender reached on some requests.
 
     value: accuracy-weighted goodput; the attainment, where the table has no accuracies. busy_s: GPU seconds of batches.
-    students: whether an ensemble of students served any.
+    students: whether an ensemble of students served any. models: how many it keeps ready.
     """
 
     value: float
     busy_s: float
     students: bool
+    models: int
 
 
 class Standing(NamedTuple):
@@ -67,7 +69,7 @@ def scored(deployment: Deployment, report: Report) -> Score:
     name = "attainment" if deployment.task is None else "accuracy_weighted_goodput"
     models = {report.levels[at].model for at in np.unique(report.level_of_batch).tolist()}
     students = any(ensemble(deployment.table, model) for model in models)
-    return Score(report.summary[name] or 0.0, busy_seconds(report), students)
+    return Score(report.summary[name] or 0.0, busy_seconds(report), students, len(deployment.models))
 
 
 def rivals(asked: Deployment, slo_s: float) -> list[list[Contender]]:
@@ -162,12 +164,17 @@ def _best(found: Sequence[Standing | None]) -> Standing | None:
 
 
 def best(scores: Sequence[Score]) -> int | None:
-    """The place of the right one: the fewest GPU seconds of those that are as good as the best; None of none."""
+    """The place of the right one: of those as good as the best, the fewest GPU seconds; of these, the fewest models.
+
+    None of none.
+    """
     if not scores:
         return None
     top = max(score.value for score in scores)
-    near = [place for place, score in enumerate(scores) if score.value >= top - AS_GOOD]
-    return min(near, key=lambda place: scores[place].busy_s)
+    good = [place for place, score in enumerate(scores) if score.value >= top - AS_GOOD]
+    least = min(scores[place].busy_s for place in good)
+    short = [place for place in good if scores[place].busy_s <= (1 + AS_LONG) * least]
+    return min(short, key=lambda place: (scores[place].models, scores[place].busy_s))
 
 
 def right(contenders: Sequence[Contender], scores: Sequence[Score]) -> str:
@@ -180,7 +187,7 @@ def right(contenders: Sequence[Contender], scores: Sequence[Score]) -> str:
         if all(ensemble(its.table, model) for model in each.deployment.models)
     ]  # fmt: skip
     theirs, others = ([each for each in scores if each.students is which] for which in (True, False))
-    against = {"without them": others, "alone": alone} if own.students else {"with them": theirs}
+    against = {"no students": others, "alone": alone} if own.students else {"with students": theirs}
     said = []
     for words, found in against.items():
         place = best(found)

@@ -70,10 +70,14 @@ def main(options: argparse.Namespace) -> int:
     file_for(options.out, (".csv", ".parquet"))
     named = ("replications", "exact_requests", "warm_up", "jobs", *SETTINGS)
     alone = options.reference == "none"
-    asked = {"reference": None if alone else options.reference, "rivals": not (alone or options.csv)}
-    asked |= {name: getattr(options, name) for name in named}
     with progress("replications") as told:
-        compared = compare(options.policies, on_progress=told, **asked)
+        compared = compare(
+            options.policies,
+            reference=None if alone else options.reference,
+            rivals=not (alone or options.csv),
+            on_progress=told,
+            **{name: getattr(options, name) for name in named},
+        )
     if options.out is not None:
         write(compared.standings, options.out)
     if options.csv:

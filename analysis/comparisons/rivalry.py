@@ -12,6 +12,8 @@ from analysis.sweeps.frames import frame
 from simulator.rivals import Contender, Score, asked_for, right, standing
 from simulator.settings import Prepared
 
+_FIGURES = ("attainment", "accuracy", "accuracy_weighted_goodput", "p99_s")
+
 
 def rivals(whole: Prepared, specs: Sequence[str], reference: str) -> list[Contender]:
     """Those that stand beside these policies: the best of each kind on the requests of the first seed, or of the file.
@@ -34,22 +36,19 @@ def summed(
 
     busy_s: GPU seconds of batches. Rivals that did not run in every replication are left out.
     """
-    shown = list(contenders)
-    columns = [[each.rivals[place] for each in done] for place in range(len(shown))]
-    ran = {each: found for each, found in zip(shown, columns, strict=True) if None not in found}
     scores = {asked_for(whole.deployment, spec): [each.scores[spec] for each in done] for spec in policies}
-    scores |= {each: [score for _, score in found] for each, found in ran.items()}
-    means = {each: _mean(found) for each, found in scores.items()}
     rows = []
-    for each, found in ran.items():
-        its = frame([summary for summary, _ in found])
-        names = ("attainment", "accuracy", "accuracy_weighted_goodput", "p99_s")
-        figures = {name: its[name].mean() for name in names}
-        what = {"policy": each.policy, "model": each.deployment.model, "serves": each.serves}
-        rows.append({**what, **figures, "busy_s": means[each].busy_s})
+    for place, rival in enumerate(contenders):
+        ran = [found for each in done if (found := each.rivals[place]) is not None]
+        if len(ran) < len(done):
+            continue
+        its, scores[rival] = frame([summary for summary, _ in ran]), [score for _, score in ran]
+        figures = {name: its[name].mean() for name in _FIGURES} | {"busy_s": _mean(scores[rival]).busy_s}
+        rows.append({"policy": rival.policy, "model": rival.deployment.model, "serves": rival.serves, **figures})
+    means = {each: _mean(found) for each, found in scores.items()}
     return frame(rows), right(list(means), list(means.values()))
 
 
 def _mean(scores: Sequence[Score]) -> Score:
     value, busy_s = (float(np.mean([getattr(each, name) for each in scores])) for name in ("value", "busy_s"))
-    return Score(value, busy_s, any(each.students for each in scores))
+    return Score(value, busy_s, any(each.students for each in scores), scores[0].models)
