@@ -142,7 +142,17 @@ def _live_account(prepared: Prepared, attempts: Sequence[Report], simulated: Rep
         lines.append((f"{prepared.settings.policy} simulated", simulated))
     missed = [f"{name}: {shortfall(each)}" for name, each in lines if shortfall(each)]
     verdicts = [f"{name}: {verdict(each)}" for name, each in zip(names, attempts, strict=True)]
-    return "\n".join([heading(attempts[-1]), "", table(lines), *([""] if missed else []), *missed, "", *verdicts])
+    return "\n".join(
+        [
+            heading(attempts[-1]),
+            "",
+            table([(name, each.summary) for name, each in lines]),
+            *([""] if missed else []),
+            *missed,
+            "",
+            *verdicts,
+        ]
+    )
 
 
 def _account(prepared: Prepared, report: Report, reference: str | None) -> str:
@@ -150,11 +160,11 @@ def _account(prepared: Prepared, report: Report, reference: str | None) -> str:
     policy = prepared.settings.policy
     if reference == "none" or prepared.settings.clock != "virtual":
         missed = [f"{policy}: {shortfall(report)}"] if shortfall(report) else []
-        return "\n".join([heading(report), "", table([(policy, report)]), *([""] if missed else []), *missed])
+        return "\n".join([heading(report), "", table([(policy, report.summary)]), *([""] if missed else []), *missed])
     found = standing(prepared, report, reference)
     contenders = [each.contender for each in found]
     missed = [f"{policy}: {shortfall(report)}"] if shortfall(report) else []
-    rows = table([(each.label, run.report) for each, run in zip(contenders, found, strict=True)],
+    rows = table([(each.label, run.summary) for each, run in zip(contenders, found, strict=True)],
                  [each.serves for each in contenders])  # fmt: skip
     notes = [f"{each.label} is {each.policy}" for each in contenders if each.label != each.policy]
     line = right(contenders, [each.score for each in found])

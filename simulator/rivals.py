@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -53,23 +54,26 @@ class Score(NamedTuple):
     models: int
 
 
-class Standing(NamedTuple):
-    """A contender, with what its run reported and what that counts."""
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """A contender, the summary of its run, and what that counts."""
 
     contender: Contender
-    report: Report
+    summary: dict[str, Any]
+    score: Score
 
-    @property
-    def score(self) -> Score:
-        return scored(self.contender.deployment, self.report)
+    @classmethod
+    def of(cls, contender: Contender, report: Report) -> Standing:
+        return cls(contender, report.summary, scored(contender.deployment, report))
 
 
 def scored(deployment: Deployment, report: Report) -> Score:
-    """What a run reached; a value of 0 where the accuracy of its answers is not known, though the table has some."""
+    """What a run reached; a value of NaN where the accuracy of its answers is not known, though the table has some."""
     name = "attainment" if deployment.task is None else "accuracy_weighted_goodput"
     models = {report.levels[at].model for at in np.unique(report.level_of_batch).tolist()}
     students = any(ensemble(deployment.table, model) for model in models)
-    return Score(report.summary[name] or 0.0, busy_seconds(report), students, len(deployment.models))
+    value = report.summary[name]
+    return Score(math.nan if value is None else value, busy_seconds(report), students, len(deployment.models))
 
 
 def rivals(asked: Deployment, slo_s: float) -> list[list[Contender]]:
@@ -115,12 +119,12 @@ def standing(prepared: Prepared, report: Report, reference: str | None = None) -
     """
     asked, slo_s = prepared.deployment, report.slo_s
     first = asked_for(asked, prepared.settings.policy)
-    ran: dict[Any, Standing | None] = {first.name: Standing(first, report)}
+    ran: dict[Any, Standing | None] = {first.name: Standing.of(first, report)}
 
     def of(each: Contender) -> Standing | None:
         if each.name not in ran:
             try:
-                ran[each.name] = Standing(each, run(prepared, each, slo_s))
+                ran[each.name] = Standing.of(each, run(prepared, each, slo_s))
             except (ValueError, LookupError):
                 ran[each.name] = None
         return ran[each.name]
@@ -128,7 +132,7 @@ def standing(prepared: Prepared, report: Report, reference: str | None = None) -
     found = [ran[first.name]]
     other = asked_for(asked, reference or first.policy)
     if other.name not in ran:
-        ran[other.name] = Standing(other, run(prepared, other, slo_s))
+        ran[other.name] = Standing.of(other, run(prepared, other, slo_s))
         found.append(ran[other.name])
     return [each for each in dict.fromkeys([*found, *(_best_of(kind, of) for kind in rivals(asked, slo_s))]) if each]
 
@@ -140,7 +144,7 @@ def _best_of(kind: Sequence[Contender], of: Callable[[Contender], Standing | Non
     for other in kind:
         if best is None or other.policy == first or other.deployment is not best.contender.deployment:
             continue
-        if best.report.summary["attainment"] == 1 and len(other.deployment.levels) == 1:
+        if best.summary["attainment"] == 1 and len(other.deployment.levels) == 1:
             break  # none can be better
         best = _best([best, of(other)])
     return best
@@ -166,11 +170,11 @@ def _best(found: Sequence[Standing | None]) -> Standing | None:
 def best(scores: Sequence[Score]) -> int | None:
     """The place of the right one: of those as good as the best, the fewest GPU seconds; of these, the fewest models.
 
-    None of none.
+    Those of unknown value are none of them; None where there are no others.
     """
-    if not scores:
+    top = max((score.value for score in scores if not math.isnan(score.value)), default=None)
+    if top is None:
         return None
-    top = max(score.value for score in scores)
     good = [place for place, score in enumerate(scores) if score.value >= top - AS_GOOD]
     least = min(scores[place].busy_s for place in good)
     short = [place for place in good if scores[place].busy_s <= (1 + AS_LONG) * least]
@@ -180,13 +184,15 @@ def best(scores: Sequence[Score]) -> int | None:
 def right(contenders: Sequence[Contender], scores: Sequence[Score]) -> str:
     """The line that names which is right here, with the figures of what it was held against."""
     at = best(scores)
-    assert at is not None
+    if at is None:
+        return "which is right stays open: no accuracy is known"
     winner, own, its = contenders[at], scores[at], contenders[at].deployment
+    known = [each for each in scores if not math.isnan(each.value)]
     alone = [
         score for each, score in zip(contenders, scores, strict=True)
         if all(ensemble(its.table, model) for model in each.deployment.models)
     ]  # fmt: skip
-    theirs, others = ([each for each in scores if each.students is which] for which in (True, False))
+    theirs, others = ([each for each in known if each.students is which] for which in (True, False))
     against = {"no students": others, "alone": alone} if own.students else {"with students": theirs}
     said = []
     for words, found in against.items():
@@ -198,7 +204,7 @@ def right(contenders: Sequence[Contender], scores: Sequence[Score]) -> str:
         verdict += " against the teacher"  # nothing here says how a single model would do
     figures = f"{own.value:.2%} {'weighted' if its.task else 'on time'} in {_seconds(own.busy_s)} GPU s"
     modelled = " (modelled)" if its.table.modelled else ""
-    tie = f" ({100 * AS_GOOD:g} points count as equal)" if own.value < max(each.value for each in scores) else ""
+    tie = f" ({100 * AS_GOOD:g} points count as equal)" if own.value < max(each.value for each in known) else ""
     untold = "" if others else "; no other model here, so whether students pay stays open"
     compared = f"; {', '.join(said)}" if said else ""
     return f"{verdict}: {winner.serves} with {winner.label} {figures}{modelled}{compared}{tie}{untold}"

@@ -17,7 +17,7 @@ def ensemble(table: LatencyTable, model: str) -> bool:
 class Roles:
     """The models of a table by what they are, for the task of a deployment.
 
-    students: the ensembles that were asked for, else the table's default one. teacher: the deepest, then widest, model
+    students: the ensembles that were asked for, else the table's first. teacher: the deepest, then widest, model
     of one level that is not named single-*. singles: the other models of one level, such as one that was distilled to
     the shape of a student. Models without accuracies on the task are none of these, where there are any on it.
     """
@@ -27,9 +27,9 @@ class Roles:
     @cached_property
     def students(self) -> tuple[str, ...]:
         table = self.asked.table
-        named = tuple(model for model in table.named(self.asked.model) if ensemble(table, model))
-        default = table.default_model()
-        return named or ((default,) if default in self._known and ensemble(table, default) else ())
+        known = [model for model in self._known if ensemble(table, model)]
+        named = tuple(model for model in table.named(self.asked.model) if model in known)
+        return named or tuple(known[:1])
 
     @cached_property
     def teacher(self) -> str | None:

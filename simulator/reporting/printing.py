@@ -57,10 +57,10 @@ def heading(report: Report) -> str:
     return "\n".join(lines)
 
 
-def table(reports: Sequence[tuple[str, Report]], serves: Sequence[str] = ()) -> str:
-    """One aligned line per policy; serves: what each of them has, where that differs, in a last column."""
+def table(summaries: Sequence[tuple[str, dict[str, Any]]], serves: Sequence[str] = ()) -> str:
+    """One aligned line per policy, from its summary; serves: what each of them has, in a last column."""
     rows = [["policy", *_COLUMNS]]
-    rows += [[name, *(show(report.summary) for show in _COLUMNS.values())] for name, report in reports]
+    rows += [[name, *(show(summary) for show in _COLUMNS.values())] for name, summary in summaries]
     lines = aligned(rows).splitlines()
     last = ["serves", *serves] if serves else [""] * len(lines)
     return "\n".join(f"{line}  {what}".rstrip() for line, what in zip(lines, last, strict=True))

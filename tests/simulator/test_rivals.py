@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_each_rival_is_what_simulate_says_of_it_on_the_same_requests(tmp_path):
         own = simulate(
             prepared.trace, each.contender.policy, source, model=each.contender.deployment.model, slo_s=0.025
         )
-        assert own.summary == each.report.summary
+        assert own.summary == each.summary
         assert each.score.value == own.summary["accuracy_weighted_goodput"]
         assert each.score.busy_s == pytest.approx(own.batches["service_s"].sum())
 
@@ -132,6 +133,17 @@ def test_the_teacher_is_right_where_it_keeps_up(tmp_path):
     assert line(found).startswith("students do not pay: teacher-6x8 with ")
 
 
+def test_what_has_no_accuracies_on_the_task_is_not_judged():
+    _, found = stood(
+        "cpu-epyc-1thread", trace="poisson:rate=5,duration=20", slo_ms=150, model="students-1x384", task="sst2"
+    )
+    assert math.isnan(found[0].score.value)
+    assert "students-2x384" in {each.contender.serves for each in found}
+    assert "teacher-6x384" in line(found)
+    assert "nan" not in line(found)
+    assert "open" in line(found[:1])
+
+
 def test_of_equals_the_fewest_models_are_right():
     """Within 0.1 points the GPU seconds decide, within 1 % of those the number of models."""
     all_of_them, teacher, cheaper, better = (
@@ -143,12 +155,13 @@ def test_of_equals_the_fewest_models_are_right():
     assert best([all_of_them, teacher]) == 1
     assert best([all_of_them, teacher, cheaper]) == 2
     assert best([all_of_them, teacher, cheaper, better]) == 3
-    assert best([]) is None
+    assert best([all_of_them, Score(math.nan, 1.0, True, 1)]) == 0
+    assert best([Score(math.nan, 1.0, True, 1)]) is None
 
 
 def test_a_table_without_accuracies_is_judged_by_what_is_on_time(tmp_path):
     _, found = stood(table(tmp_path / "toy", teacher=6, single=1, accuracies=False))
-    assert all(each.score.value == each.report.summary["attainment"] for each in found)
+    assert all(each.score.value == each.summary["attainment"] for each in found)
     assert "on time" in line(found)
 
 
