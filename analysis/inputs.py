@@ -10,6 +10,7 @@ from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from analysis.columns import refuse_columns
+from analysis.plans.options import Option
 from analysis.plans.planner import Closest
 from analysis.plans.planning import Choice, Plan
 from analysis.runs import Run
@@ -39,6 +40,7 @@ class _Asked(TypedDict):
     max_gpus: int
     tasks: NotRequired[dict[str, str | None]]
     left_out: NotRequired[list[str]]
+    warnings: NotRequired[list[str]]
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -58,6 +60,7 @@ class _Plan(TypedDict):
 
     asked: _Asked
     traffic: _Traffic
+    options: list[Option]
     choices: list[Choice]
     closest: list[Closest]
 
@@ -104,7 +107,7 @@ def _read_plan(folder: Path) -> Plan:
         points = read(folder / "points.parquet")
         if len(points):
             refuse_columns(points, dict.fromkeys(_NUMBERS, True), dict.fromkeys(_TEXTS, False), "points.parquet")
-        choices, closest = tuple(values["choices"]), tuple(values["closest"])
-        return Plan(dict(values["asked"]), dict(values["traffic"]), choices, closest, points)
+        parts = (tuple(values["options"]), tuple(values["choices"]), tuple(values["closest"]))
+        return Plan(dict(values["asked"]), dict(values["traffic"]), *parts, points)
     except (ValueError, LookupError, OSError) as error:
         raise ValueError(f"{folder} is not the output of a plan: {str(error).splitlines()[0]}") from error
