@@ -23,6 +23,7 @@ _TELLING = {
     "capacity": {"capacity", "capacity_low", "capacity_high"},
     "study": {"model", "students", "task", "accuracy", "low", "high", "runs_as"},
     "comparison": {"policy", "difference", "reference"},
+    "crossover": {"technique", "best", "behind"},
     "sweep": {"policy"},
 }
 

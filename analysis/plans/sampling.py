@@ -58,7 +58,7 @@ class Stratum(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What of a trace is simulated. simulated: requests of it, warm-up included; sampled: in windows; said: in words."""
+    """What of a trace is simulated. simulated: its requests, warm-up included; sampled: in windows; said: in words."""
 
     strata: tuple[Stratum, ...]
     requests: int
