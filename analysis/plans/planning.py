@@ -139,11 +139,15 @@ def plan(
             rows = ranked(planner, [*rows, *own])
             points += planner.tried()
         choices.sort(key=lambda each: planner.rank(each.best), reverse=True)
+    tasks = {offer.table.name: offer.task for offer in offers}
+    warnings = [line for offer in offers for line in offer.warnings]
+    if len(set(tasks.values())) > 1:
+        warnings.append(f"the accuracies of the tables are of different tasks ({', '.join(map(str, tasks.values()))}): "
+                        f"do not compare them, or name one --task")  # fmt: skip
     asked = {"slo_ms": slo_ms, "attainment": attainment, "min_accuracy": min_accuracy, "growth": growth,
              "policies": specs, "tables": [each.name for each in opened_tables], "max_gpus": max_gpus,
-             "tasks": {table.name: offer.task for table, offer in zip(opened_tables, offers, strict=True)},
-             "left_out": [note for offer in offers for note in offer.left_out],
-             "warnings": [line for offer in offers for line in offer.warnings]}  # fmt: skip
+             "tasks": tasks, "left_out": [note for offer in offers for note in offer.left_out],
+             "warnings": warnings}  # fmt: skip
     return Plan(asked, traffic, tuple(rows), tuple(choices), tuple(closest), frame(points), opened.ran, opened.found)
 
 

@@ -33,7 +33,7 @@ class Offered(NamedTuple):
             return [f"table {self.table.name} has no accuracies: pruning means nothing, since the fewest students look "
                     f"as good as all; evaluate the models, or do not choose between them by this plan"]  # fmt: skip
         if self.task == ILLUSTRATIVE:
-            others = [task for task in self.table.accuracy.tasks if task != self.task] if self.table.accuracy else []
+            others = [task for task in _tasks(self.table) if task != self.task]
             hint = f" (measured: --task {' or '.join(others)})" if others else ""
             return [f"the accuracies of table {self.table.name} are illustrative, not measured: what wins by accuracy, "
                     f"or by --min-accuracy, is an example{hint}"]  # fmt: skip
@@ -57,13 +57,14 @@ def offered(table: LatencyTable, models: Sequence[str] | None, task: str | None,
     where none is left, and for models and tasks that are not there.
     """
     task = table.default_task() if task is None else task
-    wanted = list(table.models if models is None else models)
+    wanted = list(table.models if models is None else dict.fromkeys(models))
     known = [each for each in wanted if _has(table, each, task)]
     missing = [each for each in wanted if each not in known]
     said = f"no accuracies on {task}"
     if not known:
-        tasks = ", ".join(table.accuracy.tasks if table.accuracy else ())
-        raise LookupError(f"table {table.name}: {', '.join(missing)}: {said}; name a --task of {tasks}")
+        others = [other for other in _tasks(table) if all(_has(table, each, other) for each in missing)]
+        there = f"name one that all have: --task {' or '.join(others)}" if others else "evaluate them"
+        raise LookupError(f"table {table.name}: {', '.join(missing)}: {said}; {there}")
     left_out = [f"without {', '.join(missing)}: {said}"] if missing else []
     deployments = [Deployment.of(table, each, task, levels) for each in known]
     if models is None and task is not None:  # without accuracies nothing is known to be useful
@@ -74,6 +75,10 @@ def offered(table: LatencyTable, models: Sequence[str] | None, task: str | None,
                 left_out.append(f"without the mix of {', '.join(roles)}: {error.args[0]}")
     left_out += dict.fromkeys(note for each in deployments for note in each.notes) if models is not None else ()
     return Offered(table, deployments, task, left_out)
+
+
+def _tasks(table: LatencyTable) -> tuple[str, ...]:
+    return table.accuracy.tasks if table.accuracy else ()
 
 
 def _has(table: LatencyTable, model: str, task: str | None) -> bool:

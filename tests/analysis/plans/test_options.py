@@ -87,3 +87,9 @@ def test_a_plan_without_accuracies_is_read_back_and_warns(made, capsys, tmp_path
     _, again = read_any(tmp_path / "o")
     assert [each.best.accuracy for each in again.options] == [None, None, None]
     assert again.options[0].best.candidate.accuracy is None
+
+
+def test_accuracies_of_different_tasks_are_not_compared_without_a_warning(made, models):
+    tables = [made(), made(tasks={"other": list(models)}, name="second")]
+    assert "real, other" in planned(tables, models="teacher-4x8").asked["warnings"][0]
+    assert planned([tables[0], tables[0]], models="teacher-4x8").asked["warnings"] == []

@@ -70,7 +70,7 @@ def test_the_first_task_is_kept_and_models_without_it_are_named_as_left_out(mode
 
 def test_named_models_that_all_lack_the_task_are_refused_with_the_tasks_there_are(models, made):
     path = made(tasks={"real": ["teacher-4x8"], "illustrative": list(models)})
-    with pytest.raises(LookupError, match=r"single-1x8.*real.*illustrative"):
+    with pytest.raises(LookupError, match=r"single-1x8.*real.*--task illustrative"):
         of(path, ["single-1x8"])
 
 
