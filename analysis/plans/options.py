@@ -58,7 +58,7 @@ def _reason(ranks: Sequence[tuple[float, ...]], order: Sequence[Option]) -> str:
     differs = next((at for at, pair in enumerate(zip(*ranks[:2], strict=True)) if pair[0] != pair[1]), None)
     others = f"as few GPUs as {order[1].model}"
     if differs == 0:
-        return f"the fewest GPUs: the next, {order[1].model}, needs {second.gpus}"
+        return f"the fewest GPUs (the next, {order[1].model}, needs {second.gpus})"
     if differs == 1:
         return f"{others}, and its whole interval meets the target"
     if differs == 2:
