@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
 
 from contest.cells import Cell
 from contest.runs import Rounds, Standing
 from contest.tables import STEEP
+from traces.shared.text import count
 
 #: Points by which adaptive may be behind the best other: in nearly all cells, and in any.
 NEAR, MOST = 0.3, 1.5
@@ -41,23 +41,23 @@ def page(standings: Sequence[Standing], rounds: Rounds, command: str, missing: S
         f"Written by `{command}`; not edited by hand.", "",
         "Every policy meets `adaptive` on the same requests, in cells of table, traffic, load, target, GPUs and "
         "lengths. All figures are accuracy-weighted goodput: the accuracy of the answers that were on time, summed, "
-        "over all that was offered. `all` serves the students and their teacher, `students` the students alone. `-steep` "
-        "tables have accuracies four times as far from the best. A load is a multiple of what the GPUs serve at the "
+        "over all that was offered. `all` serves the students and their teacher, `students` the students alone. "
+        "`-steep` tables have accuracies four times as far from the best. A load is a multiple of what the GPUs serve at the "
         "highest level of students; an SLO is a multiple of the time of one such request. Accuracies that are called "
         "illustrative are not measured, and `h200-modelled` and `synthetic` are modelled.", "",
-        f"{len(rounds.screening)} seed for all policies rules out those that are more than {100 * rounds.near:g} points "
-        f"behind the best; the others meet on {len(rounds.seeds)} seeds from {rounds.seeds[0]} on, and only these "
+        f"{count(len(rounds.screening), 'seed')} for all policies rule out those that are more than "
+        f"{100 * rounds.near:g} points behind the best; the others meet on {len(rounds.seeds)} seeds from {rounds.seeds[0]} on, and only these "
         "count. The best of many rivals is partly the luckiest, which no figure here corrects. "
         f"Each run has {rounds.requests:,} requests, or as many as come in 20 targets.", "",
         *_counts(standings), "",
         "## Where another is better", "",
-        f"Cells where the best other is ahead by {LEAST} points or more; the least and the greatest lead of a seed stand "
-        "beside the mean.", "",
+        f"Cells where the best other is ahead by {LEAST} points or more; the least and the greatest lead of a seed "
+        "stand beside the mean.", "",
         *_rows(lost, own=False), "",
         "## Where a variant of itself is better", "",
         f"`adaptive` with another parameter, inside a wrapper, or on fewer levels, {NEAR} points or more ahead.", "",
         *_rows(own, own=True), "",
-        f"Not in the contest: {', '.join(missing)}. " + (f"Do not run in some cells: {_code(refused)}." if refused else ""),
+        f"Not in the contest: {_code(missing)}.", *([f"Not run in some cells: {_code(refused)}."] if refused else []),
         "",
     ])  # fmt: skip
 
@@ -68,20 +68,21 @@ def summary(standings: Sequence[Standing]) -> str:
     near, most = (sum(gap <= limit for gap in gaps) for limit in (NEAR, MOST))
     worst = max(standings, key=behind)
     return (
-        f"{len(gaps)} cells: within {NEAR} points of the best other in {near} ({near / len(gaps):.1%}), within {MOST} in "
-        f"{most}; the farthest is {max(gaps):+.2f}: {worst.cell}"
+        f"{len(gaps)} cells: within {NEAR} points of the best other in {near} ({near / len(gaps):.1%}), within {MOST} "
+        f"in {most}; the farthest is {max(gaps):+.2f}: {worst.cell}"
     )
 
 
 def _counts(standings: Sequence[Standing]) -> list[str]:
     lines = [f"**{summary(standings)}.**", ""]
-    lines += ["| | cells | adaptive is the best | within 0.3 points | within 1.5 | farthest behind | mean | best others |",
+    lines += ["| | cells | adaptive is best | within 0.3 points | within 1.5 | farthest behind | its mean | best others' |",
               "|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    parts: list[tuple[str, Sequence[Standing]]] = [("all", standings)]
+    parts: dict[str, list[Standing]] = {"all": list(standings)}
     for name, group in GROUPS.items():
-        ordered = sorted(standings, key=lambda each: str(group(each.cell)))
-        parts += [(f"{name}: {value}", list(its)) for value, its in groupby(ordered, lambda each: group(each.cell))]
-    for name, its in parts:
+        named = [(f"{name}: {group(each.cell)}", each) for each in standings]
+        for part, each in sorted(named, key=lambda its: its[0]):
+            parts.setdefault(part, []).append(each)
+    for name, its in parts.items():
         gaps = [behind(each) for each in its]
         best, near, most = (sum(gap < LEAST if limit == LEAST else gap <= limit for gap in gaps)
                             for limit in (LEAST, NEAR, MOST))  # fmt: skip

@@ -50,7 +50,8 @@ def _loaded(name: str) -> LatencyTable:
 def _deployment(source: str, table: str, served: str) -> Deployment:
     its, models = _loaded(source), (SERVED | PARTS)[served].split(",")
     task = its.default_task(",".join(models) if len(models) > 1 else STUDENTS)
-    assert its.accuracy is not None and task is not None
+    assert its.accuracy is not None
+    assert task is not None
     accuracy = {model: dict(its.accuracy.of(model, task)) for model in its.models}
     if table.endswith(STEEP):
         whole = SERVED["all"] if served in PARTS else SERVED[served]
