@@ -42,12 +42,13 @@ def page(standings: Sequence[Standing], rounds: Rounds, command: str, missing: S
         "Every policy meets `adaptive` on the same requests, in cells of table, traffic, load, target, GPUs and "
         "lengths. All figures are accuracy-weighted goodput: the accuracy of the answers that were on time, summed, "
         "over all that was offered. `all` serves the students and their teacher, `students` the students alone. "
-        "`-steep` tables have accuracies four times as far from the best. A load is a multiple of what the GPUs serve at the "
-        "highest level of students; an SLO is a multiple of the time of one such request. Accuracies that are called "
-        "illustrative are not measured, and `h200-modelled` and `synthetic` are modelled.", "",
+        "`-steep` tables have accuracies four times as far from the best. A load is a multiple of what the GPUs serve "
+        "at the highest level of students; an SLO is a multiple of the time of one such request. Accuracies that "
+        "are called illustrative are not measured, and `h200-modelled` and `synthetic` are modelled.", "",
         f"{count(len(rounds.screening), 'seed')} for all policies rule out those that are more than "
-        f"{100 * rounds.near:g} points behind the best; the others meet on {len(rounds.seeds)} seeds from {rounds.seeds[0]} on, and only these "
-        "count. The best of many rivals is partly the luckiest, which no figure here corrects. "
+        f"{100 * rounds.near:g} points behind the best; the others meet on {len(rounds.seeds)} seeds from "
+        f"{rounds.seeds[0]} on, and only these count. "
+        "The best of many rivals is partly the luckiest, which no figure here corrects. "
         f"Each run has {rounds.requests:,} requests, or as many as come in 20 targets.", "",
         *_counts(standings), "",
         "## Where another is better", "",
@@ -75,7 +76,7 @@ def summary(standings: Sequence[Standing]) -> str:
 
 def _counts(standings: Sequence[Standing]) -> list[str]:
     lines = [f"**{summary(standings)}.**", ""]
-    lines += ["| | cells | adaptive is best | within 0.3 points | within 1.5 | farthest behind | its mean | best others' |",
+    lines += ["| | cells | adaptive is best | within 0.3 points | within 1.5 | farthest | its mean | best others' |",
               "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     parts: dict[str, list[Standing]] = {"all": list(standings)}
     for name, group in GROUPS.items():
