@@ -182,7 +182,7 @@ def _own(requests: Sequence[int], most: int, why: str) -> Sequence[int]:
         return tuple(map(index, requests))
     except PolicyError:
         raise
-    except Exception:  # of whatever the policy gave
+    except (TypeError, ValueError, OverflowError):
         raise PolicyError(f"named {requests!r:.100}: requests must be a sequence of whole numbers") from None
 
 

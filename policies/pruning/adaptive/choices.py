@@ -5,16 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
-from math import inf, isnan, log
+from math import inf, isnan
 from typing import NamedTuple
 
 import numpy as np
 
 from policies.interface import View
 from policies.pruning.adaptive.outlook import HOLD, After, Array, Outlook, given_up
+from policies.pruning.adaptive.traffic import Traffic
 
-#: Rates that differ by less than this factor share an outlook.
-STEP = 1.2
 #: By so much the share of a length may change before the outlooks are made anew.
 DRIFT = 0.1
 #: Classes of slack that are told apart in an SLO.
@@ -49,18 +48,6 @@ class Candidates(NamedTuple):
     taken: Array
     lost: Array
     after: After
-
-
-class Traffic(NamedTuple):
-    """What an outlook is for: the steps of the arrival rate, and of the spread of the counts, both logarithmic."""
-
-    rate: int
-    spread: int
-
-    @classmethod
-    def of(cls, rate: float, spread: float) -> Traffic:
-        """rate: arrivals per SLO. spread: the variance of their counts over the mean."""
-        return cls(round(log(rate) / log(STEP)), round(log(spread) / log(2)))
 
 
 class About(dict[int, int]):
@@ -206,8 +193,7 @@ class Choices:
         sizes, seconds, losses, reach = zip(*dict.fromkeys(in_time), strict=True)
         near = min(self._outlooks, key=lambda other: abs(other.rate - traffic.rate), default=None)
         self._outlooks[traffic] = Outlook(
-            STEP**traffic.rate,
-            2.0**traffic.spread,
+            *traffic.figures,
             sizes=sizes,
             seconds=seconds,
             losses=losses,

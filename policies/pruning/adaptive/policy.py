@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 from typing import NamedTuple
 
 from policies.interface import Dispatch, Drop, View, Wait
 from policies.machinery.deadlines import Alone, hopeless
 from policies.machinery.limits import batch_limit
-from policies.pruning.adaptive.arrivals import TrafficSeen
 from policies.pruning.adaptive.choices import BatchChoice, Choices
 from policies.pruning.adaptive.latecomers import LateComers
+from policies.pruning.adaptive.traffic import TrafficSeen
 
 DROPS = ("none", "hopeless")
 #: Where less than so many times of the oldest request's batch are left for it, other lengths are looked at.
@@ -74,7 +75,7 @@ class Adaptive:
         self._alone_s = self._alone.seconds
         self._choices = Choices(view, self._largest)
         self._level = self._choices.order[0]
-        self._arrivals = TrafficSeen(view.slo_s, self.window, view.now)
+        self._seen = TrafficSeen(view.slo_s, self.window, view.now)
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         """The next batch, or what to drop before it."""
@@ -82,10 +83,10 @@ class Adaptive:
             lost = hopeless(view, self._alone)
             if lost:
                 return Drop(lost, "hopeless")
-        arrivals, late = self._arrivals, self._late
+        seen, late = self._seen, self._late
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
-        if view.now >= arrivals.next_look:
-            arrivals.look(view)
+        if view.now >= seen.next_look:
+            seen.look(view)
             self._choices.learn(counts)
         head = view.by_deadline(1)[0]
         at, slack = view.longest((head,)), view.deadline(head) - view.now
@@ -116,7 +117,7 @@ class Adaptive:
         """The best for the oldest of a length bucket, which has so much slack; least: the oldest of all has."""
         waiting = sum(counts)
         low, high, company = self._company(view.service[self._level], counts, at, waiting)
-        traffic = self._arrivals.with_backlog(waiting)
+        traffic = self._seen.with_backlog(waiting)
         choice = self._choices.best(traffic, high, company, waiting, slack, least)
         if choice.size > company:
             choice = choice._replace(size=company)
@@ -130,7 +131,7 @@ class Adaptive:
                 continue
             line = self._lines[bucket]
             first = late.others(bucket, 1) if late is not None and late.waiting else line.oldest(1)
-            slack = view.deadline(first[0]) - view.now
+            slack = view.deadline(first[0]) - view.now if first else -inf
             if slack >= self._alone_s[bucket]:
                 other = self._batch(view, counts, bucket, slack, least)
                 if other.choice.regret < best.choice.regret:
@@ -193,7 +194,7 @@ class Adaptive:
 
     def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop | Wait:
         """Late comers alone, since no other waits; nothing where the time is worth more for those to come."""
-        bucket, seen = late.oldest_bucket(), self._arrivals
+        bucket, seen = late.oldest_bucket(), self._seen
         found = self._choices.for_late(seen.traffic, bucket, min(late.waiting, self._largest), seen.quiet)
         if found is None:
             return Wait(seen.next_look)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import log, sqrt
+from typing import NamedTuple
 
 from policies.interface import View
-from policies.pruning.adaptive.choices import Traffic
 
+#: Rates that differ by less than this factor share an outlook.
+STEP = 1.2
 #: The traffic is looked at anew after so many SLOs.
 LOOK = 0.5
 #: The share of the window that may contradict the rest.
@@ -15,6 +17,23 @@ RECENT = 0.25
 KEEPS = 0.98
 #: A spread beyond this is as good as this.
 MOST = 32.0
+
+
+class Traffic(NamedTuple):
+    """What an outlook is for: the steps of the arrival rate, and of the spread of the counts, both logarithmic."""
+
+    rate: int
+    spread: int
+
+    @classmethod
+    def of(cls, rate: float, spread: float) -> Traffic:
+        """rate: arrivals per SLO. spread: the variance of their counts over the mean."""
+        return cls(round(log(rate) / log(STEP)), round(log(spread) / log(2)))
+
+    @property
+    def figures(self) -> tuple[float, float]:
+        """The rate and the spread that the steps stand for."""
+        return STEP**self.rate, 2.0**self.spread
 
 
 class TrafficSeen:
