@@ -66,6 +66,7 @@ def test_a_killed_run_leaves_its_journal_and_the_next_start_reports_it(table, tm
 #: A policy that is stuck from its fifth decision on.
 STUCK = """
 import time
+from pathlib import Path
 from policies.batching.greedy import Greedy
 
 class Stuck(Greedy):
@@ -74,6 +75,7 @@ class Stuck(Greedy):
     def decide(self, view):
         self.decisions += 1
         if self.decisions > 5:
+            Path("stuck").touch()
             time.sleep(60)
         return super().decide(view)
 """
@@ -85,6 +87,9 @@ def test_a_second_ctrl_c_ends_at_once_and_says_where_the_journal_is(table, tmp_p
         tmp_path, table, "--policy", "stuck:Stuck", "--trace", "constant:rate=50,duration=60", "--out", "run"
     )
     lines_of(tmp_path / "run.live" / "batches-1.csv", process, 6)
+    while not (tmp_path / "stuck").exists():  # before, one Ctrl-C would end the run
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
