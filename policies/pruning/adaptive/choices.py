@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from policies.interface import View
-from policies.pruning.adaptive.outlook import HOLD, After, Array, Outlook, given_up
+from policies.machinery.process import Array
+from policies.pruning.adaptive.outlook import HOLD, Outlook, given_up
 from policies.pruning.adaptive.traffic import Traffic
 
 #: By so much the share of a length may change before the outlooks are made anew.
@@ -47,7 +48,6 @@ class Candidates(NamedTuple):
     size: Array
     taken: Array
     lost: Array
-    after: After
 
 
 class About(dict[int, int]):
@@ -82,7 +82,7 @@ class Choices:
         self._mix = [1e-3] * len(view.plan.tokens)
         self._shares = [0.0] * len(self._mix)  # those that the outlooks are for
         self._outlooks: dict[Traffic, Outlook] = {}
-        self._candidates: dict[tuple[Traffic, int], Candidates] = {}
+        self._candidates: dict[int, Candidates] = {}
         self._about = About()
         self._known: dict[tuple[Traffic, int, int, int, int, int], BatchChoice] = {}
 
@@ -92,7 +92,7 @@ class Choices:
         total = sum(mix)
         if any(abs(count / total - share) > DRIFT for count, share in zip(mix, self._shares, strict=True)):
             self._shares = [count / total for count in mix]
-            for stale in (self._outlooks, self._candidates, self._known):
+            for stale in (self._outlooks, self._known):
                 stale.clear()
 
     def best(self, traffic: Traffic, bucket: int, size: int, waiting: int, slack: float, least: float) -> BatchChoice:
@@ -111,7 +111,7 @@ class Choices:
         cost. Where all have some, the outlook was too good for what is at hand: then the least in a second counts,
         since a short batch would be repeated the more often.
         """
-        level, sizes, taken, lost, after = self._tried(traffic, bucket)
+        level, sizes, taken, lost = self._tried(bucket)
         tried = int(np.searchsorted(sizes, self.padded(size), side="right"))
         sizes, taken, lost = sizes[:tried], taken[:tried], lost[:tried]
         age, oldest, n = max(0.0, 1 - slack / SLACKS), max(0.0, 1 - least / SLACKS), max(waiting, size)
@@ -119,7 +119,8 @@ class Choices:
         served = np.minimum(sizes, size - passed)
         left = n - passed - served
         ages = age * left / n if slack == least else np.full(tried, oldest)
-        total = lost * served + self._worst * passed + HOLD * n * taken / self._gpus + after.costs(left, ages)
+        total = lost * served + self._worst * passed + HOLD * n * taken / self._gpus
+        total += self._outlook(traffic).after(left, ages, taken)
         total[(served < 1) | (taken > 1)] = inf
         best = int(total.argmin())
         regret = float(total[best]) - self._outlook(traffic).at(n, oldest)
@@ -146,27 +147,25 @@ class Choices:
         A batch of them costs those to come what its time is worth, of which a late answer earns LATE of its accuracy.
         None where none is worth its time, unless it is quiet: nobody has come for long, and they wait for nothing.
         """
-        level, sizes, _, lost, after = self._tried(traffic, bucket)
+        level, sizes, taken, lost = self._tried(bucket)
         served = np.minimum(sizes, size)
         nothing = np.zeros(len(sizes))
-        loss = np.maximum(0.0, after.costs(nothing, nothing)) / served - LATE * (self._worst - lost)
+        loss = np.maximum(0.0, self._outlook(traffic).after(nothing, nothing, taken)) / served - LATE * (self._worst - lost)
         loss[sizes > self.padded(size)] = inf
         best = len(loss) - 1 - int(loss[::-1].argmin())  # of equal ones the largest
         return (level[best], int(served[best])) if loss[best] < 0 or quiet else None
 
-    def _tried(self, traffic: Traffic, bucket: int) -> Candidates:
+    def _tried(self, bucket: int) -> Candidates:
         """The candidates of a length."""
-        if (found := self._candidates.get((traffic, bucket))) is None:
+        if (found := self._candidates.get(bucket)) is None:
             rows = [
                 (level, size, self._service[level][bucket][size] / self._slo_s, self._losses[level])
                 for size in self.sizes
                 for level in self.order
             ]
             level, size, taken, lost = zip(*rows, strict=True)
-            seconds = np.array(taken)
-            after = self._outlook(traffic).after(seconds)
-            found = Candidates(list(level), np.array(size, np.float64), seconds, np.array(lost), after)
-            self._candidates[traffic, bucket] = found
+            found = Candidates(list(level), np.array(size, np.float64), np.array(taken), np.array(lost))
+            self._candidates[bucket] = found
         return found
 
     def _outlook(self, traffic: Traffic) -> Outlook:
