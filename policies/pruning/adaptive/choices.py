@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
-from math import inf, isnan
+from math import inf, isnan, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +15,16 @@ from policies.machinery.process import Array
 from policies.pruning.adaptive.outlook import HOLD, Outlook, given_up
 from policies.pruning.adaptive.traffic import Traffic
 
-#: By so much the share of a length may change before the outlooks are made anew.
+#: By so much, and by two deviations, the share of a length may change before the outlooks are made anew.
 DRIFT = 0.1
+#: Where this share of all pairs of requests are of one length, all count as of one length.
+ALIKE = 0.99
 #: Classes of slack that are told apart in an SLO.
 SLACKS = 128
 #: Batch sizes that differ by less than this factor count as one.
 RATIO = 1.25
+#: The same for what a backlog costs.
+COARSE = 1.5
 #: So many levels, spread evenly over all, are enough to tell what a backlog costs.
 LEVELS = 8
 #: Of the lengths seen, this share still counts at the next look.
@@ -74,12 +78,14 @@ class Choices:
         for size in [*view.plan.batches, largest]:
             if self.sizes[-1] * RATIO <= size < largest / RATIO or size == largest > self.sizes[-1]:
                 self.sizes.append(size)
-        finest = self.sizes[::-2] if len(self.sizes) > 8 else self.sizes[:0:-1]
-        self._coarse = [size for size in finest if size > 1] + [1]  # enough to tell what a backlog costs
+        self._coarse = [largest]  # enough to tell what a backlog costs
+        for size in self.sizes[-2::-1]:
+            if size * COARSE <= self._coarse[-1] or size == 1:
+                self._coarse.append(size)
         self._few = [
             self.order[at] for at in sorted({*np.linspace(0, len(self.order) - 1, LEVELS).round().astype(int)})
         ]
-        self._mix = [1e-3] * len(view.plan.tokens)
+        self._mix = [1e-9] * len(view.plan.tokens)
         self._shares = [0.0] * len(self._mix)  # those that the outlooks are for
         self._outlooks: dict[Traffic, Outlook] = {}
         self._candidates: dict[int, Candidates] = {}
@@ -90,7 +96,10 @@ class Choices:
         """Add what waits, by length bucket, to the mix of lengths; forget all outlooks where the mix has changed."""
         self._mix = mix = [KEEPS * share + count for share, count in zip(self._mix, counts, strict=True)]
         total = sum(mix)
-        if any(abs(count / total - share) > DRIFT for count, share in zip(mix, self._shares, strict=True)):
+        if any(
+            abs(count / total - share) > DRIFT + 2 * sqrt(share * (1 - share) / total)
+            for count, share in zip(mix, self._shares, strict=True)
+        ):
             self._shares = [count / total for count in mix]
             for stale in (self._outlooks, self._known):
                 stale.clear()
@@ -185,11 +194,12 @@ class Choices:
         for level in self._few:
             rows, loss = self._service[level], self._losses[level]
             for size in self._coarse:
-                mean_s = sum(share * row[size] for share, row in zip(shares, rows, strict=True))
-                batches.append((size, mean_s / self._slo_s, loss, alike))
                 batches.append((size, rows[longest[size]][size] / self._slo_s, loss, 1.0))
+                if alike < ALIKE:
+                    mean_s = sum(share * row[size] for share, row in zip(shares, rows, strict=True))
+                    batches.append((size, mean_s / self._slo_s, loss, alike))
         in_time = [each for each in batches if each[1] <= 1] or [min(batches, key=lambda each: each[1])]
-        sizes, seconds, losses, reach = zip(*dict.fromkeys(in_time), strict=True)
+        sizes, seconds, losses, reach = zip(*in_time, strict=True)
         near = min(self._outlooks, key=lambda other: abs(other.rate - traffic.rate), default=None)
         self._outlooks[traffic] = Outlook(
             *traffic.figures,

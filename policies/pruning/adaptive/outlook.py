@@ -51,30 +51,38 @@ class Outlook:
     ) -> None:
         self._rate, self._width, self._gpus, self._worst = rate, spread**0.5 / 2, gpus, worst
         self._parts, chance = _parts(gpus)
-        self._chances = (WEIGHTS[:, None] * chance)[None]  # [corner, point, part]
-        columns = sizes, seconds, losses, reach
-        size, taken, lost, share = (np.array(each, np.float64)[:, None] for each in columns)
+        self._chances = (WEIGHTS[:, None] * chance)[..., None]  # [point, part, row]
+        size, taken, lost, share = (np.array(each, np.float64) for each in (sizes, seconds, losses, reach))
         self._backlog = _grid(max(2.0 * max(sizes), 1.3 * rate))
         self._age = np.linspace(0.0, max(1 - min(seconds), 0.05), AGES)
         # The states: an empty queue, which is served when a request has come, then every backlog with every age.
         n = np.concatenate([[1.0], np.repeat(self._backlog[1:], AGES)])
         age = np.concatenate([[0.0], np.tile(self._age, len(self._backlog) - 1)])
-        within = np.minimum(n, np.maximum(1.0, share * n))
-        passed = given_up(within, age, taken)
-        served = np.minimum(size, within - passed)
-        left = n - passed - served
-        to, weight, beyond = self._next(left, age * left / n, taken)
-        loss = lost * served + worst * passed + HOLD * n * taken / gpus + beyond
-        spent = np.repeat(taken / gpus, len(n), 1)
+        within = np.minimum(n, np.maximum(1.0, share[:, None] * n))
+        # The pairs of a choice and a state that are worth a look: not a batch larger than the next one that takes all.
+        smaller = np.concatenate([[0.0], np.unique(size)])[np.unique(size, return_inverse=True)[1]]
+        which, state = np.nonzero(smaller[:, None] < within)
+        n_, age_, within_, taken_ = n[state], age[state], within[which, state], taken[which]
+        passed = given_up(within_, age_, taken_)
+        served = np.minimum(size[which], within_ - passed)
+        left = n_ - passed - served
+        to, weight, beyond = self._next(left, age_ * left / n_, taken, which)
+        loss, spent = np.full((len(size), len(n)), np.inf), np.ones((len(size), len(n)))
+        loss[which, state] = lost[which] * served + worst * passed + HOLD * n_ * taken_ / gpus + beyond
+        spent[which, state] = taken_ / gpus
         spent[:, 0] += 1 / rate
+        ahead, pair = np.zeros(loss.shape), np.zeros(loss.shape, np.intp)
+        pair[which, state] = np.arange(len(which))
         states = np.arange(len(n))
         before = np.repeat(states, len(to))
 
         def expected(values: Array) -> Array:
-            return np.asarray(np.einsum("kcs,kcs->cs", values[to], weight))
+            ahead[which, state] = np.einsum("kp,kp->p", values[to], weight)
+            return ahead
 
         def moves(choice: Places) -> tuple[Places, Places, Array]:
-            return before, to[:, choice, states].T.ravel(), weight[:, choice, states].T.ravel()
+            chosen = pair[choice, states]
+            return before, to[:, chosen].T.ravel(), weight[:, chosen].T.ravel()
 
         known = (np.zeros(len(n)), 0.0) if near is None else (near.costs(n, age), near.per_slo)
         _, self._cost, self.per_slo = solved(loss, spent, expected, moves, Solution(np.full(len(n), -1), *known))
@@ -104,17 +112,25 @@ class Outlook:
         to, weight, beyond = self._next(left, age, taken)
         return np.asarray((self._cost[to] * weight).sum(0) + beyond - self.per_slo * taken / self._gpus)
 
-    def _next(self, left: Array, age: Array, taken: Array) -> tuple[Places, Array, Array]:
-        """The states that follow and their chances, [which, ...], and what is expected to be lost beyond the grid."""
-        dimensions = max(left.ndim, taken.ndim)
-        time = taken * self._parts.reshape(-1, *[1] * dimensions)
+    def _next(
+        self, left: Array, age: Array, taken: Array, which: Places | None = None
+    ) -> tuple[Places, Array, Array]:
+        """The states that follow and their chances, [way, row], and what is expected to be lost beyond the grid.
+
+        left, age: by row. taken: by row, or by choice where `which` tells the choice of each row.
+        """
+        time = taken * self._parts[:, None]
         come = self._arrivals(self._rate * time)
-        oldest = np.where(left > 0.5, age + time, time * come / (come + 1))
-        places, shares, beyond = self._around(left + come, oldest)
-        chances = self._chances.reshape(*self._chances.shape, *[1] * dimensions)
-        shares *= chances
-        shape = -1, *places.shape[3:]
-        return places.reshape(shape), shares.reshape(shape), (beyond * chances[0]).sum((0, 1)) * self._worst
+        first = time * come / (come + 1)  # how old the oldest is where nothing was left
+        if which is not None:
+            time, come, first = time[:, which], come[..., which], first[..., which]
+        places, shares, beyond = self._around(left + come, np.where(left > 0.5, age + time, first))
+        shares *= self._chances
+        return (
+            places.reshape(-1, len(left)),
+            shares.reshape(-1, len(left)),
+            self._worst * (beyond * self._chances).sum((0, 1)),
+        )
 
     def _arrivals(self, mean: Array) -> Array:
         """How many arrive, at three points, [point, ...]: the square root of a count is about normal."""
