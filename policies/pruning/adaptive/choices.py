@@ -38,10 +38,11 @@ REMEMBERED = 100_000
 
 
 class BatchChoice(NamedTuple):
-    """The level's index and the batch's size. regret: what choosing it loses against the outlook; less is better."""
+    """A level's index and a batch's size and seconds. regret: what it loses against the outlook; less is better."""
 
     level: int
     size: int
+    seconds: float
     regret: float
 
 
@@ -68,6 +69,7 @@ class Choices:
 
     def __init__(self, view: View, largest: int) -> None:
         self._slo_s, self._gpus, self._service = view.slo_s, view.gpus, view.service
+        self._scale = SLACKS / view.slo_s
         accuracies = [1.0 if isnan(level.accuracy) else level.accuracy for level in view.levels]
         self._worst = max(accuracies)
         self._losses = [self._worst - accuracy for accuracy in accuracies]
@@ -90,7 +92,12 @@ class Choices:
         self._outlooks: dict[Traffic, Outlook] = {}
         self._candidates: dict[int, Candidates] = {}
         self._about = About()
-        self._known: dict[tuple[Traffic, int, int, int, int, int], BatchChoice] = {}
+        #: What was found before: by traffic, then by bucket, size, waiting and the classes of the slacks.
+        self._found: dict[Traffic, dict[tuple[int, int, int, int, int], BatchChoice]] = {}
+
+    def attend(self, traffic: Traffic) -> None:
+        """From now on choose for this traffic."""
+        self._traffic, self._known = traffic, self._found.setdefault(traffic, {})
 
     def learn(self, counts: Sequence[int]) -> None:
         """Add what waits, by length bucket, to the mix of lengths; forget all outlooks where the mix has changed."""
@@ -101,19 +108,19 @@ class Choices:
             for count, share in zip(mix, self._shares, strict=True)
         ):
             self._shares = [count / total for count in mix]
-            for stale in (self._outlooks, self._known):
-                stale.clear()
+            self._outlooks.clear()
+            self._found.clear()
 
-    def best(self, traffic: Traffic, bucket: int, size: int, waiting: int, slack: float, least: float) -> BatchChoice:
+    def best(self, bucket: int, size: int, waiting: int, slack: float, least: float) -> BatchChoice:
         """For `size` requests at hand of this length bucket, the oldest of which has so much slack, in seconds.
 
         waiting: how many there are of all lengths. least: the slack of the oldest of all.
         """
-        about, scale = self._about, SLACKS / self._slo_s
-        key = traffic, bucket, about[size], about[waiting], int(slack * scale), int(least * scale)
+        about, scale = self._about, self._scale
+        key = bucket, about[size], about[waiting], int(slack * scale), int(least * scale)
         return self._known.get(key) or self._search(*key)
 
-    def _search(self, traffic: Traffic, bucket: int, size: int, waiting: int, slack: int, least: int) -> BatchChoice:
+    def _search(self, bucket: int, size: int, waiting: int, slack: int, least: int) -> BatchChoice:
         """The choice of least regret. slack, least: their classes.
 
         The regret is what a batch loses, and is expected to lose from its end on, less what the state was expected to
@@ -128,29 +135,30 @@ class Choices:
         served = np.minimum(sizes, size - passed)
         left = n - passed - served
         ages = age * left / n if slack == least else np.full(tried, oldest)
-        total = lost * served + self._worst * passed + HOLD * n * taken / self._gpus
-        total += self._outlook(traffic).after(left, ages, taken)
+        outlook = self._outlook(self._traffic.with_backlog(n))
+        total = lost * served + self._worst * passed + HOLD * n * taken / self._gpus + outlook.after(left, ages, taken)
         total[(served < 1) | (taken > 1)] = inf
         best = int(total.argmin())
-        regret = float(total[best]) - self._outlook(traffic).at(n, oldest)
+        regret = float(total[best]) - outlook.at(n, oldest)
         if regret == inf:  # none can be on time
-            largest = self.padded(size)
-            found = BatchChoice(min(self.order, key=lambda each: self._service[each][bucket][largest]), largest, inf)
+            largest, service = self.padded(size), self._service
+            quickest = min(self.order, key=lambda each: service[each][bucket][largest])
+            found = BatchChoice(quickest, largest, service[quickest][bucket][largest], inf)
         else:
             if regret > 0:
                 best = int(((total - total[best] + regret) / taken).argmin())
                 regret = float((total[best] - total.min() + regret) / taken[best])
-            found = BatchChoice(level[best], int(sizes[best]), regret)
+            found = BatchChoice(level[best], int(sizes[best]), float(taken[best]) * self._slo_s, regret)
         if len(self._known) > REMEMBERED:
             self._known.clear()
-        self._known[traffic, bucket, size, waiting, slack, least] = found
+        self._known[bucket, size, waiting, slack, least] = found
         return found
 
     def padded(self, size: int) -> int:
         """The size that a batch of so many runs at."""
         return self.sizes[min(bisect_left(self.sizes, size), len(self.sizes) - 1)]
 
-    def for_late(self, traffic: Traffic, bucket: int, size: int, quiet: bool) -> tuple[int, int] | None:
+    def for_late(self, bucket: int, size: int, quiet: bool) -> tuple[int, int] | None:
         """The level's index and the size for requests that are late, when no other waits: least loss per answer.
 
         A batch of them costs those to come what its time is worth, of which a late answer earns LATE of its accuracy.
@@ -159,7 +167,8 @@ class Choices:
         level, sizes, taken, lost = self._tried(bucket)
         served = np.minimum(sizes, size)
         nothing = np.zeros(len(sizes))
-        loss = np.maximum(0.0, self._outlook(traffic).after(nothing, nothing, taken)) / served - LATE * (self._worst - lost)
+        price = np.maximum(0.0, self._outlook(self._traffic).after(nothing, nothing, taken))
+        loss = price / served - LATE * (self._worst - lost)
         loss[sizes > self.padded(size)] = inf
         best = len(loss) - 1 - int(loss[::-1].argmin())  # of equal ones the largest
         return (level[best], int(served[best])) if loss[best] < 0 or quiet else None

@@ -8,6 +8,8 @@ from itertools import chain
 from math import inf
 from typing import NamedTuple
 
+import numpy as np
+
 from policies.interface import Dispatch, Drop, View, Wait
 from policies.machinery.deadlines import Alone, hopeless
 from policies.machinery.limits import batch_limit
@@ -28,7 +30,26 @@ class Considered(NamedTuple):
     size: int
     slack: float
     choice: BatchChoice
-    seconds: float
+
+
+class Together(dict[int, float]):
+    """By level, up to how many requests are always cheaper in one batch than in one for each length."""
+
+    def __init__(self, service: Sequence[Sequence[Sequence[float]]], largest: int) -> None:
+        self._service, self._largest = service, largest
+
+    def __missing__(self, level: int) -> float:
+        rows = np.array([row[: self._largest + 1] for row in self._service[level]])
+        upto = inf if len(rows) == 1 else float(self._largest)
+        sizes = np.arange(self._largest + 1)
+        both = np.add.outer(sizes, sizes)
+        worth = (both <= self._largest) & (sizes > 0) & (sizes > 0)[:, None]
+        for longer, row in enumerate(rows):
+            for shorter in rows[:longer]:
+                apart = row[both.clip(max=self._largest)] > np.add.outer(row, shorter)
+                upto = min([upto, *(both[apart & worth] - 1.0)])
+        self[level] = upto
+        return upto
 
 
 @dataclass
@@ -76,6 +97,9 @@ class Adaptive:
         self._choices = Choices(view, self._largest)
         self._level = self._choices.order[0]
         self._seen = TrafficSeen(view.slo_s, self.window, view.now)
+        self._next_look = view.now
+        self._slowest_alone = max(self._alone_s)
+        self._together = Together(view.service, self._largest)
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         """The next batch, or what to drop before it."""
@@ -83,11 +107,15 @@ class Adaptive:
             lost = hopeless(view, self._alone)
             if lost:
                 return Drop(lost, "hopeless")
-        seen, late = self._seen, self._late
+        late = self._late
+        if late is None or not late.waiting:
+            batch = self._at_once(view)
+            if batch is not None:
+                return batch
+        seen = self._seen
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
-        if view.now >= seen.next_look:
-            seen.look(view)
-            self._choices.learn(counts)
+        if view.now >= self._next_look:
+            self._look(view)
         head = view.by_deadline(1)[0]
         at, slack = view.longest((head,)), view.deadline(head) - view.now
         if late is not None and (late.waiting or slack < self._alone_s[at]):
@@ -99,29 +127,50 @@ class Adaptive:
         if slack < self._alone_s[at]:
             slack = view.slo_s  # that one is late whatever we do: judge by those that can still be on time
         batch = self._batch(view, counts, at, slack, slack)
-        if HURRY * batch.seconds > slack and len(counts) > 1:
+        if HURRY * batch.choice.seconds > slack and len(counts) > 1:
             batch = self._instead(view, counts, batch, slack)
-        low, high, size = batch.low, batch.high, batch.choice.size
-        if batch.seconds > batch.slack:
-            lost = self._too_old(view, low, high, view.now + batch.seconds)
+        low, high, (level, size, seconds, _) = batch.low, batch.high, batch.choice
+        if seconds > batch.slack:
+            lost = self._too_old(view, low, high, view.now + seconds)
             if lost:
                 return Drop(lost, "hopeless")
-        together = batch.seconds <= batch.slack and batch.size == view.waiting  # all lengths go, and none is late
+        together = seconds <= batch.slack and batch.size == view.waiting  # all lengths go, and none is late
         requests = view.oldest(size) if together else self._oldest(low, high, size)
         if not requests:
             return self.decide(view)  # all of them were too old for that batch
-        self._level = batch.choice.level
-        return Dispatch(self._with_the_late(view, requests), view.levels[self._level])
+        self._level = level
+        return Dispatch(self._with_the_late(view, requests), view.levels[level])
+
+    def _at_once(self, view: View) -> Dispatch | None:
+        """The batch where all go together and none is late: the usual case of `decide`, without its detours."""
+        now, waiting = view.now, view.waiting
+        if now >= self._next_look:
+            self._look(view)
+        slack = view.deadline(view.by_deadline(1)[0]) - now
+        if slack < self._slowest_alone or waiting > self._together[self._level]:
+            return None
+        everyone = view.oldest(waiting)
+        level, size, seconds, _ = self._choices.best(view.longest(everyone), waiting, waiting, slack, slack)
+        if seconds > slack:
+            return None
+        self._level = level
+        return Dispatch(everyone if size >= waiting else view.oldest(size), view.levels[level])
+
+    def _look(self, view: View) -> None:
+        """Learn the traffic and the lengths anew."""
+        self._seen.look(view)
+        self._next_look = self._seen.next_look
+        self._choices.learn(view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting])
+        self._choices.attend(self._seen.traffic)
 
     def _batch(self, view: View, counts: Sequence[int], at: int, slack: float, least: float) -> Considered:
         """The best for the oldest of a length bucket, which has so much slack; least: the oldest of all has."""
         waiting = sum(counts)
         low, high, company = self._company(view.service[self._level], counts, at, waiting)
-        traffic = self._seen.with_backlog(waiting)
-        choice = self._choices.best(traffic, high, company, waiting, slack, least)
+        choice = self._choices.best(high, company, waiting, slack, least)
         if choice.size > company:
-            choice = choice._replace(size=company)
-        return Considered(low, high, company, slack, choice, view.service[choice.level][high][choice.size])
+            choice = choice._replace(size=company, seconds=view.service[choice.level][high][company])
+        return Considered(low, high, company, slack, choice)
 
     def _instead(self, view: View, counts: Sequence[int], batch: Considered, least: float) -> Considered:
         """Where the oldest is in a hurry, somebody may have to be lost: the batch of any length that loses least."""
@@ -195,7 +244,7 @@ class Adaptive:
     def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop | Wait:
         """Late comers alone, since no other waits; nothing where the time is worth more for those to come."""
         bucket, seen = late.oldest_bucket(), self._seen
-        found = self._choices.for_late(seen.traffic, bucket, min(late.waiting, self._largest), seen.quiet)
+        found = self._choices.for_late(bucket, min(late.waiting, self._largest), seen.quiet)
         if found is None:
             return Wait(seen.next_look)
         level, size = found
@@ -207,5 +256,5 @@ class Adaptive:
         late = self._late
         if late is None or not late.waiting:
             return requests
-        room = self._choices.padded(len(requests)) - len(requests)
+        room = view.plan.padded_batch(len(requests)) - len(requests)
         return sorted([*late.take(view.longest(requests), room), *requests]) if room else requests

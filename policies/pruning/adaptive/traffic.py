@@ -35,6 +35,10 @@ class Traffic(NamedTuple):
         """The rate and the spread that the steps stand for."""
         return STEP**self.rate, 2.0**self.spread
 
+    def with_backlog(self, waiting: int) -> Traffic:
+        """The traffic where so many wait: they came within an SLO."""
+        return self._replace(rate=max(self.rate, round(log(waiting) / log(STEP))))
+
 
 class TrafficSeen:
     """Looks at the arrival rate of the last `window` SLOs; its last quarter may contradict it by two deviations.
@@ -65,9 +69,4 @@ class TrafficSeen:
             self._meant = KEEPS * self._meant + self.usual * LOOK
         self.usual = max(min(max(rate, recent - deviation), recent + deviation), 1 / window)
         spread = min(max(self._errors / self._meant, 1.0), MOST) if self._meant else 1.0
-        self._spread = spread
         self.traffic = Traffic.of(self.usual, spread)
-
-    def with_backlog(self, waiting: int) -> Traffic:
-        """The traffic where so many wait: they came within an SLO."""
-        return self.traffic if waiting <= self.usual else Traffic.of(waiting, self._spread)
