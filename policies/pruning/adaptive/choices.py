@@ -12,7 +12,7 @@ import numpy as np
 
 from policies.interface import View
 from policies.machinery.process import Array
-from policies.pruning.adaptive.outlook import HOLD, Outlook, given_up
+from policies.pruning.adaptive.outlook import HOLD, Meanwhile, Outlook, given_up
 from policies.pruning.adaptive.traffic import Traffic
 
 #: By so much, and by two deviations, the share of a length may change before the outlooks are made anew.
@@ -47,12 +47,12 @@ class BatchChoice(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The batches of one length, the smallest first: the level, size, seconds (in SLOs) and loss per answer of each."""
+    """The batches of one length, the smallest first: the level, size and loss per answer of each, and its seconds."""
 
     level: list[int]
     size: Array
-    taken: Array
     lost: Array
+    meanwhile: Meanwhile
 
 
 class About(dict[int, int]):
@@ -90,7 +90,7 @@ class Choices:
         self._mix = [1e-9] * len(view.plan.tokens)
         self._shares = [0.0] * len(self._mix)  # those that the outlooks are for
         self._outlooks: dict[Traffic, Outlook] = {}
-        self._candidates: dict[int, Candidates] = {}
+        self._candidates: dict[tuple[Traffic, int], Candidates] = {}
         self._about = About()
         #: What was found before: by traffic, then by bucket, size, waiting and the classes of the slacks.
         self._found: dict[Traffic, dict[tuple[int, int, int, int, int], BatchChoice]] = {}
@@ -127,16 +127,20 @@ class Choices:
         cost. Where all have some, the outlook was too good for what is at hand: then the least in a second counts,
         since a short batch would be repeated the more often.
         """
-        level, sizes, taken, lost = self._tried(bucket)
-        tried = int(np.searchsorted(sizes, self.padded(size), side="right"))
-        sizes, taken, lost = sizes[:tried], taken[:tried], lost[:tried]
-        age, oldest, n = max(0.0, 1 - slack / SLACKS), max(0.0, 1 - least / SLACKS), max(waiting, size)
+        n = max(waiting, size)
+        traffic = self._traffic.with_backlog(n)
+        level, sizes, lost, meanwhile = self._tried(traffic, bucket)
+        tried = int(sizes.searchsorted(self.padded(size), side="right"))
+        sizes, lost, meanwhile = sizes[:tried], lost[:tried], meanwhile.of(slice(tried))
+        taken = meanwhile.taken
+        age, oldest = max(0.0, 1 - slack / SLACKS), max(0.0, 1 - least / SLACKS)
         passed = given_up(np.array(float(size)), np.array(age), taken)
         served = np.minimum(sizes, size - passed)
         left = n - passed - served
         ages = age * left / n if slack == least else np.full(tried, oldest)
-        outlook = self._outlook(self._traffic.with_backlog(n))
-        total = lost * served + self._worst * passed + HOLD * n * taken / self._gpus + outlook.after(left, ages, taken)
+        outlook = self._outlook(traffic)
+        total = lost * served + self._worst * passed + HOLD * n * taken / self._gpus
+        total += outlook.after(left, ages, meanwhile)
         total[(served < 1) | (taken > 1)] = inf
         best = int(total.argmin())
         regret = float(total[best]) - outlook.at(n, oldest)
@@ -164,26 +168,27 @@ class Choices:
         A batch of them costs those to come what its time is worth, of which a late answer earns LATE of its accuracy.
         None where none is worth its time, unless it is quiet: nobody has come for long, and they wait for nothing.
         """
-        level, sizes, taken, lost = self._tried(bucket)
+        level, sizes, lost, meanwhile = self._tried(self._traffic, bucket)
         served = np.minimum(sizes, size)
         nothing = np.zeros(len(sizes))
-        price = np.maximum(0.0, self._outlook(self._traffic).after(nothing, nothing, taken))
+        price = np.maximum(0.0, self._outlook(self._traffic).after(nothing, nothing, meanwhile))
         loss = price / served - LATE * (self._worst - lost)
         loss[sizes > self.padded(size)] = inf
         best = len(loss) - 1 - int(loss[::-1].argmin())  # of equal ones the largest
         return (level[best], int(served[best])) if loss[best] < 0 or quiet else None
 
-    def _tried(self, bucket: int) -> Candidates:
+    def _tried(self, traffic: Traffic, bucket: int) -> Candidates:
         """The candidates of a length."""
-        if (found := self._candidates.get(bucket)) is None:
+        if (found := self._candidates.get((traffic, bucket))) is None:
             rows = [
-                (level, size, self._service[level][bucket][size] / self._slo_s, self._losses[level])
+                (level, size, self._losses[level], self._service[level][bucket][size] / self._slo_s)
                 for size in self.sizes
                 for level in self.order
             ]
-            level, size, taken, lost = zip(*rows, strict=True)
-            found = Candidates(list(level), np.array(size, np.float64), np.array(taken), np.array(lost))
-            self._candidates[bucket] = found
+            level, size, lost, taken = zip(*rows, strict=True)
+            meanwhile = self._outlook(traffic).meanwhile(np.array(taken))
+            found = Candidates(list(level), np.array(size, np.float64), np.array(lost), meanwhile)
+            self._candidates[traffic, bucket] = found
         return found
 
     def _outlook(self, traffic: Traffic) -> Outlook:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,22 @@ RATIO, AGES = 1.25, 8
 POINTS, WEIGHTS = np.array([-(3**0.5), 0.0, 3**0.5]), np.array([1 / 6, 2 / 3, 1 / 6])
 #: What it costs that one request waits for one SLO, in accuracy: of two ways to lose as much, the quicker is safer.
 HOLD = 0.01
+
+
+class Meanwhile(NamedTuple):
+    """What comes about while batches run: their seconds by [batch], then by [part, batch] or [point, part, batch].
+
+    ends: when the next GPU is free. come: how many arrive by then. first: how old the first of these is.
+    """
+
+    taken: Array
+    ends: Array
+    come: Array
+    first: Array
+
+    def of(self, which: Places | slice) -> Meanwhile:
+        """Of these batches alone."""
+        return Meanwhile(*(each[..., which] for each in self))
 
 
 class Outlook:
@@ -51,7 +68,8 @@ class Outlook:
     ) -> None:
         self._rate, self._width, self._gpus, self._worst = rate, spread**0.5 / 2, gpus, worst
         self._parts, chance = _parts(gpus)
-        self._chances = (WEIGHTS[:, None] * chance)[..., None]  # [point, part, row]
+        self._deviations = (POINTS * self._width)[:, None, None]
+        self._chances = (WEIGHTS[:, None] * chance)[..., None]  # [point, part, batch]
         size, taken, lost, share = (np.array(each, np.float64) for each in (sizes, seconds, losses, reach))
         self._backlog = _grid(max(2.0 * max(sizes), 1.3 * rate))
         self._age = np.linspace(0.0, max(1 - min(seconds), 0.05), AGES)
@@ -66,7 +84,7 @@ class Outlook:
         passed = given_up(within_, age_, taken_)
         served = np.minimum(size[which], within_ - passed)
         left = n_ - passed - served
-        to, weight, beyond = self._next(left, age_ * left / n_, taken, which)
+        to, weight, beyond = self._next(left, age_ * left / n_, self.meanwhile(taken).of(which))
         loss, spent = np.full((len(size), len(n)), np.inf), np.ones((len(size), len(n)))
         loss[which, state] = lost[which] * served + worst * passed + HOLD * n_ * taken_ / gpus + beyond
         spent[which, state] = taken_ / gpus
@@ -107,37 +125,27 @@ class Outlook:
         cost += up * (above[young] * (1 - older) + above[young + 1] * older)
         return float(cost + self._worst * max(0.0, n - grid[-1]))
 
-    def after(self, left: Array, age: Array, taken: Array) -> Array:
+    def after(self, left: Array, age: Array, meanwhile: Meanwhile) -> Array:
         """What is to be expected from the ends of batches on, each with what it leaves, the oldest of this age now."""
-        to, weight, beyond = self._next(left, age, taken)
-        return np.asarray((self._cost[to] * weight).sum(0) + beyond - self.per_slo * taken / self._gpus)
+        to, weight, beyond = self._next(left, age, meanwhile)
+        return np.asarray((self._cost[to] * weight).sum(0) + beyond - self.per_slo * meanwhile.taken / self._gpus)
 
-    def _next(
-        self, left: Array, age: Array, taken: Array, which: Places | None = None
-    ) -> tuple[Places, Array, Array]:
-        """The states that follow and their chances, [way, row], and what is expected to be lost beyond the grid.
+    def meanwhile(self, taken: Array) -> Meanwhile:
+        """What comes about while batches of these seconds run: the square root of a count is about normal."""
+        ends = taken * self._parts[:, None]
+        mean = self._rate * ends
+        come = np.maximum((np.sqrt(mean) + self._deviations) ** 2 - self._width**2, 0)
+        average = WEIGHTS[0] * come[0] + WEIGHTS[1] * come[1] + WEIGHTS[2] * come[2]
+        come *= mean / np.maximum(average, 1e-300)
+        return Meanwhile(taken, ends, come, ends * come / (come + 1))
 
-        left, age: by row. taken: by row, or by choice where `which` tells the choice of each row.
-        """
-        time = taken * self._parts[:, None]
-        come = self._arrivals(self._rate * time)
-        first = time * come / (come + 1)  # how old the oldest is where nothing was left
-        if which is not None:
-            time, come, first = time[:, which], come[..., which], first[..., which]
-        places, shares, beyond = self._around(left + come, np.where(left > 0.5, age + time, first))
+    def _next(self, left: Array, age: Array, meanwhile: Meanwhile) -> tuple[Places, Array, Array]:
+        """The states that follow and their chances, [way, batch], and what is expected to be lost beyond the grid."""
+        _, ends, come, first = meanwhile
+        places, shares, beyond = self._around(left + come, np.where(left > 0.5, age + ends, first))
         shares *= self._chances
-        return (
-            places.reshape(-1, len(left)),
-            shares.reshape(-1, len(left)),
-            self._worst * (beyond * self._chances).sum((0, 1)),
-        )
-
-    def _arrivals(self, mean: Array) -> Array:
-        """How many arrive, at three points, [point, ...]: the square root of a count is about normal."""
-        root = np.sqrt(mean)
-        counts = np.stack([np.maximum((root + point * self._width) ** 2 - self._width**2, 0) for point in POINTS])
-        average = WEIGHTS[0] * counts[0] + WEIGHTS[1] * counts[1] + WEIGHTS[2] * counts[2]
-        return np.asarray(counts * (mean / np.maximum(average, 1e-300)))
+        shape = -1, len(left)
+        return places.reshape(shape), shares.reshape(shape), self._worst * (beyond * self._chances).sum((0, 1))
 
     def _around(self, n: Array, age: Array) -> tuple[Places, Array, Array]:
         """The four states of the grid around these, their shares, [which, ...], and how many are lost beyond it."""

@@ -131,9 +131,12 @@ class Adaptive:
             batch = self._instead(view, counts, batch, slack)
         low, high, (level, size, seconds, _) = batch.low, batch.high, batch.choice
         if seconds > batch.slack:
+            before = late.waiting if late is not None else 0
             lost = self._too_old(view, low, high, view.now + seconds)
             if lost:
                 return Drop(lost, "hopeless")
+            if late is not None and late.waiting > before:
+                return self.decide(view)
         together = seconds <= batch.slack and batch.size == view.waiting  # all lengths go, and none is late
         requests = view.oldest(size) if together else self._oldest(low, high, size)
         if not requests:
