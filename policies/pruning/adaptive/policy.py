@@ -98,6 +98,7 @@ class Adaptive:
         self._level = self._choices.order[0]
         self._seen = TrafficSeen(view.slo_s, self.window, view.now)
         self._next_look = view.now
+        self._before: tuple[float, Considered, bool] | None = None
         self._slowest_alone = max(self._alone_s)
         self._together = Together(view.service, self._largest)
 
@@ -129,14 +130,16 @@ class Adaptive:
         batch = self._batch(view, counts, at, slack, slack)
         if HURRY * batch.choice.seconds > slack and len(counts) > 1:
             batch = self._instead(view, counts, batch, slack)
+        before, self._before = self._before, None
+        if before is not None and before[0] == view.now and (not before[2] or batch.choice.seconds > batch.slack):
+            batch = before[1]
+        if batch.choice.seconds > batch.slack:
+            lost = self._too_old(view, batch.low, batch.high, view.now + batch.choice.seconds)
+            anew = view.gpus == 1 and batch.size == sum(counts)
+            if lost or (anew and before is None and self._late is not None):
+                self._before = view.now, batch, anew
+                return Drop(lost, "hopeless") if lost else self.decide(view)
         low, high, (level, size, seconds, _) = batch.low, batch.high, batch.choice
-        if seconds > batch.slack:
-            before = late.waiting if late is not None else 0
-            lost = self._too_old(view, low, high, view.now + seconds)
-            if lost:
-                return Drop(lost, "hopeless")
-            if late is not None and late.waiting > before:
-                return self.decide(view)
         together = seconds <= batch.slack and batch.size == view.waiting  # all lengths go, and none is late
         requests = view.oldest(size) if together else self._oldest(low, high, size)
         if not requests:
