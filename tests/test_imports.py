@@ -77,6 +77,8 @@ FOLDERS = {
         "reporting": "core serving",
         "simulate": "core defaults executors queue reporting serving",
         "settings": "core defaults reporting serving simulate",
+        "roles": "",
+        "rivals": "reporting roles settings",
         "arguments": "settings simulate",
         "live": "executors reporting serving settings",
         "endpoint.protocol": "",

@@ -11,6 +11,8 @@ from pandas import DataFrame
 from analysis.comparisons import steady
 from analysis.comparisons.optimum import EXACT_REQUESTS, Ceiling
 from analysis.comparisons.replications import Replication, inputs, named, replicate, resolved
+from analysis.comparisons.rivalry import rivals as standing
+from analysis.comparisons.rivalry import summed
 from analysis.comparisons.statistics import mean_intervals, verdict
 from analysis.sweeps.backends import Pool
 from analysis.sweeps.frames import frame
@@ -47,6 +49,8 @@ class Comparison(NamedTuple):
     ceiling: Ceiling | None
     left_out: tuple[str, ...]
     values: DataFrame
+    rivals: DataFrame
+    right: str
 
 
 #: The columns of an interval, by what their names end with.
@@ -66,6 +70,7 @@ def compare(
     exact_requests: int = EXACT_REQUESTS,
     warm_up: bool = False,
     jobs: int = 1,
+    rivals: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -76,8 +81,8 @@ def compare(
     `simulator.settings.Settings`. Replication r of a generator has seed + r; those of a recorded file are consecutive
     windows of it, equally long, each counting the same. exact_requests: the exact optimum is found for replications of
     up to so many requests. warm_up: leave out the first requests of each replication, until the latencies of all
-    policies are in a steady state (MSER-5); who reaches none is refused. jobs: processes. on_progress: told (done, all)
-    replications.
+    policies are in a steady state (MSER-5); who reaches none is refused. jobs: processes. rivals: run the
+    standing rivals (`simulator.rivals`) on the same requests, too. on_progress: told (done, all) replications.
 
     Raises ValueError or LookupError for bad input, as for warm_up on traffic that is not steady, and where the
     reference does not run.
@@ -93,14 +98,20 @@ def compare(
     whole = resolved(_settings(settings))
     if warm_up:
         steady.refuse_others(whole.settings)
-    tasks = [(each, tuple(specs), exact_requests, warm_up) for each in inputs(whole, replications)]
+    beside = tuple(standing(whole, specs, first)) if rivals else ()
+    tasks = [(each, tuple(specs), exact_requests, warm_up, beside) for each in inputs(whole, replications)]
     done: dict[int, Replication] = {}
     with Pool(jobs) as pool:
         for number, result in pool.each(replicate, tasks):
             done[number] = result
             if on_progress is not None:
                 on_progress(len(done), replications)
-    return _summed([done[number] for number in range(replications)], specs, first, whole, confidence)
+    ordered = [done[number] for number in range(replications)]
+    compared = _summed(ordered, specs, first, whole, confidence)
+    if not rivals:
+        return compared
+    found, line = summed(ordered, whole, list(compared.values), beside)
+    return compared._replace(rivals=found, right=line)
 
 
 def _summed(
@@ -140,7 +151,7 @@ def _summed(
             "reference": reference, "ceiling": most, "ceiling_kind": kind, "replications": said, **shown,
         })  # fmt: skip
     standings = frame(sorted(rows, key=lambda row: -row[weighted]))
-    return Comparison(standings, refused, reference, base, said, top, dominated, values)
+    return Comparison(standings, refused, reference, base, said, top, dominated, values, DataFrame(), "")
 
 
 def _within(intervals: DataFrame, least: float) -> DataFrame:

@@ -15,6 +15,7 @@ from analysis.comparisons.comparison import compare
 from analysis.comparisons.statistics import warm_up
 from analysis.sweeps.cells import summary_from
 from policies import POLICIES
+from simulator import simulate
 from simulator.settings import Settings, prepare
 
 SETTING = {"table": "synthetic", "lengths": "constant:tokens=64", "trace": "mmpp:duration=0.06,stays=0.02/0.02"}
@@ -188,10 +189,11 @@ def test_bad_input_is_refused_in_words(named, message):
 
 
 FLAGS = ["--trace", "poisson:duration=0.02", "--load", "0.5", "--table", "synthetic", "--lengths", "constant:tokens=64"]
+ALONE = ["--reference", "none"]
 
 
 def test_the_command_prints_a_line_per_policy(capsys):
-    assert main(["compare", "--policies", "greedy;adaptive;optimum", *FLAGS, "--replications", "2"]) == 0
+    assert main(["compare", "--policies", "greedy;adaptive;optimum", *FLAGS, "--replications", "2", *ALONE]) == 0
     out = capsys.readouterr().out
     assert "runs    seeds 0 to 1\nceiling " in out
     assert "exact optimum" in out
@@ -201,7 +203,7 @@ def test_the_command_prints_a_line_per_policy(capsys):
 
 
 def test_the_spread_of_one_replication_is_unknown(capsys):
-    assert main(["compare", "--policies", "greedy", *FLAGS, "--replications", "1"]) == 0
+    assert main(["compare", "--policies", "greedy", *FLAGS, "--replications", "1", *ALONE]) == 0
     out = capsys.readouterr().out
     assert "(seed 0)" in out
     assert "unknown" in out.splitlines()[-1]
@@ -234,3 +236,34 @@ def test_the_regret_is_what_the_ceiling_is_above_the_policy():
         assert row.regret == pytest.approx(row.ceiling - row.accuracy_weighted_goodput)
         assert row.reached == pytest.approx(1 - row.regret / row.ceiling)
     assert 0 <= first.regret <= second.regret
+
+
+SERVED = {"trace": "poisson:duration=3", "load": 0.8, "slo_ms": 100.0, "task": "sst2"}
+
+
+def test_standing_rivals_run_on_the_requests_of_every_replication():
+    compared = compare("slackfit;adaptive", replications=2, rivals=True, **SERVED)
+    rivals = compared.rivals.set_index("serves")
+    assert set(rivals.index) == {"teacher-6x384", "students-2x384", "all"}
+    for serves in ("teacher-6x384", "all"):
+        row, values = rivals.loc[serves], []
+        for seed in (0, 1):
+            its = {"rate": compared.settings.rate, "slo_ms": 100.0, "seed": seed, "trace": SERVED["trace"]}
+            trace = prepare(Settings(**its)).trace
+            own = simulate(trace, row.policy, "cpu-epyc-1thread", model=row.model, task="sst2", slo_s=0.1)
+            values.append(own.summary["accuracy_weighted_goodput"])
+        assert row.accuracy_weighted_goodput == pytest.approx(np.mean(values), abs=1e-12)
+    assert "students" in compared.right
+    alone = compare("slackfit;adaptive", replications=2, **SERVED)
+    assert alone.rivals.empty
+    pandas.testing.assert_frame_equal(alone.standings, compared.standings)
+
+
+def test_the_command_shows_the_rivals_and_which_is_right(capsys):
+    flags = ["--trace", "poisson:duration=3", "--load", "0.8", "--replications", "2"]
+    assert main(["compare", *flags]) == 0
+    shown = capsys.readouterr().out
+    assert re.search("^rival .*serves$", shown, re.MULTILINE)
+    assert {"teacher-6x384", "all"} <= {each.split()[-1] for each in shown.splitlines() if each}
+    assert main(["compare", *flags, *ALONE]) == 0
+    assert "rival" not in capsys.readouterr().out
