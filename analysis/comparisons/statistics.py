@@ -21,11 +21,11 @@ MSER_BATCH = 5
 
 
 class Interval(NamedTuple):
-    """An estimate between two ends."""
+    """An estimate between two ends; None for both where nothing is known of how far it is off."""
 
-    low: float
+    low: float | None
     mean: float
-    high: float
+    high: float | None
 
 
 def mean_intervals(

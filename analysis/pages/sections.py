@@ -124,6 +124,17 @@ def of_plan(plan: Plan) -> Section:
     return Section("Plan", text=printed(plan), figures=figures)
 
 
+def of_crossover(frame: DataFrame) -> Section:
+    """The technique with the most value at every load and target."""
+    best = frame[frame["best"]]
+    head = ["load", "requests/s", "target ms", "technique", "model", "policy", "value %", "on time %", "accuracy %"]
+    rows = [[f"{row.load:g}", number(row.rate), number(row.slo_ms), row.technique, row.model, row.policy,
+             *(percent(each).rstrip("%") for each in (row.value, row.attainment, row.accuracy))]
+            for row in best.itertuples()]  # fmt: skip
+    said = "Value: the sum of accuracies over the answers in time, per request that was offered."
+    return Section("Which technique is best", [said, *_accuracies(frame)], [Table(head, rows)])
+
+
 def of_sensitivity(frame: DataFrame) -> Section:
     """What the number of GPUs depends on."""
     head = ["assumption", "at", "GPUs", "at", "GPUs"]
