@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from policies import describe, make
-from profiler.table import Deployment
+from profiler.table import SINGLE, STUDENTS, TEACHER, Deployment, by_role, ensemble, technique
 from simulator.reporting.report import Report
 from simulator.reporting.summary import busy_seconds
-from simulator.roles import Roles, ensemble
 from simulator.settings import Prepared
 
 #: Published rules whose batches fit the target, for models of one level, and for those of several. Proteus plans anew
@@ -28,12 +27,18 @@ AS_GOOD, AS_LONG = 0.001, 0.01
 
 @dataclass(frozen=True)
 class Contender:
-    """What serves, and with which policy. serves: the model, or words where it is several. label: a short policy."""
+    """What serves, and with which policy. serves: the model, or the technique of a mix. label: a short policy."""
 
     serves: str
     deployment: Deployment
     policy: str
     label: str
+
+    @classmethod
+    def of(cls, deployment: Deployment, policy: str, label: str | None = None) -> Contender:
+        models, table = deployment.models, deployment.table
+        serves = models[0] if len(models) == 1 else technique(table, ",".join(models), deployment.task)
+        return cls(serves, deployment, policy, policy.partition("(")[0] if label is None else label)
 
     @property
     def name(self) -> tuple[frozenset[str], str]:
@@ -77,36 +82,36 @@ def scored(deployment: Deployment, report: Report) -> Score:
 
 
 def rivals(asked: Deployment, slo_s: float) -> list[list[Contender]]:
-    """Those who stand for one thing each, best found by trying: the teacher, single models, students, all together.
+    """Those of each kind, of which the best stands: the teacher, a single model, students, the mixes of these.
 
-    What does not fit together (no size in common, an accuracy that is missing) is left out.
+    students: the ensembles that were asked for, else the first of the table. What does not fit together (no size in
+    common, an accuracy that is missing) is left out.
     """
-    roles = Roles(asked)
+    roles = by_role(asked.table, asked.task)
+    ensembles = [model for model in asked.table.named(asked.model) if model in roles[STUDENTS]]
+    students = tuple(ensembles or roles[STUDENTS][:1])
+    teacher, singles = roles[TEACHER], roles[SINGLE]
     several = [each.format(period_s=10 * slo_s) for each in SEVERAL_LEVELS]
-    deep = tuple(model for model in (roles.teacher, *roles.singles) if model)
+    mixes = [singles + teacher, students + singles + teacher]
     found = [
-        _of(asked, [(roles.teacher,)] if roles.teacher else [], ONE_LEVEL),
-        _of(asked, [(single,) for single in roles.singles], ONE_LEVEL),
-        _of(asked, [roles.students], several),
-        _of(asked, [roles.students], [OURS]),
-        _of(asked, [deep] if len(deep) > 1 else [], [OURS], "the others"),
-        _of(asked, [roles.everything] if roles.students and deep else [], [OURS], "all"),
+        _of(asked, [teacher], ONE_LEVEL),
+        _of(asked, [(single,) for single in singles], ONE_LEVEL),
+        _of(asked, [students], several),
+        _of(asked, [students], [OURS]),
+        *(_of(asked, [mix], [OURS]) for mix in dict.fromkeys(mixes) if len(mix) > 1 and mix != students),
     ]
     return [each for each in found if each]
 
 
-def _of(
-    asked: Deployment, models: Sequence[tuple[str, ...]], policies: Sequence[str], words: str | None = None
-) -> list[Contender]:
+def _of(asked: Deployment, models: Sequence[tuple[str, ...]], policies: Sequence[str]) -> list[Contender]:
     """Every policy on every deployment of these models."""
     found = []
     for each in filter(None, models):
-        name = ",".join(each)
         try:
-            deployment = Deployment.of(asked.table, name, asked.task, asked.choice)
+            deployment = Deployment.of(asked.table, ",".join(each), asked.task, asked.choice)
         except (LookupError, ValueError):
             continue
-        found += [Contender(words or name, deployment, policy, policy.partition("(")[0]) for policy in policies]
+        found += [Contender.of(deployment, policy) for policy in policies]
     return found
 
 
@@ -152,8 +157,7 @@ def _best_of(kind: Sequence[Contender], of: Callable[[Contender], Standing | Non
 
 def asked_for(deployment: Deployment, policy: str) -> Contender:
     """A policy on what was asked for."""
-    models = deployment.models
-    return Contender(models[0] if len(models) == 1 else f"{len(models)} models", deployment, policy, policy)
+    return Contender.of(deployment, policy, label=policy)
 
 
 def run(prepared: Prepared, contender: Contender, slo_s: float) -> Report:
@@ -200,7 +204,7 @@ def right(contenders: Sequence[Contender], scores: Sequence[Score]) -> str:
         if place is not None and found[place] != own:
             said.append(f"{words} {found[place].value:.2%} in {_seconds(found[place].busy_s)}")
     verdict = f"students {'pay' if own.students else 'do not pay'}" if theirs and others else "best"
-    if verdict == "students pay" and not Roles(its).singles:
+    if verdict == "students pay" and not by_role(its.table, its.task)[SINGLE]:
         verdict += " against the teacher"  # nothing here says how a single model would do
     figures = f"{own.value:.2%} {'weighted' if its.task else 'on time'} in {_seconds(own.busy_s)} GPU s"
     modelled = " (modelled)" if its.table.modelled else ""

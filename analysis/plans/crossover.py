@@ -13,13 +13,13 @@ from pandas import DataFrame
 
 from analysis.comparisons.statistics import mean_intervals
 from analysis.plans.planning import POLICIES
-from analysis.plans.techniques import Offered, offered, technique
+from analysis.plans.techniques import Offered, offered
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import axis
 from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
-from profiler.table import as_table
+from profiler.table import as_table, technique
 from simulator.defaults import default_slo_s
 from simulator.settings import Prepared, Settings, prepare
 
@@ -107,7 +107,11 @@ def _compared(offer: Offered, rows: Sequence[Row], values: NDArray[np.float64], 
         first = (at * values.shape[1] + int(policy[at])) * seeds
         its = rows[first : first + seeds]
         row: Row = {"load": load, **{name: its[0][name] for name in ("rate", "slo_ms")}}
-        row |= {"technique": technique(each.table, each.model), "model": each.model, "policy": its[0]["policy"]}
+        row |= {
+            "technique": technique(each.table, each.model, each.task),
+            "model": each.model,
+            "policy": its[0]["policy"],
+        }
         row |= _ends("value", own.iloc[at])
         row |= {name: _mean([one[name] for one in its]) for name in ("attainment", "accuracy")}
         row |= {"best": at == best, **_ends("behind", behind.iloc[at]), "seeds": seeds}

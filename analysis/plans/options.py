@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from analysis.plans.candidates import Candidate
 from analysis.plans.planner import Planner, Point
-from analysis.plans.techniques import Offered, technique
+from analysis.plans.techniques import Offered
+from profiler.table import technique
 from traces.shared.text import count, percent
 
 
@@ -35,7 +36,7 @@ def options(
         own = [candidate for candidate in open_ if candidate.model == each.model]
         best = planner.best(own)
         why = "" if best is not None else refused.get(each.model) or _lacking(planner, own, max_gpus)
-        found.append(Option(each.table.name, technique(each.table, each.model), each.model, best, why=why))
+        found.append(Option(each.table.name, technique(each.table, each.model, each.task), each.model, best, why=why))
     return ranked(planner, found)
 
 

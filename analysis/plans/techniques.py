@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from profiler.table import Deployment, LatencyTable
+from profiler.table import ROLES, SINGLE, STUDENTS, TEACHER, Deployment, LatencyTable, by_role, evaluated
 
-#: What a model is, by the first word of its name; one with another name is "students" where it has several levels,
-#: else a "teacher".
-ROLES = ("teacher", "single", "students")
-MIX = "mix"
 #: The task of accuracies that nobody measured.
 ILLUSTRATIVE = "illustrative"
 #: The roles whose models are tried together, besides each model by itself: without single models, without students, and
 #: all. Not every subset: of each mix the models of which no level is useful are left out.
-MIXES = (("students", "teacher"), ("single", "teacher"), ROLES)
+MIXES = ((STUDENTS, TEACHER), (SINGLE, TEACHER), ROLES)
 
 
 class Offered(NamedTuple):
@@ -40,16 +36,6 @@ class Offered(NamedTuple):
         return []
 
 
-def technique(table: LatencyTable, model: str) -> str:
-    """One of ROLES, or "mix" where the text names several models."""
-    if len(table.named(model)) > 1:
-        return MIX
-    word = model.partition("-")[0]
-    if word in ROLES:
-        return word
-    return "students" if len(table.levels(model)) > 1 else "teacher"
-
-
 def offered(table: LatencyTable, models: Sequence[str] | None, task: str | None, levels: str) -> Offered:
     """These models of a table, each by itself (commas join several); by default all, and each useful mix.
 
@@ -58,11 +44,12 @@ def offered(table: LatencyTable, models: Sequence[str] | None, task: str | None,
     """
     task = table.default_task() if task is None else task
     wanted = list(table.models if models is None else dict.fromkeys(models))
-    known = [each for each in wanted if _has(table, each, task)]
-    missing = [each for each in wanted if each not in known]
+    missing = [each for each in wanted if not set(table.named(each)) <= set(evaluated(table, task))]
+    known = [each for each in wanted if each not in missing]
     said = f"no accuracies on {task}"
     if not known:
-        others = [other for other in _tasks(table) if all(_has(table, each, other) for each in missing)]
+        lacking = {name for each in missing for name in table.named(each)}
+        others = [other for other in _tasks(table) if lacking <= set(evaluated(table, other))]
         there = f"name one that all have: --task {' or '.join(others)}" if others else "evaluate them"
         raise LookupError(f"table {table.name}: {', '.join(missing)}: {said}; {there}")
     left_out = [f"without {', '.join(missing)}: {said}"] if missing else []
@@ -70,9 +57,9 @@ def offered(table: LatencyTable, models: Sequence[str] | None, task: str | None,
     if models is None and task is not None:  # without accuracies nothing is known to be useful
         for roles in MIXES:
             try:
-                deployments += _mixed(table, known, roles, task, levels, deployments)
+                deployments += _mixed(table, roles, task, levels, deployments)
             except LookupError as error:  # sizes that not all have
-                left_out.append(f"without the mix of {', '.join(roles)}: {error.args[0]}")
+                left_out.append(f"without {'+'.join(roles)}: {error.args[0]}")
     left_out += dict.fromkeys(note for each in deployments for note in each.notes) if models is not None else ()
     return Offered(table, deployments, task, left_out)
 
@@ -81,24 +68,16 @@ def _tasks(table: LatencyTable) -> tuple[str, ...]:
     return table.accuracy.tasks if table.accuracy else ()
 
 
-def _has(table: LatencyTable, model: str, task: str | None) -> bool:
-    """Whether all the models that a text names have accuracies on a task; True without a task."""
-    names = table.named(model)
-    if task is None:
-        return True
-    table.levels(names[0], task)  # an unknown task is refused here
-    return table.accuracy is not None and all(table.accuracy.of(each, task) for each in names)
-
-
 def _mixed(
-    table: LatencyTable, models: Sequence[str], roles: Sequence[str], task: str, levels: str, tried: list[Deployment]
+    table: LatencyTable, roles: Sequence[str], task: str, levels: str, tried: list[Deployment]
 ) -> Iterator[Deployment]:
     """The mix of the models with these roles, of those with a level in use; none where that is one, or was tried."""
-    members = [each for each in models if technique(table, each) in roles]
+    models = by_role(table, task)
+    members = tuple(each for role in roles for each in models[role])
     while len(members) > 1:
         mix = Deployment.of(table, ",".join(members), task, levels)
         if len(mix.models) == len(members):
             if all(set(members) != set(table.named(each.model)) for each in tried):
                 yield mix
             return
-        members = list(mix.models)
+        members = mix.models

@@ -13,7 +13,6 @@ _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "p50 ms": lambda s: milliseconds(s["p50_s"]),
     "p99 ms": lambda s: milliseconds(s["p99_s"]),
     "on time": lambda s: percent(s["attainment"]),
-    "goodput/s": lambda s: number(s["goodput"]),
     "accuracy": lambda s: percent(s["accuracy"]),
     "weighted": lambda s: percent(s["accuracy_weighted_goodput"]),
     "batch": lambda s: number(s["batch_mean"]),

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 import re
 
-import numpy as np
 import pytest
 from written import write_table
 
-from profiler.table import Deployment, LatencyTable
+from profiler.table import Deployment
 from simulator import simulate
 from simulator.__main__ import main
-from simulator.rivals import Score, best, right, standing
-from simulator.roles import Roles
+from simulator.rivals import Score, best, right, rivals, standing
 from simulator.settings import Settings, prepare
 
 ACCURACIES = "model,students,task,accuracy"
+MIX = "students+single+teacher"
 
 
 def table(folder, *, teacher=None, single=None, accuracies=True, **meta):
@@ -56,7 +55,7 @@ def test_each_rival_is_what_simulate_says_of_it_on_the_same_requests(tmp_path):
     source = table(tmp_path / "toy", teacher=6, single=1)
     prepared, found = stood(source)
     assert [each.contender.serves for each in found] == [
-        "students-2x8", "teacher-6x8", "teacher-2x8", "students-2x8", "the others", "all",
+        "students-2x8", "teacher-6x8", "teacher-2x8", "students-2x8", "single+teacher", MIX,
     ]  # fmt: skip
     for each in found:
         own = simulate(
@@ -86,27 +85,24 @@ def test_a_table_of_students_alone_has_no_other_rival_and_says_so(tmp_path):
     assert line(found).startswith("best: students-2x8")
 
 
-def test_a_table_without_a_single_model_or_without_a_teacher(tmp_path):
-    without_single = Roles(Deployment.of(table(tmp_path / "a", teacher=6)))
-    assert (without_single.teacher, without_single.singles) == ("teacher-6x8", ())
+def test_a_table_without_a_single_model_has_no_row_for_one(tmp_path):
     _, found = stood(table(tmp_path / "a", teacher=6))
-    assert [each.contender.serves for each in found] == ["students-2x8", "teacher-6x8", "students-2x8", "all"]
-    names = table(tmp_path / "b", single=1)
-    text = (tmp_path / "b" / "latency.csv").read_text()
-    (tmp_path / "b" / "latency.csv").write_text(text.replace("teacher-2x8", "single-2x8"))
-    text = (tmp_path / "b" / "accuracy.csv").read_text()
-    (tmp_path / "b" / "accuracy.csv").write_text(text.replace("teacher-2x8", "single-2x8"))
-    without_teacher = Roles(Deployment.of(names))
-    assert (without_teacher.teacher, without_teacher.singles) == (None, ("single-2x8",))
+    assert [each.contender.serves for each in found] == [
+        "students-2x8", "teacher-6x8", "students-2x8", "students+teacher",
+    ]  # fmt: skip
 
 
-def test_models_without_accuracies_on_the_task_are_no_rivals():
-    roles = Roles(Deployment.of("cpu-epyc-1thread", task="sst2"))
-    assert (roles.teacher, roles.singles) == ("teacher-6x384", ())
-    roles = Roles(Deployment.of("cpu-epyc-1thread", "students-4x384", task="illustrative"))
-    assert (roles.students, roles.teacher, roles.singles) == (
-        ("students-4x384",), "teacher-12x768", ("teacher-6x384",),
-    )  # fmt: skip
+def test_the_students_are_those_that_were_asked_for_else_the_first(tmp_path):
+    def kinds(*asked, task):
+        return [{each.serves for each in kind} for kind in rivals(Deployment.of("cpu-epyc-1thread", *asked, task), 1.0)]
+
+    assert kinds("students-4x384", task="illustrative") == [
+        {"teacher-12x768"}, {"teacher-6x384"}, {"students-4x384"}, {"students-4x384"},
+        {"single+teacher"}, {MIX},
+    ]  # fmt: skip
+    assert kinds("teacher-6x384", task="sst2") == [
+        {"teacher-6x384"}, {"students-2x384"}, {"students-2x384"}, {"students+teacher"},
+    ]  # fmt: skip
 
 
 def test_a_single_model_as_good_for_less_is_right_and_students_do_not_pay(tmp_path):
@@ -182,7 +178,7 @@ def test_the_command_shows_a_row_per_rival_within_120_columns(tmp_path, capsys, 
     start = next(place for place, each in enumerate(lines) if each.startswith("policy "))
     rows = lines[start + 1 : start + 7]
     assert [re.split(r"  +", each)[-1] for each in rows] == [
-        "students-2x8", "teacher-6x8", "teacher-2x8", "students-2x8", "the others", "all",
+        "students-2x8", "teacher-6x8", "teacher-2x8", "students-2x8", "single+teacher", MIX,
     ]  # fmt: skip
     assert max(map(len, lines[start : start + 7])) <= 120
     assert lines[start + 7] == ""
@@ -194,12 +190,4 @@ def test_those_that_were_asked_for_are_not_shown_twice(tmp_path):
     _, found = stood(source, model="teacher-6x8,students-2x8", levels="all")
     names = [each.contender.name for each in found]
     assert len(set(names)) == len(names)
-    assert [each.contender.serves for each in found].count("all") == 0
-
-
-def test_a_loaded_table_gives_the_same_roles_as_its_deployment(tmp_path):
-    deployment = Deployment.of(LatencyTable.load(table(tmp_path / "toy", teacher=6, single=1)), "teacher-2x8")
-    roles = Roles(deployment)
-    assert roles.students == ("students-2x8",)
-    assert roles.everything == ("students-2x8", "teacher-6x8", "teacher-2x8")
-    assert np.isfinite([each.accuracy for each in deployment.levels]).all()
+    assert [each.contender.serves for each in found].count("students+teacher") == 1

@@ -244,8 +244,8 @@ SERVED = {"trace": "poisson:duration=3", "load": 0.8, "slo_ms": 100.0, "task": "
 def test_standing_rivals_run_on_the_requests_of_every_replication():
     compared = compare("slackfit;adaptive", replications=2, rivals=True, **SERVED)
     rivals = compared.rivals.set_index("serves")
-    assert set(rivals.index) == {"teacher-6x384", "students-2x384", "all"}
-    for serves in ("teacher-6x384", "all"):
+    assert set(rivals.index) == {"teacher-6x384", "students-2x384", "students+teacher"}
+    for serves in ("teacher-6x384", "students+teacher"):
         row, values = rivals.loc[serves], []
         for seed in (0, 1):
             its = {"rate": compared.settings.rate, "slo_ms": 100.0, "seed": seed, "trace": SERVED["trace"]}
@@ -264,6 +264,6 @@ def test_the_command_shows_the_rivals_and_which_is_right(capsys):
     assert main(["compare", *flags]) == 0
     shown = capsys.readouterr().out
     assert re.search("^rival .*serves$", shown, re.MULTILINE)
-    assert {"teacher-6x384", "all"} <= {each.split()[-1] for each in shown.splitlines() if each}
+    assert {"teacher-6x384", "students+teacher"} <= {each.split()[-1] for each in shown.splitlines() if each}
     assert main(["compare", *flags, *ALONE]) == 0
     assert "rival" not in capsys.readouterr().out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.plans.techniques import offered, technique
+from analysis.plans.techniques import offered
 from profiler.table import as_table
 
 MIXES = ["students-1x8,teacher-4x8", "single-1x8,teacher-4x8", "students-1x8,single-1x8,teacher-4x8"]
@@ -36,25 +36,6 @@ def test_a_model_without_a_useful_level_is_in_no_mix(models, made):
 
 def test_named_models_are_all_that_is_tried(made):
     assert names(of(made(), ["teacher-4x8", MIXES[0]])) == ["teacher-4x8", MIXES[0]]
-
-
-@pytest.mark.parametrize(
-    ("model", "levels", "found"),
-    [
-        ("teacher-4x8", 1, "teacher"),
-        ("single-1x8", 1, "single"),
-        ("students-1x8", 1, "students"),
-        ("bert", 1, "teacher"),
-        ("own", 2, "students"),
-    ],
-)
-def test_the_name_says_the_technique_or_the_levels_do(model, levels, found, made):
-    table = as_table(made({model: [(k, 1.0 + k, 0.5 + k / 10) for k in range(1, levels + 1)]}))
-    assert technique(table, model) == found
-
-
-def test_several_models_are_a_mix(made):
-    assert technique(as_table(made()), MIXES[0]) == "mix"
 
 
 def test_the_first_task_is_kept_and_models_without_it_are_named_as_left_out(models, made):
