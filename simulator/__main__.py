@@ -19,11 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from policies import POLICIES, make
 from profiler.table import LatencyTable, shipped
 from simulator.arguments import parameters, parser
+from simulator.contenders import right
 from simulator.reporting.journal import Journal, left_behind
 from simulator.reporting.output import WHOSE, read_run, save, to_json
 from simulator.reporting.printing import heading, shortfall, table, verdict
 from simulator.reporting.report import Report
-from simulator.rivals import right, standing
+from simulator.rivals import standing
 from simulator.serving.clock import VirtualClock
 from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces import GENERATORS, NAMED

@@ -13,9 +13,10 @@ import numpy as np
 from analysis.comparisons import steady
 from analysis.comparisons.optimum import Ceiling, ceiling
 from analysis.sweeps.cells import summary_from
+from simulator.contenders import Contender, Score, scored
 from simulator.defaults import default_slo_s
 from simulator.reporting.report import Report
-from simulator.rivals import Contender, Score, run, scored
+from simulator.rivals import run
 from simulator.settings import Prepared, Settings, prepare
 
 

@@ -9,7 +9,8 @@ from pandas import DataFrame
 
 from analysis.comparisons.replications import Replication
 from analysis.sweeps.frames import frame
-from simulator.rivals import Contender, Score, asked_for, right, standing
+from simulator.contenders import Contender, Score, asked_for, right
+from simulator.rivals import standing
 from simulator.settings import Prepared
 
 _FIGURES = ("attainment", "accuracy", "accuracy_weighted_goodput", "p99_s")
