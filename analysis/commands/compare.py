@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--reference",
         metavar="SPEC",
         help="whose difference is shown (default: adaptive with all, else the first); "
-        "none: the default, without the standing rivals (the teacher, the best single model, students, all together)",
+        "none: the default, without the standing rivals (teacher, single model, students, mixes of them)",
     )
     parser.add_argument(
         "--replications", type=int, default=10, metavar="N",
