@@ -58,8 +58,8 @@ def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
     run.add_argument(
         "--reference",
         metavar="SPEC",
-        help="one more policy beside the standing rivals (teacher, single model, students, each by the best published rule, "
-        "and mixes of them); none: this policy alone",
+        help="one more policy beside the standing rivals (teacher, single model, students, each by the best published "
+        "rule, and mixes of them); none: this policy alone",
     )
     run.add_argument(
         "--rerun", type=Path, metavar="DIR", help="repeat a written run, byte for byte, in place or into --out"
