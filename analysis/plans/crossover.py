@@ -66,7 +66,7 @@ def crossover(
     specs = [describe(make(each)) for each in axis("policy", policies)]
     offer = offered(opened_table, None if models is None else axis("model", models), task, levels)
     if offer.task is None:
-        raise ValueError(f"table {opened_table.name} has no accuracies: techniques have no value to be compared by")
+        raise ValueError(f"table {opened_table.name} has no accuracies to compare by: give it an accuracy.csv")
     names = [each.model for each in offer.deployments]
     first = opened_table.default_model()
     base = Settings(table=None if table is None else str(table), model=first if first in names else names[0],
