@@ -146,33 +146,28 @@ def _live_account(prepared: Prepared, attempts: Sequence[Report], simulated: Rep
         lines.append((f"{prepared.settings.policy} simulated", simulated))
     missed = [f"{name}: {shortfall(each)}" for name, each in lines if shortfall(each)]
     verdicts = [f"{name}: {verdict(each)}" for name, each in zip(names, attempts, strict=True)]
-    return "\n".join(
-        [
-            heading(attempts[-1]),
-            "",
-            table([(name, each.summary) for name, each in lines]),
-            *([""] if missed else []),
-            *missed,
-            "",
-            *verdicts,
-        ]
-    )
+    shown = table([(name, each.summary) for name, each in lines])
+    return "\n".join([heading(attempts[-1]), "", shown, *([""] if missed else []), *missed, "", *verdicts])
 
 
 def _account(prepared: Prepared, report: Report, reference: str | None) -> str:
     """Everything that is printed of a run but for where it lies: its line, those of its rivals, and which is right."""
     policy = prepared.settings.policy
-    if reference == "none" or prepared.settings.clock != "virtual":
-        missed = [f"{policy}: {shortfall(report)}"] if shortfall(report) else []
-        return "\n".join([heading(report), "", table([(policy, report.summary)]), *([""] if missed else []), *missed])
+    alone = reference == "none" or prepared.settings.clock != "virtual"
+    rows, notes = (table([(policy, report.summary)]), []) if alone else _beside(prepared, report, reference)
+    if shortfall(report):
+        notes.append(f"{policy}: {shortfall(report)}")
+    return "\n".join([heading(report), "", rows, *([""] if notes else []), *notes])
+
+
+def _beside(prepared: Prepared, report: Report, reference: str | None) -> tuple[str, list[str]]:
+    """The lines of a run and its rivals, and which of them is right, with the policies whose names are cut short."""
     found = standing(prepared, report, reference)
     contenders = [each.contender for each in found]
-    missed = [f"{policy}: {shortfall(report)}"] if shortfall(report) else []
-    rows = table([(each.label, run.summary) for each, run in zip(contenders, found, strict=True)],
-                 [each.serves for each in contenders])  # fmt: skip
-    notes = [f"{each.label} is {each.policy}" for each in contenders if each.label != each.policy]
-    line = right(contenders, [each.score for each in found])
-    return "\n".join([heading(report), "", rows, "", line, *notes, *missed])
+    lines = [(each.contender.label, each.summary) for each in found]
+    short = [f"{each.label} is {each.policy}" for each in contenders if each.label != each.policy]
+    said = [right(contenders, [each.score for each in found]), *short]
+    return table(lines, [each.serves for each in contenders]), said
 
 
 def _folder(policy: str) -> str:
