@@ -93,7 +93,8 @@ def right(contenders: Sequence[Contender], scores: Sequence[Score]) -> str:
         return "which is right stays open: no accuracy is known"
     winner, own, its = contenders[at], scores[at], contenders[at].deployment
     top = max(each.value for each in scores if not math.isnan(each.value))
-    tie = f"; {top:.2%} is no more than {100 * AS_GOOD:g} points above" if own.value < top else ""
+    near = f"; {top:.2%} is no more than {100 * AS_GOOD:g} points above"
+    tie = near if f"{own.value:.2%}" != f"{top:.2%}" else ""
     modelled = " (modelled)" if its.table.modelled else ""
     what = "weighted" if its.task else "on time"
     return "\n".join(
