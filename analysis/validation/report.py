@@ -14,7 +14,7 @@ from analysis.validation.latencies import SIMULATED, latencies
 from analysis.validation.verdicts import JUDGED, calm_latencies, verdicts
 from traces.shared.atomic import write_text
 from traces.shared.documents import json_text, read_json
-from traces.shared.text import milliseconds, percent
+from traces.shared.text import milliseconds, number, percent
 
 _ms = partial(milliseconds, digits=3)
 
@@ -97,7 +97,7 @@ def page(found: dict[str, Any]) -> str:
         shown = f"{live:,.0f}" if np.isfinite(live) else "not found within the rates tried"
         shown += "" if row["valid"] else " (INVALID runs)"
         rates = [row[f"{name}_rate"] for name in SIMULATED]
-        words = [f"{rate:,.0f}" + (f" ({rate / live - 1:+.1%})" if np.isfinite(live) else "") for rate in rates]
+        words = [number(rate) + (f" ({rate / live - 1:+.1%})" if np.isfinite(rate / live) else "") for rate in rates]
         lines.append(f"| {row['policy']} | {shown} | {' | '.join(words)} |")
     lines += ["", "## Runs that are INVALID", ""]
     lines += [
@@ -110,9 +110,11 @@ def _latencies(found: dict[str, Any]) -> Iterator[str]:
     """Two tables: every cell's latencies and their errors, and what they come to."""
     yield "## Latencies"
     yield ""
-    yield "Runs: how many live runs a figure is the mean of. Errors: simulated over live, less one; the bare table has "
-    yield "no residuals. Two live runs apart: on the same arrivals, where there are two. 95 %: of one VALID run, by "
-    yield "blocks of 0.1 s; none where requests took longer than that."
+    yield (
+        "Runs: how many live runs a figure is the mean of. Errors: simulated over live, less one; the bare table has "
+        "no residuals. Apart: two runs of the same arrivals, by the logarithm of their ratio, on average over pairs. "
+        "95 %: of one VALID run, by blocks of 0.1 s; none where requests took longer than that."
+    )
     yield ""
     names = " | ".join(SIMULATED.values())
     yield f"| traffic | policy | figure | runs | live ms | 95 % | two live runs apart | {names} |"
@@ -127,9 +129,10 @@ def _latencies(found: dict[str, Any]) -> Iterator[str]:
             f"| {'-' if np.isnan(low) else f'{_ms(low)} to {_ms(high)}'} | {percent(row['live_apart'], 1)} | {errors} |"
         )
     yield ""
-    yield "Of the judged cells without overload, where latencies grow for as long as a run goes on. As near: is the "
-    yield "simulation at most twice as far from a live run as another live run is, on average over the cells with "
-    yield "repeats, with 95 % confidence?"
+    yield (
+        "Without overload, where latencies grow for as long as a run goes on. As near: is the simulation at most twice "
+        "as far from a live run as another live run is, on average over the cells with repeats, with 95 % confidence?"
+    )
     yield ""
     yield (
         "| figure | simulated with | cells | runs | worst error | mean error | cells with repeats "

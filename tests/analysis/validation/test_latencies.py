@@ -20,7 +20,7 @@ def one_cell(runs):
 
 
 def found_as_near(rng, cells, error, runs=2):
-    """What is found of so many cells: live runs with a spread of each cell's own, simulations off by `error` beside it."""
+    """What is found of so many cells: live runs with each cell's own spread, simulations off by `error` beside it."""
     scale = SCALE * rng.exponential(1.0, cells)
     live, simulated = scale[:, None] * rng.normal(size=(cells, runs)), scale * rng.normal(size=cells) + error
     one, other = np.triu_indices(runs, 1)
@@ -78,5 +78,5 @@ def test_cells_are_judged_where_all_other_policies_have_valid_calibration_runs()
     cells = DataFrame({"policy": ["greedy", "timeout", "adaptive"], "scenario": "overload 1.2"})
     calibration = [{"policy": name, "valid": name != "greedy"} for name in cells["policy"]]
     found = {"cells": cells, "calibration": {"runs": calibration}, "runs": DataFrame()}
-    assert judged(found, "cells")["policy"].tolist() == ["greedy"]
+    assert judged(found, cells)["policy"].tolist() == ["greedy"]
     assert (calm_latencies(found)["cells"] == 0).all()  # overload is no part of it
