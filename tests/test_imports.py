@@ -98,7 +98,7 @@ FOLDERS = {
         "plots": "plans plots.axes runs sweeps words",
         "inputs": "columns comparisons plans plots.axes runs sweeps",
         "pages": "inputs plans plots plots.axes runs words",
-        "validation": "sweeps",
+        "validation": "comparisons sweeps",
         "commands": "comparisons inputs outputs pages plans plots progress sweeps validation words",
     },
 }

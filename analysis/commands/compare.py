@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from math import isinf, isnan
+from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +93,8 @@ def text(compared: Comparison) -> str:
     """The account of a comparison: what was served, a line per policy, what was refused.
 
     The column "99 %?" says whether 99 % of all requests are on time, at 99 % confidence; "regret" is how many points a
-    policy stays below the ceiling, "from" how many it is above the reference.
+    policy stays below the ceiling, "from" how many it is above the reference. Replications that are all equal have no
+    interval: they say nothing of rarer ones.
     """
     from profiler.table import left_out_notes
 
@@ -156,4 +157,6 @@ def _rivals(compared: Comparison) -> list[str]:
 
 def _ends(row: Series, name: str, form: str) -> str:
     low, high = 100 * row[f"{name}_low"], 100 * row[f"{name}_high"]
-    return "unknown" if isinf(high) else f"{low:{form}} to {high:{form}}"
+    if not isfinite(high):
+        return "unknown"
+    return "all equal" if low == high else f"{low:{form}} to {high:{form}}"

@@ -68,7 +68,8 @@ def named(settings: Settings, replications: int) -> str:
     if replications == 1:
         return f"one run (seed {settings.seed}), so nothing is known of the spread"
     if recorded(settings):
-        return f"{replications} consecutive windows of {settings.trace}, each counting the same"
+        counted = "each counting the same and beginning with an empty queue"
+        return f"{replications} consecutive windows of {settings.trace}, {counted}"
     return f"seeds {settings.seed} to {settings.seed + replications - 1}"
 
 

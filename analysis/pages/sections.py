@@ -215,4 +215,6 @@ def _cell(name: str, value: Any) -> str:
 
 def _ends(row: Mapping[str, Any], name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{100 * low:.2f}\u00a0to\u00a0{100 * high:.2f}" if np.isfinite(low) and np.isfinite(high) else "unknown"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "unknown"
+    return "all equal" if low == high else f"{100 * low:.2f}\u00a0to\u00a0{100 * high:.2f}"

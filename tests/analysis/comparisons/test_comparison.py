@@ -11,12 +11,14 @@ import pandas
 import pytest
 
 from analysis.__main__ import main
+from analysis.commands.compare import text
 from analysis.comparisons.comparison import compare
-from analysis.comparisons.statistics import warm_up
+from analysis.comparisons.statistics import mean_intervals, warm_up
 from analysis.sweeps.cells import summary_from
 from policies import POLICIES
 from simulator import simulate
 from simulator.settings import Settings, prepare
+from traces import load, write
 
 SETTING = {"table": "synthetic", "lengths": "constant:tokens=64", "trace": "mmpp:duration=0.06,stays=0.02/0.02"}
 
@@ -146,6 +148,44 @@ def test_windows_of_a_recorded_file_are_its_replications(tmp_path):
     path.write_text("arrival_s,tokens\n0,9\n0.1,9\n9,9\n")
     with pytest.raises(ValueError, match=r"window 2 of 3 .*no requests"):
         compare("fixed", replications=3, trace=str(path), table="synthetic")
+
+
+def test_windows_that_lack_the_backlog_of_the_trace_have_no_interval(tmp_path):
+    path = tmp_path / "overload.parquet"
+    write(load("mmpp:rate=8000,duration=1,levels=1/2,stays=0.15/0.03", lengths="constant:tokens=64", seed=1), path)
+    setting = {"trace": str(path), "table": "synthetic", "slo_ms": 6}
+    found = compare("greedy;nexus", replications=4, **setting)
+    standings = found.standings.set_index("policy")
+    whole = prepare(Settings("greedy", **setting)).run().summary["accuracy_weighted_goodput"]
+    assert standings.loc["greedy", "accuracy_weighted_goodput"] > 1.5 * whole  # windows say too much
+    own, difference = (
+        [f"{name}_{end}" for end in ("low", "high")] for name in ("accuracy_weighted_goodput", "difference")
+    )
+    assert standings.loc["greedy", own].isna().all()
+    assert standings.loc["nexus", own].notna().all()
+    assert standings.loc["nexus", difference].isna().all()  # paired with what has none
+    assert found.replicated.endswith("greedy")
+    assert text(found).count("unknown") == 2
+
+
+@pytest.mark.parametrize("offered", [0.6, 1.05, 4.0])
+def test_intervals_over_seeds_hold_in_deep_overload_too(offered):
+    setting = {"trace": "burst:duration=0.3,start=0.1,length=0.05", "table": "synthetic", "slo_ms": 6}
+    setting |= {"lengths": "constant:tokens=64", "load": offered}
+    values = [
+        prepare(Settings("greedy", seed=seed, **setting)).run().summary["accuracy_weighted_goodput"]
+        for seed in range(60)
+    ]
+    drawn = np.random.default_rng(0).choice(values, (4, 2000))
+    found = mean_intervals(drawn)
+    assert np.mean((found["low"] <= np.mean(values)) & (found["high"] >= np.mean(values))) > 0.9
+
+
+def test_equal_replications_have_no_interval_in_print():
+    setting = {"trace": "constant:duration=0.1", "lengths": "constant:tokens=64", "table": "synthetic", "load": 0.2}
+    *_, one, other = text(compare("greedy;nexus", replications=3, **setting)).splitlines()
+    assert "all equal" in one
+    assert "all equal" in other
 
 
 def test_drawn_times_have_no_ceiling():
