@@ -9,8 +9,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 #: What becomes of the requests of a batch that are sure at a cut: their answers leave and the batch runs on with them
-#: ("result"); the others go on in a smaller batch ("compact"); the whole batch ends there ("truncate").
-SURE = ("compact", "result", "truncate")
+#: ("result"); the others go on in a smaller batch ("compact"), and wait again after the last cut ("return"); the whole
+#: batch ends there ("truncate").
+SURE = ("compact", "result", "return", "truncate")
 #: What can be counted up to a cut.
 AXES = ("students", "layers")
 
@@ -41,9 +42,10 @@ class Span(NamedTuple):
 class BatchPlan:
     """How a batch is to run, if not as a whole.
 
-    cuts: ascending; the last is the end of the level and takes every request (least 0). sure: one of SURE. recorded:
-    the file of recorded answers that a simulation replays; a real device works its margins out. span: run only these
-    layers; up to the level's depth the batch is answered, before that its requests wait again when it is done.
+    cuts: ascending; the last is the end of the level and, but for "return", takes every request (least 0). sure: one of
+    SURE. recorded: the file of recorded answers that a simulation replays; a real device works its margins out. span:
+    run only these layers; up to the level's depth the batch is answered, before that its requests wait again when it is
+    done.
 
     Raises ValueError for cuts that do not ascend, for a span beside cuts, and for neither.
     """
