@@ -2,9 +2,11 @@
 
     python benchmarks/policy_contest.py --jobs 2
 
-runs 200 cells of the grid and 60 at random, and writes docs/contest.md. An interrupted contest goes on where it was:
-every run is kept in --store by its content, the code that it goes through among it. More cells, in the same order,
-cost only the new ones; `--cells all` is the whole grid (15,360 cells, some days). A cell takes 4 to 30 CPU seconds.
+runs 150 cells of the grid and 50 at random in about 25 minutes, and writes docs/contest.md. An interrupted contest goes
+on where it was: every run is kept in --store by its content, the code that it goes through among it. So after a change
+of one policy only its own runs are new; --trust keeps the others' after a change of the simulator, too. More cells, in
+the same order, cost only the new ones; `--cells all` is the whole grid (15,360 cells, some days). A cell takes 4 to 30
+CPU seconds, of which adaptive has a tenth.
 
 The grid: tables (synthetic, h200-modelled, cpu-epyc-1thread; shipped and steep accuracies) by what is served (students;
 students and teacher), traffic (generated, fitted, recorded where ../shared/data is there), loads 0.3 to 8, targets 2x,
@@ -16,14 +18,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 from time import process_time
 
 from contest.cells import FITTED, GENERATED, Cell, at_random, grid, present
 from contest.page import behind, page, summary
 from contest.rivals import missing
-from contest.runs import Rounds, Standing, keys, stand
+from contest.runs import Rounds, Standing, keys, stand, wanted
 from contest.tables import Shelf
 
 from analysis.sweeps.backends import Pool
@@ -34,19 +35,34 @@ from traces.shared.atomic import write_text
 PAGE = ROOT / "docs" / "contest.md"
 
 
-def parsed() -> argparse.Namespace:
+#: Options that change how a contest is run, not what it finds.
+ASIDE = ("jobs", "store", "page")
+
+
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cells", default="200", metavar="N", help="so many of the grid, or all (default: 200)")
-    parser.add_argument("--random", type=int, default=60, metavar="N", help="cells between those (default: 60)")
+    parser.add_argument("--cells", default="150", metavar="N", help="so many of the grid, or all (default: 150)")
+    parser.add_argument("--random", type=int, default=50, metavar="N", help="cells between those (default: 50)")
     parser.add_argument("--seed", type=int, default=20_000, help="the first of all (default: 20000)")
     parser.add_argument("--screening", type=int, default=1, metavar="N", help="seeds for all policies (default: 1)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="further ones, which count (default: 3)")
     parser.add_argument("--requests", type=int, default=4000, metavar="N", help="at least, of a run (default: 4000)")
     parser.add_argument("--only", default="", metavar="TEXT", help="cells of these whose line has this text")
+    parser.add_argument("--policy", default="adaptive", metavar="SPEC", help="the one that is judged (adaptive)")
+    parser.add_argument("--trust", action="store_true", help="take kept runs of others whatever code they are of")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     parser.add_argument("--store", type=Path, default=ROOT / "runs" / "contest", help="keeps what was run")
     parser.add_argument("--page", type=Path, default=PAGE, metavar="FILE", help="where to write (default: docs)")
-    return parser.parse_args()
+    return parser
+
+
+def command(options: argparse.Namespace) -> str:
+    """What finds the same again: the options that are not the defaults."""
+    said = ["python", "benchmarks/policy_contest.py"]
+    for name, value in vars(options).items():
+        if name not in ASIDE and value != parser().get_default(name):
+            said += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return shlex.join(said)
 
 
 def chosen(options: argparse.Namespace, shelf: Shelf) -> list[Cell]:
@@ -59,15 +75,23 @@ def chosen(options: argparse.Namespace, shelf: Shelf) -> list[Cell]:
 
 
 def main() -> None:
-    options, shelf = parsed(), Shelf()
+    options, shelf = parser().parse_args(), Shelf()
     first, second = options.seed, options.seed + options.screening
-    rounds = Rounds(tuple(range(first, second)), tuple(range(second, second + options.seeds)), options.requests)
+    rounds = Rounds(
+        tuple(range(first, second)),
+        tuple(range(second, second + options.seeds)),
+        options.requests,
+        judged=options.policy,
+        trust=options.trust,
+    )
     cells, store = chosen(options, shelf), Store(options.store)
-    named = [list(keys(cell, shelf, rounds).values()) for cell in cells]
-    found = {key: float(row["value"]) for key, row in store.find(key for own in named for key in own).items()}
+    looked_for = [
+        [wanted(key, entry, rounds) for (entry, _), key in keys(cell, shelf, rounds).items()] for cell in cells
+    ]
+    found = {key: float(row["value"]) for key, row in store.find(key for own in looked_for for key in own).items()}
     tasks = [
         (cell, shelf, rounds, {key: found[key] for key in own if key in found}, store.adding)
-        for cell, own in zip(cells, named, strict=True)
+        for cell, own in zip(cells, looked_for, strict=True)
     ]
     print(f"# {len(cells)} cells; {len(found):,} runs are there", flush=True)
     standings: dict[int, Standing] = {}
@@ -79,12 +103,12 @@ def main() -> None:
     finally:
         store.flush()
     ordered = [standings[number] for number in range(len(cells))]
-    write_text(options.page, page(ordered, rounds, shlex.join(["python", *sys.argv]), missing()))
+    write_text(options.page, page(ordered, rounds, command(options), missing()))
     print(f"# {summary(ordered)}\n# {process_time():.0f} CPU s here; written to {options.page}")
 
 
 def line(standing: Standing) -> str:
-    best, mean = standing.best(), 100 * standing.mean(standing.adaptive)
+    best, mean = standing.best(), 100 * standing.mean(standing.judged)
     if best is None:
         return f"{mean:6.2f}                {standing.cell}"
     return f"{mean:6.2f} {behind(standing):+7.2f}  {standing.cell}: {best.name(standing.cell)}"

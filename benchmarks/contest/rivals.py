@@ -1,4 +1,4 @@
-"""Who meets adaptive in a cell: every online policy, every static level, and fewer models."""
+"""The policies of a cell: every online one, every static level, fewer models, and those with recorded answers."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ VARIANTS = [
     "accscale(period_s=2.5SLO)",
     "switching(window_s=1SLO, period_s=0.25SLO)",
     "cocktail(interval_s=0.5SLO)",
+    "cascadeserve(stages=1)",
+    "cascadeserve(stages=1, period_s=0.25SLO)",
     "predicted(smdp)",
     "admission(mpc)",
     "admission(switching(window_s=1SLO, period_s=0.25SLO))",
@@ -45,10 +47,13 @@ OF_PARTS = {
     "students": ("adaptive",),
 }
 #: Variants of adaptive itself: what they gain it could gain.
-OWN = ("adaptive(drop='hopeless')", "predicted(adaptive)", "buckets(adaptive)")
-ADAPTIVE = "adaptive"
+OWN = ("adaptive", "adaptive(drop='hopeless')", "predicted(adaptive)", "buckets(adaptive)")
+#: What goes by recorded answers: how sure of each request a prefix is. Only where accuracies are those of the answers.
+RECORDED = ("cascadeserve", "cascadeserve(period_s=0.25SLO)", "margin(adaptive)")
+#: Of these, what needs the teacher, too.
+DEFERRING = ("deferral", "deferral(certainty=0.5)", "buckets(deferral(certainty=0.5))")
 #: One class and one target make these equal to greedy, or they add GPUs, need recorded answers or know the future.
-LEFT_OUT = {"autoscale", "hpa", "tail", "strict", "weighted", "edf", "margin", "optimum"}
+LEFT_OUT = {"autoscale", "hpa", "tail", "strict", "weighted", "edf", "margin", "cascadeserve", "deferral", "optimum"}
 
 
 class Entry(NamedTuple):
@@ -60,21 +65,26 @@ class Entry(NamedTuple):
     def name(self, cell: Cell) -> str:
         return self.policy if self.served == cell.served else f"{self.policy} on {self.served}"
 
-    def own(self) -> bool:
-        """Whether it is adaptive, or made of it, on all that the cell serves."""
-        return ADAPTIVE in self.policy
+    def of(self, judged: str) -> bool:
+        """Whether it is the judged rule, or made of it."""
+        return judged.partition("(")[0] in self.policy
+
+    def kind(self, judged: str) -> str:
+        """With "recorded" answers, a variant of what is judged ("own", which may serve less), or a "rival"."""
+        return "recorded" if self.policy in (*RECORDED, *DEFERRING) else "own" if self.of(judged) else "rival"
 
     def at(self, slo_s: float) -> str:
         """The spec at a target."""
         return re.sub(r"([\d.]+)SLO", lambda found: f"{float(found[1]) * slo_s:.6g}", self.policy)
 
 
-def entries(cell: Cell, shelf: Shelf) -> list[Entry]:
-    """All of a cell, adaptive the first."""
+def entries(cell: Cell, shelf: Shelf, judged: str) -> list[Entry]:
+    """All of a cell, the judged policy the first."""
     levels = shelf.deployment(cell.table, cell.served).levels
     static = [form.format(k=k) for k in sorted({level.students for level in levels}) for form in STATIC]
     around = ["router(nexus)"] if cell.gpus > 1 else []
-    specs = dict.fromkeys([ADAPTIVE, *OWN, *bare(), *VARIANTS, *static, *around])
+    recorded = [*RECORDED, *(DEFERRING if cell.served == "all" else ())] if shelf.recorded(cell.table) else []
+    specs = dict.fromkeys([judged, *OWN, *bare(), *VARIANTS, *static, *around, *recorded])
     found = [Entry(spec, cell.served) for spec in specs]
     parts = OF_PARTS if cell.served == "all" else {}
     return found + [Entry(spec, served) for served, specs in parts.items() for spec in specs]
@@ -93,5 +103,5 @@ def bare() -> Iterator[str]:
 
 def missing() -> list[str]:
     """Policies of the catalogue that are in no spec here."""
-    named = set(re.findall(r"[a-z]+", ";".join([*bare(), *VARIANTS, *OWN, *STATIC, "router"])))
+    named = set(re.findall(r"[a-z]+", ";".join([*bare(), *VARIANTS, *OWN, *STATIC, *RECORDED, *DEFERRING, "router"])))
     return sorted(set(POLICIES) - named)

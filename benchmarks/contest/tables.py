@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from profiler.answers.items import Items, shipped
 from profiler.table import AccuracyTable, Deployment, LatencyTable
 
 TABLES = ("synthetic", "h200-modelled", "cpu-epyc-1thread")
@@ -35,6 +36,15 @@ class Shelf:
         """Whether a table has the models, and accuracies for them."""
         plain = _loaded(str(self.folder / _plain(table)) if self.folder else _plain(table))
         return set(SERVED[served].split(",")) <= set(plain.models)
+
+    def recorded(self, table: str) -> bool:
+        """Whether the accuracies of its students are those of the answers that are shipped for them."""
+        path = shipped([STUDENTS])
+        return (
+            bool(path)
+            and Items.read(path).about["task"] == self.deployment(table, "students").task
+            and not (table.endswith(STEEP))
+        )
 
 
 def _plain(table: str) -> str:

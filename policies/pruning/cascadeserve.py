@@ -25,7 +25,7 @@ class CascadeServe:
     lower rate is taken while the rate is below `alpha` times the queue.
 
     Accuracies and margins are those of recorded answers (`items`, else shipped ones), of every second row; a model
-    without any has its levels alone, as in the source's ablation without cascades. Simplified: the models of a cascade
+    without any, and any with stages=1, has its levels alone, as in the source's ablation without cascades. Simplified: the models of a cascade
     are prefixes of one ensemble, and a request that is not sure goes on within its batch, where the source has a queue
     and a least batch per model; all GPUs have all models, so nothing is placed; arrivals are taken as even and lengths
     as the greatest where the source simulates; nobody waits to fill a batch beyond the last moment for the SLO.
@@ -95,7 +95,8 @@ class CascadeServe:
     def _front(self, levels: Sequence[Level], service: Service) -> list[Cascade]:
         if self.stages < 1:
             raise ValueError(f"cascadeserve needs stages >= 1, not {self.stages}")
-        if (recorded := recorded_answers("cascadeserve", self.items, levels)) is None:
+        recorded = recorded_answers("cascadeserve", self.items, levels) if self.stages > 1 else None
+        if recorded is None:
             return front([Cascade.whole(level) for level in levels], service)
         path, items = recorded
         own = [each for each in levels if each.model == items.about["model"] and each.students <= items.students]

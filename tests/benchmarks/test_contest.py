@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contest.cells import FITTED, GENERATED, MIXED, ONE, TARGETS, Cell, at_random, grid, present, traffic
+from contest.code import code
 from contest.page import behind, page
-from contest.rivals import ADAPTIVE, Entry, bare, entries, missing
-from contest.runs import Rounds, Standing, code, keys, stand
+from contest.rivals import Entry, bare, entries, missing
+from contest.runs import Rounds, Standing, keys, stand, wanted
 from contest.tables import Shelf
 
 SHELF = Shelf(Path(__file__).parents[1] / "data" / "tables")
@@ -62,7 +63,7 @@ def test_adaptive_is_not_far_behind_the_best_other(cell):
     standing = stand(cell, SHELF, ROUNDS, {}, None)
     best = standing.best()
     assert best is not None
-    assert behind(standing) <= BOUND, (best.name(cell), standing.mean(best), standing.mean(standing.adaptive))
+    assert behind(standing) <= BOUND, (best.name(cell), standing.mean(best), standing.mean(standing.judged))
 
 
 def test_the_grid_has_every_table_model_load_target_and_number_of_gpus():
@@ -91,8 +92,8 @@ def test_a_cell_has_its_load_and_lasts_for_20_targets(name):
 
 def test_every_policy_every_static_level_and_the_teacher_meet_adaptive():
     cell = Cell("cpu-epyc-1thread", "all", "poisson", 0.9, 5.0, 2, ONE)
-    found = entries(cell, SHELF)
-    assert found[0] == Entry(ADAPTIVE, "all")
+    found = entries(cell, SHELF, "adaptive")
+    assert found[0] == Entry("adaptive", "all")
     assert len(found) == len(set(found))
     assert {"nexus", "clockwork"} <= {each.policy for each in found if each.served == "teacher"}
     assert Entry("adaptive", "single+teacher") in found
@@ -114,10 +115,29 @@ def test_what_was_run_is_not_run_again():
     rounds, rows = Rounds((1,), (2,), requests=200, near=0.0, least=1), []
     first = stand(CALM, SHELF, rounds, {}, rows.extend)
     known = {row["key"]: row["value"] for row in rows}
-    assert set(known) <= set(keys(CALM, SHELF, rounds).values())
+    assert set(known) <= {each for key in keys(CALM, SHELF, rounds).values() for each in key}
     again = []
     second = stand(CALM, SHELF, rounds, known, again.extend)
     assert (again, second.values) == ([], first.values)
+
+
+def test_others_may_be_trusted_whatever_code_they_are_of_but_not_the_judged_policy():
+    entry, own = Entry("nexus", "students"), Entry("predicted(adaptive)", "students")
+    rounds = Rounds((1,), (2,), trust=True)
+    named = keys(CALM, SHELF, rounds)
+    assert wanted(named[entry, 1], entry, rounds) == named[entry, 1].loose
+    assert wanted(named[own, 1], own, rounds) == named[own, 1].exact
+    assert len({each for key in named.values() for each in key}) == 2 * len(named)
+
+
+def test_recorded_answers_run_where_the_accuracies_are_theirs():
+    for table in ("cpu-epyc-1thread", "cpu-epyc-1thread-steep", "h200-modelled", "synthetic"):
+        found = {each.policy for each in entries(CALM._replace(table=table), SHELF, "adaptive")}
+        assert ("cascadeserve" in found) == (table == "cpu-epyc-1thread")
+        assert "deferral" not in found  # which needs the teacher
+    whole = entries(Cell("cpu-epyc-1thread", "all", "poisson", 0.9, 5.0, 1, ONE), SHELF, "adaptive")
+    assert Entry("deferral", "all").kind("adaptive") == "recorded"
+    assert Entry("deferral", "all") in whole
 
 
 def test_the_key_of_a_run_is_that_of_its_own_code():
@@ -130,8 +150,10 @@ def test_the_page_has_a_row_for_each_cell_that_another_wins():
     lost = CALM._replace(table="h200-modelled", served="all", load=1.2)
     won = lost._replace(load=0.3)
     standings = [
-        Standing(won, {adaptive: [0.9, 0.9], nexus: [0.8, 0.8]}, []),
-        Standing(lost, {adaptive: [0.8, 0.82], nexus: [0.7, 0.7], teacher: [0.83, 0.83]}, [Entry("mpc", "all")]),
+        Standing(won, adaptive, {adaptive: [0.9, 0.9], nexus: [0.8, 0.8]}, []),
+        Standing(
+            lost, adaptive, {adaptive: [0.8, 0.82], nexus: [0.7, 0.7], teacher: [0.83, 0.83]}, [Entry("mpc", "all")]
+        ),
     ]
     assert [behind(each) for each in standings] == pytest.approx([-10, 2])
     text = page(standings, ROUNDS, "command", ["optimum"])
