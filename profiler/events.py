@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 SURE = ("compact", "result", "return", "truncate")
 #: What can be counted up to a cut.
 AXES = ("students", "layers")
+#: What says how sure a request is: the chance of its likeliest answer less that of the next, or the share of the
+#: prefixes up to the cut that answer as the last of them does.
+SURE_BY = ("margin", "votes")
 
 
 #: The requests of a batch, by number, in its order.
@@ -23,12 +26,13 @@ Requests = Sequence[int]
 class Cut(NamedTuple):
     """A place where a batch is looked at: after `at` students or layers.
 
-    least: a request is sure if its margin is at least this, the chance of its most likely answer less that of the next.
+    least: a request is sure if its margin, or what else `by` names of SURE_BY, is at least this.
     """
 
     at: int
     least: float
     axis: str = "students"
+    by: str = "margin"
 
 
 class Span(NamedTuple):
@@ -63,6 +67,8 @@ class BatchPlan:
         places = [cut.at for cut in self.cuts]
         if any(cut.axis not in AXES or cut.axis != self.cuts[0].axis for cut in self.cuts):
             raise ValueError(f"the cuts of a plan lie all on one axis of {', '.join(AXES)}, not {self.cuts}")
+        if any(cut.by not in SURE_BY for cut in self.cuts):
+            raise ValueError(f"a cut is sure by {' or '.join(SURE_BY)}, not as in {self.cuts}")
         if any(place < 1 for place in places) or any(a >= b for a, b in pairwise(places)):
             raise ValueError(f"cuts must ascend from 1, not {places}")
 

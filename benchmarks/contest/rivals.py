@@ -51,7 +51,12 @@ OWN = ("adaptive", "adaptive(drop='hopeless')", "predicted(adaptive)", "buckets(
 #: What goes by recorded answers: how sure of each request a prefix is. Only where accuracies are those of the answers.
 RECORDED = ("cascadeserve", "cascadeserve(period_s=0.25SLO)", "margin(adaptive)")
 #: Of these, what needs the teacher, too.
-DEFERRING = ("deferral", "deferral(certainty=0.5)", "buckets(deferral(certainty=0.5))")
+DEFERRING = (
+    "deferral",
+    "deferral(certainty=0.5)",
+    "buckets(deferral(certainty=0.5))",
+    "deferral(by='votes', certainty=1.0, students=8)",
+)
 #: One class and one target make these equal to greedy, or they add GPUs, need recorded answers or know the future.
 LEFT_OUT = {"autoscale", "hpa", "tail", "strict", "weighted", "edf", "margin", "cascadeserve", "deferral", "optimum"}
 

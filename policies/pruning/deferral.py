@@ -1,4 +1,4 @@
-"""Confidence-based deferral (Jitkrittum and others, NeurIPS'23): who is not certain goes on to the teacher."""
+"""Deferral: requests of which the first model is not certain, by its confidence or its votes, go to the teacher."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from policies.interface import Completion, Dispatch, View
 from policies.machinery.limits import batch_limit
 from policies.machinery.recorded import recorded_answers
-from profiler.events import BatchPlan, Cut
+from profiler.events import SURE_BY, BatchPlan, Cut
 from profiler.table import Level
 
 
@@ -16,20 +16,24 @@ from profiler.table import Level
 class Deferral:
     """A cascade of two models, request by request: the first answers those it is certain of, the second the others.
 
-    The rule of the source, arXiv 2307.02764, and of all cascades by confidence since Viola and Jones: terminate where
-    the confidence of the present model is at least a threshold, else invoke the next. certainty: that threshold, on the
-    margin, the chance of the likeliest answer less that of the next (CascadeServe's certainty; with two classes, 2 x
-    chance - 1). The first model is the recorded one with so many `students`, the second its teacher: run with both,
-    `--model "students-2x384,teacher-6x384"`. Each has its queue, as in CascadeServe; an idle GPU serves all that wait
-    in the queue of the oldest request, deferred ones among them.
+    Terminate where the present model is certain, else invoke the next. by: "margin", confidence-based deferral
+    (Jitkrittum and others, NeurIPS'23, arXiv 2307.02764): the chance of the likeliest answer less that of the next
+    (CascadeServe's certainty; with two classes, 2 x chance - 1); or "votes", the Cascade of Ensembles (Kolawole and
+    others, arXiv 2407.02348): the share of the members that agree with the answer. certainty: the least of it that may
+    answer; with votes, 1 asks all to agree. The first model is the recorded one with so many `students`, the second its
+    teacher: run with both, `--model "students-2x384,teacher-6x384"`. Each has its queue, as in CascadeServe; an idle
+    GPU serves all that wait in the queue of the oldest request, deferred ones among them.
 
     It goes by recorded answers (`items`, else shipped ones), and so does the accuracy of the teacher's answers to what
     was deferred, which is less than the table's. Where nothing is recorded of what is served, it is greedy at the
     highest level. Simplified: an answer that was not certain is thrown away, so a request that is late at the teacher
-    cannot fall back on it. A real device does not do this yet.
+    cannot fall back on it. For votes, the members are the prefixes of the ensemble, since a boosted student has no
+    answer of its own; they are less independent than the source's members, and the time of the heads between is not
+    charged. A real device does neither yet.
     """
 
     certainty: float = 0.8
+    by: str = "margin"
     students: int = 1
     items: str | None = None
     max_batch: int | None = None
@@ -37,8 +41,8 @@ class Deferral:
     uses = frozenset({"levels", "plan", "oldest", "completions"})
 
     def start(self, view: View) -> None:
-        if not (0 <= self.certainty <= 1 and self.students >= 1):
-            raise ValueError(f"deferral needs 0 <= certainty <= 1 and students >= 1: {self}")
+        if not (0 <= self.certainty <= 1 and self.students >= 1 and self.by in SURE_BY):
+            raise ValueError(f"deferral needs 0 <= certainty <= 1, students >= 1 and by {' or '.join(SURE_BY)}: {self}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._deferred: set[int] = set()
         self._first, self._second = self._steps(view.levels)
@@ -57,7 +61,7 @@ class Deferral:
                 f"deferral needs {model}/{self.students} and its teacher {teacher}, which are not both served: take "
                 f'--model "{model},{teacher}" (and --levels all for what another level dominates)'
             )
-        unsure = BatchPlan((Cut(self.students, self.certainty),), "return", path)
+        unsure = BatchPlan((Cut(self.students, self.certainty, by=self.by),), "return", path)
         return (first[0], unsure), (second[-1], BatchPlan((Cut(second[-1].students, 0.0),), recorded=path))
 
     def decide(self, view: View) -> Dispatch:

@@ -77,7 +77,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "ranges": (1, 10),
     "stages": (1, 3),
     "alpha": (0.0, 8.0),
-    "certainty": (0.3, 0.8),
+    "certainty": (0.3, 0.8, 1.0),
+    "by": ("margin", "votes"),
 }
 
 

@@ -38,9 +38,9 @@ class PlannedExecutor:
     """Runs whole batches as `times` does, and those with a plan in stages or by layers, both modelled.
 
     A stage of n students takes what the table says of the first n, for the requests that run it, at the length of the
-    longest of them. A request's margins are those of the row that the trace's column `item` names, else of a row drawn
-    for it from those that no rule is learned from (every second one). Columns of the output: students, confidence, and
-    whether the answer was right (`correct`, 0 or 1); where answers leave and the batch runs on, `agrees` with the last.
+    longest of them. A request's margins and votes are those of the row that the trace's column `item` names, else of a
+    row drawn for it from those that no rule is learned from (every second one). Columns of the output: students,
+    confidence, and whether the answer was right (`correct`, 0 or 1); where answers leave and the batch runs on, `agrees` with the last.
     At the level of the recorded model's teacher, answers are the teacher's. Some layers take their share of the level's
     time.
 
@@ -94,7 +94,8 @@ class PlannedExecutor:
             stage, bucket = self._stage(level, before, cut), int(self._buckets[run].max())
             seconds += self._times.seconds(number, gpu, stage, bucket, len(run), now + seconds)
             last = cut.at == level.students and plan.sure != "return"
-            sure = (items.margin[cut.at - 1, rows[left]] >= cut.least) | last
+            surety = items.votes if cut.by == "votes" else items.margin
+            sure = (surety[cut.at - 1, rows[left]] >= cut.least) | last
             leaving = left[sure]
             if len(leaving):
                 answered[leaving] = cut.at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_what_is_not_served_is_named(recorded):
         simulate(shipped, "deferral", "cpu-epyc-1thread", model="students-2x384", slo_s=1)
 
 
-@pytest.mark.parametrize("wrong", ["certainty=1.5", "certainty=-0.1", "students=0"])
+@pytest.mark.parametrize("wrong", ["certainty=1.5", "certainty=-0.1", "students=0", "by='most'"])
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="0 <= certainty <= 1"):
         simulate(Trace(np.zeros(1), np.full(1, 9)), f"deferral({wrong})", several(), slo_s=10)
@@ -145,3 +146,18 @@ class Undeclared:
 def test_what_waits_again_must_be_declared():
     with pytest.raises(PolicyError, match="returns"):
         simulate(Trace(np.zeros(1), np.full(1, 9)), Undeclared(), several(), model=STUDENTS, slo_s=10)
+
+
+def test_by_votes_those_are_certain_of_whom_the_prefixes_agree(tmp_path):
+    # The second student turns the first text's answer; of the second text both are unsure, but agree.
+    path = Path(write(tmp_path / "turned.parquet"))
+    items = Items.read(path)
+    answer = items.answer.copy()
+    answer[0, 0] = 1 - answer[1, 0]
+    replace(items, answer=answer).write(path)
+    found = served(str(path), [0, 1, 2, 3], students=2, by="votes", certainty=1.0)
+    assert found.requests["model"].tolist() == [TEACHER, STUDENTS, STUDENTS, STUDENTS]
+    found = served(str(path), [0, 1, 2, 3], students=2, by="votes", certainty=0.5)
+    assert set(found.requests["model"]) == {STUDENTS}
+    single = served(str(path), [0, 1, 2, 3], by="votes", certainty=1.0)
+    assert set(single.requests["model"]) == {STUDENTS}  # one member always agrees
