@@ -40,9 +40,9 @@ class PlannedExecutor:
     A stage of n students takes what the table says of the first n, for the requests that run it, at the length of the
     longest of them. A request's margins and votes are those of the row that the trace's column `item` names, else of a
     row drawn for it from those that no rule is learned from (every second one). Columns of the output: students,
-    confidence, and whether the answer was right (`correct`, 0 or 1); where answers leave and the batch runs on, `agrees` with the last.
-    At the level of the recorded model's teacher, answers are the teacher's. Some layers take their share of the level's
-    time.
+    confidence, and whether the answer was right (`correct`, 0 or 1); where answers leave and the batch runs on,
+    `agrees` with the last. At the level of the recorded model's teacher, answers are the teacher's. Some layers take
+    their share of the level's time.
 
     Raises PolicyError for stages that no level of the model has, or that were not recorded, for layers that the level
     does not have, and for answers to one of `other_tasks`: the run is about another.
