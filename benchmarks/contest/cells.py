@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -125,13 +126,19 @@ def _arrivals(
         arrival_s = load(name, rate=rate * seconds / whole, duration=whole, seed=seed).arrival_s
     else:
         file = data / RECORDED[name][seed % len(RECORDED[name])]
-        recorded = load(file, seed=seed)
-        begin, end = recorded.window
+        begin, end, recorded = _extent(file)
         whole = end - begin
-        mode = "thin" if rate * seconds < len(recorded) else "superpose"
+        mode = "thin" if rate * seconds < recorded else "superpose"
         thinned = load(file, rate=rate * seconds / whole, rate_mode=mode, seed=seed)
         arrival_s = thinned.arrival_s - begin
     return arrival_s * (seconds / whole)
+
+
+@cache
+def _extent(file: Path) -> tuple[float, float, int]:
+    """The window of a file in seconds, and how many arrive in it."""
+    recorded = load(file)
+    return *recorded.window, len(recorded)
 
 
 def _scaled(found: re.Match[str], unit_s: float) -> str:
