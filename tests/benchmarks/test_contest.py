@@ -12,6 +12,7 @@ from contest.page import behind, page
 from contest.rivals import Entry, bare, entries, missing
 from contest.runs import Rounds, Standing, keys, stand, wanted
 from contest.tables import Shelf
+from policy_contest import command, parser
 
 SHELF = Shelf(Path(__file__).parents[1] / "data" / "tables")
 CALM = Cell("synthetic", "students", "poisson", 0.6, 5.0, 1, ONE)
@@ -150,3 +151,8 @@ def test_the_page_has_a_row_for_each_cell_that_another_wins():
     ]  # fmt: skip
     assert "| all | 2 | 1 | 1 | 1 | 2.00 |" in text
     assert "`mpc`" in text
+
+
+def test_the_command_on_the_page_has_what_changes_the_figures_and_no_path():
+    asked = ["--cells", "20", "--trust", "--jobs", "2", "--store", "/tmp/x", "--page", "/tmp/x.md"]
+    assert command(parser().parse_args(asked)) == "python benchmarks/policy_contest.py --cells 20 --trust"
