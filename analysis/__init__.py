@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.comparisons.comparison import compare as compare
     from analysis.plans.capacity import capacity as capacity
+    from analysis.plans.crossover import crossover as crossover
     from analysis.plans.planning import plan as plan
     from analysis.sweeps.sweeping import sweep as sweep
 
@@ -21,6 +22,7 @@ NAMES = {
     "sweep": "analysis.sweeps.sweeping",
     "capacity": "analysis.plans.capacity",
     "plan": "analysis.plans.planning",
+    "crossover": "analysis.plans.crossover",
 }
 
 

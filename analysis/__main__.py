@@ -13,6 +13,7 @@ COMMANDS = {
     "validate": ("analysis.commands.validate", "live runs against simulations of the same arrivals: is it right?"),
     "capacity": ("analysis.commands.capacity", "the highest rate at which a target is met"),
     "plan": ("analysis.commands.plan", "how many GPUs, which policy and which model meet a target on your traffic"),
+    "crossover": ("analysis.commands.crossover", "which technique is best, by load and latency target"),
     "sweep": ("analysis.commands.sweep", "every combination of policies, loads, targets, GPUs, traces and seeds"),
     "plot": ("analysis.commands.plot", "a figure of runs, a sweep or a plan, with its numbers beside it"),
     "sensitivity": ("analysis.commands.sensitivity", "what the number of GPUs of a plan depends on"),

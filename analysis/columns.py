@@ -36,3 +36,9 @@ def refuse_columns(frame: DataFrame, numbers: Mapping[str, bool], texts: Mapping
             raise ValueError(f"{what}: column {name} holds lists, not values")
         if is_numeric_dtype(column.dtype) and bool(column.abs().between(LARGEST, inf, inclusive="neither").any()):
             raise ValueError(f"{what}: column {name} holds numbers above {LARGEST:g}")
+
+
+def refuse_unsettled(frame: DataFrame, name: str, what: str) -> None:
+    """Raise ValueError where a column is not true or false in every row."""
+    if name not in frame or frame[name].dtype != bool:
+        raise ValueError(f"{what}: column {name} must be true or false")

@@ -10,7 +10,8 @@ from pandas import DataFrame
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
-from analysis.columns import refuse_columns
+from analysis.columns import refuse_columns, refuse_unsettled
+from analysis.plans.options import Option
 from analysis.plans.planner import Closest
 from analysis.plans.planning import Choice, Plan
 from analysis.plots.axes.quantities import QUANTITIES
@@ -25,6 +26,7 @@ _TELLING = {
     "capacity": {"capacity", "capacity_low", "capacity_high"},
     "study": {"model", "students", "task", "accuracy", "low", "high", "runs_as"},
     "comparison": {"policy", "difference", "reference"},
+    "crossover": {"technique", "best", "behind"},
     "sweep": {"policy"},
 }
 #: What the tables of each kind must hold beyond the settings and figures that they have, and may have gaps in.
@@ -35,6 +37,7 @@ _NEEDED_NUMBERS = {
     "comparison": tuple(
         f"{name}{end}" for name in ("difference", "accuracy_weighted_goodput") for end in ("", "_low", "_high")
     ),
+    "crossover": ("load", "rate", "slo_ms", "value", "behind", "attainment", "accuracy"),
     "sweep": (),
 }
 _NEEDED_TEXTS = {
@@ -42,6 +45,7 @@ _NEEDED_TEXTS = {
     "capacity": ("policy", "verdict"),
     "study": ("model", "task", "runs_as"),
     "comparison": ("policy", "reference"),
+    "crossover": ("technique", "model", "policy", "task"),
     "sweep": ("policy",),
 }
 
@@ -59,6 +63,7 @@ class _Asked(TypedDict):
     max_gpus: int
     tasks: NotRequired[dict[str, str | None]]
     left_out: NotRequired[list[str]]
+    warnings: NotRequired[list[str]]
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -78,6 +83,7 @@ class _Plan(TypedDict):
 
     asked: _Asked
     traffic: _Traffic
+    options: list[Option]
     choices: list[Choice]
     closest: list[Closest]
 
@@ -129,6 +135,8 @@ def _refuse_other(found: DataFrame, kind: str, path: Path) -> None:
     numbers |= set(_NEEDED_NUMBERS[kind])
     texts |= set(_NEEDED_TEXTS[kind])
     refuse_columns(found, dict.fromkeys(sorted(numbers), True), dict.fromkeys(sorted(texts), True), str(path))
+    if kind == "crossover":
+        refuse_unsettled(found, "best", str(path))
 
 
 def _read_plan(folder: Path) -> Plan:
@@ -137,9 +145,8 @@ def _read_plan(folder: Path) -> Plan:
         points = read(folder / "points.parquet")
         if len(points):
             refuse_columns(points, dict.fromkeys(_NUMBERS, True), dict.fromkeys(_TEXTS, False), "points.parquet")
-            if "met" not in points or points["met"].dtype != bool:
-                raise ValueError("points.parquet: column met must be true or false")
-        choices, closest = tuple(values["choices"]), tuple(values["closest"])
-        return Plan(dict(values["asked"]), dict(values["traffic"]), choices, closest, points)
+            refuse_unsettled(points, "met", "points.parquet")
+        parts = (tuple(values["options"]), tuple(values["choices"]), tuple(values["closest"]))
+        return Plan(dict(values["asked"]), dict(values["traffic"]), *parts, points)
     except (ValueError, LookupError, OSError) as error:
         raise ValueError(f"{folder} is not the output of a plan: {str(error).splitlines()[0]}") from error

@@ -56,7 +56,7 @@ def seeds(folders: Sequence[Path], table: Sequence[str]) -> Iterator[str]:
     yield from (card["command"] for card in cards)
     yield "```\n"
     commits = ", ".join(commit(card) for card in cards)
-    yield f"{cards[0]['device']}; commits {commits}. Means over the seeds; intervals are of 95 %, over texts."
+    yield f"{cards[0]['device']}; commits {commits}. Means over the seeds; intervals are of 95 %, over seeds and texts."
     yield "Each seed has a teacher of its own, which its models are compared with.\n"
     yield from table
     yield ""
@@ -73,7 +73,7 @@ def study(folder: Path, table: Sequence[str]) -> Iterator[str]:
     yield f"# {card['task']}, seed {card['seed']}\n\n```\n{card['command']}\n```\n"
     counts = ", ".join(f"{name} {count:,}" for name, count in card["rows"].items())
     yield f"{card['device']}; commit {commit(card)}. Rows: {counts}."
-    yield "Shares are of the evaluated texts; intervals are of 95 %.\n"
+    yield "Shares are of the evaluated texts; intervals are of 95 %, over texts alone, since one seed was trained.\n"
     yield from table
     if "closing" in card:
         own = card["closing"]

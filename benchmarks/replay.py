@@ -131,7 +131,14 @@ MEASURED = "cpu-epyc-1thread"
 NOISY = ("greedy", "timeout", "adaptive", "nexus")
 #: Several models at once.
 MODELS = "students-2x384,teacher-6x384"
-CHOOSERS = ("greedy", "adaptive", "slackfit", "switching(window_s=<4>, period_s=<0.5>, votes=3)")
+CHOOSERS = (
+    "greedy",
+    "adaptive",
+    "slackfit",
+    "switching(window_s=<4>, period_s=<0.5>, votes=3)",
+    "cascadeserve",
+    "deferral",
+)
 GROUPED = ("greedy", "adaptive", "fixed(students=8)")
 
 
@@ -148,7 +155,8 @@ class Run:
     @property
     def plain(self) -> bool:
         """Whether it needs neither stops nor layers nor groups."""
-        return not (self.table in GROUPS or "margin(" in self.spec or "lazybatching" in self.spec)
+        needing = ("margin(", "lazybatching", "cascadeserve", "deferral")
+        return not (self.table in GROUPS or any(each in self.spec for each in needing))
 
     def __str__(self) -> str:
         options = "".join(f", {name}={value}" for name, value in self.options.items())
@@ -160,6 +168,8 @@ def runs() -> Iterator[Run]:
     for name, cls in POLICIES.items():
         if name == "optimum":  # which is exact for one GPU and one length
             yield from (Run(name, table, "short", 1) for table in TABLES)
+            continue
+        if name == "deferral":  # which needs both models: CHOOSERS has it
             continue
         spec = f"{name}(greedy)" if any(each.name == "inner" for each in fields(cls)) else name
         yield from (Run(spec, *where) for where in product(TABLES, TRAFFIC, (1, 3)))

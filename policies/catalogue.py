@@ -24,7 +24,9 @@ from policies.batching.triton import Triton
 from policies.bounds.optimum import Optimum
 from policies.pruning.accscale import AccScale
 from policies.pruning.adaptive.policy import Adaptive
+from policies.pruning.cascadeserve import CascadeServe
 from policies.pruning.cocktail import Cocktail
+from policies.pruning.deferral import Deferral
 from policies.pruning.fixed import Fixed
 from policies.pruning.margin import Margin
 from policies.pruning.mpc import Mpc
@@ -65,8 +67,10 @@ POLICIES: dict[str, type] = {
     "accscale": AccScale,
     "switching": Switching,
     "cocktail": Cocktail,
+    "cascadeserve": CascadeServe,
     "shepherd": Shepherd,
     "lazybatching": LazyBatching,
+    "deferral": Deferral,
     "margin": Margin,
     "optimum": Optimum,
 }

@@ -252,9 +252,10 @@ class Policy(Protocol):
     before the run, and cannot run others. Class attributes, optional too:
     `every_arrival = True` asks also at every arrival and while all GPUs are busy; that costs an event per request.
     `needs`, a frozenset, names what not every run offers: "scale", "preempt", "layers" (batches of some layers only),
-    "stops" (requests that stop early within their batch), "memory" (Load and Evict; a batch then runs only where the
-    adapters of its tenants are resident or loading, and computes when they are there), "future". A policy that needs
-    the future gets the trace by `foresee(trace)` before `start`; live, it is refused.
+    "stops" (requests that stop early within their batch), "returns" (those that are not sure wait again), "memory"
+    (Load and Evict; a batch then runs only where the adapters of its tenants are resident or loading, and computes when
+    they are there), "future". A policy that needs the future gets the trace by `foresee(trace)` before `start`; live,
+    it is refused.
     `uses`, a frozenset, names what it reads of the View and its lines; the conformance suite holds it to that.
     """
 

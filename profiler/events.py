@@ -9,10 +9,14 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 #: What becomes of the requests of a batch that are sure at a cut: their answers leave and the batch runs on with them
-#: ("result"); the others go on in a smaller batch ("compact"); the whole batch ends there ("truncate").
-SURE = ("compact", "result", "truncate")
+#: ("result"); the others go on in a smaller batch ("compact"), and wait again after the last cut ("return"); the whole
+#: batch ends there ("truncate").
+SURE = ("compact", "result", "return", "truncate")
 #: What can be counted up to a cut.
 AXES = ("students", "layers")
+#: What says how sure a request is: the chance of its likeliest answer less that of the next, or the share of the
+#: prefixes up to the cut that answer as the last of them does.
+SURE_BY = ("margin", "votes")
 
 
 #: The requests of a batch, by number, in its order.
@@ -22,12 +26,13 @@ Requests = Sequence[int]
 class Cut(NamedTuple):
     """A place where a batch is looked at: after `at` students or layers.
 
-    least: a request is sure if its margin is at least this, the chance of its most likely answer less that of the next.
+    least: a request is sure if its margin, or what else `by` names of SURE_BY, is at least this.
     """
 
     at: int
     least: float
     axis: str = "students"
+    by: str = "margin"
 
 
 class Span(NamedTuple):
@@ -41,9 +46,10 @@ class Span(NamedTuple):
 class BatchPlan:
     """How a batch is to run, if not as a whole.
 
-    cuts: ascending; the last is the end of the level and takes every request (least 0). sure: one of SURE. recorded:
-    the file of recorded answers that a simulation replays; a real device works its margins out. span: run only these
-    layers; up to the level's depth the batch is answered, before that its requests wait again when it is done.
+    cuts: ascending; the last is the end of the level and, but for "return", takes every request (least 0). sure: one of
+    SURE. recorded: the file of recorded answers that a simulation replays; a real device works its margins out. span:
+    run only these layers; up to the level's depth the batch is answered, before that its requests wait again when it is
+    done.
 
     Raises ValueError for cuts that do not ascend, for a span beside cuts, and for neither.
     """
@@ -61,6 +67,8 @@ class BatchPlan:
         places = [cut.at for cut in self.cuts]
         if any(cut.axis not in AXES or cut.axis != self.cuts[0].axis for cut in self.cuts):
             raise ValueError(f"the cuts of a plan lie all on one axis of {', '.join(AXES)}, not {self.cuts}")
+        if any(cut.by not in SURE_BY for cut in self.cuts):
+            raise ValueError(f"a cut is sure by {' or '.join(SURE_BY)}, not as in {self.cuts}")
         if any(place < 1 for place in places) or any(a >= b for a, b in pairwise(places)):
             raise ValueError(f"cuts must ascend from 1, not {places}")
 

@@ -19,10 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from policies import POLICIES, make
 from profiler.table import LatencyTable, shipped
 from simulator.arguments import parameters, parser
+from simulator.contenders import right
 from simulator.reporting.journal import Journal, left_behind
 from simulator.reporting.output import WHOSE, read_run, save, to_json
 from simulator.reporting.printing import heading, shortfall, table, verdict
 from simulator.reporting.report import Report
+from simulator.rivals import standing
 from simulator.serving.clock import VirtualClock
 from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces import GENERATORS, NAMED
@@ -51,7 +53,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError(f"--require-attainment is {required}; it must lie in 0 to 1")
     with redirect_stdout(sys.stderr) if options.json else nullcontext():  # what a policy prints is no JSON
         prepared = _prepared(options)
-        if options.reference != "none":
+        if options.reference not in (None, "none"):
             make(options.reference)  # a mistake in it is found before the run, not after
         out = options.out or options.rerun or Path("runs") / _folder(prepared.settings.policy)
         refuse_foreign(out, *WHOSE)
@@ -144,17 +146,28 @@ def _live_account(prepared: Prepared, attempts: Sequence[Report], simulated: Rep
         lines.append((f"{prepared.settings.policy} simulated", simulated))
     missed = [f"{name}: {shortfall(each)}" for name, each in lines if shortfall(each)]
     verdicts = [f"{name}: {verdict(each)}" for name, each in zip(names, attempts, strict=True)]
-    return "\n".join([heading(attempts[-1]), "", table(lines), *([""] if missed else []), *missed, "", *verdicts])
+    shown = table([(name, each.summary) for name, each in lines])
+    return "\n".join([heading(attempts[-1]), "", shown, *([""] if missed else []), *missed, "", *verdicts])
 
 
-def _account(prepared: Prepared, report: Report, reference: str) -> str:
-    """Everything that is printed of a run but for where it lies."""
+def _account(prepared: Prepared, report: Report, reference: str | None) -> str:
+    """Everything that is printed of a run but for where it lies: its line, those of its rivals, and which is right."""
     policy = prepared.settings.policy
-    lines: list[tuple[str, Report]] = [(policy, report)]
-    if reference not in ("none", policy) and prepared.settings.clock == "virtual":
-        lines.append((reference, prepared.run(reference)))
-    missed = [f"{name}: {shortfall(each)}" for name, each in lines if shortfall(each)]
-    return "\n".join([heading(report), "", table(lines), *([""] if missed else []), *missed])
+    alone = reference == "none" or prepared.settings.clock != "virtual"
+    rows, notes = (table([(policy, report.summary)]), []) if alone else _beside(prepared, report, reference)
+    if shortfall(report):
+        notes.append(f"{policy}: {shortfall(report)}")
+    return "\n".join([heading(report), "", rows, *([""] if notes else []), *notes])
+
+
+def _beside(prepared: Prepared, report: Report, reference: str | None) -> tuple[str, list[str]]:
+    """The lines of a run and its rivals, and which of them is right, with the policies whose names are cut short."""
+    found = standing(prepared, report, reference)
+    contenders = [each.contender for each in found]
+    lines = [(each.contender.label, each.summary) for each in found]
+    short = [f"{each.label} is {each.policy}" for each in contenders if each.label != each.policy]
+    said = [right(contenders, [each.score for each in found]), *short]
+    return table(lines, [each.serves for each in contenders]), said
 
 
 def _folder(policy: str) -> str:

@@ -55,7 +55,12 @@ def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
     run = flags.add_argument_group("run")
     settings_flags(run, "seed")
     run.add_argument("--out", type=Path, metavar="DIR", help="where the run is written (default: runs/POLICY)")
-    run.add_argument("--reference", default="greedy", metavar="SPEC", help="a policy to compare with; none for none")
+    run.add_argument(
+        "--reference",
+        metavar="SPEC",
+        help="one more policy beside the standing rivals (teacher, single model, students, each by the best published "
+        "rule, and mixes of them); none: this policy alone",
+    )
     run.add_argument(
         "--rerun", type=Path, metavar="DIR", help="repeat a written run, byte for byte, in place or into --out"
     )

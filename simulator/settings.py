@@ -162,11 +162,10 @@ class Prepared:
             self.trace,
             policy or its.policy,
             self.deployment,
-            slo_s=None if its.slo_ms is None else its.slo_ms / 1e3,
             gpus=its.gpus,
             service_noise=its.service_noise,
             seed=its.seed,
-            **({"clock": self.clock} | how),
+            **({"clock": self.clock, "slo_s": None if its.slo_ms is None else its.slo_ms / 1e3} | how),
         )
         run = {"settings": asdict(its), **report.run}
         if modules := run.get("modules", {}) | outside(appeared(self.imported)):

@@ -77,6 +77,8 @@ FOLDERS = {
         "reporting": "core serving",
         "simulate": "core defaults executors queue reporting serving",
         "settings": "core defaults reporting serving simulate",
+        "contenders": "reporting",
+        "rivals": "contenders reporting settings",
         "arguments": "settings simulate",
         "live": "executors reporting serving settings",
         "endpoint.protocol": "",
@@ -96,7 +98,7 @@ FOLDERS = {
         "plots": "plans plots.axes runs sweeps words",
         "inputs": "columns comparisons plans plots.axes runs sweeps",
         "pages": "inputs plans plots plots.axes runs words",
-        "validation": "sweeps",
+        "validation": "comparisons sweeps",
         "commands": "comparisons inputs outputs pages plans plots progress sweeps validation words",
     },
 }

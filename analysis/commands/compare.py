@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from math import isinf, isnan
+from math import isfinite, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.words import accuracies
-from traces.shared.text import aligned, count, milliseconds, percent
+from traces.shared.text import aligned, count, milliseconds, number, percent
 
 if TYPE_CHECKING:
     from pandas import Series
@@ -34,11 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
     parser.add_argument(
-        "--policies", default="greedy;timeout;nexus;adaptive", metavar="SPECS",
-        help='specs with semicolons between them, or all (default: "greedy;timeout;nexus;adaptive")',
+        "--policies", default="slackfit;nexus;adaptive", metavar="SPECS",
+        help='specs with semicolons between them, or all (default: "slackfit;nexus;adaptive")',
     )  # fmt: skip
     parser.add_argument(
-        "--reference", metavar="SPEC", help="whose difference is shown (default: adaptive with all, else the first)"
+        "--reference",
+        metavar="SPEC",
+        help="whose difference is shown (default: adaptive with all, else the first); "
+        "none: the default, without the standing rivals (teacher, single model, students, mixes of them)",
     )
     parser.add_argument(
         "--replications", type=int, default=10, metavar="N",
@@ -65,9 +68,16 @@ def main(options: argparse.Namespace) -> int:
     from analysis.sweeps.frames import write
 
     file_for(options.out, (".csv", ".parquet"))
-    named = ("reference", "replications", "exact_requests", "warm_up", "jobs", *SETTINGS)
+    named = ("replications", "exact_requests", "warm_up", "jobs", *SETTINGS)
+    alone = options.reference == "none"
     with progress("replications") as told:
-        compared = compare(options.policies, on_progress=told, **{name: getattr(options, name) for name in named})
+        compared = compare(
+            options.policies,
+            reference=None if alone else options.reference,
+            rivals=not (alone or options.csv),
+            on_progress=told,
+            **{name: getattr(options, name) for name in named},
+        )
     if options.out is not None:
         write(compared.standings, options.out)
     if options.csv:
@@ -83,7 +93,8 @@ def text(compared: Comparison) -> str:
     """The account of a comparison: what was served, a line per policy, what was refused.
 
     The column "99 %?" says whether 99 % of all requests are on time, at 99 % confidence; "regret" is how many points a
-    policy stays below the ceiling.
+    policy stays below the ceiling, "from" how many it is above the reference. Replications that are all equal have no
+    interval: they say nothing of rarer ones.
     """
     from profiler.table import left_out_notes
 
@@ -102,6 +113,8 @@ def text(compared: Comparison) -> str:
     kind = top.kind if top else "ceiling"
     rows = [_line(row, compared.reference, kind) for _, row in compared.standings.iterrows()]
     lines += aligned([list(rows[0]), *(list(row.values()) for row in rows)]).splitlines()
+    if compared.right:
+        lines += ["", *_rivals(compared), compared.right]
     if compared.refused:
         lines += ["", "not run here:", *(f"  {policy}: {said}" for policy, said in compared.refused.items())]
     return "\n".join(line.rstrip() for line in lines)
@@ -119,11 +132,31 @@ def _line(row: Series, reference: str, ceiling: str) -> dict[str, str]:
         "p99 ms": milliseconds(row.p99_s),
         f"of {ceiling}": percent(row.reached),
         "regret": "-" if isnan(row.regret) else f"{100 * row.regret:.2f}",
-        f"points from {reference}": "-" if own else f"{100 * row.difference:+.2f}",
+        f"from {reference}": "-" if own else f"{100 * row.difference:+.2f}",
         "95 %, together": "-" if own else _ends(row, "difference", "+.2f"),
     }
 
 
+def _rivals(compared: Comparison) -> list[str]:
+    """The standing rivals, a line each, and an empty one."""
+    if compared.rivals.empty:
+        return []
+    head = ["rival", "on time", "accuracy", "weighted", "p99 ms", "GPU s"]
+    rows = [
+        [
+            row.policy,
+            *map(percent, (row.attainment, row.accuracy, row.accuracy_weighted_goodput)),
+            milliseconds(row.p99_s),
+            number(row.busy_s),
+        ]
+        for row in compared.rivals.itertuples()
+    ]
+    lines = aligned([head, *rows]).splitlines()
+    return [*(f"{line}  {what}" for line, what in zip(lines, ["serves", *compared.rivals["serves"]], strict=True)), ""]
+
+
 def _ends(row: Series, name: str, form: str) -> str:
     low, high = 100 * row[f"{name}_low"], 100 * row[f"{name}_high"]
-    return "unknown" if isinf(high) else f"{low:{form}} to {high:{form}}"
+    if not isfinite(high):
+        return "unknown"
+    return "all equal" if low == high else f"{low:{form}} to {high:{form}}"

@@ -33,8 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice = parser.add_argument_group("to choose from")
     choice.add_argument("--tables", metavar="T1,T2", help="tables, commas between them (default: the first shipped)")
     choice.add_argument("--policies", metavar="P1;P2", help="policies, semicolons between them")
-    choice.add_argument("--models", metavar="M1;M2", help="models, semicolons between them (default: all)")
-    settings_flags(choice, "task", "levels", levels="of several models in one (a comma between them)")
+    choice.add_argument("--models", metavar="M1;M2", help="models, semicolons between them, commas between "
+                        "those of a mix (default: all, and the useful mixes)")  # fmt: skip
+    settings_flags(choice, "task", "levels", levels="which of a mix, as in python -m simulator")
+    parser.set_defaults(levels="useful")
     choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
     run = parser.add_argument_group("simulation")
     run.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generated trace (default: 3)")

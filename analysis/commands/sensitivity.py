@@ -20,10 +20,10 @@ _FLAGS: dict[str, tuple[type, str]] = {
     "min_accuracy": (float, "mean accuracy of the answers at least"),
     "growth": (float, "times that traffic (default: 1)"),
     "policies": (str, "policies, semicolons between them"),
-    "models": (str, "models, semicolons between them (default: all)"),
+    "models": (str, "as in python -m analysis plan (default: all, and the useful mixes)"),
     "max_gpus": (int, "at most so many (default: 64)"),
     "seeds": (int, "of a generated trace (default: 3)"),
-    "simulated": (int, "requests; of a longer trace windows are simulated (default: 600000)"),
+    "simulated": (int, "requests; of a longer trace windows are simulated (default: 400000)"),
     "by": (float, "how wrong an assumption is (default: 0.2, that is 20 %%)"),
 }
 

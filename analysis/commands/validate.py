@@ -69,11 +69,12 @@ def main(arguments: argparse.Namespace) -> int:
         _measure(arguments)
     from analysis.plots.figures import save
     from analysis.validation.plot import errors
+    from analysis.validation.verdicts import verdicts
 
     found = report.read(arguments.out)
     write_text(arguments.out / "report.md", report.page(found))
     save(errors(found), arguments.out / "errors.png")
-    rows = report.verdicts(found)
+    rows = verdicts(found)
     valid = found["runs"]["valid"].sum()
     print(f"{valid} of {len(found['runs'])} live runs are VALID\n")
     width = max(len(row[0]) for row in rows)

@@ -10,7 +10,9 @@ from pandas import DataFrame
 
 from analysis.comparisons import steady
 from analysis.comparisons.optimum import EXACT_REQUESTS, Ceiling
-from analysis.comparisons.replications import Replication, inputs, named, replicate, resolved
+from analysis.comparisons.replications import Replication, inputs, named, recorded, replicate, resolved
+from analysis.comparisons.rivalry import rivals as standing
+from analysis.comparisons.rivalry import summed
 from analysis.comparisons.statistics import mean_intervals, verdict
 from analysis.sweeps.backends import Pool
 from analysis.sweeps.frames import frame
@@ -30,9 +32,10 @@ class Comparison(NamedTuple):
     standings: a row per policy, means over replications, times in seconds, NaN where no request was served.
     accuracy_weighted_goodput (the attainment where the table has no accuracies) and difference (of that to the
     reference's, paired by replication) have their intervals of 95 % (or as asked for) in _low and _high; those of the
-    differences hold together. reached: the share of the ceiling, regret: by how much it is missed; NaN where that does
-    not bound this policy. verdict: whether 99 % of all requests are on time, at 99 % confidence
-    (`analysis.comparisons.statistics.verdict`). The settings are at the end.
+    differences hold together. Both ends are equal where all replications are, which then is no interval, infinite for
+    one replication, and NaN where windows of a recorded file lack a backlog (`CARRIED`). reached: the share of the
+    ceiling, regret: by how much it is missed; NaN where that does not bound this policy. verdict: whether 99 % of all
+    requests are on time, at 99 % confidence (`analysis.comparisons.statistics.verdict`). The settings are at the end.
 
     settings: resolved. left_out: levels that others dominate. replicated: what the replications are. ceiling: the mean,
     of kind "exact", "bound" or, where some replications have the one and some the other, "exact or bound"; None for
@@ -47,8 +50,13 @@ class Comparison(NamedTuple):
     ceiling: Ceiling | None
     left_out: tuple[str, ...]
     values: DataFrame
+    rivals: DataFrame
+    right: str
 
 
+#: A window of a recorded file begins with an empty queue. Where its p99 is more than this share of it, the trace would
+#: have brought a backlog along: ten windows then had 2.8 % on time, of which the whole trace had 0.7 %.
+CARRIED = 0.1
 #: The columns of an interval, by what their names end with.
 ENDS = {"": "mean", "_low": "low", "_high": "high"}
 #: What all policies have in common: all settings but those of a single run, and of live ones.
@@ -66,6 +74,7 @@ def compare(
     exact_requests: int = EXACT_REQUESTS,
     warm_up: bool = False,
     jobs: int = 1,
+    rivals: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> Comparison:
@@ -76,8 +85,8 @@ def compare(
     `simulator.settings.Settings`. Replication r of a generator has seed + r; those of a recorded file are consecutive
     windows of it, equally long, each counting the same. exact_requests: the exact optimum is found for replications of
     up to so many requests. warm_up: leave out the first requests of each replication, until the latencies of all
-    policies are in a steady state (MSER-5); who reaches none is refused. jobs: processes. on_progress: told (done, all)
-    replications.
+    policies are in a steady state (MSER-5); who reaches none is refused. jobs: processes. rivals: run the
+    standing rivals (`simulator.rivals`) on the same requests, too. on_progress: told (done, all) replications.
 
     Raises ValueError or LookupError for bad input, as for warm_up on traffic that is not steady, and where the
     reference does not run.
@@ -93,14 +102,20 @@ def compare(
     whole = resolved(_settings(settings))
     if warm_up:
         steady.refuse_others(whole.settings)
-    tasks = [(each, tuple(specs), exact_requests, warm_up) for each in inputs(whole, replications)]
+    beside = tuple(standing(whole, specs, first)) if rivals else ()
+    tasks = [(each, tuple(specs), exact_requests, warm_up, beside) for each in inputs(whole, replications)]
     done: dict[int, Replication] = {}
     with Pool(jobs) as pool:
         for number, result in pool.each(replicate, tasks):
             done[number] = result
             if on_progress is not None:
                 on_progress(len(done), replications)
-    return _summed([done[number] for number in range(replications)], specs, first, whole, confidence)
+    ordered = [done[number] for number in range(replications)]
+    compared = _summed(ordered, specs, first, whole, confidence)
+    if not rivals:
+        return compared
+    found, line = summed(ordered, whole, list(compared.values), beside)
+    return compared._replace(rivals=found, right=line)
 
 
 def _summed(
@@ -117,12 +132,16 @@ def _summed(
     own = _within(mean_intervals(values, confidence=confidence), 0.0)
     differences = values.sub(values[reference], axis=0)
     differences = _within(mean_intervals(differences, confidence=confidence, family=True), -1.0)
+    carried = _carried(summaries, whole, len(done))
+    for each, without in ((own, carried), (differences, ran if reference in carried else carried)):
+        each.loc[without, ["low", "high"]] = np.nan
     differences.loc[reference] = 0.0
     intervals = {weighted: own, "difference": differences}
     top = _mean_ceiling([each.ceiling for each in done])
     most, kind = (None, None) if top is None else (top.accuracy_weighted_goodput, top.kind)
     base, dominated = whole.settings, tuple(map(str, whole.deployment.left_out))
     said = named(base, len(done)) + _left_out([each.left_out for each in done])
+    said += f"; no interval where requests wait for {CARRIED:.0%} of a window: {', '.join(carried)}" if carried else ""
     shown = {name: getattr(base, name) for name in _SHOWN}
     rows = []
     for spec in ran:
@@ -140,7 +159,16 @@ def _summed(
             "reference": reference, "ceiling": most, "ceiling_kind": kind, "replications": said, **shown,
         })  # fmt: skip
     standings = frame(sorted(rows, key=lambda row: -row[weighted]))
-    return Comparison(standings, refused, reference, base, said, top, dominated, values)
+    return Comparison(standings, refused, reference, base, said, top, dominated, values, DataFrame(), "")
+
+
+def _carried(summaries: dict[str, DataFrame], whole: Prepared, windows: int) -> list[str]:
+    """The policies that would bring a backlog from one window of a recorded file into the next."""
+    if windows == 1 or not recorded(whole.settings):
+        return []
+    start, end = whole.trace.window
+    longest = CARRIED * (end - start) / windows
+    return [policy for policy, its in summaries.items() if (its["p99_s"] > longest).any()]
 
 
 def _within(intervals: DataFrame, least: float) -> DataFrame:

@@ -8,13 +8,22 @@ from typing import Any
 
 from analysis.inputs import read_any
 from analysis.pages.page import Section, page
-from analysis.pages.sections import of_capacity, of_comparison, of_plan, of_runs, of_sensitivity, of_sweep
+from analysis.pages.sections import (
+    of_capacity,
+    of_comparison,
+    of_crossover,
+    of_plan,
+    of_runs,
+    of_sensitivity,
+    of_sweep,
+)
 from traces.shared.atomic import write_text
 
 SECTIONS: dict[str, Callable[[Any], Section]] = {
     "sweep": of_sweep,
     "comparison": of_comparison,
     "capacity": of_capacity,
+    "crossover": of_crossover,
     "plan": of_plan,
     "sensitivity": of_sensitivity,
 }

@@ -124,6 +124,17 @@ def of_plan(plan: Plan) -> Section:
     return Section("Plan", text=printed(plan), figures=figures)
 
 
+def of_crossover(frame: DataFrame) -> Section:
+    """The technique with the most value at every load and target."""
+    best = frame[frame["best"]]
+    head = ["load", "requests/s", "target ms", "technique", "model", "policy", "value %", "on time %", "accuracy %"]
+    rows = [[f"{row.load:g}", number(row.rate), number(row.slo_ms), row.technique, row.model, row.policy,
+             *(percent(each).rstrip("%") for each in (row.value, row.attainment, row.accuracy))]
+            for row in best.itertuples()]  # fmt: skip
+    said = "Value: the sum of accuracies over the answers in time, per request that was offered."
+    return Section("Which technique is best", [said, *_accuracies(frame)], [Table(head, rows)])
+
+
 def of_sensitivity(frame: DataFrame) -> Section:
     """What the number of GPUs depends on."""
     head = ["assumption", "at", "GPUs", "at", "GPUs"]
@@ -204,4 +215,6 @@ def _cell(name: str, value: Any) -> str:
 
 def _ends(row: Mapping[str, Any], name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{100 * low:.2f}\u00a0to\u00a0{100 * high:.2f}" if np.isfinite(low) and np.isfinite(high) else "unknown"
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "unknown"
+    return "all equal" if low == high else f"{100 * low:.2f}\u00a0to\u00a0{100 * high:.2f}"

@@ -1,15 +1,19 @@
-"""A plan in words: what to take, how sure that is, what it costs, and what would have to change for less."""
+"""A plan in words: what each model and mix needs, what to take, how sure that is, and what less would need."""
 
 from __future__ import annotations
 
-from analysis.plans.planner import Closest, Point
+from collections.abc import Iterator, Mapping
+
+from analysis.plans.options import Option
+from analysis.plans.planner import Closest, Point, shortfall
 from analysis.plans.planning import Choice, Plan
+from analysis.plans.sampling import DEEP_OVERLOAD
 from analysis.words import accuracies
 from traces.shared.text import aligned, count, number, percent
 
 
 def printed(plan: Plan) -> str:
-    """The whole answer: the question, a line per table, and the words to each."""
+    """The whole answer: the question, a row per model and mix, and the words to the best of each table."""
     asked, traffic = plan.asked, plan.traffic
     floor = "" if asked["min_accuracy"] is None else f", accuracy at least {percent(asked['min_accuracy'])}"
     grown = "" if asked["growth"] == 1 else f", times {asked['growth']:g}"
@@ -20,26 +24,63 @@ def printed(plan: Plan) -> str:
         f"target   {percent(asked['attainment'])} within {asked['slo_ms']:g} ms{floor}",
         *accuracies(asked.get("tasks", {}).values(), "         accuracies: {}"),
         *(f"         {note}" for note in asked.get("left_out", ())),
+        *(f"warning  {line}" for line in asked.get("warnings", ())),
         f"based on {traffic['simulated']}",
         "",
+        *_table(plan),
+        "",
     ]
-    if plan.choices:
-        lines += [aligned([_HEADING, *map(_line, plan.choices)], text=3), ""]
     lines += [line for each in plan.choices for line in (*_words(each, plan), "")]
     lines += [line for each in plan.closest for line in (*_out_of_reach(each, plan), "")]
     return "\n".join(lines).rstrip()
 
 
-_HEADING = ["table", "policy", "model", "GPUs", "on time", "95 % interval", "accuracy", "students", "busy", "margin",
-            "GPU-h/million"]  # fmt: skip
+_HEADING = ("", "table", "technique", "model", "policy", "GPUs", "on time", "95 % interval", "accuracy", "students",
+            "busy", "GPU-h/million")  # fmt: skip
 
 
-def _line(choice: Choice) -> list[str]:
-    best = choice.best
-    its, on_time = best.candidate, best.attainment
-    return [its.table, its.policy, its.model, str(best.gpus), percent(on_time.mean),
-            f"{percent(on_time.low)} to {percent(on_time.high)}", percent(best.accuracy), number(best.students),
-            percent(best.utilisation), f"{choice.most / best.growth - 1:+.0%}", f"{choice.gpu_hours:.3g}"]  # fmt: skip
+def _table(plan: Plan) -> Iterator[str]:
+    """A line per model and mix, the one that wins marked; below them what a long mix holds, and what others lack."""
+    several = len({each.table for each in plan.options}) > 1
+    short = {each.model: f"mix {at}" for at, each in enumerate(filter(_long, plan.options), start=1)}
+    rows = [list(_HEADING), *(_row(each, plan, short) for each in plan.options)]
+    if not several:
+        rows = [[sign, *rest] for sign, _, *rest in rows]
+    yield from aligned(rows, text=4 + several).splitlines()
+    yield from (f"{name}: {model}" for model, name in short.items())
+    for each in plan.options:
+        if each.wins:
+            yield f"* wins: {_shortened(each.why, short)}"
+        elif each.best is None:
+            table = f"{each.table}, " if several else ""
+            yield f"{table}{_shortened(each.model, short)}: {_shortened(each.why, short)}"
+
+
+def _long(option: Option) -> bool:
+    """Whether a mix has more models than a line has room for."""
+    return option.model.count(",") > 1
+
+
+def _shortened(text: str, short: Mapping[str, str]) -> str:
+    """With the long mixes by their short names."""
+    for model in sorted(short, key=len, reverse=True):
+        text = text.replace(model, short[model])
+    return text
+
+
+def _row(option: Option, plan: Plan, short: Mapping[str, str]) -> list[str]:
+    best = option.best
+    row = ["*" if option.wins else "", option.table, option.technique, _shortened(option.model, short)]
+    if best is None:
+        return [*row, *["-"] * (len(_HEADING) - len(row))]
+    hours = best.gpus / (plan.traffic["rate"] * best.growth) * 1e6 / 3600
+    return [*row, best.candidate.policy, str(best.gpus), percent(best.attainment.mean), _interval(best),
+            percent(best.accuracy), number(best.students), percent(best.utilisation), f"{hours:.3g}"]  # fmt: skip
+
+
+def _interval(point: Point) -> str:
+    low, _, high = point.attainment
+    return "-" if low is None or high is None else f"{percent(low)} to {percent(high)}"
 
 
 def _words(choice: Choice, plan: Plan) -> list[str]:
@@ -57,7 +98,7 @@ def _words(choice: Choice, plan: Plan) -> list[str]:
         return [*lines, "  there is no less than one GPU"]
     lines.append(f"  {count(less.gpus, 'GPU')} would do, the rest unchanged, with one of:")
     if less.attainment < target:
-        lines.append(f"    a target of {percent(less.attainment)} on time")
+        lines.append(f"    a target of {percent(less.attainment)} on time{_caution(less.attainment, plan)}")
         lines.append(f"    {less.slo_ms:.4g} ms instead of {best.slo_ms:g}" if less.slo_ms else
                      f"    no latency target up to {64 * best.slo_ms:g} ms")  # fmt: skip
     floor = plan.asked["min_accuracy"]
@@ -67,16 +108,29 @@ def _words(choice: Choice, plan: Plan) -> list[str]:
     return [*lines, f"    {traffic}"]
 
 
+def _sampled(plan: Plan) -> bool:
+    return "windows" in plan.traffic["simulated"]
+
+
+def _caution(attainment: float, plan: Plan) -> str:
+    """What to think of a share on time that only windows have said, in deep overload."""
+    deep = _sampled(plan) and attainment < DEEP_OVERLOAD
+    return ", or less: in deep overload windows say too much" if deep else ""
+
+
 def _sureness(choice: Choice, plan: Plan) -> str:
     best = choice.best
+    low = best.attainment.low
     if plan.traffic["exact"]:
         return "exact for this trace: all of it was simulated"
     if plan.traffic.get("replications") == 1:
         return "from one seed: how far others differ is not known"
-    over = "the windows that were not simulated" if "windows" in plan.traffic["simulated"] else "other seeds"
+    if low is None:
+        return "how sure that is cannot be said: in deep overload windows say too much (a greater --simulated helps)"
+    over = "the windows that were not simulated" if _sampled(plan) else "other seeds"
     if choice.clear == best.gpus:
         return f"the 95 % interval, for {over}, lies above the target"
-    reaches = f"the 95 % interval, for {over}, reaches down to {percent(best.attainment.low)}, below the target"
+    reaches = f"the 95 % interval, for {over}, reaches down to {percent(low)}, below the target"
     more = f"with {count(choice.clear, 'GPU')} it does not" if choice.clear else "two more GPUs do not help"
     return f"{reaches}; {more}"
 
@@ -84,22 +138,14 @@ def _sureness(choice: Choice, plan: Plan) -> str:
 def _out_of_reach(closest: Closest, plan: Plan) -> list[str]:
     asked, best = plan.asked, closest.best
     lines = [f"{closest.table}: out of reach with up to {count(asked['max_gpus'], 'GPU')}"]
-    if best is not None:
-        its = best.candidate
-        lines.append(f"  closest: {count(best.gpus, 'GPU')} with {its.policy} and {its.model}: {_short(best, plan)}")
-        if closest.slo_ms is not None:
-            lines.append(f"  that would meet {closest.slo_ms:.4g} ms instead of {asked['slo_ms']:g}")
-        elif best.attainment.mean < asked["attainment"]:
-            lines.append("  and no other latency target changes that")
-    return lines + [f"  {model} {why}" for model, why in closest.refused.items()]
-
-
-def _short(best: Point, plan: Plan) -> str:
-    """By how much a point misses what was asked."""
-    target, floor, parts = plan.asked["attainment"], plan.asked["min_accuracy"], []
-    if best.attainment.mean < target:
-        gap = 100 * (target - best.attainment.mean)
-        parts.append(f"{percent(best.attainment.mean)} on time, {gap:.3g} points short")
-    if floor is not None and best.accuracy is not None and best.accuracy < floor:
-        parts.append(f"accuracy {percent(best.accuracy)}, {100 * (floor - best.accuracy):.3g} points short")
-    return ", ".join(parts)
+    if best is None:
+        return lines
+    its = best.candidate
+    short = shortfall(best, asked["attainment"], asked["min_accuracy"])
+    caution = _caution(best.attainment.mean, plan)
+    lines.append(f"  closest: {count(best.gpus, 'GPU')} with {its.policy} and {its.model}: {short}{caution}")
+    if closest.slo_ms is not None:
+        lines.append(f"  that would meet {closest.slo_ms:.4g} ms instead of {asked['slo_ms']:g}")
+    elif best.attainment.mean < asked["attainment"]:
+        lines.append("  and no other latency target changes that")
+    return lines

@@ -15,7 +15,7 @@ from profiler.table import BucketPlan, Deployment, Predictions
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to serve. work: GPUs that are busy all the time, at the least; accuracy: of its best level.
+    """One way to serve. work: GPUs that are busy all the time, at the least; accuracy: of its best level, where known.
 
     idle_s: within that time the share that was asked for could be answered, did nobody ever wait.
     """
@@ -25,7 +25,7 @@ class Candidate:
     model: str
     policy: str
     work: float
-    accuracy: float
+    accuracy: float | None
     idle_s: float = 0.0
 
     @property
@@ -52,11 +52,10 @@ def candidates(
     refused: dict[str, str] = {}
     for deployment in deployments:
         table, model = deployment.table, deployment.model
-        best = max(level.accuracy for level in deployment.levels)
+        best = max((level.accuracy for level in deployment.levels if level.accuracy == level.accuracy), default=None)
         floor = demand.min_accuracy
-        if floor is not None and not best >= floor:
-            reached = f"reaches an accuracy of {best:.4g} at most"
-            refused[model] = reached if best == best else "has no measured accuracy"
+        if floor is not None and (best is None or best < floor):
+            refused[model] = "has no accuracy" if best is None else f"reaches an accuracy of {best:.4g} at most"
             continue
         fastest, work = _bounds(deployment.predictions)
         rates = _by_bucket(deployment.plan, demand)

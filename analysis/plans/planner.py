@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from analysis.comparisons.statistics import Interval
 from analysis.plans.candidates import Candidate, Demand
@@ -16,6 +14,7 @@ from analysis.plans.sampling import Sample, estimate, mean
 from analysis.sweeps.cells import Row
 from analysis.sweeps.sweeping import Laboratory
 from simulator.settings import Settings
+from traces.shared.text import percent
 
 #: How near the ends of a search over traffic or the target come.
 TOLERANCE = 0.02
@@ -36,6 +35,15 @@ class Point:
     students: float | None
     utilisation: float | None
     p99_ms: float | None  # of the worst stretch
+
+
+class Rank(NamedTuple):
+    """What makes a point better, the first that differs: fewer GPUs, a whole interval on target, accuracy, on time."""
+
+    fewer: int
+    clear: bool
+    accuracy: float
+    attainment: float
 
 
 @dataclass(frozen=True)
@@ -103,13 +111,13 @@ class Planner:
         return point.attainment.mean >= self._demand.attainment and accurate
 
     def best(self, open_: Sequence[Candidate]) -> Point | None:
-        """The candidate with the fewest GPUs, of these a clear one, the most accurate; None where the most are too few.
+        """The best of these, see `rank`; None where the most GPUs are too few.
 
-        The one with the least work says how many are enough; the others, the most accurate first, are tried with as
-        many, and with one less where they could be no better with as many.
+        The first says how many are enough; the others are tried with as many, and with one less where they could be no
+        better with as many.
         """
         best: Point | None = None
-        for candidate in [*open_[:1], *sorted(open_[1:], key=lambda each: -np.nan_to_num(each.accuracy))]:
+        for candidate in open_:
             most = self._max_gpus
             if best is not None:
                 hopeless = self._clear(best) and rounded(candidate.accuracy) <= rounded(best.accuracy)
@@ -117,15 +125,17 @@ class Planner:
             gpus = self._fewest(candidate, most, at_once=best is not None) if candidate.least <= most else None
             if gpus is not None:
                 point = self.point(candidate, gpus)
-                best = point if best is None or self._rank(point) > self._rank(best) else best
+                best = point if best is None or self.rank(point) > self.rank(best) else best
         return best
 
-    def _rank(self, point: Point) -> tuple[float, ...]:
-        return (-point.gpus, self._clear(point), rounded(point.accuracy), point.attainment.mean)
+    def rank(self, point: Point) -> Rank:
+        """How good a point is that meets the target."""
+        return Rank(-point.gpus, self._clear(point), rounded(point.accuracy), point.attainment.mean)
 
     def _clear(self, point: Point) -> bool:
         """Whether the whole interval meets the target."""
-        return self.met(point) and point.attainment.low >= self._demand.attainment
+        low = point.attainment.low
+        return self.met(point) and low is not None and low >= self._demand.attainment
 
     def _fewest(self, candidate: Candidate, most: int, *, at_once: bool) -> int | None:
         """The fewest GPUs up to `most` that meet the target. at_once: try the most first, since others do with it."""
@@ -190,16 +200,20 @@ class Planner:
         points = [self.point(each, self._max_gpus) for each in open_ if each.least <= self._max_gpus]
         if not points:
             return Closest(table, None, None, refused)
-        best = min(points, key=self._short)
+        best = min(points, key=self.short)
         missed = best.attainment.mean < self._demand.attainment
         return Closest(table, best, self.least_slo_ms(best.candidate, best.gpus) if missed else None, refused)
 
-    def _short(self, point: Point) -> tuple[float, float]:
+    def short(self, point: Point) -> tuple[float, float]:
         """By how much a point misses the target, its two shares added; then its attainment, negative."""
         floor = self._demand.min_accuracy
         late = max(0.0, self._demand.attainment - point.attainment.mean)
         wrong = 0.0 if floor is None else max(0.0, floor - (point.accuracy or 0.0))
         return late + wrong, -point.attainment.mean
+
+    def shortfall(self, point: Point) -> str:
+        """By how much a point misses the target, in words."""
+        return shortfall(point, self._demand.attainment, self._demand.min_accuracy)
 
     def tried(self) -> list[Row]:
         """A row per point, in the order in which they were simulated."""
@@ -214,9 +228,20 @@ class Planner:
         return rows
 
 
+def shortfall(point: Point, attainment: float, min_accuracy: float | None) -> str:
+    """By how much a point misses a target, in words."""
+    parts, on_time = [], point.attainment.mean
+    if on_time < attainment:
+        parts.append(f"{percent(on_time)} on time, {100 * (attainment - on_time):.3g} points short")
+    if min_accuracy is not None and (point.accuracy or 0.0) < min_accuracy:
+        short = 100 * (min_accuracy - (point.accuracy or 0.0))
+        parts.append(f"accuracy {percent(point.accuracy)}, {short:.3g} points short")
+    return ", ".join(parts)
+
+
 def rounded(accuracy: float | None) -> float:
     """To four digits, so that rounding errors prefer nobody; an unknown accuracy is the least."""
-    return round(float(np.nan_to_num(accuracy or 0.0)), 4)
+    return round(accuracy or 0.0, 4)
 
 
 def _digits(value: float) -> float:

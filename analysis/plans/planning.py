@@ -14,13 +14,15 @@ import numpy as np
 from pandas import DataFrame
 
 from analysis.plans.candidates import Candidate, Demand, candidates
+from analysis.plans.options import Option, options, ranked
 from analysis.plans.planner import Closest, Less, Planner, Point, rounded
-from analysis.plans.sampling import Sample, whole, window_count, windows
+from analysis.plans.sampling import Sample, whole, windows
+from analysis.plans.techniques import offered
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import axis
 from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
-from profiler.table import LEVELS, Deployment, LatencyTable, as_table
+from profiler.table import Deployment, LatencyTable, as_table
 from simulator.core import MOST_GPUS
 from simulator.settings import Settings, refuse_beyond
 from traces import Trace, load
@@ -48,10 +50,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """The answer. choices: the best table first. points: everything that was tried, a row each."""
+    """The answer. options: a row per table and model or mix, the one that wins first. choices: the best of each table.
+
+    points: everything that was tried, a row each.
+    """
 
     asked: dict[str, Any]
     traffic: dict[str, Any]
+    options: tuple[Option, ...]
     choices: tuple[Choice, ...]
     closest: tuple[Closest, ...]
     points: DataFrame = field(repr=False)
@@ -70,7 +76,7 @@ def plan(
     policies: Any = POLICIES,
     models: Any = None,
     task: str | None = None,
-    levels: str = LEVELS[0],
+    levels: str = "useful",
     max_gpus: int = 64,
     trace_format: str = "auto",
     rate: float | None = None,
@@ -92,12 +98,14 @@ def plan(
 
         plan("requests.parquet", slo_ms=20, attainment=0.99, min_accuracy=0.9, growth=2)
 
-    growth: times the traffic (superposed, as `traces.scale` does). tables, policies, models: several of each (default:
-    the first shipped table, POLICIES, all models); the best has the fewest GPUs, and of those the highest accuracy.
-    levels: as of `Deployment.of`, for models that are several (`a,b`). A trace with more requests than `simulated`,
-    growth counted, is sampled where it is long enough to be: see `analysis.plans.sampling`; the intervals are for what
-    was not simulated. Another generated one is run with so many `seeds`; the intervals are over them, as for a recorded
-    trace that grows by copies of itself, moved at random.
+    growth: times the traffic (superposed, as `traces.scale` does). tables, policies: several of each (default: the
+    first shipped table, POLICIES). models: several, commas between those of a mix (default: all, and the useful mixes
+    of `analysis.plans.techniques`), with accuracies on `task` (default: the table's first); levels: as of
+    `Deployment.of`. The best has the fewest GPUs, and of those the highest accuracy.
+
+    A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
+    `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with so many
+    `seeds`; the intervals are over them, as for a recorded trace that grows by copies of itself, moved at random.
 
     Raises ValueError, LookupError or OSError for bad input, in one line. A target out of reach is no error: `closest`.
     """
@@ -106,8 +114,8 @@ def plan(
     opened_tables = [as_table(each) for each in named]
     specs = [describe(make(each)) for each in axis("policy", policies)]
     chosen = None if models is None else axis("model", models)
-    deployed = [_deployed(table, chosen or table.models, task, levels) for table in opened_tables]
-    longest = min(each.plan.max_tokens for own in deployed for each in own)
+    offers = [offered(table, chosen, task, levels) for table in opened_tables]
+    longest = min(each.plan.max_tokens for offer in offers for each in offer.deployments)
     how = {"format": trace_format, "rate": rate, "rate_mode": rate_mode, "start": start, "duration": duration,
            "lengths": lengths, "bin_s": bin_s, "time_unit": time_unit, "max_tokens": longest}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch, Laboratory(jobs, backend, address, store, on_progress) as opened:
@@ -116,24 +124,31 @@ def plan(
         histogram = traffic.pop("histogram")
         asked_lengths = np.flatnonzero(histogram)
         demand = Demand(asked_lengths, growth * histogram[asked_lengths], slo_ms / 1e3, attainment, min_accuracy)
+        rows: list[Option] = []
         choices, closest, points = [], [], []
-        for name, table, own in zip(named, opened_tables, deployed, strict=True):
-            open_, refused = candidates(own, specs, demand)
-            base = Settings(table=name, task=own[0].task, levels=levels)
+        for name, table, offer in zip(named, opened_tables, offers, strict=True):
+            open_, refused = candidates(offer.deployments, specs, demand)
+            base = Settings(table=name, task=offer.task, levels=levels)
             planner = Planner(opened, sample, base, demand, growth, max_gpus)
-            best = planner.best(open_)
-            if best is None:
-                nearest = open_ or _nearest(own, specs, demand)
+            own = options(planner, offer, open_, refused, max_gpus)
+            if (best := own[0].best) is None:
+                nearest = open_ or _nearest(offer.deployments, specs, demand)
                 closest.append(planner.closest(nearest, table.name, refused))
             else:
                 choices.append(_choice(planner, best, table, traffic))
+            rows = ranked(planner, [*rows, *own])
             points += planner.tried()
-    choices.sort(key=lambda each: (each.best.gpus, -(each.best.accuracy or 0.0)))
+        choices.sort(key=lambda each: planner.rank(each.best), reverse=True)
+    tasks = {offer.table.name: offer.task for offer in offers}
+    warnings = [line for offer in offers for line in offer.warnings]
+    if len(set(tasks.values())) > 1:
+        warnings.append(f"the accuracies of the tables are of different tasks ({', '.join(map(str, tasks.values()))}): "
+                        f"do not compare them, or name one --task")  # fmt: skip
     asked = {"slo_ms": slo_ms, "attainment": attainment, "min_accuracy": min_accuracy, "growth": growth,
              "policies": specs, "tables": [each.name for each in opened_tables], "max_gpus": max_gpus,
-             "tasks": {table.name: own[0].task for table, own in zip(opened_tables, deployed, strict=True)},
-             "left_out": [note for own in deployed for each in own for note in each.notes]}  # fmt: skip
-    return Plan(asked, traffic, tuple(choices), tuple(closest), frame(points), opened.ran, opened.found)
+             "tasks": tasks, "left_out": [note for offer in offers for note in offer.left_out],
+             "warnings": warnings}  # fmt: skip
+    return Plan(asked, traffic, tuple(rows), tuple(choices), tuple(closest), frame(points), opened.ran, opened.found)
 
 
 def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[str, Any]) -> Choice:
@@ -168,27 +183,18 @@ def _sampled(
         raise ValueError(f"trace {first.source}: a request has {first.tokens.max():,} tokens, and the tables end at "
                          f"{how['max_tokens']:,}: profile that length, or draw others with --lengths")  # fmt: skip
     most = round(simulated / growth)
-    longer = len(first) > most and window_count(first, most, slo_s) > 0
     generated = not isinstance(trace, Trace) and not os.path.exists(trace)
-    if longer:
-        sample = windows(first, most, slo_s, 0, folder)
-    elif generated:
+    sample = windows(first, most, slo_s, 0, folder) if len(first) > most else None
+    if sample is None and generated:
         sample = whole([first, *(load(trace, seed=seed, **how) for seed in range(1, seeds))], folder)  # type: ignore[arg-type]
-    else:  # growth is by copies that are moved at random
+    elif sample is None:  # growth is by copies that are moved at random
         sample = whole([first] * (1 if growth == 1 else seeds), folder)
-    replications = 0 if longer else len(sample.stretches)
-    exact = not longer and not generated and growth == 1
+    replications = 0 if sample.sampled else len(sample.stretches)
+    exact = not sample.sampled and not generated and growth == 1
     traffic = {"source": first.source, "requests": len(first), "seconds": first.seconds, "rate": first.rate,
                "notes": list(first.notes), "simulated": sample.said, "exact": exact,
                "replications": replications, "histogram": np.bincount(first.tokens) / first.seconds}  # fmt: skip
     return sample, traffic
-
-
-def _deployed(table: LatencyTable, models: Sequence[str], task: str | None, levels: str) -> list[Deployment]:
-    """Each of these models of a table by itself, all on the same task."""
-    if task is None:
-        task = table.default_task(",".join(dict.fromkeys(each for model in models for each in table.named(model))))
-    return [Deployment.of(table, model, task, levels) for model in models]
 
 
 def _refuse(

@@ -39,8 +39,9 @@ def accuracy_against_cost(
     }
     timed = set(own["model"][~np.isnan(list(costs.values())[-1])])
     untimed = [model for model in distinct(own, "model") if model not in timed]
-    bars = "bars: 95 % intervals"
-    bars = f"mean of {own['seeds'].iloc[0]} seeds; {bars}" if "seeds" in own else f"{bars} over texts"
+    chance = own["chance"].iloc[0] if "chance" in own else "texts"
+    bars = f"bars: 95 % intervals over {chance}"
+    bars = f"mean of {own['seeds'].iloc[0]} seeds; {bars}" if "seeds" in own else bars
     small_print = [f"latency: {times.device}, batch 1", bars]
     small_print += [f"not timed: {', '.join(untimed)}"] if untimed else []
     title = f"{task}: {own['texts'].iloc[0]:,} texts that nothing was trained on"

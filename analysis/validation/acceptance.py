@@ -13,7 +13,7 @@ import numpy as np
 from analysis.sweeps.frames import write
 from analysis.validation import capacity
 from analysis.validation.comparison import cell, row
-from analysis.validation.executors import CalibratedExecutor, Residuals
+from analysis.validation.executors import CalibratedExecutor, Learnt, Residuals
 from analysis.validation.report import write_values
 from profiler.executors.serving import Served
 from profiler.executors.tokens import synthetic
@@ -94,14 +94,14 @@ class Acceptance:
     def run(self) -> None:
         """Calibrate, run every cell, find capacities."""
         self.progress(0.0, "calibrating")
-        residuals = self._calibrated()
+        learnt = self._calibrated()
         cells = [(scenario, policy) for scenario in SCENARIOS for policy in POLICIES]
         for number, (scenario, policy) in enumerate(cells):
             self.progress(0.05 + 0.75 * number / len(cells), f"{scenario.name}, {policy}")
-            self._cell(scenario, policy, residuals[policy])
+            self._cell(scenario, policy, learnt[policy])
         for number, policy in enumerate(CAPACITY_POLICIES):
             self.progress(0.8 + 0.2 * number / len(CAPACITY_POLICIES), f"capacity, {policy}")
-            self._capacity(policy, residuals[policy])
+            self._capacity(policy, learnt[policy])
         self.progress(1.0, "done")
 
     def prepared(self, source: str, load: float, policy: str, seed: int, clock: str) -> Prepared:
@@ -143,22 +143,21 @@ class Acceptance:
             runs.append(self.live(prepared))
         return runs
 
-    def _calibrated(self) -> dict[str, Residuals]:
-        """What live batches take beyond the table, by policy: what it costs to decide is in it."""
+    def _calibrated(self) -> dict[str, Learnt]:
+        """What live batches take beyond the table, for each policy: what it costs to decide is in it."""
         run = canary(self.served)
         self._canary_s = float(np.median([median_s(run) for _ in range(CANARIES)]))
-        found, told = {}, []
-        for policy in POLICIES:
-            runs = []
+        runs: dict[str, list[Report]] = {policy: [] for policy in POLICIES}
+        told = []
+        for policy, own in runs.items():
             for number, load in enumerate(CALIBRATION_LOADS):
                 inputs = self.prepared("poisson:", load, policy, CALIBRATION_SEED + number, "wall")
-                runs.append(self.attempts(inputs, 1)[-1])
-                told.append({"policy": policy, "load": load, **validity(runs[-1])})
-            found[policy] = Residuals.of(runs, self.predictions)
+                own.append(self.attempts(inputs, 1)[-1])
+                told.append({"policy": policy, "load": load, **validity(own[-1])})
         write_values(self.folder / "calibration.json", {"canary_s": self._canary_s, "runs": told})
-        return found
+        return {policy: Learnt.of(runs, policy, self.predictions) for policy in runs}
 
-    def _cell(self, scenario: Scenario, policy: str, residuals: Residuals) -> None:
+    def _cell(self, scenario: Scenario, policy: str, learnt: Learnt) -> None:
         """Run a scenario with a policy until enough runs are VALID, and compare the simulations with them."""
         inputs = self.prepared(scenario.source, scenario.load, policy, self.seed, "wall")
         virtual = replace(inputs, settings=replace(inputs.settings, clock="virtual"))
@@ -171,7 +170,7 @@ class Acceptance:
         valid = [each for each in runs if _valid(each)]
         counts = {"valid": len(valid), "runs": len(runs)}
         scored = valid or runs
-        self.cells.append(names | counts | cell(scored, virtual, self.predictions, residuals, self.seed))
+        self.cells.append(names | counts | cell(scored, virtual, self.predictions, learnt, self.seed))
         write_values(self.folder / "cells.json", self.cells)
         name = f"{scenario.name}-{policy}".replace(" ", "-")
         # With its seed these lead the simulator to the very same run.
@@ -179,13 +178,13 @@ class Acceptance:
         (self.folder / "raw").mkdir(exist_ok=True)
         write(batches.astype({"size": np.int16, "students": np.int16}), self.folder / "raw" / f"{name}.parquet")
 
-    def _capacity(self, policy: str, residuals: Residuals) -> None:
+    def _capacity(self, policy: str, learnt: Learnt) -> None:
         """Find the capacity of a policy: simulated, then live around that."""
         base = self.prepared("poisson:", 0.5, policy, self.seed + 1, "virtual")
 
-        def simulated(factor: float, calibrated: bool) -> float:
+        def simulated(factor: float, residuals: Residuals | None) -> float:
             rng = np.random.default_rng([self.seed, 2])
-            executor = CalibratedExecutor(self.predictions, residuals, rng) if calibrated else None
+            executor = None if residuals is None else CalibratedExecutor(self.predictions, residuals, rng)
             inputs = replace(base, trace=compress(base.trace, factor))
             return float(inputs.run(executor=executor).summary["attainment"])
 
@@ -194,8 +193,8 @@ class Acceptance:
             run = self.attempts(inputs, 1)[-1]
             return float(run.summary["attainment"]), _valid(run)
 
-        table, drawn = (capacity.peak(partial(simulated, calibrated=each)) for each in (False, True))
-        points = capacity.measured(live, drawn) if np.isfinite(drawn) else []
+        table, own, others = (capacity.peak(partial(simulated, residuals=each)) for each in (None, *learnt))
+        points = capacity.measured(live, others) if np.isfinite(others) else []
         known = capacity.crossing([point for point in points if point[2]])
         found = known if np.isfinite(known) else capacity.crossing(points)
         rate = base.trace.rate or float("nan")
@@ -205,7 +204,8 @@ class Acceptance:
                 "slo_s": self.slo_s,
                 "attainment": capacity.ATTAINMENT,
                 "table_rate": rate * table,
-                "drawn_rate": rate * drawn,
+                "own_rate": rate * own,
+                "others_rate": rate * others,
                 "live_rate": rate * found,
                 "valid": bool(np.isfinite(known)),
                 "live_points": [[rate * factor, share, valid] for factor, share, valid in points],

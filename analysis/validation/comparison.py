@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
+from analysis.validation.executors import CalibratedExecutor, Learnt, RecordedExecutor, Residuals
 from analysis.validation.figures_of_merit import (
     decisions,
     figures,
@@ -44,23 +44,29 @@ def row(run: Report, virtual: Prepared, predictions: Predictions) -> dict[str, A
 
 
 def cell(
-    scored: Sequence[Report], virtual: Prepared, predictions: Predictions, residuals: Residuals, seed: int
+    scored: Sequence[Report], virtual: Prepared, predictions: Predictions, learnt: Learnt, seed: int
 ) -> dict[str, Any]:
     """Figures of the live runs (mean and spread), of the simulations, and how they differ.
 
-    table: the bare medians. calibrated: plus the median residual of the key. drawn: plus one drawn from the residuals.
+    table: the bare medians. own, others: plus a residual drawn from those of the policy's own calibration runs, or of
+    all other policies' alone. The decisions and the implied bias are by those of the others.
     """
 
-    def calibrated(factor: float) -> Report:
-        return virtual.run(executor=CalibratedExecutor(predictions, residuals, scale=factor))
+    def drawn(residuals: Residuals) -> Report:
+        rng = np.random.default_rng([seed, 0])
+        return virtual.run(executor=CalibratedExecutor(predictions, residuals, rng))
 
-    drawn = virtual.run(executor=CalibratedExecutor(predictions, residuals, np.random.default_rng([seed, 0])))
+    def scaled(factor: float) -> float:
+        executor = CalibratedExecutor(predictions, learnt.others, scale=factor)
+        return float(virtual.run(executor=executor).summary["p50_s"])
+
+    others = drawn(learnt.others)
     live = [figures(each) for each in scored]
-    simulated = {"table": figures(virtual.run()), "calibrated": figures(calibrated(1.0)), "drawn": figures(drawn)}
+    simulated = {"table": figures(virtual.run()), "own": figures(drawn(learnt.own)), "others": figures(others)}
     p50 = float(np.mean([each["p50_s"] for each in live]))
     found: dict[str, Any] = {
-        "implied_bias": implied_bias(lambda factor: float(calibrated(factor).summary["p50_s"]), p50),
-        **{f"decisions_{name}": value for name, value in decisions(scored[0], drawn).items()},
+        "implied_bias": implied_bias(scaled, p50),
+        **{f"decisions_{name}": value for name, value in decisions(scored[0], others).items()},
         **{f"spread_{name}": value for name, value in decisions(scored[0], scored[-1]).items()},
     }
     for name in live[0]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,19 @@ def _classes(key: Key) -> tuple[Hashable, ...]:
     """The classes that a key belongs to, narrowest first; the last one has all batches."""
     _, _, batch, paused = key
     return key, (batch, paused), paused, None
+
+
+class Learnt(NamedTuple):
+    """Residuals for the simulation of one policy: from its own calibration runs, and from those of all others alone."""
+
+    own: Residuals
+    others: Residuals
+
+    @classmethod
+    def of(cls, calibration: Mapping[str, Sequence[Report]], policy: str, predictions: Predictions) -> Learnt:
+        """From the calibration runs of at least two policies, by policy."""
+        others = [run for name, runs in calibration.items() for run in runs if name != policy]
+        return cls(Residuals.of(calibration[policy], predictions), Residuals.of(others, predictions))
 
 
 class CalibratedExecutor:

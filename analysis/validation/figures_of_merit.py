@@ -42,15 +42,22 @@ def figures(report: Report) -> dict[str, float]:
 
 
 def intervals(report: Report, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
-    """95 % intervals of p50_s, p95_s, p99_s and attainment by resampling blocks of the trace's time."""
+    """95 % intervals of p50_s, p95_s, p99_s and attainment by resampling blocks of the trace's time.
+
+    NaN where a hundredth of the requests or more took longer than a block, as in overload: blocks then depend on each
+    other, and resampling them gives no interval.
+    """
     arrival = report.trace.arrival_s
     latency = report.times["finish_s"] - arrival
     on_time = report.times["outcome"] == OK
     served = on_time | (report.times["outcome"] == LATE)
+    names = ("p50_s", "p95_s", "p99_s", "attainment")
+    if served.any() and np.percentile(latency[served], 99) > BLOCK_S:
+        return dict.fromkeys(names, (np.nan, np.nan))
     blocks = np.floor((arrival - arrival[0]) / BLOCK_S).astype(np.int64)
     edges = np.flatnonzero(np.diff(blocks, prepend=-1))
     members = np.split(np.arange(len(arrival)), edges[1:])
-    samples: dict[str, list[float]] = {name: [] for name in ("p50_s", "p95_s", "p99_s", "attainment")}
+    samples: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(RESAMPLES):
         rows = np.concatenate([members[index] for index in rng.integers(len(members), size=len(members))])
         values = latency[rows][served[rows]]

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from analysis.validation.report import P50, P99, error
+from analysis.validation.verdicts import P50, P99, error
 
 MARKS = {"greedy": "o", "timeout": "s", "adaptive": "^"}
 
 
 def errors(found: dict[str, Any]) -> Figure:
-    """Two panels: the errors of p50 and p99, calibrated and by the bare table."""
+    """Two panels: the errors of p50 and p99, with residuals of the other policies and by the bare table."""
     figure = Figure(figsize=(7.2, 3.7), layout="constrained")
     meta = found["meta"]
     for axes, (name, bound) in zip(figure.subplots(1, 2, sharey=True), (("p50_s", P50), ("p99_s", P99)), strict=True):

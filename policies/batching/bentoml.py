@@ -20,11 +20,14 @@ from traces.shared.sums import dot
 class BentoML:
     """All that wait, once n (time since the newest + tick + a) exceeds `decay` of the usual wait of a batch's oldest.
 
-    A batch of n is taken to last a n + b seconds, fitted over the last `samples` batches at most every refresh_s; the
-    first `skipped` do not count. Of several that wait, the oldest is cancelled while its wait + a n + b reaches
-    max_latency_s (default: the SLO). tick_s: how often the source looks; here the moment itself is waited for.
-    At the highest level. Simplified: a batch takes the oldest (the source's early versions popped the newest), and what
-    waits is judged when a GPU is idle, not while all are busy.
+    A batch stays strictly below max_batch (but has one request at least), and where max_batch wait, it goes at once, as
+    in `dispatcher.py` of the source since it counts the rows of a request (commit 0053fc4; before that, batches of
+    max_batch). A batch of n is taken to last a n + b seconds, fitted over the last `samples` batches at most every
+    refresh_s; the first `skipped` do not count. Of several that wait, the oldest is cancelled while its wait + a n + b
+    reaches max_latency_s (default: the SLO). tick_s: how often the source looks; here the moment itself is waited for.
+    At the highest level. Simplified: of more than a batch holds, the oldest are taken (all versions of the source pop
+    the newest, so that old ones wait until they are cancelled); what waits is judged when a GPU is idle, not while all
+    are busy; the batches of one, two and three that later versions begin with, to learn from, are left out.
     """
 
     max_latency_s: float | None = None
@@ -55,9 +58,9 @@ class BentoML:
         if late := next((at for at in range(CHUNK) if not self._too_late(view, waiting, at)), CHUNK):
             return Drop(waiting[:late], "max latency")
         due = view.arrival(waiting[-1]) + self.decay * self._usual / count - self.tick_s - self._each
-        if view.now < due:
+        if count < self._largest and view.now < due:
             return Wait(until=due)
-        batch = waiting[: self._largest]
+        batch = waiting[: max(1, self._largest - 1)]
         self._waits[batch[0]] = view.now - view.oldest_arrival
         return Dispatch(batch, view.levels[-1])
 

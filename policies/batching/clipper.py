@@ -19,10 +19,13 @@ class Clipper:
     """So many that they are predicted to end in `share` of the time that the oldest has left; explores beyond that.
 
     It uses no profile: it fits batch size as a line of latency, over the mean of every size plus `deviations` pooled
-    standard deviations (of sizes with `samples` or more). While there is more time than any batch has taken, it tries a
-    batch larger than any before, once the largest has its samples: one more below 10, then by a factor of 1 + N(0.1,
-    0.05). What has expired is dropped. seed: of that chance. At the highest level. Simplified: the paper's quantile
-    regression is not what its code does; the line is fitted by least squares without the ridge; lengths are not seen.
+    standard deviations (of sizes with `samples` or more). While there is more time than any batch has taken, it chooses
+    more than it ever chose, whether or not so many waited then: one more below 10, from there a factor of 1 + N(0.1,
+    0.05), rounded down; only while the most that it chose was served, but less than `samples` times, it stays. What has
+    expired is dropped. seed: of that chance. At the highest level. As `containers.cpp` of the source has it, its first
+    choice of two and its degrees of freedom (the requests of these sizes less the number of all sizes) included.
+    Simplified: the paper's quantile regression is not what its code does; the line is fitted at once, by least squares
+    without the ridge; lengths are not seen; no choice exceeds the table's largest size.
     """
 
     share: float = 0.92
@@ -37,6 +40,7 @@ class Clipper:
             raise ValueError(f"clipper needs 0 < share <= 1, deviations >= 0, samples >= 1 and seed >= 0: {self}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._seen: dict[int, _Seconds] = {}
+        self._most = 1  # that was ever chosen
         self._slowest = 0.0
         self._rng = np.random.default_rng(self.seed)
 
@@ -47,7 +51,9 @@ class Clipper:
             return Drop(waiting[:expired], "expired")
         budget = self.share * (view.deadline(waiting[0]) - view.now)
         size = self._explore() if budget > self._slowest else self._estimate(budget)
-        return Dispatch(waiting[: max(1, min(size, self._largest))], view.levels[-1])
+        size = max(1, min(size, self._largest))
+        self._most = max(self._most, size)
+        return Dispatch(waiting[:size], view.levels[-1])
 
     def observe(self, event: Completion) -> None:
         seconds = event.finish - event.start
@@ -55,13 +61,11 @@ class Clipper:
         self._slowest = max(self._slowest, seconds)
 
     def _explore(self) -> int:
-        """The largest size so far, or a larger one once that is known well enough."""
-        if not self._seen:
-            return 1
-        most = max(self._seen)
-        if self._seen[most].count < self.samples:
+        """More than ever, or the most so far where that was served too rarely to be known."""
+        most = self._most
+        if most in self._seen and self._seen[most].count < self.samples:
             return most
-        return most + 1 if most < 10 else int(np.ceil(most * (1 + max(0.0, self._rng.normal(0.1, 0.05)))))
+        return most + 1 if most < 10 else int(most * (1 + max(0.0, self._rng.normal(0.1, 0.05))))
 
     def _estimate(self, budget: float) -> int:
         """The size that the line has at this latency."""
@@ -73,8 +77,8 @@ class Clipper:
     def _points(self) -> Iterator[tuple[float, int]]:
         """(latency to count with, batch size) of every size seen."""
         known = [each for each in self._seen.values() if each.count >= self.samples]
-        freedom = sum(each.count - 1 for each in known)
-        pooled = sqrt(sum(each.squares for each in known) / freedom) if freedom else 0.0
+        freedom = max(1, sum(each.count for each in known) - len(self._seen))
+        pooled = sqrt(sum((each.count - 1) / each.count * each.squares for each in known) / freedom)
         for size, each in self._seen.items():
             yield each.mean + self.deviations * pooled, size
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
+from math import inf
 
-from policies.interface import Dispatch, Drop, View, Wait
+from policies.interface import Completion, Dispatch, Drop, View, Wait
 from policies.machinery.deadlines import latest_start
 from policies.machinery.limits import batch_limit
 from profiler.table import Level
@@ -14,15 +14,20 @@ from profiler.table import Level
 
 @dataclass
 class AccScale:
-    """Each GPU has a level by plan; it waits as long as its head allows, for the plan's next size to fill.
+    """Each GPU has a level by plan; it waits as long as its head allows, for the table's next batch size to fill.
 
-    Batching, as the source's worker: of q waiting, wait until head's deadline - l(q); if the head would be late with
-    all of them, run q - 1; drop it where it would be late even so, or in a full batch while more wait. The plan, every
-    period_s: the levels for the GPUs with the highest accuracy, weighted by capacity, of those whose capacity is at
-    least `headroom` times the demand, an average of the rates with weight `weight` on the last period; where none has
-    it, headroom falls by 0.05 as far as `floor`, and below that all are at the fastest. Before
-    the first plan, all are at the most accurate. Simplified: one model family on equal GPUs, so that the integer
-    program has at most two levels in its solution and all pairs are tried; requests go to any idle GPU.
+    Batching, as `core/predictor.py` of the source has it, and not its paper, which tries a smaller batch first. Of q
+    waiting, a batch takes the largest of the table's sizes that they fill, among those that take less than half the
+    SLO. At an arrival, heads are dropped while such a batch would be late for them; then it starts at the last moment
+    that is in time for the head, also where it is full. Where that moment passed while the GPU was busy, the next batch
+    starts at once, late as it may be, without what has waited two SLOs; so does a full one that leaves some waiting.
+
+    The plan, every period_s: the levels for the GPUs with the highest accuracy, weighted by capacity, of those whose
+    capacity is at least `headroom` times the demand, an average of the rates with weight `weight` on the last period;
+    where none has it, headroom falls by 0.05 as far as `floor`, and below that all are at the fastest. Before the first
+    plan, all are at the most accurate. Simplified: one model family on equal GPUs, so that the integer program has at
+    most two levels in its solution and all pairs are tried; one queue for all GPUs, by deadline (the source has one per
+    GPU, by arrival); an arrival at the last moment itself joins; alarms that were set for earlier heads do not ring.
     """
 
     period_s: float = 30.0
@@ -32,23 +37,24 @@ class AccScale:
     max_batch: int | None = None
     uses = frozenset(
         {"now", "waiting", "gpus", "idle", "levels", "plan", "service", "slo_s", "rate"}
-        | {"by_deadline", "deadline", "longest"}
+        | {"by_deadline", "deadline", "arrival", "oldest_arrival", "longest", "completions"}
     )
 
     def start(self, view: View) -> None:
         if not (self.period_s > 0 and 0 < self.floor <= self.headroom and 0 < self.weight <= 1):
             raise ValueError(f"accscale needs period_s > 0, 0 < floor <= headroom and 0 < weight <= 1: {self}")
-        self._largest = batch_limit(self.max_batch, view.plan)
-        self._capacity = [self._peak(view, level) for level in view.levels]
+        limit = batch_limit(self.max_batch, view.plan)
+        self._sizes = sorted({1, *(size for size in view.plan.batches if size <= limit), limit})
+        self._largest = [self._largest_in_half(view.service[level.index][-1], view.slo_s) for level in view.levels]
+        self._capacity = [size / view.service[at][-1][size] for at, size in enumerate(self._largest)]
         self._plan: tuple[Level, ...] = (view.levels[-1],) * view.gpus
         self._demand: float | None = None
         self._plan_at = self.period_s
+        self._done: dict[int, float] = {}  # when the GPU's last batch ended, until it is decided what it does next
 
-    def _peak(self, view: View, level: Level) -> float:
-        """Requests per second in the largest batches that take half the SLO, of the greatest length."""
-        row = view.service[level.index][-1]
-        size = max((b for b in range(1, self._largest + 1) if 2 * row[b] <= view.slo_s), default=1)
-        return size / row[size]
+    def _largest_in_half(self, row: list[float], slo_s: float) -> int:
+        """The largest size that takes less than half the SLO at the greatest length."""
+        return max((size for size in self._sizes if 2 * row[size] < slo_s), default=1)
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         if view.now >= self._plan_at:
@@ -56,21 +62,28 @@ class AccScale:
             self._replan(view)
         gpu = view.idle[0]
         level = self._plan[gpu % len(self._plan)]
-        waiting = view.by_deadline(self._largest)
-        head, count = view.deadline(waiting[0]), len(waiting)
-        all_s = self._seconds(view, level, waiting)
-        if view.now + all_s > head:
-            fewer = waiting[:-1]
-            if not fewer or view.waiting > count or view.now + self._seconds(view, level, fewer) > head:
-                return Drop(waiting[:1], "deadline")
-            return Dispatch(fewer, level, gpu)
-        due = latest_start(head, all_s)
-        if count < self._largest and view.now < due:
+        largest = self._largest[level.index]
+        waiting = view.by_deadline(largest)
+        batch = waiting[: max(size for size in self._sizes if size <= len(waiting))]
+        head, seconds = view.deadline(batch[0]), view.service[level.index][view.longest(batch)][len(batch)]
+        late, due = view.now + seconds > head, latest_start(head, seconds)
+        waited = view.oldest_arrival <= self._done.get(gpu, -inf)  # while the GPU was busy
+        if waited and (old := [each for each in waiting if self._two_slos_old(view, each)]):
+            return Drop(old, "expired")
+        if late and not waited:
+            return Drop(batch[:1], "deadline")
+        if view.now < due and not (waited and view.waiting > largest):
+            self._done.clear()
             return Wait(until=due)
-        return Dispatch(waiting, level, gpu)
+        self._done.pop(gpu, None)
+        return Dispatch(batch, level, gpu)
 
-    def _seconds(self, view: View, level: Level, requests: Sequence[int]) -> float:
-        return view.service[level.index][view.longest(requests)][len(requests)]
+    def _two_slos_old(self, view: View, request: int) -> bool:
+        deadline = view.deadline(request)
+        return view.now - deadline > deadline - view.arrival(request)
+
+    def observe(self, event: Completion) -> None:
+        self._done[event.gpu] = event.finish
 
     def _replan(self, view: View) -> None:
         rate = view.rate(self.period_s)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
-from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Action, Dispatch, Planned, View
+from policies.machinery.recorded import expected_seconds, learning_rows, recorded_answers
 from policies.machinery.wrapped import Wrapper, chain, declared
-from profiler.answers.items import Items, shipped
+from profiler.answers.items import Items
 from profiler.answers.margins import Rule, learned
 from profiler.events import BatchPlan, Cut
 from profiler.table import Level
@@ -71,13 +71,10 @@ class Margin(Wrapper):
         """The ways to look at batches of each level, by its index; of those that were recorded."""
         if not (0 <= self.flips < 1 and self.looks >= 0):
             raise ValueError(f"margin needs 0 <= flips < 1 and looks >= 0, not {self.flips}, {self.looks}")
-        models = tuple(dict.fromkeys(level.model for level in levels))
-        recorded = shipped(models) if self.items is None else self.items
-        if recorded is None:
+        if (found := recorded_answers("margin", self.items, levels)) is None:
             return {}
-        items = _read(recorded)
-        if (own := items.about.get("model")) not in models:
-            raise ValueError(f"{recorded} holds the answers of {own}, but {', '.join(models)} is served")
+        recorded, items = found
+        own = items.about["model"]
         by_students = {level.students: level for level in levels if level.model == own}
         return {
             level.index: list(_candidates(items, by_students, students, self.flips, self.looks, recorded))
@@ -95,18 +92,11 @@ class _Candidate:
     left: tuple[float, ...]
 
 
-def _read(path: str) -> Items:
-    try:
-        return Items.read(path)
-    except LookupError as error:  # a parameter is wrong, not the policy
-        raise ValueError(f"margin: {error}") from None
-
-
 def _candidates(
     items: Items, levels: dict[int, Level], students: int, flips: float, looks: int, recorded: str
 ) -> Iterator[_Candidate]:
     """All ways to look at up to so many prefixes before this one whose stages have as many students as some level."""
-    rows = np.arange(1, len(items.label), 2)
+    rows = learning_rows(items)
     for count in range(1, looks + 1):
         for chosen in combinations(range(1, students), count):
             ends = (*chosen, students)
@@ -135,15 +125,7 @@ def _least_work(
     least_s, best = service[level][bucket][size], None
     for each in candidates:
         stages = zip(each.stages, each.left, strict=True)
-        seconds = sum(_expected(service[stage][bucket], size * left) for stage, left in stages)
+        seconds = sum(expected_seconds(service[stage][bucket], size * left) for stage, left in stages)
         if seconds < least_s:
             least_s, best = seconds, each.plan
     return best
-
-
-def _expected(row: Sequence[float], count: float) -> float:
-    """Seconds of a batch whose size is `count` on average: between two sizes in proportion, below one its share."""
-    low = floor(count)
-    if low < 1:
-        return count * row[1]
-    return row[low] if low == count else row[low] + (count - low) * (row[low + 1] - row[low])

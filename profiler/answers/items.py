@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,12 @@ class Items:
     @property
     def correct(self) -> NDArray[np.bool_]:
         return np.asarray(self.answer == self.label)
+
+    @cached_property
+    def votes(self) -> NDArray[np.float64]:
+        """The share of the prefixes up to each that answer as it does, [K, N]."""
+        alike = [(self.answer[: k + 1] == self.answer[k]).mean(0) for k in range(self.students)]
+        return np.stack(alike)
 
     @property
     def teacher_correct(self) -> NDArray[np.bool_]:

@@ -121,7 +121,7 @@ def _print(results: Results, card: dict[str, Any]) -> None:
     for row in card["accuracy"]:
         figures = (f"{row['accuracy']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}", f"{row['agreement']:.4f}")
         rows.append((row["model"], str(row["students"]), row["task"], *figures))
-    names = ("model", "students", "task", "accuracy", "95 %", "as the teacher")
+    names = ("model", "students", "task", "accuracy", "95 % (texts alone)", "as the teacher")
     print_grid(f"{card['task']}: accuracy on texts that nothing was trained on", names, rows)
     if "closing" in card:
         own = card["closing"]

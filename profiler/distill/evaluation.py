@@ -18,7 +18,7 @@ from profiler.distill.learning.heads import MOST, fitted
 from profiler.distill.learning.teacher import Target
 from profiler.distill.learning.texts import Texts
 from profiler.distill.learning.training import Corpus, Setup, answers
-from profiler.distill.seeds import interval
+from profiler.distill.uncertainty import chance, interval
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights, assemble
 
@@ -93,9 +93,9 @@ def record(run: Setup, weights: Weights, evaluated: Labelled) -> Record:
 
 
 def paired(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """How much more often a is right than b on the same texts: the difference, and its interval of 95 %."""
+    """How much more often a is right than b on the same texts: the difference, and its interval of 95 % over texts."""
     gaps = a.astype(np.float64) - b
-    return (float(gaps.mean()), *interval(gaps))
+    return (float(gaps.mean()), *interval(gaps[None]))
 
 
 def accuracy_rows(
@@ -108,6 +108,7 @@ def accuracy_rows(
 ) -> list[dict[str, Any]]:
     """The rows of accuracy.csv. splits: which of the evaluated texts belong to a task's name, by that name.
 
+    One seed says nothing of others: the intervals are over texts alone, and the column `chance` says so.
     teacher, single: the models that others are compared with, text by text (`over_teacher`, `over_single`, intervals
     beside them). runs_as: the model of a latency table that takes the same time.
     """
@@ -119,7 +120,7 @@ def accuracy_rows(
                 right = own.correct[index, chosen]
                 low, high = binomtest(int(right.sum()), count).proportion_ci(method="wilson")
                 row = {"model": model, "students": index + 1, "task": name, "accuracy": round(float(right.mean()), 6)}
-                row |= {"low": round(low, 6), "high": round(high, 6), "texts": count}
+                row |= {"low": round(low, 6), "high": round(high, 6), "chance": chance(1), "texts": count}
                 same = own.answers[index, chosen] == records[teacher].answers[0, chosen]
                 row["agreement"] = round(float(same.mean()), 6)
                 for word, other in (("teacher", teacher), ("single", single)):

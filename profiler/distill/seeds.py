@@ -12,13 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from profiler.distill.uncertainty import chance, interval, ratio_interval
 from traces.shared.documents import checked, json_text, parse_json
 from traces.shared.sealed import read_sealed, write_sealed
 
 #: The file of a study's folder that has every model's answers.
 ANSWERS = "answers.parquet"
-#: Normal quantile of a two-sided interval of 95 %; resamples for the interval of a ratio.
-Z, RESAMPLES = 1.959964, 1000
 
 
 @dataclass(frozen=True)
@@ -110,11 +109,12 @@ def together(folders: Sequence[Path]) -> tuple[list[Answered], list[str]]:
 
 
 def pooled(studies: Sequence[Answered]) -> list[dict[str, Any]]:
-    """Rows of an accuracy.csv over all seeds: the mean, its interval over texts, the lowest and highest seed.
+    """Rows of an accuracy.csv over all seeds: the mean, its interval, the lowest and highest seed.
 
-    A text counts once, with the share of seeds that answer it right; `over_teacher` and `over_single` are paired by
-    text; `agreement` is with each seed's own teacher. Raises ValueError where the studies are not of one task with the
-    same texts and models.
+    `over_teacher` and `over_single` are paired by text and by seed; `agreement` is with each seed's own teacher.
+    `chance` says what the intervals take as chance: with one study the texts alone, else seeds and texts
+    (`profiler.distill.uncertainty.interval`). Raises ValueError where the studies are not of one task with the same
+    texts and models.
     """
     first = _checked(studies)
     right, teacher = _right(studies), first.about["teacher"]
@@ -129,16 +129,17 @@ def pooled(studies: Sequence[Answered]) -> list[dict[str, Any]]:
     for task, chosen in names.items():
         for model, own in right.items():
             for index in range(own.shape[1]):
-                mean = own[:, index, chosen].mean(0)
-                low, high = (round(end, 6) for end in interval(mean))
-                seeds = own[:, index, chosen].mean(1)
-                row = {"model": model, "students": index + 1, "task": task, "accuracy": round(float(mean.mean()), 6)}
-                row |= {"low": low, "high": high, "texts": int(chosen.sum()), "seeds": len(studies)}
+                its = own[:, index, chosen]  # [S, N]
+                low, high = (round(end, 6) for end in interval(its))
+                seeds = its.mean(1)
+                row = {"model": model, "students": index + 1, "task": task, "accuracy": round(float(its.mean()), 6)}
+                row |= {"low": low, "high": high, "chance": chance(len(studies))}
+                row |= {"texts": int(chosen.sum()), "seeds": len(studies)}
                 row |= {"lowest": round(float(seeds.min()), 6), "highest": round(float(seeds.max()), 6)}
                 row["agreement"] = round(float(same[model][index, chosen].mean()), 6)
                 for word in ("teacher", "single"):
                     other = right.get(first.about[word])
-                    gaps = mean - other[:, 0, chosen].mean(0) if other is not None else np.full(len(mean), math.nan)
+                    gaps = its - other[:, 0, chosen] if other is not None else np.full(its.shape, math.nan)
                     figures = (round(figure, 6) for figure in (float(gaps.mean()), *interval(gaps)))
                     row |= dict(zip((f"over_{word}{end}" for end in ("", "_low", "_high")), figures, strict=True))
                 rows.append(row | {"runs_as": first.about["runs_as"][model]})
@@ -148,17 +149,17 @@ def pooled(studies: Sequence[Answered]) -> list[dict[str, Any]]:
 def lead(studies: Sequence[Answered]) -> dict[str, tuple[float, float, float]]:
     """How much more accurate all students together are than each other model (a bagged one whole), over all seeds.
 
-    The mean difference and its interval over texts, paired by text and by seed.
+    The mean difference and its interval, paired by text and by seed.
     """
     first = _checked(studies)
-    right = {model: own[:, -1].mean(0) for model, own in _right(studies).items()}
+    right = {model: own[:, -1] for model, own in _right(studies).items()}
     ours = right.pop(first.about["ensemble"])
     gaps = {model: ours - own for model, own in right.items()}
     return {model: (float(gap.mean()), *interval(gap)) for model, gap in gaps.items()}
 
 
 def gap_closed(studies: Sequence[Answered], students: int) -> tuple[float, float, float]:
-    """The share of the gap from single to teacher that so many students close, and its bootstrap interval over texts.
+    """The share of the gap from single to teacher that so many students close, and its interval.
 
     NaN where no single model was trained, or where the teacher is not measurably better (the interval of the paired
     difference reaches zero).
@@ -169,15 +170,8 @@ def gap_closed(studies: Sequence[Answered], students: int) -> tuple[float, float
         return (math.nan,) * 3
     places = (students - 1, 0, 0)
     right = _right(studies)
-    ours, single, teacher = (right[name][:, place].mean(0) for name, place in zip(names, places, strict=True))
-    if interval(teacher - single)[0] <= 0:
-        return (math.nan,) * 3
-    rng = np.random.default_rng(0)
-    picks = rng.integers(0, len(ours), (RESAMPLES, len(ours)))
-    shares = np.array([_share(ours[pick], single[pick], teacher[pick]) for pick in picks])
-    shares = shares[np.isfinite(shares)]
-    low, high = np.percentile(shares, [2.5, 97.5]) if len(shares) else (math.nan, math.nan)
-    return _share(ours, single, teacher), float(low), float(high)
+    ours, single, teacher = (right[name][:, place] for name, place in zip(names, places, strict=True))
+    return ratio_interval(ours - single, teacher - single)
 
 
 def findings(studies: Sequence[Answered]) -> Iterator[str]:
@@ -197,17 +191,6 @@ def _right(studies: Sequence[Answered]) -> dict[str, NDArray[np.float64]]:
     """Whether each seed's prefixes are right about each text, [seeds, K, N] by model."""
     stacked = {m: np.stack([study.answers[m] == study.label for study in studies]) for m in studies[0].answers}
     return {model: right.astype(np.float64) for model, right in stacked.items()}
-
-
-def _share(ours: NDArray[Any], single: NDArray[Any], teacher: NDArray[Any]) -> float:
-    gap = float(teacher.mean() - single.mean())
-    return float(ours.mean() - single.mean()) / gap if gap > 0 else math.nan
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The interval of 95 % of the mean of values, by the normal distribution."""
-    half = Z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def _checked(studies: Sequence[Answered]) -> Answered:

@@ -36,7 +36,8 @@ def stages(executor: Parts, plan: BatchPlan, ids: Sequence[Ids]) -> Iterator[Sta
 
     The last cut answers every request that is left. Raises ValueError for a plan that students cannot follow.
     """
-    if plan.sure == "truncate" or not plan.cuts or plan.cuts[-1].axis != "students":
+    followed = plan.sure in ("compact", "result") and all(cut.axis == "students" for cut in plan.cuts)
+    if not (plan.cuts and followed and all(cut.by == "margin" for cut in plan.cuts)):
         raise ValueError(f"{plan} cannot be run by students one after another")
     began, staging_s, device_s = perf_counter(), 0.0, 0.0
     weights, biases = executor.heads

@@ -7,9 +7,14 @@ from profiler.table.jitter import Jitter
 from profiler.table.latency import LatencyTable, shipped
 from profiler.table.plan import BucketPlan, Level, ShapeKey
 from profiler.table.predictions import Predictions
+from profiler.table.roles import ROLES, SINGLE, STUDENTS, TEACHER, by_role, ensemble, evaluated, technique
 
 __all__ = [
     "LEVELS",
+    "ROLES",
+    "SINGLE",
+    "STUDENTS",
+    "TEACHER",
     "AccuracyTable",
     "Adapter",
     "AdapterTable",
@@ -21,6 +26,10 @@ __all__ = [
     "Predictions",
     "ShapeKey",
     "as_table",
+    "by_role",
+    "ensemble",
+    "evaluated",
     "left_out_notes",
     "shipped",
+    "technique",
 ]

@@ -74,6 +74,11 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "conservative": (True, False),
     "flips": (0.0, 0.01, 0.2),
     "looks": (0, 1, 2),
+    "ranges": (1, 10),
+    "stages": (1, 3),
+    "alpha": (0.0, 8.0),
+    "certainty": (0.3, 0.8, 1.0),
+    "by": ("margin", "votes"),
 }
 
 
@@ -90,7 +95,7 @@ def random_spec(
         if key == "inner":
             inner = [random_spec(rng, students, wrappers - 1, around | {name})]
         elif key == "students":
-            choices = (None, *students)
+            choices = (*students,) if name == "deferral" else (None, *students)
         elif (key == "classes" and name != "slackfit" and around & SPLIT) or (
             key in ("weights", "losses") and not values.get("classes")
         ):

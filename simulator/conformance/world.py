@@ -56,7 +56,7 @@ class World:
         self.devices = str(rng.choice(["apart", "apart", "apart", "block", "known"]))
         if its:
             self.devices = "known" if "preempt" in its else "apart"
-        self.open = not its & {"future", "memory", "layers"} and bool(rng.random() < 0.4)
+        self.open = not its & {"future", "memory", "layers", "returns"} and bool(rng.random() < 0.4)
         slow = faults.strikes_at_all("host slow")
         self.host = Host(np.random.default_rng([seed, 5]), 0.0 if slow is None else min(slow.size, 1.0))
         self.clock = HostClock(self.host, float(rng.choice([0.0, 20e-6])), self._closes_s())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Protocol
 
@@ -37,16 +38,17 @@ class PlannedExecutor:
     """Runs whole batches as `times` does, and those with a plan in stages or by layers, both modelled.
 
     A stage of n students takes what the table says of the first n, for the requests that run it, at the length of the
-    longest of them. A request's margins are those of the row that the trace's column `item` names, else of a row drawn
-    for it from those that no rule is learned from (every second one). Columns of the output: students, confidence, and
-    whether the answer was right (`correct`, 0 or 1); where answers leave and the batch runs on, `agrees` with the last.
-    Some layers take their share of the level's time.
+    longest of them. A request's margins and votes are those of the row that the trace's column `item` names, else of a
+    row drawn for it from those that no rule is learned from (every second one). Columns of the output: students,
+    confidence, and whether the answer was right (`correct`, 0 or 1); where answers leave and the batch runs on,
+    `agrees` with the last. At the level of the recorded model's teacher, answers are the teacher's. Some layers take
+    their share of the level's time.
 
     Raises PolicyError for stages that no level of the model has, or that were not recorded, for layers that the level
     does not have, and for answers to one of `other_tasks`: the run is about another.
     """
 
-    plans = frozenset({"stops", "layers"})
+    plans = frozenset({"stops", "layers", "returns"})
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class PlannedExecutor:
         self._levels = {(level.model, level.students): level for level in levels}
         self._trace, self._buckets = trace, np.asarray(buckets)
         self._items = cache(partial(answers, other_tasks=other_tasks))
-        self._rows = cache(self._drawn)
+        self._rows, self._own = cache(self._drawn), cache(self._answers_of)
 
     def begin(
         self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
@@ -81,7 +83,7 @@ class PlannedExecutor:
     def _stages(
         self, number: int, gpu: int, level: Level, requests: Sequence[int], plan: BatchPlan, now: float
     ) -> Execution:
-        items, ids = self._items(plan.recorded), np.asarray(requests)
+        items, ids = self._own(plan.recorded, level.model), np.asarray(requests)
         rows = self._rows(plan.recorded)[ids]
         self._check(plan, level, items)
         events: list[Event] = []
@@ -91,7 +93,9 @@ class PlannedExecutor:
             run = ids if plan.sure == "result" else ids[left]
             stage, bucket = self._stage(level, before, cut), int(self._buckets[run].max())
             seconds += self._times.seconds(number, gpu, stage, bucket, len(run), now + seconds)
-            sure = (items.margin[cut.at - 1, rows[left]] >= cut.least) | (cut.at == level.students)
+            last = cut.at == level.students and plan.sure != "return"
+            surety = items.votes if cut.by == "votes" else items.margin
+            sure = (surety[cut.at - 1, rows[left]] >= cut.least) | last
             leaving = left[sure]
             if len(leaving):
                 answered[leaving] = cut.at
@@ -102,8 +106,10 @@ class PlannedExecutor:
                 }
                 events.append(Event(seconds, Kind.RELEASE, leaving.tolist(), columns))
             left, before = left[~sure], cut.at
-            if not len(left) and plan.sure == "compact":
+            if not len(left) and plan.sure != "result":
                 break
+        if len(left):
+            events.append(Event(seconds, Kind.RETURN, left.tolist()))
         finals = None
         if plan.sure == "result":
             agrees = items.answer[answered - 1, rows] == items.answer[level.students - 1, rows]
@@ -125,6 +131,14 @@ class PlannedExecutor:
         if (stage := self._levels.get((level.model, cut.at - before))) is None:
             raise PolicyError(f"looks at {before} and {cut.at} students, but no level has {cut.at - before}")
         return stage
+
+    def _answers_of(self, recorded: str, model: str) -> Items:
+        """The recorded answers of a model: those of a teacher as if it were an ensemble of one."""
+        items = self._items(recorded)
+        if model == items.about.get("model") or model != items.about.get("teacher"):
+            return items
+        confidence = items.teacher_confidence[None]
+        return replace(items, answer=items.teacher_answer[None], confidence=confidence, margin=confidence)
 
     def _drawn(self, recorded: str) -> NDArray[np.int64]:
         """The recorded row of every request."""

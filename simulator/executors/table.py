@@ -75,5 +75,5 @@ class NoisyTableExecutor:
 
 def refuse(plan: BatchPlan) -> None:
     """Raise PolicyError for a plan that reaches an executor of whole batches."""
-    needed = "stops" if plan.cuts else "layers"
+    needed = "returns" if plan.sure == "return" else "stops" if plan.cuts else "layers"
     raise PolicyError(f'dispatched with {plan}, but does not declare needs = frozenset({{"{needed}"}})')

@@ -11,10 +11,8 @@ from traces.shared.text import aligned, count, milliseconds, number, percent
 
 _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "p50 ms": lambda s: milliseconds(s["p50_s"]),
-    "p95 ms": lambda s: milliseconds(s["p95_s"]),
     "p99 ms": lambda s: milliseconds(s["p99_s"]),
     "on time": lambda s: percent(s["attainment"]),
-    "goodput/s": lambda s: number(s["goodput"]),
     "accuracy": lambda s: percent(s["accuracy"]),
     "weighted": lambda s: percent(s["accuracy_weighted_goodput"]),
     "batch": lambda s: number(s["batch_mean"]),
@@ -58,11 +56,13 @@ def heading(report: Report) -> str:
     return "\n".join(lines)
 
 
-def table(reports: Sequence[tuple[str, Report]]) -> str:
-    """One aligned line per policy."""
+def table(summaries: Sequence[tuple[str, dict[str, Any]]], serves: Sequence[str] = ()) -> str:
+    """One aligned line per policy, from its summary; serves: what each of them has, in a last column."""
     rows = [["policy", *_COLUMNS]]
-    rows += [[name, *(show(report.summary) for show in _COLUMNS.values())] for name, report in reports]
-    return aligned(rows)
+    rows += [[name, *(show(summary) for show in _COLUMNS.values())] for name, summary in summaries]
+    lines = aligned(rows).splitlines()
+    last = ["serves", *serves] if serves else [""] * len(lines)
+    return "\n".join(f"{line}  {what}".rstrip() for line, what in zip(lines, last, strict=True))
 
 
 def shortfall(report: Report) -> str:

@@ -62,7 +62,7 @@ def _of_batches(report: Ran) -> dict[str, Any]:
     on_time = np.bincount(times["batch"][times["outcome"] == OK], minlength=len(accuracy))
     seconds = report.trace.seconds
     p50, p95, p99, p999 = np.percentile(latency, [50, 95, 99, 99.9]).tolist() if len(latency) else [None] * 4
-    busy = _busy_seconds(report)
+    busy = busy_seconds(report)
     # To the end of the last batch: answers may leave before their device is free.
     makespan = float(batches["finish_s"].max() - report.trace.arrival_s[0]) if len(latency) else 0.0
     padded = int(batches["padded_tokens"].sum())
@@ -135,7 +135,7 @@ def _of_adapters(report: Ran) -> dict[str, Any]:
     }
 
 
-def _busy_seconds(report: Ran) -> float:
+def busy_seconds(report: Ran) -> float:
     """For how long GPUs ran something, summed over them."""
     batches = report.batch_columns
     if not any(event.kind is Kind.ACCEPT for _, _, event in report.records.events):

@@ -37,6 +37,7 @@ def test_a_column_must_be_there_of_its_kind_and_whole():
         ("comparison", {"policy": "greedy", "reference": "none", "difference": 0.0}),
         ("comparison", {"policy": "greedy", "reference": "none", "difference": 0.0, "difference_low": "x"}),
         ("capacity", {"policy": "greedy", "capacity": 1.0, "capacity_low": 1.0, "capacity_high": 1.0}),
+        ("crossover", {"technique": "mix", "best": "x", "behind": 0.0, "model": "m", "policy": "greedy"}),
         ("study", {"model": "m", "students": "x", "task": "t", "accuracy": 1, "low": 1, "high": 1, "runs_as": "m"}),
     ],
 )

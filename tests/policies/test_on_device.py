@@ -15,7 +15,7 @@ from traces import Trace, write  # noqa: E402
 
 MODEL = "students-1x64"
 #: What a CPU does not offer, or a run in its own time.
-BEYOND = {"layers", "preempt", "future", "scale"}
+BEYOND = {"layers", "preempt", "future", "scale", "returns"}
 SPECS = [f"{name}(greedy)" if "inner" in cls.__dataclass_fields__ else name for name, cls in POLICIES.items()]
 
 

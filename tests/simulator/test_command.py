@@ -35,16 +35,19 @@ def test_a_run_prints_what_was_served_on_what_and_a_line_per_policy(command):
     assert "10 ms" in command.printed
     assert re.search(r"^policy .*p99 ms .*on time", command.printed, re.MULTILINE)
     assert re.search(r"^adaptive +\d", command.printed, re.MULTILINE)
-    assert re.search(r"^greedy +\d", command.printed, re.MULTILINE)
+    assert re.search(r"^(slackfit|accscale) +\d", command.printed, re.MULTILINE)
     assert f"written to {command.out}/" in command.printed
     assert command.complained == "", "a pipe gets no progress bar"
 
 
-def test_the_reference_is_left_out_on_request_and_when_it_is_the_policy_itself(command):
+def test_the_rivals_are_left_out_on_request_and_a_reference_that_is_the_policy_itself_is_shown_once(command):
     command("--reference", "none")
-    assert "greedy" not in command.printed
-    command("--policy", "greedy")
-    assert command.printed.count("greedy") == 1
+    assert "slackfit" not in command.printed
+    assert "serves" not in command.printed
+    command("--policy", "greedy", "--reference", "greedy")
+    assert len(re.findall("^greedy ", command.printed, re.MULTILINE)) == 1
+    command("--reference", "greedy")
+    assert len(re.findall("^greedy ", command.printed, re.MULTILINE)) == 1
 
 
 def test_json_prints_the_summary_and_nothing_else(command):

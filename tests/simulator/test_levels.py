@@ -21,7 +21,7 @@ def served(tmp_path, *more):
     """Run greedily at half load; the content of run.json, and its folder."""
     out = tmp_path / "-".join(["run", *more])
     flags = ["--table", TABLE, "--model", MODELS, "--trace", "poisson:duration=5", "--load", "0.5"]
-    assert main(["--policy", "greedy", *flags, "--out", str(out), *more]) == 0
+    assert main(["--policy", "greedy", *flags, "--reference", "none", "--out", str(out), *more]) == 0
     return json.loads((out / "run.json").read_text()), out
 
 

@@ -51,7 +51,7 @@ def _dots(
     mean, low, high = (factor * numbers(frame, each) for each in (name, f"{name}_low", f"{name}_high"))
     names = [str(policy) for policy in frame["policy"]] if names is None else names
     for place, row in enumerate(names):
-        known = bool(np.isfinite(low[place]) and np.isfinite(high[place]))
+        known = bool(np.isfinite(low[place]) and np.isfinite(high[place]) and low[place] < high[place])
         if known:
             axes.plot([low[place], high[place]], [place, place], color=COLOURS[0], lw=1.2, marker="|", markersize=6,
                       label=f"_{row} interval")  # fmt: skip

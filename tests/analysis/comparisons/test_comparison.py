@@ -11,11 +11,14 @@ import pandas
 import pytest
 
 from analysis.__main__ import main
+from analysis.commands.compare import text
 from analysis.comparisons.comparison import compare
-from analysis.comparisons.statistics import warm_up
+from analysis.comparisons.statistics import mean_intervals, warm_up
 from analysis.sweeps.cells import summary_from
 from policies import POLICIES
+from simulator import simulate
 from simulator.settings import Settings, prepare
+from traces import load, write
 
 SETTING = {"table": "synthetic", "lengths": "constant:tokens=64", "trace": "mmpp:duration=0.06,stays=0.02/0.02"}
 
@@ -147,6 +150,44 @@ def test_windows_of_a_recorded_file_are_its_replications(tmp_path):
         compare("fixed", replications=3, trace=str(path), table="synthetic")
 
 
+def test_windows_that_lack_the_backlog_of_the_trace_have_no_interval(tmp_path):
+    path = tmp_path / "overload.parquet"
+    write(load("mmpp:rate=8000,duration=1,levels=1/2,stays=0.15/0.03", lengths="constant:tokens=64", seed=1), path)
+    setting = {"trace": str(path), "table": "synthetic", "slo_ms": 6}
+    found = compare("greedy;nexus", replications=4, **setting)
+    standings = found.standings.set_index("policy")
+    whole = prepare(Settings("greedy", **setting)).run().summary["accuracy_weighted_goodput"]
+    assert standings.loc["greedy", "accuracy_weighted_goodput"] > 1.5 * whole  # windows say too much
+    own, difference = (
+        [f"{name}_{end}" for end in ("low", "high")] for name in ("accuracy_weighted_goodput", "difference")
+    )
+    assert standings.loc["greedy", own].isna().all()
+    assert standings.loc["nexus", own].notna().all()
+    assert standings.loc["nexus", difference].isna().all()  # paired with what has none
+    assert found.replicated.endswith("greedy")
+    assert text(found).count("unknown") == 2
+
+
+@pytest.mark.parametrize("offered", [0.6, 1.05, 4.0])
+def test_intervals_over_seeds_hold_in_deep_overload_too(offered):
+    setting = {"trace": "burst:duration=0.3,start=0.1,length=0.05", "table": "synthetic", "slo_ms": 6}
+    setting |= {"lengths": "constant:tokens=64", "load": offered}
+    values = [
+        prepare(Settings("greedy", seed=seed, **setting)).run().summary["accuracy_weighted_goodput"]
+        for seed in range(60)
+    ]
+    drawn = np.random.default_rng(0).choice(values, (4, 2000))
+    found = mean_intervals(drawn)
+    assert np.mean((found["low"] <= np.mean(values)) & (found["high"] >= np.mean(values))) > 0.9
+
+
+def test_equal_replications_have_no_interval_in_print():
+    setting = {"trace": "constant:duration=0.1", "lengths": "constant:tokens=64", "table": "synthetic", "load": 0.2}
+    *_, one, other = text(compare("greedy;nexus", replications=3, **setting)).splitlines()
+    assert "all equal" in one
+    assert "all equal" in other
+
+
 def test_drawn_times_have_no_ceiling():
     compared = compare("greedy", replications=2, trace="poisson:duration=3", load=0.3, service_noise="profiled")
     assert compared.ceiling is None
@@ -188,10 +229,11 @@ def test_bad_input_is_refused_in_words(named, message):
 
 
 FLAGS = ["--trace", "poisson:duration=0.02", "--load", "0.5", "--table", "synthetic", "--lengths", "constant:tokens=64"]
+ALONE = ["--reference", "none"]
 
 
 def test_the_command_prints_a_line_per_policy(capsys):
-    assert main(["compare", "--policies", "greedy;adaptive;optimum", *FLAGS, "--replications", "2"]) == 0
+    assert main(["compare", "--policies", "greedy;adaptive;optimum", *FLAGS, "--replications", "2", *ALONE]) == 0
     out = capsys.readouterr().out
     assert "runs    seeds 0 to 1\nceiling " in out
     assert "exact optimum" in out
@@ -201,7 +243,7 @@ def test_the_command_prints_a_line_per_policy(capsys):
 
 
 def test_the_spread_of_one_replication_is_unknown(capsys):
-    assert main(["compare", "--policies", "greedy", *FLAGS, "--replications", "1"]) == 0
+    assert main(["compare", "--policies", "greedy", *FLAGS, "--replications", "1", *ALONE]) == 0
     out = capsys.readouterr().out
     assert "(seed 0)" in out
     assert "unknown" in out.splitlines()[-1]
@@ -234,3 +276,34 @@ def test_the_regret_is_what_the_ceiling_is_above_the_policy():
         assert row.regret == pytest.approx(row.ceiling - row.accuracy_weighted_goodput)
         assert row.reached == pytest.approx(1 - row.regret / row.ceiling)
     assert 0 <= first.regret <= second.regret
+
+
+SERVED = {"trace": "poisson:duration=3", "load": 0.8, "slo_ms": 100.0, "task": "sst2"}
+
+
+def test_standing_rivals_run_on_the_requests_of_every_replication():
+    compared = compare("slackfit;adaptive", replications=2, rivals=True, **SERVED)
+    rivals = compared.rivals.set_index("serves")
+    assert set(rivals.index) == {"teacher-6x384", "students-2x384", "students+teacher"}
+    for serves in ("teacher-6x384", "students+teacher"):
+        row, values = rivals.loc[serves], []
+        for seed in (0, 1):
+            its = {"rate": compared.settings.rate, "slo_ms": 100.0, "seed": seed, "trace": SERVED["trace"]}
+            trace = prepare(Settings(**its)).trace
+            own = simulate(trace, row.policy, "cpu-epyc-1thread", model=row.model, task="sst2", slo_s=0.1)
+            values.append(own.summary["accuracy_weighted_goodput"])
+        assert row.accuracy_weighted_goodput == pytest.approx(np.mean(values), abs=1e-12)
+    assert "students" in compared.right
+    alone = compare("slackfit;adaptive", replications=2, **SERVED)
+    assert alone.rivals.empty
+    pandas.testing.assert_frame_equal(alone.standings, compared.standings)
+
+
+def test_the_command_shows_the_rivals_and_which_is_right(capsys):
+    flags = ["--trace", "poisson:duration=3", "--load", "0.8", "--replications", "2"]
+    assert main(["compare", *flags]) == 0
+    shown = capsys.readouterr().out
+    assert re.search("^rival .*serves$", shown, re.MULTILINE)
+    assert {"teacher-6x384", "students+teacher"} <= {each.split()[-1] for each in shown.splitlines() if each}
+    assert main(["compare", *flags, *ALONE]) == 0
+    assert "rival" not in capsys.readouterr().out

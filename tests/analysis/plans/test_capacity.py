@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from math import exp, factorial
 
+import numpy as np
 import pytest
 
 import analysis
 from analysis.__main__ import main
-from analysis.plans.capacity import Search
+from analysis.plans.capacity import Search, interval
 
 SERVICE_S = 0.010
 
@@ -37,8 +38,7 @@ def test_the_capacity_of_m_d_1_is_that_of_theory(table):
     while high - low > 1e-6:
         middle = (low + high) / 2
         low, high = (middle, high) if on_time(middle, 0.05) >= 0.95 else (low, middle)
-    assert found["capacity_low"][0] <= low * 1.01
-    assert found["capacity_high"][0] >= low * 0.99
+    assert found["capacity_low"][0] <= low <= found["capacity_high"][0]
     assert found["capacity"][0] == pytest.approx(low, rel=0.03)
     assert found["rate"][0] <= found["capacity"][0]
     assert found["attainment"][0] >= 0.95
@@ -64,12 +64,33 @@ def test_a_target_below_the_service_time_is_out_of_reach(table, capsys, tmp_path
 
 def test_a_search_ends_with_its_ends_within_the_tolerance():
     for edge in (0.3, 7.0, 4000.0):
-        search = Search(1.0, 0.01)
-        for _ in range(40):
-            if search.done:
-                break
-            search.learn(search.at <= edge)
+        search = searched(edge)
         assert search.low <= edge <= search.high <= search.low * 1.01
+
+
+def searched(edge, tolerance=0.01):
+    search = Search(1.0, tolerance)
+    while not search.done:
+        search.learn(search.at <= edge)
+    return search
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 12])
+@pytest.mark.parametrize(("spread", "least"), [(0.0, 1.0), (0.005, 0.91), (0.01, 0.93), (0.05, 0.95)])
+def test_an_interval_holds_the_mean_capacity_however_little_seeds_differ(seeds, spread, least):
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(300):
+        mean = rng.uniform(50, 100)
+        low, _, high = interval([searched(mean * (1 + spread * (rng.exponential() - 1))) for _ in range(seeds)])
+        held += low <= mean <= high
+    assert held / 300 >= least - 2 * np.sqrt(least * (1 - least) / 300)
+
+
+def test_one_seed_has_no_interval():
+    low, mean, high = interval([searched(7.0)])
+    assert mean == pytest.approx(7, rel=0.01)
+    assert np.isnan([low, high]).all()
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,9 @@ def test_every_prefix_stands_at_its_cost_and_models_without_a_time_are_named(stu
     assert "single-2x768" not in {line.get_label() for line in by_time.lines}
     small_print = " ".join(" ".join(text.get_text() for text in figure.texts).split())
     assert "not timed: single-2x768" in small_print
+    assert "intervals over texts" in small_print
+    several = PLOTS["students"].draw(frame.assign(seeds=3, chance="seeds and texts"), 85.0)
+    assert "over seeds and texts" in " ".join(" ".join(text.get_text() for text in several.texts).split())
 
 
 def test_another_task_is_named(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,20 @@ def test_more_that_wait_are_corked_for_a_shorter_time():
     assert got[2][0] == pytest.approx(5 + 0.95 * 0.45 / 2 - 0.001, abs=1e-4)
 
 
+@pytest.mark.parametrize(("max_batch", "sizes"), [(1, [1] * 7), (2, [1] * 7), (3, [2, 2, 2, 1]), (8, [7]), (9, [7])])
+def test_a_batch_stays_below_the_largest(max_batch, sizes):
+    got = batches(f"bentoml(max_batch={max_batch})", [0] * 7, slo_s=100)
+    assert [size for _, size in got] == sizes
+
+
+def test_as_many_as_the_largest_batch_are_not_corked():
+    # As above, two that come at 5 s are corked for a while; not where two are as many as are allowed.
+    got = batches("bentoml(skipped=0, refresh_s=0, max_batch=3)", [0, 0.1, 0.2, 5, 5], slo_s=30)
+    assert got[2] == (pytest.approx(5 + 0.95 * 0.45 / 2 - 0.001, abs=1e-4), 2)
+    got = batches("bentoml(skipped=0, refresh_s=0, max_batch=3)", [0, 0.1, 0.2, 5, 5, 5], slo_s=30)
+    assert got[2] == (5, 2)
+
+
 def test_the_oldest_are_cancelled_while_all_together_would_take_too_long():
     # At first it takes a batch of n for n/15 + 1/30 of the latency allowed: 14 pass.
     assert outcomes("bentoml", [0] * 17, slo_s=3) == ["dropped"] * 3 + ["ok"] * 14

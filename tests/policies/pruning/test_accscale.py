@@ -18,19 +18,44 @@ def test_it_waits_for_more_until_its_head_must_start():
     assert batches("accscale", [0, 1], seconds=L, slo_s=10) == [(8, 2)]
 
 
-def test_one_more_that_would_make_the_head_late_is_left_for_the_next_batch():
-    # At 8.25 s two would end at 10.25 s; so one goes, and the other waits for its own last moment.
-    assert batches("accscale", [0, 8.25], seconds=L, slo_s=10) == [(8.25, 1), (16.75, 1)]
+def test_a_head_that_one_more_makes_late_is_dropped_before_a_smaller_batch_is_tried():
+    # At 8.25 s two would end at 10.25 s; alone the head would end at 9.75 s.
+    assert outcomes("accscale", [0, 8.25], seconds=L, slo_s=10) == ["dropped", "ok"]
+    assert batches("accscale", [0, 8.25], seconds=L, slo_s=10) == [(16.75, 1)]
 
 
-def test_a_full_batch_goes_at_once():
-    assert batches("accscale(max_batch=2)", [0, 1], seconds=L, slo_s=10) == [(1, 2)]
+def test_heads_are_dropped_one_by_one_until_one_is_in_time():
+    # At 7.875 s four take 3 s, too long for the first; of three, two go together by 10.125 s.
+    arrivals = [0, 0.125, 7.875, 7.875]
+    assert outcomes("accscale", arrivals, seconds=L, slo_s=10) == ["dropped", "ok", "ok", "ok"]
+    assert batches("accscale", arrivals, seconds=L, slo_s=10) == [(8.125, 2), (16.375, 1)]
 
 
-def test_heads_are_dropped_that_would_be_late_even_with_one_fewer():
-    # At 3 s four have 0.75 s left, then the last of them 2.25 s, enough for itself.
-    arrivals = [0] * 4 + [0.75] * 3 + [2.25]
-    assert outcomes("accscale", arrivals, seconds=L, slo_s=3) == ["ok"] * 4 + ["dropped"] * 3 + ["ok"]
+def test_a_batch_is_of_the_largest_size_that_is_filled():
+    assert batches("accscale", [0, 1, 2], seconds=L, slo_s=10) == [(8, 2), (10.5, 1)]
+
+
+def test_sizes_that_take_half_the_slo_are_not_used():
+    # 4 take 3 s; 8 take 5 s, half of 10.
+    assert batches("accscale", [0] * 8, seconds=L, slo_s=10) == [(7, 4), (10, 4)]
+    assert batches("accscale", [0] * 8, seconds=L, slo_s=10.5) == [(5.5, 8)]
+
+
+def test_a_full_batch_waits_too():
+    assert batches("accscale(max_batch=2)", [0, 1], seconds=L, slo_s=10) == [(8, 2)]
+
+
+def test_after_a_batch_a_full_one_that_leaves_some_goes_at_once():
+    then = [8.5] * 3
+    assert batches("accscale(max_batch=2)", [0, 0, *then], seconds=L, slo_s=10) == [(8, 2), (10, 2), (17, 1)]
+    assert batches("accscale(max_batch=2)", [0, 0, *then[1:]], seconds=L, slo_s=10) == [(8, 2), (16.5, 2)]
+
+
+@pytest.mark.parametrize(("slo_s", "outcome"), [(1, "late"), (0.75, "dropped")])
+def test_whose_moment_passed_while_the_gpu_was_busy_is_served_late_unless_two_slos_old(slo_s, outcome):
+    """The GPU is busy from 8 to 10 s; the third comes at 8.25 s."""
+    got = outcomes("accscale", [0, 0, 8.25], seconds=L, slo_s=10, own_slo=[10, 10, slo_s])
+    assert got == ["ok", "ok", outcome]
 
 
 def plan(rate_of, gpus=1, seconds=4.0, spec="accscale(period_s=0.5)"):

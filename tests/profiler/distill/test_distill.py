@@ -106,6 +106,7 @@ def test_intervals_hold_the_accuracy_and_the_teacher_agrees_with_itself(study: P
     assert {row["runs_as"] for row in rows} == {"teacher-4x32", "students-1x16", "teacher-1x16"}
     for row in rows:
         assert float(row["low"]) < float(row["accuracy"]) < float(row["high"])
+        assert row["chance"] == "texts"
         assert float(row["over_teacher_low"]) <= float(row["over_teacher"]) <= float(row["over_teacher_high"])
         if row["model"] == "teacher-4x32":
             assert (float(row["agreement"]), float(row["over_teacher"])) == (1, 0)

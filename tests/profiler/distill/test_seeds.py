@@ -46,6 +46,8 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
     assert two["accuracy"] == pytest.approx(np.mean(rights), abs=1e-6)
     assert (two["lowest"], two["highest"]) == pytest.approx((min(rights), max(rights)), abs=1e-6)
     assert two["low"] < two["accuracy"] < two["high"]
+    assert {row["chance"] for row in rows} == {"seeds and texts"}
+    assert {row["chance"] for row in pooled(studies[:1])} == {"texts"}
     assert two["over_teacher_low"] < -0.04 < two["over_teacher_high"]
     assert (rows[0]["over_teacher"], rows[0]["over_teacher_high"]) == (0, 0)
     assert rows[0]["agreement"] == 1

@@ -13,6 +13,8 @@ import numpy as np
 from policies import make, needs
 from policies.interface import Policy
 from policies.machinery.wrapped import chain
+from policies.pruning.cascadeserve import CascadeServe
+from policies.pruning.deferral import Deferral
 from policies.pruning.margin import Margin
 from profiler.answers.items import Items
 from profiler.table import Jitter
@@ -47,7 +49,8 @@ class Trial:
         self.spec = spec or random_spec(np.random.default_rng([seed, 3]), students)
         self._made = make(self.spec)
         for each in chain(self._made):
-            if isinstance(each, Margin) and each.items is None:
+            served = getattr(each, "students", students[0]) in students
+            if isinstance(each, Margin | CascadeServe | Deferral) and each.items is None and served:
                 each.items = str(folder / "items.parquet")
         self.needs = needs(self._made)
         if "memory" in self.needs:
@@ -112,7 +115,8 @@ def record(folder: Path, texts: int = 60) -> None:
     label = rng.integers(0, 2, texts)
     margin = np.sort(rng.random((8, texts)), axis=0).astype(np.float32)
     answer = np.where(rng.random((8, texts)) < 0.3 * (0.8 - margin), 1 - label, label)
-    names, place, more = np.full(texts, "held-out", object), np.arange(texts), {"model": MODEL, "task": "toy"}
+    names, place = np.full(texts, "held-out", object), np.arange(texts)
+    more = {"model": MODEL, "task": "toy", "teacher": MODEL}
     items = Items(
         np.full(texts, 9, np.int32),
         label,

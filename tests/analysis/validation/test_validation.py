@@ -7,8 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from analysis.validation import acceptance, capacity, report  # noqa: E402
-from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals  # noqa: E402
+from analysis.validation import acceptance, capacity, latencies, report  # noqa: E402
+from analysis.validation.executors import CalibratedExecutor, Learnt, RecordedExecutor, Residuals  # noqa: E402
 from analysis.validation.figures_of_merit import (  # noqa: E402
     figures,
     implied_bias,
@@ -17,6 +17,7 @@ from analysis.validation.figures_of_merit import (  # noqa: E402
     service_errors,
     total_variation,
 )
+from analysis.validation.verdicts import verdicts  # noqa: E402
 from profiler.events import Execution  # noqa: E402
 from profiler.executors.serving import open_devices  # noqa: E402
 from profiler.table import LatencyTable, Predictions  # noqa: E402
@@ -81,6 +82,35 @@ def test_residuals_of_another_run_bring_the_simulation_to_the_live_percentiles(t
         assert error[1] < 0.02 < error[0], name
 
 
+def test_residuals_of_other_policies_hold_no_run_of_the_policy_itself(table, predictions):
+    bias = {"greedy": 50e-6, "timeout": 80e-6, "none": 500e-6}
+    runs = {
+        policy: [simulate(traffic(2), policy, table, executor=Jittery(predictions, 2, own))]
+        for policy, own in bias.items()
+    }
+    learnt = Learnt.of(runs, "none", predictions)
+    own, others = (each.classes[None] for each in learnt)
+    assert own.min() >= 500e-6 - 1e-12
+    assert others.min() >= 50e-6 - 1e-12
+    assert others.max() < 500e-6
+    assert len(others) == sum(len(runs[name][0].records.batches) for name in ("greedy", "timeout"))
+
+
+def test_a_policy_that_never_ran_live_is_nearer_with_residuals_of_others_than_by_the_table(table, predictions, live):
+    # the host's part is the same for all policies here, but for the decision: 10 us more in the policy that is scored
+    runs = {
+        policy: [simulate(traffic(2), policy, table, executor=Jittery(predictions, 2, own))]
+        for policy, own in {"timeout": 50e-6, "greedy": 40e-6, "none": 40e-6}.items()
+    }
+    learnt = Learnt.of(runs, "timeout", predictions)
+    errors = {}
+    for name, residuals in {"table": None, **learnt._asdict()}.items():
+        drawn = residuals and CalibratedExecutor(predictions, residuals, np.random.default_rng(0))
+        run = simulate(traffic(1), "timeout", table, executor=drawn)
+        errors[name] = abs(figures(run)["p50_s"] / figures(live)["p50_s"] - 1)
+    assert errors["own"] < errors["others"] < errors["table"]
+
+
 def test_the_implied_bias_is_the_factor_that_was_put_in(table, predictions):
     class Slow(CalibratedExecutor):
         pass
@@ -106,6 +136,13 @@ def test_block_intervals_hold_the_figure_and_are_wider_for_less_data(live):
     rng = np.random.default_rng(3)
     low, high = intervals(live, rng)["p50_s"]
     assert low <= live.summary["p50_s"] <= high
+
+
+def test_overload_has_no_block_intervals(table):
+    traffic = load("poisson:rate=9000,duration=2", lengths="constant:tokens=12", seed=1)
+    overloaded = simulate(traffic, "none", table)
+    assert overloaded.summary["p99_s"] > 0.1
+    assert np.isnan(list(intervals(overloaded, np.random.default_rng(3)).values())).all()
 
 
 def test_service_errors_weigh_keys_by_their_batches():
@@ -135,14 +172,14 @@ def test_live_rates_are_tried_until_they_hold_the_capacity_between_them(real):
 
 def test_the_acceptance_set_runs_on_a_device_and_its_page_has_the_verdicts(tmp_path, monkeypatch):
     monkeypatch.setattr(acceptance, "SCENARIOS", acceptance.SCENARIOS[:1])
-    monkeypatch.setattr(acceptance, "POLICIES", ("greedy",))
+    monkeypatch.setattr(acceptance, "POLICIES", ("greedy", "timeout"))
     monkeypatch.setattr(acceptance, "CAPACITY_POLICIES", ("greedy",))
     monkeypatch.setattr(acceptance, "CANARIES", 1)
     monkeypatch.setattr(capacity, "STEPS", 2)
     model = "students-1x64"
     rows = [
         {"model": model, "students": 1, "depth": 1, "hidden": 64, "batch": b, "tokens": t, "latency_us": 1500.0 + b}
-        for b in (1, 4, 8)
+        for b in (1, 4, 16)
         for t in (16, 128)
     ]
     accuracy = [{"model": model, "students": 1, "task": "toy", "accuracy": 0.9}]
@@ -158,10 +195,18 @@ def test_the_acceptance_set_runs_on_a_device_and_its_page_has_the_verdicts(tmp_p
     report.write_values(tmp_path / "meta.json", meta)
     found = report.read(tmp_path)
     assert found["runs"]["replay_same_decisions"].all()
-    words = {row[0]: row[3] for row in report.verdicts(found)}
+    words = {row[0]: row[3] for row in verdicts(found)}
     assert words["(i) equal decisions given recorded times"] == "met"
-    assert "| poisson 0.3 | greedy |" in report.page(found)
+    page = report.page(found)
+    for figure in ("p50", "p99", "p99 of all runs"):
+        assert f"| poisson 0.3 | greedy | {figure} |" in page
+    cell = found["cells"].iloc[0]
+    assert {f"{name}_p99_s" for name in latencies.SIMULATED} <= set(cell.index)
     assert (tmp_path / "raw" / "poisson-0.3-greedy.parquet").exists()
+
+    report.write_values(tmp_path / "cells.json", [{"scenario": "poisson 0.3", "policy": "greedy", "drawn_p50_s": 1.0}])
+    with pytest.raises(LookupError, match="measure it again"):
+        report.read(tmp_path)
 
 
 def test_a_folder_that_is_no_acceptance_set_is_refused(tmp_path):
