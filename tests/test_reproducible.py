@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from traces.shared.sums import dot, solve
+from traces.shared.sums import dot
 
 ROOT = Path(__file__).parents[1]
 #: 25,000 batches of one request; OpenBLAS shares out sums of more than 10,000.
@@ -73,18 +73,6 @@ def test_dot_sums_products_over_the_last_axis():
     a, b = np.arange(6.0).reshape(2, 3), np.array([1.0, 10.0, 100.0])
     assert dot(a, b).tolist() == [210.0, 543.0]
     assert dot([1, 2], [3, 4]) == 11.0
-
-
-def test_solve_finds_what_numpy_finds():
-    rng = np.random.default_rng(0)
-    a, b = np.triu(rng.normal(size=(40, 40)), -3), rng.normal(size=40)
-    a[0, 0] = 0.0  # needs a pivot
-    np.testing.assert_allclose(solve(a, b), np.linalg.solve(a, b), rtol=1e-9)
-
-
-def test_equations_without_a_single_solution_are_an_error():
-    with pytest.raises(ValueError, match="solution"):
-        solve(np.ones((2, 2)), np.ones(2))
 
 
 #: What numpy hands to BLAS and LAPACK.

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from policies.interface import Dispatch, View, Wait
 from policies.machinery.limits import batch_limit
-from traces.shared.sums import dot, solve
+from policies.machinery.process import Solution, solved
+from traces.shared.sums import dot
 
 #: Queue lengths that are planned for, and how many largest batches they are at most.
 STATES, LARGEST_BATCHES = 256, 2
 #: Rates that are planned for, as shares of what the fastest level serves: from, to, how many.
 RATES = (0.02, 1.3, 16)
+#: Numbers of arrivals of a lesser chance are left out.
+UNLIKELY = 1e-15
 Floats = NDArray[np.float64]
 
 
@@ -46,8 +49,8 @@ class Smdp:
     SMDP-based dynamic batching (Xu, Zhou and others, arXiv 2301.12865, 2501.02181) with the level as part of the
     action. State: how many wait. Action: wait for one more, or dispatch so many at such a level. Each answer earns its
     accuracy; each second that a request spends here costs penalty / SLO. Plans for 16 rates are computed in `start`
-    and looked up by the rate of the last `window` SLOs. The source iterates relative values; this solves the same
-    equation by policy iteration (Howard 1960), which takes a few steps.
+    and looked up by the rate of the last `window` SLOs. The source iterates relative values; `solved` finds the same by
+    policy iteration, as for `adaptive`.
 
     rate: plan for this rate of one GPU alone (requests per second) and keep to it. Simplified: several GPUs share rate
     and queue evenly; requests of all lengths count as those of the table's middle length, by their share of its time;
@@ -131,63 +134,46 @@ def optimal_plan(actions: Actions, rate: float, cost: float, states: int, first:
     """Solve the process for one GPU; queue lengths 0 to `states`, where arrivals beyond are lost.
 
     rate: arrivals per second. cost: of a request's second. first: a plan to begin with; default the fastest level, all
-    that wait. The optimality equation, for relative values v: v(n) = max over actions of reward - gain x seconds +
-    E[v(n')], with v(0) = 0; dispatching b for t seconds earns b x accuracy - cost x (n t + rate t^2 / 2).
+    that wait. Dispatching b for t seconds earns b x accuracy - cost x (n t + rate t^2 / 2); waiting for one more costs
+    cost x n / rate.
     """
     waiting = np.arange(states + 1)
-    taken = np.minimum(waiting[:, None], actions.size)  # by [state, action]
-    left = waiting[:, None] - taken
+    taken = np.minimum(waiting, actions.size[:, None])  # by [action, state]
+    left = waiting - taken
+    t = actions.seconds[:, None]
     arrivals = _poisson(rate * actions.seconds, states)  # by [action, arrivals]
-    lost = np.take_along_axis(_lost(arrivals, rate * actions.seconds, states).T, left, axis=0)
-    t = actions.seconds
-    reward = taken * actions.accuracy - lost - cost * (waiting[:, None] * t + rate * t * t / 2)
-    choice = np.full(states + 1, int((actions.size / t).argmax())) if first is None else first.choice.copy()
-    choice[0] = -1
-    while True:
-        gain, values = _evaluate(choice, reward, t, arrivals, left, rate, cost)
+    lost = np.take_along_axis(_lost(arrivals, rate * actions.seconds, states), left, axis=1)
+    spent = lost - taken * actions.accuracy[:, None] + cost * (waiting * t + rate * t * t / 2)
+    wait = np.where(waiting < actions.size.max(), cost * waiting / rate, inf)
+    spent[:, 0] = inf
+    idle = len(actions.size)  # the choice to wait
+    likely = arrivals > UNLIKELY
+
+    def expected(values: Floats) -> Floats:
         after = np.concatenate([values, np.full(states, values[-1])])
-        expected = dot(
-            np.lib.stride_tricks.sliding_window_view(after, states + 1)[:, None], arrivals
-        )  # by [left, action]
-        scores = reward - gain * t + np.take_along_axis(expected, left, axis=0)
-        wait = -(cost * waiting + gain) / rate + np.append(values[1:], -inf)
-        wait[actions.size.max() :] = -inf
-        best = np.where(wait > scores.max(axis=1), -1, scores.argmax(axis=1))
-        best[0] = -1
-        held = np.where(choice < 0, wait, np.take_along_axis(scores, np.maximum(choice, 0)[:, None], axis=1)[:, 0])
-        better = np.maximum(wait, scores.max(axis=1)) > held + 1e-9 * (1 + np.abs(held))
-        better[0] = False
-        if not better.any():
-            return QueuePlan(choice, gain)
-        choice = np.where(better, best, choice)
+        ahead = dot(np.lib.stride_tricks.sliding_window_view(after, states + 1)[:, None], arrivals)  # by [left, action]
+        return np.vstack([np.take_along_axis(ahead.T, left, axis=1), np.append(values[1:], values[-1])])
 
+    def moves(choice: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+        (before,), (waits,) = np.nonzero(choice < idle), np.nonzero(choice == idle)
+        row, come = np.nonzero(likely[choice[before]])
+        state = before[row]
+        after = np.minimum(left[choice[state], state] + come, states)
+        chance = arrivals[choice[state], come]
+        return (
+            np.concatenate([state, waits]),
+            np.concatenate([after, waits + 1]),
+            np.concatenate([chance, np.ones(len(waits))]),
+        )
 
-def _evaluate(
-    choice: NDArray[np.intp],
-    reward: Floats,
-    t: Floats,
-    arrivals: Floats,
-    left: NDArray[np.intp],
-    rate: float,
-    cost: float,
-) -> tuple[float, Floats]:
-    """The gain of a plan, and the relative values of its states, the first of which is 0."""
-    states = len(choice) - 1
-    moves, earned, seconds = np.zeros((states + 1, states + 1)), np.empty(states + 1), np.empty(states + 1)
-    for state, action in enumerate(choice):
-        if action < 0:
-            moves[state, state + 1] = 1
-            earned[state], seconds[state] = -cost * state / rate, 1 / rate
-        else:
-            rest = left[state, action]
-            moves[state, rest:] = arrivals[action, : states + 1 - rest]
-            moves[state, -1] += 1 - moves[state].sum()
-            earned[state], seconds[state] = reward[state, action], t[action]
-    # v = earned - gain x seconds + moves v with v(0) = 0: the gain takes the place of v(0) among the unknowns.
-    system = np.eye(states + 1) - moves
-    system[:, 0] = seconds
-    solution = solve(system, earned)
-    return float(solution[0]), np.concatenate([[0.0], solution[1:]])
+    if first is None:
+        begin = np.full(states + 1, int((actions.size / actions.seconds).argmax()))
+        begin[0] = idle
+    else:
+        begin = np.where(first.choice < 0, idle, first.choice)
+    seconds = np.vstack([np.repeat(t, states + 1, 1), np.full(states + 1, 1 / rate)])
+    found = solved(np.vstack([spent, wait]), seconds, expected, moves, Solution(begin, np.zeros(states + 1), 0.0))
+    return QueuePlan(np.where(found.choice == idle, -1, found.choice), -found.gain)
 
 
 def _poisson(means: Floats, most: int) -> Floats:

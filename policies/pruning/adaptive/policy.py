@@ -113,7 +113,6 @@ class Adaptive:
             batch = self._at_once(view)
             if batch is not None:
                 return batch
-        seen = self._seen
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
         if view.now >= self._next_look:
             self._look(view)
