@@ -8,12 +8,11 @@ from itertools import chain
 from math import inf
 from typing import NamedTuple
 
-import numpy as np
-
 from policies.interface import Dispatch, Drop, View, Wait
 from policies.machinery.deadlines import Alone, hopeless
 from policies.machinery.limits import batch_limit
 from policies.pruning.adaptive.choices import BatchChoice, Choices
+from policies.pruning.adaptive.company import Together, company
 from policies.pruning.adaptive.latecomers import LateComers
 from policies.pruning.adaptive.traffic import TrafficSeen
 
@@ -30,26 +29,6 @@ class Considered(NamedTuple):
     size: int
     slack: float
     choice: BatchChoice
-
-
-class Together(dict[int, float]):
-    """By level, up to how many requests are always cheaper in one batch than in one for each length."""
-
-    def __init__(self, service: Sequence[Sequence[Sequence[float]]], largest: int) -> None:
-        self._service, self._largest = service, largest
-
-    def __missing__(self, level: int) -> float:
-        rows = np.array([row[: self._largest + 1] for row in self._service[level]])
-        upto = inf if len(rows) == 1 else float(self._largest)
-        sizes = np.arange(self._largest + 1)
-        both = np.add.outer(sizes, sizes)
-        worth = (both <= self._largest) & (sizes > 0) & (sizes > 0)[:, None]
-        for longer, row in enumerate(rows):
-            for shorter in rows[:longer]:
-                apart = row[both.clip(max=self._largest)] > np.add.outer(row, shorter)
-                upto = min([upto, *(both[apart & worth] - 1.0)])
-        self[level] = upto
-        return upto
 
 
 @dataclass
@@ -100,7 +79,8 @@ class Adaptive:
         self._next_look = view.now
         self._before: tuple[float, Considered, bool] | None = None
         self._slowest_alone = max(self._alone_s)
-        self._together = Together(view.service, self._largest)
+        sizes = [size for size in view.plan.batches if size < self._largest]
+        self._together = Together(view.service, [*sizes, self._largest])
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         """The next batch, or what to drop before it."""
@@ -171,11 +151,11 @@ class Adaptive:
     def _batch(self, view: View, counts: Sequence[int], at: int, slack: float, least: float) -> Considered:
         """The best for the oldest of a length bucket, which has so much slack; least: the oldest of all has."""
         waiting = sum(counts)
-        low, high, company = self._company(view.service[self._level], counts, at, waiting)
-        choice = self._choices.best(high, company, waiting, slack, least)
-        if choice.size > company:
-            choice = choice._replace(size=company, seconds=view.service[choice.level][high][company])
-        return Considered(low, high, company, slack, choice)
+        low, high, size = company(view.service[self._level], counts, at, self._largest)
+        choice = self._choices.best(high, size, waiting, slack, least)
+        if choice.size > size:
+            choice = choice._replace(size=size, seconds=view.service[choice.level][high][size])
+        return Considered(low, high, size, slack, choice)
 
     def _instead(self, view: View, counts: Sequence[int], batch: Considered, least: float) -> Considered:
         """Where the oldest is in a hurry, somebody may have to be lost: the batch of any length that loses least."""
@@ -191,29 +171,6 @@ class Adaptive:
                 if other.choice.regret < best.choice.regret:
                     best = other
         return best
-
-    def _company(
-        self, service: Sequence[Sequence[float]], counts: Sequence[int], at: int, waiting: int
-    ) -> tuple[int, int, int]:
-        """The range of length buckets that is cheaper in the oldest request's batch than on its own, and its size."""
-        largest = self._largest
-        low = high = at
-        size = counts[at]
-        if size >= largest or size == waiting:
-            return at, at, size
-        for bucket in range(at - 1, -1, -1):
-            if counts[bucket] and size < largest:
-                more = min(counts[bucket], largest - size)
-                if service[at][size + more] > service[at][size] + service[bucket][more]:
-                    break
-                low, size = bucket, size + more
-        for bucket in range(at + 1, len(counts)):
-            if counts[bucket] and size < largest:
-                more = min(counts[bucket], largest - size)
-                if service[bucket][size + more] > service[high][size] + service[bucket][more]:
-                    break
-                high, size = bucket, size + more
-        return low, high, size
 
     def _oldest(self, low: int, high: int, size: int) -> Sequence[int]:
         """The oldest `size` of these buckets, without the late comers."""
