@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,8 @@ from policies.pruning.adaptive.traffic import TrafficSeen
 DROPS = ("none", "hopeless")
 #: Where less than so many times of the oldest request's batch are left for it, other lengths are looked at.
 HURRY = 2.0
+#: Of those of other lengths that a batch makes late for sure, this part is a loss beyond what was to be expected.
+OTHERS = 0.25
 
 
 class Considered(NamedTuple):
@@ -29,6 +32,14 @@ class Considered(NamedTuple):
     size: int
     slack: float
     choice: BatchChoice
+
+
+class GivenUp(NamedTuple):
+    """The batch for which some were given up, and when. anew: whether the others are weighed once more without them."""
+
+    now: float
+    batch: Considered
+    anew: bool
 
 
 @dataclass
@@ -77,7 +88,7 @@ class Adaptive:
         self._level = self._choices.order[0]
         self._seen = TrafficSeen(view.slo_s, self.window, view.now)
         self._next_look = view.now
-        self._before: tuple[float, Considered, bool] | None = None
+        self._before: GivenUp | None = None
         self._slowest_alone = max(self._alone_s)
         sizes = [size for size in view.plan.batches if size < self._largest]
         self._together = Together(view.service, [*sizes, self._largest])
@@ -110,13 +121,13 @@ class Adaptive:
         if HURRY * batch.choice.seconds > slack and len(counts) > 1:
             batch = self._instead(view, counts, batch, slack)
         before, self._before = self._before, None
-        if before is not None and before[0] == view.now and (not before[2] or batch.choice.seconds > batch.slack):
-            batch = before[1]
+        if before is not None and before.now == view.now and (not before.anew or batch.choice.seconds > batch.slack):
+            batch = before.batch
         if batch.choice.seconds > batch.slack:
             lost = self._too_old(view, batch.low, batch.high, view.now + batch.choice.seconds)
             anew = view.gpus == 1 and batch.size == sum(counts)
             if lost or (anew and before is None and self._late is not None):
-                self._before = view.now, batch, anew
+                self._before = GivenUp(view.now, batch, anew)
                 return Drop(lost, "hopeless") if lost else self.decide(view)
         low, high, (level, size, seconds, _) = batch.low, batch.high, batch.choice
         together = seconds <= batch.slack and batch.size == view.waiting  # all lengths go, and none is late
@@ -159,26 +170,39 @@ class Adaptive:
 
     def _instead(self, view: View, counts: Sequence[int], batch: Considered, least: float) -> Considered:
         """Where the oldest is in a hurry, somebody may have to be lost: the batch of any length that loses least."""
-        best, late = batch, self._late
+        best, regret = batch, self._regret(view, counts, batch)
         for bucket, count in enumerate(counts):
             if not count or batch.low <= bucket <= batch.high:
                 continue
-            line = self._lines[bucket]
-            first = late.others(bucket, 1) if late is not None and late.waiting else line.oldest(1)
+            first = self._first(bucket, 1)
             slack = view.deadline(first[0]) - view.now if first else -inf
             if slack >= self._alone_s[bucket]:
                 other = self._batch(view, counts, bucket, slack, least)
-                if other.choice.regret < best.choice.regret:
-                    best = other
+                if (its := self._regret(view, counts, other)) < regret:
+                    best, regret = other, its
         return best
+
+    def _regret(self, view: View, counts: Sequence[int], batch: Considered) -> float:
+        """A batch's regret, and a part of the loss of those of other lengths that cannot be on time after it."""
+        regret, taken = batch.choice.regret, batch.choice.seconds / view.slo_s
+        if regret == inf:
+            return inf
+        end, late = view.now + batch.choice.seconds, 0
+        for bucket, count in enumerate(counts):
+            if count and not batch.low <= bucket <= batch.high:
+                oldest = self._first(bucket, self._largest)
+                late += bisect_left(oldest, end + self._alone_s[bucket], key=view.deadline)
+        total = (regret * taken if regret > 0 else regret) + OTHERS * self._choices.worst * late
+        return total / taken if total > 0 else total
+
+    def _first(self, bucket: int, n: int) -> Sequence[int]:
+        """The oldest n of a bucket, without the late comers."""
+        late = self._late
+        return late.others(bucket, n) if late is not None and late.waiting else self._lines[bucket].oldest(n)
 
     def _oldest(self, low: int, high: int, size: int) -> Sequence[int]:
         """The oldest `size` of these buckets, without the late comers."""
-        late = self._late
-        if late is not None and late.waiting:
-            found = [late.others(bucket, size) for bucket in range(low, high + 1)]
-        else:
-            found = [line.oldest(size) for line in self._lines[low : high + 1]]
+        found = [self._first(bucket, size) for bucket in range(low, high + 1)]
         if low == high:
             return found[0]
         merged = [*chain.from_iterable(found)]
