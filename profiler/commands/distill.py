@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from profiler.commands.keys import set_threads
 from profiler.commands.printing import print_grid, progress_bar
 from profiler.distill.learning.recipe import RECIPES, Recipe
-from profiler.distill.tasks import DATA, NAMED
+from profiler.studies.tasks import DATA, NAMED
 
 if TYPE_CHECKING:
     import torch
@@ -52,13 +52,13 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
-    from profiler.distill import tasks
     from profiler.distill.learning import initial
     from profiler.distill.learning.journal import StudyLog
     from profiler.distill.learning.training import Setup
     from profiler.distill.preparation import alone, costs, digest, prepare, settle
     from profiler.distill.results import Results, hardware
     from profiler.distill.study import Study
+    from profiler.studies import tasks
     from traces.shared.origin import origin
 
     device = _device(arguments)

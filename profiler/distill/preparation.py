@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from profiler.distill import tasks
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.texts import Texts, mask_token, tokenize
 from profiler.distill.study import Data
-from profiler.distill.tasks import Split, Task
+from profiler.studies import tasks
+from profiler.studies.containment import Containers, words
+from profiler.studies.splits import Split
+from profiler.studies.tasks import Task
 from profiler.table.reading import read_columns
 from traces.shared.atomic import make_folder, write_text
 from traces.shared.documents import json_text, parse_json, read_json
@@ -38,7 +40,6 @@ def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, mo
         if not path.is_file():
             raise LookupError(f"--texts: no file {path}")
     evaluated = joined(task)
-    hidden = {tasks.key(text) for text in evaluated.texts}
     others: list[str] = []
     for name in tasks.NAMED:
         if name == task.name:
@@ -49,7 +50,10 @@ def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, mo
             continue  # not every set is everywhere
     for path in more:
         others += [str(text) for text in read_columns(path, ("text",))["text"]]
-    others = [text for text in others if text.strip() and tasks.key(text) not in hidden]
+    others = [text for text in others if text.strip()]
+    containers = Containers([words(text) for text in others])
+    hidden = {place for text in evaluated.texts for place in containers.of(words(text))}
+    others = [text for place, text in enumerate(others) if place not in hidden]
     unlabelled = tokenize(others, folder, recipe.tokens, vocab) if others else None
     labelled = (tokens(task.training), tokens(task.tuning), tokens(evaluated))
     return Data(*labelled, unlabelled, len(task.classes), mask_token(folder, recipe.tokens, vocab))

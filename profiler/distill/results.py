@@ -18,10 +18,10 @@ from profiler.distill.evaluation import Record, accuracy_rows, closed
 from profiler.distill.learning.texts import Texts
 from profiler.distill.preparation import joined, split_names
 from profiler.distill.seeds import ANSWERS, Answered
-from profiler.distill.tasks import Task
 from profiler.executors.cpu import CpuExecutor
 from profiler.models import weights as stored
 from profiler.models.weights import Weights
+from profiler.studies.tasks import Task
 from profiler.table import BucketPlan
 from profiler.table.writing import as_csv
 from traces.shared.atomic import replacing, write_text

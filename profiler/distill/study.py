@@ -19,9 +19,9 @@ from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.teacher import Target
 from profiler.distill.learning.texts import Texts, augmented, join
 from profiler.distill.learning.training import Corpus, Setup
-from profiler.distill.tasks import Split
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, Weights, assemble
+from profiler.studies.splits import Split
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,10 +24,12 @@ class Recipe:
     tokens: int = 128
     #: Texts a step, everywhere but in fine-tuning.
     batch: int = 32
-    #: Fine-tuning of the teacher. teacher_embeddings: whether (1) or not (0) its embeddings learn.
+    #: Fine-tuning of the teacher. teacher_decay: the rate of a layer over that of the next one up. teacher_embeddings:
+    #: whether (1) or not (0) its embeddings learn.
     teacher_texts: int = 180_000
     teacher_batch: int = 32
     teacher_rate: float = 6e-5
+    teacher_decay: float = 1.0
     teacher_dropout: float = 0.1
     teacher_embeddings: int = 1
     #: Students learn from so many texts: of more training texts a sample; fewer are filled up by augmented ones, which
@@ -70,7 +72,7 @@ class Recipe:
                 raise ValueError(f"{name} is {value} (must be at least {least})")
             if isinstance(value, float) and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} is {value} (must be a finite number of at least 0)")
-        for name in ("temperature", "rate", "joint_rate", "teacher_rate", "logits"):
+        for name in ("temperature", "rate", "joint_rate", "teacher_rate", "teacher_decay", "logits"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)} (must be positive)")
         if not 0 < self.shrinkage <= 1:

@@ -56,7 +56,10 @@ class Target:
 
 
 def fine_tune(run: Setup, recipe: Recipe, spec: Dims, tensors: Tensors, corpus: Corpus, labels: Tensor) -> Tensors:
-    """Train a checkpoint and a new linear head on labels [N]; embeddings too, where the recipe says so."""
+    """Train a checkpoint and a new linear head on labels [N]; embeddings too, where the recipe says so.
+
+    A layer learns at `teacher_decay` times the rate of the one above it, embeddings below the first layer.
+    """
     name = "teacher"
     frozen = {} if recipe.teacher_embeddings else {key: tensors[key] for key in EMBEDDINGS}
     trained = {key: tensor.clone() for key, tensor in tensors.items() if key not in frozen}
@@ -70,7 +73,12 @@ def fine_tune(run: Setup, recipe: Recipe, spec: Dims, tensors: Tensors, corpus: 
         logits = vectors(trained, drop(cls) if drop else cls)[0]
         return F.cross_entropy(logits.float(), labels[batch.rows])
 
-    fit(run, name, trained, recipe.teacher_rate, -(-recipe.teacher_texts // recipe.teacher_batch), loss)
+    def share(key: str) -> float:
+        if key in EMBEDDINGS:
+            return recipe.teacher_decay**spec.layers
+        return recipe.teacher_decay ** (spec.layers - 1 - int(key.split(".")[1])) if key.startswith("layers.") else 1.0
+
+    fit(run, name, trained, recipe.teacher_rate, -(-recipe.teacher_texts // recipe.teacher_batch), loss, share)
     return frozen | trained
 
 

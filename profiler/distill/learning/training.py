@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -145,23 +145,32 @@ def parted(tensors: Tensors) -> tuple[Tensors, Tensors]:
     return frozen, {key: tensor.clone() for key, tensor in tensors.items() if key not in frozen}
 
 
-def fit(run: Setup, name: str, trained: Tensors, rate: float, steps: int, loss: Callable[[int], Tensor]) -> None:
+def fit(
+    run: Setup,
+    name: str,
+    trained: Tensors,
+    rate: float,
+    steps: int,
+    loss: Callable[[int], Tensor],
+    share: Callable[[str], float] = lambda name: 1.0,
+) -> None:
     """Train these tensors in place for so many steps on `loss(step)`, from the checkpoint where there is one.
 
-    Raises ArithmeticError where the loss is no number.
+    share: the part of the rate that a tensor of this name learns with. Raises ArithmeticError where the loss is no
+    number.
     """
     for tensor in trained.values():
         tensor.requires_grad_()
-    decayed = {key for key in trained if key.endswith("weight") and "ln" not in key}
-    groups: list[dict[str, Any]] = [
-        {"params": [tensor for key, tensor in trained.items() if key in decayed]},
-        {"params": [tensor for key, tensor in trained.items() if key not in decayed], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=DECAY, fused=True)
+    alike: dict[tuple[float, float], list[Tensor]] = {}
+    for key, tensor in trained.items():
+        decay = DECAY if key.endswith("weight") and "ln" not in key else 0.0
+        alike.setdefault((share(key), decay), []).append(tensor)
+    groups = [{"params": own, "share": part, "weight_decay": decay} for (part, decay), own in alike.items()]
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
     saved, total = monotonic(), torch.zeros((), device=run.device)
     for step in range(_resume(run.partial(name), trained, optimizer), steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate * _schedule(step, steps)
+            group["lr"] = rate * group["share"] * _schedule(step, steps)
         optimizer.zero_grad(set_to_none=True)
         with run.autocast():
             value = loss(step)

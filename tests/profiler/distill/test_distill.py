@@ -346,7 +346,7 @@ def test_a_teacher_may_lack_what_is_above_the_encoder(toy: Path, tmp_path: Path)
         (
             ["text,label", *(f"w{i % 9} w{i},{i % 2}" for i in range(30))],
             ["--held-out", "30"],
-            "none to train",
+            "left to train",
         ),
         (["text,label", *(f"w{i % 9},{i % 2}" for i in range(30))], ["--held-out", "20"], "9 different texts"),
     ],

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from profiler.studies.splits import Split, divided
 from profiler.table.reading import read_columns
 
 #: Where tasks known by name are looked for unless told: NAME/train.csv.gz, and the file of the development set.
 DATA = Path("../shared/data")
 #: Rows of the training set that choices are made by (none are trained on, none evaluated): a share, and the most.
-TUNING_SHARE, TUNING_MOST = 0.1, 1000
+TUNING_SHARE, TUNING_MOST = 0.1, 3000
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,11 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """Labelled texts. labels: int64 indices into the task's classes. rows: their places in the file they are from."""
-
-    texts: tuple[str, ...]
-    labels: NDArray[np.int64]
-    rows: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-
-@dataclass(frozen=True, eq=False)
 class Task:
-    """A task's classes and splits. evaluated: by name (development, held-out), each shown to nothing before the end.
+    """A task's classes and splits. evaluated: by name, the first is the headline; shown to nothing before the end.
 
-    tuning: training rows that choices are made by. removed: training rows left out because their text is evaluated.
+    The names are development (where there is such a file) and held-out. tuning: training rows that choices are made
+    by. removed: training rows that are left out, since an evaluated text stands in them or they stand in one.
     """
 
     name: str
@@ -88,9 +77,9 @@ def find(task: str, data: Path, *, development: Path | None = None, held_out: in
 def load(source: Source, *, most: int | None = None) -> Task:
     """Read and split a task. The split is drawn with a fixed seed: it is the same for every study's seed.
 
-    Texts are compared without regard to case and outer spaces: what is evaluated occurs nowhere in training or tuning,
-    and nothing is held out twice. most: keep so many training rows only. Raises ValueError for missing columns, labels
-    that training does not know, and splits that would be empty.
+    Texts are compared word by word, without case and punctuation. No evaluated text stands in a training text, and
+    texts that share a long phrase are held out together (`profiler.studies.splits`). most: keep so many training rows
+    only. Raises ValueError for missing columns, labels that training does not know, and splits that would be empty.
     """
     texts, labels = _read(source.train)
     classes = tuple(sorted(set(labels)))
@@ -99,23 +88,24 @@ def load(source: Source, *, most: int | None = None) -> Task:
     evaluated: dict[str, Split] = {}
     if source.development is not None:
         evaluated["development"] = _development(source, classes)
-    seen = {key(text) for split in evaluated.values() for text in split.texts}
     whole = _split(texts, labels, classes)
-    held, rest = _hold_out(whole, source, seen)
-    if len(held):
-        evaluated["held-out"] = held
+    known = evaluated["development"].texts if evaluated else ()
+    wanted = min(2000, len(whole) // 5) if source.held_out is None else source.held_out
+    try:
+        own = divided(texts, known, wanted, TUNING_SHARE, TUNING_MOST)
+    except ValueError as error:
+        raise ValueError(f"task {source.name}: {error}") from None
+    if own.held_out:
+        evaluated["held-out"] = whole.pick(own.held_out)
     if not evaluated:
         raise ValueError(f"task {source.name}: nothing to evaluate on; give a development file or hold rows out")
-    rng = np.random.default_rng(2)
-    order = rng.permutation(len(rest))
-    count = min(TUNING_MOST, round(TUNING_SHARE * len(rest)))
-    tuning, training = order[:count], order[count:][:most]
-    if not len(tuning) or not len(training):
-        raise ValueError(f"task {source.name}: {len(rest)} rows are left to train on; that is too few")
-    known = {key(rest.texts[row]) for row in tuning.tolist()}
-    kept = [row for row in sorted(training.tolist()) if key(rest.texts[row]) not in known]
-    removed = len(whole) - len(held) - len(rest)
-    return Task(source.name, classes, _pick(rest, kept), _pick(rest, sorted(tuning.tolist())), evaluated, removed)
+    training = own.training
+    if most is not None:
+        training = sorted(np.random.default_rng(2).permutation(training)[:most].tolist())
+    if not own.tuning or not training:
+        left = len(own.tuning) + len(own.training)
+        raise ValueError(f"task {source.name}: {left} rows are left to train on; that is too few")
+    return Task(source.name, classes, whole.pick(training), whole.pick(own.tuning), evaluated, len(own.removed))
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], list[str]]:
@@ -143,31 +133,3 @@ def _development(source: Source, classes: tuple[str, ...]) -> Split:
 
 def _split(texts: tuple[str, ...], labels: list[str], classes: tuple[str, ...]) -> Split:
     return Split(texts, np.searchsorted(classes, labels).astype(np.int64), np.arange(len(texts)))
-
-
-def _hold_out(whole: Split, source: Source, seen: set[str]) -> tuple[Split, Split]:
-    """Rows held out, all different, and the rows whose text is evaluated nowhere."""
-    keys = [key(text) for text in whole.texts]
-    wanted = min(2000, len(whole) // 5) if source.held_out is None else source.held_out
-    if wanted >= len(whole):
-        raise ValueError(f"task {source.name}: {wanted} rows held out of {len(whole)} leave none to train on")
-    held: list[int] = []
-    for row in np.random.default_rng(1).permutation(len(whole)).tolist() if wanted else ():
-        if keys[row] not in seen:
-            seen.add(keys[row])
-            held.append(row)
-            if len(held) == wanted:
-                break
-    if len(held) < wanted:
-        raise ValueError(f"task {source.name}: only {len(held)} different texts could be held out, not {wanted}")
-    return _pick(whole, sorted(held)), _pick(whole, [row for row, key in enumerate(keys) if key not in seen])
-
-
-def key(text: str) -> str:
-    """What texts are compared by: without case and outer spaces."""
-    return text.strip().lower()
-
-
-def _pick(split: Split, rows: list[int]) -> Split:
-    places = np.array(rows, np.int64)
-    return Split(tuple(split.texts[row] for row in rows), split.labels[places], split.rows[places])
