@@ -123,10 +123,9 @@ def _print(results: Results, card: dict[str, Any]) -> None:
         rows.append((row["model"], str(row["students"]), row["task"], *figures))
     names = ("model", "students", "task", "accuracy", "95 %", "as the teacher")
     print_grid(f"{card['task']}: accuracy on texts that nothing was trained on", names, rows)
-    if "closing" in card:
-        own = card["closing"]
+    for name, own in card.get("closing", {}).items():
         share = "it is not measurable" if own["gap_closed"] is None else f"{own['gap_closed']:.2f} of it is closed"
-        print(f"gap from {results.single} to {results.teacher}: {own['gap']:.4f}; {share}")
+        print(f"{name}: gap from {results.single} to {results.teacher}: {own['gap']:.4f}; {share}")
     for own in card["per_request"]:
         print(
             f"stopping text by text, at most {own['flips allowed']:.1%} of answers changed: "

@@ -19,12 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print accuracy over seeds, what all students have over each other model, and the share of the gap closed."""
-    from profiler.distill.seeds import findings, pooled, together
+    from profiler.distill.answered import together
+    from profiler.distill.seeds import findings, pooled
     from profiler.table.writing import as_csv
 
     studies, others = together(arguments.studies)
     rows, about = pooled(studies), studies[0].about
-    title = f"{about['task']}: {count(len(studies), 'seed')}; intervals of 95 % over texts"
+    title = f"{about['task']}: {count(len(studies), 'seed')}; intervals of 95 % over texts and seeds"
     cells = []
     for row in rows:
         ends = [f"{row[low]:.4f} to {row[high]:.4f}" for low, high in (("low", "high"), ("lowest", "highest"))]

@@ -3,165 +3,81 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
-from traces.shared.documents import checked, json_text, parse_json
-from traces.shared.sealed import read_sealed, write_sealed
+from profiler.distill.answered import Answered
 
-#: The file of a study's folder that has every model's answers.
-ANSWERS = "answers.parquet"
-#: Normal quantile of a two-sided interval of 95 %; resamples for the interval of a ratio.
-Z, RESAMPLES = 1.959964, 1000
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """What a study's answers say of themselves, as `Answered.about`."""
-
-    task: str
-    seed: int
-    teacher: str
-    ensemble: str
-    single: str
-    runs_as: dict[str, str]
+#: Resamples for the interval of a ratio.
+RESAMPLES = 1000
+#: Two-sided intervals hold this share.
+CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """What all models of a study answer to the N evaluated texts. answers: int32 [K, N] by model.
+def by_split(studies: Sequence[Answered]) -> dict[str, list[Answered]]:
+    """The studies on each split's texts, by the name that these count under; the headline first.
 
-    about: task, seed, teacher, ensemble and single (models' names, the last may be empty), and runs_as by model.
+    Raises ValueError where the studies are not of one task with the same texts and models.
     """
-
-    split: NDArray[np.object_]
-    row: NDArray[np.int64]
-    label: NDArray[np.int64]
-    answers: Mapping[str, NDArray[np.int32]]
-    about: Mapping[str, Any]
-
-    def write(self, path: Path) -> None:
-        """One row per text, a column MODEL/STUDENTS per prefix."""
-        columns: dict[str, Any] = {"split": self.split, "row": self.row, "label": self.label}
-        for model, own in self.answers.items():
-            columns |= {f"{model}/{count}": answer for count, answer in enumerate(own, start=1)}
-        table = pa.table(columns).replace_schema_metadata({"about": json_text(dict(self.about))})
-        write_sealed(table, path)
-
-    @classmethod
-    def read(cls, folder: Path) -> Answered:
-        """The answers of a study's folder. Raises LookupError where there are none, ValueError for a damaged file."""
-        path = folder / ANSWERS
-        if not path.is_file():
-            raise LookupError(
-                f"no finished study at {folder}: {path} is not there (python -m profiler distill writes it)"
-            )
-        table = read_sealed(path)
-        try:
-            found = cls._of(table, path)
-            found._check()
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: it has not all columns and metadata of a study") from error
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
-        return found
-
-    @classmethod
-    def _of(cls, table: pa.Table, path: Path) -> Answered:
-        about = table.schema.metadata[b"about"]
-        rows: dict[str, list[NDArray[np.int32]]] = {}
-        for name in table.column_names:
-            if "/" in name:
-                rows.setdefault(name.rpartition("/")[0], []).append(table[name].to_numpy())
-        split, row, label = (table[name].to_numpy() for name in ("split", "row", "label"))
-        answers, where = {model: np.stack(own) for model, own in rows.items()}, f"{path}: its origin"
-        return cls(split, row, label, answers, vars(checked(_Origin, parse_json(about, where), where)))
-
-    def _check(self) -> None:
-        """Raise ValueError where answers are missing or of another kind."""
-        about = self.about
-        if not {about["teacher"], about["ensemble"]} <= set(self.answers) <= set(about["runs_as"]):
-            raise ValueError(f"it has answers of {', '.join(self.answers) or 'no model'}, and not of all that it names")
-        whole: list[NDArray[Any]] = [self.row, self.label, *self.answers.values()]
-        if not len(self.row) or not all(each.dtype.kind in "iu" for each in whole):
-            raise ValueError("rows, labels and answers must be whole numbers, and there must be some")
-        if not all(isinstance(each, str) for each in self.split):
-            raise ValueError("column split must hold texts")
-
-    def without(self, models: Sequence[str]) -> Answered:
-        """The same study without these models."""
-        single = self.about["single"]
-        about = {**self.about, "single": "" if single in models else single}
-        return replace(self, answers={m: own for m, own in self.answers.items() if m not in models}, about=about)
-
-
-def together(folders: Sequence[Path]) -> tuple[list[Answered], list[str]]:
-    """The answers of several studies, with those models alone that all of them have, and the names of the others."""
-    studies = [Answered.read(folder) for folder in folders]
-    names = list(dict.fromkeys(name for study in studies for name in study.answers))
-    others = [name for name in names if any(name not in study.answers for study in studies)]
-    return [study.without(others) for study in studies], others
+    _checked(studies)
+    parts = [study.by_split() for study in studies]
+    return {name: [part[name] for part in parts] for name in parts[0]}
 
 
 def pooled(studies: Sequence[Answered]) -> list[dict[str, Any]]:
-    """Rows of an accuracy.csv over all seeds: the mean, its interval over texts, the lowest and highest seed.
+    """Rows of an accuracy.csv over all seeds: the mean, its interval over texts and seeds, the lowest and highest seed.
 
-    A text counts once, with the share of seeds that answer it right; `over_teacher` and `over_single` are paired by
-    text; `agreement` is with each seed's own teacher. Raises ValueError where the studies are not of one task with the
-    same texts and models.
+    `over_teacher` and `over_single` are paired by text and by seed; `agreement` is with each seed's own teacher. Raises
+    ValueError where the studies are not of one task with the same texts and models.
     """
-    first = _checked(studies)
-    right, teacher = _right(studies), first.about["teacher"]
-    same = {
-        model: np.mean([study.answers[model] == study.answers[teacher][0] for study in studies], axis=0)
-        for model in first.answers
-    }  # [K, N]
-    names = {first.about["task"]: np.ones(len(first.label), bool)}
-    if len(found := dict.fromkeys(first.split)) > 1:
-        names |= {f"{first.about['task']}-{name}": first.split == name for name in found}
-    rows = []
-    for task, chosen in names.items():
-        for model, own in right.items():
-            for index in range(own.shape[1]):
-                mean = own[:, index, chosen].mean(0)
-                low, high = (round(end, 6) for end in interval(mean))
-                seeds = own[:, index, chosen].mean(1)
-                row = {"model": model, "students": index + 1, "task": task, "accuracy": round(float(mean.mean()), 6)}
-                row |= {"low": low, "high": high, "texts": int(chosen.sum()), "seeds": len(studies)}
-                row |= {"lowest": round(float(seeds.min()), 6), "highest": round(float(seeds.max()), 6)}
-                row["agreement"] = round(float(same[model][index, chosen].mean()), 6)
-                for word in ("teacher", "single"):
-                    other = right.get(first.about[word])
-                    gaps = mean - other[:, 0, chosen].mean(0) if other is not None else np.full(len(mean), math.nan)
-                    figures = (round(figure, 6) for figure in (float(gaps.mean()), *interval(gaps)))
-                    row |= dict(zip((f"over_{word}{end}" for end in ("", "_low", "_high")), figures, strict=True))
-                rows.append(row | {"runs_as": first.about["runs_as"][model]})
-    return rows
+    return [row for name, own in by_split(studies).items() for row in _rows(name, own)]
+
+
+def _rows(task: str, studies: Sequence[Answered]) -> Iterator[dict[str, Any]]:
+    about, right = studies[0].about, _right(studies)
+    for model, own in right.items():
+        for index in range(own.shape[1]):
+            found, means = own[:, index], own[:, index].mean(1)
+            row = {"model": model, "students": index + 1, "task": task, "accuracy": round(float(found.mean()), 6)}
+            row |= dict(zip(("low", "high"), _rounded(interval(found)), strict=True))
+            row |= {"texts": found.shape[1], "seeds": len(studies)}
+            row |= {"lowest": round(float(means.min()), 6), "highest": round(float(means.max()), 6)}
+            same = [study.answers[model][index] == study.answers[about["teacher"]][0] for study in studies]
+            row["agreement"] = round(float(np.mean(same)), 6)
+            for word in ("teacher", "single"):
+                other = right.get(about[word])
+                gaps = found - (math.nan if other is None else other[:, 0])
+                figures = _rounded((float(gaps.mean()), *interval(gaps)))
+                row |= dict(zip((f"over_{word}{end}" for end in ("", "_low", "_high")), figures, strict=True))
+            yield row | {"runs_as": about["runs_as"][model]}
+
+
+def _rounded(figures: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(figure, 6) for figure in figures)
 
 
 def lead(studies: Sequence[Answered]) -> dict[str, tuple[float, float, float]]:
     """How much more accurate all students together are than each other model (a bagged one whole), over all seeds.
 
-    The mean difference and its interval over texts, paired by text and by seed.
+    The mean difference and its interval over texts and seeds, paired by text and by seed.
     """
     first = _checked(studies)
-    right = {model: own[:, -1].mean(0) for model, own in _right(studies).items()}
+    right = {model: own[:, -1] for model, own in _right(studies).items()}
     ours = right.pop(first.about["ensemble"])
     gaps = {model: ours - own for model, own in right.items()}
     return {model: (float(gap.mean()), *interval(gap)) for model, gap in gaps.items()}
 
 
 def gap_closed(studies: Sequence[Answered], students: int) -> tuple[float, float, float]:
-    """The share of the gap from single to teacher that so many students close, and its bootstrap interval over texts.
+    """The share of the gap from single to teacher that so many students close, and its interval.
 
-    NaN where no single model was trained, or where the teacher is not measurably better (the interval of the paired
-    difference reaches zero).
+    The interval is of a bootstrap that draws texts and seeds (Owen 2007, The pigeonhole bootstrap). NaN where no single
+    model was trained, or where the teacher is not measurably better (the interval of the paired difference reaches
+    zero).
     """
     first = _checked(studies)
     names = (first.about["ensemble"], first.about["single"], first.about["teacher"])
@@ -169,28 +85,34 @@ def gap_closed(studies: Sequence[Answered], students: int) -> tuple[float, float
         return (math.nan,) * 3
     places = (students - 1, 0, 0)
     right = _right(studies)
-    ours, single, teacher = (right[name][:, place].mean(0) for name, place in zip(names, places, strict=True))
-    if interval(teacher - single)[0] <= 0:
+    whole = np.stack([right[name][:, place] for name, place in zip(names, places, strict=True)])  # [3, S, N]
+    if interval(whole[2] - whole[1])[0] <= 0:
         return (math.nan,) * 3
-    rng = np.random.default_rng(0)
-    picks = rng.integers(0, len(ours), (RESAMPLES, len(ours)))
-    shares = np.array([_share(ours[pick], single[pick], teacher[pick]) for pick in picks])
+    rng, (_, seeds, texts) = np.random.default_rng(0), whole.shape
+    shares = np.array(
+        [
+            _share(whole[:, rng.integers(0, seeds, seeds)].mean(1)[:, rng.integers(0, texts, texts)])
+            for _ in range(RESAMPLES)
+        ]
+    )
     shares = shares[np.isfinite(shares)]
     low, high = np.percentile(shares, [2.5, 97.5]) if len(shares) else (math.nan, math.nan)
-    return _share(ours, single, teacher), float(low), float(high)
+    return _share(whole.mean(1)), float(low), float(high)
 
 
 def findings(studies: Sequence[Answered]) -> Iterator[str]:
-    """`lead` and `gap_closed` in words, a line each."""
-    for model, (gap, *ends) in lead(studies).items():
-        words = " to ".join(f"{100 * end:+.2f}" for end in ends)
-        yield f"all students less {model}: {100 * gap:+.2f} points (95 %: {words})"
-    students = len(studies[0].answers[studies[0].about["ensemble"]])
-    share, low, high = gap_closed(studies, students)
-    if math.isnan(share):
-        yield "no gap to close: no single student was trained, or the teacher is not measurably better"
-    else:
-        yield f"{students} students close {share:.2f} of the gap from single to teacher (95 %: {low:.2f} to {high:.2f})"
+    """`lead` and `gap_closed` of every split in words, a line each."""
+    for name, own in by_split(studies).items():
+        for model, (gap, *ends) in lead(own).items():
+            words = " to ".join(f"{100 * end:+.2f}" for end in ends)
+            yield f"{name}: all students less {model}: {100 * gap:+.2f} points (95 %: {words})"
+        students = len(own[0].answers[own[0].about["ensemble"]])
+        share, low, high = gap_closed(own, students)
+        if math.isnan(share):
+            yield f"{name}: no gap to close: no single student, or the teacher is not measurably better"
+        else:
+            words = f"{students} students close {share:.2f} of the gap from single to teacher"
+            yield f"{name}: {words} (95 %: {low:.2f} to {high:.2f})"
 
 
 def _right(studies: Sequence[Answered]) -> dict[str, NDArray[np.float64]]:
@@ -199,15 +121,39 @@ def _right(studies: Sequence[Answered]) -> dict[str, NDArray[np.float64]]:
     return {model: right.astype(np.float64) for model, right in stacked.items()}
 
 
-def _share(ours: NDArray[Any], single: NDArray[Any], teacher: NDArray[Any]) -> float:
-    gap = float(teacher.mean() - single.mean())
-    return float(ours.mean() - single.mean()) / gap if gap > 0 else math.nan
+def _share(right: NDArray[np.float64]) -> float:
+    """The share of the gap that is closed: right [3, N] of the students, the single one and the teacher."""
+    ours, single, teacher = right.mean(1).tolist()
+    gap = teacher - single
+    return (ours - single) / gap if gap > 0 else math.nan
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The interval of 95 % of the mean of values, by the normal distribution."""
-    half = Z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return float(values.mean()) - half, float(values.mean()) + half
+    """The interval of 95 % of the mean of values [N], or of values [S, N] of S seeds and the same N texts.
+
+    With several seeds both are chance: the variance of the mean is that of a two-way analysis, (texts + seeds -
+    residual) mean squares over S N, where seeds differ by more than the residual; degrees of freedom as Satterthwaite
+    (1946). One seed says nothing about others: its interval is over texts alone. Infinite for one value.
+    """
+    table = np.atleast_2d(values)
+    seeds, texts = table.shape
+    if texts < 2:
+        return -math.inf, math.inf
+    mean, of_texts, of_seeds = float(table.mean()), table.mean(0), table.mean(1)
+    squares, freedom = [seeds * float(of_texts.var(ddof=1))], [texts - 1]
+    if seeds > 1:
+        own = texts * float(of_seeds.var(ddof=1))
+        rest = table - of_texts - of_seeds[:, None] + mean
+        residual = float(np.square(rest).sum()) / ((seeds - 1) * (texts - 1))
+        if own > residual:
+            squares, freedom = [*squares, own, -residual], [*freedom, seeds - 1, (seeds - 1) * (texts - 1)]
+    total = sum(squares)
+    spread = sum(square**2 / degrees for square, degrees in zip(squares, freedom, strict=True))
+    half = 0.0
+    if spread > 0:
+        quantile = float(student_t.ppf((1 + CONFIDENCE) / 2, total**2 / spread))
+        half = quantile * math.sqrt(total / table.size)
+    return mean - half, mean + half
 
 
 def _checked(studies: Sequence[Answered]) -> Answered:

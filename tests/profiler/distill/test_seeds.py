@@ -14,7 +14,8 @@ import pytest
 
 from profiler.__main__ import main
 from profiler.answers.items import Items
-from profiler.distill.seeds import ANSWERS, Answered, findings, gap_closed, lead, pooled, together
+from profiler.distill.answered import ANSWERS, Answered, together
+from profiler.distill.seeds import by_split, findings, gap_closed, interval, lead, pooled
 from profiler.table import LatencyTable
 from profiler.table.writing import write_table
 
@@ -40,16 +41,18 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
     read = [Answered.read(tmp_path / str(seed)) for seed in range(3)]
     rows = pooled(read)
     assert rows == pooled(studies)
-    assert [row["task"] for row in rows] == ["made up"] * 4 + ["made up-development"] * 4 + ["made up-held-out"] * 4
+    assert [row["task"] for row in rows] == ["made up"] * 4 + ["made up-held-out"] * 4
+    assert [row["texts"] for row in rows] == [500] * 4 + [3500] * 4
+    rows, read = rows[4:], by_split(read)["made up-held-out"]
     two = rows[2]
-    rights = [float((study.answers["s"][1] == study.label).mean()) for study in studies]
+    rights = [float((study.answers["s"][1] == study.label).mean()) for study in read]
     assert two["accuracy"] == pytest.approx(np.mean(rights), abs=1e-6)
     assert (two["lowest"], two["highest"]) == pytest.approx((min(rights), max(rights)), abs=1e-6)
     assert two["low"] < two["accuracy"] < two["high"]
     assert two["over_teacher_low"] < -0.04 < two["over_teacher_high"]
     assert (rows[0]["over_teacher"], rows[0]["over_teacher_high"]) == (0, 0)
     assert rows[0]["agreement"] == 1
-    same = [float((study.answers["s"][1] == study.answers["t"][0]).mean()) for study in studies]
+    same = [float((study.answers["s"][1] == study.answers["t"][0]).mean()) for study in read]
     assert two["agreement"] == pytest.approx(np.mean(same), abs=1e-6)
     leads = lead(read)
     assert set(leads) == {"t", "o"}
@@ -59,11 +62,11 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
     assert low < 0.6 < high
     assert low < share < high
     lines = list(findings(read))
-    assert lines[0].startswith("all students less t: -")
-    assert lines[-1].startswith(f"2 students close {share:.2f} of the gap")
+    assert lines[0].startswith("made up: all students less t: -")
+    assert f": 2 students close {share:.2f} of the gap" in lines[-1]
     for single in (0.9, 0.799):  # better than the teacher, and no worse than chance allows
         flat = study_of(0, {"t": (0.8,), "s": (0.8, 0.86), "o": (single,)})
-        assert list(findings([flat]))[-1].startswith("no gap to close")
+        assert ": no gap to close" in list(findings([flat]))[-1]
     with pytest.raises(ValueError, match="seed 1 is there twice"):
         pooled([studies[1], studies[1]])
     with pytest.raises(ValueError, match="other models"):
@@ -75,6 +78,27 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
         pooled([studies[0], replace(studies[1], about={**studies[1].about, "single": ""})])
     with pytest.raises(LookupError, match="no finished study"):
         Answered.read(tmp_path)
+
+
+def test_an_interval_holds_both_chances_texts_and_seeds() -> None:
+    """Answers of three seeds to the same texts: an interval over texts alone would miss how seeds differ."""
+    rng = np.random.default_rng(5)
+    held, texts_alone, draws = 0, 0, 400
+    for _ in range(draws):
+        seeds, texts = rng.normal(0, 0.02, (3, 1)), rng.normal(0, 0.3, 400)
+        values = seeds + texts + rng.normal(0, 0.2, (3, 400))
+        low, high = interval(values)
+        held += low < 0 < high
+        low, high = interval(values.mean(0))
+        texts_alone += low < 0 < high
+    assert 0.93 < held / draws < 0.995  # three seeds: on the safe side
+    assert texts_alone / draws < 0.9
+    one = rng.normal(1, 1, 50)
+    half = 2.009575 * one.std(ddof=1) / 50**0.5  # Student's t of 49 degrees of freedom
+    assert interval(one) == pytest.approx((one.mean() - half, one.mean() + half), rel=1e-6)
+    assert interval(np.tile(one, (3, 1))) == pytest.approx(interval(one))  # seeds that agree are no further chance
+    assert interval(np.ones(1)) == (-np.inf, np.inf)
+    assert interval(np.zeros((2, 9))) == (0, 0)
 
 
 def test_models_that_not_every_study_has_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +154,7 @@ def test_a_table_takes_the_accuracies_of_a_study_and_keeps_what_else_it_has(
 ) -> None:
     studies = [written(tmp_path, seed, 3) for seed in range(2)]
     assert main(["adopt", *map(str, studies), "--table", str(table)]) == 0
-    assert re.search(r"toy \(measured, .*teacher-6x8 at 9", capsys.readouterr().out)
+    assert re.search(r"toy \(measured, .*teacher-6x8 at 89", capsys.readouterr().out)
     found = LatencyTable.load(table)
     pool = {(row["model"], row["students"]): row["accuracy"] for row in pooled(list(map(Answered.read, studies)))[:5]}
     accuracies = {level.students: level.accuracy for level in found.levels("students-2x8", "toy")}
