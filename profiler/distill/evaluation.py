@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from scipy.stats import binomtest
 
+from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors
 from profiler.distill.learning.heads import MOST, fitted
 from profiler.distill.learning.teacher import Target
 from profiler.distill.learning.texts import Texts
-from profiler.distill.learning.training import Corpus, Setup, answers
+from profiler.distill.learning.training import Setup, answers
 from profiler.distill.seeds import interval
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights, assemble

@@ -69,6 +69,7 @@ class Results:
             stored.save(own.to("cpu"), target, task=self.task.name)
         for folder in (out, out / "models"):
             shutil.copy(tokenizer, folder / "tokenizer.json")
+            write_text(folder / "config.json", json_text({"id2label": dict(enumerate(self.task.classes))}) + "\n")
         rows, items = self.accuracy(), self.items()
         card = self.card(rows) | {"per_request": per_request(items)}
         write_text(out / "accuracy.csv", as_csv(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,25 +75,27 @@ def find(task: str, data: Path, *, development: Path | None = None, held_out: in
     return Source(path.name.split(".")[0], path, development, held_out)
 
 
-def load(source: Source, *, most: int | None = None) -> Task:
+def load(source: Source, *, most: int | None = None, classes: Sequence[str] = ()) -> Task:
     """Read and split a task. The split is drawn with a fixed seed: it is the same for every study's seed.
 
     Texts are compared word by word, without case and punctuation. No evaluated text stands in a training text, and
     texts that share a long phrase are held out together (`profiler.studies.splits`). most: keep so many training rows
-    only. Raises ValueError for missing columns, labels that training does not know, and splits that would be empty.
+    only. classes: of a model that answers already, in its order; labels are their names, or their numbers from 0 on.
+    Raises ValueError for missing columns, labels that training or the model does not know, and splits that would be
+    empty.
     """
     texts, labels = _read(source.train)
-    classes = tuple(sorted(set(labels)))
-    if len(classes) < 2:
-        raise ValueError(f"{source.train}: all labels are {classes[0]!r}; a task needs two classes at least")
+    if len(found := sorted(set(labels))) < 2:
+        raise ValueError(f"{source.train}: all labels are {labels[0]!r}; a task needs two classes at least")
+    number = _numbered(found, classes, source.train)
     evaluated: dict[str, Split] = {}
     if source.development is not None:
-        evaluated["development"] = _development(source, classes)
-    whole = _split(texts, labels, classes)
-    known = evaluated["development"].texts if evaluated else ()
+        evaluated["development"] = _development(source, number)
+    whole = _split(texts, labels, number)
+    shown = evaluated["development"].texts if evaluated else ()
     wanted = min(2000, len(whole) // 5) if source.held_out is None else source.held_out
     try:
-        own = divided(texts, known, wanted, TUNING_SHARE, TUNING_MOST)
+        own = divided(texts, shown, wanted, TUNING_SHARE, TUNING_MOST)
     except ValueError as error:
         raise ValueError(f"task {source.name}: {error}") from None
     if own.held_out:
@@ -105,7 +108,9 @@ def load(source: Source, *, most: int | None = None) -> Task:
     if not own.tuning or not training:
         left = len(own.tuning) + len(own.training)
         raise ValueError(f"task {source.name}: {left} rows are left to train on; that is too few")
-    return Task(source.name, classes, whole.pick(training), whole.pick(own.tuning), evaluated, len(own.removed))
+    return Task(
+        source.name, tuple(classes or found), whole.pick(training), whole.pick(own.tuning), evaluated, len(own.removed)
+    )
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], list[str]]:
@@ -120,16 +125,35 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[str]]:
     return texts, labels
 
 
-def _development(source: Source, classes: tuple[str, ...]) -> Split:
+def _numbered(labels: Sequence[str], classes: Sequence[str], where: Path) -> dict[str, int]:
+    """The class of each label: of the model's, by name or by number; else as the labels are sorted."""
+    if not classes:
+        return {label: place for place, label in enumerate(labels)}
+    names = {name.casefold(): place for place, name in enumerate(classes)}
+    if "0" in labels:
+        names = {str(place): place for place in range(len(classes))} | names
+    if unknown := [label for label in labels if label.casefold() not in names]:
+        raise ValueError(
+            f"{where}: label {unknown[0]!r} is none of the teacher's classes ({_some(classes)}): rename labels or "
+            "id2label in its config.json, or give it a new head by --fine-tune"
+        )
+    return {label: names[label.casefold()] for label in labels}
+
+
+def _development(source: Source, number: Mapping[str, int]) -> Split:
     assert source.development is not None
     texts, labels = _read(source.development)
-    if unknown := sorted(set(labels) - set(classes)):
+    if unknown := sorted(set(labels) - set(number)):
+        known = _some(list(number))
         raise ValueError(
-            f"{source.development}: label {unknown[0]!r} does not occur in {source.train} "
-            f"(known: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''})"
+            f"{source.development}: label {unknown[0]!r} does not occur in {source.train} (known: {known})"
         )
-    return _split(texts, labels, classes)
+    return _split(texts, labels, number)
 
 
-def _split(texts: tuple[str, ...], labels: list[str], classes: tuple[str, ...]) -> Split:
-    return Split(texts, np.searchsorted(classes, labels).astype(np.int64), np.arange(len(texts)))
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
+
+
+def _split(texts: tuple[str, ...], labels: list[str], number: Mapping[str, int]) -> Split:
+    return Split(texts, np.array([number[label] for label in labels], np.int64), np.arange(len(texts)))

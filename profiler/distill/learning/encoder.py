@@ -59,7 +59,9 @@ def encode(
 
 
 def vectors(tensors: Tensors, cls: Tensor) -> Tensor:
-    """What each of K encoders adds to the sum: [K, B, O] of [K, B, H]."""
+    """What each of K encoders adds to the sum: [K, B, O] of [K, B, H]; through the pooler where there is one."""
+    if "pooler_weight" in tensors:
+        cls = torch.tanh(_linear(cls, tensors["pooler_weight"], tensors["pooler_bias"]))
     return _linear(cls, tensors["projection_weight"], tensors["projection_bias"])
 
 

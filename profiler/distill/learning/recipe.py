@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 #: What is trained beside the boosted students, to compare with.
 BASELINES = ("single", "bagging", "deep", "wide")
+#: Recipes count texts for so many training rows, about those of SST-2.
+ROWS = 60_000
 #: The least values of whole numbers, where that is not 1. tokens: [CLS], [SEP] and one of the text.
 _LEAST = dict.fromkeys(("width", "teacher_embeddings", "fitting_texts", "imitation_texts", "joint_texts", "inherit"), 0)
 _LEAST["tokens"] = 3
@@ -14,7 +16,10 @@ _LEAST["tokens"] = 3
 
 @dataclass(frozen=True)
 class Recipe:
-    """All settings of a study but the task, the teacher and the seed. `_texts` count texts seen, not epochs."""
+    """All settings of a study but the task, the teacher and the seed. `_texts` count texts seen, not epochs.
+
+    The texts of a recipe by name are for ROWS training rows; see `scaled`.
+    """
 
     #: The ensemble's shape; width 0 is the teacher's.
     students: int = 8
@@ -87,6 +92,12 @@ class Recipe:
         """The baselines to train."""
         return () if self.baselines in ("", "none") else tuple(self.baselines.split(","))
 
+    def scaled(self, rows: int) -> Recipe:
+        """The recipe for so many training rows: texts shrink with the root of the rows, where these are below ROWS."""
+        share = min(1.0, rows / ROWS) ** 0.5
+        texts = {name: round(getattr(self, name) * share) for name in _TEXTS}
+        return replace(self, **{name: max(count, 1 if getattr(self, name) else 0) for name, count in texts.items()})
+
     def changed(self, settings: Sequence[str]) -> Recipe:
         """The recipe with `key=value` settings. Raises LookupError or ValueError for what it does not know."""
         kinds = {field.name: type(getattr(self, field.name)) for field in fields(self)}
@@ -104,8 +115,20 @@ class Recipe:
         return replace(self, **changes)
 
 
-#: Recipes by name. `reduced` is for two CPU cores, `full` for a GPU.
+_TEXTS = tuple(field.name for field in fields(Recipe) if field.name.endswith("_texts"))
+#: Recipes by name. `tiny` shows in two minutes that everything works, `reduced` is for two CPU cores, `full` for a GPU.
 RECIPES = {
+    "tiny": Recipe(
+        students=2,
+        teacher_texts=1_600,
+        fitting_texts=1_200,
+        bodies=1,
+        imitation_texts=320,
+        student_texts=1_600,
+        baselines="single",
+        single_texts=1_600,
+        bagging_texts=1_600,
+    ),
     "reduced": Recipe(),
     "full": Recipe(
         batch=512,

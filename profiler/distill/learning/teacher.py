@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
+from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.recipe import Recipe
-from profiler.distill.learning.training import Corpus, Setup, TextStream, answers, fit
+from profiler.distill.learning.training import Setup, TextStream, answers, fit
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS
 
@@ -83,7 +84,10 @@ def fine_tune(run: Setup, recipe: Recipe, spec: Dims, tensors: Tensors, corpus: 
 
 
 def says(run: Setup, spec: Dims, tensors: Tensors, corpus: Corpus) -> Tensor:
-    """What a teacher says about every text: its last [CLS] vector, then its logits, float32 [N, H + C]."""
+    """What a teacher says about every text: its last [CLS] vector, then its logits, float32 [N, H + C].
+
+    Of a teacher with a pooler, the vector is what the pooler makes of it.
+    """
     weight, bias = tensors["projection_weight"], tensors["projection_bias"]
     own = torch.eye(spec.hidden, device=weight.device)[None]
     both = tensors | {

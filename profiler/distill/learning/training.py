@@ -6,19 +6,19 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from profiler.distill.learning.corpus import Batch, Corpus
 from profiler.distill.learning.encoder import Drop, Tensors, encode, vectors
 from profiler.distill.learning.journal import StudyLog
-from profiler.distill.learning.texts import Texts, batches
+from profiler.distill.learning.texts import batches
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, write_tensors
 
@@ -26,20 +26,12 @@ from profiler.models.weights import EMBEDDINGS, write_tensors
 WARMUP = 0.06
 #: Decay of matrices; biases and norms have none. Gradients longer than CLIP are cut.
 DECAY, CLIP = 0.01, 1.0
-#: Steps between two looks at the loss: looking makes a GPU wait.
-LOOK = 25
+#: Steps, or seconds, between two looks at the loss: looking makes a GPU wait.
+LOOK, LOOK_S = 25, 5.0
 #: Seconds between two checkpoints.
 CHECKPOINT_S = 60.0
 #: Tokens that are answered at once where nothing is learned.
 ANSWERED_TOKENS = 8192
-
-
-class Batch(NamedTuple):
-    """rows: int64 [B] places in the texts. ids: int64 [B, S]. mask: bool [B, S], None where all are of full length."""
-
-    rows: Tensor
-    ids: Tensor
-    mask: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -100,29 +92,6 @@ class Setup:
         return self.folder / f"{name}.partial.safetensors"
 
 
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """Texts on the device."""
-
-    texts: Texts
-    device: torch.device
-    _ids: Tensor = field(init=False, repr=False)
-    _lengths: Tensor = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_ids", torch.from_numpy(self.texts.ids).to(self.device))
-        object.__setattr__(self, "_lengths", torch.from_numpy(self.texts.lengths).to(self.device))
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        lengths = self.texts.lengths[rows]
-        longest = int(lengths.max())
-        index = torch.from_numpy(rows).to(self.device)
-        ids = self._ids[index, :longest].long()
-        if int(lengths.min()) == longest:
-            return Batch(index, ids, None)
-        return Batch(index, ids, self._lengths[index, None] > torch.arange(longest, device=self.device))
-
-
 class TextStream:
     """Endless random batches of a corpus, each a function of the seed, the name and the step alone."""
 
@@ -168,6 +137,7 @@ def fit(
     groups = [{"params": own, "share": part, "weight_decay": decay} for (part, decay), own in alike.items()]
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
     saved, total = monotonic(), torch.zeros((), device=run.device)
+    looked, seen = saved, 0
     for step in range(_resume(run.partial(name), trained, optimizer), steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"] * _schedule(step, steps)
@@ -178,9 +148,11 @@ def fit(
         torch.nn.utils.clip_grad_norm_(list(trained.values()), CLIP)
         optimizer.step()
         total += value.detach()
-        if (step + 1) % LOOK and step + 1 < steps:
+        seen += 1
+        if seen < LOOK and step + 1 < steps and monotonic() - looked < LOOK_S:
             continue
-        mean = float(total) / (step % LOOK + 1)
+        mean = float(total) / seen
+        looked, seen = monotonic(), 0
         total.zero_()
         if not math.isfinite(mean):
             raise ArithmeticError(f"{name}: the loss is {mean} at step {step}; lower the rate (-p rate=...)")
@@ -204,6 +176,7 @@ def answers(run: Setup, spec: Dims, tensors: Tensors, corpus: Corpus) -> Tensor:
             batch = corpus.batch(order[start : start + size])
             found[:, batch.rows] = vectors(tensors, encode(spec, tensors, batch.ids, batch.mask).cls)
             start += size
+            run.journal.answered(min(start, len(order)), len(order))
     return found.clone()  # an ordinary tensor again
 
 

@@ -248,8 +248,17 @@ def test_stopping_text_by_text_keeps_to_the_share_of_flips(tmp_path: Path) -> No
         Items.read(tmp_path / "none.parquet")
 
 
+def test_texts_shrink_with_the_root_of_the_data_and_never_grow() -> None:
+    recipe = RECIPES["reduced"]
+    assert recipe.scaled(60_000) == recipe.scaled(10**6) == recipe
+    quarter = recipe.scaled(15_000)
+    assert (quarter.teacher_texts, quarter.single_texts) == (recipe.teacher_texts // 2, recipe.single_texts // 2)
+    assert (quarter.joint_texts, quarter.students, quarter.rate) == (0, recipe.students, recipe.rate)
+    assert recipe.scaled(1).teacher_texts > 0
+
+
 def test_recipes_refuse_nonsense() -> None:
-    assert set(RECIPES) == {"reduced", "full"}
+    assert set(RECIPES) == {"tiny", "reduced", "full"}
     with pytest.raises(ValueError, match="students is 0"):
         Recipe(students=0)
     with pytest.raises(ValueError, match=r"shrinkage is 1\.5"):
