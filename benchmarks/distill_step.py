@@ -49,7 +49,8 @@ def main() -> None:
 
 def stepper(layers: int, embeddings: bool) -> Callable[[], None]:
     """A step on 32 texts of 13 to 16 tokens, of the first layers of the packaged teacher."""
-    spec, tensors = initial.load_teacher(initial.teacher_folder("minilm"))
+    checkpoint = initial.load_teacher(initial.teacher_folder("minilm"))
+    spec, tensors = checkpoint.spec, checkpoint.tensors
     spec = replace(spec, layers=layers)
     own = {
         name: tensor.clone()

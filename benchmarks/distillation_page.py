@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.__main__ import main as analyse
-from profiler.distill.seeds import findings, pooled, together
+from profiler.distill.answered import together
+from profiler.distill.seeds import findings, pooled
 from profiler.table.writing import as_csv
 
 #: answers.parquet, so that later seeds can be put together with this one.
@@ -75,11 +76,11 @@ def study(folder: Path, table: Sequence[str]) -> Iterator[str]:
     yield f"{card['device']}; commit {commit(card)}. Rows: {counts}."
     yield "Shares are of the evaluated texts; intervals are of 95 %, over texts alone, since one seed was trained.\n"
     yield from table
-    if "closing" in card:
-        own = card["closing"]
+    for name, own in card.get("closing", {}).items():
         share = "an unknown share" if own["gap_closed"] is None else f"{own['gap_closed']:.0%}"
         gap = f"{100 * own['gap']:.2f} points"
-        yield f"\nOf the gap from the single student to the teacher, {gap}, all students together close {share}."
+        words = f"the gap from the single student to the teacher, {gap}, all students together close {share}."
+        yield f"\n{name}: of {words}"
     yield "\nStudents per request (rules learned on every other text, judged on the rest):\n"
     yield "| answers that may change | students on average | accuracy | all students, same texts | changed |"
     yield "|---|---|---|---|---|"

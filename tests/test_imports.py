@@ -54,8 +54,9 @@ FOLDERS = {
         "modelled": "measuring models table",
         "campaign": "device executors measuring models table",
         "distill.learning": "models",
-        "distill": "answers distill.learning executors models table",
-        "commands": "campaign device distill distill.learning executors measuring modelled models table",
+        "studies": "table",
+        "distill": "answers distill.learning executors models studies table",
+        "commands": "campaign device distill distill.learning executors measuring modelled models studies table",
     },
     "policies": {
         "interface": "",

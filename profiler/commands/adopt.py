@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Give a table a study's task, as its default or beside it, and print what it counts with now."""
     from profiler.distill.adoption import adopt
-    from profiler.distill.seeds import together
+    from profiler.distill.answered import together
 
     table = adopt(arguments.studies, arguments.table, keep_default=arguments.keep_default)
     assert table.accuracy is not None  # it has just been written

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiler.commands.keys import set_threads
 from profiler.commands.printing import print_grid, progress_bar
 from profiler.distill.learning.recipe import RECIPES, Recipe
-from profiler.distill.tasks import DATA, NAMED
+from profiler.studies.tasks import DATA, NAMED
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="use so many training rows only")
     parser.add_argument("--recipe", choices=list(RECIPES), help="default: full on a GPU, reduced on a CPU")
     parser.add_argument(
+        "--fine-tune", action="store_true", help="train the teacher and a new head, although it has one"
+    )
+    parser.add_argument(
         "-p", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
@@ -52,43 +56,70 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
-    from profiler.distill import tasks
+    from profiler.distill import costs
     from profiler.distill.learning import initial
+    from profiler.distill.learning.corpus import Corpus
     from profiler.distill.learning.journal import StudyLog
     from profiler.distill.learning.training import Setup
-    from profiler.distill.preparation import alone, costs, digest, prepare, settle
+    from profiler.distill.preparation import alone, digest, prepare, settle, teacher_classes
     from profiler.distill.results import Results, hardware
     from profiler.distill.study import Study
+    from profiler.studies import tasks
     from traces.shared.origin import origin
 
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ValueError(f"--limit is {arguments.limit}: at least one row is needed")
     device = _device(arguments)
-    recipe = _recipe(arguments, device)
+    base = _recipe(arguments, device)
     source = tasks.find(arguments.task, arguments.data, development=arguments.development, held_out=arguments.held_out)
-    task = tasks.load(source, most=arguments.limit)
     folder = initial.teacher_folder(arguments.teacher)
     checkpoint = initial.load_teacher(folder)
-    initial.shape(checkpoint[0], recipe.depth, recipe.width, recipe.students, len(task.classes))
-    if recipe.tokens > (most := checkpoint[0].positions):
+    checkpoint = checkpoint.encoder() if arguments.fine_tune else checkpoint
+    task = tasks.load(source, most=arguments.limit, classes=teacher_classes(folder, checkpoint))
+    recipe = base.scaled(len(task.training)).changed(arguments.settings)
+    initial.shape(checkpoint.spec, recipe.depth, recipe.width, recipe.students, len(task.classes))
+    if recipe.tokens > (most := checkpoint.spec.positions):
         raise ValueError(f"tokens is {recipe.tokens}, but the teacher has positions for {most}: -p tokens=...")
-    work = arguments.out / "work"
+    work, half = arguments.out / "work", _half(device)
     with ExitStack() as stack:
         bar = progress_bar(stack)
         bar(0.0, "reading texts")
-        data = prepare(task, folder, checkpoint[0].vocab, recipe, arguments.data, arguments.texts)
+        data = prepare(task, folder, checkpoint.spec.vocab, recipe, arguments.data, arguments.texts)
         stack.enter_context(alone(work))
         same = {"task": task.name, "training": len(task.training), "seed": arguments.seed, "device": device.type}
-        same |= {"bfloat16": _half(device), "teacher": folder.name, "weights": initial.digest(checkpoint[1])}
+        same |= {"bfloat16": half, "teacher": folder.name, "weights": initial.digest(checkpoint.tensors)}
         settle(work, recipe, {**same, "texts": digest(data)})
-        phases = costs(recipe, checkpoint[0].layers, len(task.training))
-        journal = StudyLog(arguments.out / "log.jsonl", phases, bar, lambda line: print(line, flush=True))
-        study = Study(Setup(work, arguments.seed, device, _half(device), journal), recipe, data, checkpoint)
+        silent = Setup(work, arguments.seed, device, half, StudyLog(arguments.out / "log.jsonl", {}))
+        pace = costs.pace(silent, recipe, checkpoint, Corpus(data.training[0], device))
+        seconds = costs.estimate(costs.phases(recipe, checkpoint, len(task.training)), pace)
+        _plan(seconds, {name for name in seconds if silent.has(name)})
+        journal = StudyLog(arguments.out / "log.jsonl", seconds, bar, lambda line: print(line, flush=True))
+        study = Study(replace(silent, journal=journal), recipe, data, checkpoint)
         models = study.models()
         records = dict(zip(models, study.evaluated(list(models.values())), strict=True))
     about = {"seed": arguments.seed, "recipe": vars(recipe), "teacher": str(arguments.teacher)}
     about |= {"seconds": journal.seconds(), "cpu_seconds": journal.seconds("cpu_seconds")}
-    about |= {"device": hardware(device), "bfloat16": _half(device), **origin()}
+    about |= {"device": hardware(device), "bfloat16": half, **origin()}
     results = Results(task, data.evaluated[0], models, records, next(iter(models)), study.spec.name, about)
     return results, results.write(arguments.out, folder / "tokenizer.json")
+
+
+def _plan(seconds: dict[str, float], done: set[str]) -> None:
+    """Say what will be trained and how long that takes; students in one row."""
+    alike: dict[str, list[str]] = {}
+    for name in seconds:
+        alike.setdefault("students" if name.startswith("student-") else name, []).append(name)
+    rows = [
+        (name, str(len(own)), _time(sum(seconds[each] for each in own)), "done" if set(own) <= done else "")
+        for name, own in alike.items()
+    ]
+    left = sum(own for name, own in seconds.items() if name not in done)
+    title = f"about {_time(left)} to go, by a trial of a few steps just now"
+    print_grid(title, ("phase", "models", "time", ""), rows, words=("phase", ""))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _device(arguments: argparse.Namespace) -> torch.device:
@@ -102,10 +133,10 @@ def _device(arguments: argparse.Namespace) -> torch.device:
 
 
 def _recipe(arguments: argparse.Namespace, device: torch.device) -> Recipe:
+    """The recipe by name, once its settings are known to be right."""
     name = arguments.recipe or ("full" if device.type == "cuda" else "reduced")
-    if arguments.limit is not None and arguments.limit < 1:
-        raise ValueError(f"--limit is {arguments.limit}: at least one row is needed")
-    return RECIPES[name].changed(arguments.settings)
+    RECIPES[name].changed(arguments.settings)
+    return RECIPES[name]
 
 
 def _half(device: torch.device) -> bool:
@@ -123,10 +154,9 @@ def _print(results: Results, card: dict[str, Any]) -> None:
         rows.append((row["model"], str(row["students"]), row["task"], *figures))
     names = ("model", "students", "task", "accuracy", "95 % (texts alone)", "as the teacher")
     print_grid(f"{card['task']}: accuracy on texts that nothing was trained on", names, rows)
-    if "closing" in card:
-        own = card["closing"]
+    for name, own in card.get("closing", {}).items():
         share = "it is not measurable" if own["gap_closed"] is None else f"{own['gap_closed']:.2f} of it is closed"
-        print(f"gap from {results.single} to {results.teacher}: {own['gap']:.4f}; {share}")
+        print(f"{name}: gap from {results.single} to {results.teacher}: {own['gap']:.4f}; {share}")
     for own in card["per_request"]:
         print(
             f"stopping text by text, at most {own['flips allowed']:.1%} of answers changed: "

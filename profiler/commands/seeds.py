@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print accuracy over seeds, what all students have over each other model, and the share of the gap closed."""
-    from profiler.distill.seeds import findings, pooled, together
+    from profiler.distill.answered import together
+    from profiler.distill.seeds import findings, pooled
     from profiler.distill.uncertainty import chance
     from profiler.table.writing import as_csv
 

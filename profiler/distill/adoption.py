@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from profiler.distill.seeds import pooled, together
+from profiler.distill.answered import together
+from profiler.distill.seeds import pooled
 from profiler.table import LatencyTable
 from profiler.table.metadata import read_meta
 from profiler.table.writing import as_csv

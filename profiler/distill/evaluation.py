@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from scipy.stats import binomtest
 
+from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors
 from profiler.distill.learning.heads import MOST, fitted
 from profiler.distill.learning.teacher import Target
 from profiler.distill.learning.texts import Texts
-from profiler.distill.learning.training import Corpus, Setup, answers
+from profiler.distill.learning.training import Setup, answers
 from profiler.distill.uncertainty import chance, interval
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights, assemble
@@ -99,21 +100,20 @@ def paired(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[float, float, fl
 
 
 def accuracy_rows(
-    task: str,
     records: Mapping[str, Record],
     runs_as: Mapping[str, str],
     splits: Mapping[str, NDArray[np.bool_]],
     teacher: str,
     single: str | None,
 ) -> list[dict[str, Any]]:
-    """The rows of accuracy.csv. splits: which of the evaluated texts belong to a task's name, by that name.
+    """The rows of accuracy.csv. splits: which of the evaluated texts count under which name of a task.
 
     One seed says nothing of others: the intervals are over texts alone, and the column `chance` says so.
     teacher, single: the models that others are compared with, text by text (`over_teacher`, `over_single`, intervals
     beside them). runs_as: the model of a latency table that takes the same time.
     """
     rows = []
-    for name, chosen in {task: np.ones(len(records[teacher].labels), bool), **splits}.items():
+    for name, chosen in splits.items():
         count = int(chosen.sum())
         for model, own in records.items():
             for index in range(len(own.logits)):
@@ -132,12 +132,15 @@ def accuracy_rows(
     return rows
 
 
-def closed(records: Mapping[str, Record], ensemble: str, single: str, teacher: str) -> dict[str, float]:
-    """The share of the gap between a single student and the teacher that the whole ensemble closes.
+def closed(
+    records: Mapping[str, Record], ensemble: str, single: str, teacher: str, chosen: NDArray[np.bool_]
+) -> dict[str, float | None]:
+    """The share of the gap between a single student and the teacher that the whole ensemble closes, on some texts.
 
-    NaN where the teacher is not measurably better than the single student (the paired interval reaches zero).
+    None where the teacher is not measurably better than the single student (the paired interval reaches zero).
     """
-    of = {name: float(records[name].correct[-1].mean()) for name in (ensemble, single, teacher)}
-    gap, low, high = paired(records[teacher].correct[0], records[single].correct[0])
-    share = (of[ensemble] - of[single]) / gap if low > 0 else math.nan
+    right = {name: records[name].correct[-1, chosen] for name in (ensemble, single, teacher)}
+    of = {name: float(own.mean()) for name, own in right.items()}
+    gap, low, high = paired(right[teacher], right[single])
+    share = (of[ensemble] - of[single]) / gap if low > 0 else None
     return {**of, "gap": gap, "gap_low": low, "gap_high": high, "gap_closed": share}

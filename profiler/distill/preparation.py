@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from profiler.distill import tasks
+from profiler.distill.learning.initial import Checkpoint
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.texts import Texts, mask_token, tokenize
 from profiler.distill.study import Data
-from profiler.distill.tasks import Split, Task
+from profiler.executors.serving import labels_of
+from profiler.studies import tasks
+from profiler.studies.containment import Containers, words
+from profiler.studies.splits import Split
+from profiler.studies.tasks import Task
 from profiler.table.reading import read_columns
 from traces.shared.atomic import make_folder, write_text
 from traces.shared.documents import json_text, parse_json, read_json
@@ -38,7 +42,6 @@ def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, mo
         if not path.is_file():
             raise LookupError(f"--texts: no file {path}")
     evaluated = joined(task)
-    hidden = {tasks.key(text) for text in evaluated.texts}
     others: list[str] = []
     for name in tasks.NAMED:
         if name == task.name:
@@ -49,10 +52,25 @@ def prepare(task: Task, folder: Path, vocab: int, recipe: Recipe, data: Path, mo
             continue  # not every set is everywhere
     for path in more:
         others += [str(text) for text in read_columns(path, ("text",))["text"]]
-    others = [text for text in others if text.strip() and tasks.key(text) not in hidden]
+    others = [text for text in others if text.strip()]
+    containers = Containers([words(text) for text in others])
+    hidden = {place for text in evaluated.texts for place in containers.of(words(text))}
+    others = [text for place, text in enumerate(others) if place not in hidden]
     unlabelled = tokenize(others, folder, recipe.tokens, vocab) if others else None
     labelled = (tokens(task.training), tokens(task.tuning), tokens(evaluated))
     return Data(*labelled, unlabelled, len(task.classes), mask_token(folder, recipe.tokens, vocab))
+
+
+def teacher_classes(folder: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The names of the classes that a teacher answers with; none where it has no head yet.
+
+    Raises ValueError where its classes do not exclude each other, or it has one output.
+    """
+    if not checkpoint.head:
+        return ()
+    if not (names := labels_of(folder, checkpoint.spec.classes)):
+        raise ValueError(f"the teacher {folder} does not choose one of several classes: give it a head by --fine-tune")
+    return names
 
 
 def joined(task: Task) -> Split:
@@ -115,27 +133,3 @@ def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:
         return
     work.mkdir(parents=True, exist_ok=True)
     write_text(path, json_text(own, indent=1) + "\n")
-
-
-def costs(recipe: Recipe, layers: int, training: int) -> dict[str, float]:
-    """How much of a study each phase is, in layers that a text passes (a step of learning passes three times).
-
-    The last layer is computed for [CLS] alone, which saves three quarters of it; twice the width costs four times.
-    """
-    fitting = recipe.fitting_texts or training
-    short, own = recipe.depth - 0.75, recipe.imitation_texts * (layers + 3.0 * recipe.depth * recipe.bodies)
-    peers = 2 if recipe.peer else 1
-    found = {"teacher": 3.6 * recipe.teacher_texts * layers, "targets": float(fitting * layers)}
-    found[f"imitators-{recipe.depth}"] = own
-    for number in range(1, recipe.students + 1):
-        found[f"student-{number}"] = short * (3.0 * peers * recipe.student_texts + fitting)
-    found["joint"] = 3.0 * short * recipe.joint_texts * recipe.students
-    found["steps"] = short * fitting * recipe.students * bool(recipe.joint_texts)
-    costs_of = {
-        "single": 3.0 * short * recipe.single_texts,
-        "deep": 3.0 * (2 * recipe.depth - 0.75) * recipe.single_texts
-        + recipe.imitation_texts * (layers + 6.0 * recipe.depth),
-        "wide": 12.0 * short * recipe.single_texts,
-        "bagging": 3.0 * short * recipe.bagging_texts * recipe.students,
-    }
-    return found | {f"baseline-{name}": costs_of[name] for name in recipe.wanted}

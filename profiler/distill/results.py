@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from profiler.answers.items import Items
 from profiler.answers.margins import learned, outcome
+from profiler.distill.answered import ANSWERS, Answered, headline
 from profiler.distill.evaluation import Record, accuracy_rows, closed
 from profiler.distill.learning.texts import Texts
 from profiler.distill.preparation import joined, split_names
-from profiler.distill.seeds import ANSWERS, Answered
-from profiler.distill.tasks import Task
 from profiler.executors.cpu import CpuExecutor
 from profiler.models import weights as stored
 from profiler.models.weights import Weights
+from profiler.studies.splits import containment
+from profiler.studies.tasks import Task
 from profiler.table import BucketPlan
 from profiler.table.writing import as_csv
 from traces.shared.atomic import replacing, write_text
@@ -68,6 +69,7 @@ class Results:
             stored.save(own.to("cpu"), target, task=self.task.name)
         for folder in (out, out / "models"):
             shutil.copy(tokenizer, folder / "tokenizer.json")
+            write_text(folder / "config.json", json_text({"id2label": dict(enumerate(self.task.classes))}) + "\n")
         rows, items = self.accuracy(), self.items()
         card = self.card(rows) | {"per_request": per_request(items)}
         write_text(out / "accuracy.csv", as_csv(rows))
@@ -79,11 +81,12 @@ class Results:
         return card
 
     def accuracy(self) -> list[dict[str, Any]]:
-        """The rows of accuracy.csv: all evaluated texts under the task's name, each split under TASK-SPLIT."""
-        names = split_names(self.task)
-        splits = {f"{self.task.name}-{name}": names == name for name in self.task.evaluated}
-        splits = splits if len(splits) > 1 else {}
-        return accuracy_rows(self.task.name, self.records, self.runs_as, splits, self.teacher, self.single)
+        """The rows of accuracy.csv: the headline's texts under the task's name, others under TASK-SPLIT."""
+        return accuracy_rows(self.records, self.runs_as, self._splits, self.teacher, self.single)
+
+    @property
+    def _splits(self) -> dict[str, NDArray[np.bool_]]:
+        return headline(self.task.name, split_names(self.task))
 
     def items(self) -> Items:
         """How sure and how right every prefix of the ensemble was, text by text."""
@@ -118,16 +121,20 @@ class Results:
             "classes": list(self.task.classes),
             "rows": {"training": len(self.task.training), "tuning": len(self.task.tuning)}
             | {name: len(split) for name, split in self.task.evaluated.items()}
-            | {"removed because evaluated": self.task.removed},
+            | {"left out": self.task.removed},
             "accuracy": [
                 {key: row[key] for key in ("model", "students", "task", "accuracy", "low", "high", "agreement")}
                 for row in rows
             ],
             "executor_gap": executor_gap(self.models[self.ensemble], self.texts, self.records[self.ensemble]),
         }
+        task = self.task
+        card["containment"] = containment(task.training, task.tuning, task.evaluated)
         if self.single:
-            own = closed(self.records, self.ensemble, self.single, self.teacher)
-            card["closing"] = {key: None if math.isnan(value) else value for key, value in own.items()}
+            card["closing"] = {
+                name: closed(self.records, self.ensemble, self.single, self.teacher, chosen)
+                for name, chosen in self._splits.items()
+            }
         return card | dict(self.about)
 
 

@@ -3,109 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from profiler.distill.answered import Answered
 from profiler.distill.uncertainty import chance, interval, ratio_interval
-from traces.shared.documents import checked, json_text, parse_json
-from traces.shared.sealed import read_sealed, write_sealed
-
-#: The file of a study's folder that has every model's answers.
-ANSWERS = "answers.parquet"
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """What a study's answers say of themselves, as `Answered.about`."""
+def by_split(studies: Sequence[Answered]) -> dict[str, list[Answered]]:
+    """The studies on each split's texts, by the name that these count under; the headline first.
 
-    task: str
-    seed: int
-    teacher: str
-    ensemble: str
-    single: str
-    runs_as: dict[str, str]
-
-
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """What all models of a study answer to the N evaluated texts. answers: int32 [K, N] by model.
-
-    about: task, seed, teacher, ensemble and single (models' names, the last may be empty), and runs_as by model.
+    Raises ValueError where the studies are not of one task with the same texts and models.
     """
-
-    split: NDArray[np.object_]
-    row: NDArray[np.int64]
-    label: NDArray[np.int64]
-    answers: Mapping[str, NDArray[np.int32]]
-    about: Mapping[str, Any]
-
-    def write(self, path: Path) -> None:
-        """One row per text, a column MODEL/STUDENTS per prefix."""
-        columns: dict[str, Any] = {"split": self.split, "row": self.row, "label": self.label}
-        for model, own in self.answers.items():
-            columns |= {f"{model}/{count}": answer for count, answer in enumerate(own, start=1)}
-        table = pa.table(columns).replace_schema_metadata({"about": json_text(dict(self.about))})
-        write_sealed(table, path)
-
-    @classmethod
-    def read(cls, folder: Path) -> Answered:
-        """The answers of a study's folder. Raises LookupError where there are none, ValueError for a damaged file."""
-        path = folder / ANSWERS
-        if not path.is_file():
-            raise LookupError(
-                f"no finished study at {folder}: {path} is not there (python -m profiler distill writes it)"
-            )
-        table = read_sealed(path)
-        try:
-            found = cls._of(table, path)
-            found._check()
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: it has not all columns and metadata of a study") from error
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
-        return found
-
-    @classmethod
-    def _of(cls, table: pa.Table, path: Path) -> Answered:
-        about = table.schema.metadata[b"about"]
-        rows: dict[str, list[NDArray[np.int32]]] = {}
-        for name in table.column_names:
-            if "/" in name:
-                rows.setdefault(name.rpartition("/")[0], []).append(table[name].to_numpy())
-        split, row, label = (table[name].to_numpy() for name in ("split", "row", "label"))
-        answers, where = {model: np.stack(own) for model, own in rows.items()}, f"{path}: its origin"
-        return cls(split, row, label, answers, vars(checked(_Origin, parse_json(about, where), where)))
-
-    def _check(self) -> None:
-        """Raise ValueError where answers are missing or of another kind."""
-        about = self.about
-        if not {about["teacher"], about["ensemble"]} <= set(self.answers) <= set(about["runs_as"]):
-            raise ValueError(f"it has answers of {', '.join(self.answers) or 'no model'}, and not of all that it names")
-        whole: list[NDArray[Any]] = [self.row, self.label, *self.answers.values()]
-        if not len(self.row) or not all(each.dtype.kind in "iu" for each in whole):
-            raise ValueError("rows, labels and answers must be whole numbers, and there must be some")
-        if not all(isinstance(each, str) for each in self.split):
-            raise ValueError("column split must hold texts")
-
-    def without(self, models: Sequence[str]) -> Answered:
-        """The same study without these models."""
-        single = self.about["single"]
-        about = {**self.about, "single": "" if single in models else single}
-        return replace(self, answers={m: own for m, own in self.answers.items() if m not in models}, about=about)
-
-
-def together(folders: Sequence[Path]) -> tuple[list[Answered], list[str]]:
-    """The answers of several studies, with those models alone that all of them have, and the names of the others."""
-    studies = [Answered.read(folder) for folder in folders]
-    names = list(dict.fromkeys(name for study in studies for name in study.answers))
-    others = [name for name in names if any(name not in study.answers for study in studies)]
-    return [study.without(others) for study in studies], others
+    _checked(studies)
+    parts = [study.by_split() for study in studies]
+    return {name: [part[name] for part in parts] for name in parts[0]}
 
 
 def pooled(studies: Sequence[Answered]) -> list[dict[str, Any]]:
@@ -116,34 +31,30 @@ def pooled(studies: Sequence[Answered]) -> list[dict[str, Any]]:
     (`profiler.distill.uncertainty.interval`). Raises ValueError where the studies are not of one task with the same
     texts and models.
     """
-    first = _checked(studies)
-    right, teacher = _right(studies), first.about["teacher"]
-    same = {
-        model: np.mean([study.answers[model] == study.answers[teacher][0] for study in studies], axis=0)
-        for model in first.answers
-    }  # [K, N]
-    names = {first.about["task"]: np.ones(len(first.label), bool)}
-    if len(found := dict.fromkeys(first.split)) > 1:
-        names |= {f"{first.about['task']}-{name}": first.split == name for name in found}
-    rows = []
-    for task, chosen in names.items():
-        for model, own in right.items():
-            for index in range(own.shape[1]):
-                its = own[:, index, chosen]  # [S, N]
-                low, high = (round(end, 6) for end in interval(its))
-                seeds = its.mean(1)
-                row = {"model": model, "students": index + 1, "task": task, "accuracy": round(float(its.mean()), 6)}
-                row |= {"low": low, "high": high, "chance": chance(len(studies))}
-                row |= {"texts": int(chosen.sum()), "seeds": len(studies)}
-                row |= {"lowest": round(float(seeds.min()), 6), "highest": round(float(seeds.max()), 6)}
-                row["agreement"] = round(float(same[model][index, chosen].mean()), 6)
-                for word in ("teacher", "single"):
-                    other = right.get(first.about[word])
-                    gaps = its - other[:, 0, chosen] if other is not None else np.full(its.shape, math.nan)
-                    figures = (round(figure, 6) for figure in (float(gaps.mean()), *interval(gaps)))
-                    row |= dict(zip((f"over_{word}{end}" for end in ("", "_low", "_high")), figures, strict=True))
-                rows.append(row | {"runs_as": first.about["runs_as"][model]})
-    return rows
+    return [row for name, own in by_split(studies).items() for row in _rows(name, own)]
+
+
+def _rows(task: str, studies: Sequence[Answered]) -> Iterator[dict[str, Any]]:
+    about, right = studies[0].about, _right(studies)
+    for model, own in right.items():
+        for index in range(own.shape[1]):
+            found, means = own[:, index], own[:, index].mean(1)
+            row = {"model": model, "students": index + 1, "task": task, "accuracy": round(float(found.mean()), 6)}
+            row |= dict(zip(("low", "high"), _rounded(interval(found)), strict=True))
+            row |= {"chance": chance(len(studies)), "texts": found.shape[1], "seeds": len(studies)}
+            row |= {"lowest": round(float(means.min()), 6), "highest": round(float(means.max()), 6)}
+            same = [study.answers[model][index] == study.answers[about["teacher"]][0] for study in studies]
+            row["agreement"] = round(float(np.mean(same)), 6)
+            for word in ("teacher", "single"):
+                other = right.get(about[word])
+                gaps = found - (math.nan if other is None else other[:, 0])
+                figures = _rounded((float(gaps.mean()), *interval(gaps)))
+                row |= dict(zip((f"over_{word}{end}" for end in ("", "_low", "_high")), figures, strict=True))
+            yield row | {"runs_as": about["runs_as"][model]}
+
+
+def _rounded(figures: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(figure, 6) for figure in figures)
 
 
 def lead(studies: Sequence[Answered]) -> dict[str, tuple[float, float, float]]:
@@ -175,16 +86,18 @@ def gap_closed(studies: Sequence[Answered], students: int) -> tuple[float, float
 
 
 def findings(studies: Sequence[Answered]) -> Iterator[str]:
-    """`lead` and `gap_closed` in words, a line each."""
-    for model, (gap, *ends) in lead(studies).items():
-        words = " to ".join(f"{100 * end:+.2f}" for end in ends)
-        yield f"all students less {model}: {100 * gap:+.2f} points (95 %: {words})"
-    students = len(studies[0].answers[studies[0].about["ensemble"]])
-    share, low, high = gap_closed(studies, students)
-    if math.isnan(share):
-        yield "no gap to close: no single student was trained, or the teacher is not measurably better"
-    else:
-        yield f"{students} students close {share:.2f} of the gap from single to teacher (95 %: {low:.2f} to {high:.2f})"
+    """`lead` and `gap_closed` of every split in words, a line each."""
+    for name, own in by_split(studies).items():
+        for model, (gap, *ends) in lead(own).items():
+            words = " to ".join(f"{100 * end:+.2f}" for end in ends)
+            yield f"{name}: all students less {model}: {100 * gap:+.2f} points (95 %: {words})"
+        students = len(own[0].answers[own[0].about["ensemble"]])
+        share, low, high = gap_closed(own, students)
+        if math.isnan(share):
+            yield f"{name}: no gap to close: no single student, or the teacher is not measurably better"
+        else:
+            words = f"{students} students close {share:.2f} of the gap from single to teacher"
+            yield f"{name}: {words} (95 %: {low:.2f} to {high:.2f})"
 
 
 def _right(studies: Sequence[Answered]) -> dict[str, NDArray[np.float64]]:

@@ -13,15 +13,17 @@ from torch import Tensor
 from profiler.distill.evaluation import Labelled, Record, finished, record
 from profiler.distill.learning import baselines, boosting, correction, initial, teacher
 from profiler.distill.learning.boosting import Lesson
+from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors
 from profiler.distill.learning.imitation import imitators
+from profiler.distill.learning.initial import Checkpoint
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.teacher import Target
 from profiler.distill.learning.texts import Texts, augmented, join
-from profiler.distill.learning.training import Corpus, Setup
-from profiler.distill.tasks import Split
+from profiler.distill.learning.training import Setup
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, Weights, assemble
+from profiler.studies.splits import Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,28 +43,29 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What trains on what. checkpoint: the encoder that becomes the teacher, with its shape."""
+    """What trains on what. checkpoint: the teacher, which is fine-tuned where it has no head."""
 
     run: Setup
     recipe: Recipe
     data: Data
-    checkpoint: tuple[Dims, Tensors]
+    checkpoint: Checkpoint
     _bodies: dict[str, Tensors] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def spec(self) -> Dims:
         """The ensemble's shape."""
         recipe = self.recipe
-        return initial.shape(self.checkpoint[0], recipe.depth, recipe.width, recipe.students, self.data.classes)
+        return initial.shape(self.checkpoint.spec, recipe.depth, recipe.width, recipe.students, self.data.classes)
 
     @cached_property
     def teacher(self) -> tuple[Dims, Tensors]:
-        """The fine-tuned teacher, its logits as its vector."""
-        own, tensors = self.checkpoint
-        classes = self.data.classes
+        """The teacher, its logits as its vector: the checkpoint as it is, or fine-tuned."""
+        own, classes = self.checkpoint.spec, self.data.classes
         spec = replace(own, name=f"teacher-{own.layers}x{own.hidden}", outputs=classes, classes=classes)
+        start = {name: tensor.to(self.run.device) for name, tensor in self.checkpoint.tensors.items()}
+        if self.checkpoint.head:
+            return spec, start
         corpus, labels = self._placed(self.data.training)
-        start = {name: tensor.to(self.run.device) for name, tensor in tensors.items()}
         make = lambda: teacher.fine_tune(self.run, self.recipe, spec, start, corpus, labels)  # noqa: E731
         return spec, self.run.cached("teacher", make)
 
@@ -152,6 +155,8 @@ class Study:
         tensors = tensors | {"head_weight": head, "head_bias": torch.zeros_like(head[:, 0])}
         found = {spec.name: assemble(spec, tensors)}
         self._say(found[spec.name])
+        if self.checkpoint.head:
+            self._say(found[spec.name], self.data.evaluated, "evaluated")
         found[self.spec.name] = self._finished(self.spec, self.ensemble)
         for name in self.recipe.wanted:
             start = baselines.begin(name, self.spec, self.body)
@@ -175,12 +180,12 @@ class Study:
         self._say(own)
         return own
 
-    def _say(self, own: Weights) -> None:
-        """Note the accuracy of every prefix on the tuning texts, which is what progress is judged by."""
-        corpus, labels = self._placed(self.data.tuning)
+    def _say(self, own: Weights, part: tuple[Texts, Split] | None = None, name: str = "tuning") -> None:
+        """Note the accuracy of every prefix, by default on the tuning texts, which is what progress is judged by."""
+        corpus, labels = self._placed(part or self.data.tuning)
         right = record(self.run, own, Labelled(corpus, labels, labels)).correct.mean(1)
-        words = f"accuracy on {len(labels)} tuning texts: {', '.join(f'{share:.4f}' for share in right)}"
-        self.run.journal.note(own.spec.name, words, tuning=np.round(right, 6).tolist())
+        words = f"accuracy on {len(labels)} {name} texts: {', '.join(f'{share:.4f}' for share in right)}"
+        self.run.journal.note(own.spec.name, words, **{name: np.round(right, 6).tolist()})
 
     def _corpus(self, texts: Texts) -> Corpus:
         return Corpus(texts, self.run.device)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from profiler.models.configs import read_config
-from profiler.models.kept import BUFFERS, HALF, SAME, kept_in
+from profiler.models.kept import BUFFERS, HALF, SAME, kept_in, listed
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, TYPES, Weights, assemble, shapes
 from traces.shared.documents import read_json
@@ -92,6 +93,12 @@ def encoder_of(folder: str | os.PathLike[str]) -> tuple[Dims, dict[str, Tensor]]
     return spec, {name: tensor[None] for name, tensor in tensors.items()}
 
 
+def has_head(folder: Path) -> bool:
+    """Whether a checkpoint has a classifier above its encoder. Raises ValueError where its weights cannot be read."""
+    with _readable(folder):
+        return any(name.startswith("classifier.") for name, _, _ in listed(folder))
+
+
 def _stack(spec: Dims, students: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     tensors = {}
     for key in shapes(spec):
@@ -132,7 +139,6 @@ def _loaded(folder: Path, own: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any
 
     own: all that transformers learns of the config.
     """
-    from safetensors import SafetensorError
     from transformers import BertConfig, BertForSequenceClassification
     from transformers.utils import logging
 
@@ -142,17 +148,27 @@ def _loaded(folder: Path, own: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any
     talk.set_verbosity_error()
     talk.disable_progress_bar()
     try:
-        how: dict[str, Any] = {"config": BertConfig(**own), "dtype": kept_in(folder, own)}
-        how |= {"local_files_only": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
-        found, info = load(folder, **how)
-    except (SafetensorError, UnpicklingError, EOFError, RuntimeError, LookupError, TypeError, JSONDecodeError) as error:
-        why = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
-        raise ValueError(f"checkpoint {folder}: the weights are broken ({why}): copy them again") from None
+        with _readable(folder):
+            how: dict[str, Any] = {"config": BertConfig(**own), "dtype": kept_in(folder, own)}
+            how |= {"local_files_only": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+            found, info = load(folder, **how)
     finally:
         talk.set_verbosity(verbosity)
         if bars:
             talk.enable_progress_bar()
     return found, info
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Raise ValueError for what libraries raise where the weights of a folder are broken."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (SafetensorError, UnpicklingError, EOFError, RuntimeError, LookupError, TypeError, JSONDecodeError) as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+        raise ValueError(f"checkpoint {folder}: the weights are broken ({why}): copy them again") from None
 
 
 def _refuse_unlike(folder: object, info: Mapping[str, Any], parts: tuple[str, ...]) -> None:

@@ -28,7 +28,7 @@ def kept_in(folder: Path, own: Mapping[str, Any]) -> torch.dtype:
     sizes = {"word_embeddings": own["vocab_size"], "position_embeddings": own["max_position_embeddings"]}
     sizes |= {"layer.0.intermediate.dense": own["intermediate_size"]}
     kept = torch.float32
-    for name, dtype, shape in _listed(folder):
+    for name, dtype, shape in listed(folder):
         if dtype not in FLOATS and not name.endswith(BUFFERS):
             said = str(dtype).removeprefix("torch.")
             raise ValueError(f"checkpoint {folder}: {name} is {said}: weights are floats of 16, 32 or 64 bits")
@@ -39,7 +39,7 @@ def kept_in(folder: Path, own: Mapping[str, Any]) -> torch.dtype:
     return kept
 
 
-def _listed(folder: Path) -> Iterator[tuple[str, torch.dtype, list[int]]]:
+def listed(folder: Path) -> Iterator[tuple[str, torch.dtype, list[int]]]:
     """Name, type and shape of each weight that transformers would read, of one file or of shards."""
     from safetensors import safe_open
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 
-from profiler.distill.seeds import ANSWERS, Answered
+from profiler.distill.answered import ANSWERS, Answered
 from traces import Trace, write
 from traces.readers.recorded import LINES, lines, name
 

@@ -10,10 +10,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.teacher import Target, cross_entropy, divergence
-from profiler.distill.learning.training import Corpus, Setup, TextStream, answers, fit
+from profiler.distill.learning.training import Setup, TextStream, answers, fit
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS
 

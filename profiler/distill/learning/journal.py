@@ -11,7 +11,7 @@ from traces.shared.documents import json_text, parse_json
 
 
 class StudyLog:
-    """Writes log.jsonl and reports progress. costs: how much of the whole each phase is, in any unit."""
+    """Writes log.jsonl and reports progress. costs: the seconds that each phase is expected to take."""
 
     def __init__(
         self,
@@ -25,14 +25,19 @@ class StudyLog:
         self._done = 0.0  # cost of the phases that are over
         self._spent = 0.0  # cost that was spent in this process, for the time left
         self._began = self._phase_began = monotonic()
-        self._words, self._cpu_began = "", 0.0
+        self._phase, self._words, self._cpu_began = "", "", 0.0
         self._running: set[str] = set()
 
     def begin(self, phase: str) -> None:
         """A phase starts that no earlier run has finished."""
         self._phase_began, self._cpu_began = monotonic(), process_time()
         self._running.add(phase)
+        self._phase = phase
         self._progress(self._done / self._whole, phase)
+
+    def answered(self, done: int, texts: int) -> None:
+        """So many of these texts are answered, where nothing is learned."""
+        self._progress(self._done / self._whole, f"{self._phase} answers {done}/{texts}{self._words}".lstrip())
 
     def step(self, phase: str, step: int, steps: int, loss: float) -> None:
         """Training got so far; `loss` is the mean since the last call."""

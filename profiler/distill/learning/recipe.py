@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 
 #: What is trained beside the boosted students, to compare with.
 BASELINES = ("single", "bagging", "deep", "wide")
+#: Recipes count texts for so many training rows, about those of SST-2.
+ROWS = 60_000
 #: The least values of whole numbers, where that is not 1. tokens: [CLS], [SEP] and one of the text.
 _LEAST = dict.fromkeys(("width", "teacher_embeddings", "fitting_texts", "imitation_texts", "joint_texts", "inherit"), 0)
 _LEAST["tokens"] = 3
@@ -14,7 +16,10 @@ _LEAST["tokens"] = 3
 
 @dataclass(frozen=True)
 class Recipe:
-    """All settings of a study but the task, the teacher and the seed. `_texts` count texts seen, not epochs."""
+    """All settings of a study but the task, the teacher and the seed. `_texts` count texts seen, not epochs.
+
+    The texts of a recipe by name are for ROWS training rows; see `scaled`.
+    """
 
     #: The ensemble's shape; width 0 is the teacher's.
     students: int = 8
@@ -24,10 +29,12 @@ class Recipe:
     tokens: int = 128
     #: Texts a step, everywhere but in fine-tuning.
     batch: int = 32
-    #: Fine-tuning of the teacher. teacher_embeddings: whether (1) or not (0) its embeddings learn.
+    #: Fine-tuning of the teacher. teacher_decay: the rate of a layer over that of the next one up. teacher_embeddings:
+    #: whether (1) or not (0) its embeddings learn.
     teacher_texts: int = 180_000
     teacher_batch: int = 32
     teacher_rate: float = 6e-5
+    teacher_decay: float = 1.0
     teacher_dropout: float = 0.1
     teacher_embeddings: int = 1
     #: Students learn from so many texts: of more training texts a sample; fewer are filled up by augmented ones, which
@@ -70,7 +77,7 @@ class Recipe:
                 raise ValueError(f"{name} is {value} (must be at least {least})")
             if isinstance(value, float) and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} is {value} (must be a finite number of at least 0)")
-        for name in ("temperature", "rate", "joint_rate", "teacher_rate", "logits"):
+        for name in ("temperature", "rate", "joint_rate", "teacher_rate", "teacher_decay", "logits"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)} (must be positive)")
         if not 0 < self.shrinkage <= 1:
@@ -84,6 +91,12 @@ class Recipe:
     def wanted(self) -> tuple[str, ...]:
         """The baselines to train."""
         return () if self.baselines in ("", "none") else tuple(self.baselines.split(","))
+
+    def scaled(self, rows: int) -> Recipe:
+        """The recipe for so many training rows: texts shrink with the root of the rows, where these are below ROWS."""
+        share = min(1.0, rows / ROWS) ** 0.5
+        texts = {name: round(getattr(self, name) * share) for name in _TEXTS}
+        return replace(self, **{name: max(count, 1 if getattr(self, name) else 0) for name, count in texts.items()})
 
     def changed(self, settings: Sequence[str]) -> Recipe:
         """The recipe with `key=value` settings. Raises LookupError or ValueError for what it does not know."""
@@ -102,8 +115,20 @@ class Recipe:
         return replace(self, **changes)
 
 
-#: Recipes by name. `reduced` is for two CPU cores, `full` for a GPU.
+_TEXTS = tuple(field.name for field in fields(Recipe) if field.name.endswith("_texts"))
+#: Recipes by name. `tiny` shows in two minutes that everything works, `reduced` is for two CPU cores, `full` for a GPU.
 RECIPES = {
+    "tiny": Recipe(
+        students=2,
+        teacher_texts=1_600,
+        fitting_texts=1_200,
+        bodies=1,
+        imitation_texts=320,
+        student_texts=1_600,
+        baselines="single",
+        single_texts=1_600,
+        bagging_texts=1_600,
+    ),
     "reduced": Recipe(),
     "full": Recipe(
         batch=512,

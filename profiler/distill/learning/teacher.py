@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
+from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.recipe import Recipe
-from profiler.distill.learning.training import Corpus, Setup, TextStream, answers, fit
+from profiler.distill.learning.training import Setup, TextStream, answers, fit
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS
 
@@ -56,7 +57,10 @@ class Target:
 
 
 def fine_tune(run: Setup, recipe: Recipe, spec: Dims, tensors: Tensors, corpus: Corpus, labels: Tensor) -> Tensors:
-    """Train a checkpoint and a new linear head on labels [N]; embeddings too, where the recipe says so."""
+    """Train a checkpoint and a new linear head on labels [N]; embeddings too, where the recipe says so.
+
+    A layer learns at `teacher_decay` times the rate of the one above it, embeddings below the first layer.
+    """
     name = "teacher"
     frozen = {} if recipe.teacher_embeddings else {key: tensors[key] for key in EMBEDDINGS}
     trained = {key: tensor.clone() for key, tensor in tensors.items() if key not in frozen}
@@ -70,12 +74,20 @@ def fine_tune(run: Setup, recipe: Recipe, spec: Dims, tensors: Tensors, corpus: 
         logits = vectors(trained, drop(cls) if drop else cls)[0]
         return F.cross_entropy(logits.float(), labels[batch.rows])
 
-    fit(run, name, trained, recipe.teacher_rate, -(-recipe.teacher_texts // recipe.teacher_batch), loss)
+    def share(key: str) -> float:
+        if key in EMBEDDINGS:
+            return recipe.teacher_decay**spec.layers
+        return recipe.teacher_decay ** (spec.layers - 1 - int(key.split(".")[1])) if key.startswith("layers.") else 1.0
+
+    fit(run, name, trained, recipe.teacher_rate, -(-recipe.teacher_texts // recipe.teacher_batch), loss, share)
     return frozen | trained
 
 
 def says(run: Setup, spec: Dims, tensors: Tensors, corpus: Corpus) -> Tensor:
-    """What a teacher says about every text: its last [CLS] vector, then its logits, float32 [N, H + C]."""
+    """What a teacher says about every text: its last [CLS] vector, then its logits, float32 [N, H + C].
+
+    Of a teacher with a pooler, the vector is what the pooler makes of it.
+    """
     weight, bias = tensors["projection_weight"], tensors["projection_bias"]
     own = torch.eye(spec.hidden, device=weight.device)[None]
     both = tensors | {

@@ -15,6 +15,8 @@ from profiler.models.tokenizer import ids_of, load_tokenizer
 POOL = 50
 #: Augmentation joins this share of the texts to another, cuts this share and replaces this share of the tokens.
 JOINED, CUT, REPLACED = 0.4, 0.3, 0.15
+#: What stands for a masked or an unknown word in the vocabularies of BERT and of XLM-R, the best first.
+MASKS = ("[MASK]", "<mask>", "[UNK]", "<unk>")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +35,9 @@ class Texts:
 
 
 def mask_token(folder: Path, most: int, vocab: int) -> int:
-    """The id of [MASK] in the tokenizer.json of a checkpoint's folder; of [UNK] where it has none, or else 0."""
+    """The id of the mask in the tokenizer.json of a checkpoint's folder; else of the unknown word, else 0."""
     tokenizer = load_tokenizer(folder / "tokenizer.json", vocab, most)
-    found = (tokenizer.token_to_id(word) for word in ("[MASK]", "[UNK]"))
+    found = (tokenizer.token_to_id(word) for word in MASKS)
     return next((number for number in found if number is not None), 0)
 
 

@@ -6,19 +6,19 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from profiler.distill.learning.corpus import Batch, Corpus
 from profiler.distill.learning.encoder import Drop, Tensors, encode, vectors
 from profiler.distill.learning.journal import StudyLog
-from profiler.distill.learning.texts import Texts, batches
+from profiler.distill.learning.texts import batches
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS, write_tensors
 
@@ -26,20 +26,12 @@ from profiler.models.weights import EMBEDDINGS, write_tensors
 WARMUP = 0.06
 #: Decay of matrices; biases and norms have none. Gradients longer than CLIP are cut.
 DECAY, CLIP = 0.01, 1.0
-#: Steps between two looks at the loss: looking makes a GPU wait.
-LOOK = 25
+#: Steps, or seconds, between two looks at the loss: looking makes a GPU wait.
+LOOK, LOOK_S = 25, 5.0
 #: Seconds between two checkpoints.
 CHECKPOINT_S = 60.0
 #: Tokens that are answered at once where nothing is learned.
 ANSWERED_TOKENS = 8192
-
-
-class Batch(NamedTuple):
-    """rows: int64 [B] places in the texts. ids: int64 [B, S]. mask: bool [B, S], None where all are of full length."""
-
-    rows: Tensor
-    ids: Tensor
-    mask: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -100,29 +92,6 @@ class Setup:
         return self.folder / f"{name}.partial.safetensors"
 
 
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """Texts on the device."""
-
-    texts: Texts
-    device: torch.device
-    _ids: Tensor = field(init=False, repr=False)
-    _lengths: Tensor = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_ids", torch.from_numpy(self.texts.ids).to(self.device))
-        object.__setattr__(self, "_lengths", torch.from_numpy(self.texts.lengths).to(self.device))
-
-    def batch(self, rows: NDArray[np.int64]) -> Batch:
-        lengths = self.texts.lengths[rows]
-        longest = int(lengths.max())
-        index = torch.from_numpy(rows).to(self.device)
-        ids = self._ids[index, :longest].long()
-        if int(lengths.min()) == longest:
-            return Batch(index, ids, None)
-        return Batch(index, ids, self._lengths[index, None] > torch.arange(longest, device=self.device))
-
-
 class TextStream:
     """Endless random batches of a corpus, each a function of the seed, the name and the step alone."""
 
@@ -145,23 +114,33 @@ def parted(tensors: Tensors) -> tuple[Tensors, Tensors]:
     return frozen, {key: tensor.clone() for key, tensor in tensors.items() if key not in frozen}
 
 
-def fit(run: Setup, name: str, trained: Tensors, rate: float, steps: int, loss: Callable[[int], Tensor]) -> None:
+def fit(
+    run: Setup,
+    name: str,
+    trained: Tensors,
+    rate: float,
+    steps: int,
+    loss: Callable[[int], Tensor],
+    share: Callable[[str], float] = lambda name: 1.0,
+) -> None:
     """Train these tensors in place for so many steps on `loss(step)`, from the checkpoint where there is one.
 
-    Raises ArithmeticError where the loss is no number.
+    share: the part of the rate that a tensor of this name learns with. Raises ArithmeticError where the loss is no
+    number.
     """
     for tensor in trained.values():
         tensor.requires_grad_()
-    decayed = {key for key in trained if key.endswith("weight") and "ln" not in key}
-    groups: list[dict[str, Any]] = [
-        {"params": [tensor for key, tensor in trained.items() if key in decayed]},
-        {"params": [tensor for key, tensor in trained.items() if key not in decayed], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), weight_decay=DECAY, fused=True)
+    alike: dict[tuple[float, float], list[Tensor]] = {}
+    for key, tensor in trained.items():
+        decay = DECAY if key.endswith("weight") and "ln" not in key else 0.0
+        alike.setdefault((share(key), decay), []).append(tensor)
+    groups = [{"params": own, "share": part, "weight_decay": decay} for (part, decay), own in alike.items()]
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
     saved, total = monotonic(), torch.zeros((), device=run.device)
+    looked, seen = saved, 0
     for step in range(_resume(run.partial(name), trained, optimizer), steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate * _schedule(step, steps)
+            group["lr"] = rate * group["share"] * _schedule(step, steps)
         optimizer.zero_grad(set_to_none=True)
         with run.autocast():
             value = loss(step)
@@ -169,9 +148,11 @@ def fit(run: Setup, name: str, trained: Tensors, rate: float, steps: int, loss: 
         torch.nn.utils.clip_grad_norm_(list(trained.values()), CLIP)
         optimizer.step()
         total += value.detach()
-        if (step + 1) % LOOK and step + 1 < steps:
+        seen += 1
+        if seen < LOOK and step + 1 < steps and monotonic() - looked < LOOK_S:
             continue
-        mean = float(total) / (step % LOOK + 1)
+        mean = float(total) / seen
+        looked, seen = monotonic(), 0
         total.zero_()
         if not math.isfinite(mean):
             raise ArithmeticError(f"{name}: the loss is {mean} at step {step}; lower the rate (-p rate=...)")
@@ -195,6 +176,7 @@ def answers(run: Setup, spec: Dims, tensors: Tensors, corpus: Corpus) -> Tensor:
             batch = corpus.batch(order[start : start + size])
             found[:, batch.rows] = vectors(tensors, encode(spec, tensors, batch.ids, batch.mask).cls)
             start += size
+            run.journal.answered(min(start, len(order)), len(order))
     return found.clone()  # an ordinary tensor again
 
 

@@ -1,4 +1,4 @@
-"""The parts of distillation, each against its law: encoder, targets, line search, initial bodies, batches, splits."""
+"""The parts of distillation, each against its law: encoder, targets, line search, initial bodies, batches."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from profiler.answers.items import Items
 from profiler.answers.margins import learned, outcome
-from profiler.distill import tasks
 from profiler.distill.evaluation import paired
 from profiler.distill.learning.boosting import line_search
 from profiler.distill.learning.correction import only
@@ -203,49 +200,6 @@ def test_augmented_texts_keep_their_ends_and_fit() -> None:
     assert (found.ids == 4).any()
 
 
-def test_nothing_evaluated_is_trained_on(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    rows = [f"{' '.join(map(str, rng.integers(0, 6, 3)))},{label}" for label in rng.integers(0, 3, 600)]
-    (tmp_path / "a.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
-    (tmp_path / "dev.csv").write_text("text,label\n" + "\n".join(rows[:20]).upper() + "\n")
-    source = tasks.find(str(tmp_path / "a.csv"), tmp_path, development=tmp_path / "dev.csv", held_out=40)
-    task, again = tasks.load(source), tasks.load(source)
-    parts = [task.training, task.tuning, *task.evaluated.values()]
-    texts = [{text.lower() for text in part.texts} for part in parts]
-    assert all(not (texts[i] & texts[j]) for i in range(4) for j in range(i))
-    assert len(task.evaluated["held-out"]) == len(texts[3]) == 40
-    assert task.removed + len(task.training) + len(task.tuning) + 40 <= 600
-    assert task.training.texts == again.training.texts
-    with pytest.raises(LookupError, match=r"imdb.*sst2, banking77, snips"):
-        tasks.find("imdb", tmp_path)
-    with pytest.raises(LookupError, match="name the folder"):
-        tasks.find("sst2", tmp_path)
-
-
-def test_a_quoted_text_may_hold_line_ends_in_a_file_of_any_size(tmp_path: Path) -> None:
-    rows = [f'"w{row}\n{"word " * 40}\n",{row % 2}' for row in range(8000)]
-    (tmp_path / "long.csv").write_text("\n".join(["text,label", *rows]) + "\n")
-    task = tasks.load(tasks.find(str(tmp_path / "long.csv"), tmp_path))
-    assert len(task.training) + len(task.tuning) + len(task.evaluated["held-out"]) == 8000
-
-
-@pytest.mark.parametrize("column", ["text", "label"])
-@pytest.mark.parametrize("missing", [None, ""])
-def test_a_missing_text_or_label_names_its_row(tmp_path: Path, column: str, missing: str | None) -> None:
-    columns: dict[str, list[str | None]] = {"text": ["one", "two", "three"], "label": ["a", "b", "a"]}
-    columns[column][1] = missing
-    pq.write_table(pa.table(columns), tmp_path / "task.parquet")
-    with pytest.raises(ValueError, match=rf"{column} has .*row 1\b|row 1: the {column} is"):
-        tasks.load(tasks.find(str(tmp_path / "task.parquet"), tmp_path))
-
-
-def test_real_tasks_have_their_published_sizes(shared: Path) -> None:
-    task = tasks.load(tasks.find("sst2", shared))
-    assert (len(task.evaluated["development"]), len(task.evaluated["held-out"]), len(task.classes)) == (872, 5000, 2)
-    assert len(task.tuning) == 1000
-    assert len(task.training) + task.removed > 61_000
-
-
 def test_intervals_against_known_figures() -> None:
     rng = np.random.default_rng(0)
     covered = 0
@@ -294,8 +248,17 @@ def test_stopping_text_by_text_keeps_to_the_share_of_flips(tmp_path: Path) -> No
         Items.read(tmp_path / "none.parquet")
 
 
+def test_texts_shrink_with_the_root_of_the_data_and_never_grow() -> None:
+    recipe = RECIPES["reduced"]
+    assert recipe.scaled(60_000) == recipe.scaled(10**6) == recipe
+    quarter = recipe.scaled(15_000)
+    assert (quarter.teacher_texts, quarter.single_texts) == (recipe.teacher_texts // 2, recipe.single_texts // 2)
+    assert (quarter.joint_texts, quarter.students, quarter.rate) == (0, recipe.students, recipe.rate)
+    assert recipe.scaled(1).teacher_texts > 0
+
+
 def test_recipes_refuse_nonsense() -> None:
-    assert set(RECIPES) == {"reduced", "full"}
+    assert set(RECIPES) == {"tiny", "reduced", "full"}
     with pytest.raises(ValueError, match="students is 0"):
         Recipe(students=0)
     with pytest.raises(ValueError, match=r"shrinkage is 1\.5"):

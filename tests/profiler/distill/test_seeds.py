@@ -14,7 +14,8 @@ import pytest
 
 from profiler.__main__ import main
 from profiler.answers.items import Items
-from profiler.distill.seeds import ANSWERS, Answered, findings, gap_closed, lead, pooled, together
+from profiler.distill.answered import ANSWERS, Answered, together
+from profiler.distill.seeds import by_split, findings, gap_closed, lead, pooled
 from profiler.table import LatencyTable
 from profiler.table.writing import write_table
 
@@ -40,9 +41,11 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
     read = [Answered.read(tmp_path / str(seed)) for seed in range(3)]
     rows = pooled(read)
     assert rows == pooled(studies)
-    assert [row["task"] for row in rows] == ["made up"] * 4 + ["made up-development"] * 4 + ["made up-held-out"] * 4
+    assert [row["task"] for row in rows] == ["made up"] * 4 + ["made up-held-out"] * 4
+    assert [row["texts"] for row in rows] == [500] * 4 + [3500] * 4
+    rows, read = rows[4:], by_split(read)["made up-held-out"]
     two = rows[2]
-    rights = [float((study.answers["s"][1] == study.label).mean()) for study in studies]
+    rights = [float((study.answers["s"][1] == study.label).mean()) for study in read]
     assert two["accuracy"] == pytest.approx(np.mean(rights), abs=1e-6)
     assert (two["lowest"], two["highest"]) == pytest.approx((min(rights), max(rights)), abs=1e-6)
     assert two["low"] < two["accuracy"] < two["high"]
@@ -51,7 +54,7 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
     assert two["over_teacher_low"] < -0.04 < two["over_teacher_high"]
     assert (rows[0]["over_teacher"], rows[0]["over_teacher_high"]) == (0, 0)
     assert rows[0]["agreement"] == 1
-    same = [float((study.answers["s"][1] == study.answers["t"][0]).mean()) for study in studies]
+    same = [float((study.answers["s"][1] == study.answers["t"][0]).mean()) for study in read]
     assert two["agreement"] == pytest.approx(np.mean(same), abs=1e-6)
     leads = lead(read)
     assert set(leads) == {"t", "o"}
@@ -61,11 +64,11 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
     assert low < 0.6 < high
     assert low < share < high
     lines = list(findings(read))
-    assert lines[0].startswith("all students less t: -")
-    assert lines[-1].startswith(f"2 students close {share:.2f} of the gap")
+    assert lines[0].startswith("made up: all students less t: -")
+    assert f": 2 students close {share:.2f} of the gap" in lines[-1]
     for single in (0.9, 0.799):  # better than the teacher, and no worse than chance allows
         flat = study_of(0, {"t": (0.8,), "s": (0.8, 0.86), "o": (single,)})
-        assert list(findings([flat]))[-1].startswith("no gap to close")
+        assert ": no gap to close" in list(findings([flat]))[-1]
     with pytest.raises(ValueError, match="seed 1 is there twice"):
         pooled([studies[1], studies[1]])
     with pytest.raises(ValueError, match="other models"):
@@ -132,7 +135,7 @@ def test_a_table_takes_the_accuracies_of_a_study_and_keeps_what_else_it_has(
 ) -> None:
     studies = [written(tmp_path, seed, 3) for seed in range(2)]
     assert main(["adopt", *map(str, studies), "--table", str(table)]) == 0
-    assert re.search(r"toy \(measured, .*teacher-6x8 at 9", capsys.readouterr().out)
+    assert re.search(r"toy \(measured, .*teacher-6x8 at 89", capsys.readouterr().out)
     found = LatencyTable.load(table)
     pool = {(row["model"], row["students"]): row["accuracy"] for row in pooled(list(map(Answered.read, studies)))[:5]}
     accuracies = {level.students: level.accuracy for level in found.levels("students-2x8", "toy")}

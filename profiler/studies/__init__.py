@@ -1,0 +1,1 @@
+"""Real text for studies: tasks, splits without leaks."""
