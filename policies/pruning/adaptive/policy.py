@@ -101,9 +101,9 @@ class Adaptive:
                 return Drop(lost, "hopeless")
         late = self._late
         if late is None or not late.waiting:
-            batch = self._at_once(view)
-            if batch is not None:
-                return batch
+            usual = self._at_once(view)
+            if usual is not None:
+                return usual
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
         if view.now >= self._next_look:
             self._look(view)
