@@ -64,7 +64,7 @@ def asked_for(deployment: Deployment, policy: str) -> Contender:
 
 
 def scored(deployment: Deployment, report: Report) -> Score:
-    """What a run reached; a value of NaN where the accuracy of its answers is not that of the table, though it has some.
+    """What a run reached; NaN where the accuracy of its answers is not that of the table, though it has some.
 
     It may be unknown, or that of recorded answers: these are of other texts than those that the table was made with.
     """
