@@ -71,8 +71,9 @@ class Choices:
         self._slo_s, self._gpus, self._service = view.slo_s, view.gpus, view.service
         self._scale = SLACKS / view.slo_s
         accuracies = [1.0 if isnan(level.accuracy) else level.accuracy for level in view.levels]
-        self._worst = max(accuracies)
-        self._losses = [self._worst - accuracy for accuracy in accuracies]
+        #: What a request loses that is not answered in time.
+        self.worst = max(accuracies)
+        self._losses = [self.worst - accuracy for accuracy in accuracies]
         times = np.array(view.service)[:, :, 1 : largest + 1]
         #: Indices of the levels that none is better than, the most accurate first.
         self.order = _useful(times, accuracies)
@@ -139,7 +140,7 @@ class Choices:
         left = n - passed - served
         ages = age * left / n if slack == least else np.full(tried, oldest)
         outlook = self._outlook(traffic)
-        total = lost * served + self._worst * passed + HOLD * n * taken / self._gpus
+        total = lost * served + self.worst * passed + HOLD * n * taken / self._gpus
         total += outlook.after(left, ages, meanwhile)
         total[(served < 1) | (taken > 1)] = inf
         best = int(total.argmin())
@@ -172,7 +173,7 @@ class Choices:
         served = np.minimum(sizes, size)
         nothing = np.zeros(len(sizes))
         price = np.maximum(0.0, self._outlook(self._traffic).after(nothing, nothing, meanwhile))
-        loss = price / served - LATE * (self._worst - lost)
+        loss = price / served - LATE * (self.worst - lost)
         loss[sizes > self.padded(size)] = inf
         best = len(loss) - 1 - int(loss[::-1].argmin())  # of equal ones the largest
         return (level[best], int(served[best])) if loss[best] < 0 or quiet else None
@@ -221,7 +222,7 @@ class Choices:
             seconds=seconds,
             losses=losses,
             reach=reach,
-            worst=self._worst,
+            worst=self.worst,
             gpus=self._gpus,
             near=None if near is None else self._outlooks[near],
         )

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import inf
 from typing import NamedTuple
 
-import numpy as np
-
 from policies.interface import Dispatch, Drop, View, Wait
 from policies.machinery.deadlines import Alone, hopeless
 from policies.machinery.limits import batch_limit
 from policies.pruning.adaptive.choices import BatchChoice, Choices
+from policies.pruning.adaptive.company import Together, company
 from policies.pruning.adaptive.latecomers import LateComers
 from policies.pruning.adaptive.traffic import TrafficSeen
 
 DROPS = ("none", "hopeless")
 #: Where less than so many times of the oldest request's batch are left for it, other lengths are looked at.
 HURRY = 2.0
+#: Of those of other lengths that a batch makes late for sure, this part is a loss beyond what was to be expected.
+OTHERS = 0.25
 
 
 class Considered(NamedTuple):
@@ -32,24 +34,12 @@ class Considered(NamedTuple):
     choice: BatchChoice
 
 
-class Together(dict[int, float]):
-    """By level, up to how many requests are always cheaper in one batch than in one for each length."""
+class GivenUp(NamedTuple):
+    """The batch for which some were given up, and when. anew: whether the others are weighed once more without them."""
 
-    def __init__(self, service: Sequence[Sequence[Sequence[float]]], largest: int) -> None:
-        self._service, self._largest = service, largest
-
-    def __missing__(self, level: int) -> float:
-        rows = np.array([row[: self._largest + 1] for row in self._service[level]])
-        upto = inf if len(rows) == 1 else float(self._largest)
-        sizes = np.arange(self._largest + 1)
-        both = np.add.outer(sizes, sizes)
-        worth = (both <= self._largest) & (sizes > 0) & (sizes > 0)[:, None]
-        for longer, row in enumerate(rows):
-            for shorter in rows[:longer]:
-                apart = row[both.clip(max=self._largest)] > np.add.outer(row, shorter)
-                upto = min([upto, *(both[apart & worth] - 1.0)])
-        self[level] = upto
-        return upto
+    now: float
+    batch: Considered
+    anew: bool
 
 
 @dataclass
@@ -98,9 +88,10 @@ class Adaptive:
         self._level = self._choices.order[0]
         self._seen = TrafficSeen(view.slo_s, self.window, view.now)
         self._next_look = view.now
-        self._before: tuple[float, Considered, bool] | None = None
+        self._before: GivenUp | None = None
         self._slowest_alone = max(self._alone_s)
-        self._together = Together(view.service, self._largest)
+        sizes = [size for size in view.plan.batches if size < self._largest]
+        self._together = Together(view.service, [*sizes, self._largest])
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         """The next batch, or what to drop before it."""
@@ -110,9 +101,9 @@ class Adaptive:
                 return Drop(lost, "hopeless")
         late = self._late
         if late is None or not late.waiting:
-            batch = self._at_once(view)
-            if batch is not None:
-                return batch
+            usual = self._at_once(view)
+            if usual is not None:
+                return usual
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
         if view.now >= self._next_look:
             self._look(view)
@@ -130,13 +121,13 @@ class Adaptive:
         if HURRY * batch.choice.seconds > slack and len(counts) > 1:
             batch = self._instead(view, counts, batch, slack)
         before, self._before = self._before, None
-        if before is not None and before[0] == view.now and (not before[2] or batch.choice.seconds > batch.slack):
-            batch = before[1]
+        if before is not None and before.now == view.now and (not before.anew or batch.choice.seconds > batch.slack):
+            batch = before.batch
         if batch.choice.seconds > batch.slack:
             lost = self._too_old(view, batch.low, batch.high, view.now + batch.choice.seconds)
             anew = view.gpus == 1 and batch.size == sum(counts)
             if lost or (anew and before is None and self._late is not None):
-                self._before = view.now, batch, anew
+                self._before = GivenUp(view.now, batch, anew)
                 return Drop(lost, "hopeless") if lost else self.decide(view)
         low, high, (level, size, seconds, _) = batch.low, batch.high, batch.choice
         together = seconds <= batch.slack and batch.size == view.waiting  # all lengths go, and none is late
@@ -171,57 +162,47 @@ class Adaptive:
     def _batch(self, view: View, counts: Sequence[int], at: int, slack: float, least: float) -> Considered:
         """The best for the oldest of a length bucket, which has so much slack; least: the oldest of all has."""
         waiting = sum(counts)
-        low, high, company = self._company(view.service[self._level], counts, at, waiting)
-        choice = self._choices.best(high, company, waiting, slack, least)
-        if choice.size > company:
-            choice = choice._replace(size=company, seconds=view.service[choice.level][high][company])
-        return Considered(low, high, company, slack, choice)
+        low, high, size = company(view.service[self._level], counts, at, self._largest)
+        choice = self._choices.best(high, size, waiting, slack, least)
+        if choice.size > size:
+            choice = choice._replace(size=size, seconds=view.service[choice.level][high][size])
+        return Considered(low, high, size, slack, choice)
 
     def _instead(self, view: View, counts: Sequence[int], batch: Considered, least: float) -> Considered:
         """Where the oldest is in a hurry, somebody may have to be lost: the batch of any length that loses least."""
-        best, late = batch, self._late
+        best, regret = batch, self._regret(view, counts, batch)
         for bucket, count in enumerate(counts):
             if not count or batch.low <= bucket <= batch.high:
                 continue
-            line = self._lines[bucket]
-            first = late.others(bucket, 1) if late is not None and late.waiting else line.oldest(1)
+            first = self._first(bucket, 1)
             slack = view.deadline(first[0]) - view.now if first else -inf
             if slack >= self._alone_s[bucket]:
                 other = self._batch(view, counts, bucket, slack, least)
-                if other.choice.regret < best.choice.regret:
-                    best = other
+                if (its := self._regret(view, counts, other)) < regret:
+                    best, regret = other, its
         return best
 
-    def _company(
-        self, service: Sequence[Sequence[float]], counts: Sequence[int], at: int, waiting: int
-    ) -> tuple[int, int, int]:
-        """The range of length buckets that is cheaper in the oldest request's batch than on its own, and its size."""
-        largest = self._largest
-        low = high = at
-        size = counts[at]
-        if size >= largest or size == waiting:
-            return at, at, size
-        for bucket in range(at - 1, -1, -1):
-            if counts[bucket] and size < largest:
-                more = min(counts[bucket], largest - size)
-                if service[at][size + more] > service[at][size] + service[bucket][more]:
-                    break
-                low, size = bucket, size + more
-        for bucket in range(at + 1, len(counts)):
-            if counts[bucket] and size < largest:
-                more = min(counts[bucket], largest - size)
-                if service[bucket][size + more] > service[high][size] + service[bucket][more]:
-                    break
-                high, size = bucket, size + more
-        return low, high, size
+    def _regret(self, view: View, counts: Sequence[int], batch: Considered) -> float:
+        """A batch's regret, and a part of the loss of those of other lengths that cannot be on time after it."""
+        regret, taken = batch.choice.regret, batch.choice.seconds / view.slo_s
+        if regret == inf:
+            return inf
+        end, late = view.now + batch.choice.seconds, 0
+        for bucket, count in enumerate(counts):
+            if count and not batch.low <= bucket <= batch.high:
+                oldest = self._first(bucket, self._largest)
+                late += bisect_left(oldest, end + self._alone_s[bucket], key=view.deadline)
+        total = (regret * taken if regret > 0 else regret) + OTHERS * self._choices.worst * late
+        return total / taken if total > 0 else total
+
+    def _first(self, bucket: int, n: int) -> Sequence[int]:
+        """The oldest n of a bucket, without the late comers."""
+        late = self._late
+        return late.others(bucket, n) if late is not None and late.waiting else self._lines[bucket].oldest(n)
 
     def _oldest(self, low: int, high: int, size: int) -> Sequence[int]:
         """The oldest `size` of these buckets, without the late comers."""
-        late = self._late
-        if late is not None and late.waiting:
-            found = [late.others(bucket, size) for bucket in range(low, high + 1)]
-        else:
-            found = [line.oldest(size) for line in self._lines[low : high + 1]]
+        found = [self._first(bucket, size) for bucket in range(low, high + 1)]
         if low == high:
             return found[0]
         merged = [*chain.from_iterable(found)]
