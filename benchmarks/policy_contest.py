@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 from time import process_time
 
@@ -30,17 +31,19 @@ from contest.tables import Shelf
 from analysis.sweeps.backends import Pool
 from analysis.sweeps.origin import ROOT
 from analysis.sweeps.store import Store
+from policies import make
 from traces.shared.atomic import write_text
+from traces.shared.command import command_line
 
 PAGE = ROOT / "docs" / "contest.md"
-
-
 #: Options that change how a contest is run, not what it finds.
 ASIDE = ("jobs", "store", "page")
+#: The least of every number.
+LEAST = {"random": 0, "seed": 0, "screening": 1, "seeds": 1, "requests": 1}
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", default="150", metavar="N", help="so many of the grid, or all (default: 150)")
     parser.add_argument("--random", type=int, default=50, metavar="N", help="cells between those (default: 50)")
     parser.add_argument("--seed", type=int, default=20_000, help="the first of all (default: 20000)")
@@ -66,16 +69,28 @@ def command(options: argparse.Namespace) -> str:
 
 
 def chosen(options: argparse.Namespace, shelf: Shelf) -> list[Cell]:
-    """The cells that were asked for, each once."""
+    """The cells that were asked for, each once. Raises ValueError for options beyond what they can be."""
+    for name, least in LEAST.items():
+        if (value := getattr(options, name)) < least:
+            raise ValueError(f"--{name} is {value}; it must be at least {least}")
+    if not (options.cells == "all" or options.cells.isdecimal()):
+        raise ValueError(f"--cells is {options.cells}; it must be a whole number, or all")
     traces = [*GENERATED, *FITTED, *present()]
     every = grid(shelf, traces)
     cells = every if options.cells == "all" else every[: int(options.cells)]
     cells = list(dict.fromkeys([*cells, *at_random(shelf, options.random, options.seed, traces)]))
-    return [cell for cell in cells if options.only in str(cell)]
+    if not (found := [cell for cell in cells if options.only in str(cell)]):
+        raise ValueError(
+            f"none of {len(cells)} cells has {options.only!r} in its line: ask for more, or leave out --only"
+        )
+    return found
 
 
-def main() -> None:
-    options, shelf = parser().parse_args(), Shelf()
+@command_line("python benchmarks/policy_contest.py")
+def main(arguments: list[str], prog: str) -> int:
+    """Run the contest and write its page."""
+    options, shelf = parser(prog).parse_args(arguments), Shelf()
+    make(options.policy)  # a mistake in it is found before the runs, not after
     first, second = options.seed, options.seed + options.screening
     rounds = Rounds(
         tuple(range(first, second)),
@@ -105,6 +120,7 @@ def main() -> None:
     ordered = [standings[number] for number in range(len(cells))]
     write_text(options.page, page(ordered, rounds, command(options), missing()))
     print(f"# {summary(ordered)}\n# {process_time():.0f} CPU s here; written to {options.page}")
+    return 0
 
 
 def line(standing: Standing) -> str:
@@ -115,4 +131,4 @@ def line(standing: Standing) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -64,12 +64,17 @@ def asked_for(deployment: Deployment, policy: str) -> Contender:
 
 
 def scored(deployment: Deployment, report: Report) -> Score:
-    """What a run reached; a value of NaN where the accuracy of its answers is not known, though the table has some."""
+    """What a run reached; NaN where the accuracy of its answers is not that of the table, though it has some.
+
+    It may be unknown, or that of recorded answers: these are of other texts than those that the table was made with.
+    """
     name = "attainment" if deployment.task is None else "accuracy_weighted_goodput"
     models = {report.levels[at].model for at in np.unique(report.level_of_batch).tolist()}
     students = any(ensemble(deployment.table, model) for model in models)
     value = report.summary[name]
-    return Score(math.nan if value is None else value, busy_seconds(report), students, len(deployment.models))
+    if value is None or (deployment.task is not None and "correct" in report.reported):
+        value = math.nan
+    return Score(value, busy_seconds(report), students, len(deployment.models))
 
 
 def best(scores: Sequence[Score]) -> int | None:
@@ -87,12 +92,18 @@ def best(scores: Sequence[Score]) -> int | None:
 
 
 def right(contenders: Sequence[Contender], scores: Sequence[Score]) -> str:
-    """Which is right here, and whether students pay, with the figures of what it was held against; a line each."""
+    """Which is right here, and whether students pay, with the figures of what it was held against; a line each.
+
+    Below them what limits that: contenders that cannot be judged, and a table without accuracies.
+    """
     at = best(scores)
     if at is None:
-        return "which is right stays open: no accuracy is known"
+        return "which is right stays open: no accuracy of the table is known"
     winner, own, its = contenders[at], scores[at], contenders[at].deployment
     top = max(each.value for each in scores if not math.isnan(each.value))
+    if not top:
+        return "nothing is right here: not one request is on time"
+    open_ = [each.label for each, score in zip(contenders, scores, strict=True) if math.isnan(score.value)]
     near = f"; {top:.2%} is no more than {100 * AS_GOOD:g} points above"
     tie = near if f"{own.value:.2%}" != f"{top:.2%}" else ""
     modelled = " (modelled)" if its.table.modelled else ""
@@ -101,6 +112,8 @@ def right(contenders: Sequence[Contender], scores: Sequence[Score]) -> str:
         [
             f"right here: {winner.serves} with {winner.label}, {_figures(own, what)}{modelled}{tie}",
             _students(contenders, scores, winner, own),
+            *([f"not judged: {', '.join(open_)}, whose accuracy is not the table's"] if open_ else []),
+            *([] if its.task else ["the table has no accuracies: this goes by what is on time alone"]),
         ]
     )
 

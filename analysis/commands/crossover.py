@@ -65,6 +65,9 @@ def _printed(found: DataFrame) -> str:
                *accuracies(found["task"].unique(), "accuracies: {}"), ""]  # fmt: skip
     lines = [["load", "slo ms", "technique", "model", "policy", "requests/s", "value", "next", "behind"]]
     for (load, slo_ms), own in found.groupby(["load", "slo_ms"], sort=False):
+        if not own["best"].any():
+            lines.append([f"{load:g}", number(slo_ms), *["-"] * 3, number(own["rate"].iloc[0]), percent(0.0), "-", "-"])
+            continue
         best, others = own[own["best"]].iloc[0], own[own["technique"] != own[own["best"]].iloc[0]["technique"]]
         second = others.loc[others["value"].idxmax()] if len(others) else None
         rest = ["-", "-"] if second is None else [second["technique"], percent(round(second["behind"], 4) + 0.0)]

@@ -13,7 +13,7 @@ from pandas import DataFrame
 
 from analysis.comparisons.statistics import mean_intervals
 from analysis.plans.planning import POLICIES
-from analysis.plans.techniques import Offered, offered
+from analysis.plans.techniques import Offered, by_recorded_answers, offered
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import axis
@@ -59,11 +59,14 @@ def crossover(
     Columns: load, rate, slo_ms, technique, model, policy (the one with the most value of those named), value (see
     VALUE) with value_low and value_high, attainment, accuracy; best (the most value at this load and target); behind:
     how much less value than the best, by seed, with behind_low and behind_high; seeds, gpus, table, task, trace. The
-    intervals are those of `mean_intervals`, NaN for one seed. Raises ValueError, LookupError or OSError for bad input,
-    and where the table has no accuracies.
+    intervals are those of `mean_intervals`, NaN for one seed. None is the best where all have a value of 0. Raises
+    ValueError, LookupError or OSError for bad input, where the table has no accuracies, and for policies that go by
+    recorded answers.
     """
     opened_table = as_table(table)
     specs = [describe(make(each)) for each in axis("policy", policies)]
+    if said := by_recorded_answers(specs):
+        raise ValueError(f"{said}, so it has no value to compare: leave it out")
     offer = offered(opened_table, None if models is None else axis("model", models), task, levels)
     if offer.task is None:
         raise ValueError(f"table {opened_table.name} has no accuracies to compare by: give it an accuracy.csv")
@@ -100,7 +103,7 @@ def _compared(offer: Offered, rows: Sequence[Row], values: NDArray[np.float64], 
     """The rows of one load and target. rows: by model, policy and seed, as the array of their values."""
     policy = values.mean(2).round(9).argmax(1)  # rounding errors prefer nobody
     by_seed = values[np.arange(len(policy)), policy]  # model, seed
-    best = int(by_seed.mean(1).round(9).argmax())
+    best, worth = int(by_seed.mean(1).round(9).argmax()), bool(by_seed.any())
     own, behind = (mean_intervals(each.T) for each in (by_seed, by_seed - by_seed[best]))
     seeds = by_seed.shape[1]
     for at, each in enumerate(offer.deployments):
@@ -114,7 +117,7 @@ def _compared(offer: Offered, rows: Sequence[Row], values: NDArray[np.float64], 
         }
         row |= _ends("value", own.iloc[at])
         row |= {name: _mean([one[name] for one in its]) for name in ("attainment", "accuracy")}
-        row |= {"best": at == best, **_ends("behind", behind.iloc[at]), "seeds": seeds}
+        row |= {"best": at == best and worth, **_ends("behind", behind.iloc[at]), "seeds": seeds}
         yield row | {"table": each.table.name, **{name: its[0][name] for name in ("gpus", "task", "trace")}}
 
 

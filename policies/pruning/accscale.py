@@ -11,6 +11,9 @@ from policies.machinery.deadlines import latest_start
 from policies.machinery.limits import batch_limit
 from profiler.table import Level
 
+#: The greatest headroom. It falls in steps, so a greater one only takes longer.
+MOST = 100.0
+
 
 @dataclass
 class AccScale:
@@ -41,8 +44,10 @@ class AccScale:
     )
 
     def start(self, view: View) -> None:
-        if not (self.period_s > 0 and 0 < self.floor <= self.headroom and 0 < self.weight <= 1):
-            raise ValueError(f"accscale needs period_s > 0, 0 < floor <= headroom and 0 < weight <= 1: {self}")
+        if not (self.period_s > 0 and 0 < self.floor <= self.headroom <= MOST and 0 < self.weight <= 1):
+            raise ValueError(
+                f"accscale needs period_s > 0, 0 < floor <= headroom <= {MOST:g} and 0 < weight <= 1: {self}"
+            )
         limit = batch_limit(self.max_batch, view.plan)
         self._sizes = sorted({1, *(size for size in view.plan.batches if size <= limit), limit})
         self._largest = [self._largest_in_half(view.service[level.index][-1], view.slo_s) for level in view.levels]
@@ -93,13 +98,13 @@ class AccScale:
             for low, high in combinations_with_replacement(view.levels, 2)
             for count in range(1, view.gpus + 1)
         ]
-        headroom = self.headroom
-        while headroom >= self.floor:
-            if enough := [plan for plan in plans if self._served(plan) >= headroom * self._demand]:
-                self._plan = max(enough, key=lambda plan: (self._accuracy(plan), self._served(plan)))
-                return
-            headroom -= 0.05
         self._plan = max(plans, key=self._served)
+        headroom, most = self.headroom, self._served(self._plan)
+        while headroom >= self.floor and most < headroom * self._demand:
+            headroom -= 0.05
+        if headroom >= self.floor:
+            enough = [plan for plan in plans if self._served(plan) >= headroom * self._demand]
+            self._plan = max(enough, key=lambda plan: (self._accuracy(plan), self._served(plan)))
 
     def _served(self, plan: tuple[Level, ...]) -> float:
         return sum(self._capacity[level.index] for level in plan)

@@ -45,9 +45,8 @@ class CascadeServe:
     )
 
     def start(self, view: View) -> None:
-        if not (
-            self.ranges >= 1 and self.alpha >= 0 and self.period_s > 0 and (self.qps_max is None or self.qps_max > 0)
-        ):
+        known = self.ranges >= 1 and (self.qps_max is None or self.qps_max / self.ranges > 0)
+        if not (known and self.alpha >= 0 and self.period_s > 0):
             raise ValueError(f"cascadeserve needs ranges >= 1, alpha >= 0, period_s > 0 and qps_max > 0: {self}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._service = view.service
@@ -66,7 +65,7 @@ class CascadeServe:
         if view.now >= self._measure_at:
             self._measure_at = view.now + self.period_s
             rate = view.rate(self.period_s)
-            at = min(int(rate / self._width), self.ranges - 1)
+            at = int(min(rate / self._width, self.ranges - 1))
             if at > self._at or rate >= self.alpha * view.waiting:
                 self._at = at
         cascade, least = self._gears[self._at]

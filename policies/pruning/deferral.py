@@ -54,15 +54,20 @@ class Deferral:
             return whole, whole
         path, items = found
         model, teacher = items.about["model"], items.about.get("teacher")
-        first = [each for each in levels if each.model == model and each.students == self.students <= items.students]
+        first = {each.students: each for each in levels if each.model == model and each.students <= items.students}
         second = [each for each in levels if each.model == teacher]
         if not (first and second):
             raise ValueError(
-                f"deferral needs {model}/{self.students} and its teacher {teacher}, which are not both served: take "
-                f'--model "{model},{teacher}" (and --levels all for what another level dominates)'
+                f"deferral needs {model} and its teacher {teacher}, which are not both served: take --model "
+                f'"{model},{teacher}" (and --levels all for what another level dominates)'
+            )
+        if self.students not in first:
+            raise ValueError(
+                f"deferral has no {model} of {self.students} students: take {', '.join(map(str, first))} "
+                f"(--levels all keeps what another level dominates)"
             )
         unsure = BatchPlan((Cut(self.students, self.certainty, by=self.by),), "return", path)
-        return (first[0], unsure), (second[-1], BatchPlan((Cut(second[-1].students, 0.0),), recorded=path))
+        return (first[self.students], unsure), (second[-1], BatchPlan((Cut(second[-1].students, 0.0),), recorded=path))
 
     def decide(self, view: View) -> Dispatch:
         oldest = view.oldest(len(self._deferred) + self._largest)

@@ -147,5 +147,5 @@ class PlannedExecutor:
             return 2 * np.random.default_rng(0).integers(0, (count + 1) // 2, len(self._trace))
         rows = self._trace.item
         if len(rows) and (rows.min() < 0 or rows.max() >= count):
-            raise PolicyError(f"the trace names item {rows.max()}, but {recorded} has {count} rows")
+            raise PolicyError(f"meets item {rows.max()} of the trace, but {recorded} has {count} rows")
         return rows

@@ -12,7 +12,7 @@ from contest.page import behind, page
 from contest.rivals import Entry, bare, entries, missing
 from contest.runs import Rounds, Standing, keys, stand, wanted
 from contest.tables import Shelf
-from policy_contest import command, parser
+from policy_contest import command, main, parser
 
 SHELF = Shelf(Path(__file__).parents[1] / "data" / "tables")
 CALM = Cell("synthetic", "students", "poisson", 0.6, 5.0, 1, ONE)
@@ -156,3 +156,16 @@ def test_the_page_has_a_row_for_each_cell_that_another_wins():
 def test_the_command_on_the_page_has_what_changes_the_figures_and_no_path():
     asked = ["--cells", "20", "--trust", "--jobs", "2", "--store", "/tmp/x", "--page", "/tmp/x.md"]
     assert command(parser().parse_args(asked)) == "python benchmarks/policy_contest.py --cells 20 --trust"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["--cells abc", "--cells -5", "--cells 0 --random 0", "--only zzz", "--requests 0", "--screening 0", "--seeds 0"]
+    + ["--policy nope", "--seed -1", "--jobs 0"],
+)
+def test_options_out_of_range_are_refused_in_a_line(wrong, tmp_path, capsys):
+    assert main([*wrong.split(), "--store", str(tmp_path / "store"), "--page", str(tmp_path / "page.md")]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("error: ")
+    assert not (tmp_path / "page.md").exists()

@@ -147,6 +147,21 @@ def test_what_has_no_accuracies_on_the_task_is_not_judged():
     assert "open" in lines(found[:1])[0]
 
 
+def test_recorded_answers_are_not_held_against_the_accuracies_of_the_table():
+    _, found = stood("cpu-epyc-1thread", "cascadeserve", "poisson:rate=20,duration=5", slo_ms=150)
+    assert found[0].summary["accuracy"] > 0.5
+    assert math.isnan(found[0].score.value)
+    assert "cascadeserve" in lines(found)[2]
+    assert "cascadeserve" not in lines(found)[0]
+
+
+def test_where_nothing_is_on_time_nothing_is_right(tmp_path):
+    _, found = stood(table(tmp_path / "toy", teacher=6), slo_ms=0.01)
+    assert {each.summary["attainment"] for each in found} == {0.0}
+    assert len(lines(found)) == 1
+    assert not any(each.contender.label in lines(found)[0] for each in found)
+
+
 def test_of_equals_the_fewest_models_are_right():
     """Within 0.1 points the GPU seconds decide, within 1 % of those the number of models."""
     all_of_them, teacher, cheaper, better = (
@@ -166,6 +181,7 @@ def test_a_table_without_accuracies_is_judged_by_what_is_on_time(tmp_path):
     _, found = stood(table(tmp_path / "toy", teacher=6, single=1, accuracies=False))
     assert all(each.score.value == each.summary["attainment"] for each in found)
     assert "on time" in lines(found)[0]
+    assert "no accuracies" in lines(found)[2]
 
 
 def test_rivals_that_cannot_hold_the_requests_are_left_out(tmp_path):

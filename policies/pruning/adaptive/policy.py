@@ -100,7 +100,7 @@ class Adaptive:
             if lost:
                 return Drop(lost, "hopeless")
         late = self._late
-        if late is None or not late.waiting:
+        if (late is None or not late.waiting) and self._before is None:
             usual = self._at_once(view)
             if usual is not None:
                 return usual

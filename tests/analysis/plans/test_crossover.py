@@ -33,6 +33,22 @@ def test_a_target_below_the_time_of_a_model_takes_it_out(made):
     assert tight["behind"]["teacher-4x8"] == pytest.approx(-0.85)
 
 
+def test_where_nothing_is_on_time_nothing_is_best(made, tmp_path, capsys):
+    out = tmp_path / "crossover.csv"
+    command = ["crossover", "--table", str(made()), "--trace", ASKED["trace"], "--lengths", ASKED["lengths"]]
+    command += ["--policies", "greedy", "--load", "0.15", "--slo-ms", "0.5", "--seeds", "0", "--jobs", "1"]
+    assert main([*command, "--store", str(tmp_path / "s"), "--out", str(out)]) == 0
+    assert ["0.15", "0.5", "-", "-"] in [line.split()[:4] for line in capsys.readouterr().out.splitlines()]
+    assert not read_any(out)[1]["best"].any()
+    assert len(write_report([out], tmp_path / "report.html")) == 1
+
+
+@pytest.mark.parametrize("policy", ["cascadeserve", "margin(adaptive)"])
+def test_accuracies_of_recorded_answers_are_not_compared_with_those_of_the_table(made, policy):
+    with pytest.raises(ValueError, match="recorded answers"):
+        analysis.crossover(made(), load=0.5, slo_ms=11, **ASKED | {"policies": ["greedy", policy]})
+
+
 def test_targets_by_default_are_parts_and_times_of_the_default_target(made):
     found = analysis.crossover(made(), load=0.15, models="students-1x8", **ASKED)
     assert list(found["slo_ms"]) == [6.0, 15.0, 60.0]  # five times 3 ms, times 0.4, 1 and 4

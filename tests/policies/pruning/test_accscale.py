@@ -112,6 +112,12 @@ def test_within_its_published_period_the_plan_stays():
     assert set(plan(lambda capacity: 3 * capacity[1], spec="accscale")[1]) == {4}
 
 
-def test_a_floor_above_the_headroom_is_refused():
+@pytest.mark.parametrize("wrong", ["floor=2.0", "headroom=1e17"])
+def test_a_floor_above_the_headroom_and_a_headroom_beyond_all_bounds_are_refused(wrong):
     with pytest.raises(ValueError, match="period_s > 0, 0 < floor <= headroom"):
-        run("accscale(floor=2.0)", [0])
+        run(f"accscale({wrong})", [0])
+
+
+def test_a_headroom_that_no_plan_has_is_lowered_from_any_height():
+    starts, students = plan(lambda capacity: capacity[2], spec="accscale(period_s=1.0, headroom=100.0)")
+    assert set(students[starts > 1.1]) == {1}

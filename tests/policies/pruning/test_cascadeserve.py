@@ -155,10 +155,17 @@ def test_it_keeps_the_rules_with_recorded_answers_and_plans_all_that_it_dispatch
     assert {each.plan.cuts for each in plans} == {(Cut(1, 0.7), Cut(2, 0.0))}
 
 
-@pytest.mark.parametrize("wrong", ["ranges=0", "alpha=-1.0", "period_s=0.0", "qps_max=0.0", "stages=0"])
+@pytest.mark.parametrize(
+    "wrong", ["ranges=0", "alpha=-1.0", "period_s=0.0", "qps_max=0.0", "qps_max=5e-324", "stages=0"]
+)
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="cascadeserve needs"):
         run(f"cascadeserve({wrong})", [0])
+
+
+def test_far_beyond_the_last_range_the_last_gear_serves(recorded):
+    spec = "cascadeserve(items={!r}, qps_max={})"
+    assert batches(spec.format(str(recorded), 1e-320), [0, 0.1]) == batches(spec.format(str(recorded), 1e-3), [0, 0.1])
 
 
 def test_answers_of_another_model_are_refused_by_name(recorded):
