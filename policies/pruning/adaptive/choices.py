@@ -167,7 +167,7 @@ class Choices:
         """The level's index and the size for requests that are late, when no other waits: least loss per answer.
 
         A batch of them costs those to come what its time is worth, of which a late answer earns LATE of its accuracy.
-        None where none is worth its time, unless it is quiet: nobody has come for long, and they wait for nothing.
+        None where none is worth its time, unless it is quiet: none has come for long, and they wait for nothing.
         """
         level, sizes, lost, meanwhile = self._tried(self._traffic, bucket)
         served = np.minimum(sizes, size)

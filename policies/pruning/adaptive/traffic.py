@@ -48,7 +48,7 @@ class Traffic(NamedTuple):
 class TrafficSeen:
     """Looks at the arrival rate of the last `window` SLOs; its last quarter may contradict it by two deviations.
 
-    usual: how many come within an SLO. quiet: whether nobody came within the window. traffic: what an outlook is for.
+    usual: how many come within an SLO. quiet: whether none came within the window. traffic: what an outlook is for.
     """
 
     traffic: Traffic
