@@ -44,7 +44,7 @@ def main() -> None:
     most = max(level.students for level in predictions.levels)
     colours = pyplot.get_cmap("viridis", most)
     for axis, load in zip(axes, LOADS, strict=True):
-        choices = Choices(view, predictions.plan.max_batch)
+        choices = Choices(view, predictions.plan.max_batch, view.slo_s)
         choices.learn(counts)
         choices.attend(Traffic.of(load * full * slo_s, 1.0))
         slacks = (np.arange(ROWS) + 0.5) / ROWS * slo_s

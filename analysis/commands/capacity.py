@@ -72,7 +72,8 @@ def _printed(found: DataFrame, attainment: float) -> str:
     deployed = [Deployment.of(*row) for row in asked.itertuples(index=False)]
     said = ", ".join(f"{name} {number(value) if name == 'slo_ms' else value}"
                      for name, value in same.items() if (name, value) != ("levels", LEVELS[0]))  # fmt: skip
-    seeds = f"95 % interval over {found['seeds'].iloc[0]} seeds"
+    count = found["seeds"].iloc[0]
+    seeds = f"95 % interval over {count} seeds" if count > 1 else "of one seed, so without an interval"
     heading = [f"highest rate with {attainment:.4g} of all requests on time, {seeds}",
                said + (f" ({deployed[0].table.device})" if "table" in same else "")]  # fmt: skip
     heading += accuracies(found["task"].dropna(), "accuracies: {}")

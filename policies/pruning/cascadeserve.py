@@ -28,8 +28,8 @@ class CascadeServe:
     without any, and any with stages=1, has its levels alone, as in the source's ablation without cascades. Simplified:
     the models of a cascade are prefixes of one ensemble, and a request that is not sure goes on within its batch, where
     the source has a queue and a least batch per model; all GPUs have all models, so nothing is placed; arrivals are
-    taken as even and lengths as the greatest where the source simulates; nobody waits to fill a batch beyond the last
-    moment for the SLO.
+    taken as even and lengths as the greatest where the source simulates; no request waits to fill a batch beyond the
+    last moment for the SLO.
     """
 
     ranges: int = 10

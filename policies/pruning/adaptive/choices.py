@@ -67,9 +67,9 @@ class About(dict[int, int]):
 class Choices:
     """The best level and size for what waits, by traffic, lengths and slack. `learn` tells it of the lengths."""
 
-    def __init__(self, view: View, largest: int) -> None:
-        self._slo_s, self._gpus, self._service = view.slo_s, view.gpus, view.service
-        self._scale = SLACKS / view.slo_s
+    def __init__(self, view: View, largest: int, slo_s: float) -> None:
+        self._slo_s, self._gpus, self._service = slo_s, view.gpus, view.service
+        self._scale = SLACKS / slo_s
         accuracies = [1.0 if isnan(level.accuracy) else level.accuracy for level in view.levels]
         #: What a request loses that is not answered in time.
         self.worst = max(accuracies)
@@ -167,7 +167,7 @@ class Choices:
         """The level's index and the size for requests that are late, when no other waits: least loss per answer.
 
         A batch of them costs those to come what its time is worth, of which a late answer earns LATE of its accuracy.
-        None where none is worth its time, unless it is quiet: nobody has come for long, and they wait for nothing.
+        None where none is worth its time, unless it is quiet: none has come for long, and they wait for nothing.
         """
         level, sizes, lost, meanwhile = self._tried(self._traffic, bucket)
         served = np.minimum(sizes, size)

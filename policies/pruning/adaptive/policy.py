@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from math import inf
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from policies.machinery.limits import batch_limit
 from policies.pruning.adaptive.choices import BatchChoice, Choices
 from policies.pruning.adaptive.company import Together, company
 from policies.pruning.adaptive.latecomers import LateComers
-from policies.pruning.adaptive.traffic import TrafficSeen
+from policies.pruning.adaptive.traffic import TargetsSeen, TrafficSeen
 
 DROPS = ("none", "hopeless")
 #: Where less than so many times of the oldest request's batch are left for it, other lengths are looked at.
@@ -56,7 +57,7 @@ class Adaptive:
     drop: "none" serves every request: one that missed its deadline waits behind all others, for a place in a batch that
     would be padding, or until no other waits and its time is worth little; "hopeless" drops them. window: the arrival
     rate is that of so many SLOs, as far as their last quarter does not contradict it by two standard deviations.
-    max_batch: default the table's largest.
+    max_batch: default the table's largest. An SLO is the run's, or the tightest of the requests' own seen lately.
 
     It never waits while a request can be on time. Where only a part of the queue is in view (inside `buckets`,
     `classes` or a router), "none" serves in order. Re-implemented from the published description of student parallelism
@@ -69,7 +70,7 @@ class Adaptive:
     max_batch: int | None = None
     uses = frozenset(
         {"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "after", "by_deadline", "bucket"}
-        | {"waiting_by_bucket", "longest", "deadline", "rate", "oldest_arrival"}
+        | {"waiting_by_bucket", "longest", "deadline", "rate", "oldest_arrival", "arrival"}
     )
 
     def start(self, view: View) -> None:
@@ -84,10 +85,10 @@ class Adaptive:
         self._late = LateComers(self._lines) if self.drop == "none" and hasattr(view, "after") else None
         self._alone = Alone.fastest(view)
         self._alone_s = self._alone.seconds
-        self._choices = Choices(view, self._largest)
-        self._level = self._choices.order[0]
-        self._seen = TrafficSeen(view.slo_s, self.window, view.now)
-        self._next_look = view.now
+        began, self._targets, self._slo_s = view.now, TargetsSeen(view.slo_s, self._alone_s), view.slo_s
+        self._aims = cache(lambda slo_s: (Choices(view, self._largest, slo_s), TrafficSeen(slo_s, self.window, began)))
+        self._choices, self._seen = self._aims(self._slo_s)
+        self._level, self._next_look = self._choices.order[0], view.now
         self._before: GivenUp | None = None
         self._slowest_alone = max(self._alone_s)
         sizes = [size for size in view.plan.batches if size < self._largest]
@@ -116,7 +117,7 @@ class Adaptive:
             head = min(heads)
             at, slack = view.longest((head,)), view.deadline(head) - view.now
         if slack < self._alone_s[at]:
-            slack = view.slo_s  # that one is late whatever we do: judge by those that can still be on time
+            slack = self._slo_s  # that one is late whatever we do: judge by those that can still be on time
         batch = self._batch(view, counts, at, slack, slack)
         if HURRY * batch.choice.seconds > slack and len(counts) > 1:
             batch = self._instead(view, counts, batch, slack)
@@ -153,7 +154,9 @@ class Adaptive:
         return Dispatch(everyone if size >= waiting else view.oldest(size), view.levels[level])
 
     def _look(self, view: View) -> None:
-        """Learn the traffic and the lengths anew."""
+        """Learn the target, the traffic and the lengths anew."""
+        self._slo_s = self._targets.look(view)
+        self._choices, self._seen = self._aims(self._slo_s)
         self._seen.look(view)
         self._next_look = self._seen.next_look
         self._choices.learn(view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting])
@@ -184,7 +187,7 @@ class Adaptive:
 
     def _regret(self, view: View, counts: Sequence[int], batch: Considered) -> float:
         """A batch's regret, and a part of the loss of those of other lengths that cannot be on time after it."""
-        regret, taken = batch.choice.regret, batch.choice.seconds / view.slo_s
+        regret, taken = batch.choice.regret, batch.choice.seconds / self._slo_s
         if regret == inf:
             return inf
         end, late = view.now + batch.choice.seconds, 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from math import log, sqrt
 from typing import NamedTuple
 
@@ -17,6 +19,9 @@ RECENT = 0.25
 KEEPS = 0.98
 #: A spread beyond this is as good as this.
 MOST = 32.0
+
+#: Of so many requests, one looked at each time, the tightest target counts.
+TARGETS = 16
 
 
 class Traffic(NamedTuple):
@@ -43,7 +48,7 @@ class Traffic(NamedTuple):
 class TrafficSeen:
     """Looks at the arrival rate of the last `window` SLOs; its last quarter may contradict it by two deviations.
 
-    usual: how many come within an SLO. quiet: whether nobody came within the window. traffic: what an outlook is for.
+    usual: how many come within an SLO. quiet: whether none came within the window. traffic: what an outlook is for.
     """
 
     traffic: Traffic
@@ -70,3 +75,24 @@ class TrafficSeen:
         self.usual = max(min(max(rate, recent - deviation), recent + deviation), 1 / window)
         spread = min(max(self._errors / self._meant, 1.0), MOST) if self._meant else 1.0
         self.traffic = Traffic.of(self.usual, spread)
+
+
+class TargetsSeen:
+    """The targets that requests have of their own: batches are chosen for the tightest of the last ones, or the run's.
+
+    A batch that is long against the target of some of those to come makes these late, whatever the others have. Targets
+    that nothing could meet do not count.
+    """
+
+    def __init__(self, slo_s: float, alone_s: Sequence[float]) -> None:
+        self._slo_s, self._alone_s = slo_s, alone_s
+        self._steps: deque[int] = deque(maxlen=TARGETS)
+        self._upto = -1  # the request that was looked at last
+
+    def look(self, view: View) -> float:
+        """The target to choose for, in seconds, with one request more."""
+        for each in view.after(self._upto, 1) if hasattr(view, "after") else view.oldest(1):
+            self._upto, own_s = each, view.deadline(each) - view.arrival(each)
+            if own_s >= self._alone_s[view.longest((each,))]:
+                self._steps.append(round(log(own_s / self._slo_s) / log(STEP)))
+        return float(self._slo_s * STEP ** min([0, *self._steps]))
