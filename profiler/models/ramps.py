@@ -63,5 +63,5 @@ def load_ramps(path: Path) -> Ramps:
         wanted |= {"pooler_weight": (layers, hidden, hidden), "pooler_bias": (layers, hidden)}
     if not layers or shapes != wanted:
         raise ValueError(f"{path} holds no ramps: its tensors have shapes {shapes}")
-    own = (tensors.get(name) for name in ("pooler_weight", "pooler_bias"))
-    return Ramps(tensors["weight"], tensors["bias"], *own, about=found)
+    dense, bias = (tensors.get(name) for name in ("pooler_weight", "pooler_bias"))
+    return Ramps(tensors["weight"], tensors["bias"], dense, bias, found)
