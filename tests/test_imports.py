@@ -54,9 +54,10 @@ FOLDERS = {
         "modelled": "measuring models table",
         "campaign": "device executors measuring models table",
         "distill.learning": "models",
-        "studies": "table",
+        "studies": "answers distill.learning models table",
         "distill": "answers distill.learning executors models studies table",
-        "commands": "campaign device distill distill.learning executors measuring modelled models studies table",
+        "commands": "answers campaign device distill distill.learning executors measuring modelled models studies "
+        "table",
     },
     "policies": {
         "interface": "",

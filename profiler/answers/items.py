@@ -1,4 +1,4 @@
-"""Recorded answers: for each evaluated text how sure and how right every prefix was. A leaf: no torch.
+"""Recorded answers: for each text how sure and how right every stage was. A leaf: no torch.
 
 A trace's column `item` names a row here, so that every policy meets the same requests with the same answers.
 """
@@ -17,17 +17,23 @@ from numpy.typing import NDArray
 
 from traces.shared.sealed import read_sealed, write_sealed
 
+#: What a stage may be.
+AXES = ("students", "layers")
+#: The split of texts that choices may be made by, and that are never served.
+TUNING = "tuning"
 #: Where recorded answers are shipped: a file per model.
 SHIPPED = Path(__file__).parent
 
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """N texts answered by the K prefixes of a model (and by its teacher).
+    """N texts answered by the K stages of a model, and at last by the whole of it or by its teacher.
 
+    axis: what a stage is: so many students, or so many layers with a ramp. teacher_*: of students the teacher's answer,
+    of layers the model's own final one.
     tokens: int32 [N], with [CLS] and [SEP]. label: int64 [N]. split: of each text. row: its place in that split's file.
     answer: int64 [K, N]. confidence: chance of the answer, float32 [K, N]. margin: that chance less the next one's.
-    correct: bool [K, N]. teacher_*: the same of the teacher, [N]. about: model, task, teacher, seed and such.
+    correct: bool [K, N]. about: model, task, teacher, seed and such.
     """
 
     tokens: NDArray[np.int32]
@@ -40,6 +46,12 @@ class Items:
     teacher_answer: NDArray[np.int64]
     teacher_confidence: NDArray[np.float32]
     about: Mapping[str, str]
+    axis: str = "students"
+
+    @property
+    def served(self) -> NDArray[np.int64]:
+        """The rows that requests are drawn from: those of the split `tuning` are only for choices."""
+        return np.flatnonzero(self.split != TUNING)
 
     @property
     def students(self) -> int:
@@ -67,12 +79,12 @@ class Items:
         for index in range(self.students):
             for name in ("answer", "confidence", "margin", "correct"):
                 columns[f"{name}_{index + 1}"] = getattr(self, name)[index]
-        table = pa.table(columns).replace_schema_metadata({"students": str(self.students), **self.about})
+        table = pa.table(columns).replace_schema_metadata({self.axis: str(self.students), **self.about})
         write_sealed(table, path, compression="zstd")
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Items:
-        """Raises LookupError where there is no such file, ValueError where it holds something else."""
+    def read(cls, path: str | os.PathLike[str], axis: str = "students") -> Items:
+        """Raises LookupError where there is no such file, ValueError where it holds something else, or another axis."""
         path = Path(path)
         if not path.is_file():
             raise LookupError(f"no recorded answers at {path}: python -m profiler distill writes items.parquet")
@@ -81,7 +93,9 @@ class Items:
             about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} cannot be read: {error}") from None
-        students = int(said) if (said := about.pop("students", "0")).isdecimal() else 0
+        if axis not in about and (other := next((each for each in AXES if each in about), None)):
+            raise ValueError(f"{path} holds answers by {other}: answers by {axis} are needed here")
+        students = int(said) if (said := about.pop(axis, "0")).isdecimal() else 0
         per_text = ("tokens", "label", "split", "row", "teacher_answer", "teacher_confidence")
         per_prefix = ("answer", "confidence", "margin")
         wanted = [*per_text, *(f"{name}_{k + 1}" for name in per_prefix for k in range(students))]
@@ -98,7 +112,7 @@ class Items:
         for name in per_prefix:
             own[name] = np.stack([table[f"{name}_{k + 1}"].to_numpy() for k in range(students)])
         about.pop("ARROW:schema", None)
-        return cls(**own, about=about)
+        return cls(**own, about=about, axis=axis)
 
 
 def _refuse_nonsense(column: pa.ChunkedArray, name: str, path: Path) -> None:

@@ -69,7 +69,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
 
     if arguments.limit is not None and arguments.limit < 1:
         raise ValueError(f"--limit is {arguments.limit}: at least one row is needed")
-    device = _device(arguments)
+    device = chosen_device(arguments)
     base = _recipe(arguments, device)
     source = tasks.find(arguments.task, arguments.data, development=arguments.development, held_out=arguments.held_out)
     folder = initial.teacher_folder(arguments.teacher)
@@ -80,7 +80,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     initial.shape(checkpoint.spec, recipe.depth, recipe.width, recipe.students, len(task.classes))
     if recipe.tokens > (most := checkpoint.spec.positions):
         raise ValueError(f"tokens is {recipe.tokens}, but the teacher has positions for {most}: -p tokens=...")
-    work, half = arguments.out / "work", _half(device)
+    work, half = arguments.out / "work", half_precision(device)
     with ExitStack() as stack:
         bar = progress_bar(stack)
         bar(0.0, "reading texts")
@@ -122,7 +122,8 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def _device(arguments: argparse.Namespace) -> torch.device:
+def chosen_device(arguments: argparse.Namespace) -> torch.device:
+    """The device of `--device`, with the threads of `--threads`. Raises LookupError where it is not there."""
     import torch
 
     set_threads(arguments.threads)
@@ -139,7 +140,7 @@ def _recipe(arguments: argparse.Namespace, device: torch.device) -> Recipe:
     return RECIPES[name]
 
 
-def _half(device: torch.device) -> bool:
+def half_precision(device: torch.device) -> bool:
     """Whether products are faster in bfloat16: on GPUs, and on processors that say so."""
     if device.type == "cuda":
         return True

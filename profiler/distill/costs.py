@@ -47,10 +47,15 @@ def phases(recipe: Recipe, teacher: Checkpoint, training: int) -> dict[str, Work
     if recipe.joint_texts:
         found["joint"] = Work(short * recipe.joint_texts * recipe.students)
         found["steps"] = Work(answered=short * fitting * recipe.students)
-    deep = (2 * recipe.depth - 0.75) * recipe.single_texts + recipe.imitation_texts * 2 * recipe.depth
+
+    def deep(depth: int) -> Work:
+        learned = (depth - 0.75) * recipe.single_texts + depth * recipe.imitation_texts
+        return Work(learned, recipe.imitation_texts * layers)
+
     of = {
         "single": Work(short * recipe.single_texts),
-        "deep": Work(deep, recipe.imitation_texts * layers),
+        "deep": deep(2 * recipe.depth),
+        "deeper": deep(3 * recipe.depth),
         "wide": Work(4 * short * recipe.single_texts),
         "bagging": Work(short * recipe.bagging_texts * recipe.students),
     }

@@ -51,11 +51,12 @@ def plain(
 
 
 #: The shape of each baseline beside an ensemble's, by the baseline's name: one encoder of the students' shape with the
-#: whole budget of a single model, one of twice the depth, one of twice the width, and as many students as the ensemble
-#: has, each on a bootstrap sample, of which a prefix answers with the mean.
+#: whole budget of a single model, one of twice and one of three times the depth, one of twice the width, and as many
+#: students as the ensemble has, each on a bootstrap sample, of which a prefix answers with the mean.
 SHAPE: dict[str, Callable[[Dims], Dims]] = {
     "single": lambda spec: _one(spec, spec.layers, 1),
     "deep": lambda spec: _one(spec, 2 * spec.layers, 1),
+    "deeper": lambda spec: _one(spec, 3 * spec.layers, 1),
     "wide": lambda spec: _one(spec, spec.layers, 2),
     "bagging": lambda spec: replace(spec, name=f"bagged-{spec.layers}x{spec.hidden}"),
 }

@@ -22,11 +22,13 @@ class Encoded(NamedTuple):
     """What K encoders make of a batch. cls: [K, B, H], the last layer's [CLS]. states: [K, B, S, H] after each layer.
 
     attention: log-probabilities [K, B, heads, S, S] of each layer. Both are empty unless all of it was asked for.
+    rows: [K, B, H], the [CLS] after each layer; empty unless asked for.
     """
 
     cls: Tensor
     states: tuple[Tensor, ...] = ()
     attention: tuple[Tensor, ...] = ()
+    rows: tuple[Tensor, ...] = ()
 
 
 def encode(
@@ -37,25 +39,29 @@ def encode(
     *,
     hint: Tensor | None = None,
     everything: bool = False,
+    each: bool = False,
     drop: Drop | None = None,
 ) -> Encoded:
     """Run K encoders on ids [B, S]. mask: bool [B, S], True for a token; None where every row is of full length.
 
     hint: [K, B, H], added to the embedding of [CLS] (how a helper is told what others say). everything: keep all states
-    and attention; otherwise the last layer is computed for [CLS] only, which is exact.
+    and attention; otherwise the last layer is computed for [CLS] only, which is exact. each: keep the [CLS] of every
+    layer.
     """
     x = _embed(spec, tensors, ids, hint)
     x = drop(x) if drop else x
-    states, attention = [], []
+    states, attention, rows = [], [], []
     for number in range(spec.layers):
         prefix = f"layers.{number}."
         own = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         last = number == spec.layers - 1 and not everything
         x, scores = _layer(spec, own, x, mask, last, everything, drop)
+        if each:
+            rows.append(x[:, :, 0])
         if everything and scores is not None:
             states.append(x)
             attention.append(scores)
-    return Encoded(x[:, :, 0], tuple(states), tuple(attention))
+    return Encoded(x[:, :, 0], tuple(states), tuple(attention), tuple(rows))
 
 
 def vectors(tensors: Tensors, cls: Tensor) -> Tensor:

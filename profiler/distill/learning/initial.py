@@ -69,6 +69,17 @@ def load_teacher(folder: Path) -> Checkpoint:
     return Checkpoint(spec, {name: tensor.float().clone() for name, tensor in own.items()}, head=True)
 
 
+def saved_teacher(path: Path) -> Checkpoint:
+    """A teacher as a study leaves it in its folder `models`. Raises LookupError or ValueError where it is none."""
+    from profiler.models.weights import load
+
+    whole = load(path)
+    if whole.spec.students > 1 or whole.spec.outputs != whole.spec.classes:
+        raise ValueError(f"{path} holds {whole.spec.name}, which is no single classifier")
+    own = {name: tensor for name, tensor in whole.tensors().items() if name != TYPES and not name.startswith("head_")}
+    return Checkpoint(replace(whole.spec, types=1), {name: tensor.float() for name, tensor in own.items()}, head=True)
+
+
 def digest(tensors: Tensors) -> str:
     """Which checkpoint it is: a hash of its numbers."""
     found = hashlib.sha256()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 #: What is trained beside the boosted students, to compare with.
-BASELINES = ("single", "bagging", "deep", "wide")
+BASELINES = ("single", "bagging", "deep", "deeper", "wide")
 #: Recipes count texts for so many training rows, about those of SST-2.
 ROWS = 60_000
 #: The least values of whole numbers, where that is not 1. tokens: [CLS], [SEP] and one of the text.
@@ -66,7 +66,7 @@ class Recipe:
     #: Weight of following a helper that is told the sum of the students before; 0 leaves the helper out.
     peer: float = 0.0
     #: What is trained to compare with, comma-separated or none; texts of a single model, of a bagged one.
-    baselines: str = ",".join(BASELINES)
+    baselines: str = "single,bagging,deep,wide"
     single_texts: int = 180_000
     bagging_texts: int = 80_000
 

@@ -12,6 +12,7 @@ import torch
 from profiler.answers.items import Items
 from profiler.answers.margins import learned, outcome
 from profiler.distill.evaluation import paired
+from profiler.distill.learning.baselines import SHAPE, begin
 from profiler.distill.learning.boosting import line_search
 from profiler.distill.learning.correction import only
 from profiler.distill.learning.encoder import encode, vectors
@@ -272,3 +273,18 @@ def test_baselines_may_be_added_to_a_study_and_nothing_else_may_change(tmp_path:
     settle(tmp_path / "work", Recipe(), {"task": "toy"})
     with pytest.raises(ValueError, match=r"rate was 0\.0006, is 0\.1"):
         settle(tmp_path / "work", Recipe(rate=0.1), {"task": "toy"})
+
+
+def test_single_models_have_once_twice_and_three_times_the_depth() -> None:
+    asked: list[int] = []
+
+    def bodies(depth: int, number: int) -> dict[str, torch.Tensor]:
+        asked.append(depth)
+        return {}
+
+    names = []
+    for name in ("single", "deep", "deeper"):
+        begin(name, SPEC, bodies)
+        names.append(SHAPE[name](SPEC).name)
+    assert names == ["single-2x64", "single-4x64", "single-6x64"]
+    assert asked == [2, 4, 6]
