@@ -44,7 +44,7 @@ OF_PARTS = {
     "teacher": ("nexus", "clockwork", "buckets(nexus)"),
     "single": ("adaptive", "nexus", "clockwork", "greedy"),
     "single+teacher": ("adaptive", "nexus", "slackfit(choice='batch', drop=True)"),
-    "students": ("adaptive",),
+    "all students": ("adaptive",),
 }
 #: Variants of adaptive itself: what they gain it could gain.
 OWN = ("adaptive", "adaptive(drop='hopeless')", "predicted(adaptive)", "buckets(adaptive)")

@@ -19,7 +19,7 @@ STEEP, TIMES = "-steep", 4.0
 STUDENTS, TEACHER = "students-2x384", "teacher-6x384"
 SERVED = {"students": STUDENTS, "all": f"{STUDENTS},{TEACHER}"}
 #: What rivals of a cell that serves all may serve instead: fewer levels must not be worth more.
-PARTS = {"teacher": TEACHER, "single": STUDENTS, "single+teacher": SERVED["all"]}
+PARTS = {"teacher": TEACHER, "single": STUDENTS, "single+teacher": SERVED["all"], "all students": STUDENTS}
 
 
 @dataclass(frozen=True)
