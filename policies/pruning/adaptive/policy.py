@@ -100,14 +100,14 @@ class Adaptive:
             lost = hopeless(view, self._alone)
             if lost:
                 return Drop(lost, "hopeless")
+        if view.now >= self._next_look:
+            self._look(view)
         late = self._late
         if (late is None or not late.waiting) and self._before is None:
             usual = self._at_once(view)
             if usual is not None:
                 return usual
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
-        if view.now >= self._next_look:
-            self._look(view)
         head = view.by_deadline(1)[0]
         at, slack = view.longest((head,)), view.deadline(head) - view.now
         if late is not None and (late.waiting or slack < self._alone_s[at]):
@@ -140,18 +140,16 @@ class Adaptive:
 
     def _at_once(self, view: View) -> Dispatch | None:
         """The batch where all go together and none is late: the usual case of `decide`, without its detours."""
-        now, waiting = view.now, view.waiting
-        if now >= self._next_look:
-            self._look(view)
-        slack = view.deadline(view.by_deadline(1)[0]) - now
+        waiting = view.waiting
+        slack = view.deadline(view.by_deadline(1)[0]) - view.now
         if slack < self._slowest_alone or waiting > self._together[self._level]:
             return None
-        everyone = view.oldest(waiting)
-        level, size, seconds, _ = self._choices.best(view.longest(everyone), waiting, waiting, slack, slack)
+        oldest = view.oldest(waiting)
+        level, size, seconds, _ = self._choices.best(view.longest(oldest), waiting, waiting, slack, slack)
         if seconds > slack:
             return None
         self._level = level
-        return Dispatch(everyone if size >= waiting else view.oldest(size), view.levels[level])
+        return Dispatch(oldest if size >= waiting else view.oldest(size), view.levels[level])
 
     def _look(self, view: View) -> None:
         """Learn the target, the traffic and the lengths anew."""
@@ -172,7 +170,7 @@ class Adaptive:
         return Considered(low, high, size, slack, choice)
 
     def _instead(self, view: View, counts: Sequence[int], batch: Considered, least: float) -> Considered:
-        """Where the oldest is in a hurry, somebody may have to be lost: the batch of any length that loses least."""
+        """Where the oldest is in a hurry, a request may have to be lost: the batch of any length that loses least."""
         best, regret = batch, self._regret(view, counts, batch)
         for bucket, count in enumerate(counts):
             if not count or batch.low <= bucket <= batch.high:
