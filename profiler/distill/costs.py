@@ -86,7 +86,7 @@ def pace(run: Setup, recipe: Recipe, checkpoint: Checkpoint, corpus: Corpus) -> 
         float(loss.detach())  # waits for the device
 
     def answer() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), run.autocast():
             float(encode(spec, frozen | trained, batch.ids, batch.mask).cls.sum())
 
     passed = (spec.layers - 0.75) * size

@@ -14,7 +14,7 @@ from profiler.answers.items import Items
 from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.teacher import divergence
-from profiler.distill.learning.training import ANSWERED_TOKENS, Setup, fit
+from profiler.distill.learning.training import Setup, fit, passed
 from profiler.models.ramps import SHAPES, Ramps
 from profiler.models.spec import Dims
 
@@ -36,19 +36,14 @@ class Seen:
 
 def seen(run: Setup, spec: Dims, tensors: Tensors, corpus: Corpus) -> Seen:
     """Run the teacher once over texts."""
-    order = np.argsort(-corpus.texts.lengths, kind="stable")
-    rows = torch.empty(spec.layers, len(order), spec.hidden, dtype=torch.float16, device=run.device)
-    logits = torch.empty(len(order), spec.classes, device=run.device)
-    start = 0
+    texts = len(corpus.texts)
+    rows = torch.empty(spec.layers, texts, spec.hidden, dtype=torch.float16, device=run.device)
+    logits = torch.empty(texts, spec.classes, device=run.device)
     with torch.no_grad():
-        while start < len(order):
-            size = max(1, ANSWERED_TOKENS // int(corpus.texts.lengths[order[start]]))
-            batch = corpus.batch(order[start : start + size])
+        for batch in passed(run, corpus):
             found = encode(spec, tensors, batch.ids, batch.mask, each=True)
             rows[:, batch.rows] = torch.stack([own[0] for own in found.rows]).half()
             logits[batch.rows] = vectors(tensors, found.cls)[0].float()
-            start += size
-            run.journal.answered(min(start, len(order)), len(order))
     return Seen(rows, logits)
 
 

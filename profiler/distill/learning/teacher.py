@@ -94,7 +94,7 @@ def says(run: Setup, spec: Dims, tensors: Tensors, corpus: Corpus) -> Tensor:
         "projection_weight": torch.cat([own, weight], dim=-1),
         "projection_bias": torch.cat([torch.zeros_like(own[:, 0]), bias], dim=-1),
     }
-    return answers(run, replace(spec, outputs=spec.hidden + spec.classes), both, corpus)[0]
+    return answers(run, replace(spec, outputs=spec.hidden + spec.classes), both, corpus, quick=True)[0]
 
 
 def divergence(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
