@@ -34,7 +34,7 @@ import numpy as np
 import uvicorn
 
 from policies import make
-from profiler.executors.interface import Answers
+from profiler.executors.interface import BatchResult
 from profiler.executors.serving import Served, open_devices
 from profiler.table import Deployment, LatencyTable, ShapeKey
 from simulator.defaults import short_text_saturation
@@ -59,8 +59,8 @@ class Nothing:
         self.spec = SimpleNamespace(vocab=vocab, outputs=outputs)
         self._logits = np.zeros((256, outputs), np.float32)
 
-    def run(self, students: int, ids: list[Any]) -> Answers:
-        return Answers(self._logits[: len(ids)], ShapeKey(students, len(ids), 1), 1e-6, 0.0, 1e-6)
+    def run(self, students: int, ids: list[Any]) -> BatchResult:
+        return BatchResult(self._logits[: len(ids)], ShapeKey(students, len(ids), 1), 1e-6, 0.0, 1e-6)
 
 
 def serve_nothing(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from profiler.executors.interface import Answers
+from profiler.executors.interface import BatchResult
 from profiler.table import LatencyTable, ShapeKey
 from simulator import simulate
 from simulator.conformance.cases import formula
@@ -43,13 +43,13 @@ class Spinning:
         self._seconds = seconds
         self._logits = np.zeros((BATCH, 2), np.float32)
 
-    def run(self, students: int, ids: list[np.ndarray]) -> Answers:
+    def run(self, students: int, ids: list[np.ndarray]) -> BatchResult:
         start = now = perf_counter()
         if self._seconds > 2 * AWAKE_S:  # leaves the core to others
             sleep(self._seconds - AWAKE_S)
         while now - start < self._seconds:
             now = perf_counter()
-        return Answers(self._logits[: len(ids)], ShapeKey(students, BATCH, 16), now - start, 0.0, now - start)
+        return BatchResult(self._logits[: len(ids)], ShapeKey(students, BATCH, 16), now - start, 0.0, now - start)
 
 
 def resident_mib() -> float:

@@ -11,7 +11,7 @@ from time import perf_counter, sleep
 
 import numpy as np
 
-from profiler.executors.interface import Answers, Ids, all_keys
+from profiler.executors.interface import BatchResult, Ids, all_keys
 from profiler.executors.serving import Served
 from profiler.models.spec import parse_spec
 from profiler.table import LatencyTable, ShapeKey
@@ -41,7 +41,7 @@ class TimedExecutor:
     def implementation(self, key: ShapeKey) -> str:
         return "timer"
 
-    def run(self, students: int, ids: Sequence[Ids]) -> Answers:
+    def run(self, students: int, ids: Sequence[Ids]) -> BatchResult:
         """See profiler.executors.interface.Engine; the answers are zeros."""
         start = perf_counter()
         lengths = [len(row) for row in ids]
@@ -55,7 +55,7 @@ class TimedExecutor:
             sleep(end - staged - AWAKE_S)
         while (now := perf_counter()) < end:
             pass
-        return Answers(logits, key, now - start, staged - start, now - staged)
+        return BatchResult(logits, key, now - start, staged - start, now - staged)
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from profiler.answers.items import Items, shipped
+from profiler.answers.recorded import Answers, shipped
 from profiler.table import AccuracyTable, Deployment, LatencyTable
 
 TABLES = ("synthetic", "h200-modelled", "cpu-epyc-1thread")
@@ -42,7 +42,7 @@ class Shelf:
         path = shipped([STUDENTS])
         return (
             bool(path)
-            and Items.read(path).about["task"] == self.deployment(table, "students").task
+            and Answers.read(path).about["task"] == self.deployment(table, "students").task
             and not (table.endswith(STEEP))
         )
 

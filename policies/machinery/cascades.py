@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.machinery.recorded import expected_seconds, learning_rows
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 from profiler.events import BatchPlan, Cut
 from profiler.table import Level
 
@@ -63,12 +63,12 @@ def front(cascades: Sequence[Cascade], service: Service) -> list[Cascade]:
     return kept
 
 
-def of_recorded(items: Items, levels: Sequence[Level], most: int, path: str) -> Iterator[Cascade]:
+def of_recorded(items: Answers, levels: Sequence[Level], most: int, path: str) -> Iterator[Cascade]:
     """The cascades of up to `most` prefixes of the recorded model, of which each adds as many students as a level has.
 
     Their accuracy is that of the answers recorded in every second row. path: of the file.
     """
-    own = {level.students: level for level in levels if level.students <= items.students}
+    own = {level.students: level for level in levels if level.students <= items.stages}
     possible = [
         (ends, certainties)
         for count in range(1, most + 1)

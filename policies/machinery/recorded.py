@@ -8,11 +8,11 @@ from math import floor
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.answers.items import Items, shipped
+from profiler.answers.recorded import Answers, shipped
 from profiler.table import Level
 
 
-def recorded_answers(policy: str, named: str | None, levels: Sequence[Level]) -> tuple[str, Items] | None:
+def recorded_answers(policy: str, named: str | None, levels: Sequence[Level]) -> tuple[str, Answers] | None:
     """The file of recorded answers and what it holds: the one named, else that shipped for a model; None without any.
 
     policy: its name, for errors. Raises ValueError for a file that cannot be read or is of a model that is not served.
@@ -21,7 +21,7 @@ def recorded_answers(policy: str, named: str | None, levels: Sequence[Level]) ->
     if (path := shipped(models) if named is None else named) is None:
         return None
     try:
-        items = Items.read(path)
+        items = Answers.read(path)
     except LookupError as error:  # a parameter is wrong, not the policy
         raise ValueError(f"{policy}: {error}") from None
     if (own := items.about.get("model")) not in models:
@@ -29,7 +29,7 @@ def recorded_answers(policy: str, named: str | None, levels: Sequence[Level]) ->
     return path, items
 
 
-def learning_rows(items: Items) -> NDArray[np.int64]:
+def learning_rows(items: Answers) -> NDArray[np.int64]:
     """Every second row: what rules are learned from, so that the others can be simulated without having been seen."""
     return np.arange(1, len(items.label), 2)
 

@@ -99,6 +99,6 @@ class CascadeServe:
         if recorded is None:
             return front([Cascade.whole(level) for level in levels], service)
         path, items = recorded
-        own = [each for each in levels if each.model == items.about["model"] and each.students <= items.students]
+        own = [each for each in levels if each.model == items.about["model"] and each.students <= items.stages]
         others = [Cascade.whole(each) for each in levels if each not in own]
         return front([*others, *of_recorded(items, own, self.stages, path)], service)

@@ -54,7 +54,7 @@ class Deferral:
             return whole, whole
         path, items = found
         model, teacher = items.about["model"], items.about.get("teacher")
-        first = {each.students: each for each in levels if each.model == model and each.students <= items.students}
+        first = {each.students: each for each in levels if each.model == model and each.students <= items.stages}
         second = [each for each in levels if each.model == teacher]
         if not (first and second):
             raise ValueError(

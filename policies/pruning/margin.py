@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from policies.interface import Action, Dispatch, Planned, View
 from policies.machinery.recorded import expected_seconds, learning_rows, recorded_answers
 from policies.machinery.wrapped import Wrapper, chain, declared
-from profiler.answers.items import Items
 from profiler.answers.margins import Rule, learned
+from profiler.answers.recorded import Answers
 from profiler.events import BatchPlan, Cut
 from profiler.table import Level
 
@@ -79,7 +79,7 @@ class Margin(Wrapper):
         return {
             level.index: list(_candidates(items, by_students, students, self.flips, self.looks, recorded))
             for students, level in by_students.items()
-            if students <= items.students
+            if students <= items.stages
         }
 
 
@@ -93,7 +93,7 @@ class _Candidate:
 
 
 def _candidates(
-    items: Items, levels: dict[int, Level], students: int, flips: float, looks: int, recorded: str
+    items: Answers, levels: dict[int, Level], students: int, flips: float, looks: int, recorded: str
 ) -> Iterator[_Candidate]:
     """All ways to look at up to so many prefixes before this one whose stages have as many students as some level."""
     rows = learning_rows(items)
@@ -108,7 +108,7 @@ def _candidates(
             yield _Candidate(plan, tuple(levels[stage].index for stage in stages), _left(items, rule, rows, ends))
 
 
-def _left(items: Items, rule: Rule, rows: NDArray[np.int64], ends: Sequence[int]) -> tuple[float, ...]:
+def _left(items: Answers, rule: Rule, rows: NDArray[np.int64], ends: Sequence[int]) -> tuple[float, ...]:
     """The shares of requests that come to each stage, the first of which all do."""
     needed = rule.students(items)[rows]
     return tuple(float((needed > before).mean()) for before in (0, *ends[:-1]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Rule:
 
     margins: tuple[float, ...]
 
-    def students(self, items: Items) -> NDArray[np.int64]:
+    def students(self, items: Answers) -> NDArray[np.int64]:
         """How many students each text needs, [N]: the first prefix that is sure enough."""
         sure = items.margin[: len(self.margins)] >= np.array(self.margins)[:, None]
         return np.asarray(sure.argmax(0) + 1, np.int64)
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def learned(
-    items: Items,
+    items: Answers,
     share: float,
     rows: Sequence[int] | NDArray[np.int64] | None = None,
     *,
@@ -49,7 +49,7 @@ def learned(
     """
     if not 0 <= share < 1:
         raise ValueError(f"the share of flips is {share} (must lie in 0 to 1)")
-    most = items.students if students is None else students
+    most = items.stages if students is None else students
     left = np.arange(len(items.label)) if rows is None else np.asarray(rows)
     margins = []
     for count in range(1, most):
@@ -62,7 +62,7 @@ def learned(
     return Rule((*margins, 0.0))
 
 
-def outcome(items: Items, rule: Rule, rows: NDArray[np.int64] | None = None) -> Outcome:
+def outcome(items: Answers, rule: Rule, rows: NDArray[np.int64] | None = None) -> Outcome:
     """What a rule comes to on these rows."""
     chosen = np.arange(len(items.label)) if rows is None else rows
     students = rule.students(items)[chosen]

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Train, record the tuning and evaluated texts, say how far each layer agrees; 0 done, 1 below a gate."""
-    from profiler.answers.items import TUNING
+    from profiler.answers.recorded import TUNING
     from profiler.distill.learning import initial
     from profiler.distill.learning.corpus import Corpus
     from profiler.distill.learning.journal import StudyLog

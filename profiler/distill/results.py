@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from profiler.answers.items import Items
 from profiler.answers.margins import learned, outcome
+from profiler.answers.recorded import Answers
 from profiler.distill.answered import ANSWERS, Answered, headline
 from profiler.distill.evaluation import Record, accuracy_rows, closed
 from profiler.distill.learning.texts import Texts
@@ -88,11 +88,11 @@ class Results:
     def _splits(self) -> dict[str, NDArray[np.bool_]]:
         return headline(self.task.name, split_names(self.task))
 
-    def items(self) -> Items:
+    def items(self) -> Answers:
         """How sure and how right every prefix of the ensemble was, text by text."""
         own, teacher, split = self.records[self.ensemble], self.records[self.teacher], joined(self.task)
         ordered = np.sort(own.chances(), axis=-1).round(4)  # more digits would triple the file
-        return Items(
+        return Answers(
             tokens=self.texts.lengths.astype(np.int32),
             label=split.labels,
             split=split_names(self.task),
@@ -138,7 +138,7 @@ class Results:
         return card | dict(self.about)
 
 
-def per_request(items: Items) -> list[dict[str, float]]:
+def per_request(items: Answers) -> list[dict[str, float]]:
     """Mean students and accuracy when each text stops early: rules learned on every other text, judged on the rest.
 
     whole: the accuracy of all students on the texts that the rules are judged on.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from profiler.executors.interface import Answers, Ids, PartKey, all_keys
+from profiler.executors.interface import BatchResult, Ids, PartKey, all_keys
 from profiler.models import forward
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights, simplify
@@ -76,7 +76,7 @@ class CpuExecutor:
             self.run(students, [np.zeros(smallest.tokens, np.int32)] * smallest.batch)
         return perf_counter() - start
 
-    def run(self, students: int, ids: Sequence[Ids]) -> Answers:
+    def run(self, students: int, ids: Sequence[Ids]) -> BatchResult:
         """Answer a batch; see profiler.executors.interface.Engine."""
         if students not in self._prefixes:
             raise LookupError(f"{self.spec.name} is not warm for {students} students: it serves {self.students}")
@@ -91,7 +91,7 @@ class CpuExecutor:
             self._ready.add(ShapeKey(last - first, batch, tokens))
         return perf_counter() - start
 
-    def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:
+    def part(self, first: int, last: int, ids: Sequence[Ids]) -> BatchResult:
         """The sum of the vectors of students first + 1 to last; see profiler.executors.interface.Parts."""
         return self._answer(self._part(first, last), ids)
 
@@ -104,7 +104,7 @@ class CpuExecutor:
             self._parts[first, last] = self._weights.part(first, last)
         return self._parts[first, last]
 
-    def _answer(self, weights: Weights, ids: Sequence[Ids]) -> Answers:
+    def _answer(self, weights: Weights, ids: Sequence[Ids]) -> BatchResult:
         start = perf_counter()
         key = self.plan.key(weights.spec.students, [len(row) for row in ids])
         if key not in self._ready:
@@ -123,7 +123,7 @@ class CpuExecutor:
             out = run(weights, own, staging.mask if masked else None, types=types, cls_only=self.cls_only).numpy()
         logits = out[: len(ids)]
         done = perf_counter()
-        return Answers(logits, key, done - start, staged - start, done - staged)
+        return BatchResult(logits, key, done - start, staged - start, done - staged)
 
     def close(self) -> None:
         """Forget buffers and weights."""

@@ -15,7 +15,7 @@ from profiler.table import BucketPlan, ShapeKey
 Ids = NDArray[np.int32]
 
 
-class Answers(NamedTuple):
+class BatchResult(NamedTuple):
     """What a batch came to, and how long it took.
 
     logits: float32 [requests, classes], in the order of the batch; the caller owns it. key: the shape that was run.
@@ -70,7 +70,7 @@ class Engine(Protocol):
         """How a key is run, in a word or two, for the column `impl`."""
         ...
 
-    def run(self, students: int, ids: Sequence[Ids]) -> Answers:
+    def run(self, students: int, ids: Sequence[Ids]) -> BatchResult:
         """Answer a batch with the first `students` students, at the plan's next size up; block until it is done.
 
         Raises LookupError for a batch, a length or a number of students that is not ready, ValueError for ids outside
@@ -105,7 +105,7 @@ class Parts(Protocol):
         """Make these parts ready, after `warm`; as there. What is ready already takes no time."""
         ...
 
-    def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:
+    def part(self, first: int, last: int, ids: Sequence[Ids]) -> BatchResult:
         """Students first + 1 to last; as `run`, with the sum of their vectors [requests, O] in place of logits."""
         ...
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from profiler.device.seam import Device, Replay
-from profiler.executors.interface import Answers, Ids, PartKey, all_keys
+from profiler.executors.interface import BatchResult, Ids, PartKey, all_keys
 from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
 
@@ -150,7 +150,7 @@ class StagedExecutor:
         self._device.synchronize()
         return perf_counter() - started
 
-    def run(self, students: int, ids: Sequence[Ids]) -> Answers:
+    def run(self, students: int, ids: Sequence[Ids]) -> BatchResult:
         """Answer a batch; see profiler.executors.interface.Engine."""
         started = perf_counter()
         size = len(ids)
@@ -174,7 +174,7 @@ class StagedExecutor:
             pass
         logits = slot.logits[:size].copy()
         finished = perf_counter()
-        return Answers(logits, key, finished - started, staged - started, replay.device_s())
+        return BatchResult(logits, key, finished - started, staged - started, replay.device_s())
 
     def warm_parts(self, keys: Iterable[PartKey]) -> float:
         """Prepare these parts as `warm` prepares keys, and fetch the heads; see profiler.executors.interface.Parts."""
@@ -190,7 +190,7 @@ class StagedExecutor:
         _ = self.heads
         return perf_counter() - started
 
-    def part(self, first: int, last: int, ids: Sequence[Ids]) -> Answers:
+    def part(self, first: int, last: int, ids: Sequence[Ids]) -> BatchResult:
         """The sum of the vectors of students first + 1 to last; see profiler.executors.interface.Parts."""
         if (first, last) not in self._parts:
             raise LookupError(

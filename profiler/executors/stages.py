@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from profiler.events import BatchPlan, Cut
-from profiler.executors.interface import Answers, Ids, PartKey, Parts
+from profiler.executors.interface import BatchResult, Ids, PartKey, Parts
 from profiler.table import BucketPlan, ShapeKey
 
 
@@ -26,7 +26,7 @@ class Stage(NamedTuple):
 
     rows: list[int]
     students: int
-    answers: Answers
+    answers: BatchResult
     confidence: list[float]
     agrees: list[bool] | None = None
 
@@ -57,7 +57,7 @@ def stages(executor: Parts, plan: BatchPlan, ids: Sequence[Ids]) -> Iterator[Sta
         leaving, left, before = left[sure], left[~sure], cut.at
         answered[leaving] = own[sure].argmax(1)
         spent = perf_counter() - began, staging_s, device_s
-        answers = Answers(own[sure], key._replace(students=cut.at), *spent)
+        answers = BatchResult(own[sure], key._replace(students=cut.at), *spent)
         agrees = None
         if last and plan.sure == "result":
             agrees = (answered == (sums @ weights[cut.at - 1] + biases[cut.at - 1]).argmax(1)).tolist()

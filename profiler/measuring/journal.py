@@ -18,7 +18,7 @@ class TimingSample(NamedTuple):
     """One timing. at_s: seconds of measuring since the run began, interruptions left out.
 
     kind: `sample`, `canary` (the same key again and again) or `idle` (after an idle gap of gap_s). The times are those
-    of profiler.executors.interface.Answers.
+    of profiler.executors.interface.BatchResult.
     """
 
     at_s: float

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.teacher import divergence
@@ -82,7 +82,7 @@ class Rows:
     row: NDArray[np.int64]
 
 
-def recorded(ramps: Ramps, found: Seen, rows: Rows, about: Mapping[str, str]) -> Items:
+def recorded(ramps: Ramps, found: Seen, rows: Rows, about: Mapping[str, str]) -> Answers:
     """What every ramp answers to every text, and the final answer: recorded answers by layers."""
     with torch.no_grad():
         chances = torch.stack([own.float().softmax(-1) for own in ramps.logits(found.rows.float())])
@@ -90,7 +90,7 @@ def recorded(ramps: Ramps, found: Seen, rows: Rows, about: Mapping[str, str]) ->
         final = found.logits.softmax(-1).max(-1)
     # More digits would triple the file.
     first, second = (best.values[..., place].cpu().numpy().round(4) for place in (0, 1))
-    return Items(
+    return Answers(
         tokens=rows.tokens.astype(np.int32),
         label=rows.label,
         split=rows.split,
@@ -105,12 +105,12 @@ def recorded(ramps: Ramps, found: Seen, rows: Rows, about: Mapping[str, str]) ->
     )
 
 
-def agreement(items: Items, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def agreement(items: Answers, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """The share of these texts that each ramp answers as the whole model does, [L]."""
     return np.asarray((items.answer[:, rows] == items.teacher_answer[rows]).mean(1))
 
 
-def gates(items: Items, rows: NDArray[np.int64]) -> dict[str, bool]:
+def gates(items: Answers, rows: NDArray[np.int64]) -> dict[str, bool]:
     """Whether recorded exits are good enough to study exits with, on these rows (reference/early-exits.md, 7.2).
 
     majority: the last ramp is right in 25 points more than the commonest label is. rising: agreement never falls by

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from profiler.events import Event, Execution, Kind
-from profiler.executors.interface import Answers, Ids
+from profiler.executors.interface import BatchResult, Ids
 from profiler.table.predictions import Predictions
 from simulator.conformance.faults import Faults
 from simulator.conformance.host import Host, HostClock
@@ -121,11 +121,11 @@ class TableDevice:
         self._its, self._host, self._faults = predictions, host, faults
         self._level = {level.students: level.index for level in predictions.levels}
 
-    def run(self, students: int, ids: list[Ids]) -> Answers:
+    def run(self, students: int, ids: list[Ids]) -> BatchResult:
         plan = self._its.plan
         key = plan.key(students, [len(each) for each in ids])
         seconds = self._its.service[self._level[students]][plan.tokens.index(key.tokens)][len(ids)]
         self._host.work(seconds + self._faults.seconds("device stalls"))
         if self._faults.strikes("device raises"):
             raise ZeroDivisionError("a device\nraised")
-        return Answers(np.zeros((len(ids), 2), np.float32), key, seconds, 0.0, seconds)
+        return BatchResult(np.zeros((len(ids), 2), np.float32), key, seconds, 0.0, seconds)

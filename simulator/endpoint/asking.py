@@ -16,7 +16,7 @@ from simulator.executors.device import Running
 from simulator.serving.passing import TimedEvent
 
 if TYPE_CHECKING:
-    from profiler.executors.interface import Answers, Ids
+    from profiler.executors.interface import BatchResult, Ids
 
 
 class Unanswered(Exception):
@@ -115,7 +115,7 @@ class Clients:
         ]
         self._release(asked, made)
 
-    def done(self, running: Running, answers: Answers) -> None:
+    def done(self, running: Running, answers: BatchResult) -> None:
         self.measured[running.number] = (answers.seconds, running.late)
         del self.running[running.number]
 

@@ -25,7 +25,7 @@ from simulator.executors.planned import answers
 from simulator.serving.clock import Clock, WallClock
 
 if TYPE_CHECKING:
-    from profiler.executors.interface import Answers, Ids
+    from profiler.executors.interface import BatchResult, Ids
     from profiler.executors.interface import Engine as Device
     from profiler.executors.serving import Served
 
@@ -68,7 +68,7 @@ class Askers(Protocol):
     ) -> None:
         """The answers of these rows of a batch (None: all), as soon as they are in hand, at this time of the clock."""
 
-    def done(self, running: Running, answers: Answers) -> None:
+    def done(self, running: Running, answers: BatchResult) -> None:
         """A batch is done, and took this."""
 
 
@@ -100,7 +100,7 @@ class TraceAskers:
         numbers = np.asarray(requests, np.int64) if rows is None else np.asarray(requests, np.int64)[rows]
         self.logits[numbers, : logits.shape[1]] = logits
 
-    def done(self, running: Running, answers: Answers) -> None:
+    def done(self, running: Running, answers: BatchResult) -> None:
         self._measured[running.number] = answers.seconds, answers.staging_s, answers.device_s, running.late
 
     def measured(self, number: int) -> tuple[float, float, float, float]:

@@ -10,16 +10,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 from profiler.events import BatchPlan, Cut, Event, Execution, Kind, Requests
 from profiler.table import Level
 from simulator.core import Executor, PolicyError
 from traces import Trace
 
 
-def answers(recorded: str, other_tasks: Collection[str]) -> Items:
+def answers(recorded: str, other_tasks: Collection[str]) -> Answers:
     """The recorded answers of this file. Raises PolicyError for those to one of `other_tasks`."""
-    items = Items.read(recorded)
+    items = Answers.read(recorded)
     if (task := items.about.get("task")) in other_tasks:
         raise PolicyError(
             f"goes by answers to {task}, which is not the run's task: take --task {task}, or name the answers to "
@@ -117,14 +117,14 @@ class PlannedExecutor:
         done = Event(seconds, Kind.DONE, range(len(ids)) if finals else None, finals)
         return Execution(seconds, (*events, done))
 
-    def _check(self, plan: BatchPlan, level: Level, items: Items) -> None:
+    def _check(self, plan: BatchPlan, level: Level, items: Answers) -> None:
         last = plan.cuts[-1]
         if plan.sure == "truncate" or last.axis != "students":
             raise PolicyError(f"plans {plan.sure} on {last.axis}, which students of a table cannot do")
         if last.at != level.students:
             raise PolicyError(f"stops at {last.at} students at the latest, in a batch at {level}")
-        if last.at > items.students:
-            raise PolicyError(f"looks at {last.at} students, but {plan.recorded} recorded {items.students}")
+        if last.at > items.stages:
+            raise PolicyError(f"looks at {last.at} students, but {plan.recorded} recorded {items.stages}")
 
     def _stage(self, level: Level, before: int, cut: Cut) -> Level:
         """The level whose time the students after `before` take, up to a cut."""
@@ -132,7 +132,7 @@ class PlannedExecutor:
             raise PolicyError(f"looks at {before} and {cut.at} students, but no level has {cut.at - before}")
         return stage
 
-    def _answers_of(self, recorded: str, model: str) -> Items:
+    def _answers_of(self, recorded: str, model: str) -> Answers:
         """The recorded answers of a model: those of a teacher as if it were an ensemble of one."""
         items = self._items(recorded)
         if model == items.about.get("model") or model != items.about.get("teacher"):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from profiler.__main__ import main
-from profiler.executors.interface import Answers
+from profiler.executors.interface import BatchResult
 from profiler.measuring import measure, noise, summary
 from profiler.measuring.gate import random_batch
 from profiler.measuring.grid import Grid, ModelKey, grids, read_plan
@@ -146,11 +146,11 @@ class Timer:
     def implementation(self, key: ShapeKey) -> str:
         return "timer"
 
-    def run(self, students: int, ids: list[np.ndarray]) -> Answers:
+    def run(self, students: int, ids: list[np.ndarray]) -> BatchResult:
         key = self.plan.key(students, [len(row) for row in ids])
         self.runs.append(key)
         seconds = self._seconds[key] * self._rng.lognormal(0, 0.05)
-        return Answers(np.zeros((len(ids), 2), np.float32), key, seconds, 0.0, seconds)
+        return BatchResult(np.zeros((len(ids), 2), np.float32), key, seconds, 0.0, seconds)
 
     def close(self) -> None:
         pass

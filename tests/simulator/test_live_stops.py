@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from profiler.answers.items import Items  # noqa: E402
+from profiler.answers.recorded import Answers  # noqa: E402
 from profiler.device.seam import HostDevice  # noqa: E402
 from profiler.executors import serving  # noqa: E402
 from profiler.executors.cpu import CpuExecutor  # noqa: E402
@@ -78,7 +78,7 @@ def recorded(folder, least):
     answer = np.stack([own < least, own < least, label > 0]).astype(np.int64)
     split, about = np.full(texts, "made up", object), {"model": MODEL, "task": "toy"}
     tokens, rows = np.full(texts, 9, np.int32), np.arange(texts)
-    items = Items(tokens, label, split, rows, answer, (1 + margins) / 2, margins, label, margins[0], about)
+    items = Answers(tokens, label, split, rows, answer, (1 + margins) / 2, margins, label, margins[0], about)
     items.write(folder / "items.parquet")
 
 

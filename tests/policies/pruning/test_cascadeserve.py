@@ -13,7 +13,7 @@ from devices import batches, linear, run
 from policies import make
 from policies.machinery.cascades import Cascade, front, of_recorded
 from policies.pruning.cascadeserve import CascadeServe
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 from profiler.events import Cut
 from profiler.table import Predictions
 from simulator import simulate
@@ -32,7 +32,7 @@ def recorded(tmp_path: Path) -> Path:
     names, place = np.full(8, "held-out", object), np.arange(8)
     more = {"teacher_answer": label, "teacher_confidence": margin[0], "about": {"model": MODEL, "task": "toy"}}
     path = tmp_path / "items.parquet"
-    Items(np.full(8, 9, np.int32), label, names, place, answer, (1 + margin) / 2, margin, **more).write(path)
+    Answers(np.full(8, 9, np.int32), label, names, place, answer, (1 + margin) / 2, margin, **more).write(path)
     return path
 
 
@@ -51,7 +51,7 @@ def known(accuracy=lambda k: 0.5):
 
 
 def test_a_cascade_comes_to_what_its_recorded_answers_do(recorded):
-    found = {each.plan.cuts: each for each in of_recorded(Items.read(recorded), known().levels, 2, "") if each.plan}
+    found = {each.plan.cuts: each for each in of_recorded(Answers.read(recorded), known().levels, 2, "") if each.plan}
     # Of the rows 1, 3, 5, 7 two are certain of 0.7 and right; the second student gets one of the other two right.
     unsure = found[Cut(1, 0.7), Cut(2, 0.0)]
     assert (unsure.left, unsure.accuracy) == ((1.0, 0.5), 0.75)
@@ -64,7 +64,7 @@ def test_a_cascade_comes_to_what_its_recorded_answers_do(recorded):
 
 def test_the_front_has_what_is_more_accurate_than_all_that_is_faster(recorded):
     predictions = known()
-    found = list(of_recorded(Items.read(recorded), predictions.levels, 2, ""))
+    found = list(of_recorded(Answers.read(recorded), predictions.levels, 2, ""))
     kept = front(found, predictions.service)
     assert [(each.plan and each.plan.cuts, each.accuracy) for each in kept] == [
         (None, 0.5),

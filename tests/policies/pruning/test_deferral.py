@@ -10,7 +10,7 @@ import pytest
 from devices import several
 
 from policies import Dispatch
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 from profiler.events import BatchPlan, Cut
 from simulator import simulate
 from simulator.conformance import check_policy
@@ -28,7 +28,7 @@ def write(path: Path, teacher: str = TEACHER) -> str:
     answer, margin = np.array([[0, 0, 1, 1]] * 2), np.array([[0.9, 0.5, 0.85, 0.1]] * 2, np.float32)
     about = {"model": STUDENTS, "teacher": teacher, "task": "toy"}
     sure = np.full(4, 0.9, np.float32)
-    items = Items(
+    items = Answers(
         np.full(4, 9, np.int32),
         label,
         names,
@@ -151,7 +151,7 @@ def test_what_waits_again_must_be_declared():
 def test_by_votes_those_are_certain_of_whom_the_prefixes_agree(tmp_path):
     # The second student turns the first text's answer; of the second text both are unsure, but agree.
     path = Path(write(tmp_path / "turned.parquet"))
-    items = Items.read(path)
+    items = Answers.read(path)
     answer = items.answer.copy()
     answer[0, 0] = 1 - answer[1, 0]
     replace(items, answer=answer).write(path)

@@ -10,7 +10,7 @@ import pytest
 from policies import make
 from policies.interface import Dispatch, Planned
 from policies.machinery.wrapped import chain
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 from profiler.events import BatchPlan, Cut
 from profiler.table import AccuracyTable, LatencyTable, Predictions
 from simulator import simulate
@@ -35,7 +35,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     more = {"teacher_answer": label, "teacher_confidence": margin[0], "about": {"model": MODEL, "task": "made up"}}
     names, place = np.full(texts, "held-out", object), np.arange(texts)
     path = tmp_path_factory.mktemp("recorded") / "items.parquet"
-    Items(np.full(texts, 9, np.int32), label, names, place, answer, (1 + margin) / 2, margin, **more).write(path)
+    Answers(np.full(texts, 9, np.int32), label, names, place, answer, (1 + margin) / 2, margin, **more).write(path)
     return path
 
 
@@ -62,7 +62,7 @@ def test_it_keeps_the_rules_around_others_with_recorded_answers(recorded: Path) 
 
 
 def test_students_fall_and_answers_change_as_seldom_as_was_asked(recorded: Path) -> None:
-    items = Items.read(recorded)
+    items = Answers.read(recorded)
     rows = 2 * np.arange(2000)
     trace, before = flood(item=rows), 8.0
     for flips in (0.0, 0.01, 0.05):
@@ -96,7 +96,7 @@ def test_less_work_is_less_time_and_sure_requests_leave_first(recorded: Path) ->
 
 
 def test_a_stage_takes_what_as_many_students_take(recorded: Path) -> None:
-    items, row = Items.read(recorded), None
+    items, row = Answers.read(recorded), None
     policy = make(spec(recorded, flips=0.05))
     for number in range(0, 4000, 2):
         report = simulate(flood(1, item=np.array([number])), policy, table(), slo_s=10.0)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from profiler.__main__ import main
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 from profiler.distill.learning.initial import load_teacher
 from profiler.distill.learning.journal import StudyLog
 from profiler.distill.preparation import alone
@@ -136,7 +136,7 @@ def test_the_executor_that_serves_gives_the_logits_of_training(study: Path) -> N
 
 
 def test_recorded_answers_are_those_of_the_accuracy_table(study: Path) -> None:
-    items = Items.read(study / "items.parquet")
+    items = Answers.read(study / "items.parquet")
     table = AccuracyTable.read(study / "accuracy.csv")
     assert items.about["model"] == "students-1x16"
     shares = items.correct.mean(1)
@@ -156,7 +156,7 @@ def test_one_seed_put_together_is_the_study_itself(
 
 
 def test_calibrated_confidence_is_near_the_accuracy(study: Path) -> None:
-    items = Items.read(study / "items.parquet")
+    items = Answers.read(study / "items.parquet")
     gaps = np.abs(items.confidence.mean(1) - items.correct.mean(1))
     assert gaps.max() < 4 * np.sqrt(0.25 / len(items.label)), gaps
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from profiler.answers.items import Items
 from profiler.answers.margins import learned, outcome
+from profiler.answers.recorded import Answers
 from profiler.distill.evaluation import paired
 from profiler.distill.learning.baselines import SHAPE, begin
 from profiler.distill.learning.boosting import line_search
@@ -211,7 +211,7 @@ def test_intervals_against_known_figures() -> None:
     assert 0.92 <= covered / 400 <= 0.98
 
 
-def recorded(texts: int, flips: float) -> Items:
+def recorded(texts: int, flips: float) -> Answers:
     """Answers of three prefixes; with margin m the first one is flipped with chance 2 flips (1 - m)."""
     rng = np.random.default_rng(0)
     label = rng.integers(0, 2, texts)
@@ -222,7 +222,7 @@ def recorded(texts: int, flips: float) -> Items:
     more = {"teacher_answer": label, "teacher_confidence": margin[0], "about": {"task": "made up"}}
     place = np.arange(texts)
     names = np.full(texts, "held-out", object)
-    return Items(np.full(texts, 9, np.int32), label, names, place, answer, (1 + margin) / 2, margin, **more)
+    return Answers(np.full(texts, 9, np.int32), label, names, place, answer, (1 + margin) / 2, margin, **more)
 
 
 def test_stopping_text_by_text_keeps_to_the_share_of_flips(tmp_path: Path) -> None:
@@ -241,12 +241,12 @@ def test_stopping_text_by_text_keeps_to_the_share_of_flips(tmp_path: Path) -> No
     assert learned(items, 0.1).margins[0] == pytest.approx(1 - 0.1 / 0.2, abs=0.05)
     assert learned(items, 0.1).margins[-1] == 0
     items.write(tmp_path / "items.parquet")
-    again = Items.read(tmp_path / "items.parquet")
+    again = Answers.read(tmp_path / "items.parquet")
     assert (again.answer == items.answer).all()
     assert (again.margin == items.margin).all()
     assert dict(again.about) == {"task": "made up"}
     with pytest.raises(LookupError, match="no recorded answers"):
-        Items.read(tmp_path / "none.parquet")
+        Answers.read(tmp_path / "none.parquet")
 
 
 def test_texts_shrink_with_the_root_of_the_data_and_never_grow() -> None:

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from profiler.__main__ import main
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 from profiler.distill.answered import ANSWERS, Answered, together
 from profiler.distill.seeds import by_split, findings, gap_closed, lead, pooled
 from profiler.table import LatencyTable
@@ -217,10 +217,10 @@ def test_a_damaged_study_is_one_line(tmp_path, damaged, word):
 def test_damaged_recorded_answers_are_one_line(tmp_path, damaged):
     whole, chance = np.ones(1, np.int64), np.ones(1, np.float32)
     split = np.array(["x"], object)
-    items = Items(whole, whole, split, whole, whole[None], chance[None], chance[None], whole, chance, {"model": "a"})
+    items = Answers(whole, whole, split, whole, whole[None], chance[None], chance[None], whole, chance, {"model": "a"})
     items.write(tmp_path / "items.parquet")
     table = pa.parquet.read_table(tmp_path / "items.parquet")
-    assert Items.read(tmp_path / "items.parquet").about == {"model": "a"}
+    assert Answers.read(tmp_path / "items.parquet").about == {"model": "a"}
     pa.parquet.write_table(damaged(table), tmp_path / "items.parquet")
     with pytest.raises(ValueError, match=r"items\.parquet(: column| holds no recorded answers)"):
-        Items.read(tmp_path / "items.parquet")
+        Answers.read(tmp_path / "items.parquet")

@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parents[1] / "distill"))
 from distill_toy import write_task, write_teacher
 
 from profiler.__main__ import main
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.initial import load_teacher
 from profiler.distill.learning.journal import StudyLog
@@ -118,13 +118,13 @@ def test_recorded_exits_hold_tuning_rows_that_are_never_served(
     flags = ["--teacher", str(teacher), "--task", str(tmp_path / "toy.csv"), "--data", str(tmp_path)]
     assert main(["ramps", *flags, "--out", str(tmp_path / "out"), "--device", "cpu"]) in (0, 1)
     assert "gates: majority" in capsys.readouterr().out
-    items = Items.read(tmp_path / "out" / "answers.parquet", "layers")
-    assert items.students == 4  # stages: layers of the toy
+    items = Answers.read(tmp_path / "out" / "answers.parquet", "layers")
+    assert items.stages == 4  # stages: layers of the toy
     assert set(items.split) == {"tuning", "held-out"}
     assert not (items.split[items.served] == "tuning").any()
     assert items.about["task"] == "toy"
     with pytest.raises(ValueError, match="by layers"):
-        Items.read(tmp_path / "out" / "answers.parquet")
+        Answers.read(tmp_path / "out" / "answers.parquet")
     assert load_ramps(tmp_path / "out" / "ramps.safetensors").about["weights"] == items.about["weights"]
     (teacher / "model.safetensors").rename(tmp_path / "gone")
     assert main(["ramps", *flags, "--out", str(tmp_path / "again"), "--device", "cpu"]) == 2

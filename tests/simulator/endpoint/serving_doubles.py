@@ -17,7 +17,7 @@ from conftest import formula_table
 
 from policies import Dispatch, make
 from profiler.events import BatchPlan, Cut
-from profiler.executors.interface import Answers
+from profiler.executors.interface import BatchResult
 from profiler.executors.serving import Served
 from profiler.executors.texts import Tokens
 from profiler.table import Level, Predictions, ShapeKey
@@ -44,7 +44,7 @@ class SleepingDevice:
         time.sleep(self.seconds)
         self.sizes.append(len(ids))
         logits = np.asarray([[row[0], students] for row in ids], np.float32)
-        return Answers(logits, None, time.perf_counter() - began, 0.0, self.seconds)
+        return BatchResult(logits, None, time.perf_counter() - began, 0.0, self.seconds)
 
     def close(self):
         pass
@@ -83,7 +83,7 @@ class SteppedDevice(SleepingDevice):
         else:
             vectors[:, 1] = 9.0
         key = ShapeKey(last - first, len(ids), 8)
-        return Answers(vectors, key, time.perf_counter() - began, 0.0, self.seconds)
+        return BatchResult(vectors, key, time.perf_counter() - began, 0.0, self.seconds)
 
 
 class StopsEarly:

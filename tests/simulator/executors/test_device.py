@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import formula_table
 
-from profiler.executors.interface import Answers
+from profiler.executors.interface import BatchResult
 from profiler.executors.serving import Served
 from profiler.table import ShapeKey
 from simulator import simulate
@@ -33,7 +33,7 @@ class Fails:
         if self._runs > 1:
             self._fail()
         time.sleep(0.001)
-        return Answers(np.zeros((len(ids), 2), np.float32), ShapeKey(students, len(ids), 16), 0.001, 0.0, 0.001)
+        return BatchResult(np.zeros((len(ids), 2), np.float32), ShapeKey(students, len(ids), 16), 0.001, 0.0, 0.001)
 
 
 def raises(error):

@@ -16,7 +16,7 @@ from policies.machinery.wrapped import chain
 from policies.pruning.cascadeserve import CascadeServe
 from policies.pruning.deferral import Deferral
 from policies.pruning.margin import Margin
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 from profiler.table import Jitter
 from profiler.table.predictions import Predictions
 from simulator.conformance.cases import Case, bound, formula, random_case
@@ -117,7 +117,7 @@ def record(folder: Path, texts: int = 60) -> None:
     answer = np.where(rng.random((8, texts)) < 0.3 * (0.8 - margin), 1 - label, label)
     names, place = np.full(texts, "held-out", object), np.arange(texts)
     more = {"model": MODEL, "task": "toy", "teacher": MODEL}
-    items = Items(
+    items = Answers(
         np.full(texts, 9, np.int32),
         label,
         names,

@@ -26,7 +26,7 @@ SHIPPED = Path(__file__).parent
 
 
 @dataclass(frozen=True, eq=False)
-class Items:
+class Answers:
     """N texts answered by the K stages of a model, and at last by the whole of it or by its teacher.
 
     axis: what a stage is: so many students, or so many layers with a ramp. teacher_*: of students the teacher's answer,
@@ -54,7 +54,7 @@ class Items:
         return np.flatnonzero(self.split != TUNING)
 
     @property
-    def students(self) -> int:
+    def stages(self) -> int:
         return len(self.answer)
 
     @property
@@ -64,7 +64,7 @@ class Items:
     @cached_property
     def votes(self) -> NDArray[np.float64]:
         """The share of the prefixes up to each that answer as it does, [K, N]."""
-        alike = [(self.answer[: k + 1] == self.answer[k]).mean(0) for k in range(self.students)]
+        alike = [(self.answer[: k + 1] == self.answer[k]).mean(0) for k in range(self.stages)]
         return np.stack(alike)
 
     @property
@@ -76,14 +76,14 @@ class Items:
         columns = {"item": np.arange(len(self.tokens)), "split": self.split, "row": self.row, "tokens": self.tokens}
         columns |= {"label": self.label, "teacher_answer": self.teacher_answer}
         columns |= {"teacher_confidence": self.teacher_confidence, "teacher_correct": self.teacher_correct}
-        for index in range(self.students):
+        for index in range(self.stages):
             for name in ("answer", "confidence", "margin", "correct"):
                 columns[f"{name}_{index + 1}"] = getattr(self, name)[index]
-        table = pa.table(columns).replace_schema_metadata({self.axis: str(self.students), **self.about})
+        table = pa.table(columns).replace_schema_metadata({self.axis: str(self.stages), **self.about})
         write_sealed(table, path, compression="zstd")
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], axis: str = "students") -> Items:
+    def read(cls, path: str | os.PathLike[str], axis: str = "students") -> Answers:
         """Raises LookupError where there is no such file, ValueError where it holds something else, or another axis."""
         path = Path(path)
         if not path.is_file():

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from profiler.answers.items import Items
+from profiler.answers.recorded import Answers
 
 
 def written(path: Path) -> Path:
     texts, students = 6, 2
     shares = np.full((students, texts), 0.5, np.float32)
     answers = np.zeros((students, texts), np.int64)
-    own = Items(
+    own = Answers(
         tokens=np.full(texts, 9, np.int32),
         label=answers[0],
         split=np.array(["held-out"] * texts, object),
@@ -33,8 +33,8 @@ def written(path: Path) -> Path:
 
 
 def test_they_come_back_as_they_were(tmp_path: Path) -> None:
-    found = Items.read(written(tmp_path / "items.parquet"))
-    assert (found.students, found.about, found.tokens.tolist()) == (2, {"task": "toy"}, [9] * 6)
+    found = Answers.read(written(tmp_path / "items.parquet"))
+    assert (found.stages, found.about, found.tokens.tolist()) == (2, {"task": "toy"}, [9] * 6)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_a_cell_that_is_no_answer_is_refused(tmp_path: Path, name: str, cell: ob
     changed = pa.array([cell, *table[name].to_pylist()[1:]]) if not isinstance(cell, str) else pa.array([cell] * 6)
     pq.write_table(table.set_column(table.column_names.index(name), name, changed), path)
     with pytest.raises(ValueError, match=name) as raised:
-        Items.read(path)
+        Answers.read(path)
     assert "\n" not in str(raised.value)
 
 
 def test_some_of_the_rows_may_be_kept_by_other_tools(tmp_path: Path) -> None:
     path = written(tmp_path / "items.parquet")
     pq.write_table(pq.read_table(path).slice(0, 4), path)
-    assert len(Items.read(path).tokens) == 4
+    assert len(Answers.read(path).tokens) == 4
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
@@ -70,4 +70,4 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     content[len(content) // 3] ^= 4
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"items\.parquet"):
-        Items.read(path)
+        Answers.read(path)
