@@ -10,7 +10,7 @@ from math import isnan
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.machinery.recorded import expected_seconds, learning_rows
+from policies.machinery.recorded import expected_seconds
 from profiler.answers.recorded import Answers
 from profiler.events import BatchPlan, Cut
 from profiler.table import Level
@@ -66,7 +66,7 @@ def front(cascades: Sequence[Cascade], service: Service) -> list[Cascade]:
 def of_recorded(items: Answers, levels: Sequence[Level], most: int, path: str) -> Iterator[Cascade]:
     """The cascades of up to `most` prefixes of the recorded model, of which each adds as many students as a level has.
 
-    Their accuracy is that of the answers recorded in every second row. path: of the file.
+    Their accuracy is that of the answers recorded in the rows for learning. path: of the file.
     """
     own = {level.students: level for level in levels if level.students <= items.stages}
     possible = [
@@ -79,7 +79,7 @@ def of_recorded(items: Answers, levels: Sequence[Level], most: int, path: str) -
     if len(possible) > SAMPLES:
         some = set(np.random.default_rng(0).choice(len(possible), SAMPLES, replace=False).tolist())
         possible = [each for at, each in enumerate(possible) if at in some or len(each[0]) == 1]
-    rows = learning_rows(items)
+    rows = items.learning
     margin, right = items.margin[:, rows], items.correct[:, rows]
     for ends, certainties in possible:
         least = (*certainties, 0.0)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import floor
 
-import numpy as np
-from numpy.typing import NDArray
-
 from profiler.answers.recorded import Answers, shipped
 from profiler.table import Level
 
@@ -27,11 +24,6 @@ def recorded_answers(policy: str, named: str | None, levels: Sequence[Level]) ->
     if (own := items.about.get("model")) not in models:
         raise ValueError(f"{path} holds the answers of {own}, but {', '.join(models)} is served")
     return path, items
-
-
-def learning_rows(items: Answers) -> NDArray[np.int64]:
-    """Every second row: what rules are learned from, so that the others can be simulated without having been seen."""
-    return np.arange(1, len(items.label), 2)
 
 
 def expected_seconds(row: Sequence[float], count: float) -> float:

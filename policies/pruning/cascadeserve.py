@@ -24,7 +24,7 @@ class CascadeServe:
     highest rate within the SLO, waiting to fill included; where none can, the fastest. Online (section 5): no gear of a
     lower rate is taken while the rate is below `alpha` times the queue.
 
-    Accuracies and margins are those of recorded answers (`items`, else shipped ones), of every second row; a model
+    Accuracies and margins are those of recorded answers (`items`, else shipped ones), of the rows for learning; a model
     without any, and any with stages=1, has its levels alone, as in the source's ablation without cascades. Simplified:
     the models of a cascade are prefixes of one ensemble, and a request that is not sure goes on within its batch, where
     the source has a queue and a least batch per model; all GPUs have all models, so nothing is placed; arrivals are

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Action, Dispatch, Planned, View
-from policies.machinery.recorded import expected_seconds, learning_rows, recorded_answers
+from policies.machinery.recorded import expected_seconds, recorded_answers
 from policies.machinery.wrapped import Wrapper, chain, declared
 from profiler.answers.margins import Rule, learned
 from profiler.answers.recorded import Answers
@@ -27,12 +27,12 @@ class Margin(Wrapper):
 
     A batch runs in stages: the first prefix answers those it is sure of, the next students run for the others, and
     so on up to the level. The least margins are the most eager ones that change at most a share `flips` of the level's
-    answers; they are learned from recorded answers (`items`: the items.parquet of a distillation), from every second
-    row, so that the other rows can be simulated without having been seen. flips=0 stops where no recorded answer was
-    flipped. Which prefixes are looked at (up to `looks`, besides the level) follows from the table, for each level,
-    length and size: those that leave the device the least expected work; none where that is the batch as a whole.
-    Without `items`, the answers shipped for the model are taken; a model without any runs whole batches. What the inner
-    policy predicts remains the time of whole batches.
+    answers; they are learned from recorded answers (`items`: the items.parquet of a distillation), from its tuning rows
+    (every second row where it has none), so that the others can be simulated without having been seen. flips=0 stops
+    where no recorded answer was flipped. Which prefixes are looked at (up to `looks`, besides the level) follows from
+    the table, for each level, length and size: those that leave the device the least expected work; none where that is
+    the batch as a whole. Without `items`, the answers shipped for the model are taken; a model without any runs whole
+    batches. What the inner policy predicts remains the time of whole batches.
     """
 
     flips: float = 0.01
@@ -96,7 +96,7 @@ def _candidates(
     items: Answers, levels: dict[int, Level], students: int, flips: float, looks: int, recorded: str
 ) -> Iterator[_Candidate]:
     """All ways to look at up to so many prefixes before this one whose stages have as many students as some level."""
-    rows = learning_rows(items)
+    rows = items.learning
     for count in range(1, looks + 1):
         for chosen in combinations(range(1, students), count):
             ends = (*chosen, students)

@@ -21,6 +21,8 @@ from traces.shared.sealed import read_sealed, write_sealed
 AXES = ("students", "layers")
 #: The split of texts that choices may be made by, and that are never served.
 TUNING = "tuning"
+#: The label of a text that has none.
+UNKNOWN = -1
 #: Where recorded answers are shipped: a file per model.
 SHIPPED = Path(__file__).parent
 
@@ -31,9 +33,10 @@ class Answers:
 
     axis: what a stage is: so many students, or so many layers with a ramp. teacher_*: of students the teacher's answer,
     of layers the model's own final one.
-    tokens: int32 [N], with [CLS] and [SEP]. label: int64 [N]. split: of each text. row: its place in that split's file.
-    answer: int64 [K, N]. confidence: chance of the answer, float32 [K, N]. margin: that chance less the next one's.
-    correct: bool [K, N]. about: model, task, teacher, seed and such.
+    tokens: int32 [N], with [CLS] and [SEP]. label: int64 [N], UNKNOWN where there is none. split: of each text; row:
+    its place in that split's file. domain: the set of texts it is from; None where there is one. answer: int64 [K, N].
+    confidence: chance of the answer, float32 [K, N]. margin: that chance less the next one's. correct: bool [K, N],
+    false where the label is unknown. about: model, task, teacher, seed and such; `texts`: a digest of the served texts.
     """
 
     tokens: NDArray[np.int32]
@@ -47,11 +50,22 @@ class Answers:
     teacher_confidence: NDArray[np.float32]
     about: Mapping[str, str]
     axis: str = "students"
+    domain: NDArray[np.object_] | None = None
 
-    @property
+    @cached_property
+    def tuning(self) -> NDArray[np.int64]:
+        """The rows of the split `tuning`."""
+        return np.flatnonzero(self.split == TUNING)
+
+    @cached_property
+    def learning(self) -> NDArray[np.int64]:
+        """The rows that rules are learned from: those of the split `tuning`; every second where the file has none."""
+        return self.tuning if len(self.tuning) else np.arange(1, len(self.split), 2)
+
+    @cached_property
     def served(self) -> NDArray[np.int64]:
-        """The rows that requests are drawn from: those of the split `tuning` are only for choices."""
-        return np.flatnonzero(self.split != TUNING)
+        """The rows that requests are drawn from: all that no rule is learned from."""
+        return np.setdiff1d(np.arange(len(self.split)), self.learning)
 
     @property
     def stages(self) -> int:
@@ -60,6 +74,10 @@ class Answers:
     @property
     def correct(self) -> NDArray[np.bool_]:
         return np.asarray(self.answer == self.label)
+
+    def judged(self, stage: int, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Of these texts: 1 where stage (from 0 on) is right, 0 where it is wrong, NaN where the label is unknown."""
+        return np.where(self.label[rows] == UNKNOWN, np.nan, self.answer[stage, rows] == self.label[rows])
 
     @cached_property
     def votes(self) -> NDArray[np.float64]:
@@ -72,10 +90,11 @@ class Answers:
         return np.asarray(self.teacher_answer == self.label)
 
     def write(self, path: Path) -> None:
-        """One row per text; the columns of prefix k end in _k."""
+        """One row per text; the columns of stage k end in _k. Raises OSError where the file cannot be written."""
         columns = {"item": np.arange(len(self.tokens)), "split": self.split, "row": self.row, "tokens": self.tokens}
         columns |= {"label": self.label, "teacher_answer": self.teacher_answer}
         columns |= {"teacher_confidence": self.teacher_confidence, "teacher_correct": self.teacher_correct}
+        columns |= {} if self.domain is None else {"domain": self.domain}
         for index in range(self.stages):
             for name in ("answer", "confidence", "margin", "correct"):
                 columns[f"{name}_{index + 1}"] = getattr(self, name)[index]
@@ -87,7 +106,8 @@ class Answers:
         """Raises LookupError where there is no such file, ValueError where it holds something else, or another axis."""
         path = Path(path)
         if not path.is_file():
-            raise LookupError(f"no recorded answers at {path}: python -m profiler distill writes items.parquet")
+            makers = {"students": "distill writes items.parquet", "layers": "ramps and record write them"}
+            raise LookupError(f"no recorded answers at {path}: python -m profiler {makers[axis]}")
         table = read_sealed(path)
         try:
             about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
@@ -107,33 +127,50 @@ class Answers:
         if not len(table):
             raise ValueError(f"{path} holds no recorded answers: it is empty")
         for name in wanted:
-            _refuse_nonsense(table[name], name, path)
+            _refuse_nonsense(table[name], name, path, UNKNOWN if name == "label" and axis == "layers" else 0)
         own = {name: table[name].to_numpy() for name in per_text}
         for name in per_prefix:
             own[name] = np.stack([table[f"{name}_{k + 1}"].to_numpy() for k in range(students)])
+        if "domain" in table.column_names:
+            _refuse_nonsense(table["domain"], "domain", path, 0)
+            own["domain"] = table["domain"].to_numpy()
         about.pop("ARROW:schema", None)
-        return cls(**own, about=about, axis=axis)
+        found = cls(**own, about=about, axis=axis)
+        if not len(found.served):
+            raise ValueError(f"{path} holds tuning rows alone: nothing of it can be served")
+        return found
 
 
-def _refuse_nonsense(column: pa.ChunkedArray, name: str, path: Path) -> None:
+def _refuse_nonsense(column: pa.ChunkedArray, name: str, path: Path, least: int) -> None:
     """Raise ValueError for empty cells, counts that are none, and chances outside 0 to 1."""
     if column.null_count:
         raise ValueError(f"{path}: column {name} has {column.null_count} empty cells")
     kind = name.rstrip("0123456789").rstrip("_").removeprefix("teacher_")
-    if kind == "split":
+    if kind in ("split", "domain"):
+        if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+            raise ValueError(f"{path}: column {name} must hold names, not {column.type}")
         return
     values = column.to_numpy()
     if kind in ("confidence", "margin"):
         valid = values.dtype.kind == "f" and bool(((values >= 0) & (values <= 1)).all())
         right = "chances, 0 to 1"
     else:
-        least = 1 if kind == "tokens" else 0
+        least = 1 if kind == "tokens" else least
         valid = values.dtype.kind in "iu" and bool((values >= least).all())
         right = f"whole numbers from {least} on"
     if not valid:
         raise ValueError(f"{path}: column {name} must hold {right}")
 
 
-def shipped(models: Sequence[str]) -> str | None:
-    """The recorded answers that are shipped for the first of these models which has some."""
-    return next((str(path) for model in models if (path := SHIPPED / f"{model}.parquet").is_file()), None)
+def shipped(models: Sequence[str], axis: str = "students", task: str | None = None) -> str | None:
+    """The recorded answers that are shipped for the first of these models which has some; None where none has.
+
+    By students they are in `MODEL.parquet`, by layers in `layers/MODEL.TASK.parquet` (no task: the first by name).
+    """
+    for model in models:
+        paths = [SHIPPED / f"{model}.parquet"]
+        if axis == "layers":
+            paths = sorted((SHIPPED / "layers").glob(f"{model}.{task or '*'}.parquet"))
+        if found := next((path for path in paths if path.is_file()), None):
+            return str(found)
+    return None

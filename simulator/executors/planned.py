@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.answers.recorded import Answers
+from profiler.answers.together import same_texts
 from profiler.events import BatchPlan, Cut, Event, Execution, Kind, Requests
 from profiler.table import Level
 from simulator.core import Executor, PolicyError
@@ -39,10 +40,10 @@ class PlannedExecutor:
 
     A stage of n students takes what the table says of the first n, for the requests that run it, at the length of the
     longest of them. A request's margins and votes are those of the row that the trace's column `item` names, else of a
-    row drawn for it from those that no rule is learned from (every second one). Columns of the output: students,
-    confidence, and whether the answer was right (`correct`, 0 or 1); where answers leave and the batch runs on,
-    `agrees` with the last. At the level of the recorded model's teacher, answers are the teacher's. Some layers take
-    their share of the level's time.
+    row drawn for it from those that no rule is learned from (`Answers.served`). Columns of the output: students,
+    confidence, and whether the answer was right (`correct`, 0 or 1; NaN where the label is unknown); where answers
+    leave and the batch runs on, `agrees` with the last. At the level of the recorded model's teacher, answers are the
+    teacher's. Some layers take their share of the level's time.
 
     Raises PolicyError for stages that no level of the model has, or that were not recorded, for layers that the level
     does not have, and for answers to one of `other_tasks`: the run is about another.
@@ -62,6 +63,7 @@ class PlannedExecutor:
         self._levels = {(level.model, level.students): level for level in levels}
         self._trace, self._buckets = trace, np.asarray(buckets)
         self._items = cache(partial(answers, other_tasks=other_tasks))
+        self._named: list[Answers] = []
         self._rows, self._own = cache(self._drawn), cache(self._answers_of)
 
     def begin(
@@ -102,7 +104,7 @@ class PlannedExecutor:
                 columns = {
                     "students": [cut.at] * len(leaving),
                     "confidence": items.confidence[cut.at - 1, rows[leaving]].tolist(),
-                    "correct": items.correct[cut.at - 1, rows[leaving]].tolist(),
+                    "correct": items.judged(cut.at - 1, rows[leaving]).tolist(),
                 }
                 events.append(Event(seconds, Kind.RELEASE, leaving.tolist(), columns))
             left, before = left[~sure], cut.at
@@ -142,10 +144,18 @@ class PlannedExecutor:
 
     def _drawn(self, recorded: str) -> NDArray[np.int64]:
         """The recorded row of every request."""
-        count = len(self._items(recorded).label)
-        if self._trace.item is None:
-            return 2 * np.random.default_rng(0).integers(0, (count + 1) // 2, len(self._trace))
-        rows = self._trace.item
+        items, rows = self._items(recorded), self._trace.item
+        if rows is None:
+            return items.served[np.random.default_rng(0).integers(0, len(items.served), len(self._trace))]
+        count = len(items.split)
         if len(rows) and (rows.min() < 0 or rows.max() >= count):
             raise PolicyError(f"meets item {rows.max()} of the trace, but {recorded} has {count} rows")
+        if (tuning := np.isin(rows, items.tuning)).any():
+            raise PolicyError(f"meets item {rows[tuning.argmax()]} of the trace, which is a tuning row of {recorded}")
+        for other in self._named:
+            try:
+                same_texts(other, items)
+            except ValueError as error:
+                raise PolicyError(f"meets items of the trace by two files: {error}") from None
+        self._named.append(items)
         return rows
