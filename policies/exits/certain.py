@@ -8,15 +8,15 @@ from time import perf_counter
 import numpy as np
 
 from policies.interface import Dispatch, Final, Heard, View
-from policies.machinery.observed import PRICES, Frontier, Window, frontier
+from policies.machinery.observed import Frontier, Window, frontier
 from policies.machinery.promise import Changes, Promise, kept
 from policies.machinery.ramped import Ramped, refuse, wrong
-from policies.machinery.thresholds import NEVER, binned, chosen, settled
+from policies.machinery.thresholds import NEVER, binned, chosen, settled, tuned
 from profiler.events import BatchPlan, Ramps
 
-#: Requests between two choices of thresholds, two searches for better ones, and two turns of a shadow ramp; in how many
-#: turns a shadow ramp is on once.
-STEP, SEARCH, TURN, SHADOW = 64, 1024, 1024, 4
+#: Requests between two choices of thresholds, unless so many errors come before; between two searches for better ones;
+#: in a turn of ramps; in how many turns a shadow ramp is on once.
+STEP, AT_ONCE, SEARCH, TURN, SHADOW = 128, 5, 1024, 1024, 4
 #: Fewer rows are too few to search on. What a ramp has to add to be taken, in whole batches.
 FEWEST, WORTH = 768, 0.001
 
@@ -51,11 +51,15 @@ class Certain(Ramped):
         bins, off = binned(self.answers.confidence[:layers, rows]), wrong(self.answers, rows, layers)
         self._ramps = chosen(bins, off, self.costs, int(self.target * len(rows)), self.budget, None)
         own = list(self._ramps)
-        self._window, self._promise, self._changes = Window(layers, self.window), Promise(self.target), Changes()
+        self._window, self._promise, self._changes = (
+            Window(layers, self.window),
+            Promise(self.target),
+            Changes(self.target),
+        )
         self._points = frontier(bins[own], off[own], self.costs.gain(own))
         self._frontier = Frontier(self._window, self.costs, self._ramps, self._points)
         self._shadow: int | None = None
-        self._point, self._new = 0, list[Ramps]()
+        self._point, self._new, self._errors = 0, list[Ramps](), 0
         self._rows, self._searched, self._turned, self._turns = 0, 0, 0, 0
         self.tuning_s: list[float] = []
         self._use(0.0)
@@ -72,7 +76,8 @@ class Certain(Ramped):
             return
         self._new.append(event.ramps)
         self._rows += len(event.ramps.final)
-        if self._rows >= STEP:
+        self._errors += errors_in(event.ramps)
+        if self._rows >= STEP or self._errors >= AT_ONCE:
             began = perf_counter()
             self._tune(event.time)
             self.tuning_s.append(perf_counter() - began)
@@ -83,7 +88,7 @@ class Certain(Ramped):
         expected = float(self._frontier.errors[self._point]) / count
         errors = self._taken_in()
         self._promise.add(len(errors), int(errors.sum()))
-        if keep := self._changes.add(errors, max(expected, 0.5 * self.target)):
+        if keep := self._changes.add(errors, expected):
             self._window.forget(keep)
             self._frontier = Frontier(self._window, self.costs, self._ramps, self._points)
         self._searched += len(errors)
@@ -104,7 +109,7 @@ class Certain(Ramped):
             answer = np.vstack([ramps.answer, ramps.final])
             found.append(answer[left, np.arange(len(left))] != ramps.final)
         self._frontier.update(np.concatenate(where))
-        self._new, self._rows = [], 0
+        self._new, self._rows, self._errors = [], 0, 0
         return np.concatenate(found)
 
     def _choose(self) -> None:
@@ -124,18 +129,16 @@ class Certain(Ramped):
         self._frontier = Frontier(self._window, self.costs, self._ramps, self._points)
 
     def _turn(self) -> None:
-        """End the turn of a shadow ramp, with a judgement on it and on those that are on, and begin the next."""
+        """Judge a shadow ramp whose turn is over, and the others with it; let the next one have its turn."""
         self._turned, self._turns = 0, self._turns + 1
-        on = self._ramps if self._shadow is None else tuple(sorted((*self._ramps, self._shadow)))
-        bins, off = self._window.of(on, TURN)
-        if bins.shape[1] >= FEWEST:
-            better = self._worth(on, bins, off)
-            if better != self._ramps:
-                self._ramps, self._searched = better, SEARCH
+        if self._shadow is not None:
+            on = tuple(sorted((*self._ramps, self._shadow)))
+            bins, off = self._window.of(on, TURN)
+            if bins.shape[1] >= FEWEST and (better := self._worth(on, bins, off)) != self._ramps:
+                self._ramps, self._searched, self._point = better, 0, 0
                 own = [on.index(each) for each in better]
                 self._points = frontier(bins[own], off[own], self.costs.gain(better))
                 self._frontier = Frontier(self._window, self.costs, better, self._points)
-                self._point = 0
         able = np.flatnonzero(self.costs.lead > self.costs.ramp + self.costs.release).tolist()
         spent = self.costs.ramp[list(self._ramps)].sum()
         rest = [each for each in able if each not in self._ramps and spent + self.costs.ramp[each] <= self.budget]
@@ -144,24 +147,21 @@ class Certain(Ramped):
 
     def _worth(self, on: tuple[int, ...], bins: np.ndarray, off: np.ndarray) -> tuple[int, ...]:
         """Those of these ramps whose time is worth it: without the one that adds least, while that is too little."""
-        price = float(PRICES[max(0, self._point - 1)])
+        price = tuned(bins, off, self.costs.gain(on), int(self.target * bins.shape[1]))[1]
 
         def value(ramps: tuple[int, ...]) -> float:
             own = [on.index(each) for each in ramps]
             found = settled(bins[own], off[own], self.costs.gain(ramps), price, (NEVER,) * len(own))
             return found.saving - price * found.errors / bins.shape[1]
 
-        best = value(on)
-        while len(on_ := on) > 1:
-            without = [(value(tuple(each for each in on_ if each != one)), one) for one in on_]
-            least, one = max(without)
-            needed = WORTH if one == self._shadow else 0.0
-            if best - least >= needed:
+        kept_, best = on, value(on)
+        while len(kept_) > 1:
+            without = {one: tuple(each for each in kept_ if each != one) for one in kept_}
+            least, one = max((value(rest), one) for one, rest in without.items())
+            if best - least >= (WORTH if one == self._shadow else 0.0):
                 break
-            keep = [k for k, each in enumerate(on_) if each != one]
-            bins, off = bins[keep], off[keep]
-            on, best = tuple(each for each in on_ if each != one), least
-        return on
+            kept_, best = without[one], least
+        return kept_
 
     def _use(self, when: float) -> None:
         """Make the plan of the chosen point, for batches from some time on."""
@@ -172,6 +172,13 @@ class Certain(Ramped):
         if made != getattr(self, "_made", None):
             self._made, self._from = made, when
             self._next = self.on_grid([layer for layer, _ in made], [each for _, each in made])
+
+
+def errors_in(ramps: Ramps) -> int:
+    """How many of the answers that left at ramps are not the final ones."""
+    stayed = len(ramps.layers)
+    places = ((place, row) for row, place in enumerate(ramps.left) if place != stayed)
+    return sum(ramps.answer[place, row] != ramps.final[row] for place, row in places)
 
 
 def joined(batches: list[Ramps]) -> list[Ramps]:

@@ -10,9 +10,9 @@ from scipy.special import bdtr, pdtr, pdtrc
 HORIZON = 1500
 #: Of the target: what is aimed at; where the allowance starts; how much of a surplus may be spent at once.
 AIM, START, MOST = 0.9, 0.4, 2.0
-#: A change of traffic is what chance would bring about this seldom, in as many of the last requests: more errors than
-#: expected, or fewer.
-CHANCE, MORE_IN, FEWER_IN = 2e-3, 256, 1024
+#: What chance brings about this seldom is taken for a change of traffic: so many errors in so many of the last
+#: requests, or so few.
+CHANCE, MORE_IN, FEWER_IN = 1e-4, (64, 256), 1024
 
 
 class Promise:
@@ -43,24 +43,32 @@ def kept(errors: NDArray[np.int64], count: int, allowed: float, delta: float) ->
 
 
 class Changes:
-    """Notices that errors come more often or more seldom than expected."""
+    """Notices that errors come more often, or more seldom, than the thresholds in use bring about.
 
-    def __init__(self) -> None:
+    usual: errors are not taken for many while they are no more than this share.
+    """
+
+    def __init__(self, usual: float) -> None:
+        self._usual = usual
         self._errors, self._expected = np.zeros((2, FEWER_IN))
         self._count = 0
 
     def add(self, errors: NDArray[np.bool_], expected: float) -> int:
-        """Take in whether each of the next answers was changed; returns how many of the last are other traffic, or 0."""
+        """Take in whether each of the next answers was changed; returns how many of the last are other traffic, or 0.
+
+        expected: the share of them that should have been.
+        """
         for kept_, new in ((self._errors, errors), (self._expected, np.full(len(errors), expected))):
             kept_[: -len(new)] = kept_[len(new) :]
             kept_[-len(new) :] = new
-        self._count += len(errors)
-        last = min(self._count, MORE_IN)
-        found, mean = self._errors[-last:].sum(), self._expected[-last:].sum()
-        if found > mean and pdtrc(found - 1, mean) < CHANCE:
-            self._count = 0
-            return last
-        if self._count >= FEWER_IN and pdtr(self._errors.sum(), self._expected.sum()) < CHANCE:
+        self._count = min(self._count + len(errors), FEWER_IN)
+        for last in MORE_IN:
+            last = min(last, self._count)
+            mean = np.maximum(self._expected[-last:], self._usual).sum()
+            if pdtrc(self._errors[-last:].sum() - 1, mean) < CHANCE:
+                self._count = 0
+                return last
+        if self._count == FEWER_IN and pdtr(self._errors.sum(), self._expected.sum()) < CHANCE:
             self._count = 0
             return FEWER_IN
         return 0
