@@ -16,7 +16,7 @@ import numpy as np
 
 from policies import describe, make, needs
 from policies.interface import Policy
-from policies.machinery.wrapped import foresee, hears, start
+from policies.machinery.wrapped import chain, foresee, hears, start
 from policies.registry import modules_of
 from profiler.table import LEVELS, Deployment, LatencyTable, Predictions
 from simulator.core import LONGEST_SLO_S, MOST_GPUS, SHORTEST_SLO_S, Executor, Records, blamed
@@ -147,6 +147,9 @@ def simulate(
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},
         "table": {"name": table.name, "device": table.device, "digest": table.digest, "meta": dict(table.meta)},
     }
+    if steps := [each for own in chain(policy) for each in getattr(own, "tuning_s", ())]:
+        p50, p99 = np.percentile(steps, [50, 99]).tolist()
+        run["tuning"] = {"steps": len(steps), "total_s": sum(steps), "p50_s": p50, "p99_s": p99}
     if modules := outside([*modules_of(policy), *appeared(imported)]):
         run["modules"] = modules
     rate = saturation(predictions, buckets)
