@@ -72,7 +72,7 @@ def test_the_share_of_changed_answers_is_what_was_asked_for(items: Answers, reco
     before = 1.0
     for target in (0.0, 0.005, 0.02):
         report = run(recorded, "static", items, f", target={target}")
-        assert 1 - target - 0.005 <= report.summary["agreement"] < before  # tuned on 3,000 rows, served others
+        assert 1 - 1.6 * target - 0.003 <= report.summary["agreement"] < before  # tuned on 3,000 rows, served others
         before = report.summary["agreement"]
 
 
