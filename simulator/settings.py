@@ -247,7 +247,7 @@ def _digests(its: Settings, more: list[str]) -> dict[str, str]:
     named = more + [each for each in (its.trace, its.lengths, its.table) if each is not None]
     named += [part.rpartition("=")[2].strip() for each in named for part in each.partition(":")[2].split(",")]
     session = ("trace-*.parquet", "arrivals-*.csv")
-    parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv")
+    parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv", "layers.csv")
     named += [os.path.join(each, part) for each in named if os.path.isdir(each) for part in parts]
     folders = [each for each in named if os.path.isdir(each)]
     named += [str(part) for each in folders for pattern in session for part in sorted(Path(each).glob(pattern))]

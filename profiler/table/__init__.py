@@ -1,10 +1,11 @@
-"""The tables: latencies by key, accuracies, jitter, adapters, bucket plans, and what they predict. No torch: a leaf."""
+"""The tables: latencies by key, accuracies, jitter, adapters, layers, and what they predict. No torch: a leaf."""
 
 from profiler.table.accuracy import AccuracyTable
 from profiler.table.adapters import Adapter, AdapterTable
 from profiler.table.deployment import LEVELS, Deployment, as_table, left_out_notes
 from profiler.table.jitter import Jitter
 from profiler.table.latency import LatencyTable, shipped
+from profiler.table.layers import LayerTable, LayerTimes
 from profiler.table.plan import BucketPlan, Level, ShapeKey
 from profiler.table.predictions import Predictions
 from profiler.table.roles import ROLES, SINGLE, STUDENTS, TEACHER, by_role, ensemble, evaluated, technique
@@ -22,6 +23,8 @@ __all__ = [
     "Deployment",
     "Jitter",
     "LatencyTable",
+    "LayerTable",
+    "LayerTimes",
     "Level",
     "Predictions",
     "ShapeKey",

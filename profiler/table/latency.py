@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from profiler.table.accuracy import AccuracyTable
 from profiler.table.adapters import AdapterTable
 from profiler.table.jitter import Jitter
+from profiler.table.layers import LayerTable
 from profiler.table.metadata import check_meta, read_meta
 from profiler.table.plan import BucketPlan, Level, ShapeKey
 from profiler.table.reading import names, numbers, read_columns, whole
@@ -48,6 +49,7 @@ class LatencyTable:
     accuracy: AccuracyTable | None = None
     jitter: Jitter | None = None
     adapters: AdapterTable | None = None
+    layers: LayerTable | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in REQUIRED if name not in self.columns]
@@ -90,7 +92,7 @@ class LatencyTable:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of everything that can change a run: the keys, the times, the jitter, the accuracies, the adapters."""
+        """Hash of everything that can change a run: the keys, the times, the accuracies, and the further tables."""
         body = repr(
             (
                 sorted((k, tuple(sorted(v.items()))) for k, v in self._rows.items()),
@@ -98,6 +100,7 @@ class LatencyTable:
                 self.accuracy.rows if self.accuracy else None,
                 self.meta.get("idle_factor"),
                 *([self.adapters.rows] if self.adapters else []),
+                *(["layers", self.layers.rows] if self.layers else []),
             )
         )
         return hashlib.sha256(body.encode()).hexdigest()[:16]
@@ -237,6 +240,7 @@ class LatencyTable:
             AccuracyTable.read(path / "accuracy.csv") if (path / "accuracy.csv").exists() else None,
             Jitter.read(path / "jitter.csv") if (path / "jitter.csv").exists() else None,
             AdapterTable.read(path / "adapters.csv") if (path / "adapters.csv").exists() else None,
+            LayerTable.read(path / "layers.csv") if (path / "layers.csv").exists() else None,
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 
 from profiler.table.latency import LatencyTable
+from profiler.table.layers import LayerTimes
 from profiler.table.plan import BucketPlan, Level
 
 T = TypeVar("T")
@@ -20,9 +22,23 @@ class Predictions:
     """
 
     def __init__(self, table: LatencyTable, levels: tuple[Level, ...], plan: BucketPlan) -> None:
-        self.levels, self.plan = levels, plan
+        self.levels, self.plan, self._layers = levels, plan, table.layers
         self.grid = [table.grid(level, plan) for level in levels]
         self.service = self.by_size(self.grid)
+
+    @cached_property
+    def layers(self) -> list[list[list[LayerTimes]]]:
+        """What the layers of a batch take, by [level.index][bucket][size]; empty for a level that has none.
+
+        Layers are those of one model: an ensemble has none. Raises LookupError where layers.csv has some of the plan's
+        keys for a level, but not all of them.
+        """
+        table = self._layers
+        grid = [
+            table.grid(level, self.plan) if table and level.students == 1 and level.model in table.models else []
+            for level in self.levels
+        ]
+        return self.by_size(grid)
 
     def by_size(self, grid: list[list[list[T]]]) -> list[list[list[T]]]:
         """What is given for the measured batch sizes, for every size from 0 (never used) to the largest."""
