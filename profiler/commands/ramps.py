@@ -80,7 +80,7 @@ def _study(arguments: argparse.Namespace) -> Answers:
         same |= {"joint": arguments.joint, "weights": initial.digest(teacher.tensors), "device": device.type}
         settle(out / "work", {**same, "bfloat16": half})
         phase = f"{'joint' if arguments.joint else 'ramps'}-{arguments.shape}"
-        journal = StudyLog(out / "log.jsonl", {phase: 1.0}, progress_bar(stack))
+        journal = StudyLog(out / "log.jsonl", {phase: 1.0, "record": 1.0}, progress_bar(stack))
         run = Setup(out / "work", arguments.seed, device, half, journal)
         about = {"model": spec.name, "task": task.name, "weights": str(same["weights"]), "training": "frozen"}
         about |= {"seed": str(arguments.seed), "commit": str(origin().get("commit", "unknown"))}
@@ -93,8 +93,10 @@ def _study(arguments: argparse.Namespace) -> Answers:
         else:
             learned = ramps.trained(run, arguments.shape, ramps.seen(run, spec, tensors, corpus), about)
         learned.save(out / "ramps.safetensors")
+        journal.begin("record")
         items = exits.answered(run, spec, tensors, folder, learned, exits.TextSet.of_task(task), learned.about)
         items.write(out / "answers.parquet")
+        journal.end("record")
         card = {**learned.about, "teacher": str(arguments.teacher), "training_texts": len(task.training)}
         card |= {"recipe": ramps.recipe(arguments.joint), "device": hardware(device), "bfloat16": half}
         _write_card(out, card | {"seconds": run.journal.seconds(), **origin()}, items, task)

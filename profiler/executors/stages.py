@@ -19,13 +19,13 @@ from profiler.table import BucketPlan, ShapeKey
 class Stage(NamedTuple):
     """What one stage of a batch answers.
 
-    rows: positions in the batch of the requests that leave now. students: that answered them. answers: their logits,
-    in the order of rows, and what the batch took so far. confidence: the chance of each answer. agrees: of the last
-    stage of a batch that ran on for the requests that had left, for every request of the batch.
+    rows: positions in the batch of the requests that leave now. at: the students, or the layers, that answered them.
+    answers: their logits, in the order of rows, and what the batch took so far. confidence: the chance of each answer.
+    agrees: of the last stage of a batch that ran on for the requests that had left, for every request of the batch.
     """
 
     rows: list[int]
-    students: int
+    at: int
     answers: BatchResult
     confidence: list[float]
     agrees: list[bool] | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from profiler.models.spec import Dims
 from profiler.models.weights import about, write_tensors
 
 FORMAT = "cohort-ramps/1"
@@ -36,6 +37,21 @@ class Ramps:
             rows = torch.tanh(torch.baddbmm(self.pooler_bias[:, None], rows, self.pooler_weight))
         return torch.baddbmm(self.bias[:, None], rows, self.weight)
 
+    def at(self, layer: int, rows: Tensor) -> Tensor:
+        """[B, C] of the [CLS] rows [B, H] after this layer, counted from 1."""
+        if self.pooler_weight is not None and self.pooler_bias is not None:
+            rows = torch.tanh(torch.addmm(self.pooler_bias[layer - 1], rows, self.pooler_weight[layer - 1]))
+        return torch.addmm(self.bias[layer - 1], rows, self.weight[layer - 1])
+
+    def fits(self, spec: Dims) -> None:
+        """Raise ValueError where these are not ramps of a model of this shape."""
+        wanted = (spec.layers, spec.hidden, spec.classes)
+        if spec.students > 1 or tuple(self.weight.shape) != wanted:
+            raise ValueError(
+                f"ramps of {self.about.get('model', 'another model')} (layers, width, classes: "
+                f"{tuple(self.weight.shape)}) do not fit {spec.name}, which has {spec.students} students of {wanted}"
+            )
+
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name."""
         names = ("weight", "bias", "pooler_weight", "pooler_bias")
@@ -44,6 +60,17 @@ class Ramps:
     def save(self, path: Path) -> None:
         """Write one safetensors file. Raises OSError where that fails."""
         write_tensors(path, self.tensors(), {"format": FORMAT, **self.about})
+
+
+def random_ramps(spec: Dims, shape: str = "linear", seed: int = 0) -> Ramps:
+    """Ramps of random numbers: they take the time of real ones. Raises LookupError for an unknown shape."""
+    if shape not in SHAPES:
+        raise LookupError(f"unknown shape {shape!r} of ramps; there are {', '.join(SHAPES)}")
+    rng, layers, hidden = torch.Generator().manual_seed(seed), spec.layers, spec.hidden
+    draw = lambda *size: torch.randn(size, generator=rng) * hidden**-0.5  # noqa: E731
+    dense = (draw(layers, hidden, hidden), draw(layers, hidden)) if shape == "pooler" else (None, None)
+    about = {"model": spec.name, "shape": shape, "seed": str(seed), "training": "random"}
+    return Ramps(draw(layers, hidden, spec.classes), draw(layers, spec.classes), *dense, about)
 
 
 def load_ramps(path: Path) -> Ramps:
