@@ -22,6 +22,9 @@ from policies.batching.symphony import Symphony
 from policies.batching.timeout import Timeout
 from policies.batching.triton import Triton
 from policies.bounds.optimum import Optimum
+from policies.exits.oracles import OracleAgree, OracleStatic
+from policies.exits.patience import Patience
+from policies.exits.static import Static
 from policies.pruning.accscale import AccScale
 from policies.pruning.adaptive.policy import Adaptive
 from policies.pruning.cascadeserve import CascadeServe
@@ -72,5 +75,9 @@ POLICIES: dict[str, type] = {
     "lazybatching": LazyBatching,
     "deferral": Deferral,
     "margin": Margin,
+    "static": Static,
+    "patience": Patience,
+    "oracle_agree": OracleAgree,
+    "oracle_static": OracleStatic,
     "optimum": Optimum,
 }

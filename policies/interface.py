@@ -8,8 +8,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from profiler.events import BatchPlan
-from profiler.table import Adapter, BucketPlan, Level
+from profiler.events import BatchPlan, Ramps
+from profiler.table import Adapter, BucketPlan, LayerTimes, Level
 
 
 # Slotted dataclasses take half the time of a NamedTuple to make, and one of these is made at every decision; freezing
@@ -110,7 +110,10 @@ class Release(NamedTuple):
 
 
 class Final(NamedTuple):
-    """The whole model's answers to rows of a batch, some of which left before. columns: agrees, per row."""
+    """The whole model's answers to rows of a batch, some of which left before.
+
+    columns: agrees, per row; or ramps, what each ramp answered. time: when this is known.
+    """
 
     gpu: int
     level: Level
@@ -118,6 +121,7 @@ class Final(NamedTuple):
     rows: Sequence[int]
     time: float
     columns: Mapping[str, Sequence[Any]]
+    ramps: Ramps | None = None
 
 
 class Loaded(NamedTuple):
@@ -192,6 +196,10 @@ class View(Residency, Protocol):
     service: list[list[list[float]]]
 
     @property
+    def layers(self) -> list[list[list[LayerTimes]]]:
+        """Predicted times of layers and ramps by [level.index][length bucket][batch size]; [] for a level without."""
+
+    @property
     def idle(self) -> tuple[int, ...]:
         """The indices of the idle GPUs, ascending."""
 
@@ -249,14 +257,14 @@ class Policy(Protocol):
     `observe(event)` is called with the Completion of every batch that is done; where `uses` lists "releases", "finals"
     or "loads", with every Release, Final or Loaded, too. `plans(levels, service)`, with the View's values of these
     names, yields a Planned for every kind of batch that it may dispatch with a plan: a real device prepares these
-    before the run, and cannot run others. Class attributes, optional too:
-    `every_arrival = True` asks also at every arrival and while all GPUs are busy; that costs an event per request.
-    `needs`, a frozenset, names what not every run offers: "scale", "preempt", "layers" (batches of some layers only),
-    "stops" (requests that stop early within their batch), "returns" (those that are not sure wait again), "memory"
+    before the run, and cannot run others. Class attributes, optional too: `every_arrival = True` asks also at every
+    arrival and while all GPUs are busy; that costs an event per request. `needs`, a frozenset, names what not every run
+    offers: "scale", "preempt", "layers" (batches of some layers only), "stops" (requests that stop early within their
+    batch), "exits" (answers that leave at ramps after layers), "returns" (those that are not sure wait again), "memory"
     (Load and Evict; a batch then runs only where the adapters of its tenants are resident or loading, and computes when
     they are there), "future". A policy that needs the future gets the trace by `foresee(trace)` before `start`; live,
-    it is refused.
-    `uses`, a frozenset, names what it reads of the View and its lines; the conformance suite holds it to that.
+    it is refused. `uses`, a frozenset, names what it reads of the View and its lines; the conformance suite holds it to
+    that.
     """
 
     def decide(self, view: View, /) -> Action:

@@ -16,7 +16,7 @@ import numpy as np
 
 from policies import describe, make, needs
 from policies.interface import Policy
-from policies.machinery.wrapped import foresee, start
+from policies.machinery.wrapped import foresee, hears, start
 from policies.registry import modules_of
 from profiler.table import LEVELS, Deployment, LatencyTable, Predictions
 from simulator.core import LONGEST_SLO_S, MOST_GPUS, SHORTEST_SLO_S, Executor, Records, blamed
@@ -53,6 +53,7 @@ def simulate(
     service_noise: str = "none",
     cold_start_s: float | None = None,
     adapter_budget: int | None = None,
+    legacy_accounting: bool = False,
     seed: int = 0,
     clock: Clock | None = None,
     executor: Executor | None = None,
@@ -62,14 +63,16 @@ def simulate(
 ) -> Report:
     """Serve a trace with a policy on devices that take what the table says, or on real ones.
 
-    trace: arrays, or anything `traces.load` takes. policy: an object (which stays as it is: the run uses a copy), or
-    a spec such as "timeout(max_batch=8)". table: default the first shipped one; model, task and slo_s (seconds) as in
+    trace: arrays, or anything `traces.load` takes. policy: an object (which stays as it is: the run uses a copy), or a
+    spec such as "timeout(max_batch=8)". table: default the first shipped one; model, task and slo_s (seconds) as in
     DESIGN section 6; levels as of `Deployment.of`. A Deployment in the place of the table has all of these but slo_s.
     service_noise: "none" takes medians, "profiled" draws from what was measured. cold_start_s: until a GPU that the
     policy adds serves; default the table's, else 10 s (modelled). adapter_budget: bytes on each GPU for the adapters of
-    the trace's tenants; None leaves a tenant a label. clock: a WallClock paces the run in real time, until Ctrl-C.
-    executor: runs the batches, instead of the table's times. records: what is appended to, empty. on_progress: called
-    now and then with the number of requests that left. patience_s: a batch that runs elsewhere for longer ends the run.
+    the trace's tenants; None leaves a tenant a label. legacy_accounting: the time of ramps delays the answers of their
+    own batch, not the next batch (early exits as the Apparate paper counts them). clock: a WallClock paces the run in
+    real time, until Ctrl-C. executor: runs the batches, instead of the table's times. records: what is appended to,
+    empty. on_progress: called now and then with the number of requests that left. patience_s: a batch that runs
+    elsewhere for longer ends the run.
 
     Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves,
     ExecutorError (a RuntimeError) for a device that fails.
@@ -108,9 +111,12 @@ def simulate(
         if memory is not None:
             executor = AdapterExecutor(times, memory, table, deployment.model, predictions.plan)
         elif needs(policy) & PlannedExecutor.plans:
-            executor = PlannedExecutor(times, deployment.levels, trace, buckets, deployment.other_tasks)
+            more = {"predictions": predictions, "hears": hears(policy), "legacy": legacy_accounting}
+            executor = PlannedExecutor(times, deployment.levels, trace, buckets, deployment.other_tasks, **more)
     elif memory is not None and "memory" not in executor.offers:
         raise ValueError(f"{_named(executor)} has no adapters, so it cannot keep to an adapter budget")
+    if legacy_accounting and "exits" not in needs(policy):
+        raise ValueError("legacy accounting is of early exits: take a policy with exits, such as certain(greedy)")
     check_offers(executor, policy)
     started(policy, view, trace)
     if cold_start_s is None:
@@ -135,6 +141,7 @@ def simulate(
         "service_noise": service_noise,
         **({} if cold is None else {"cold_start_s": cold}),
         **({} if adapter_budget is None else {"adapter_budget": adapter_budget}),
+        **({"legacy_accounting": True} if legacy_accounting else {}),
         "seed": seed,
         **({"interrupted": True} if interrupted else {}),
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},

@@ -67,7 +67,8 @@ FOLDERS = {
         "around": "interface machinery",
         "pruning": "interface machinery",
         "pruning.adaptive": "interface machinery",
-        "catalogue": "around batching bounds pruning pruning.adaptive",
+        "exits": "interface machinery",
+        "catalogue": "around batching bounds exits pruning pruning.adaptive",
         "registry": "catalogue interface machinery",
     },
     "simulator": {

@@ -9,16 +9,18 @@ from profiler.answers.recorded import Answers, shipped
 from profiler.table import Level
 
 
-def recorded_answers(policy: str, named: str | None, levels: Sequence[Level]) -> tuple[str, Answers] | None:
+def recorded_answers(
+    policy: str, named: str | None, levels: Sequence[Level], axis: str = "students"
+) -> tuple[str, Answers] | None:
     """The file of recorded answers and what it holds: the one named, else that shipped for a model; None without any.
 
     policy: its name, for errors. Raises ValueError for a file that cannot be read or is of a model that is not served.
     """
     models = tuple(dict.fromkeys(level.model for level in levels))
-    if (path := shipped(models) if named is None else named) is None:
+    if (path := shipped(models, axis) if named is None else named) is None:
         return None
     try:
-        items = Answers.read(path)
+        items = Answers.read(path, axis)
     except LookupError as error:  # a parameter is wrong, not the policy
         raise ValueError(f"{policy}: {error}") from None
     if (own := items.about.get("model")) not in models:

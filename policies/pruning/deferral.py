@@ -41,8 +41,9 @@ class Deferral:
     uses = frozenset({"levels", "plan", "oldest", "completions"})
 
     def start(self, view: View) -> None:
-        if not (0 <= self.certainty <= 1 and self.students >= 1 and self.by in SURE_BY):
-            raise ValueError(f"deferral needs 0 <= certainty <= 1, students >= 1 and by {' or '.join(SURE_BY)}: {self}")
+        if not (0 <= self.certainty <= 1 and self.students >= 1 and self.by in SURE_BY["students"]):
+            valid = " or ".join(SURE_BY["students"])
+            raise ValueError(f"deferral needs 0 <= certainty <= 1, students >= 1 and by {valid}: {self}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._deferred: set[int] = set()
         self._first, self._second = self._steps(view.levels)

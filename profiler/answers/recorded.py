@@ -68,6 +68,10 @@ class Answers:
         """The rows that requests are drawn from: all that no rule is learned from."""
         return np.setdiff1d(np.arange(len(self.split)), self.learning)
 
+    def drawn(self, requests: int) -> NDArray[np.int64]:
+        """The row of each of so many requests that name none."""
+        return self.served[np.random.default_rng(0).integers(0, len(self.served), requests)]
+
     @property
     def stages(self) -> int:
         return len(self.answer)

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from profiler.answers.recorded import Answers
 from profiler.answers.together import same_texts
 from profiler.events import BatchPlan, Cut, Event, Execution, Kind, Requests
-from profiler.table import Level
+from profiler.table import Level, Predictions
 from simulator.core import Executor, PolicyError
+from simulator.executors.exits import Exits
 from traces import Trace
 
 
-def answers(recorded: str, other_tasks: Collection[str]) -> Answers:
+def answers(recorded: str, other_tasks: Collection[str], axis: str = "students") -> Answers:
     """The recorded answers of this file. Raises PolicyError for those to one of `other_tasks`."""
-    items = Answers.read(recorded)
+    items = Answers.read(recorded, axis)
     if (task := items.about.get("task")) in other_tasks:
         raise PolicyError(
             f"goes by answers to {task}, which is not the run's task: take --task {task}, or name the answers to "
@@ -45,11 +46,14 @@ class PlannedExecutor:
     leave and the batch runs on, `agrees` with the last. At the level of the recorded model's teacher, answers are the
     teacher's. Some layers take their share of the level's time.
 
+    Where answers leave at ramps, `Exits` says when; columns exit, confidence, correct, agrees. predictions: with
+    layers, for exits; hears and legacy: as of `Exits`.
+
     Raises PolicyError for stages that no level of the model has, or that were not recorded, for layers that the level
     does not have, and for answers to one of `other_tasks`: the run is about another.
     """
 
-    plans = frozenset({"stops", "layers", "returns"})
+    plans = frozenset({"stops", "layers", "returns", "exits"})
 
     def __init__(
         self,
@@ -58,19 +62,28 @@ class PlannedExecutor:
         trace: Trace,
         buckets: NDArray[np.intp],
         other_tasks: Collection[str] = (),
+        *,
+        predictions: Predictions | None = None,
+        hears: frozenset[str] = frozenset(),
+        legacy: bool = False,
     ) -> None:
-        self._times, self.offers = times, times.offers | self.plans
+        self._times, self.offers = times, times.offers | self.plans - ({"exits"} if predictions is None else set())
+        self._predictions, self._hears, self._legacy = predictions, hears, legacy
         self._levels = {(level.model, level.students): level for level in levels}
         self._trace, self._buckets = trace, np.asarray(buckets)
         self._items = cache(partial(answers, other_tasks=other_tasks))
         self._named: list[Answers] = []
         self._rows, self._own = cache(self._drawn), cache(self._answers_of)
+        self._exits: dict[tuple[str, str], Exits] = {}
 
     def begin(
         self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
     ) -> Execution | None:
         if plan is None:
             return self._times.begin(number, gpu, level, bucket, requests, None, now)
+        if plan.cuts and plan.cuts[0].axis == "layers":
+            whole_s = self._times.seconds(number, gpu, level, bucket, len(requests), now)
+            return self._exits_of(plan.recorded, level).run(level, bucket, requests, plan, whole_s)
         if plan.span is None:
             return self._stages(number, gpu, level, requests, plan, now)
         first, last = plan.span
@@ -119,6 +132,20 @@ class PlannedExecutor:
         done = Event(seconds, Kind.DONE, range(len(ids)) if finals else None, finals)
         return Execution(seconds, (*events, done))
 
+    def _exits_of(self, recorded: str, level: Level) -> Exits:
+        """The exits of a model, by its recorded answers."""
+        if (found := self._exits.get((recorded, level.model))) is not None:
+            return found
+        items = self._items(recorded, axis="layers")
+        if self._predictions is None or items.about.get("model") != level.model:
+            raise PolicyError(
+                f"plans exits of {level} by {recorded}, which holds answers of {items.about.get('model')}"
+            )
+        rows = self._rows(recorded, "layers")
+        found = Exits(self._predictions, items, rows, self._buckets, hears=self._hears, legacy=self._legacy)
+        self._exits[recorded, level.model] = found
+        return found
+
     def _check(self, plan: BatchPlan, level: Level, items: Answers) -> None:
         last = plan.cuts[-1]
         if plan.sure == "truncate" or last.axis != "students":
@@ -142,11 +169,11 @@ class PlannedExecutor:
         confidence = items.teacher_confidence[None]
         return replace(items, answer=items.teacher_answer[None], confidence=confidence, margin=confidence)
 
-    def _drawn(self, recorded: str) -> NDArray[np.int64]:
+    def _drawn(self, recorded: str, axis: str = "students") -> NDArray[np.int64]:
         """The recorded row of every request."""
-        items, rows = self._items(recorded), self._trace.item
+        items, rows = self._items(recorded, axis=axis), self._trace.item
         if rows is None:
-            return items.served[np.random.default_rng(0).integers(0, len(items.served), len(self._trace))]
+            return items.drawn(len(self._trace))
         count = len(items.split)
         if len(rows) and (rows.min() < 0 or rows.max() >= count):
             raise PolicyError(f"meets item {rows.max()} of the trace, but {recorded} has {count} rows")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Line, Residency
-from profiler.table import Level, Predictions
+from profiler.table import LayerTimes, Level, Predictions
 from simulator.core import PolicyError, Records
 from simulator.queue.backlog import Backlog
 
@@ -33,6 +33,7 @@ class ServerView:
         self.waiting = 0
         self.gpus, self.slo_s = gpus, slo_s
         self.levels, self.plan, self.service = predictions.levels, predictions.plan, predictions.service
+        self._predictions = predictions
         self._backlog, self._records, self._tokens, self._idle = backlog, records, tokens, idle
         its: Residency = memory or Unbound()
         self.resident, self.loading, self.room, self.adapter = its.resident, its.loading, its.room, its.adapter
@@ -42,6 +43,10 @@ class ServerView:
         self.longest, self.waiting_by_bucket = backlog.longest, backlog.waiting_by_bucket
         self.klass, self.tenant = partial(backlog.line, "klass"), partial(backlog.line, "tenant")
         self._bucket_of = {size: index for index, size in enumerate(self.plan.tokens)}
+
+    @property
+    def layers(self) -> list[list[list[LayerTimes]]]:
+        return self._predictions.layers
 
     @property
     def idle(self) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ ROWS = 1 << 20
 #: The file that marks a folder as one that may be replaced, and what such a folder is.
 WHOSE = ("run.json", "the output of a run")
 _INTEGERS = {"request": pa.int64(), "tokens": pa.int32(), "padded_tokens": pa.int32(), "batch": pa.int32(),
-             "batch_size": pa.int32(), "students": pa.int32(), "gpu": pa.int32()}  # fmt: skip
+             "batch_size": pa.int32(), "students": pa.int32(), "gpu": pa.int32(), "exit": pa.int32()}  # fmt: skip
 
 
 def save(report: Report, out: Path) -> None:

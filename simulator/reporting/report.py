@@ -222,6 +222,8 @@ class Report:
 
     def _extra(self, rows: slice) -> Columns:
         extra = {name: column[rows] for name, column in self.reported.items() if name != "students"}
+        if (exits := extra.get("exit")) is not None:
+            extra["exit"] = np.where(np.isnan(exits), -1, exits).astype(np.int32)
         if (its := self.records.adapters) is not None:
             served = self.times["batch"][rows] >= 0
             hits, waits = np.frombuffer(its.hits, np.uint8)[: len(self.trace)], np.asarray(its.load_wait_s)

@@ -100,22 +100,32 @@ def _of_batches(report: Ran) -> dict[str, Any]:
 
 
 def _of_requests(report: Ran) -> dict[str, Any]:
-    """Students and accuracy where an executor reported them request by request.
+    """Students, exits and accuracy where an executor reported them request by request.
 
-    Where it does not report which answers were right, the accuracy of requests that stopped early is unknown.
+    What ran whole has its level's accuracy, and answers as the whole model does. Where the executor does not report
+    which answers were right, the accuracy of requests that stopped early is unknown.
     """
-    if "students" not in report.reported:
+    of, batch, served = report.reported, report.times["batch"], report.times["batch"] >= 0
+    stopped = of.get("students", of.get("exit"))
+    if stopped is None:
         return {}
-    batch, outcome = report.times["batch"], report.times["outcome"]
+    whole = np.isnan(stopped)
     accuracy = np.asarray([level.accuracy for level in report.levels])[report.level_of_batch][batch]
-    reported = report.reported["students"]
-    right = np.where(np.isnan(reported), accuracy, report.reported.get("correct", np.full(len(batch), np.nan)))
-    students = np.where(np.isnan(reported), report.batch_columns["students"][batch], reported)
-    return {
-        "accuracy": _known(_mean(right[batch >= 0])),
-        "accuracy_weighted_goodput": _known(float(right[outcome == OK].sum()) / len(batch)),
-        "students_mean": _mean(students[batch >= 0]),
+    right = np.where(whole, accuracy, of.get("correct", np.full(len(batch), np.nan)))
+    found = {
+        "accuracy": _known(_mean(right[served])),
+        "accuracy_weighted_goodput": _known(float(right[report.times["outcome"] == OK].sum()) / len(batch)),
     }
+    if "students" in of:
+        students = np.where(np.isnan(of["students"]), report.batch_columns["students"][batch], of["students"])
+        found["students_mean"] = _mean(students[served])
+    if "exit" in of:
+        depth = np.asarray([level.depth for level in report.levels])[report.level_of_batch][batch]
+        agrees = np.where(whole, 1.0, of.get("agrees", np.full(len(batch), np.nan)))
+        found["agreement"] = _known(_mean(agrees[served]))
+        found["label_accuracy"] = found["accuracy"]
+        found["exit_layer_mean"] = _mean(np.where(whole, depth, of["exit"])[served])
+    return found
 
 
 def _of_adapters(report: Ran) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from policies.interface import Dispatch, Drop, Evict, Load, Preempt, Scale, Wait
 from profiler.events import BatchPlan, Event, Kind
 from simulator.core import ExecutorError, PolicyError
-from simulator.serving.events import free
+from simulator.serving.events import free, release
 from simulator.serving.fleet import LOADED
 from simulator.serving.memory import Memory
 from simulator.serving.state import State
@@ -77,7 +77,10 @@ def _expect(state: State, number: int, now: float, finish: float, events: Sequen
         if done != (order == final) or not last <= time <= finish:
             raise ExecutorError(f"the events of batch {number} are not in order, or the last is not DONE: {events}")
         last = time
-        heappush(state.due, (time, number, order, event))
+        if event.kind is Kind.RELEASE and state.unwatched:
+            release(state, number, time, event)
+        else:
+            heappush(state.due, (time, number, order, event))
 
 
 def _load(state: State, action: Load, now: float) -> None:

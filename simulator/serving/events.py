@@ -15,6 +15,8 @@ from simulator.serving.state import State, blame
 
 #: Batches between two reports of progress.
 PROGRESS = 256
+#: The order of what a policy learns of a batch that is done among the events of one moment: it is the last.
+FEEDBACK = 1 << 30
 #: The columns of an answer that a policy may observe: never whether it was right.
 HEARD = ("students", "exit", "answer", "confidence", "margin")
 
@@ -78,10 +80,15 @@ def tell(state: State, number: int) -> None:
         state.on_progress(state.backlog.left)
 
 
-def _release(state: State, number: int, time: float, event: Event, now: float) -> None:
-    """Let answers leave."""
+def release(state: State, number: int, time: float, event: Event) -> None:
+    """Note that answers leave at this time."""
     _once(state, number, event)
     state.records.events.append((number, time, event))
+
+
+def _release(state: State, number: int, time: float, event: Event, now: float) -> None:
+    """Let answers leave."""
+    release(state, number, time, event)
     if "releases" in state.hears:
         _heard(state, Release, number, time, event, HEARD)
 
@@ -121,10 +128,21 @@ def _once(state: State, number: int, event: Event) -> None:
 
 def _finals(state: State, number: int, time: float, event: Event, now: float) -> None:
     """Note what the end of a batch says of answers that left before it."""
-    if event.columns is not None:
-        state.records.events.append((number, time, event))
-        if "finals" in state.hears:
-            _heard(state, Final, number, time, event, ("agrees",))
+    if event.columns is None:
+        return
+    state.records.events.append((number, time, event if event.ramps is None else event._replace(ramps=None)))
+    if "finals" not in state.hears:
+        return
+    if event.ramps is None:
+        _heard(state, Final, number, time, event, ("agrees",))
+    else:
+        heappush(state.due, (time + event.ramps.delay_s, number, FEEDBACK, event._replace(kind=Kind.FINAL)))
+
+
+def _final(state: State, number: int, time: float, event: Event, now: float) -> None:
+    """Let the policy observe what the ramps of a batch that is done answered, and what the whole model did."""
+    _, _, gpu, level, _, requests = state.batches[number]
+    _say(state, Final(gpu, level, requests, event.rows or range(len(requests)), time, {}, event.ramps))
 
 
 def _loaded(state: State, number: int, time: float, event: Event, now: float) -> None:
@@ -160,5 +178,6 @@ HAPPENS: dict[Kind, Callable[[State, int, float, Event, float], None]] = {
     Kind.ACCEPT: _accept,
     Kind.RETURN: _return,
     Kind.DONE: _finals,
+    Kind.FINAL: _final,
     Kind.LOADED: _loaded,
 }

@@ -1,0 +1,58 @@
+"""Exits tuned once: thresholds that never change, one for all ramps or one for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from policies.interface import Dispatch, View
+from policies.machinery.ramped import Ramped, refuse, wrong
+from policies.machinery.thresholds import GRID, NEVER, binned, chosen, tuned
+from profiler.events import BatchPlan
+
+
+@dataclass
+class Static(Ramped):
+    """Exits at thresholds tuned once, on the tuning rows: those that save most while at most `target` answers change.
+
+    uniform: one threshold for a ramp after every layer, as DeeBERT (ACL 2020) has it, with the ramp's confidence for
+    its entropy. Else a threshold per ramp, with the ramps (`most` of them at most; none: any number) that together take
+    at most the share `budget` of a batch: chosen one after the other, and tuned together.
+    """
+
+    target: float = 0.01
+    uniform: bool = False
+    budget: float = 0.02
+    most: int | None = None
+
+    def prepare(self, view: View) -> None:
+        refuse("static", 0 <= self.target < 1 and self.budget >= 0, "0 <= target < 1 and budget >= 0", self)
+        self._plan = self.tuned_on(self.answers.learning)
+
+    def tuned_on(self, rows: np.ndarray) -> BatchPlan:
+        """The plan that is best on these rows."""
+        assert self.level is not None
+        layers = self.level.depth - 1
+        bins, off = binned(self.answers.confidence[:layers, rows]), wrong(self.answers, rows, layers)
+        allowed = int(self.target * len(rows))
+        if self.uniform:
+            return self.on_grid(range(layers), [_uniform(bins, off, allowed)] * layers)
+        ramps = chosen(bins, off, self.costs, allowed, self.budget, self.most)
+        found, _ = tuned(bins[list(ramps)], off[list(ramps)], self.costs.gain(ramps), allowed)
+        return self.on_grid(ramps, found.at)
+
+    def planned(self, view: View, action: Dispatch) -> BatchPlan:
+        return self._plan
+
+
+def _uniform(bins: np.ndarray, off: np.ndarray, allowed: int) -> int:
+    """The least index in GRID at which the first ramp that is sure changes at most so many answers."""
+    found = NEVER
+    for at in reversed(range(len(GRID))):
+        sure = bins > at
+        first = sure.argmax(0)
+        if int((sure.any(0) & off[first, np.arange(off.shape[1])]).sum()) > allowed:
+            break
+        found = at
+    return found
