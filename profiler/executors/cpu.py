@@ -13,7 +13,7 @@ from torch import Tensor
 from profiler.executors.interface import BatchResult, Ids, PartKey, all_keys
 from profiler.executors.layered import CpuLayers
 from profiler.models import forward
-from profiler.models.ramps import Ramps
+from profiler.models.ramps import RampWeights
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights, simplify
 from profiler.table import BucketPlan, ShapeKey
@@ -42,7 +42,7 @@ class CpuExecutor:
         cls_only: bool = True,
         simplified: bool = True,
         stacked_rows: int | None = None,
-        ramps: Ramps | None = None,
+        ramps: RampWeights | None = None,
     ) -> None:
         if plan.max_tokens > weights.spec.positions:
             raise ValueError(

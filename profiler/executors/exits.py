@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from profiler.events import BatchPlan
+from profiler.events import BatchPlan, Ramps
 from profiler.executors.interface import Ids, Layered
 from profiler.executors.stages import Stage
 
@@ -47,11 +47,13 @@ def exits(executor: Layered, depth: int, plan: BatchPlan, ids: Sequence[Ids]) ->
         rows = here[leaving]
         gone[rows] = True
         seen.given[rows] = chances[leaving].argmax(1)
+        ended = last or (plan.sure != "result" and bool(gone.all()))
         if len(rows) or last:
             own = answers._replace(logits=answers.logits[leaving])
+            agrees = seen.agrees if last and plan.sure == "result" else None
             confidence = chances[leaving].max(1).tolist()
-            yield Stage(rows.tolist(), cut.at, own, confidence, seen.agrees if last and plan.sure == "result" else None)
-        if plan.sure != "result" and gone.all():
+            yield Stage(rows.tolist(), cut.at, own, confidence, agrees, seen.ramps if ended else None)
+        if ended:
             return
         if plan.sure == "compact" and gone[here].any():
             kept = np.flatnonzero(~gone[here])
@@ -75,7 +77,7 @@ class _Seen:
     """What the ramps of a batch answered, and the model at last; NaN and -1 where a request was not there any more."""
 
     def __init__(self, count: int, layers: Sequence[int]) -> None:
-        self.layers = tuple(layers)
+        self._layers = tuple(layers)
         self.confidence: NDArray[np.float64] = np.full((count, len(layers)), np.nan)
         self.answer: NDArray[np.int64] = np.full((count, len(layers)), -1)
         self.final: NDArray[np.int64] = np.full(count, -1)
@@ -89,6 +91,11 @@ class _Seen:
         """How many ramps in a row answer alike up to this one."""
         alike = (self.answer[here, : place + 1] == self.answer[here, place, None])[:, ::-1]
         return np.where(alike.all(1), place + 1, alike.argmin(1))
+
+    @property
+    def ramps(self) -> Ramps | None:
+        """What can be learned from the batch; None where it had no ramp."""
+        return Ramps(self._layers, self.confidence, self.answer, self.final) if self._layers else None
 
     @property
     def agrees(self) -> list[bool]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from profiler.executors.interface import BatchResult
 from profiler.models import forward
-from profiler.models.ramps import Ramps
+from profiler.models.ramps import RampWeights
 from profiler.models.weights import Weights
 from profiler.table import BucketPlan, ShapeKey
 
@@ -27,7 +27,7 @@ class CpuLayers:
     def __init__(
         self,
         weights: Weights,
-        ramps: Ramps,
+        ramps: RampWeights,
         plan: BucketPlan,
         ids: Tensor,
         mask: Tensor | None,

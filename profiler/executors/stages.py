@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from profiler.events import BatchPlan, Cut
+from profiler.events import BatchPlan, Cut, Ramps
 from profiler.executors.interface import BatchResult, Ids, PartKey, Parts
 from profiler.table import BucketPlan, ShapeKey
 
@@ -22,6 +22,7 @@ class Stage(NamedTuple):
     rows: positions in the batch of the requests that leave now. at: the students, or the layers, that answered them.
     answers: their logits, in the order of rows, and what the batch took so far. confidence: the chance of each answer.
     agrees: of the last stage of a batch that ran on for the requests that had left, for every request of the batch.
+    ramps: at the end of a batch with ramps, what they answered.
     """
 
     rows: list[int]
@@ -29,6 +30,7 @@ class Stage(NamedTuple):
     answers: BatchResult
     confidence: list[float]
     agrees: list[bool] | None = None
+    ramps: Ramps | None = None
 
 
 def stages(executor: Parts, plan: BatchPlan, ids: Sequence[Ids]) -> Iterator[Stage]:

@@ -1,4 +1,4 @@
-"""When each layer of a batch ends, what a ramp there adds, what it costs to let an answer out: between whole batches."""
+"""When each layer of a batch ends, what a ramp there adds, what letting an answer out costs: beside whole batches."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def layered(executors: Mapping[str, Engine], cells: Sequence[ModelKey]) -> list[
 
 
 def timed_set(executor: Layered, ids: Sequence[Ids], ramps: Sequence[int]) -> tuple[float, float]:
-    """Seconds to the last of these ramps' answers, and to the end of the batch, with a ramp after each of the layers."""
+    """Seconds to the last answers of ramps after these layers, and to the end of the batch."""
     began = perf_counter()
     batch = executor.begin(ids)
     for layer in ramps:

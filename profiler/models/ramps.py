@@ -18,7 +18,7 @@ SHAPES = ("linear", "pooler")
 
 
 @dataclass(frozen=True, eq=False)
-class Ramps:
+class RampWeights:
     """A ramp after each of L layers. weight: [L, H, C]. bias: [L, C]. pooler_weight: [L, H, H] and pooler_bias: [L, H],
     or both None.
 
@@ -62,7 +62,7 @@ class Ramps:
         write_tensors(path, self.tensors(), {"format": FORMAT, **self.about})
 
 
-def random_ramps(spec: Dims, shape: str = "linear", seed: int = 0) -> Ramps:
+def random_ramps(spec: Dims, shape: str = "linear", seed: int = 0) -> RampWeights:
     """Ramps of random numbers: they take the time of real ones. Raises LookupError for an unknown shape."""
     if shape not in SHAPES:
         raise LookupError(f"unknown shape {shape!r} of ramps; there are {', '.join(SHAPES)}")
@@ -70,11 +70,11 @@ def random_ramps(spec: Dims, shape: str = "linear", seed: int = 0) -> Ramps:
     draw = lambda *size: torch.randn(size, generator=rng) * hidden**-0.5  # noqa: E731
     dense = (draw(layers, hidden, hidden), draw(layers, hidden)) if shape == "pooler" else (None, None)
     about = {"model": spec.name, "shape": shape, "seed": str(seed), "training": "random"}
-    return Ramps(draw(layers, hidden, spec.classes), draw(layers, spec.classes), *dense, about)
+    return RampWeights(draw(layers, hidden, spec.classes), draw(layers, spec.classes), *dense, about)
 
 
-def load_ramps(path: Path) -> Ramps:
-    """Read what `Ramps.save` wrote. Raises LookupError for no such file, ValueError where it is not such a file."""
+def load_ramps(path: Path) -> RampWeights:
+    """Read what `save` wrote. Raises LookupError for no such file, ValueError where it is not such a file."""
     from safetensors.torch import load_file
 
     if not path.is_file():
@@ -91,4 +91,4 @@ def load_ramps(path: Path) -> Ramps:
     if not layers or shapes != wanted:
         raise ValueError(f"{path} holds no ramps: its tensors have shapes {shapes}")
     dense, bias = (tensors.get(name) for name in ("pooler_weight", "pooler_bias"))
-    return Ramps(tensors["weight"], tensors["bias"], dense, bias, found)
+    return RampWeights(tensors["weight"], tensors["bias"], dense, bias, found)

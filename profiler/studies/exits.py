@@ -17,7 +17,7 @@ from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors
 from profiler.distill.learning.texts import Texts, tokenize
 from profiler.distill.learning.training import Setup
-from profiler.models.ramps import Ramps
+from profiler.models.ramps import RampWeights
 from profiler.models.spec import Dims
 from profiler.studies.ramps import Seen, seen
 from profiler.studies.tasks import Task, labelled
@@ -85,17 +85,19 @@ def tokenized(texts: Sequence[str], folder: Path, spec: Dims) -> Texts:
 
 
 def answered(
-    run: Setup, spec: Dims, tensors: Tensors, folder: Path, ramps: Ramps, texts: TextSet, about: Mapping[str, str]
+    run: Setup, spec: Dims, tensors: Tensors, folder: Path, ramps: RampWeights, texts: TextSet, about: Mapping[str, str]
 ) -> Answers:
     """What a teacher and its ramps answer to texts. folder: of its tokenizer. about: for the file of the answers."""
     own = tokenized(texts.texts, folder, spec)
     return recorded(ramps, seen(run, spec, tensors, Corpus(own, run.device)), texts, own.lengths, about)
 
 
-def recorded(ramps: Ramps, found: Seen, texts: TextSet, tokens: NDArray[np.int64], about: Mapping[str, str]) -> Answers:
+def recorded(
+    ramps: RampWeights, found: Seen, texts: TextSet, tokens: NDArray[np.int64], about: Mapping[str, str]
+) -> Answers:
     """What every ramp answers to every text, and the final answer: recorded answers by layers. tokens: of each text."""
     with torch.no_grad():
-        chances = torch.stack([own.float().softmax(-1) for own in ramps.logits(found.rows.float())])
+        chances = torch.stack([own.float().softmax(-1) for own in ramps.logits(found.rows)])
         best = chances.topk(2, dim=-1)
         final = found.logits.softmax(-1).max(-1)
     # More digits would triple the file.

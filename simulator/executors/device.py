@@ -160,9 +160,9 @@ class DeviceExecutor:
             askers.done(running, found)
             yield Event(after, Kind.DONE)
             return
-        agrees, after = None, 0.0
+        agrees, ramps, after = None, None, 0.0
         for stage in _stages(device, level, plan, askers.ids(requests)):
-            found, agrees = stage.answers, stage.agrees
+            found, agrees, ramps = stage.answers, stage.agrees, stage.ramps
             after = max(after, self._after(running, found.seconds))
             askers.take(running, stage.rows, found.logits, stage.at, running.now + after)
             counted = {"students": "students", "layers": "exit"}[plan.cuts[0].axis]
@@ -170,7 +170,7 @@ class DeviceExecutor:
             yield Event(after, Kind.RELEASE, stage.rows, columns)
         askers.done(running, found)
         finals = None if agrees is None else {"agrees": agrees}
-        yield Event(after, Kind.DONE, None if finals is None else range(len(requests)), finals)
+        yield Event(after, Kind.DONE, None if finals is None else range(len(requests)), finals, ramps)
 
     def _after(self, running: Running, seconds: float) -> float:
         """The seconds charged to a batch until now: those measured, or the clock's where these are more."""
@@ -253,11 +253,11 @@ def warm_plans(
         with blamed(policy, "in plans"):
             planned = list(plans(predictions.levels, predictions.service))
         for level, bucket, size, stops in planned:
+            if stops.cuts and stops.cuts[0].axis == "layers":
+                continue  # whole batches are warm, and ramps need no more
             if stops.recorded and stops.recorded not in seen:
                 seen.add(stops.recorded)
                 answers(stops.recorded, other_tasks)
-            if stops.cuts and stops.cuts[0].axis == "layers":
-                continue  # whole batches are warm, and ramps need no more
             batch, tokens = plan.padded_batch(size), plan.tokens[bucket]
             keys.setdefault(level.model, set()).update(parts(stops.cuts, plan, batch, tokens))
     return served.warm_parts(keys)
