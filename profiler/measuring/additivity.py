@@ -58,8 +58,8 @@ def additivity(
 def _chosen(latency_s: Mapping[ModelKey, float]) -> list[ModelKey]:
     """Some keys, spread over the faster half: the largest take too long to be repeated so often."""
     ordered = sorted(latency_s, key=lambda cell: latency_s[cell])
-    places = np.linspace(0, (len(ordered) - 1) // 2, CELLS).round().astype(int)
-    return [ordered[place] for place in dict.fromkeys(places.tolist())]
+    places = np.linspace(0, len(ordered) // 2, CELLS).round().astype(int)
+    return [ordered[place] for place in dict.fromkeys(places.tolist()) if place < len(ordered)]
 
 
 def _sets(measured: LayerMeasurement, cell: ModelKey) -> list[tuple[int, ...]]:

@@ -127,8 +127,8 @@ class _Handover:
 
 
 def layered(executors: Mapping[str, Engine], cells: Sequence[ModelKey]) -> list[ModelKey]:
-    """The cells of models that have ramps."""
-    return [cell for cell in cells if isinstance(own := executors[cell.model], Layered) and own.ramps]
+    """The cells of models that have ramps between layers."""
+    return [cell for cell in cells if isinstance(own := executors[cell.model], Layered) and own.ramps > 1]
 
 
 def timed_set(executor: Layered, ids: Sequence[Ids], ramps: Sequence[int]) -> tuple[float, float]:
