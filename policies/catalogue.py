@@ -22,6 +22,7 @@ from policies.batching.symphony import Symphony
 from policies.batching.timeout import Timeout
 from policies.batching.triton import Triton
 from policies.bounds.optimum import Optimum
+from policies.exits.certain import Certain
 from policies.exits.oracles import OracleAgree, OracleStatic
 from policies.exits.patience import Patience
 from policies.exits.static import Static
@@ -77,6 +78,7 @@ POLICIES: dict[str, type] = {
     "margin": Margin,
     "static": Static,
     "patience": Patience,
+    "certain": Certain,
     "oracle_agree": OracleAgree,
     "oracle_static": OracleStatic,
     "optimum": Optimum,

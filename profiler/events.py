@@ -91,14 +91,16 @@ class Kind(Enum):
 class Ramps(NamedTuple):
     """What the ramps of a batch answered, and what the whole model did: all that its exits can be tuned by.
 
-    layers: those with a ramp, ascending. confidence, answer: arrays [rows, ramps]. final: [rows], -1 where a request
-    left and did not run to the end. delay_s: from the end of the batch until this is known.
+    layers: those with a ramp, ascending. confidence, answer: arrays [ramps, rows]. final: [rows], -1 where a request
+    left and did not run to the end. left: [rows], the ramp at which each left, by its place in layers; else their
+    number. delay_s: from the end of the batch until this is known.
     """
 
     layers: tuple[int, ...]
     confidence: Any
     answer: Any
     final: Any
+    left: Sequence[int]
     delay_s: float = 0.0
 
 

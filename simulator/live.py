@@ -114,11 +114,11 @@ def ran_at(report: Report) -> list[tuple[str, tuple[ShapeKey, ...]]]:
 def _stages(report: Report, requests: Sequence[int], releases: Sequence[Event]) -> list[ShapeKey]:
     """The keys of a batch's stages, each for the requests that were left. releases: one per stage, in order."""
     keys, before, left = [], 0, set(range(len(requests)))
-    for _, _, rows, columns in releases:
-        students = max((columns or {})["students"], default=before)
+    for event in releases:
+        students = max((event.columns or {})["students"], default=before)
         keys.append(report.plan.key(students - before, [int(report.trace.tokens[requests[row]]) for row in left]))
         before = students
-        left.difference_update(rows or ())
+        left.difference_update(event.rows or ())
     return keys
 
 

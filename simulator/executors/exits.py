@@ -145,11 +145,11 @@ class Found(NamedTuple):
         """
         layers = tuple(cut.at for cut in plan.cuts[: len(self.confidence)])
         if ended is None:
-            return Ramps(layers, self.confidence.T, self.answer.T, self.final, delay_s)
+            return Ramps(layers, self.confidence, self.answer, self.final, self.place, delay_s)
         last = np.asarray(self.place) if plan.sure == "compact" else np.full(len(self.place), ended)
         gone, whole = np.arange(len(layers))[:, None] > last, last >= len(layers)
         confidence, answer = np.where(gone, np.nan, self.confidence), np.where(gone, -1, self.answer)
-        return Ramps(layers, confidence.T, answer.T, np.where(whole, self.final, -1), delay_s)
+        return Ramps(layers, confidence, answer, np.where(whole, self.final, -1), self.place, delay_s)
 
 
 class Known:

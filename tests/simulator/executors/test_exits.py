@@ -238,9 +238,10 @@ def test_a_policy_learns_of_final_answers_when_they_are_there(items: Answers, re
         assert ramps is not None
         assert ramps.layers == tuple(layer for layer, _ in RAMPS)
         exits = np.array([left(items, row) for row in rows.tolist()])
-        gone = (sure == "compact") & (exits[:, None] < np.array(ramps.layers))
+        assert [(*ramps.layers, LAYERS)[place] for place in ramps.left] == exits.tolist()
+        gone = (sure == "compact") & (exits < np.array(ramps.layers)[:, None])
         assert np.array_equal(np.isnan(ramps.confidence), gone)
-        own = items.confidence[np.array(ramps.layers)[:, None] - 1, rows].T
+        own = items.confidence[np.array(ramps.layers)[:, None] - 1, rows]
         assert (ramps.confidence[~gone] == own[~gone]).all()
         known = (sure == "result") | (exits == LAYERS)
         assert np.array_equal(ramps.final, np.where(known, items.teacher_answer[rows], -1))

@@ -1,0 +1,201 @@
+"""Exits that keep their promise: by a bound on what they change, and by making up for what they changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from policies.interface import Dispatch, Final, Heard, View
+from policies.machinery.observed import Frontier, Window, frontier
+from policies.machinery.promise import Changes, Promise, kept
+from policies.machinery.ramped import Ramped, refuse, wrong
+from policies.machinery.thresholds import NEVER, binned, chosen, settled, tuned
+from profiler.events import BatchPlan, Ramps
+
+#: Requests between two choices of thresholds, unless so many errors come before; between two searches for better ones;
+#: in a turn of ramps; in how many turns a shadow ramp is on once.
+STEP, AT_ONCE, SEARCH, TURN, SHADOW = 128, 5, 1024, 1024, 4
+#: Fewer rows are too few to search on. What a ramp has to add to be taken, in whole batches.
+FEWEST, WORTH = 768, 0.001
+
+
+@dataclass
+class Certain(Ramped):
+    """Exits whose answers are the whole model's but for a share `target`, over whole runs and whatever the traffic.
+
+    Answers leave at thresholds from a frontier, strict to eager: the best ones at a price per changed answer, on the
+    last `window` requests. The one that saves most is taken whose errors on them are below the allowance but for a
+    chance of `delta` (Clopper and Pearson's bound); none leaves before there is enough data. The allowance integrates:
+    what was not spent is spent later, and the reverse. When errors come more often or more seldom than they did, what
+    was seen before is forgotten. Ramps together take at most the share `budget` of a batch: at first those that are
+    best on the tuning rows; then one more is on now and then, as a shadow that lets none leave, and is taken (or takes
+    the place of another) if what is saved with it is more than its time. A ramp that adds nothing goes.
+
+    Every request runs to the end, so that all errors are known. tune_s: virtual seconds until what was tuned is used.
+    """
+
+    target: float = 0.01
+    budget: float = 0.02
+    delta: float = 0.1
+    window: int = 4096
+    tune_s: float = 0.0
+    uses = Ramped.uses | {"finals", "now"}
+
+    def prepare(self, view: View) -> None:
+        assert self.level is not None
+        valid = 0 < self.target < 1 and 0 < self.delta < 1 and self.budget >= 0 and self.window >= 1024
+        refuse("certain", valid, "0 < target < 1, 0 < delta < 1, budget >= 0, window >= 1024", self)
+        layers, rows = self.level.depth - 1, self.answers.learning
+        bins, off = binned(self.answers.confidence[:layers, rows]), wrong(self.answers, rows, layers)
+        self._ramps = chosen(bins, off, self.costs, int(self.target * len(rows)), self.budget, None)
+        own = list(self._ramps)
+        self._window, self._promise, self._changes = (
+            Window(layers, self.window),
+            Promise(self.target),
+            Changes(self.target),
+        )
+        self._points = frontier(bins[own], off[own], self.costs.gain(own))
+        self._frontier = Frontier(self._window, self.costs, self._ramps, self._points)
+        self._shadow: int | None = None
+        self._point, self._new, self._errors = 0, list[Ramps](), 0
+        self._rows, self._searched, self._turned, self._turns = 0, 0, 0, 0
+        self.tuning_s: list[float] = []
+        self._use(0.0)
+        self._plan = self._next
+
+    def planned(self, view: View, action: Dispatch) -> BatchPlan:
+        if self._plan is not self._next and view.now >= self._from:
+            self._plan = self._next
+        return self._plan
+
+    def observe(self, event: Heard) -> None:
+        if type(event) is not Final or event.ramps is None:
+            super().observe(event)
+            return
+        self._new.append(event.ramps)
+        self._rows += len(event.ramps.final)
+        self._errors += errors_in(event.ramps)
+        if self._rows >= STEP or self._errors >= AT_ONCE:
+            began = perf_counter()
+            self._tune(event.time)
+            self.tuning_s.append(perf_counter() - began)
+
+    def _tune(self, now: float) -> None:
+        """Take in what was observed, choose thresholds, and now and then search anew."""
+        count = max(1, self._frontier.count)
+        expected = float(self._frontier.errors[self._point]) / count
+        errors = self._taken_in()
+        self._promise.add(len(errors), int(errors.sum()))
+        if keep := self._changes.add(errors, expected):
+            self._window.forget(keep)
+            self._frontier = Frontier(self._window, self.costs, self._ramps, self._points)
+        self._searched += len(errors)
+        self._turned += len(errors)
+        if self._turned >= TURN:
+            self._turn()
+        if self._searched >= SEARCH:
+            self._search()
+        self._choose()
+        self._use(now + self.tune_s)
+
+    def _taken_in(self) -> np.ndarray:
+        """Put what was observed into the window and the counts; returns whether each served answer was changed."""
+        found, where = [], []
+        for ramps in joined(self._new):
+            where.append(self._window.add(ramps))
+            left = np.asarray(ramps.left)
+            answer = np.vstack([ramps.answer, ramps.final])
+            found.append(answer[left, np.arange(len(left))] != ramps.final)
+        self._frontier.update(np.concatenate(where))
+        self._new, self._rows, self._errors = [], 0, 0
+        return np.concatenate(found)
+
+    def _choose(self) -> None:
+        """The point of the frontier that saves most of those within the allowance."""
+        its = self._frontier
+        within = kept(its.errors, its.count, self._promise.allowed, self.delta)
+        within[0] = True
+        self._point = int(np.where(within, its.saved, -np.inf).argmax())
+
+    def _search(self) -> None:
+        """Work out the frontier anew, where there are enough rows to do so."""
+        bins, off = self._window.of(self._ramps)
+        if bins.shape[1] < FEWEST:
+            return
+        self._searched = 0
+        self._points = frontier(bins, off, self.costs.gain(self._ramps))
+        self._frontier = Frontier(self._window, self.costs, self._ramps, self._points)
+
+    def _turn(self) -> None:
+        """Judge a shadow ramp whose turn is over, and the others with it; let the next one have its turn."""
+        self._turned, self._turns = 0, self._turns + 1
+        if self._shadow is not None:
+            on = tuple(sorted((*self._ramps, self._shadow)))
+            bins, off = self._window.of(on, TURN)
+            if bins.shape[1] >= FEWEST and (better := self._worth(on, bins, off)) != self._ramps:
+                self._ramps, self._searched, self._point = better, 0, 0
+                own = [on.index(each) for each in better]
+                self._points = frontier(bins[own], off[own], self.costs.gain(better))
+                self._frontier = Frontier(self._window, self.costs, better, self._points)
+        able = np.flatnonzero(self.costs.lead > self.costs.ramp + self.costs.release).tolist()
+        spent = self.costs.ramp[list(self._ramps)].sum()
+        rest = [each for each in able if each not in self._ramps and spent + self.costs.ramp[each] <= self.budget]
+        turn, off_turn = divmod(self._turns, SHADOW)
+        self._shadow = rest[turn % len(rest)] if rest and not off_turn else None
+
+    def _worth(self, on: tuple[int, ...], bins: np.ndarray, off: np.ndarray) -> tuple[int, ...]:
+        """Those of these ramps whose time is worth it: without the one that adds least, while that is too little."""
+        price = tuned(bins, off, self.costs.gain(on), int(self.target * bins.shape[1]))[1]
+
+        def value(ramps: tuple[int, ...]) -> float:
+            own = [on.index(each) for each in ramps]
+            found = settled(bins[own], off[own], self.costs.gain(ramps), price, (NEVER,) * len(own))
+            return found.saving - price * found.errors / bins.shape[1]
+
+        kept_, best = on, value(on)
+        while len(kept_) > 1:
+            without = {one: tuple(each for each in kept_ if each != one) for one in kept_}
+            least, one = max((value(rest), one) for one, rest in without.items())
+            if best - least >= (WORTH if one == self._shadow else 0.0):
+                break
+            kept_, best = without[one], least
+        return kept_
+
+    def _use(self, when: float) -> None:
+        """Make the plan of the chosen point, for batches from some time on."""
+        at = dict(zip(self._ramps, self._frontier.at[self._point].tolist(), strict=True))
+        if self._shadow is not None:
+            at[self._shadow] = NEVER
+        made = tuple(sorted(at.items()))
+        if made != getattr(self, "_made", None):
+            self._made, self._from = made, when
+            self._next = self.on_grid([layer for layer, _ in made], [each for _, each in made])
+
+
+def errors_in(ramps: Ramps) -> int:
+    """How many of the answers that left at ramps are not the final ones."""
+    stayed = len(ramps.layers)
+    places = ((place, row) for row, place in enumerate(ramps.left) if place != stayed)
+    return sum(ramps.answer[place, row] != ramps.final[row] for place, row in places)
+
+
+def joined(batches: list[Ramps]) -> list[Ramps]:
+    """The same with batches in a row that had the same ramps put together."""
+    found: list[list[Ramps]] = []
+    for each in batches:
+        if found and found[-1][0].layers == each.layers:
+            found[-1].append(each)
+        else:
+            found.append([each])
+    return [
+        Ramps(
+            same[0].layers,
+            np.concatenate([each.confidence for each in same], axis=1),
+            np.concatenate([each.answer for each in same], axis=1),
+            np.concatenate([each.final for each in same]),
+            np.concatenate([each.left for each in same]),
+        )
+        for same in found
+    ]
