@@ -58,12 +58,12 @@ def main(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> Answers:
     import torch
 
-    from profiler.distill.learning import initial
     from profiler.distill.learning.corpus import Corpus
     from profiler.distill.learning.journal import StudyLog
     from profiler.distill.learning.training import Setup
     from profiler.distill.preparation import alone, settle
     from profiler.distill.results import hardware
+    from profiler.models import weights
     from profiler.studies import exits, ramps, tasks
     from traces.shared.origin import origin
 
@@ -77,7 +77,7 @@ def _study(arguments: argparse.Namespace) -> Answers:
     with ExitStack() as stack:
         stack.enter_context(alone(out / "work"))
         same = {"task": task.name, "training": len(task.training), "shape": arguments.shape, "seed": arguments.seed}
-        same |= {"joint": arguments.joint, "weights": initial.digest(teacher.tensors), "device": device.type}
+        same |= {"joint": arguments.joint, "weights": weights.digest(teacher.tensors), "device": device.type}
         settle(out / "work", {**same, "bfloat16": half})
         phase = f"{'joint' if arguments.joint else 'ramps'}-{arguments.shape}"
         journal = StudyLog(out / "log.jsonl", {phase: 1.0, "record": 1.0}, progress_bar(stack))
@@ -142,18 +142,17 @@ def _joint(out: Path, folder: Path, spec: Dims, tensors: Tensors, task: str) -> 
     """Write the backbone that learned with its ramps, as a teacher of its own; what is said about it from then on."""
     import torch
 
-    from profiler.distill.learning import initial
-    from profiler.models.weights import assemble, save
+    from profiler.models import weights
 
     name = f"{spec.name.removesuffix('-joint')}-joint"
     own = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
     head = torch.eye(spec.classes)[None]
     whole = own | {"head_weight": head, "head_bias": torch.zeros_like(head[:, 0])}
-    save(assemble(replace(spec, name=name), whole), out / JOINT, task=task)
+    weights.save(weights.assemble(replace(spec, name=name), whole), out / JOINT, task=task)
     for file in ("tokenizer.json", "config.json"):
         if (folder / file).is_file():
             shutil.copy(folder / file, out / file)
-    return {"model": name, "weights": initial.digest(own), "training": "joint"}
+    return {"model": name, "weights": weights.digest(own), "training": "joint"}
 
 
 def _write_card(out: Path, card: Mapping[str, Any], items: Answers, task: Any) -> None:

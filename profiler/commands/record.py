@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Record, and say how far each layer agrees; 0 done, 1 below a gate."""
-    from profiler.distill.learning import initial
     from profiler.distill.learning.journal import StudyLog
     from profiler.distill.learning.training import Setup
+    from profiler.models import weights
     from profiler.models.ramps import load_ramps
     from profiler.studies import exits, tasks
     from traces.shared.atomic import make_folder
@@ -41,7 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
     device = chosen_device(arguments)
     ramps = load_ramps(arguments.ramps)
     folder, teacher, classes = opened(arguments.teacher)
-    own, known = initial.digest(teacher.tensors), ramps.about.get("weights")
+    own, known = weights.digest(teacher.tensors), ramps.about.get("weights")
     if own != known:
         raise ValueError(
             f"{arguments.ramps} was made for another model (weights {known}; {arguments.teacher} has {own}): "

@@ -46,7 +46,7 @@ def exits(executor: Layered, depth: int, plan: BatchPlan, ids: Sequence[Ids]) ->
         leaving = sure & ~gone[here]
         rows = here[leaving]
         gone[rows] = True
-        seen.given[rows] = chances[leaving].argmax(1)
+        seen.given[rows], seen.left[rows] = chances[leaving].argmax(1), place
         ended = last or (plan.sure != "result" and bool(gone.all()))
         if len(rows) or last:
             own = answers._replace(logits=answers.logits[leaving])
@@ -78,24 +78,27 @@ class _Seen:
 
     def __init__(self, count: int, layers: Sequence[int]) -> None:
         self._layers = tuple(layers)
-        self.confidence: NDArray[np.float64] = np.full((count, len(layers)), np.nan)
-        self.answer: NDArray[np.int64] = np.full((count, len(layers)), -1)
+        self.confidence: NDArray[np.float64] = np.full((len(layers), count), np.nan)
+        self.answer: NDArray[np.int64] = np.full((len(layers), count), -1)
         self.final: NDArray[np.int64] = np.full(count, -1)
         self.given: NDArray[np.int64] = np.full(count, -1)
+        self.left: NDArray[np.int64] = np.full(count, len(layers))
 
     def look(self, place: int, here: NDArray[np.int64], chances: NDArray[np.float64]) -> None:
         """Note what the ramp at this place answers to the requests that are here."""
-        self.confidence[here, place], self.answer[here, place] = chances.max(1), chances.argmax(1)
+        self.confidence[place, here], self.answer[place, here] = chances.max(1), chances.argmax(1)
 
     def streak(self, place: int, here: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many ramps in a row answer alike up to this one."""
-        alike = (self.answer[here, : place + 1] == self.answer[here, place, None])[:, ::-1]
-        return np.where(alike.all(1), place + 1, alike.argmin(1))
+        alike = (self.answer[: place + 1, here] == self.answer[place, here])[::-1]
+        return np.where(alike.all(0), place + 1, alike.argmin(0))
 
     @property
     def ramps(self) -> Ramps | None:
         """What can be learned from the batch; None where it had no ramp."""
-        return Ramps(self._layers, self.confidence, self.answer, self.final) if self._layers else None
+        if not self._layers:
+            return None
+        return Ramps(self._layers, self.confidence, self.answer, self.final, self.left.tolist())
 
     @property
     def agrees(self) -> list[bool]:

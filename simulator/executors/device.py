@@ -164,9 +164,11 @@ class DeviceExecutor:
         for stage in _stages(device, level, plan, askers.ids(requests)):
             found, agrees, ramps = stage.answers, stage.agrees, stage.ramps
             after = max(after, self._after(running, found.seconds))
-            askers.take(running, stage.rows, found.logits, stage.at, running.now + after)
-            counted = {"students": "students", "layers": "exit"}[plan.cuts[0].axis]
-            columns: dict[str, Sequence[Any]] = {counted: [stage.at] * len(stage.rows), "confidence": stage.confidence}
+            layers = plan.cuts[0].axis == "layers"
+            students = level.students if layers else stage.at
+            askers.take(running, stage.rows, found.logits, students, running.now + after)
+            at = [stage.at] * len(stage.rows)
+            columns: dict[str, Sequence[Any]] = {"exit" if layers else "students": at, "confidence": stage.confidence}
             yield Event(after, Kind.RELEASE, stage.rows, columns)
         askers.done(running, found)
         finals = None if agrees is None else {"agrees": agrees}

@@ -133,15 +133,16 @@ def test_what_a_batch_tells_is_what_was_computed_and_no_more(executor: CpuExecut
     told = found[-1].ramps
     assert told is not None
     assert told.layers == (1, 3)
-    assert told.confidence == pytest.approx(ramps[[0, 2]].max(-1).T, abs=1e-5)
-    assert told.answer.tolist() == ramps[[0, 2]].argmax(-1).T.tolist()
+    assert told.confidence == pytest.approx(ramps[[0, 2]].max(-1), abs=1e-5)
+    assert told.answer.tolist() == ramps[[0, 2]].argmax(-1).tolist()
+    assert told.left == [{1: 0, 3: 1, DEPTH: 2}[layer] for layer in left]
     assert told.final.tolist() == whole.argmax(-1).tolist()
     assert found[-1].agrees == [each == final for each, final in zip(given, told.final.tolist(), strict=True)]
     left, given, found = followed(executor, plan(least, "compact"), ids)
     told = found[-1].ramps
     assert told is not None
     early, late = np.array(left) == 1, np.array(left) == DEPTH
-    assert np.isnan(told.confidence[:, 1]).tolist() == early.tolist()
+    assert np.isnan(told.confidence[1]).tolist() == early.tolist()
     assert (told.final >= 0).tolist() == late.tolist()
     assert found[-1].agrees is None
 
