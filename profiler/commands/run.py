@@ -123,7 +123,7 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
     meta = {"device": name, "threads": threads, "dtype": "float32"}
     if arguments.ramps is not None:
         _check_ramps(arguments.ramps, grids)
-        meta["ramps"] = arguments.ramps
+        meta["layers"] = {"ramps": arguments.ramps}
     ceilings = cpu_ceilings(min(5.0, 0.02 * arguments.budget_s))
     return [_entry(grid, arguments.seed, opened) for grid in grids], meta, ceilings
 

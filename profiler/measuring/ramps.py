@@ -18,10 +18,14 @@ LAYERS_SHARE, SETS_SHARE = 0.5, 0.5
 
 
 class RampTimes(NamedTuple):
-    """files: rows of layers.csv; of interactions.csv where the times do not add up. said: for meta.json."""
+    """files: rows of layers.csv; of interactions.csv where the times do not add up. found: how they were measured."""
 
     files: dict[str, list[dict[str, Any]]]
-    said: dict[str, Any]
+    found: dict[str, Any]
+
+    def said(self, meta: Mapping[str, Any]) -> dict[str, Any]:
+        """What is to say of it in metadata that says more of the layers, or nothing."""
+        return {"layers": {**meta.get("layers", {}), **self.found}} if self.found else {}
 
 
 def ramp_times(
@@ -42,4 +46,4 @@ def ramp_times(
     found, sets = additivity(measured, budget_s * SETS_SHARE, progress)
     visits = [len(each) for each in measured.ends.values()]
     files = {"layers": measured.rows, **({} if found["holds"] else {"interactions": sets})}
-    return RampTimes(files, {"layers": {"visits_least": min(visits), "additivity": found}})
+    return RampTimes(files, {"visits_least": min(visits), "additivity": found})

@@ -120,7 +120,7 @@ def measure_table(
         ramps = ramp_times(opened.executors, complete, rows, rules.budget_s, rng, progress)
         jitter = summary.jitter_rows(journal.samples)
         extra = [journal.folder / "samples.csv"] if keep_samples else []
-        about = full | ramps.said | origin()
+        about = full | ramps.said(full) | origin()
         write_table(out, rows, about, jitter=jitter, accuracy=accuracy, extra=extra, replace=True, **ramps.files)
     if short or opened.late:
         return {"status": "unfinished", **result}

@@ -95,7 +95,7 @@ def test_rows_are_ends_and_ramps_relative_to_whole_batches(monkeypatch: pytest.M
         assert [row["end_us"] for row in own] == pytest.approx(10e6 * batch * ends)
         assert [row["ramp_us"] for row in own] == pytest.approx(10e6 * batch * np.array(RAMP))
         assert [row["release_us"] for row in own] == pytest.approx([0.125e6] * 4)  # not of the device: as it is
-    found = said["layers"]["additivity"]
+    found = said["additivity"]
     assert (found["holds"], found["sets"], found["worst_error"]) == (True, 30, 0.0)
     assert found["repeats"] >= 3
     assert "interactions" not in files
@@ -103,7 +103,7 @@ def test_rows_are_ends_and_ramps_relative_to_whole_batches(monkeypatch: pytest.M
 
 def test_times_that_do_not_add_up_are_found_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     files, said = measured(monkeypatch, extra=1.0)  # each ramp after the first of a batch
-    found, sets = said["layers"]["additivity"], files["interactions"]
+    found, sets = said["additivity"], files["interactions"]
     assert not found["holds"]
     assert len(sets) == 60
     alone = [row for row in sets if "+" not in row["ramps"]]
@@ -127,7 +127,7 @@ def test_a_run_with_ramps_writes_layers_that_load(tmp_path: Path, capsys: pytest
             assert 0 < times.end_s[0] < times.end_s[1] < times.end_s[2]
             assert min(times.ramp_s) > 0
     meta = json.loads((tmp_path / "table" / "meta.json").read_text())
-    assert meta["ramps"] == "linear"
+    assert meta["layers"]["ramps"] == "linear"
     assert meta["layers"]["additivity"]["repeats"] >= 3
     assert (tmp_path / "table" / "interactions.csv").exists() != meta["layers"]["additivity"]["holds"]
     capsys.readouterr()
