@@ -14,8 +14,8 @@ from policies.machinery.ramped import Ramped, refuse, wrong
 from policies.machinery.thresholds import NEVER, binned, chosen, settled, tuned
 from profiler.events import BatchPlan, Ramps
 
-#: Requests between two choices of thresholds, unless so many errors come before; between two searches for better ones;
-#: in a turn of ramps; in how many turns a shadow ramp is on once.
+#: Requests between two choices of thresholds, unless so many errors come before; between two searches for better ones,
+#: at least; in a turn of ramps; in how many turns a shadow ramp is on once.
 STEP, AT_ONCE, SEARCH, TURN, SHADOW = 128, 5, 1024, 1024, 4
 #: Fewer rows are too few to search on. What a ramp has to add to be taken, in whole batches.
 FEWEST, WORTH = 768, 0.001
@@ -50,7 +50,7 @@ class Certain(Ramped):
         layers, rows = self.level.depth - 1, self.answers.learning
         bins, off = binned(self.answers.confidence[:layers, rows]), wrong(self.answers, rows, layers)
         self._ramps = chosen(bins, off, self.costs, int(self.target * len(rows)), self.budget, None)
-        own = list(self._ramps)
+        own, self._known = list(self._ramps), (bins, off)
         self._window, self._promise, self._changes = (
             Window(layers, self.window),
             Promise(self.target),
@@ -95,7 +95,7 @@ class Certain(Ramped):
         self._turned += len(errors)
         if self._turned >= TURN:
             self._turn()
-        if self._searched >= SEARCH:
+        if self._searched >= max(SEARCH, self._frontier.count // 2):
             self._search()
         self._choose()
         self._use(now + self.tune_s)
@@ -120,12 +120,12 @@ class Certain(Ramped):
         self._point = int(np.where(within, its.saved, -np.inf).argmax())
 
     def _search(self) -> None:
-        """Work out the frontier anew, where there are enough rows to do so."""
-        bins, off = self._window.of(self._ramps)
-        if bins.shape[1] < FEWEST:
-            return
-        self._searched = 0
-        self._points = frontier(bins, off, self.costs.gain(self._ramps))
+        """Work out the frontier anew, on the tuning rows too while the window has few."""
+        self._searched, own = 0, list(self._ramps)
+        bins, off = self._window.of(own)
+        if bins.shape[1] < self.window // 2:
+            bins, off = (np.hstack([known[own], new]) for known, new in zip(self._known, (bins, off), strict=True))
+        self._points = frontier(bins, off, self.costs.gain(own))
         self._frontier = Frontier(self._window, self.costs, self._ramps, self._points)
 
     def _turn(self) -> None:

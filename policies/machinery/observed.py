@@ -60,29 +60,31 @@ class Frontier:
 
     def __init__(self, window: Window, costs: Costs, ramps: tuple[int, ...], points: Sequence[Tuned]) -> None:
         self._window, self.ramps = window, ramps
-        self._gain = costs.gain(ramps)
+        self._gain, self._own = costs.gain(ramps), np.array(ramps, np.int64)[:, None]
         self.at = np.array([each.at for each in points], np.int64).reshape(len(points), len(ramps))
-        self._errors, self._saved = (np.zeros((len(points), window.size), kind) for kind in (bool, np.float32))
+        self._above = self.at[:, :, None].astype(np.uint8)
+        self._errors, self._saved = (np.zeros((len(points), window.size), kind) for kind in (bool, np.float64))
         self._counted = np.zeros(window.size, bool)
         self.errors, self.saved, self.count = np.zeros(len(points), np.int64), np.zeros(len(points)), 0
         self.update(np.arange(window.size))
 
     def update(self, rows: NDArray[np.int64]) -> None:
         """Count these rows of the window anew: they are others now."""
-        window, own = self._window, list(self.ramps)
-        for sums, kept in ((self.errors, self._errors), (self.saved, self._saved)):
-            sums -= kept[:, rows].sum(1)
+        window, places = self._window, np.arange(len(rows))
+        self.errors -= self._errors[:, rows].sum(1)
+        self.saved -= self._saved[:, rows].sum(1)
         self.count -= int(self._counted[rows].sum())
-        counted = window.seen[np.ix_(own, rows)].all(0)
-        leaves = window.bins[np.ix_(own, rows)] > self.at[:, :, None]
-        leaves[:, :, ~counted] = False
-        first = np.where(leaves.any(1), leaves.argmax(1), len(own))
-        wrong = np.vstack([window.wrong[np.ix_(own, rows)], np.zeros((1, len(rows)), bool)])
-        self._errors[:, rows] = wrong[first, np.arange(len(rows))]
-        self._saved[:, rows] = np.where(counted, self._gain[first], 0.0)
-        self._counted[rows] = counted
-        for sums, kept in ((self.errors, self._errors), (self.saved, self._saved)):
-            sums += kept[:, rows].sum(1, dtype=sums.dtype)
+        counted = window.seen[self._own, rows].all(0)
+        leaves = (window.bins[self._own, rows] > self._above) & counted
+        stays = len(self.ramps)
+        first = np.where(leaves.any(1), leaves.argmax(1), stays)
+        wrong = np.zeros((stays + 1, len(rows)), bool)
+        wrong[:stays] = window.wrong[self._own, rows]
+        errors = wrong[first, places]
+        saved = np.where(counted, self._gain[first], 0.0)
+        self._errors[:, rows], self._saved[:, rows], self._counted[rows] = errors, saved, counted
+        self.errors += errors.sum(1)
+        self.saved += saved.sum(1)
         self.count += int(counted.sum())
 
 
