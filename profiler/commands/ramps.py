@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.commands.distill import chosen_device, half_precision
+from profiler.commands.distill import chosen_device
 from profiler.commands.printing import print_grid, progress_bar
 from profiler.studies.tasks import DATA, NAMED
 
@@ -72,16 +72,17 @@ def _study(arguments: argparse.Namespace) -> Answers:
     device = chosen_device(arguments)
     folder, teacher, classes = opened(arguments.teacher)
     task = tasks.load(tasks.find(arguments.task, arguments.data), most=arguments.limit, classes=classes)
-    spec, out, half = teacher.spec, arguments.out, half_precision(device)
+    spec, out = teacher.spec, arguments.out
     tensors = {name: tensor.to(device) for name, tensor in teacher.tensors.items()}
     with ExitStack() as stack:
         stack.enter_context(alone(out / "work"))
         same = {"task": task.name, "training": len(task.training), "shape": arguments.shape, "seed": arguments.seed}
         same |= {"joint": arguments.joint, "weights": weights.digest(teacher.tensors), "device": device.type}
-        settle(out / "work", {**same, "bfloat16": half})
+        settle(out / "work", same)
         phase = f"{'joint' if arguments.joint else 'ramps'}-{arguments.shape}"
         journal = StudyLog(out / "log.jsonl", {phase: 1.0, "record": 1.0}, progress_bar(stack))
-        run = Setup(out / "work", arguments.seed, device, half, journal)
+        # Not in bfloat16: it rounds away how the [CLS] rows of early layers differ from text to text.
+        run = Setup(out / "work", arguments.seed, device, half=False, journal=journal)
         about = {"model": spec.name, "task": task.name, "weights": str(same["weights"]), "training": "frozen"}
         about |= {"seed": str(arguments.seed), "commit": str(origin().get("commit", "unknown"))}
         corpus = Corpus(exits.tokenized(task.training.texts, folder, spec), device)
@@ -98,7 +99,7 @@ def _study(arguments: argparse.Namespace) -> Answers:
         items.write(out / "answers.parquet")
         journal.end("record")
         card = {**learned.about, "teacher": str(arguments.teacher), "training_texts": len(task.training)}
-        card |= {"recipe": ramps.recipe(arguments.joint), "device": hardware(device), "bfloat16": half}
+        card |= {"recipe": ramps.recipe(arguments.joint), "device": hardware(device)}
         _write_card(out, card | {"seconds": run.journal.seconds(), **origin()}, items, task)
     return items
 
