@@ -36,7 +36,8 @@ class Answers:
     tokens: int32 [N], with [CLS] and [SEP]. label: int64 [N], UNKNOWN where there is none. split: of each text; row:
     its place in that split's file. domain: the set of texts it is from; None where there is one. answer: int64 [K, N].
     confidence: chance of the answer, float32 [K, N]. margin: that chance less the next one's. correct: bool [K, N],
-    false where the label is unknown. about: model, task, teacher, seed and such; `texts`: a digest of the served texts.
+    false where the label is unknown. about: model, task, teacher, seed and such; `texts`: a digest of all
+    texts but those for tuning.
     """
 
     tokens: NDArray[np.int32]

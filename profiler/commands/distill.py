@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     from profiler.distill.preparation import alone, digest, prepare, settle, teacher_classes
     from profiler.distill.results import Results, hardware
     from profiler.distill.study import Study
+    from profiler.models import weights
     from profiler.studies import tasks
     from traces.shared.origin import origin
 
@@ -87,8 +88,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
         data = prepare(task, folder, checkpoint.spec.vocab, recipe, arguments.data, arguments.texts)
         stack.enter_context(alone(work))
         same = {"task": task.name, "training": len(task.training), "seed": arguments.seed, "device": device.type}
-        same |= {"bfloat16": half, "teacher": folder.name, "weights": initial.digest(checkpoint.tensors)}
-        settle(work, recipe, {**same, "texts": digest(data)})
+        same |= {"bfloat16": half, "teacher": folder.name, "weights": weights.digest(checkpoint.tensors)}
+        settle(work, {**same, "texts": digest(data), **asdict(recipe)})
         silent = Setup(work, arguments.seed, device, half, StudyLog(arguments.out / "log.jsonl", {}))
         pace = costs.pace(silent, recipe, checkpoint, Corpus(data.training[0], device))
         seconds = costs.estimate(costs.phases(recipe, checkpoint, len(task.training)), pace)

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from profiler.commands.distill import chosen_device, half_precision
+from profiler.commands.distill import chosen_device
 from profiler.commands.printing import print_grid, progress_bar
 from profiler.studies.tasks import DATA, NAMED
 
+if TYPE_CHECKING:
+    from profiler.answers.recorded import Answers
+    from profiler.distill.learning.encoder import Tensors
+    from profiler.distill.learning.initial import Checkpoint
+    from profiler.models.spec import Dims
+
 #: Training texts that ramps learn from, unless told.
 TEXTS = 20_000
+#: The backbone that learned with its ramps, in the folder of results.
+JOINT = "joint.safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for ramps and recorded answers")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=f"where named tasks lie ({DATA})")
     parser.add_argument("--shape", default="linear", help="linear, or pooler: a dense layer before it")
-    parser.add_argument("--texts", type=int, default=TEXTS, metavar="N", help=f"training texts ({TEXTS})")
+    parser.add_argument(
+        "--joint", action="store_true", help="train the teacher's layers with the ramps: it is another model then"
+    )
+    parser.add_argument("--limit", type=int, default=TEXTS, metavar="N", help=f"use so many training rows ({TEXTS:,})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=["cuda", "cpu"], help="default: the GPU where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
@@ -32,50 +47,121 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Train, record the tuning and evaluated texts, say how far each layer agrees; 0 done, 1 below a gate."""
-    from profiler.answers.recorded import TUNING
-    from profiler.distill.learning import initial
+    try:
+        items = _study(arguments)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return show(items)
+
+
+def _study(arguments: argparse.Namespace) -> Answers:
+    import torch
+
     from profiler.distill.learning.corpus import Corpus
     from profiler.distill.learning.journal import StudyLog
-    from profiler.distill.learning.texts import tokenize
     from profiler.distill.learning.training import Setup
-    from profiler.distill.preparation import alone, joined, split_names, teacher_classes
-    from profiler.studies import ramps, tasks
+    from profiler.distill.preparation import alone, settle
+    from profiler.distill.results import hardware
+    from profiler.models import weights
+    from profiler.studies import exits, ramps, tasks
     from traces.shared.origin import origin
 
-    if arguments.texts < 1:
-        raise ValueError(f"--texts is {arguments.texts}: at least one text is needed")
+    if arguments.limit < 1:
+        raise ValueError(f"--limit is {arguments.limit}: at least one row is needed")
     device = chosen_device(arguments)
-    path: Path = arguments.teacher
+    folder, teacher, classes = opened(arguments.teacher)
+    task = tasks.load(tasks.find(arguments.task, arguments.data), most=arguments.limit, classes=classes)
+    spec, out = teacher.spec, arguments.out
+    tensors = {name: tensor.to(device) for name, tensor in teacher.tensors.items()}
+    with ExitStack() as stack:
+        stack.enter_context(alone(out / "work"))
+        same = {"task": task.name, "training": len(task.training), "shape": arguments.shape, "seed": arguments.seed}
+        same |= {"joint": arguments.joint, "weights": weights.digest(teacher.tensors), "device": device.type}
+        settle(out / "work", same)
+        phase = f"{'joint' if arguments.joint else 'ramps'}-{arguments.shape}"
+        journal = StudyLog(out / "log.jsonl", {phase: 1.0, "record": 1.0}, progress_bar(stack))
+        # Not in bfloat16: it rounds away how the [CLS] rows of early layers differ from text to text.
+        run = Setup(out / "work", arguments.seed, device, half=False, journal=journal)
+        about = {"model": spec.name, "task": task.name, "weights": str(same["weights"]), "training": "frozen"}
+        about |= {"seed": str(arguments.seed), "commit": str(origin().get("commit", "unknown"))}
+        corpus = Corpus(exits.tokenized(task.training.texts, folder, spec), device)
+        if arguments.joint:
+            labels = torch.from_numpy(task.training.labels).to(device)
+            tensors, learned = ramps.trained_jointly(run, arguments.shape, spec, tensors, corpus, labels, about)
+            about |= _joint(out, folder, spec, tensors, task.name)
+            learned = replace(learned, about={**learned.about, **about})
+        else:
+            learned = ramps.trained(run, arguments.shape, ramps.seen(run, spec, tensors, corpus), about)
+        learned.save(out / "ramps.safetensors")
+        journal.begin("record")
+        items = exits.answered(run, spec, tensors, folder, learned, exits.TextSet.of_task(task), learned.about)
+        items.write(out / "answers.parquet")
+        journal.end("record")
+        card = {**learned.about, "teacher": str(arguments.teacher), "training_texts": len(task.training)}
+        card |= {"recipe": ramps.recipe(arguments.joint), "device": hardware(device)}
+        _write_card(out, card | {"seconds": run.journal.seconds(), **origin()}, items, task)
+    return items
+
+
+def opened(path: Path) -> tuple[Path, Checkpoint, tuple[str, ...]]:
+    """A teacher with its head, named as tables name it: the folder of its tokenizer, its tensors, its classes.
+
+    Raises LookupError or ValueError where it is none.
+    """
+    from profiler.distill.learning import initial
+    from profiler.distill.preparation import teacher_classes
+
     folder = path.parent if path.is_file() else initial.teacher_folder(str(path))
     teacher = initial.saved_teacher(path) if path.is_file() else initial.load_teacher(folder)
     if not teacher.head:
         raise ValueError(f"the teacher {path} has no head yet: fine-tune it by python -m profiler distill")
-    classes = teacher_classes(folder, teacher)
-    task = tasks.load(tasks.find(arguments.task, arguments.data), most=arguments.texts, classes=classes)
-    spec, most = teacher.spec, min(128, teacher.spec.positions)
-    tensors = {name: tensor.to(device) for name, tensor in teacher.tensors.items()}
-    with ExitStack() as stack:
-        work = arguments.out / "work"
-        stack.enter_context(alone(work))
-        journal = StudyLog(arguments.out / "log.jsonl", {f"ramps-{arguments.shape}": 1.0}, progress_bar(stack))
-        run = Setup(work, arguments.seed, device, half_precision(device), journal)
-        about = {"model": spec.name, "task": task.name, "weights": initial.digest(teacher.tensors)}
-        about |= {"seed": str(arguments.seed), "commit": str(origin().get("commit", "unknown"))}
-        fitting = tokenize(task.training.texts, folder, most, spec.vocab)
-        learned = ramps.trained(run, arguments.shape, ramps.seen(run, spec, tensors, Corpus(fitting, device)), about)
-        learned.save(arguments.out / "ramps.safetensors")
-        whole = replace(task, evaluated={TUNING: task.tuning, **task.evaluated})
-        shown = joined(whole)
-        texts = tokenize(shown.texts, folder, most, spec.vocab)
-        found = ramps.seen(run, spec, tensors, Corpus(texts, device))
-        rows = ramps.Rows(texts.lengths, shown.labels, split_names(whole), shown.rows)
-        items = ramps.recorded(learned, found, rows, learned.about)
-        items.write(arguments.out / "answers.parquet")
-    agrees, right = ramps.agreement(items, items.served), items.correct[:, items.served].mean(1)
+    joint = "-joint" if teacher.spec.name.endswith("-joint") else ""
+    name = f"teacher-{teacher.spec.layers}x{teacher.spec.hidden}{joint}"
+    named = replace(teacher, spec=replace(teacher.spec, name=name))
+    return folder, named, teacher_classes(folder, teacher)
+
+
+def show(items: Answers) -> int:
+    """Print how far each layer agrees and is right on the served texts, and the gates; 0, or 1 below a gate."""
+    from profiler.studies import exits
+
+    rows = items.served
+    agrees, (right, whole) = exits.agreement(items, rows), exits.accuracy(items, rows)
     cells = [(str(layer), f"{a:.4f}", f"{r:.4f}") for layer, (a, r) in enumerate(zip(agrees, right, strict=True), 1)]
-    title = f"{task.name}: ramps of {spec.name} on {len(items.served):,} texts that nothing was tuned on"
+    cells.append(("whole model", f"{1:.4f}", f"{whole:.4f}"))
+    what = f"{items.about['task']}: ramps of {items.about['model']} ({items.about['training']} backbone)"
+    title = f"{what} on {len(rows):,} texts that nothing was tuned on"
     print_grid(title, ("after layer", "as the whole model", "right"), cells)
-    passed = ramps.gates(items, items.served)
+    passed = exits.gates(items, rows)
     words = {True: "passed", False: "missed"}
     print(f"gates: {', '.join(f'{name} {words[good]}' for name, good in passed.items())}")
     return 0 if all(passed.values()) else 1
+
+
+def _joint(out: Path, folder: Path, spec: Dims, tensors: Tensors, task: str) -> dict[str, str]:
+    """Write the backbone that learned with its ramps, as a teacher of its own; what is said about it from then on."""
+    import torch
+
+    from profiler.models import weights
+
+    name = f"{spec.name.removesuffix('-joint')}-joint"
+    own = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
+    head = torch.eye(spec.classes)[None]
+    whole = own | {"head_weight": head, "head_bias": torch.zeros_like(head[:, 0])}
+    weights.save(weights.assemble(replace(spec, name=name), whole), out / JOINT, task=task)
+    for file in ("tokenizer.json", "config.json"):
+        if (folder / file).is_file():
+            shutil.copy(folder / file, out / file)
+    return {"model": name, "weights": weights.digest(own), "training": "joint"}
+
+
+def _write_card(out: Path, card: Mapping[str, Any], items: Answers, task: Any) -> None:
+    from profiler.studies import exits
+    from profiler.studies.splits import containment
+    from traces.shared.atomic import write_text
+    from traces.shared.documents import json_text
+
+    found = {**card, "texts": items.about["texts"], "exits": exits.figures(items)}
+    found["containment"] = containment(task.training, task.tuning, task.evaluated)
+    write_text(out / "card.json", json_text(found, indent=1) + "\n")

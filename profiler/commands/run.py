@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--executor", help="how a GPU runs the models (default: cuda, the best)")
     parser.add_argument("--dtype", help="of a GPU's numbers (default: bfloat16; a CPU has float32)")
+    parser.add_argument("--ramps", metavar="SHAPE", help="time layers with linear or pooler ramps (layers.csv; CPU)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
     parser.add_argument("--keep-samples", action="store_true", help="keep every timing beside the table (samples.csv)")
     add_table_arguments(parser)
@@ -67,10 +68,11 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _refuse_flags_of_the_other_device(arguments: argparse.Namespace) -> None:
     """Raise ValueError for a flag that this device would not heed."""
-    foreign = ("threads",) if arguments.device == "cuda" else ("executor", "dtype")
+    foreign = ("threads", "ramps") if arguments.device == "cuda" else ("executor", "dtype")
     given = [f"--{name}" for name in foreign if getattr(arguments, name) is not None]
     if given:
-        what = "threads are a CPU's" if arguments.device == "cuda" else "a CPU has one executor, in float32"
+        own = "threads are a CPU's, and its executor alone runs ramps"
+        what = own if arguments.device == "cuda" else "a CPU has one executor, in float32"
         raise ValueError(f"--device {arguments.device} does not heed {', '.join(given)}: {what}")
 
 
@@ -106,6 +108,7 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
 
     from profiler.executors.cpu import CpuExecutor
     from profiler.measuring.probes import cpu_ceilings
+    from profiler.models.ramps import random_ramps
     from traces.shared.origin import cpu_name
 
     set_threads(arguments.threads)
@@ -113,11 +116,27 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
     name = cpu_name(threads)
 
     def opened(grid: Grid, own: Weights) -> Engine:
-        return CpuExecutor(own, grid.plan, grid.students)
+        alone = arguments.ramps is not None and own.spec.students == 1
+        ramps = random_ramps(own.spec, arguments.ramps, arguments.seed) if alone else None
+        return CpuExecutor(own, grid.plan, grid.students, ramps=ramps)
 
     meta = {"device": name, "threads": threads, "dtype": "float32"}
+    if arguments.ramps is not None:
+        _check_ramps(arguments.ramps, grids)
+        meta["layers"] = {"ramps": arguments.ramps}
     ceilings = cpu_ceilings(min(5.0, 0.02 * arguments.budget_s))
     return [_entry(grid, arguments.seed, opened) for grid in grids], meta, ceilings
+
+
+def _check_ramps(shape: str, grids: Sequence[Grid]) -> None:
+    """Raise LookupError for an unknown shape, ValueError where no model can have ramps."""
+    from profiler.models.ramps import SHAPES
+
+    if shape not in SHAPES:
+        raise LookupError(f"--ramps {shape}: use {' or '.join(SHAPES)}")
+    if all(grid.spec.students > 1 or grid.spec.layers == 1 for grid in grids):
+        names = ", ".join(grid.model for grid in grids)
+        raise ValueError(f"--ramps: {names} cannot have any; they lie between the layers of a deep model (teacher-...)")
 
 
 def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings]:

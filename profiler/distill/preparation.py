@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +107,12 @@ def alone(work: Path) -> Iterator[None]:
         os.close(held)
 
 
-def settle(work: Path, recipe: Recipe, others: dict[str, Any]) -> None:
+def settle(work: Path, settings: Mapping[str, Any]) -> None:
     """Keep the settings beside the checkpoints. Raises ValueError where the folder was begun with others.
 
     Which baselines are trained may change: each stands alone, and a later run adds what is missing.
     """
-    own = parse_json(json_text({**others, **asdict(recipe)}), "settings")
-    del own["baselines"]
+    own = parse_json(json_text({key: each for key, each in settings.items() if key != "baselines"}), "settings")
     path = work / "settings.json"
     if path.exists():
         try:

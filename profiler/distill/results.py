@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from profiler.answers.margins import learned, outcome
 from profiler.answers.recorded import Answers
+from profiler.answers.together import digest
 from profiler.distill.answered import ANSWERS, Answered, headline
 from profiler.distill.evaluation import Record, accuracy_rows, closed
 from profiler.distill.learning.texts import Texts
@@ -103,7 +104,7 @@ class Results:
             teacher_answer=teacher.answers[0],
             teacher_confidence=teacher.chances()[0].max(-1).round(4).astype(np.float32),
             about={"model": self.ensemble, "task": self.task.name, "teacher": self.teacher}
-            | {"seed": str(self.about["seed"])},
+            | {"seed": str(self.about["seed"]), "texts": digest(split.texts)},
         )
 
     def answers(self) -> Answered:
@@ -139,13 +140,12 @@ class Results:
 
 
 def per_request(items: Answers) -> list[dict[str, float]]:
-    """Mean students and accuracy when each text stops early: rules learned on every other text, judged on the rest.
+    """Mean students and accuracy when each text stops early: rules of the rows for learning, judged on those served.
 
     whole: the accuracy of all students on the texts that the rules are judged on.
     """
-    odd, even = np.arange(1, len(items.label), 2), np.arange(0, len(items.label), 2)
-    found = [(share, outcome(items, learned(items, share, odd), even)) for share in FLIPS]
-    whole = round(float(items.correct[-1, even].mean()), 6)
+    found = [(share, outcome(items, learned(items, share, items.learning), items.served)) for share in FLIPS]
+    whole = round(float(items.correct[-1, items.served].mean()), 6)
     return [
         {"flips allowed": share, **{k: round(v, 6) for k, v in vars(own).items()}, "whole": whole}
         for share, own in found

@@ -8,9 +8,12 @@ from time import perf_counter
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from profiler.executors.interface import BatchResult, Ids, PartKey, all_keys
+from profiler.executors.layered import CpuLayers
 from profiler.models import forward
+from profiler.models.ramps import RampWeights
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights, simplify
 from profiler.table import BucketPlan, ShapeKey
@@ -25,6 +28,7 @@ class CpuExecutor:
 
     students: the prefix lengths to serve (default: 1 to all). cls_only, simplified: the exact short cuts, to switch off
     in ablations. stacked_rows: up to so many rows (batch x tokens) students run stacked; by default 128 per thread.
+    ramps: after the layers of a model of one student. Raises ValueError where they, or the plan, do not fit the model.
     """
 
     dtype = "float32"
@@ -38,6 +42,7 @@ class CpuExecutor:
         cls_only: bool = True,
         simplified: bool = True,
         stacked_rows: int | None = None,
+        ramps: RampWeights | None = None,
     ) -> None:
         if plan.max_tokens > weights.spec.positions:
             raise ValueError(
@@ -52,6 +57,9 @@ class CpuExecutor:
         if weights.dtype != torch.float32:
             weights = weights.to(dtype=torch.float32)
         self._weights = simplify(weights) if simplified else weights
+        if ramps is not None:
+            ramps.fits(weights.spec)
+        self._ramps = ramps
         self._prefixes = {k: self._weights.prefix(k) for k in self.students}
         self._parts: dict[tuple[int, int], Weights] = {}
         self._staging: dict[tuple[int, int], _Staging] = {}
@@ -99,6 +107,21 @@ class CpuExecutor:
     def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return self._weights.head_weight.numpy(), self._weights.head_bias.numpy()
 
+    @property
+    def ramps(self) -> int:
+        """See profiler.executors.interface.Layered."""
+        return 0 if self._ramps is None else self.spec.layers
+
+    def begin(self, ids: Sequence[Ids]) -> CpuLayers:
+        """A batch, layer by layer; see profiler.executors.interface.Layered."""
+        if self._ramps is None:
+            raise LookupError(f"{self.spec.name} has no ramps: it runs whole batches")
+        began = perf_counter()
+        _, own, mask, types = self._staged(1, ids)
+        clock = began, perf_counter()
+        lengths = [len(row) for row in ids]
+        return CpuLayers(self._prefixes[1].singles[0], self._ramps, self.plan, own, mask, types, lengths, clock)
+
     def _part(self, first: int, last: int) -> Weights:
         if (first, last) not in self._parts:
             self._parts[first, last] = self._weights.part(first, last)
@@ -106,24 +129,28 @@ class CpuExecutor:
 
     def _answer(self, weights: Weights, ids: Sequence[Ids]) -> BatchResult:
         start = perf_counter()
-        key = self.plan.key(weights.spec.students, [len(row) for row in ids])
+        key, own, mask, types = self._staged(weights.spec.students, ids)
+        staged = perf_counter()
+        run = forward.stacked if self._stacks(key) else forward.looped
+        with torch.inference_mode():
+            out = run(weights, own, mask, types=types, cls_only=self.cls_only).numpy()
+        logits = out[: len(ids)]
+        done = perf_counter()
+        return BatchResult(logits, key, done - start, staged - start, done - staged)
+
+    def _staged(self, students: int, ids: Sequence[Ids]) -> tuple[ShapeKey, Tensor, Tensor | None, Tensor | None]:
+        """The key of a batch, its padded ids, their mask and types where they are needed."""
+        key = self.plan.key(students, [len(row) for row in ids])
         if key not in self._ready:
             raise LookupError(f"{self.spec.name} is not warm for {key}: it serves {self.students} students; call warm")
         staging = self._staging[key.batch, key.tokens]
-        masked = staging.fill(ids)
+        mask = staging.mask if staging.fill(ids) else None
         largest = staging.largest()
         if largest >= self.spec.inputs:
             staging.ids.zero_()
             raise ValueError(f"a token id is outside the vocabulary of {self.spec.name} (0 to {self.spec.inputs - 1})")
-        staged = perf_counter()
-        run = forward.stacked if self._stacks(key) else forward.looped
-        with torch.inference_mode():
-            typed = largest >= self.spec.vocab
-            own, types = forward.split(weights, staging.ids) if typed else (staging.ids, None)
-            out = run(weights, own, staging.mask if masked else None, types=types, cls_only=self.cls_only).numpy()
-        logits = out[: len(ids)]
-        done = perf_counter()
-        return BatchResult(logits, key, done - start, staged - start, done - staged)
+        own, types = forward.split(self._weights, staging.ids) if largest >= self.spec.vocab else (staging.ids, None)
+        return key, own, mask, types
 
     def close(self) -> None:
         """Forget buffers and weights."""

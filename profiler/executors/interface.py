@@ -110,6 +110,45 @@ class Parts(Protocol):
         ...
 
 
+class Layers(Protocol):
+    """A batch under way, layer by layer. Until its end the executor runs nothing else."""
+
+    def run(self, layers: int) -> None:
+        """Go on up to the end of so many layers."""
+        ...
+
+    def ramp(self) -> NDArray[np.float32]:
+        """What the ramp after the last layer that was run answers: logits [requests that are left, classes]."""
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these of the requests alone, by position, before the last layer; at the plan's size for them."""
+        ...
+
+    def so_far(self, logits: NDArray[np.float32]) -> BatchResult:
+        """These answers, with what the batch took until now."""
+        ...
+
+    def end(self) -> BatchResult:
+        """Run the layers that are left and the model's own head; the answers of the requests that are left."""
+        ...
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """An executor that can run a batch layer by layer, so that answers leave at ramps.
+
+    ramps: how many layers have a ramp, from the first on; 0 without ramps, when `begin` cannot be called.
+    """
+
+    @property
+    def ramps(self) -> int: ...
+
+    def begin(self, ids: Sequence[Ids]) -> Layers:
+        """Begin a batch; errors as of `Engine.run`."""
+        ...
+
+
 def all_keys(plan: BucketPlan, students: Iterable[int]) -> list[ShapeKey]:
     """Every key of a plan for these numbers of students, largest first (so that shared memory pools are sized once)."""
     keys = [ShapeKey(k, batch, tokens) for k in students for batch in plan.batches for tokens in plan.tokens]

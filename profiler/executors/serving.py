@@ -14,18 +14,22 @@ import torch
 
 from profiler.executors.interface import Engine, PartKey, Parts, all_keys
 from profiler.models import weights
+from profiler.models.ramps import RampWeights, load_ramps, random_ramps
 from profiler.models.spec import parse_spec
 from profiler.models.weights import Weights
 from profiler.table import LatencyTable
 from profiler.table.plan import BucketPlan
 
 Progress = Callable[[str], None]
-#: Weights by model; numbers of students by model; a device: its name, its executors, what binds a thread to it, notes.
+#: By model: weights, numbers of students, ramps. A device: its name, its executors, what binds a thread to it, notes.
 Loaded = Mapping[str, Weights]
 Counts = Mapping[str, Sequence[int]]
+RampsBy = Mapping[str, RampWeights]
 Ready = tuple[str, dict[str, Engine], Callable[[], object], list[str]]
 #: An ensemble's file in its folder, beside the tokenizer.
 ENSEMBLE = "ensemble.safetensors"
+#: Ramps of a model, beside its weights.
+RAMPS = "ramps.safetensors"
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def open_devices(
 
     device: "cpu" (with the table's threads; several are threads of this process that share the weights) or "cuda".
     checkpoint: a safetensors file of an ensemble, or a folder with one or with a Hugging Face model, for the one model
-    that is served; without it weights are random by seed, which takes the same time. Raises LookupError, ValueError or
+    that is served; without it weights are random by seed, which takes the same time. A model that the table has layers
+    of gets its ramps, from the ramps.safetensors beside its weights. Raises LookupError, ValueError or
     RuntimeError (`Unavailable`) where something cannot be had.
     """
     if device not in DEVICES:
@@ -86,10 +91,13 @@ def open_devices(
     began = perf_counter()
     on_progress("loading weights")
     loaded = {model: _weights(model, max(counts[model]), checkpoint, seed) for model in models}
+    notes: list[str] = []
+    layered = table.layers.models if table.layers else ()
+    ramps = {model: own for model in layered if (own := _ramps(loaded.get(model), checkpoint, seed, notes))}
     weights_s = perf_counter() - began
-    executors, binds, notes = [], [], []
+    executors, binds = [], []
     for index in range(count):
-        name, opened, bind, said = DEVICES[device](index, table, loaded, plan, counts)
+        name, opened, bind, said = DEVICES[device](index, table, loaded, ramps, plan, counts)
         executors.append(opened)
         binds.append(bind)
         notes += said
@@ -166,7 +174,27 @@ def _weights(model: str, students: int, checkpoint: str | os.PathLike[str] | Non
     return found
 
 
-def _cpu(index: int, table: LatencyTable, loaded: Loaded, plan: BucketPlan, counts: Counts) -> Ready:
+def _ramps(
+    own: Weights | None, checkpoint: str | os.PathLike[str] | None, seed: int, notes: list[str]
+) -> RampWeights | None:
+    """The ramps of a model: random as its weights are, else those beside its checkpoint; None where it has none."""
+    if own is None or own.spec.students > 1:
+        return None
+    if checkpoint is None:
+        return random_ramps(own.spec, seed=seed)
+    folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
+    if not (path := folder / RAMPS).is_file():
+        notes.append(f"no answer leaves at a ramp: there is no {path} (python -m profiler ramps trains it)")
+        return None
+    found = load_ramps(path)
+    if found.about.get("weights") != weights.digest(own.tensors()):
+        notes.append(f"no answer leaves at a ramp: {path} was made for another model than {checkpoint}")
+        return None
+    found.fits(own.spec)
+    return found
+
+
+def _cpu(index: int, table: LatencyTable, loaded: Loaded, ramps: RampsBy, plan: BucketPlan, counts: Counts) -> Ready:
     """Executors on this processor, with as many threads as the table was measured with."""
     from profiler.executors.cpu import CpuExecutor
     from traces.shared.origin import cpu_name
@@ -174,11 +202,13 @@ def _cpu(index: int, table: LatencyTable, loaded: Loaded, plan: BucketPlan, coun
     threads = int(table.meta.get("threads", 1))
     torch.set_num_threads(threads)
     name = cpu_name(threads)
-    executors: dict[str, Engine] = {model: CpuExecutor(own, plan, counts[model]) for model, own in loaded.items()}
+    executors: dict[str, Engine] = {
+        model: CpuExecutor(own, plan, counts[model], ramps=ramps.get(model)) for model, own in loaded.items()
+    }
     return name, executors, partial(torch.set_num_threads, threads), []
 
 
-def _cuda(index: int, table: LatencyTable, loaded: Loaded, plan: BucketPlan, counts: Counts) -> Ready:
+def _cuda(index: int, table: LatencyTable, loaded: Loaded, ramps: RampsBy, plan: BucketPlan, counts: Counts) -> Ready:
     """Executors on one NVIDIA GPU, in the table's number format; the next best, named, where the best cannot be had."""
     from profiler.device.cuda import open_cuda
     from profiler.executors.cuda import best_executor
@@ -186,7 +216,7 @@ def _cuda(index: int, table: LatencyTable, loaded: Loaded, plan: BucketPlan, cou
     gpu = open_cuda(index)
     dtype = table.meta.get("dtype", "bfloat16")
     executors: dict[str, Engine] = {}
-    notes = []
+    notes = ["no answer leaves at a ramp: ramps run on a CPU alone so far"] if ramps else []
     for model, own in loaded.items():
         _, executors[model], reasons = best_executor("cuda", own, plan, counts[model], dtype=dtype, device=gpu)
         notes += list(reasons)

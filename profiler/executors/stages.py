@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from profiler.events import BatchPlan, Cut
+from profiler.events import BatchPlan, Cut, Ramps
 from profiler.executors.interface import BatchResult, Ids, PartKey, Parts
 from profiler.table import BucketPlan, ShapeKey
 
@@ -19,16 +19,18 @@ from profiler.table import BucketPlan, ShapeKey
 class Stage(NamedTuple):
     """What one stage of a batch answers.
 
-    rows: positions in the batch of the requests that leave now. students: that answered them. answers: their logits,
-    in the order of rows, and what the batch took so far. confidence: the chance of each answer. agrees: of the last
-    stage of a batch that ran on for the requests that had left, for every request of the batch.
+    rows: positions in the batch of the requests that leave now. at: the students, or the layers, that answered them.
+    answers: their logits, in the order of rows, and what the batch took so far. confidence: the chance of each answer.
+    agrees: of the last stage of a batch that ran on for the requests that had left, for every request of the batch.
+    ramps: at the end of a batch with ramps, what they answered.
     """
 
     rows: list[int]
-    students: int
+    at: int
     answers: BatchResult
     confidence: list[float]
     agrees: list[bool] | None = None
+    ramps: Ramps | None = None
 
 
 def stages(executor: Parts, plan: BatchPlan, ids: Sequence[Ids]) -> Iterator[Stage]:

@@ -19,6 +19,7 @@ from profiler.measuring import gate, noise, summary
 from profiler.measuring.grid import Grid, ModelKey
 from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
+from profiler.measuring.ramps import ramp_times
 from profiler.measuring.rules import Rules
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
@@ -116,9 +117,11 @@ def measure_table(
         if ceilings:
             full["ceilings"] = vars(ceilings)
         rows = _rows(entries, complete, opened, journal, ceilings)
+        ramps = ramp_times(opened.executors, complete, rows, rules.budget_s, rng, progress)
         jitter = summary.jitter_rows(journal.samples)
         extra = [journal.folder / "samples.csv"] if keep_samples else []
-        write_table(out, rows, full | origin(), jitter=jitter, accuracy=accuracy, extra=extra, replace=True)
+        about = full | ramps.said(full) | origin()
+        write_table(out, rows, about, jitter=jitter, accuracy=accuracy, extra=extra, replace=True, **ramps.files)
     if short or opened.late:
         return {"status": "unfinished", **result}
     shutil.rmtree(out.with_name(out.name + ".partial"))

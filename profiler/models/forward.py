@@ -39,17 +39,37 @@ def student(
     weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_only: bool, types: Tensor | None = None
 ) -> Tensor:
     """The vector [B, O] that one student adds to the sum; arguments as for `looped`."""
-    weights, spec = weights.singles[index], weights.spec
-    batch, tokens = ids.shape
+    own, shape = weights.singles[index], (*ids.shape, weights.spec.heads)
+    x = embedded(own, ids, types)
+    for number in range(own.spec.layers):
+        x = after_layer(own, number, x, shape, mask, cls_only)
+    return _vectors(own, x, len(ids))
+
+
+def embedded(weights: Weights, ids: Tensor, types: Tensor | None = None) -> Tensor:
+    """What the first layer of one student is given, [B * S, H]; arguments as for `looped`, weights of `singles`."""
+    spec, (batch, tokens) = weights.spec, ids.shape
     x = F.embedding(ids, weights.word_embeddings).add_(weights.position_embeddings[:tokens])
     if types is not None and weights.type_embeddings is not None:
         x.add_(F.embedding(types, weights.type_embeddings))
     x = F.layer_norm(x, (spec.hidden,), weights.embedding_ln_weight, weights.embedding_ln_bias, spec.norm_eps)
-    x = x.view(batch * tokens, spec.hidden)
-    for number, layer in enumerate(weights.layers):
-        last = cls_only and number == spec.layers - 1
-        x = _layer(layer, x, (batch, tokens, spec.heads), mask, last, spec.norm_eps)
-    return _vectors(weights, x, batch)
+    return x.view(batch * tokens, spec.hidden)
+
+
+def after_layer(
+    weights: Weights, number: int, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, cls_only: bool = True
+) -> Tensor:
+    """One student's states after this layer, counted from 0: [B * S, H]; after the last the rows of [CLS], [B, H].
+
+    shape: batch, tokens, heads. cls_only: as for `looped`.
+    """
+    last = cls_only and number == weights.spec.layers - 1
+    return _layer(weights.layers[number], x, shape, mask, last, weights.spec.norm_eps)
+
+
+def answer(weights: Weights, x: Tensor, batch: int) -> Tensor:
+    """Logits [B, C] of one student from its states after the last layer."""
+    return torch.addmm(weights.head_bias[-1], _vectors(weights, x, batch), weights.head_weight[-1])
 
 
 def stacked(

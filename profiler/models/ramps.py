@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from profiler.models.spec import Dims
 from profiler.models.weights import about, write_tensors
 
 FORMAT = "cohort-ramps/1"
@@ -17,7 +18,7 @@ SHAPES = ("linear", "pooler")
 
 
 @dataclass(frozen=True, eq=False)
-class Ramps:
+class RampWeights:
     """A ramp after each of L layers. weight: [L, H, C]. bias: [L, C]. pooler_weight: [L, H, H] and pooler_bias: [L, H],
     or both None.
 
@@ -36,6 +37,21 @@ class Ramps:
             rows = torch.tanh(torch.baddbmm(self.pooler_bias[:, None], rows, self.pooler_weight))
         return torch.baddbmm(self.bias[:, None], rows, self.weight)
 
+    def at(self, layer: int, rows: Tensor) -> Tensor:
+        """[B, C] of the [CLS] rows [B, H] after this layer, counted from 1."""
+        if self.pooler_weight is not None and self.pooler_bias is not None:
+            rows = torch.tanh(torch.addmm(self.pooler_bias[layer - 1], rows, self.pooler_weight[layer - 1]))
+        return torch.addmm(self.bias[layer - 1], rows, self.weight[layer - 1])
+
+    def fits(self, spec: Dims) -> None:
+        """Raise ValueError where these are not ramps of a model of this shape."""
+        wanted = (spec.layers, spec.hidden, spec.classes)
+        if spec.students > 1 or tuple(self.weight.shape) != wanted:
+            raise ValueError(
+                f"ramps of {self.about.get('model', 'another model')} (layers, width, classes: "
+                f"{tuple(self.weight.shape)}) do not fit {spec.name}, which has {spec.students} students of {wanted}"
+            )
+
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name."""
         names = ("weight", "bias", "pooler_weight", "pooler_bias")
@@ -46,8 +62,19 @@ class Ramps:
         write_tensors(path, self.tensors(), {"format": FORMAT, **self.about})
 
 
-def load_ramps(path: Path) -> Ramps:
-    """Read what `Ramps.save` wrote. Raises LookupError for no such file, ValueError where it is not such a file."""
+def random_ramps(spec: Dims, shape: str = "linear", seed: int = 0) -> RampWeights:
+    """Ramps of random numbers: they take the time of real ones. Raises LookupError for an unknown shape."""
+    if shape not in SHAPES:
+        raise LookupError(f"unknown shape {shape!r} of ramps; there are {', '.join(SHAPES)}")
+    rng, layers, hidden = torch.Generator().manual_seed(seed), spec.layers, spec.hidden
+    draw = lambda *size: torch.randn(size, generator=rng) * hidden**-0.5  # noqa: E731
+    dense = (draw(layers, hidden, hidden), draw(layers, hidden)) if shape == "pooler" else (None, None)
+    about = {"model": spec.name, "shape": shape, "seed": str(seed), "training": "random"}
+    return RampWeights(draw(layers, hidden, spec.classes), draw(layers, spec.classes), *dense, about)
+
+
+def load_ramps(path: Path) -> RampWeights:
+    """Read what `save` wrote. Raises LookupError for no such file, ValueError where it is not such a file."""
     from safetensors.torch import load_file
 
     if not path.is_file():
@@ -64,4 +91,4 @@ def load_ramps(path: Path) -> Ramps:
     if not layers or shapes != wanted:
         raise ValueError(f"{path} holds no ramps: its tensors have shapes {shapes}")
     dense, bias = (tensors.get(name) for name in ("pooler_weight", "pooler_bias"))
-    return Ramps(tensors["weight"], tensors["bias"], dense, bias, found)
+    return RampWeights(tensors["weight"], tensors["bias"], dense, bias, found)

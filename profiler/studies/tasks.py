@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from profiler.answers.recorded import UNKNOWN
 from profiler.studies.splits import Split, divided
 from profiler.table.reading import read_columns
 
@@ -113,16 +116,36 @@ def load(source: Source, *, most: int | None = None, classes: Sequence[str] = ()
     )
 
 
+def labelled(path: Path, classes: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The texts of a file and their labels by the names or numbers of these classes, UNKNOWN where there is none.
+
+    A file without a column label has none; neither has a row whose label is empty or -1. Raises LookupError for no such
+    file, ValueError for other labels and for empty texts.
+    """
+    if not path.is_file():
+        raise LookupError(f"--texts: no file {path}")
+    columns = read_columns(path, ("text",))
+    texts = _filled(columns["text"], "text", path)
+    cells = columns.get("label", np.full(len(texts), None)).tolist()
+    labels = ["" if cell is None or cell != cell else str(cell).strip() for cell in cells]
+    known = sorted({label for label in labels if label not in ("", str(UNKNOWN))})
+    number = _numbered(known, classes, path) if known else {}
+    return texts, np.array([number.get(label, UNKNOWN) for label in labels], np.int64)
+
+
 def _read(path: Path) -> tuple[tuple[str, ...], list[str]]:
     columns = read_columns(path, ("text", "label"))
-    texts, labels = tuple(map(str, columns["text"])), [str(label) for label in columns["label"].tolist()]
-    if not texts:
+    return _filled(columns["text"], "text", path), list(_filled(columns["label"], "label", path))
+
+
+def _filled(column: NDArray[Any], name: str, path: Path) -> tuple[str, ...]:
+    """A column's cells as text. Raises ValueError where there is none, or one is empty."""
+    cells = tuple(map(str, column.tolist()))
+    if not cells:
         raise ValueError(f"{path} has no rows")
-    for name, cells in (("text", texts), ("label", labels)):
-        empty = next((row for row, cell in enumerate(cells) if not cell.strip()), None)
-        if empty is not None:
-            raise ValueError(f"{path}, row {empty}: the {name} is empty")
-    return texts, labels
+    if (empty := next((row for row, cell in enumerate(cells) if not cell.strip()), None)) is not None:
+        raise ValueError(f"{path}, row {empty}: the {name} is empty")
+    return cells
 
 
 def _numbered(labels: Sequence[str], classes: Sequence[str], where: Path) -> dict[str, int]:

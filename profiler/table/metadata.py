@@ -109,6 +109,7 @@ class TableMeta(_Document):
     cold_start: _Free = ABSENT
     skipped: dict[str, str] = ABSENT
     products_refused: _Free = ABSENT
+    layers: _Free = ABSENT
     campaign_part: str = ABSENT
     # What a GPU says of itself.
     multiprocessors: _Count | None = ABSENT

@@ -21,16 +21,20 @@ def write_table(
     *,
     jitter: Sequence[Mapping[str, Any]] = (),
     accuracy: Sequence[Mapping[str, Any]] = (),
+    layers: Sequence[Mapping[str, Any]] = (),
+    interactions: Sequence[Mapping[str, Any]] = (),
     extra: Iterable[Path] = (),
     replace: bool = False,
 ) -> LatencyTable:
     """Write latency.csv, meta.json and what else there is; returns the table as it loads.
 
-    extra: files to copy in. Raises ValueError where `out` exists and is not to be replaced.
+    interactions: sets of ramps whose times do not add up. extra: files to copy in. Raises ValueError where `out` exists
+    and is not to be replaced.
     """
     refuse_existing(out, replace)
     with replacing_folder(out) as partial:
-        for name, rows in (("latency", latency), ("jitter", jitter), ("accuracy", accuracy)):
+        files = {"latency": latency, "jitter": jitter, "accuracy": accuracy}
+        for name, rows in (files | {"layers": layers, "interactions": interactions}).items():
             if rows:
                 (partial / f"{name}.csv").write_text(as_csv(rows))
         (partial / "meta.json").write_text(json_text(meta, indent=1) + "\n")

@@ -22,6 +22,7 @@ from typing import Any
 
 import pyarrow.parquet
 
+from profiler.events import Kind
 from profiler.measuring import noise
 from simulator.core import Row
 from simulator.endpoint.asking import Listener
@@ -99,8 +100,10 @@ class Recorder(Listener):
         start, finish, gpu, level, _bucket, requests = row
         left = [(finish, level.students)] * len(requests)
         for time, event in events:
-            students = (event.columns or {}).get("students", ())
-            for at, own in zip(event.rows or (), students, strict=False):
+            if event.kind is not Kind.RELEASE or event.rows is None:
+                continue
+            students = (event.columns or {}).get("students", [level.students] * len(event.rows))
+            for at, own in zip(event.rows, students, strict=True):
                 left[at] = (time, own)
         ends: dict[Segment, list[str]] = {}
         for request, (end, used) in zip(requests, left, strict=True):

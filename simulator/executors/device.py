@@ -16,8 +16,9 @@ from policies.interface import Policy
 from policies.machinery.raised import attribute, one_line
 from policies.machinery.wrapped import chain
 from profiler.events import BatchPlan, Event, Execution, Kind, Requests
-from profiler.executors.interface import PartKey, Parts
-from profiler.executors.stages import parts, stages
+from profiler.executors.exits import exits
+from profiler.executors.interface import Layered, PartKey, Parts
+from profiler.executors.stages import Stage, parts, stages
 from profiler.table import Level
 from profiler.table.predictions import Predictions
 from simulator.core import ExecutorError, blamed
@@ -123,8 +124,10 @@ class DeviceExecutor:
 
     @property
     def offers(self) -> frozenset[str]:
-        parts = all(isinstance(each, Parts) for models in self._devices for each in models.values())
-        return frozenset({"stops"} if parts else ())
+        each = [executor for models in self._devices for executor in models.values()]
+        stops = {"stops"} if all(isinstance(own, Parts) for own in each) else set()
+        ramps = any(isinstance(own, Layered) and own.ramps for own in each)
+        return frozenset(stops | {"exits"} if ramps else stops)
 
     def begin(
         self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
@@ -157,24 +160,30 @@ class DeviceExecutor:
             askers.done(running, found)
             yield Event(after, Kind.DONE)
             return
-        # An executor without parts does not offer stops; to ask again would take 10 us of every batch.
-        agrees, after = None, 0.0
-        for stage in stages(cast(Parts, device), plan, askers.ids(requests)):
-            found, agrees = stage.answers, stage.agrees
+        agrees, ramps, after = None, None, 0.0
+        for stage in _stages(device, level, plan, askers.ids(requests)):
+            found, agrees, ramps = stage.answers, stage.agrees, stage.ramps
             after = max(after, self._after(running, found.seconds))
-            askers.take(running, stage.rows, found.logits, stage.students, running.now + after)
-            columns: dict[str, Sequence[Any]] = {
-                "students": [stage.students] * len(stage.rows),
-                "confidence": stage.confidence,
-            }
+            layers = plan.cuts[0].axis == "layers"
+            students = level.students if layers else stage.at
+            askers.take(running, stage.rows, found.logits, students, running.now + after)
+            at = [stage.at] * len(stage.rows)
+            columns: dict[str, Sequence[Any]] = {"exit" if layers else "students": at, "confidence": stage.confidence}
             yield Event(after, Kind.RELEASE, stage.rows, columns)
         askers.done(running, found)
         finals = None if agrees is None else {"agrees": agrees}
-        yield Event(after, Kind.DONE, None if finals is None else range(len(requests)), finals)
+        yield Event(after, Kind.DONE, None if finals is None else range(len(requests)), finals, ramps)
 
     def _after(self, running: Running, seconds: float) -> float:
         """The seconds charged to a batch until now: those measured, or the clock's where these are more."""
         return max(seconds, self._clock.wall - running.now)
+
+
+def _stages(device: Device, level: Level, plan: BatchPlan, ids: Sequence[Ids]) -> Iterator[Stage]:
+    """The stages of a batch. An executor that cannot run them does not offer it; to ask again would take 10 us."""
+    if plan.cuts and plan.cuts[0].axis == "layers":
+        return exits(cast(Layered, device), level.depth, plan, ids)
+    return stages(cast(Parts, device), plan, ids)
 
 
 class ParallelExecutor(DeviceExecutor):
@@ -246,6 +255,8 @@ def warm_plans(
         with blamed(policy, "in plans"):
             planned = list(plans(predictions.levels, predictions.service))
         for level, bucket, size, stops in planned:
+            if stops.cuts and stops.cuts[0].axis == "layers":
+                continue  # whole batches are warm, and ramps need no more
             if stops.recorded and stops.recorded not in seen:
                 seen.add(stops.recorded)
                 answers(stops.recorded, other_tasks)

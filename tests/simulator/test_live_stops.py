@@ -29,7 +29,7 @@ from traces import Trace, write  # noqa: E402
 MODEL, STUDENTS = "students-1x64", (1, 2, 3)
 
 
-def on_host(index, table, loaded, plan, counts):
+def on_host(index, table, loaded, ramps, plan, counts):
     """In place of `serving._cuda`: the executor that it opens, on the double of its device."""
     executors = {
         model: open_executor("cuda-stock", own, plan, counts[model], dtype="float32", device=HostDevice())

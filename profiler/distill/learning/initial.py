@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -78,14 +77,6 @@ def saved_teacher(path: Path) -> Checkpoint:
         raise ValueError(f"{path} holds {whole.spec.name}, which is no single classifier")
     own = {name: tensor for name, tensor in whole.tensors().items() if name != TYPES and not name.startswith("head_")}
     return Checkpoint(replace(whole.spec, types=1), {name: tensor.float() for name, tensor in own.items()}, head=True)
-
-
-def digest(tensors: Tensors) -> str:
-    """Which checkpoint it is: a hash of its numbers."""
-    found = hashlib.sha256()
-    for name in sorted(tensors):
-        found.update(tensors[name].numpy().tobytes())
-    return found.hexdigest()[:16]
 
 
 def shape(teacher: Dims, depth: int, width: int, students: int, classes: int) -> Dims:

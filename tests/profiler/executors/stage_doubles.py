@@ -32,5 +32,5 @@ def stopped(executor, rule, ids, **more):
     for each in found:
         logits[each.rows] = each.answers.logits
         for row in each.rows:
-            students[row], released[row] = each.students, each.answers.seconds
+            students[row], released[row] = each.at, each.answers.seconds
     return Stopped(logits, students, released, found)
