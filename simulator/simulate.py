@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -111,8 +112,8 @@ def simulate(
         if memory is not None:
             executor = AdapterExecutor(times, memory, table, deployment.model, predictions.plan)
         elif needs(policy) & PlannedExecutor.plans:
-            more = {"predictions": predictions, "hears": hears(policy), "legacy": legacy_accounting}
-            executor = PlannedExecutor(times, deployment.levels, trace, buckets, deployment.other_tasks, **more)
+            planned = partial(PlannedExecutor, times, deployment.levels, trace, buckets, deployment.other_tasks)
+            executor = planned(predictions=predictions, hears=hears(policy), legacy=legacy_accounting)
     elif memory is not None and "memory" not in executor.offers:
         raise ValueError(f"{_named(executor)} has no adapters, so it cannot keep to an adapter budget")
     if legacy_accounting and "exits" not in needs(policy):

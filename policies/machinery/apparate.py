@@ -22,10 +22,10 @@ class Adjusting(Ramped):
 
     def prepare(self, view: View) -> None:
         self._able = np.flatnonzero(self.costs.lead > self.costs.ramp + self.costs.release).tolist()
-        places = np.linspace(0, len(self._able), self.count() + 2)[1:-1] if self._able else []
+        places = np.linspace(0, len(self._able), self.count() + 2)[1:-1].astype(int).tolist()
         self.last: list[Ramps] = []
         self.tuning_s: list[float] = []
-        self.set_ramps(sorted({self._able[int(each)] for each in places}), {})
+        self.set_ramps(sorted({self._able[each] for each in places if self._able}), {})
 
     def count(self) -> int:
         """How many ramps there are at first."""
