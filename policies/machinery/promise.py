@@ -26,7 +26,7 @@ class Promise:
         self._aim, self._most = AIM * target, MOST * target
         self._sum = -(1 - START) * self._aim * HORIZON
 
-    def add(self, requests: int, errors: int) -> None:
+    def add(self, requests: int, errors: float) -> None:
         self._sum = min(self._sum + self._aim * requests - errors, (self._most - self._aim) * HORIZON)
 
     @property
