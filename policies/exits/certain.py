@@ -18,8 +18,8 @@ from profiler.events import BatchPlan, Ramps
 #: Requests between two choices of thresholds, unless so many errors come before; between two searches for better ones,
 #: at least; in a turn of ramps; in how many turns a shadow ramp is on once.
 STEP, AT_ONCE, SEARCH, TURN, SHADOW = 128, 5, 1024, 1024, 4
-#: Fewer rows are too few to search on. What a ramp has to add to be taken, in whole batches.
-FEWEST, WORTH = 768, 0.001
+#: Fewer rows are too few to search on. What a ramp has to add to be taken, in whole batches. Ramps at first, at most.
+FEWEST, WORTH, AT_FIRST = 768, 0.003, 4
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Certain(Ramped):
         refuse("certain", self.mode in MODES, f"a mode of {', '.join(MODES)}", self)
         layers, rows = self.level.depth - 1, self.answers.learning
         bins, off = binned(self.answers.confidence[:layers, rows]), wrong(self.answers, rows, layers)
-        self._ramps = chosen(bins, off, self.costs, int(self.target * len(rows)), self.budget, None)
+        self._ramps = chosen(bins, off, self.costs, int(self.target * len(rows)), self.budget, AT_FIRST)
         own, self._known = list(self._ramps), (bins, off)
         self._window, self._promise, self._changes = (
             Window(layers, self.window),
