@@ -22,6 +22,8 @@ from policies.batching.symphony import Symphony
 from policies.batching.timeout import Timeout
 from policies.batching.triton import Triton
 from policies.bounds.optimum import Optimum
+from policies.exits.apparate import Apparate
+from policies.exits.apparate_released import ApparateReleased
 from policies.exits.certain import Certain
 from policies.exits.oracles import OracleAgree, OracleStatic
 from policies.exits.patience import Patience
@@ -78,6 +80,8 @@ POLICIES: dict[str, type] = {
     "margin": Margin,
     "static": Static,
     "patience": Patience,
+    "apparate_released": ApparateReleased,
+    "apparate": Apparate,
     "certain": Certain,
     "oracle_agree": OracleAgree,
     "oracle_static": OracleStatic,

@@ -39,7 +39,16 @@ def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
     settings_flags(traffic, "trace", "trace_format")
     settings_flags(traffic.add_mutually_exclusive_group(), "rate", "load")
     settings_flags(traffic, "rate_mode", "start", "duration", "lengths", "bin_s", "time_unit")
-    settings_flags(flags.add_argument_group("device"), "table", "model", "task", "levels", "service_noise", "clock")
+    settings_flags(
+        flags.add_argument_group("device"),
+        "table",
+        "model",
+        "task",
+        "levels",
+        "service_noise",
+        "clock",
+        "legacy_accounting",
+    )
     live = flags.add_argument_group("a real device instead of the table's times")
     live.add_argument(
         "--live", action="store_true", help="serve in real time on --device (default: cuda if there is one)"
@@ -78,8 +87,11 @@ def settings_flags(group: Any, *names: str, required: bool = False, **words: str
         how = {key: value for key, value in each.metadata.items() if key != "within"}
         how["help"] = words.get(name, how["help"])
         how["help"] += "" if each.default is None else " (default: %(default)s)"
-        kind, default = KINDS[name], each.default
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, required=required, **how)
+        kind, default, option = KINDS[name], each.default, f"--{name.replace('_', '-')}"
+        if kind is bool:
+            group.add_argument(option, action="store_true", help=words.get(name, each.metadata["help"]))
+        else:
+            group.add_argument(option, type=kind, default=default, required=required, **how)
 
 
 def parameters(pairs: Sequence[str]) -> dict[str, str]:

@@ -98,6 +98,9 @@ class Settings:
         "none: batches take the measured median; profiled: drawn from what was measured",
         choices=SERVICE_NOISE_CHOICES,
     )
+    legacy_accounting: bool = flag(
+        False, "of early exits: the time of ramps delays no later batch, as the Apparate paper counts it"
+    )
     clock: str = flag("virtual", "wall paces the run in real time", choices=CLOCKS)
     device: str | None = flag(
         None,
@@ -122,9 +125,9 @@ class Settings:
         return cls(**values)
 
 
-#: The kind of each: int, float or str.
+#: The kind of each: bool, int, float or str.
 KINDS = {
-    name: next(kind for kind in (int, float, str) if kind in (get_args(hint) or (hint,)))
+    name: next(kind for kind in (bool, int, float, str) if kind in (get_args(hint) or (hint,)))
     for name, hint in get_type_hints(Settings).items()
     if name != "digests"
 }
@@ -164,6 +167,7 @@ class Prepared:
             self.deployment,
             gpus=its.gpus,
             service_noise=its.service_noise,
+            legacy_accounting=its.legacy_accounting,
             seed=its.seed,
             **({"clock": self.clock, "slo_s": None if its.slo_ms is None else its.slo_ms / 1e3} | how),
         )

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from policies import describe, make, needs
 from policies.interface import Policy
-from policies.machinery.wrapped import foresee, hears, start
+from policies.machinery.wrapped import chain, foresee, hears, start
 from policies.registry import modules_of
 from profiler.table import LEVELS, Deployment, LatencyTable, Predictions
 from simulator.core import LONGEST_SLO_S, MOST_GPUS, SHORTEST_SLO_S, Executor, Records, blamed
@@ -111,8 +112,8 @@ def simulate(
         if memory is not None:
             executor = AdapterExecutor(times, memory, table, deployment.model, predictions.plan)
         elif needs(policy) & PlannedExecutor.plans:
-            more = {"predictions": predictions, "hears": hears(policy), "legacy": legacy_accounting}
-            executor = PlannedExecutor(times, deployment.levels, trace, buckets, deployment.other_tasks, **more)
+            planned = partial(PlannedExecutor, times, deployment.levels, trace, buckets, deployment.other_tasks)
+            executor = planned(predictions=predictions, hears=hears(policy), legacy=legacy_accounting)
     elif memory is not None and "memory" not in executor.offers:
         raise ValueError(f"{_named(executor)} has no adapters, so it cannot keep to an adapter budget")
     if legacy_accounting and "exits" not in needs(policy):
@@ -147,6 +148,9 @@ def simulate(
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},
         "table": {"name": table.name, "device": table.device, "digest": table.digest, "meta": dict(table.meta)},
     }
+    if steps := [each for own in chain(policy) for each in getattr(own, "tuning_s", ())]:
+        p50, p99 = np.percentile(steps, [50, 99]).tolist()
+        run["tuning"] = {"steps": len(steps), "total_s": sum(steps), "p50_s": p50, "p99_s": p99}
     if modules := outside([*modules_of(policy), *appeared(imported)]):
         run["modules"] = modules
     rate = saturation(predictions, buckets)

@@ -152,7 +152,7 @@ class Certain(Ramped):
         def value(ramps: tuple[int, ...]) -> float:
             own = [on.index(each) for each in ramps]
             found = settled(bins[own], off[own], self.costs.gain(ramps), price, (NEVER,) * len(own))
-            return found.saving - price * found.errors / bins.shape[1]
+            return found.saving - price * float(found.errors / bins.shape[1])
 
         kept_, best = on, value(on)
         while len(kept_) > 1:
@@ -195,7 +195,7 @@ def joined(batches: list[Ramps]) -> list[Ramps]:
             np.concatenate([each.confidence for each in same], axis=1),
             np.concatenate([each.answer for each in same], axis=1),
             np.concatenate([each.final for each in same]),
-            np.concatenate([each.left for each in same]),
+            np.concatenate([each.left for each in same]).tolist(),
         )
         for same in found
     ]

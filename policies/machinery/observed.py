@@ -45,7 +45,7 @@ class Window:
 
     def of(self, ramps: Sequence[int], most: int | None = None) -> tuple[Bins, Wrong]:
         """The rows, at most the last so many, at which all of these ramps (layers from 0 on) were on: [ramps, rows]."""
-        own = list(ramps)
+        own = np.array(ramps, np.int64)
         order = np.roll(np.arange(self.size), -self._next)
         rows = order[self.seen[own][:, order].all(0)]
         rows = rows if most is None else rows[-most:]

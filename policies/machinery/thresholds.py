@@ -20,7 +20,7 @@ Bins = NDArray[np.uint8]
 Wrong = NDArray[np.bool_]
 
 
-def binned(confidence: NDArray[np.float64]) -> Bins:
+def binned(confidence: NDArray[np.floating]) -> Bins:
     """How many thresholds of GRID each confidence is above: at index t of GRID an answer leaves if this is more."""
     return np.asarray(np.searchsorted(GRID, confidence, side="left"), np.uint8)
 

@@ -16,6 +16,9 @@ ON_DEMAND = "simulator.conformance.on_demand:OnDemand"
 AROUND_ON_DEMAND = {"admission", "predicted", "codel", "tokenbucket", "router"}
 #: Wrappers that show what they wrap a part of the queue, and those that add and remove GPUs.
 SPLIT, SCALE = {"buckets", "strict", "weighted", "router"}, {"autoscale", "hpa", "tail"}
+#: Wrappers that let answers leave at ramps, and what they cannot be around.
+EXITS = {"static", "patience", "apparate_released", "apparate", "certain", "oracle_agree", "oracle_static"}
+NO_EXITS = EXITS | {"lazybatching", "shepherd", "deferral"}
 #: What parameters are drawn from, by name, or by policy and name; those that are not here keep their defaults.
 VALUES: dict[str, tuple[Any, ...]] = {
     "max_batch": (None, 1, 3, 16),
@@ -79,6 +82,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "alpha": (0.0, 8.0),
     "certainty": (0.3, 0.8, 1.0),
     "by": ("margin", "votes"),
+    **{f"{name}.target": (0.002, 0.05) for name in EXITS},
+    "certain.window": (1024,),
 }
 
 
@@ -109,8 +114,10 @@ def _fits(name: str, wrappers: int, around: frozenset[str]) -> bool:
     """Whether a policy may stand in these."""
     if name == ON_DEMAND:
         return around <= AROUND_ON_DEMAND
-    if name == "optimum":
+    if name in ("optimum", "oracle_agree", "oracle_static"):
         return not around
+    if name in NO_EXITS and around & EXITS:
+        return False
     if name in ("lazybatching", "shepherd"):
         return "margin" not in around
     if name in SCALE | {"router"} and around & (SPLIT if name == "router" else SPLIT | SCALE):
