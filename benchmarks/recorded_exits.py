@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 SHIPPED, CARDS = ROOT / "profiler" / "answers" / "layers", ROOT / "docs" / "exits"
 #: The ways that ramps are made, and the flags that say so; the first is shipped.
 WAYS = {"linear": [], "pooler": ["--shape", "pooler"], "joint": ["--joint"]}
+#: Flags for every `profiler ramps`.
+PASSED_ON = ("data", "device", "threads", "limit", "seed")
 NAMES = ("model", "ramps", "split", "texts", "accuracy", "gates missed", "agreement after each layer")
 
 
@@ -32,9 +34,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join(WAYS)} (default: all)")
     parser.add_argument("--no-ship", action="store_true", help="leave the repository as it is")
-    parser.add_argument("more", nargs=argparse.REMAINDER, help="after --: flags for every `profiler ramps`")
+    for name in PASSED_ON:
+        parser.add_argument(f"--{name}", help="as of `profiler ramps`")
     given = parser.parse_args()
-    more, rows, failed = [word for word in given.more if word != "--"], [], False
+    more = [word for name in PASSED_ON if (own := getattr(given, name)) for word in (f"--{name}", own)]
+    rows: list[Sequence[str]] = []
+    failed = False
     for study in given.studies:
         card = json.loads((study / "card.json").read_text())
         teacher = next(iter(sorted((study / "models").glob("teacher-*.safetensors"))))

@@ -80,17 +80,17 @@ def _even(at: Rows, period: int, sizes: Sequence[int], rng: np.random.Generator)
 
 
 def _blocks(at: Rows, period: int, sizes: Sequence[int], rng: np.random.Generator) -> Shares:
-    return np.eye(len(sizes))[at // period % len(sizes)]
+    return np.asarray(np.eye(len(sizes))[at // period % len(sizes)])
 
 
 def _slow(at: Rows, period: int, sizes: Sequence[int], rng: np.random.Generator) -> Shares:
     place, groups = at / (4 * period) % len(sizes), np.arange(len(sizes))
     distance = np.abs(place[:, None] - groups)
-    return np.clip(1 - np.minimum(distance, len(sizes) - distance), 0, None)
+    return np.asarray(np.clip(1 - np.minimum(distance, len(sizes) - distance), 0, None))
 
 
 def _jumps(at: Rows, period: int, sizes: Sequence[int], rng: np.random.Generator) -> Shares:
-    return rng.dirichlet(np.ones(len(sizes)), int(at[-1]) // period + 1)[at // period]
+    return np.asarray(rng.dirichlet(np.ones(len(sizes)), int(at[-1]) // period + 1)[at // period])
 
 
 #: By name: how texts are grouped, and the share of each group over time. even: as in the file. blocks: one group after

@@ -16,15 +16,33 @@ from profiler.device.seam import Device, Replay, Unavailable, Work
 class CudaReplay:
     """A captured graph between two events, or work that is launched again operator by operator."""
 
-    def __init__(self, launch: Work, start: torch.cuda.Event | None, begun: torch.cuda.Event) -> None:
-        """launch: queues the work on the default stream. start: event to record first, None where the graph does it."""
+    def __init__(
+        self,
+        launch: Work,
+        start: torch.cuda.Event | None,
+        begun: torch.cuda.Event,
+        beside: torch.cuda.Stream | None = None,
+    ) -> None:
+        """launch: queues the work on the present stream. start: event to record first, None where the graph does it.
+
+        beside: the stream of work that nothing waits for; else it is the default one.
+        """
         self._launch = launch
         self._start = start
         self._begun = begun
         self._finished = torch.cuda.Event(enable_timing=True)
-        self._stream = torch.cuda.default_stream()
+        self._beside = beside
+        self._stream = torch.cuda.default_stream() if beside is None else beside
 
     def launch(self) -> None:
+        if self._beside is None:
+            self._queue()
+            return
+        self._beside.wait_stream(torch.cuda.default_stream())
+        with torch.cuda.stream(self._beside):
+            self._queue()
+
+    def _queue(self) -> None:
         if self._start is not None:
             self._start.record(self._stream)
         self._launch()
@@ -46,16 +64,17 @@ class EagerDevice:
 
     def __init__(self, index: int = 0) -> None:
         self.torch_device = torch.device("cuda", index)
+        self._beside = torch.cuda.Stream(self.torch_device)
 
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype, pin_memory=True)
 
-    def prepare(self, work: Work) -> Replay:
+    def prepare(self, work: Work, *, beside: bool = False) -> Replay:
         for _ in range(3):  # torch.compile records its own graphs on the second call
             work()
         self.synchronize()
         start = torch.cuda.Event(enable_timing=True)
-        return CudaReplay(work, start, start)
+        return CudaReplay(work, start, start, self._beside if beside else None)
 
     def seconds(self, work: Work, calls: int) -> float:
         return min(self.timed(_repeated(work, calls)) for _ in range(3)) / calls
@@ -94,19 +113,26 @@ class CudaDevice:
         self.synchronize = self._eager.synchronize
         self._events_in_graph = events_in_graph
         self._side = torch.cuda.Stream(self.torch_device)
+        self._beside = torch.cuda.Stream(self.torch_device)
         self._pool: Any = None
+        self._beside_pool: Any = None
         self._lost: list[torch.cuda.CUDAGraph] = []
         self._open_pool()
 
-    def prepare(self, work: Work) -> Replay:
+    def prepare(self, work: Work, *, beside: bool = False) -> Replay:
         if self._pool is None:  # given up after a capture that could not be ended
             self._open_pool()
         self._warm(work)
         start = torch.cuda.Event(enable_timing=True, external=self._events_in_graph)
         # Recorded once outside, so that the event exists before the capture begins.
         start.record(self._side)
-        graph = self._capture(work, start if self._events_in_graph else None, self._pool)
-        return CudaReplay(graph.replay, None if self._events_in_graph else start, start)
+        if beside and self._beside_pool is None:
+            self._beside_pool = torch.cuda.graph_pool_handle()  # it runs while works of the other pool do
+            self._beside_anchor = self._capture(self._touch, None, self._beside_pool)
+        pool = self._beside_pool if beside else self._pool
+        graph = self._capture(work, start if self._events_in_graph else None, pool)
+        own = self._beside if beside else None
+        return CudaReplay(graph.replay, None if self._events_in_graph else start, start, own)
 
     def seconds(self, work: Work, calls: int) -> float:
         self._warm(work)
@@ -164,6 +190,8 @@ class CudaDevice:
             self._lost.append(graph)  # the allocator of pinned memory goes on asking it which stream it captures
             if pool == self._pool:
                 self._pool = None
+            if pool == self._beside_pool:
+                self._beside_pool = None
             raise
 
 

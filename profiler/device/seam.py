@@ -53,8 +53,12 @@ class Device(Protocol):
         """Host memory (zeros) that the device can copy from and to while the host does something else."""
         ...
 
-    def prepare(self, work: Work) -> Replay:
-        """Run the work twice (handles, compilers, allocators), then make it repeatable."""
+    def prepare(self, work: Work, *, beside: bool = False) -> Replay:
+        """Run the work twice (handles, compilers, allocators), then make it repeatable.
+
+        beside: it starts when all that was launched before it is done, and what is launched after it does not wait for
+        it. Works that are beside run one after the other.
+        """
         ...
 
     def seconds(self, work: Work, calls: int) -> float:
@@ -101,7 +105,7 @@ class HostDevice:
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype)
 
-    def prepare(self, work: Work) -> Replay:
+    def prepare(self, work: Work, *, beside: bool = False) -> Replay:
         work()
         return HostReplay(work)
 

@@ -112,7 +112,7 @@ class CpuExecutor:
         """See profiler.executors.interface.Layered."""
         return 0 if self._ramps is None else self.spec.layers
 
-    def begin(self, ids: Sequence[Ids]) -> CpuLayers:
+    def begin(self, ids: Sequence[Ids], ahead: Sequence[int] = ()) -> CpuLayers:
         """A batch, layer by layer; see profiler.executors.interface.Layered."""
         if self._ramps is None:
             raise LookupError(f"{self.spec.name} has no ramps: it runs whole batches")

@@ -19,9 +19,11 @@ from torch import Tensor
 
 from profiler.device.cuda import open_cuda
 from profiler.device.seam import Device, Unavailable
+from profiler.executors.segments import SegmentedExecutor
 from profiler.executors.staged import Forward, StagedExecutor
 from profiler.models import forward as stock
 from profiler.models.products import Products
+from profiler.models.ramps import RampWeights
 from profiler.models.weights import Weights, simplify
 from profiler.table import BucketPlan
 
@@ -247,6 +249,17 @@ def open_executor(
     else:
         forward = StockForward(placed, chosen.forward, shortcuts.cls_only)
     return StagedExecutor(forward, plan, students, device)
+
+
+def open_layered(
+    weights: Weights, plan: BucketPlan, ramps: RampWeights, *, dtype: str = "bfloat16", device: Device | None = None
+) -> SegmentedExecutor:
+    """An executor of a deep model with ramps, in stock operators; arguments and errors as of `open_executor`."""
+    wanted = pick("dtype", dtype, DTYPES)
+    device = open_cuda() if device is None else device
+    placed = Simplifications().prepare(weights).to(device.torch_device, wanted)
+    whole = StagedExecutor(StockForward(placed, "sequential"), plan, (1,), device)
+    return SegmentedExecutor(whole, placed, ramps, device)
 
 
 def _try_triton(kind: str, device: torch.device) -> None:

@@ -25,8 +25,8 @@ def exits(executor: Layered, depth: int, plan: BatchPlan, ids: Sequence[Ids]) ->
     ValueError for a plan that cannot run.
     """
     check(executor, depth, plan)
-    batch, count = executor.begin(ids), len(ids)
-    seen = _Seen(count, [cut.at for cut in plan.cuts if cut.at < depth])
+    ramps, count = [cut.at for cut in plan.cuts if cut.at < depth], len(ids)
+    batch, seen = executor.begin(ids, ramps if plan.sure == "result" else ()), _Seen(count, ramps)
     here, gone = np.arange(count), np.zeros(count, bool)
     for place, cut in enumerate(plan.cuts):
         last = cut is plan.cuts[-1]

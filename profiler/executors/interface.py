@@ -144,8 +144,12 @@ class Layered(Protocol):
     @property
     def ramps(self) -> int: ...
 
-    def begin(self, ids: Sequence[Ids]) -> Layers:
-        """Begin a batch; errors as of `Engine.run`."""
+    def begin(self, ids: Sequence[Ids], ahead: Sequence[int] = ()) -> Layers:
+        """Begin a batch; errors as of `Engine.run`.
+
+        ahead: layers whose ramps will be looked at in a batch that runs to its end whatever they say: an asynchronous
+        device may be given all of it at once.
+        """
         ...
 
 

@@ -43,6 +43,11 @@ class RampWeights:
             rows = torch.tanh(torch.addmm(self.pooler_bias[layer - 1], rows, self.pooler_weight[layer - 1]))
         return torch.addmm(self.bias[layer - 1], rows, self.weight[layer - 1])
 
+    def to(self, device: torch.device) -> RampWeights:
+        """The same ramps on a device, in float32."""
+        own = {name: tensor.to(device, torch.float32) for name, tensor in self.tensors().items()}
+        return RampWeights(own["weight"], own["bias"], own.get("pooler_weight"), own.get("pooler_bias"), self.about)
+
     def fits(self, spec: Dims) -> None:
         """Raise ValueError where these are not ramps of a model of this shape."""
         wanted = (spec.layers, spec.hidden, spec.classes)
@@ -66,11 +71,14 @@ def random_ramps(spec: Dims, shape: str = "linear", seed: int = 0) -> RampWeight
     """Ramps of random numbers: they take the time of real ones. Raises LookupError for an unknown shape."""
     if shape not in SHAPES:
         raise LookupError(f"unknown shape {shape!r} of ramps; there are {', '.join(SHAPES)}")
-    rng, layers, hidden = torch.Generator().manual_seed(seed), spec.layers, spec.hidden
-    draw = lambda *size: torch.randn(size, generator=rng) * hidden**-0.5  # noqa: E731
+    rng, (layers, hidden, classes) = torch.Generator().manual_seed(seed), (spec.layers, spec.hidden, spec.classes)
+
+    def draw(*size: int) -> Tensor:
+        return torch.randn(size, generator=rng) * hidden**-0.5
+
     dense = (draw(layers, hidden, hidden), draw(layers, hidden)) if shape == "pooler" else (None, None)
     about = {"model": spec.name, "shape": shape, "seed": str(seed), "training": "random"}
-    return RampWeights(draw(layers, hidden, spec.classes), draw(layers, spec.classes), *dense, about)
+    return RampWeights(draw(layers, hidden, classes), draw(layers, classes), dense[0], dense[1], about)
 
 
 def load_ramps(path: Path) -> RampWeights:

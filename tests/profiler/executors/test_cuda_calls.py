@@ -169,6 +169,22 @@ def test_cached_memory_is_given_back_before_a_capture_that_may_need_it(recorder:
     assert recorder.calls.index("empty cache") < recorder.calls.index("begin in pool 1")
 
 
+def test_work_beside_waits_for_what_was_launched_and_has_a_pool_of_its_own(recorder: Recorder) -> None:
+    device = CudaDevice()
+    recorder.calls.clear()
+    replay = device.prepare(noted(recorder), beside=True)
+    assert [call for call in recorder.calls if call.startswith("begin")] == ["begin in pool 2"] * 2  # one to keep it
+    recorder.calls.clear()
+    replay.launch()
+    assert recorder.calls == ["side waits for default", "replay", "work", "record on side"]
+    assert replay.done()
+    recorder.calls.clear()
+    device.prepare(noted(recorder), beside=True)
+    device.prepare(noted(recorder))
+    begun = [call for call in recorder.calls if call.startswith("begin")]
+    assert begun == ["begin in pool 2", "begin in pool 1"]
+
+
 def test_eager_work_is_captured_nowhere(recorder: Recorder) -> None:
     replay = EagerDevice().prepare(noted(recorder))
     replay.launch()

@@ -10,27 +10,37 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from profiler.device.seam import HostDevice, Replay, Work
 from profiler.events import BatchPlan, Cut
 from profiler.executors.cpu import CpuExecutor
+from profiler.executors.cuda import open_layered
 from profiler.executors.exits import exits
 from profiler.executors.interface import Layered
+from profiler.executors.segments import SegmentedExecutor
 from profiler.models import weights
 from profiler.models.ramps import random_ramps
 from profiler.models.spec import parse_spec
 from profiler.table import BucketPlan
 
+Own = CpuExecutor | SegmentedExecutor
 DEPTH = 4
 SPEC = replace(parse_spec(f"teacher-{DEPTH}x64"), vocab=100, positions=32, heads=2, outputs=3, classes=3)
 PLAN = BucketPlan((1, 2, 4, 8, 16), (8, 16, 32))
 LENGTHS = (3, 30, 9, 12, 5, 8, 2, 20, 14, 31, 7)
 
 
-@pytest.fixture(scope="module", params=["linear", "pooler"])
-def executor(request: pytest.FixtureRequest) -> Iterator[CpuExecutor]:
+@pytest.fixture(scope="module", params=[("cpu", "linear"), ("cpu", "pooler"), ("double", "linear")], ids="-".join)
+def executor(request: pytest.FixtureRequest) -> Iterator[Own]:
+    """On the CPU, and for a GPU on the double of its device."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     drawn = weights.random(SPEC, seed=3).map(lambda name, tensor: tensor if "ln" in name else tensor * 6)
-    own = CpuExecutor(drawn, PLAN, ramps=random_ramps(SPEC, request.param, seed=1))
+    where, shape = request.param
+    ramps = random_ramps(SPEC, shape, seed=1)
+    if where == "cpu":
+        own: Own = CpuExecutor(drawn, PLAN, ramps=ramps)
+    else:
+        own = open_layered(drawn, PLAN, ramps, dtype="float32", device=HostDevice())
     own.warm()
     yield own
     torch.set_num_threads(threads)
@@ -42,7 +52,7 @@ def ids() -> list[np.ndarray]:
     return [rng.integers(0, SPEC.vocab, size, dtype=np.int32) for size in LENGTHS]
 
 
-def layer_by_layer(executor: CpuExecutor, ids: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def layer_by_layer(executor: Own, ids: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Chances by ramp of each request by itself, [layers - 1, requests, classes], and the whole model's, [requests,
     classes]."""
     found = []
@@ -61,7 +71,7 @@ def plan(least: dict[int, float], sure: str = "result", by: str = "confidence", 
     return BatchPlan((*cuts, Cut(end, 0.0, "layers", by)), sure)
 
 
-def followed(executor: CpuExecutor, own: BatchPlan, ids: list[np.ndarray]) -> tuple[list[int], list[int], list]:
+def followed(executor: Own, own: BatchPlan, ids: list[np.ndarray]) -> tuple[list[int], list[int], list]:
     """Where each request left, what it was answered, and the stages."""
     left, given, found = [0] * len(ids), [-1] * len(ids), list(exits(executor, DEPTH, own, ids))
     for stage in found:
@@ -71,7 +81,7 @@ def followed(executor: CpuExecutor, own: BatchPlan, ids: list[np.ndarray]) -> tu
     return left, given, found
 
 
-def test_a_batch_layer_by_layer_is_the_whole_batch_to_the_bit(executor: CpuExecutor, ids: list[np.ndarray]) -> None:
+def test_a_batch_layer_by_layer_is_the_whole_batch_to_the_bit(executor: Own, ids: list[np.ndarray]) -> None:
     assert isinstance(executor, Layered)
     assert executor.ramps == DEPTH
     expected = executor.run(1, ids)
@@ -106,10 +116,14 @@ def test_a_ramp_is_a_classifier_on_what_the_books_bert_has_after_its_layer(ids: 
 
 @pytest.mark.parametrize("sure", ["result", "compact", "truncate"])
 @pytest.mark.parametrize("by", ["confidence", "streak"])
-def test_exits_are_those_of_brute_force(executor: CpuExecutor, ids: list[np.ndarray], sure: str, by: str) -> None:
+def test_exits_are_those_of_brute_force(executor: Own, ids: list[np.ndarray], sure: str, by: str) -> None:
     ramps, whole = layer_by_layer(executor, ids)
     least = dict.fromkeys((1, 2, 3), 2) if by == "streak" else {1: 0.75, 2: 0.6, 3: 0.55}
     own = plan(least, sure, by)
+    if sure == "compact" and isinstance(executor, SegmentedExecutor):
+        with pytest.raises(ValueError, match="result"):
+            followed(executor, own, ids)
+        return
     if sure == "truncate":
         own = BatchPlan(own.cuts[:3], sure)
     left, given, found = followed(executor, own, ids)
@@ -126,7 +140,7 @@ def test_exits_are_those_of_brute_force(executor: CpuExecutor, ids: list[np.ndar
     assert [stage.answers.seconds for stage in found] == sorted(stage.answers.seconds for stage in found)
 
 
-def test_what_a_batch_tells_is_what_was_computed_and_no_more(executor: CpuExecutor, ids: list[np.ndarray]) -> None:
+def test_what_a_batch_tells_is_what_was_computed_and_no_more(executor: Own, ids: list[np.ndarray]) -> None:
     ramps, whole = layer_by_layer(executor, ids)
     least = {1: 0.75, 3: 0.55}
     left, given, found = followed(executor, plan(least), ids)
@@ -138,6 +152,8 @@ def test_what_a_batch_tells_is_what_was_computed_and_no_more(executor: CpuExecut
     assert told.left == [{1: 0, 3: 1, DEPTH: 2}[layer] for layer in left]
     assert told.final.tolist() == whole.argmax(-1).tolist()
     assert found[-1].agrees == [each == final for each, final in zip(given, told.final.tolist(), strict=True)]
+    if isinstance(executor, SegmentedExecutor):
+        return
     left, given, found = followed(executor, plan(least, "compact"), ids)
     told = found[-1].ramps
     assert told is not None
@@ -147,7 +163,7 @@ def test_what_a_batch_tells_is_what_was_computed_and_no_more(executor: CpuExecut
     assert found[-1].agrees is None
 
 
-def test_a_confidence_that_equals_the_bar_does_not_leave(executor: CpuExecutor, ids: list[np.ndarray]) -> None:
+def test_a_confidence_that_equals_the_bar_does_not_leave(executor: Own, ids: list[np.ndarray]) -> None:
     batch = executor.begin(ids[:1])
     batch.run(2)
     bar = float(softmax(batch.ramp().astype(np.float64), axis=1).max())
@@ -155,7 +171,9 @@ def test_a_confidence_that_equals_the_bar_does_not_leave(executor: CpuExecutor, 
     assert followed(executor, plan({2: np.nextafter(bar, 0)}), ids[:1])[0] == [2]
 
 
-def test_what_is_left_goes_on_at_the_next_size_up(executor: CpuExecutor, ids: list[np.ndarray]) -> None:
+def test_what_is_left_goes_on_at_the_next_size_up(executor: Own, ids: list[np.ndarray]) -> None:
+    if isinstance(executor, SegmentedExecutor):
+        pytest.skip("a GPU keeps its batches whole")
     batch = executor.begin(ids)
     batch.run(2)
     batch.keep([4, 8, 10])
@@ -177,7 +195,7 @@ def test_what_is_left_goes_on_at_the_next_size_up(executor: CpuExecutor, ids: li
     ],
 )
 def test_plans_that_a_device_cannot_follow_are_refused(
-    executor: CpuExecutor, ids: list[np.ndarray], own: BatchPlan, wrong: str
+    executor: Own, ids: list[np.ndarray], own: BatchPlan, wrong: str
 ) -> None:
     with pytest.raises(ValueError, match=wrong):
         list(exits(executor, DEPTH, own, ids))
@@ -192,3 +210,42 @@ def test_ramps_must_fit_and_a_model_without_any_says_so(ids: list[np.ndarray]) -
     assert CpuExecutor(drawn, PLAN).ramps == 0
     with pytest.raises(LookupError, match="linear, pooler"):
         random_ramps(SPEC, "round")
+
+
+def test_what_is_known_ahead_is_launched_before_any_answer_is_read(ids: list[np.ndarray]) -> None:
+    """So a GPU never waits for the host; in the order of the layers, each ramp right after its own."""
+    launched: list[int] = []
+
+    class Noted(HostDevice):
+        prepared = 0
+
+        def prepare(self, work: Work, *, beside: bool = False) -> Replay:
+            number = self.prepared
+            self.prepared += 1
+
+            def noted() -> None:
+                launched.append(-number if beside else number)
+                work()
+
+            return super().prepare(noted, beside=beside)
+
+    device = Noted()
+    plan_ = BucketPlan((16,), (32,))
+    own = open_layered(weights.random(SPEC, 3), plan_, random_ramps(SPEC), dtype="float32", device=device)
+    own.warm()
+    prepared, embed = device.prepared, 1  # 0 is the whole batch
+    launched.clear()
+    batch = own.begin(ids, (1, 3))
+    assert launched == [embed, embed + 1, -(embed + 5), embed + 2, embed + 3, -(embed + 7), embed + 4]
+    batch.run(1)
+    batch.ramp()
+    batch.end()
+    assert len(launched) == 7  # nothing is launched twice
+    assert device.prepared == prepared  # nor prepared while serving
+    launched.clear()
+    batch = own.begin(ids)
+    batch.run(2)
+    batch.ramp()
+    assert launched == [embed, embed + 1, embed + 2, -(embed + 6)]
+    with pytest.raises(LookupError, match="not ready"):
+        open_layered(weights.random(SPEC, 3), plan_, random_ramps(SPEC), dtype="float32", device=device).begin(ids)

@@ -109,7 +109,7 @@ class Counting(HostDevice):
     def __init__(self) -> None:
         self.prepared = 0
 
-    def prepare(self, work: Callable[[], None]) -> Replay:
+    def prepare(self, work: Callable[[], None], *, beside: bool = False) -> Replay:
         self.prepared += 1
         return super().prepare(work)
 
@@ -160,7 +160,7 @@ def test_a_part_takes_no_memory_for_weights(kind: str) -> None:
 class Cramped(HostDevice):
     """A device whose memory holds no batch of four."""
 
-    def prepare(self, work: Callable[[], None]) -> Replay:
+    def prepare(self, work: Callable[[], None], *, beside: bool = False) -> Replay:
         self.tried = getattr(self, "tried", 0) + 1
         if self.tried <= 2:
             raise torch.OutOfMemoryError("tried to allocate 20.00 GiB\nand more lines")
@@ -197,7 +197,7 @@ def test_an_executor_that_fits_nowhere_is_a_memory_error() -> None:
 class Forgetful(HostDevice):
     """A device whose replays write nothing."""
 
-    def prepare(self, work: Callable[[], None]) -> Replay:
+    def prepare(self, work: Callable[[], None], *, beside: bool = False) -> Replay:
         super().prepare(work)
         return HostReplay(lambda: None)
 
