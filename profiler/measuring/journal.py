@@ -96,7 +96,7 @@ def _read(path: Path) -> Iterator[TimingSample]:
     with path.open(newline="") as file:
         for number, row in enumerate(csv.DictReader(file)):
             try:
-                key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
+                key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]), row["layout"])
                 times = [float(row[name]) for name in ("seconds", "staging_s", "device_s", "gap_s")]
                 yield TimingSample(float(row["at_s"]), row["kind"], ModelKey(row["model"], key), *times)
             except (KeyError, TypeError, ValueError):

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 
 from profiler.table.latency import LatencyTable
 from profiler.table.plan import BucketPlan, Level
 
-T = TypeVar("T")
-
 
 class Predictions:
     """What the table says a batch takes, for the levels in use.
 
-    grid[level.index][bucket][batch index] are seconds at the measured sizes, service[level.index][bucket][size] at
-    every batch size up to the largest. Raises LookupError at once where the table has a hole.
+    service[level.index][kind][size] are seconds at every batch size up to the largest, from 0 (never used);
+    grid[level.index][kind][batch index] those at the plan's batch sizes. Raises LookupError at once where the table has
+    a hole.
     """
 
     def __init__(self, table: LatencyTable, levels: tuple[Level, ...], plan: BucketPlan) -> None:
         self.levels, self.plan = levels, plan
-        self.grid = [table.grid(level, plan) for level in levels]
-        self.service = self.by_size(self.grid)
-
-    def by_size(self, grid: list[list[list[T]]]) -> list[list[list[T]]]:
-        """What is given for the measured batch sizes, for every size from 0 (never used) to the largest."""
-        padded = [1, *range(1, self.plan.max_batch + 1)]
-        at = np.searchsorted(self.plan.batches, padded).tolist()
-        return [[[row[i] for i in at] for row in rows] for rows in grid]
+        found = [table.service(level, plan) for level in levels]
+        at = np.asarray(plan.batches) - 1
+        self.grid: list[list[list[float]]] = [rows[:, at].tolist() for rows in found]
+        self.service: list[list[list[float]]] = [np.hstack([rows[:, :1], rows]).tolist() for rows in found]

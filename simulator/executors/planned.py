@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Protocol
@@ -55,12 +55,12 @@ class PlannedExecutor:
         times: Times,
         levels: tuple[Level, ...],
         trace: Trace,
-        buckets: NDArray[np.intp],
+        kind: Callable[[Sequence[int]], int],
         other_tasks: Collection[str] = (),
     ) -> None:
         self._times, self.offers = times, times.offers | self.plans
         self._levels = {(level.model, level.students): level for level in levels}
-        self._trace, self._buckets = trace, np.asarray(buckets)
+        self._trace, self._kind = trace, kind
         self._items = cache(partial(answers, other_tasks=other_tasks))
         self._rows, self._own = cache(self._drawn), cache(self._answers_of)
 
@@ -91,7 +91,7 @@ class PlannedExecutor:
         seconds, before = 0.0, 0
         for cut in plan.cuts:
             run = ids if plan.sure == "result" else ids[left]
-            stage, bucket = self._stage(level, before, cut), int(self._buckets[run].max())
+            stage, bucket = self._stage(level, before, cut), self._kind(run.tolist())
             seconds += self._times.seconds(number, gpu, stage, bucket, len(run), now + seconds)
             last = cut.at == level.students and plan.sure != "return"
             surety = items.votes if cut.by == "votes" else items.margin

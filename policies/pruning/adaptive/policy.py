@@ -70,7 +70,7 @@ class Adaptive:
     max_batch: int | None = None
     uses = frozenset(
         {"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "after", "by_deadline", "bucket"}
-        | {"waiting_by_bucket", "longest", "deadline", "rate", "oldest_arrival", "arrival"}
+        | {"waiting_by_bucket", "kind", "longest", "deadline", "rate", "oldest_arrival", "arrival"}
     )
 
     def start(self, view: View) -> None:
@@ -109,13 +109,13 @@ class Adaptive:
                 return usual
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
         head = view.by_deadline(1)[0]
-        at, slack = view.longest((head,)), view.deadline(head) - view.now
+        at, slack = view.kind((head,)), view.deadline(head) - view.now
         if late is not None and (late.waiting or slack < self._alone_s[at]):
             heads, counts = self._others(view, late, counts)
             if not heads:
                 return self._late_batch(view, late)
             head = min(heads)
-            at, slack = view.longest((head,)), view.deadline(head) - view.now
+            at, slack = view.kind((head,)), view.deadline(head) - view.now
         if slack < self._alone_s[at]:
             slack = self._slo_s  # that one is late whatever we do: judge by those that can still be on time
         batch = self._batch(view, counts, at, slack, slack)
@@ -145,7 +145,7 @@ class Adaptive:
         if slack < self._slowest_alone or waiting > self._together[self._level]:
             return None
         oldest = view.oldest(waiting)
-        level, size, seconds, _ = self._choices.best(view.longest(oldest), waiting, waiting, slack, slack)
+        level, size, seconds, _ = self._choices.best(view.kind(oldest), waiting, waiting, slack, slack)
         if seconds > slack:
             return None
         self._level = level
@@ -244,4 +244,4 @@ class Adaptive:
         if late is None or not late.waiting:
             return requests
         room = view.plan.padded_batch(len(requests)) - len(requests)
-        return sorted([*late.take(view.longest(requests), room), *requests]) if room else requests
+        return sorted([*late.take(view.kind(requests), room), *requests]) if room else requests
