@@ -30,7 +30,8 @@ class TimingSample(NamedTuple):
     gap_s: float = 0.0
 
 
-COLUMNS = ("at_s", "kind", "model", "students", "batch", "tokens", "seconds", "staging_s", "device_s", "gap_s")
+COLUMNS = ("at_s", "kind", "model", "students", "batch", "tokens", "layout", "seconds", "staging_s", "device_s",
+           "gap_s")  # fmt: skip
 
 
 class SampleJournal:

@@ -12,13 +12,13 @@ class Predictions:
     """What the table says a batch takes, for the levels in use.
 
     service[level.index][kind][size] are seconds at every batch size up to the largest, from 0 (never used);
-    grid[level.index][kind][batch index] those at the plan's batch sizes. Raises LookupError at once where the table has
-    a hole.
+    grid[level.index][kind][batch index] those at the plan's batch sizes. measured: what both are made of, an array
+    [kind, size] per level, sizes from 1. Raises LookupError at once where the table has a hole.
     """
 
     def __init__(self, table: LatencyTable, levels: tuple[Level, ...], plan: BucketPlan) -> None:
         self.levels, self.plan = levels, plan
-        found = [table.service(level, plan) for level in levels]
+        self.measured = found = [table.service(level, plan) for level in levels]
         at = np.asarray(plan.batches) - 1
         self.grid: list[list[list[float]]] = [rows[:, at].tolist() for rows in found]
         self.service: list[list[list[float]]] = [np.hstack([rows[:, :1], rows]).tolist() for rows in found]
