@@ -71,7 +71,7 @@ class Adaptive:
     max_batch: int | None = None
     uses = frozenset(
         {"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "after", "by_deadline", "bucket"}
-        | {"waiting_by_bucket", "kind", "longest", "deadline", "rate", "oldest_arrival", "arrival"}
+        | {"waiting_by_bucket", "kind", "longest", "deadline", "rate", "oldest_arrival", "arrival", "tokens"}
     )
 
     def start(self, view: View) -> None:
@@ -261,11 +261,14 @@ class Adaptive:
             return requests
         room, more = view.plan.padded_batch(len(requests)) - len(requests), view.kind(requests)
         if self._packed and room:
-            more, at = 0, view.plan.shape(1, more, len(requests))
-            found = [request for request in view.oldest(room) if late.has(0, request)]
-            fits = lambda n: view.plan.key(1, [*map(view.tokens, [*requests, *found[:n]])]) == at  # noqa: E731
-            room = next((n for n in range(len(found), 0, -1) if fits(n)), 0)
+            more, room = 0, self._fitting(view, requests, [each for each in view.oldest(room) if late.has(0, each)])
         return sorted([*late.take(more, room), *requests]) if room else requests
+
+    def _fitting(self, view: View, requests: Sequence[int], more: Sequence[int]) -> int:
+        """How many of these change nothing of what a packed batch runs at."""
+        own, added = list(map(view.tokens, requests)), list(map(view.tokens, more))
+        at = view.plan.key(1, own)
+        return next((n for n in range(len(added), 0, -1) if view.plan.key(1, [*own, *added[:n]]) == at), 0)
 
     def _kind(self, view: View, bucket: int) -> int:
         """The kind of the oldest of a line alone."""
