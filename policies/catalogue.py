@@ -20,6 +20,7 @@ from policies.batching.nobatching import NoBatching
 from policies.batching.shepherd import Shepherd
 from policies.batching.symphony import Symphony
 from policies.batching.timeout import Timeout
+from policies.batching.tokenbudget import TokenBudget
 from policies.batching.triton import Triton
 from policies.bounds.optimum import Optimum
 from policies.exits.apparate import Apparate
@@ -46,6 +47,7 @@ POLICIES: dict[str, type] = {
     "greedy": Greedy,
     "timeout": Timeout,
     "triton": Triton,
+    "tokenbudget": TokenBudget,
     "aimd": Aimd,
     "fixed": Fixed,
     "adaptive": Adaptive,

@@ -186,13 +186,15 @@ class View(Residency, Protocol):
     waiting: int
     #: The levels in use, the highest last: a model's ascending by students, those of several models by accuracy.
     levels: tuple[Level, ...]
-    #: The sizes that batches are padded to.
+    #: The sizes that batches are filled up to.
     plan: BucketPlan
     #: How many GPUs there are, those that are starting included.
     gpus: int
     #: The run's SLO; single requests may have their own, see `deadline`.
     slo_s: float
-    #: Predicted seconds by [level.index][length bucket][batch size], padding included; sizes start at 0 (never used).
+    #: Predicted seconds by [level.index][kind][batch size], filler included; sizes start at 0 (never used). A kind
+    #: is an index into `plan.tokens`: of padded batches the longest request's, of packed ones the mean length's,
+    #: rounded up.
     service: list[list[list[float]]]
 
     @property
@@ -229,7 +231,13 @@ class View(Residency, Protocol):
         """The waiting requests of this tenant."""
 
     def longest(self, requests: Sequence[int]) -> int:
-        """The length bucket that a batch of these requests runs at."""
+        """The length bucket of the longest of these requests."""
+
+    def kind(self, requests: Sequence[int]) -> int:
+        """The kind that a batch of these requests runs at: index it and the size in `service`."""
+
+    def fitting(self, budget: int) -> int:
+        """How many of the oldest waiting requests have at most so many tokens in all."""
 
     def arrival(self, request: int) -> float:
         """When a request that has arrived did so."""

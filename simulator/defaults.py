@@ -29,8 +29,7 @@ def short_text_saturation(predictions: Predictions) -> float:
 def default_slo_s(predictions: Predictions, tokens: NDArray[np.int32]) -> float:
     """Five times the batch-1 time at the median length, highest level."""
     plan = predictions.plan
-    bucket = plan.tokens.index(plan.padded_tokens(int(np.median(tokens))))
-    return 5 * predictions.grid[-1][bucket][plan.batches.index(plan.padded_batch(1))]
+    return 5 * predictions.service[-1][plan.kind([int(np.median(tokens))])][1]
 
 
 #: The built-in trace. Its burst is that of Twitter's public stream (3.3 to 5.1 times the level, on arrivals that are

@@ -104,7 +104,7 @@ def ran_at(report: Report) -> list[tuple[str, tuple[ShapeKey, ...]]]:
     for number, (_, _, _, level, bucket, requests) in enumerate(report.records.batches):
         if (stages := left.get(number)) is None:
             plan = report.plan
-            keys = [ShapeKey(level.students, plan.padded_batch(len(requests)), plan.tokens[bucket])]
+            keys = [plan.shape(level.students, bucket, len(requests))]
         else:
             keys = _stages(report, requests, stages)
         found.append((level.model, tuple(keys)))

@@ -101,7 +101,8 @@ def simulate(
         with blamed(policy, "as it was copied"):
             policy = copy.deepcopy(policy)
     clock = VirtualClock() if clock is None else clock
-    backlog = Backlog(trace, buckets, len(predictions.plan.tokens), slo_s)
+    plan = predictions.plan
+    backlog = Backlog(trace, buckets, len(plan.tokens), slo_s, plan.layout)
     records, idle = Records() if records is None else records, list(range(gpus))
     memory = None if adapter_budget is None else bound(adapter_budget, table, deployment.model, trace, gpus, records)
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle, memory)
@@ -112,7 +113,7 @@ def simulate(
         if memory is not None:
             executor = AdapterExecutor(times, memory, table, deployment.model, predictions.plan)
         elif needs(policy) & PlannedExecutor.plans:
-            planned = partial(PlannedExecutor, times, deployment.levels, trace, buckets, deployment.other_tasks)
+            planned = partial(PlannedExecutor, times, deployment.levels, trace, backlog.kind, deployment.other_tasks)
             executor = planned(predictions=predictions, hears=hears(policy), legacy=legacy_accounting)
     elif memory is not None and "memory" not in executor.offers:
         raise ValueError(f"{_named(executor)} has no adapters, so it cannot keep to an adapter budget")

@@ -34,8 +34,11 @@ class Ceiling(NamedTuple):
 
 def ceiling(
     trace: Trace, predictions: Predictions, *, slo_s: float, gpus: int = 1, exact_requests: int = EXACT_REQUESTS
-) -> Ceiling:
+) -> Ceiling | None:
     """The exact optimum for one GPU, one length and deadlines in order of arrival; else, or for long traces, a bound.
+
+    None for packed batches of several lengths: a short request makes the batch of a long one cheaper per place, and no
+    bound that allows for that is known here.
 
     For batches of whole models that take the predicted times: not for drawn times, batches of some layers, or a number
     of GPUs that changes.
@@ -52,6 +55,8 @@ def ceiling(
             return Ceiling(schedule.accuracy_weighted_goodput, "exact")
         except Refused:
             pass
+    if predictions.plan.totals and buckets.min() != buckets.max():
+        return None
     times, batches = np.asarray(predictions.grid), np.asarray(predictions.plan.batches)
     return Ceiling(bound(trace.arrival_s, deadline_s, buckets, times, batches, np.asarray(accuracies), gpus), "bound")
 

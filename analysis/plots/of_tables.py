@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from profiler.table import LatencyTable, Level, ShapeKey
+from profiler.table import BucketPlan, LatencyTable, Level
+from profiler.table.plan import PADDED
 from traces.shared.text import count
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def by_depth(table: LatencyTable, model: str, axes: Axes) -> Axes:
 def by_batch(table: LatencyTable, model: str, axes: Axes) -> Axes:
     """Latency against batch size with all students, a line per length."""
     plan, level = table.plan(model), table.levels(model)[-1]
-    for tokens in plan.tokens:
+    for tokens in _lengths(plan):
         _line(axes, plan.batches, table, [(level, batch, tokens) for batch in plan.batches], f"{tokens} tokens")
     return _finish(axes, f"batch, {count(level.students, 'student')}", "latency (ms)", "Latency against batch")
 
@@ -71,16 +72,17 @@ def by_tokens(table: LatencyTable, model: str, axes: Axes) -> Axes:
     """Latency against padded length with all students, a line per batch size."""
     plan, level = table.plan(model), table.levels(model)[-1]
     for batch in plan.batches:
-        _line(axes, plan.tokens, table, [(level, batch, tokens) for tokens in plan.tokens], f"batch {batch}")
+        lengths = _lengths(plan)
+        _line(axes, lengths, table, [(level, batch, tokens) for tokens in lengths], f"batch {batch}")
     return _finish(axes, f"tokens, {count(level.students, 'student')}", "latency (ms)", "Latency against tokens")
 
 
 def throughput(table: LatencyTable, model: str, axes: Axes) -> Axes:
     """Requests per second of one batch after the other, a line per number of students, at a middle length."""
     plan = table.plan(model)
-    tokens = plan.tokens[len(plan.tokens) // 2]
+    tokens = _lengths(plan)[len(_lengths(plan)) // 2]
     for level in table.levels(model):
-        rates = [batch / table.seconds(level, ShapeKey(level.students, batch, tokens)) for batch in plan.batches]
+        rates = [batch / _seconds(table, level, batch, tokens) for batch in plan.batches]
         axes.plot(plan.batches, rates, marker="o", markersize=3, label=count(level.students, "student"))
     return _finish(axes, f"batch, {tokens} tokens", "requests per second", "Throughput")
 
@@ -114,8 +116,19 @@ def _shapes(table: LatencyTable, models: Iterable[str]) -> list[tuple[int, int]]
 
 
 def _line(axes: Axes, x: Sequence[int], table: LatencyTable, shapes: Shapes, label: str) -> None:
-    times = [1e3 * table.seconds(level, ShapeKey(level.students, *shape)) for level, *shape in shapes]
+    times = [1e3 * _seconds(table, *shape) for shape in shapes]
     axes.plot(x, times, marker="o", markersize=3, label=label)
+
+
+def _seconds(table: LatencyTable, level: Level, batch: int, tokens: int) -> float:
+    """What a batch of equal lengths takes."""
+    plan = table.plan(level.model)
+    return table.seconds(level, plan.shape(level.students, plan.kind([tokens]), batch))
+
+
+def _lengths(plan: BucketPlan) -> list[int]:
+    """The lengths to draw: those of a padded plan, powers of two of a packed one."""
+    return [each for each in plan.tokens if plan.layout == PADDED or not each & (each - 1)]
 
 
 def _finish(axes: Axes, x: str, y: str, title: str) -> Axes:

@@ -21,7 +21,7 @@ class Admission(Wrapper):
     max_waiting: int | None = None
     hopeless: bool = True
 
-    uses = frozenset({"now", "waiting", "plan", "service", "oldest", "by_deadline", "deadline", "longest"})
+    uses = frozenset({"now", "waiting", "plan", "service", "oldest", "by_deadline", "deadline", "kind", "longest"})
 
     def start(self, view: View) -> None:
         if self.max_waiting is not None and self.max_waiting < 1:

@@ -77,7 +77,7 @@ class ByClass(Wrapper):
 
     classes: tuple[str, ...] = ()
 
-    uses = frozenset({"waiting", "oldest", "plan", "klass", "longest", "arrival", "deadline", "completions"})
+    uses = frozenset({"waiting", "oldest", "plan", "klass", "kind", "arrival", "deadline", "completions"})
 
     def start(self, view: View) -> None:
         if len(set(self.classes)) < len(self.classes):
@@ -162,7 +162,7 @@ class Weighted(ByClass):
         tags = sorted((max(self._virtual, self._ends[index]), index) for index in self._waiting(view))
         action, index = self._ask(index for _, index in tags)
         if type(action) is Dispatch:
-            seconds = view.service[action.level.index][view.longest(action.requests)][len(action.requests)]
+            seconds = view.service[action.level.index][view.kind(action.requests)][len(action.requests)]
             self._virtual = max(self._virtual, self._ends[index])
             self._ends[index] = self._virtual + seconds / self._weights[index]
         return action

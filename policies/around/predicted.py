@@ -25,9 +25,7 @@ class Predicted(Wrapper):
 
     full: bool = False
 
-    uses = frozenset(
-        {"now", "waiting", "gpus", "service", "after", "waiting_by_bucket", "longest", "deadline", "free_at"}
-    )
+    uses = frozenset({"now", "waiting", "gpus", "service", "after", "waiting_by_bucket", "kind", "deadline", "free_at"})
 
     def start(self, view: View) -> None:
         rows = view.service[-1 if self.full else 0]
@@ -45,7 +43,7 @@ class Predicted(Wrapper):
     def _late(self, view: View, new: Sequence[int]) -> list[int]:
         """Of the new requests those that would be late, each behind those that were let in before it."""
         share = self._share
-        buckets = [view.longest((request,)) for request in new]
+        buckets = [view.kind((request,)) for request in new]
         ahead_s = sum(map(mul, view.waiting_by_bucket(), share)) - sum(share[bucket] for bucket in buckets)
         ahead_s += sum(view.free_at(gpu) - view.now for gpu in range(view.gpus))
         late = []

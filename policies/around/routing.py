@@ -33,7 +33,7 @@ class Router(Wrapper):
     seed: int = 0
 
     uses = frozenset(
-        {"now", "waiting", "gpus", "idle", "plan", "service", "oldest", "after", "longest", "free_at"}
+        {"now", "waiting", "gpus", "idle", "plan", "service", "oldest", "after", "kind", "free_at"}
         | {"arrival", "deadline", "completions"}
     )
     every_arrival = True
@@ -119,12 +119,12 @@ class Router(Wrapper):
 
     def _add(self, view: View, gpu: int, request: int) -> None:
         self._queues[gpu].add(request)
-        self._work[gpu] += self._cost[view.longest((request,))]
+        self._work[gpu] += self._cost[view.kind((request,))]
 
     def _take(self, view: View, gpu: int, requests: Sequence[int]) -> None:
         queue = self._queues[gpu]
         queue.take(requests)
-        self._work[gpu] -= sum(self._cost[view.longest((request,))] for request in requests)
+        self._work[gpu] -= sum(self._cost[view.kind((request,))] for request in requests)
         if not queue.waiting:
             self._work[gpu] = 0.0  # no rounding errors pile up
 

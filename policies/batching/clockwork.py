@@ -28,7 +28,9 @@ class Clockwork:
     history: int = 10
     margin_s: float = 0.0
     max_batch: int | None = None
-    uses = frozenset({"now", "levels", "plan", "service", "idle", "by_deadline", "deadline", "longest", "completions"})
+    uses = frozenset(
+        {"now", "levels", "plan", "service", "idle", "by_deadline", "deadline", "kind", "longest", "completions"}
+    )
 
     def start(self, view: View) -> None:
         if not (self.history >= 1 and self.margin_s >= 0):
@@ -51,7 +53,7 @@ class Clockwork:
                 break
         if older := waiting.index(batch[0]):
             return Drop(waiting[:older], "passed over")
-        self._expected[view.idle[0]] = view.service[level.index][view.longest(batch)][size]
+        self._expected[view.idle[0]] = view.service[level.index][view.kind(batch)][size]
         return Dispatch(batch, level, view.idle[0])
 
     def observe(self, event: Completion) -> None:

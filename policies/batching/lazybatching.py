@@ -29,7 +29,7 @@ class LazyBatching:
     conservative: bool = True
     max_batch: int | None = None
     needs = frozenset({"layers"})
-    uses = frozenset({"now", "waiting", "gpus", "idle", "levels", "plan", "service", "oldest", "deadline", "longest"})
+    uses = frozenset({"now", "waiting", "gpus", "idle", "levels", "plan", "service", "oldest", "deadline", "kind"})
 
     def start(self, view: View) -> None:
         if self.step < 1:
@@ -96,7 +96,7 @@ class LazyBatching:
         until = min((part.urgent(now, self._level.depth) for part in stack), default=inf)
         deadlines: list[float] = []
         sum_s, longest = 0.0, 0
-        for bucket, deadline in zip(map(view.longest, zip(newcomers)), map(view.deadline, newcomers), strict=True):
+        for bucket, deadline in zip(map(view.kind, zip(newcomers)), map(view.deadline, newcomers), strict=True):
             alone_s = alone[bucket]
             if deadline < until and now + alone_s <= deadline:
                 until = deadline

@@ -5,9 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from policies.interface import Dispatch, View
 from policies.machinery.limits import batch_limit
+from profiler.table.plan import PACKED
 
 #: How many requests are planned for at a time, in largest batches.
 LOOK = 4
@@ -26,7 +28,7 @@ class Lengths:
 
     max_batch: int | None = None
 
-    uses = frozenset({"waiting", "levels", "plan", "service", "oldest", "longest", "bucket", "waiting_by_bucket"})
+    uses = frozenset({"waiting", "levels", "plan", "service", "oldest", "kind", "bucket", "waiting_by_bucket"})
 
     def start(self, view: View) -> None:
         self._largest = batch_limit(self.max_batch, view.plan)
@@ -35,9 +37,9 @@ class Lengths:
         self._plan: list[list[int]] = []  # per batch to come, how many of each bucket
 
     def decide(self, view: View) -> Dispatch:
-        head = view.longest(view.oldest(1))
+        head = view.kind(view.oldest(1))
         if (batch := next((each for each in self._plan if each[head]), None)) is None:
-            self._plan = cheapest_batches(self._window(view), view.service[-1], self._sizes)
+            self._plan = cheapest_batches(self._window(view), view.service[-1], self._sizes, view.plan.layout == PACKED)
             batch = next(each for each in self._plan if each[head])
         self._plan.remove(batch)
         chosen = [self._lines[bucket].oldest(count) for bucket, count in enumerate(batch) if count]
@@ -55,23 +57,22 @@ class Lengths:
 
 
 def cheapest_batches(
-    counts: Sequence[int], service: Sequence[Sequence[float]], sizes: Sequence[int]
+    counts: Sequence[int], service: Sequence[Sequence[float]], sizes: Sequence[int], packed: bool = False
 ) -> list[list[int]]:
     """Cut requests, sorted by length, into the batches that take the least time in all; per batch, how many of each.
 
-    counts: requests by length bucket. service: seconds by [bucket][size]. sizes: the batch sizes to try, ascending.
+    counts: requests by length bucket. service: seconds by [kind][size]. sizes: the batch sizes to try, ascending.
+    packed: a batch's kind is the mean of its buckets, rounded up, and not the largest.
     """
     buckets = [bucket for bucket, count in enumerate(counts) for _ in range(count)]
+    sums = list(accumulate(buckets, initial=0))
     best, cut = [0.0], [0]
     for end, bucket in enumerate(buckets, start=1):
-        row = service[bucket]
         least, at = float("inf"), 0
         for size in sizes:
-            if size >= end:
-                seconds, start = row[end], 0
-            else:
-                start = end - size
-                seconds = best[start] + row[size]
+            start = max(0, end - size)
+            kind = -((sums[start] - sums[end]) // (end - start)) if packed else bucket
+            seconds = best[start] + service[kind][end - start]
             if seconds < least:
                 least, at = seconds, start
             if not start:

@@ -24,7 +24,7 @@ class Nexus:
 
     lazy: bool = False
     max_batch: int | None = None
-    uses = frozenset({"now", "levels", "plan", "service", "slo_s", "by_deadline", "deadline", "longest"})
+    uses = frozenset({"now", "levels", "plan", "service", "slo_s", "by_deadline", "deadline", "kind", "longest"})
 
     def start(self, view: View) -> None:
         self._largest = batch_limit(self.max_batch, view.plan)
@@ -37,7 +37,7 @@ class Nexus:
         if self.lazy:
             return self._lazily(view)
         waiting = view.by_deadline(CHUNK + self._largest)
-        bucket = view.longest(waiting)
+        bucket = view.kind(waiting)
         size = self._target[bucket]
         first = self._first(view, waiting, size, self._service[bucket])
         return Drop(waiting[:first], "early") if first else Dispatch(waiting[:size], view.levels[-1])

@@ -30,7 +30,7 @@ class Shepherd:
     preempt: bool = True
     max_batch: int | None = None
     uses = frozenset(
-        {"now", "waiting", "gpus", "idle", "levels", "plan", "service", "by_deadline", "deadline", "longest"}
+        {"now", "waiting", "gpus", "idle", "levels", "plan", "service", "by_deadline", "deadline", "kind", "longest"}
         | {"completions"}
     )
 

@@ -22,7 +22,7 @@ class Symphony:
 
     margin_s: float = 0.0
     max_batch: int | None = None
-    uses = frozenset({"now", "waiting", "levels", "plan", "service", "by_deadline", "deadline", "longest"})
+    uses = frozenset({"now", "waiting", "levels", "plan", "service", "by_deadline", "deadline", "kind", "longest"})
 
     def start(self, view: View) -> None:
         if not self.margin_s >= 0:
@@ -39,7 +39,7 @@ class Symphony:
         if now + self._alone.upto[-1] > deadline and (lost := hopeless(view, self._alone)):
             return Drop(lost, "deadline")
         due = deadline - self.margin_s
-        service = self._service[view.longest(waiting)]
+        service = self._service[view.kind(waiting)]
         if now + service[size] > due:
             size = largest_in_time(view, self._level, waiting, due, self._quickest)
             return Dispatch(waiting[: max(1, size)], self._level)

@@ -48,7 +48,7 @@ class Certain(Ramped):
     tune_s: float = 0.0
     mode: str = "result"
     overload: float = 0.02
-    uses = Ramped.uses | {"finals", "now", "waiting", "longest"}
+    uses = Ramped.uses | {"finals", "now", "waiting", "kind"}
 
     def prepare(self, view: View) -> None:
         assert self.level is not None
@@ -79,7 +79,7 @@ class Certain(Ramped):
             self._plan = self._next
         if self._early is None or view.waiting <= len(action.requests):
             return self._plan
-        pays = self._ending.pays(view.longest(action.requests), len(action.requests))
+        pays = self._ending.pays(view.kind(action.requests), len(action.requests))
         return self._early if pays else self._plan
 
     def observe(self, event: Heard) -> None:

@@ -61,7 +61,7 @@ def hopeless(view: View, alone: Alone) -> Sequence[int]:
         deadline = deadline_of(request)
         if longest <= deadline:
             break
-        if now + seconds[view.longest((request,))] > deadline:
+        if now + seconds[view.kind((request,))] > deadline:
             more.append(request)
     return [*lost, *more] if more else lost
 
@@ -84,7 +84,7 @@ def largest_in_time(view: View, level: Level, requests: Sequence[int], until: fl
     """
     service, now = view.service[level.index], view.now
     for size in sizes_up_to(view, len(requests)):
-        if now + least[size] <= until and now + service[view.longest(requests[:size])][size] <= until:
+        if now + least[size] <= until and now + service[view.kind(requests[:size])][size] <= until:
             return size
     return 0
 
@@ -113,12 +113,12 @@ def on_time(
     slower: a factor on what is predicted. margin_s: seconds that are to be left until the deadline.
     """
     service = view.service[level.index]
-    bucket = view.longest(requests[:size])
+    bucket = view.kind(requests[:size])
     while True:
         done = view.now + (service[bucket][size] * slower + margin_s)
         first = bisect_left(requests, done, key=view.deadline)
         batch = requests[first : first + size]
-        longer = view.longest(batch) if len(batch) else bucket
+        longer = view.kind(batch) if len(batch) else bucket
         if longer <= bucket:
             return batch
         bucket = longer

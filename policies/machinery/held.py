@@ -76,7 +76,7 @@ class HeldBuckets:
     """Requests by length bucket, each bucket a line."""
 
     def __init__(self, view: View) -> None:
-        self._longest = view.longest
+        self._kind = view.kind
         self.lines = [Held(view) for _ in view.plan.tokens]
 
     @property
@@ -86,13 +86,13 @@ class HeldBuckets:
     def add(self, requests: Sequence[int]) -> None:
         """Let these in."""
         for request in requests:
-            self.lines[self._longest((request,))].add(request)
+            self.lines[self._kind((request,))].add(request)
 
     def take(self, requests: Sequence[int]) -> None:
         """Let these go."""
         by_bucket: dict[int, list[int]] = {}
         for request in requests:
-            by_bucket.setdefault(self._longest((request,)), []).append(request)
+            by_bucket.setdefault(self._kind((request,)), []).append(request)
         for index, left in by_bucket.items():
             self.lines[index].take(left)
 

@@ -6,6 +6,7 @@ import copy
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import accumulate, takewhile
 from math import inf
 from typing import Any, Protocol, cast
 
@@ -112,6 +113,10 @@ class Part:
 
     def by_deadline(self, n: int) -> Sequence[int]:
         return sorted(self.oldest(n), key=self.whole.deadline)
+
+    def fitting(self, budget: int) -> int:
+        lengths = map(self.whole.tokens, self.oldest(self.waiting))
+        return sum(1 for _ in takewhile(budget.__ge__, accumulate(lengths)))
 
     def waiting_by_bucket(self) -> list[int]:
         return [self.bucket(index).waiting for index in range(len(self.whole.plan.tokens))]

@@ -40,7 +40,7 @@ class AccScale:
     max_batch: int | None = None
     uses = frozenset(
         {"now", "waiting", "gpus", "idle", "levels", "plan", "service", "slo_s", "rate"}
-        | {"by_deadline", "deadline", "arrival", "oldest_arrival", "longest", "completions"}
+        | {"by_deadline", "deadline", "arrival", "oldest_arrival", "kind", "completions"}
     )
 
     def start(self, view: View) -> None:
@@ -70,7 +70,7 @@ class AccScale:
         largest = self._largest[level.index]
         waiting = view.by_deadline(largest)
         batch = waiting[: max(size for size in self._sizes if size <= len(waiting))]
-        head, seconds = view.deadline(batch[0]), view.service[level.index][view.longest(batch)][len(batch)]
+        head, seconds = view.deadline(batch[0]), view.service[level.index][view.kind(batch)][len(batch)]
         late, due = view.now + seconds > head, latest_start(head, seconds)
         waited = view.oldest_arrival <= self._done.get(gpu, -inf)  # while the GPU was busy
         if waited and (old := [each for each in waiting if self._two_slos_old(view, each)]):

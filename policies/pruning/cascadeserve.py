@@ -41,7 +41,7 @@ class CascadeServe:
     max_batch: int | None = None
     needs = frozenset({"stops"})
     uses = frozenset(
-        {"now", "waiting", "gpus", "levels", "plan", "service", "slo_s", "rate", "oldest", "deadline", "longest"}
+        {"now", "waiting", "gpus", "levels", "plan", "service", "slo_s", "rate", "oldest", "deadline", "kind"}
     )
 
     def start(self, view: View) -> None:
@@ -71,7 +71,7 @@ class CascadeServe:
         cascade, least = self._gears[self._at]
         batch = view.oldest(self._largest)
         if view.waiting < least:
-            due = latest_start(view.deadline(batch[0]), cascade.seconds(self._service, view.longest(batch), len(batch)))
+            due = latest_start(view.deadline(batch[0]), cascade.seconds(self._service, view.kind(batch), len(batch)))
             if view.now < due:
                 return Wait(until=min(due, self._measure_at), waiting=least)
         return Dispatch(batch, cascade.level, plan=cascade.plan)

@@ -31,7 +31,7 @@ class Cocktail:
     low: float = 0.6
     interval_s: float = 1.0
     max_batch: int | None = None
-    uses = frozenset({"now", "gpus", "levels", "plan", "service", "oldest", "longest", "klass"})
+    uses = frozenset({"now", "gpus", "levels", "plan", "service", "oldest", "kind", "klass"})
 
     def start(self, view: View) -> None:
         if len(self.losses) != len(self.classes) or not all(each >= 0 for each in (self.loss, *self.losses)):
@@ -55,7 +55,7 @@ class Cocktail:
             self._given_s, self._since = 0.0, view.now
         group, batch = self._next(view)
         level = self._levels[self._at[group]]
-        self._given_s += view.service[level.index][view.longest(batch)][len(batch)]
+        self._given_s += view.service[level.index][view.kind(batch)][len(batch)]
         return Dispatch(batch, level)
 
     def _adapt(self, busy: float) -> None:

@@ -39,7 +39,7 @@ class Margin(Wrapper):
     looks: int = 2
     items: str | None = None
     needs = frozenset({"stops"})
-    uses = frozenset({"levels", "service", "longest"})
+    uses = frozenset({"levels", "service", "kind"})
 
     def start(self, view: View) -> None:
         for each in chain(self.inner):
@@ -61,7 +61,7 @@ class Margin(Wrapper):
         action = self.inner.decide(view)
         if type(action) is not Dispatch or action.plan is not None or action.level.index not in self._candidates:
             return action
-        key = (action.level.index, view.longest(action.requests), len(action.requests))
+        key = (action.level.index, view.kind(action.requests), len(action.requests))
         if key not in self._plans:
             self._plans[key] = _least_work(self._candidates[key[0]], view.service, *key)
         plan = self._plans[key]

@@ -37,7 +37,7 @@ class Mpc:
     trend: float = 0.2
     max_batch: int | None = None
 
-    uses = frozenset({"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "longest", "rate"})
+    uses = frozenset({"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "kind", "rate"})
 
     def start(self, view: View) -> None:
         shares = (self.patience, self.smoothing, self.trend)
@@ -65,9 +65,9 @@ class Mpc:
             self._forecast(view)
             self._level = self._plan(view)
             self._planned = view.now
-        limits, bucket = self._limit[self._level], view.longest(view.oldest(1))
+        limits, bucket = self._limit[self._level], view.kind(view.oldest(1))
         requests = view.oldest(limits[bucket])
-        longest = view.longest(requests)
+        longest = view.kind(requests)
         if longest > bucket:
             requests = view.oldest(limits[longest])
         return Dispatch(requests, view.levels[self._level])
@@ -84,7 +84,7 @@ class Mpc:
 
     def _plan(self, view: View) -> int:
         """The first level of the cheapest sequence."""
-        share = self._share[view.longest(view.oldest(self._largest))]
+        share = self._share[view.kind(view.oldest(self._largest))]
         budget, patience_s = self._step_s * view.gpus / share, self.patience * view.slo_s
         queue = np.full(self._sequences.shape[1], float(view.waiting))
         cost, rate, slope = np.zeros_like(queue), self._rate, self._slope

@@ -30,7 +30,7 @@ class SlackFit:
     choice: str = "slack"
     drop: bool = False
     max_batch: int | None = None
-    uses = frozenset({"now", "levels", "plan", "service", "by_deadline", "deadline", "longest"})
+    uses = frozenset({"now", "levels", "plan", "service", "by_deadline", "deadline", "kind", "longest"})
 
     def start(self, view: View) -> None:
         if self.choice not in CHOICES or self.classes < 1:
@@ -57,7 +57,7 @@ class SlackFit:
         if self.drop and (lost := hopeless(view, self._alone)):
             return Drop(lost, "hopeless")
         waiting = view.by_deadline(self._largest)
-        bucket, deadline = view.longest(waiting), view.deadline(waiting[0])
+        bucket, deadline = view.kind(waiting), view.deadline(waiting[0])
         if self.choice == "slack":
             pairs = self._pairs[bucket]
             _, size, level = next((pair for pair in reversed(pairs) if view.now + pair[0] <= deadline), pairs[0])

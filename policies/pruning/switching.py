@@ -29,7 +29,7 @@ class Switching:
     period_s: float = 1.0
     window_s: float = 1.0
     max_batch: int | None = None
-    uses = frozenset({"now", "gpus", "levels", "plan", "service", "slo_s", "rate", "oldest", "longest"})
+    uses = frozenset({"now", "gpus", "levels", "plan", "service", "slo_s", "rate", "oldest", "kind"})
 
     def start(self, view: View) -> None:
         if not (0 < self.low <= self.high and self.votes >= 1 and self.period_s >= 0 and self.window_s > 0):
@@ -47,7 +47,7 @@ class Switching:
 
     def decide(self, view: View) -> Dispatch:
         waiting = view.oldest(self._largest)
-        rate, bucket = view.rate(self.window_s) / view.gpus, view.longest(waiting)
+        rate, bucket = view.rate(self.window_s) / view.gpus, view.kind(waiting)
         self._follow(view.now, [rate * costs[bucket] for costs in self._cost])
         return Dispatch(waiting, self._levels[self._at])
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from profiler.commands.printing import noise_words, print_grid
 from profiler.table import LatencyTable, shipped
+from profiler.table.plan import PACKED
 from traces.shared.text import milliseconds
 
 #: What can be shown: how a row of the table becomes text, and the title.
@@ -69,8 +70,9 @@ def _print_model(table: LatencyTable, model: str, value: str) -> None:
     plan = table.plan(model)
     known = {(row["students"], row["batch"], row["tokens"]): row for row in table.records() if row["model"] == model}
     rows = []
-    for level, tokens in product(table.levels(model), plan.tokens):
+    for level, tokens in product(table.levels(model), plan.widths):
         cells = (known.get((level.students, batch, tokens)) for batch in plan.batches)
         rows.append((str(level.students), str(tokens), *("-" if row is None else show(row) for row in cells)))
-    names = ("students", "tokens", *map(str, plan.batches))
-    print_grid(f"{model}: {title}, by batch", names, rows, section=len(plan.tokens))
+    packed = plan.layout == PACKED
+    names = ("students", "tokens in all" if packed else "tokens", *map(str, plan.batches))
+    print_grid(f"{model}: {title}, by {'texts' if packed else 'batch'}", names, rows, section=len(plan.widths))

@@ -155,5 +155,5 @@ class Layered(Protocol):
 
 def all_keys(plan: BucketPlan, students: Iterable[int]) -> list[ShapeKey]:
     """Every key of a plan for these numbers of students, largest first (so that shared memory pools are sized once)."""
-    keys = [ShapeKey(k, batch, tokens) for k in students for batch in plan.batches for tokens in plan.tokens]
-    return sorted(keys, key=lambda key: (-key.students * key.batch * key.tokens, key))
+    keys = [key for k in students for key in plan.keys(k)]
+    return sorted(keys, key=lambda key: (-key.students * key.rows, key))

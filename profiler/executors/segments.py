@@ -121,7 +121,7 @@ class SegmentedExecutor:
         return sorted((key for key in wanted if key not in self.skipped), key=lambda key: -key.batch * key.tokens)
 
     def _prepare(self, key: ShapeKey) -> _Segments:
-        _, batch, tokens = key
+        batch, tokens = key.batch, key.tokens
         first, last = self.plan.max_batch, self.plan.max_batch + batch * tokens
         ids, lens = self._inputs[first:last].view(batch, tokens), self._inputs[:batch]
         x, mask = self._x[: batch * tokens], self._mask[: batch * tokens].view(batch, 1, 1, tokens)

@@ -25,24 +25,29 @@ class ModelKey(NamedTuple):
 
     def columns(self, spec: Dims) -> dict[str, Any]:
         """The columns that say which row of a table it is. spec: its model's."""
-        students, batch, tokens = self.key
+        students, batch, tokens, layout = self.key
         own = {"model": self.model, "students": students, "depth": spec.layers, "hidden": spec.hidden}
-        return own | {"batch": batch, "tokens": tokens}
+        return own | {"batch": batch, "tokens": tokens, "layout": layout}
 
     def __str__(self) -> str:
-        return f"{self.model}/{self.key.students} at batch {self.key.batch}, {self.key.tokens} tokens"
+        return f"{self.model}/{self.key.students} at {self.key}"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """All combinations of these students, batches and tokens of one model: a rectangle, so that no plan has holes."""
+    """The keys of one model that its plan runs, with so many students.
+
+    padded: all combinations of batches and tokens. packed: `totals` in place of `tokens`, for texts up to `longest`.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     model: str
     students: tuple[int, ...]
     batches: tuple[int, ...]
-    tokens: tuple[int, ...]
+    tokens: tuple[int, ...] = ()
+    totals: tuple[int, ...] = ()
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         for name, most in (("students", SIZES["students"]), ("batches", SIZES["batch"])):
@@ -50,6 +55,8 @@ class Grid:
                 raise ValueError(f"{self.model}: {largest:,} {name} are more than a table may have ({most:,})")
         if list(self.students) != sorted(set(self.students)) or not self.students or self.students[0] < 1:
             raise ValueError(f"{self.model}: students must be distinct, ascending and positive, not {self.students}")
+        if bool(self.tokens) == bool(self.totals) or (self.longest is not None and not self.totals):
+            raise ValueError(f"{self.model}: give tokens (padded), or totals and perhaps longest (packed)")
         self.spec  # noqa: B018  unknown names and impossible shapes are found here
         self.plan  # noqa: B018
         if self.plan.max_tokens > self.spec.positions:
@@ -63,16 +70,13 @@ class Grid:
 
     @property
     def plan(self) -> BucketPlan:
+        if self.totals:
+            return BucketPlan.packed(self.batches, self.totals, self.longest)
         return BucketPlan(self.batches, self.tokens)
 
     def cells(self) -> list[ModelKey]:
         """Every key, in the order of the table's rows."""
-        return [
-            ModelKey(self.model, ShapeKey(k, batch, tokens))
-            for k in self.students
-            for batch in self.batches
-            for tokens in self.tokens
-        ]
+        return [ModelKey(self.model, key) for students in self.students for key in self.plan.keys(students)]
 
 
 def grids(models: Sequence[str], students: Iterable[int], batches: Iterable[int], tokens: Iterable[int]) -> list[Grid]:
@@ -86,8 +90,8 @@ def grids(models: Sequence[str], students: Iterable[int], batches: Iterable[int]
 def read_plan(source: str | os.PathLike[str]) -> list[Grid]:
     """The grids of a plan file, or of a plan of the package by name.
 
-    A plan is a JSON list of objects with `model`, `students`, `batches`, `tokens`. Raises LookupError for no such plan
-    or model, ValueError for a bad one.
+    A plan is a JSON list of objects with `model`, `students`, `batches`, and `tokens` or `totals`. Raises LookupError
+    for no such plan or model, ValueError for a bad one.
     """
     path = Path(source)
     if not path.is_file():
@@ -98,7 +102,8 @@ def read_plan(source: str | os.PathLike[str]) -> list[Grid]:
     try:
         result = checked(list[Grid], read_json(path), f"{path} is not a plan")
     except ValueError as error:
-        raise ValueError(f"{error}; a plan is a list of model, students, batches, tokens") from None
+        valid = "model, students, batches and tokens (or totals)"
+        raise ValueError(f"{error}; a plan is a list of {valid}") from None
     if not result or len({grid.model for grid in result}) < len(result):
         raise ValueError(f"{path}: a plan names at least one model, and each model once")
     return result

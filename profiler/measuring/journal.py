@@ -30,7 +30,8 @@ class TimingSample(NamedTuple):
     gap_s: float = 0.0
 
 
-COLUMNS = ("at_s", "kind", "model", "students", "batch", "tokens", "seconds", "staging_s", "device_s", "gap_s")
+COLUMNS = ("at_s", "kind", "model", "students", "batch", "tokens", "layout", "seconds", "staging_s", "device_s",
+           "gap_s")  # fmt: skip
 
 
 class SampleJournal:
@@ -96,7 +97,7 @@ def _read(path: Path) -> Iterator[TimingSample]:
     with path.open(newline="") as file:
         for number, row in enumerate(csv.DictReader(file)):
             try:
-                key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
+                key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]), row["layout"])
                 times = [float(row[name]) for name in ("seconds", "staging_s", "device_s", "gap_s")]
                 yield TimingSample(float(row["at_s"]), row["kind"], ModelKey(row["model"], key), *times)
             except (KeyError, TypeError, ValueError):

@@ -39,7 +39,7 @@ def kernels(spec: Dims, key: ShapeKey, *, cls_only: bool = True) -> list[Kernel]
     own.
     """
     k, h, f = key.students, spec.hidden, spec.ffn
-    rows, batch = key.batch * key.tokens, key.batch
+    rows, batch = key.rows, key.batch
     sets = 1 if spec.shared_embeddings else k
     result = [Kernel("embedding", 0.0, 0.0, 2.0 * sets * rows * h)]
     for index in range(spec.layers):
@@ -49,7 +49,7 @@ def kernels(spec: Dims, key: ShapeKey, *, cls_only: bool = True) -> list[Kernel]
             result += [_product("query", k, batch, h, h), _product("key-value", k, rows, h, 2 * h)]
         else:
             result.append(_product("query-key-value", k, rows, h, 3 * h))
-        scores = 4.0 * k * queries * key.tokens * h
+        scores = 4.0 * k * queries * (rows / batch) * h  # of a packed batch: texts of equal length, the least
         result.append(Kernel("attention", scores, 0.0, k * h * (2.0 * rows + 2.0 * queries)))
         result += [_product("attention output", k, queries, h, h), _norm(k, queries, h)]
         result += [_product("feed-forward in", k, queries, h, f), _product("feed-forward out", k, queries, f, h)]

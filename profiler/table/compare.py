@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import NamedTuple
 
 from profiler.table.latency import LatencyTable
@@ -68,10 +67,10 @@ def pairs(left: Side, right: Side) -> list[Pair]:
     result = []
     for a, b in _matched(left, right):
         plan, other = left.table.plan(a.model), right.table.plan(b.model)
-        for tokens, batch in product(plan.tokens, plan.batches):
-            if batch in other.batches and tokens in other.tokens:
-                keys = ShapeKey(a.students, batch, tokens), ShapeKey(b.students, batch, tokens)
-                result.append(Pair(a, b, keys[0], left.table.seconds(a, keys[0]), right.table.seconds(b, keys[1])))
+        common = {key._replace(students=a.students) for key in other.keys(b.students)}
+        for key in sorted(common.intersection(plan.keys(a.students)), key=lambda key: (key.tokens, key.batch)):
+            own = left.table.seconds(a, key), right.table.seconds(b, key._replace(students=b.students))
+            result.append(Pair(a, b, key, *own))
     if not result:
         raise LookupError(
             f"{left} and {right} have no shape in common: name a model on both sides, TABLE:MODEL/STUDENTS"

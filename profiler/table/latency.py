@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from profiler.table.adapters import AdapterTable
 from profiler.table.jitter import Jitter
 from profiler.table.layers import LayerTable
 from profiler.table.metadata import check_meta, read_meta
-from profiler.table.plan import BucketPlan, Level, ShapeKey
+from profiler.table.plan import LAYOUTS, PACKED, PADDED, BucketPlan, Level, ShapeKey
 from profiler.table.reading import names, numbers, read_columns, whole
 
 #: Where the shipped tables lie: one folder each, named as --table names them.
@@ -68,6 +67,7 @@ class LatencyTable:
         numbers(columns["latency_us"], "latency_us", where, LEAST_US, MOST_US)
         check_meta(self.meta, f"{where}: meta.json")
         self._rows  # noqa: B018  duplicate keys and models of two shapes are found here
+        self._layouts  # noqa: B018
 
     def records(self) -> list[dict[str, Any]]:
         """The rows of the file, each a value by column."""
@@ -101,6 +101,7 @@ class LatencyTable:
                 self.meta.get("idle_factor"),
                 *([self.adapters.rows] if self.adapters else []),
                 *(["layers", self.layers.rows] if self.layers else []),
+                *([self._layouts] if PACKED in self._layouts.values() else []),
             )
         )
         return hashlib.sha256(body.encode()).hexdigest()[:16]
@@ -126,6 +127,25 @@ class LatencyTable:
                 )
             cells[batch, tokens] = float(latency) * 1e-6
         return rows
+
+    def layout(self, model: str) -> str:
+        """How batches of a model lie in memory: one of LAYOUTS."""
+        return self._layouts[model]
+
+    @cached_property
+    def _layouts(self) -> dict[str, str]:
+        """The layout of each model: of all its rows."""
+        column = self.columns.get("layout")
+        if column is None:
+            return dict.fromkeys(self.models, PADDED)
+        found: dict[str, str] = {}
+        for number, (model, layout) in enumerate(zip(self.columns["model"].tolist(), column.tolist(), strict=True)):
+            if layout not in LAYOUTS or found.setdefault(str(model), layout) != layout:
+                raise ValueError(
+                    f"table {self.name}, row {number}: layout {layout!r} of {model} (must be {' or '.join(LAYOUTS)}, "
+                    f"one of them for all rows of a model)"
+                )
+        return found
 
     def default_model(self) -> str:
         """The first ensemble of students, else the first model."""
@@ -165,8 +185,15 @@ class LatencyTable:
         return tuple(Level(i, model, k, depth, hidden, accuracy.get(k, math.nan)) for i, k in enumerate(counts))
 
     def plan(self, model: str) -> BucketPlan:
-        """The distinct batch sizes and lengths that were measured for a model; for several, those that all have."""
+        """The distinct batch sizes and lengths that were measured for a model; for several, those that all have.
+
+        Of packed rows the texts and the totals. Raises LookupError where models have nothing in common.
+        """
         models = self.named(model)
+        layouts = {each: self.layout(each) for each in models}
+        if len(set(layouts.values())) > 1:
+            said = ", ".join(f"{each} is {layout}" for each, layout in layouts.items())
+            raise LookupError(f"table {self.name}: {said}: models that serve together need one layout")
         sizes: list[tuple[int, ...]] = []
         for axis, name in enumerate(("batch size", "length")):
             of_each = [
@@ -177,7 +204,8 @@ class LatencyTable:
             if not common:
                 raise LookupError(f"table {self.name}: {' and '.join(models)} have no {name} in common: profile one")
             sizes.append(tuple(sorted(common)))
-        return BucketPlan(*sizes)
+        batches, tokens = sizes
+        return BucketPlan.packed(batches, tokens) if PACKED in layouts.values() else BucketPlan(batches, tokens)
 
     def named(self, model: str) -> list[str]:
         """The models that a text names, commas between them."""
@@ -198,17 +226,18 @@ class LatencyTable:
             return self._rows[level.model, level.students][key.batch, key.tokens]
         except KeyError:
             raise LookupError(
-                f"table {self.name} has no {level} at batch {key.batch}, {key.tokens} tokens: "
-                f"profile it with python -m profiler run"
+                f"table {self.name} has no {level} at {key}: profile it with python -m profiler run"
             ) from None
 
-    def grid(self, level: Level, plan: BucketPlan) -> list[list[float]]:
-        """Seconds by [length bucket][batch index of the plan]. Raises LookupError naming the first hole."""
+    def service(self, level: Level, plan: BucketPlan) -> NDArray[np.float64]:
+        """Seconds by [kind, size], sizes from 1 to the plan's largest. Raises LookupError naming the first hole."""
         known = self._rows.get((level.model, level.students), {})
-        for tokens, batch in product(plan.tokens, plan.batches):
-            if (batch, tokens) not in known:
-                self.seconds(level, ShapeKey(level.students, batch, tokens))  # says what is missing
-        return [[known[batch, tokens] for batch in plan.batches] for tokens in plan.tokens]
+        cells = [[known.get((batch, tokens), math.nan) for tokens in plan.widths] for batch in plan.batches]
+        found = np.asarray(cells)[plan.places]
+        if np.isnan(found).any():
+            kind, size = np.argwhere(np.isnan(found))[0].tolist()
+            self.seconds(level, plan.shape(level.students, kind, size + 1))  # says what is missing
+        return found
 
     def idle_factor(self, gap_s: float) -> float:
         """The factor on the first batch after an idle gap, from meta `idle_factor` ([[gap_s, factor], ...]); else 1."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,11 +68,11 @@ class LayerTable:
             raise ValueError(f"{where}: {len(found.end_s)} layers, but the model has {level.depth}")
         return found
 
-    def grid(self, level: Level, plan: BucketPlan) -> list[list[LayerTimes]]:
-        """By [length bucket][batch index of the plan]. Raises LookupError naming the first hole."""
-        found = [self.times(level, batch, tokens) for tokens, batch in product(plan.tokens, plan.batches)]
-        count = len(plan.batches)
-        return [found[at : at + count] for at in range(0, len(found), count)]
+    def by_size(self, level: Level, plan: BucketPlan) -> list[list[LayerTimes]]:
+        """By [kind][size], sizes from 0 (never used). Raises LookupError naming the first hole."""
+        known = {key: self.times(level, key.batch, key.tokens) for key in plan.keys(level.students)}
+        sizes = [1, *range(1, plan.max_batch + 1)]
+        return [[known[plan.shape(level.students, kind, size)] for size in sizes] for kind in range(len(plan.tokens))]
 
     @classmethod
     def read(cls, path: Path) -> LayerTable:

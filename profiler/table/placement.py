@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from profiler.table.latency import REQUIRED, LatencyTable
-from profiler.table.plan import Level, ShapeKey
+from profiler.table.plan import PACKED, Level, ShapeKey
 
 #: How a group is written where a table is named: split:h200-modelled,gpus=4,reduce_us=8
 PREFIX = "split:"
@@ -57,6 +57,8 @@ def split(table: LatencyTable, gpus: int, reduce_s: float, model: str | None = N
     if not 0 <= reduce_s < 1:
         raise ValueError(f"reduce_s is {reduce_s}; it must be seconds, 0 or more (and less than 1)")
     model = table.default_model() if model is None else model
+    if table.layout(model) == PACKED:
+        raise LookupError(f"table {table.name}: {model} is packed, and only padded models can be split over GPUs")
     levels, plan = {level.students: level for level in table.levels(model)}, table.plan(model)
     places = {students: placement(students, max(levels), gpus) for students in levels}
     missing = sorted({place.per_gpu for place in places.values()} - set(levels))

@@ -39,7 +39,7 @@ def _holes(table: LatencyTable) -> Iterator[Finding]:
         plan = table.plan(model)
         for level in table.levels(model):
             try:
-                table.grid(level, plan)
+                table.service(level, plan)
             except LookupError as error:
                 yield Finding(True, f"hole: {error}")
         if table.accuracy is not None and table.default_task() is not None:
@@ -86,10 +86,10 @@ def _shrinking(table: LatencyTable) -> Iterator[Finding]:
 def _neighbours(table: LatencyTable, model: str, key: ShapeKey) -> Iterator[ShapeKey]:
     plan = table.plan(model)
     counts = tuple(level.students for level in table.levels(model))
-    for name, sizes in (("students", counts), ("batch", plan.batches), ("tokens", plan.tokens)):
+    for name, sizes in (("students", counts), ("batch", plan.batches), ("tokens", plan.widths)):
         at = sizes.index(getattr(key, name))
         if at + 1 < len(sizes):
-            yield key._replace(**{name: sizes[at + 1]})
+            yield ShapeKey(**{**key._asdict(), name: sizes[at + 1]})
 
 
 def _noise(table: LatencyTable) -> Iterator[Finding]:
@@ -109,10 +109,10 @@ def _column(table: LatencyTable, name: str) -> NDArray[np.float64] | None:
 
 
 def _key(table: LatencyTable, row: int) -> tuple[str, ShapeKey]:
-    sizes = (int(table.columns[name][row]) for name in ShapeKey._fields)
-    return str(table.columns["model"][row]), ShapeKey(*sizes)
+    model, students, batch, tokens = (table.columns[name][row] for name in ("model", "students", "batch", "tokens"))
+    return str(model), ShapeKey(int(students), int(batch), int(tokens), table.layout(str(model)))
 
 
 def _name(table: LatencyTable, row: int) -> str:
     model, key = _key(table, row)
-    return f"{model}/{key.students} at batch {key.batch}, {key.tokens} tokens"
+    return f"{model}/{key.students} at {key}"

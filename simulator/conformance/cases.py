@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.table import AccuracyTable, AdapterTable, LatencyTable
+from profiler.table import AccuracyTable, AdapterTable, BucketPlan, LatencyTable
+from profiler.table.plan import PACKED
 from traces import Trace
 
 Columns = dict[str, NDArray[Any]]
@@ -62,10 +63,12 @@ def random_case(seed: int, most: int = 200) -> Case:
 def extreme_cases() -> list[Case]:
     """One request, all at one instant, one level and size and length, long requests in a flood of short ones; overload.
 
-    Overload: three times as much as can be served, of several lengths and of one, so that most are late.
+    Overload: three times as much as can be served, of several lengths and of one, so that most are late. Packed: the
+    flood and an overload in batches without padding.
     """
     rng = np.random.default_rng(0)
     usual, small = formula([1, 2, 4], [1, 4, 16], [16, 64]), formula([3], [16], [64])
+    dense = packed_formula([1, 2, 4], [1, 4, 16], [16, 64, 128, 256, 1024])
     flood = np.where(np.arange(1000) % 20 == 7, 64, 8).astype(np.int32)
     named = {
         "one request": (np.array([0.5]), usual, 0.02),
@@ -74,6 +77,8 @@ def extreme_cases() -> list[Case]:
         "long requests in a flood of short ones": (rng.exponential(2e-5, 1000).cumsum(), usual, 0.02),
         "overload": (rng.exponential(1.5e-5, 200).cumsum(), usual, 0.002),
         "overload, one level, batch size and length": (rng.exponential(4e-5, 120).cumsum(), small, 0.004),
+        "packed, long requests in a flood of short ones": (rng.exponential(2e-5, 400).cumsum(), dense, 0.02),
+        "packed, overload": (rng.exponential(1e-5, 200).cumsum(), dense, 0.002),
     }
     klass, tenant = np.resize(CLASSES, 1000), np.resize(TENANTS, 1000)
     traces = {
@@ -110,6 +115,20 @@ def formula(
     ones = np.ones(len(k), np.int64)
     columns = {"model": np.full(len(k), "students-2x8"), "students": k, "depth": 2 * ones, "hidden": 8 * ones}
     columns |= {"batch": b, "tokens": t, "latency_us": (200 + 30 * k + 0.5 * k * b * t) * factor}
+    return _table(columns, students)
+
+
+def packed_formula(students: Sequence[int], batches: Sequence[int], totals: Sequence[int]) -> LatencyTable:
+    """200 us + 30 us per student + 0.5 us per student and token of the total, for all packed shapes of a plan."""
+    keys = [key for each in students for key in BucketPlan.packed(batches, totals).keys(each)]
+    k, b, t = np.array([(key.students, key.batch, key.tokens) for key in keys]).T
+    ones = np.ones(len(k), np.int64)
+    columns = {"model": np.full(len(k), "students-2x8"), "students": k, "depth": 2 * ones, "hidden": 8 * ones}
+    columns |= {"batch": b, "tokens": t, "latency_us": 200 + 30 * k + 0.5 * k * t, "layout": np.full(len(k), PACKED)}
+    return _table(columns, students)
+
+
+def _table(columns: Columns, students: Sequence[int]) -> LatencyTable:
     accuracy = AccuracyTable(tuple(("students-2x8", each, "toy", 1 - 0.2 / each) for each in students))
     return LatencyTable("formula", columns, {"device": "a formula", "kind": "modelled"}, accuracy)
 

@@ -123,8 +123,9 @@ class TableDevice:
 
     def run(self, students: int, ids: list[Ids]) -> BatchResult:
         plan = self._its.plan
-        key = plan.key(students, [len(each) for each in ids])
-        seconds = self._its.service[self._level[students]][plan.tokens.index(key.tokens)][len(ids)]
+        lengths = [len(each) for each in ids]
+        key, kind = plan.key(students, lengths), plan.kind(lengths)
+        seconds = self._its.service[self._level[students]][kind][len(ids)]
         self._host.work(seconds + self._faults.seconds("device stalls"))
         if self._faults.strikes("device raises"):
             raise ZeroDivisionError("a device\nraised")

@@ -94,8 +94,8 @@ class World:
         trace, lengths, slo_s = self.case.trace, len(known.plan.tokens), self.case.slo_s
         buckets = known.plan.buckets(trace.tokens)
         if not self.open:
-            return Backlog(trace, buckets, lengths, slo_s), trace.tokens
-        backlog = OpenBacklog(lengths, slo_s)
+            return Backlog(trace, buckets, lengths, slo_s, known.plan.layout), trace.tokens
+        backlog = OpenBacklog(lengths, slo_s, layout=known.plan.layout)
         for number, time in enumerate(trace.arrival_s.tolist()):
             asked = partial(self._let_in, backlog, number, int(buckets[number]))
             self.host.at(time, partial(self.clock.call, asked))
@@ -123,9 +123,7 @@ class World:
     def _executor(self, known: Predictions, memory: TroubledMemory | None) -> Executor:
         """The table's times, on devices that go wrong."""
         trace, early = self.case.trace, self._rng.integers(4)
-        executor: Executor = PlannedExecutor(
-            TableExecutor(known), known.levels, trace, known.plan.buckets(trace.tokens)
-        )
+        executor: Executor = PlannedExecutor(TableExecutor(known), known.levels, trace, self.backlog.kind)
         if memory is not None:
             executor = AdapterExecutor(TableExecutor(known), memory, self.case.table, MODEL, known.plan)
         elif self.devices == "apart" and early < 2:

@@ -9,6 +9,7 @@ from math import inf
 from typing import Any
 
 from policies.interface import Wait
+from profiler.table.plan import PADDED
 from simulator.core import PolicyError
 from simulator.queue.backlog import Backlog
 from simulator.queue.lines import BacklogLine
@@ -27,7 +28,7 @@ class OpenBacklog(Backlog):
 
     open = True
 
-    def __init__(self, bucket_count: int, slo_s: float, remembered: int = REMEMBERED) -> None:
+    def __init__(self, bucket_count: int, slo_s: float, remembered: int = REMEMBERED, *, layout: str = PADDED) -> None:
         self.arrivals = Window(array("d"))  # type: ignore[assignment]
         self.tokens = Window(array("i"))
         self.holes = Window(bytearray())  # type: ignore[assignment]
@@ -37,7 +38,8 @@ class OpenBacklog(Backlog):
         self._klass = Window([])
         self._descending = range(bucket_count)[::-1]
         self._own_slo = Window(array("d"))  # type: ignore[assignment]
-        self._begin(bucket_count, slo_s)
+        self._begin(bucket_count, slo_s, layout)
+        self.sums = Window(array("q", [0]))  # type: ignore[assignment]
         self._remembered = remembered
         self._awaited: list[tuple[Sequence[int] | None, int]] = []  # places that the loop waits to see filled
 
@@ -46,6 +48,7 @@ class OpenBacklog(Backlog):
         number = self.total
         self.arrivals.append(now)
         self.tokens.append(tokens)
+        self.sums.append(self.sums[number] + tokens)  # type: ignore[attr-defined]
         self.holes.append(0)
         self._codes.append(bucket)
         self._klass.append(klass)
@@ -117,7 +120,7 @@ class OpenBacklog(Backlog):
             group.refresh()
             for line in group.lines.values():
                 forget_line(line, until)
-        for kept in (self.arrivals, self.tokens, self.holes, self._codes, self._klass, self._own_slo):
+        for kept in (self.arrivals, self.tokens, self.sums, self.holes, self._codes, self._klass, self._own_slo):
             kept.forget(until)  # type: ignore[union-attr]
         holes = self.holes
         self._deadlines = [entry for entry in self._deadlines if entry[1] >= until and not holes[entry[1]]]

@@ -69,7 +69,7 @@ class Service:
         gpus = len(served.executors)
         self._executor = executor = on_devices(served, self._askers, clock)
         check_offers(executor, policy)
-        self._backlog = OpenBacklog(len(predictions.plan.tokens), slo_s)
+        self._backlog = OpenBacklog(len(predictions.plan.tokens), slo_s, layout=predictions.plan.layout)
         records, idle = passing(Sink(self._batch, self._dropped)), list(range(gpus))
         view = ServerView(self._backlog, predictions, gpus, slo_s, self._backlog.tokens, records, idle)  # type: ignore[arg-type]
         warm_plans(served, policy, predictions)

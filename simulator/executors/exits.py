@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -45,13 +45,13 @@ class Exits:
         predictions: Predictions,
         items: Answers,
         rows: NDArray[np.int64],
-        buckets: NDArray[np.intp],
+        kind: Callable[[Sequence[int]], int],
         *,
         hears: frozenset[str] = frozenset(),
         legacy: bool = False,
     ) -> None:
         self._service, self._layers = predictions.service, predictions.layers
-        self._items, self._rows, self._buckets = items, rows, buckets
+        self._items, self._rows, self._kind = items, rows, kind
         self._feedback, self._told, self._legacy = "finals" in hears, "releases" in hears, legacy
         self._plans: dict[int, Known] = {}
 
@@ -98,13 +98,13 @@ class Exits:
         """Answers leave for good, and the rest goes on in a smaller batch, or all end at the last cut."""
         layers, service = self._layers[level.index], self._service[level.index]
         place, left = np.asarray(found.place), np.arange(len(requests))
-        buckets = self._buckets[np.asarray(requests)]
+        ids = np.asarray(requests)
         compact, before, seconds, out = plan.sure == "compact", 0, 0.0, 0.0
         events: list[Event] = []
         for at, cut in enumerate(plan.cuts):
             run = left if compact else np.arange(len(requests))
-            bucket = int(buckets[run].max())
-            times, whole = layers[bucket][len(run)], service[bucket][len(run)]
+            kind = self._kind(ids[run].tolist())
+            times, whole = layers[kind][len(run)], service[kind][len(run)]
             began = times.end_s[before - 1] if before else 0.0
             ramp = is_ramp(cut, level)
             ended = times.end_s[cut.at - 1] + times.ramp_s[cut.at - 1] if ramp else whole

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Protocol
@@ -60,7 +60,7 @@ class PlannedExecutor:
         times: Times,
         levels: tuple[Level, ...],
         trace: Trace,
-        buckets: NDArray[np.intp],
+        kind: Callable[[Sequence[int]], int],
         other_tasks: Collection[str] = (),
         *,
         predictions: Predictions | None = None,
@@ -70,7 +70,7 @@ class PlannedExecutor:
         self._times, self.offers = times, times.offers | self.plans - ({"exits"} if predictions is None else set())
         self._predictions, self._hears, self._legacy = predictions, hears, legacy
         self._levels = {(level.model, level.students): level for level in levels}
-        self._trace, self._buckets = trace, np.asarray(buckets)
+        self._trace, self._kind = trace, kind
         self._items = cache(partial(answers, other_tasks=other_tasks))
         self._named: list[Answers] = []
         self._rows, self._own = cache(self._drawn), cache(self._answers_of)
@@ -106,7 +106,7 @@ class PlannedExecutor:
         seconds, before = 0.0, 0
         for cut in plan.cuts:
             run = ids if plan.sure == "result" else ids[left]
-            stage, bucket = self._stage(level, before, cut), int(self._buckets[run].max())
+            stage, bucket = self._stage(level, before, cut), self._kind(run.tolist())
             seconds += self._times.seconds(number, gpu, stage, bucket, len(run), now + seconds)
             last = cut.at == level.students and plan.sure != "return"
             surety = items.votes if cut.by == "votes" else items.margin
@@ -142,7 +142,7 @@ class PlannedExecutor:
                 f"plans exits of {level} by {recorded}, which holds answers of {items.about.get('model')}"
             )
         rows = self._rows(recorded, "layers")
-        found = Exits(self._predictions, items, rows, self._buckets, hears=self._hears, legacy=self._legacy)
+        found = Exits(self._predictions, items, rows, self._kind, hears=self._hears, legacy=self._legacy)
         self._exits[recorded, level.model] = found
         return found
 

@@ -32,8 +32,8 @@ class TableExecutor:
 
     def _of(self, index: int) -> list[list[Execution]]:
         """What a level takes, by bucket and batch size; made when it is first run."""
-        measured = [list(map(Execution, row)) for row in self._predictions.grid[index]]
-        (self._executions[index],) = self._predictions.by_size([measured])
+        measured = self._predictions.measured[index].tolist()  # a policy may have altered its lists of the same
+        self._executions[index] = [list(map(Execution, [row[0], *row])) for row in measured]
         return self._executions[index]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from itertools import compress
 from math import inf
 from operator import itemgetter
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Wait
+from profiler.table.plan import PACKED, PADDED
 from simulator.core import PolicyError
 from simulator.queue.lines import BacklogLine, Group
 from traces import Trace
@@ -36,7 +38,14 @@ class Backlog:
     #: The line that was last asked for its oldest.
     asked: BacklogLine | None = None
 
-    def __init__(self, trace: Trace, buckets: NDArray[np.integer[Any]], bucket_count: int, slo_s: float) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        buckets: NDArray[np.integer[Any]],
+        bucket_count: int,
+        slo_s: float,
+        layout: str = PADDED,
+    ) -> None:
         self.arrivals = array("d", trace.arrival_s.tobytes())
         self.total = len(self.arrivals)
         #: holes[i] is 1 once request i has left. Between `_marked` and `_head` it is stale; call `mark` first.
@@ -47,11 +56,14 @@ class Backlog:
         self._own_slo: list[float] | None = None
         if trace.slo_s is not None:
             self._own_slo = np.where(np.isnan(trace.slo_s), slo_s, trace.slo_s).tolist()
-        self._begin(bucket_count, slo_s)
+        self._begin(bucket_count, slo_s, layout)
 
-    def _begin(self, bucket_count: int, slo_s: float) -> None:
+    def _begin(self, bucket_count: int, slo_s: float, layout: str) -> None:
         """Set the state of an empty backlog."""
         self._bucket_count, self._slo_s = bucket_count, slo_s
+        self._kind: Callable[[Sequence[int]], int] = _mean if layout == PACKED else self._largest
+        #: The kind of a batch of these requests.
+        self.kind: Callable[[Sequence[int]], int] = self._mean_of if layout == PACKED else self.longest
         self.arrived = self.left = self._head = self._marked = self._sorted = 0
         self._deadlines: list[tuple[float, int]] = []  # of the first `_sorted` requests; some of them have left
         self._groups: dict[str, Group] = {}
@@ -135,8 +147,33 @@ class Backlog:
                     return bucket
         return max(buckets)
 
+    def _mean_of(self, requests: Sequence[int]) -> int:
+        """The mean length bucket of these, rounded up."""
+        if type(requests) is range and requests.step == 1:
+            return _mean(self._buckets[requests.start : requests.stop])
+        return _mean(self._gathered(requests))
+
+    def fitting(self, budget: int) -> int:
+        """How many of the oldest waiting requests have at most so many tokens in all."""
+        sums, head = self.sums, self.head
+        if head == self.left:
+            return bisect_right(sums, sums[head] + budget, head, self.arrived + 1) - 1 - head
+        count, left = 0, budget
+        while len(more := self._from(head, count + NEAR)[count:]):
+            for request in more:
+                left -= sums[request + 1] - sums[request]
+                if left < 0:
+                    return count
+                count += 1
+        return count
+
+    @cached_property
+    def sums(self) -> Sequence[int]:
+        """The tokens of all requests before each."""
+        return array("q", np.concatenate(([0], np.cumsum(self._trace.tokens, dtype=np.int64))).tobytes())
+
     def take(self, requests: Sequence[int]) -> int:
-        """Remove waiting requests and return the largest length bucket among them.
+        """Remove waiting requests and return the kind of a batch of them.
 
         Raises PolicyError for a request that has not arrived, has left, or is named twice, and for an empty batch.
         """
@@ -145,7 +182,7 @@ class Backlog:
         if count and (requests is offered or self._come_next(requests)):
             first = self.left
             self.left = self._head = first + count
-            return buckets[first] if count == 1 else self._largest(buckets[first : self.left])
+            return buckets[first] if count == 1 else self._kind(buckets[first : self.left])
         groups = self._groups.values()
         self.mark()
         for group in groups:
@@ -154,12 +191,12 @@ class Backlog:
             self.left += count
             (group,) = groups
             group.caught_up()
-            return buckets[requests[0]] if group.codes is buckets else self.longest(requests)
+            return buckets[requests[0]] if group.codes is buckets else self.kind(requests)
         self._take_one_by_one(requests)
         taken = self._gathered(requests)
         for group in groups:
             group.leave(taken if group.codes is buckets else [group.codes[request] for request in requests])
-        return taken[0] if count == 1 else self._largest(taken)
+        return taken[0] if count == 1 else self._kind(taken)
 
     def _gathered(self, requests: Sequence[int]) -> Sequence[int]:
         """The length buckets of these."""
@@ -314,3 +351,8 @@ class Backlog:
                 f"waits for {target} requests, but {waiting} wait already: dispatch them, or wait for more"
             )
         return ids, arrived + (target - waiting) - 1
+
+
+def _mean(buckets: Sequence[int]) -> int:
+    """The mean of these length buckets, rounded up."""
+    return -(-sum(buckets) // len(buckets))

@@ -40,7 +40,8 @@ class ServerView:
         self._tenant_of = its.tenant_of
         self.oldest, self.after = backlog.oldest, backlog.after
         self.by_deadline, self.deadline = backlog.by_deadline, backlog.deadline
-        self.longest, self.waiting_by_bucket = backlog.longest, backlog.waiting_by_bucket
+        self.longest, self.kind, self.fitting = backlog.longest, backlog.kind, backlog.fitting
+        self.waiting_by_bucket = backlog.waiting_by_bucket
         self.klass, self.tenant = partial(backlog.line, "klass"), partial(backlog.line, "tenant")
         self._bucket_of = {size: index for index, size in enumerate(self.plan.tokens)}
 

@@ -63,8 +63,9 @@ class Report:
         """The columns of `batches` as arrays: what is computed from them needs no pandas."""
         start_s, finish_s, gpu, _, bucket, _ = self._columns_of_batches
         size = self._sizes
-        run_batch = np.asarray(self.plan.batches)[np.searchsorted(self.plan.batches, size)]
-        run_tokens = np.asarray(self.plan.tokens, np.int64)[bucket]
+        batch, width = (each[bucket, size - 1] for each in self.plan.places)
+        run_tokens = np.asarray(self.plan.widths, np.int64)[width]
+        rows = run_tokens if self.plan.totals else run_tokens * np.asarray(self.plan.batches)[batch]
         return {
             "batch": np.arange(len(size)),
             "gpu": gpu,
@@ -74,7 +75,7 @@ class Report:
             "model": np.asarray([each.model for each in self.levels], object)[self.level_of_batch],
             "students": np.asarray([each.students for each in self.levels], np.int32)[self.level_of_batch],
             "tokens_max": self._longest(size),
-            "padded_tokens": run_tokens * run_batch,
+            "padded_tokens": rows,
             "service_s": finish_s - start_s,
             **({"answered": self.answers > 0} if self._returned else {}),
             **{name: np.asarray(values) for name, values in self.records.measured.items()},
@@ -166,7 +167,7 @@ class Report:
             "start_s": times["start_s"],
             "finish_s": times["finish_s"],
             "tokens": self.trace.tokens[rows],
-            "padded_tokens": _gather(np.asarray(self.plan.tokens)[self._columns_of_batches[4]], batch, served),
+            "padded_tokens": self._padded_tokens(rows, batch, served),
             "batch": batch,
             "batch_size": _gather(self._sizes, batch, served),
             "model": _gather(np.asarray([each.model for each in self.levels], object)[level], batch, served, None),
@@ -208,6 +209,12 @@ class Report:
         if len(set(map(id, levels))) == 1:
             return np.full(len(levels), levels[0].index, np.intp)
         return np.fromiter(map(attrgetter("index"), levels), np.intp, len(levels))
+
+    def _padded_tokens(self, rows: slice, batch: NDArray[Any], served: NDArray[np.bool_]) -> NDArray[Any]:
+        """The length that each request ran at: of its padded batch, or its own."""
+        if self.plan.totals:
+            return np.where(served, self.trace.tokens[rows], -1)
+        return _gather(np.asarray(self.plan.tokens)[self._columns_of_batches[4]], batch, served)
 
     def _longest(self, sizes: NDArray[np.int64]) -> NDArray[np.int32]:
         order = _joined(self._columns_of_batches[5], sizes) if self._returned else self._order[0]

@@ -58,7 +58,7 @@ def test_every_table_of_a_campaign_loads_and_names_what_was_measured(dry_run: Pa
         assert (table.columns["floor_us"] > 0).all()
         for model in table.models:
             for level in table.levels(model):
-                table.grid(level, table.plan(model))
+                table.service(level, table.plan(model))
 
 
 def test_the_merged_table_holds_every_model_once(dry_run: Path) -> None:

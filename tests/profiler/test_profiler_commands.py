@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from profiler.__main__ import main
-from profiler.table import LatencyTable, shipped
+from profiler.table import LatencyTable, Predictions, shipped
 from profiler.table.validate import findings
 from traces.shared.text import milliseconds
 
@@ -97,7 +97,7 @@ def test_show_prints_the_tables_figures(capsys: pytest.CaptureFixture[str]) -> N
     modelled = LatencyTable.load("h200-modelled")
     level = modelled.levels("teacher-12x768")[0]
     plan = modelled.plan("teacher-12x768")
-    assert all(milliseconds(seconds, 3) in out for row in modelled.grid(level, plan) for seconds in row)
+    assert all(milliseconds(seconds, 3) in out for seconds in Predictions(modelled, (level,), plan).grid[0][0])
     for value in ("throughput", "gap"):
         assert main(["show", "h200-modelled", "--model", "teacher-12x768", "--value", value]) == 0
     assert main(["show", "h200-modelled", "--value", "spread"]) == 2

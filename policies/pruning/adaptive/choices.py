@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import accumulate
-from math import inf, isnan, sqrt
+from math import inf, isnan
 from typing import NamedTuple
 
 import numpy as np
 
 from policies.interface import View
 from policies.machinery.process import Array
+from policies.pruning.adaptive.mix import BucketMix, MeanMix, Mix
 from policies.pruning.adaptive.outlook import HOLD, Meanwhile, Outlook, given_up
 from policies.pruning.adaptive.traffic import Traffic
+from profiler.table.plan import PACKED
 
-#: By so much, and by two deviations, the share of a length may change before the outlooks are made anew.
-DRIFT = 0.1
-#: Where this share of all pairs of requests are of one length, all count as of one length.
-ALIKE = 0.99
 #: Classes of slack that are told apart in an SLO.
 SLACKS = 128
 #: Batch sizes that differ by less than this factor count as one.
@@ -27,8 +24,6 @@ RATIO = 1.25
 COARSE = 1.5
 #: So many levels, spread evenly over all, are enough to tell what a backlog costs.
 LEVELS = 8
-#: Of the lengths seen, this share still counts at the next look.
-KEEPS = 0.98
 #: What a late answer's accuracy counts, of an answer's on time.
 LATE = 1e-3
 #: Binary digits of a count that are told apart.
@@ -65,7 +60,7 @@ class About(dict[int, int]):
 
 
 class Choices:
-    """The best level and size for what waits, by traffic, lengths and slack. `learn` tells it of the lengths."""
+    """The best level and size for what waits, by traffic, lengths and slack."""
 
     def __init__(self, view: View, largest: int, slo_s: float) -> None:
         self._slo_s, self._gpus, self._service = slo_s, view.gpus, view.service
@@ -88,8 +83,10 @@ class Choices:
         self._few = [
             self.order[at] for at in sorted({*np.linspace(0, len(self.order) - 1, LEVELS).round().astype(int)})
         ]
-        self._mix = [1e-9] * len(view.plan.tokens)
-        self._shares = [0.0] * len(self._mix)  # those that the outlooks are for
+        self._mix: Mix = MeanMix() if view.plan.layout == PACKED else BucketMix(len(view.plan.tokens))
+        #: The kind that stands for each: itself; of packed batches the next of about eight per doubling.
+        kinds, packed = range(len(view.plan.tokens)), view.plan.layout == PACKED
+        self._alike = [min(_upwards(each), kinds[-1]) for each in kinds] if packed else list(kinds)
         self._outlooks: dict[Traffic, Outlook] = {}
         self._candidates: dict[tuple[Traffic, int], Candidates] = {}
         self._about = About()
@@ -100,15 +97,9 @@ class Choices:
         """From now on choose for this traffic."""
         self._traffic, self._known = traffic, self._found.setdefault(traffic, {})
 
-    def learn(self, counts: Sequence[int]) -> None:
-        """Add what waits, by length bucket, to the mix of lengths; forget all outlooks where the mix has changed."""
-        self._mix = mix = [KEEPS * share + count for share, count in zip(self._mix, counts, strict=True)]
-        total = sum(mix)
-        if any(
-            abs(count / total - share) > DRIFT + 2 * sqrt(share * (1 - share) / total)
-            for count, share in zip(mix, self._shares, strict=True)
-        ):
-            self._shares = [count / total for count in mix]
+    def look(self, view: View) -> None:
+        """Learn the lengths of what waits; forget all outlooks where their mix has changed."""
+        if self._mix.look(view):
             self._outlooks.clear()
             self._found.clear()
 
@@ -118,7 +109,7 @@ class Choices:
         waiting: how many there are of all lengths. least: the slack of the oldest of all.
         """
         about, scale = self._about, self._scale
-        key = bucket, about[size], about[waiting], int(slack * scale), int(least * scale)
+        key = self._alike[bucket], about[size], about[waiting], int(slack * scale), int(least * scale)
         return self._known.get(key) or self._search(*key)
 
     def _search(self, bucket: int, size: int, waiting: int, slack: int, least: int) -> BatchChoice:
@@ -193,26 +184,15 @@ class Choices:
         return found
 
     def _outlook(self, traffic: Traffic) -> Outlook:
-        """For this traffic, and the lengths seen lately.
-
-        A batch is of one length, then only the share of that length can be in it, or of all lengths.
-        """
+        """For this traffic, and the lengths seen lately."""
         if traffic in self._outlooks:
             return self._outlooks[traffic]
-        shares = self._shares
-        alike = sum(share * share for share in shares)
-        upto, last = list(accumulate(shares)), len(shares) - 1
-        longest = {
-            size: next(at for at, below in enumerate(upto) if below**size >= 0.5 or at == last) for size in self._coarse
-        }
         batches: list[tuple[int, float, float, float]] = []
         for level in self._few:
             rows, loss = self._service[level], self._losses[level]
             for size in self._coarse:
-                batches.append((size, rows[longest[size]][size] / self._slo_s, loss, 1.0))
-                if alike < ALIKE:
-                    mean_s = sum(share * row[size] for share, row in zip(shares, rows, strict=True))
-                    batches.append((size, mean_s / self._slo_s, loss, alike))
+                usual = self._mix.usual(rows, size)
+                batches += [(size, seconds / self._slo_s, loss, reach) for seconds, reach in usual]
         in_time = [each for each in batches if each[1] <= 1] or [min(batches, key=lambda each: each[1])]
         sizes, seconds, losses, reach = zip(*in_time, strict=True)
         near = min(self._outlooks, key=lambda other: abs(other.rate - traffic.rate), default=None)
@@ -237,3 +217,9 @@ def _useful(times: Array, accuracies: Sequence[float]) -> list[int]:
         if not any((times[other] <= times[level]).all() for other in kept):
             kept.append(level)
     return kept
+
+
+def _upwards(kind: int) -> int:
+    """The least number from this one on that has DIGITS binary digits, then zeros."""
+    step = 1 << max(0, kind.bit_length() - DIGITS)
+    return -(-kind // step) * step

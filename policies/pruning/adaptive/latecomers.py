@@ -47,6 +47,10 @@ class LateComers:
         oldest: Sequence[int] = self._lines[bucket].after(self._upto[bucket], n)
         return oldest
 
+    def has(self, bucket: int, request: int) -> bool:
+        """Whether this request of a line was passed over."""
+        return request <= self._upto[bucket]
+
     def less(self, counts: Sequence[int]) -> list[int]:
         """How many of these, by bucket, are not late."""
         return [max(0, count - late) for count, late in zip(counts, self._counts, strict=True)]

@@ -17,6 +17,7 @@ from policies.pruning.adaptive.choices import BatchChoice, Choices
 from policies.pruning.adaptive.company import Together, company
 from policies.pruning.adaptive.latecomers import LateComers
 from policies.pruning.adaptive.traffic import TargetsSeen, TrafficSeen
+from profiler.table.plan import PACKED
 
 DROPS = ("none", "hopeless")
 #: Where less than so many times of the oldest request's batch are left for it, other lengths are looked at.
@@ -70,7 +71,7 @@ class Adaptive:
     max_batch: int | None = None
     uses = frozenset(
         {"now", "waiting", "levels", "plan", "gpus", "slo_s", "service", "oldest", "after", "by_deadline", "bucket"}
-        | {"waiting_by_bucket", "longest", "deadline", "rate", "oldest_arrival", "arrival"}
+        | {"waiting_by_bucket", "kind", "longest", "deadline", "rate", "oldest_arrival", "arrival", "tokens"}
     )
 
     def start(self, view: View) -> None:
@@ -80,8 +81,10 @@ class Adaptive:
         if not self.window > 0:
             raise ValueError(f"adaptive needs window > 0, not {self.window}")
         self._largest = batch_limit(self.max_batch, view.plan)
-        buckets = len(view.plan.tokens)
-        self._lines = [view.bucket(index) for index in range(buckets)] if buckets > 1 else [view]
+        buckets, self._packed = len(view.plan.tokens), view.plan.layout == PACKED
+        # In packed batches all lengths go together, so there is one line.
+        apart = buckets > 1 and not self._packed
+        self._lines = [view.bucket(index) for index in range(buckets)] if apart else [view]
         self._late = LateComers(self._lines) if self.drop == "none" and hasattr(view, "after") else None
         self._alone = Alone.fastest(view)
         self._alone_s = self._alone.seconds
@@ -92,7 +95,8 @@ class Adaptive:
         self._before: GivenUp | None = None
         self._slowest_alone = max(self._alone_s)
         sizes = [size for size in view.plan.batches if size < self._largest]
-        self._together = Together(view.service, [*sizes, self._largest])
+        rows = [each[:1] if self._packed else each for each in view.service]  # one kind: always together
+        self._together = Together(rows, [*sizes, self._largest])
 
     def decide(self, view: View) -> Dispatch | Drop | Wait:
         """The next batch, or what to drop before it."""
@@ -109,13 +113,13 @@ class Adaptive:
                 return usual
         counts = view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting]
         head = view.by_deadline(1)[0]
-        at, slack = view.longest((head,)), view.deadline(head) - view.now
+        at, slack = view.kind((head,)), view.deadline(head) - view.now
         if late is not None and (late.waiting or slack < self._alone_s[at]):
             heads, counts = self._others(view, late, counts)
             if not heads:
                 return self._late_batch(view, late)
             head = min(heads)
-            at, slack = view.longest((head,)), view.deadline(head) - view.now
+            at, slack = view.kind((head,)), view.deadline(head) - view.now
         if slack < self._alone_s[at]:
             slack = self._slo_s  # that one is late whatever we do: judge by those that can still be on time
         batch = self._batch(view, counts, at, slack, slack)
@@ -145,7 +149,7 @@ class Adaptive:
         if slack < self._slowest_alone or waiting > self._together[self._level]:
             return None
         oldest = view.oldest(waiting)
-        level, size, seconds, _ = self._choices.best(view.longest(oldest), waiting, waiting, slack, slack)
+        level, size, seconds, _ = self._choices.best(view.kind(oldest), waiting, waiting, slack, slack)
         if seconds > slack:
             return None
         self._level = level
@@ -157,17 +161,28 @@ class Adaptive:
         self._choices, self._seen = self._aims(self._slo_s)
         self._seen.look(view)
         self._next_look = self._seen.next_look
-        self._choices.learn(view.waiting_by_bucket() if len(self._lines) > 1 else [view.waiting])
+        self._choices.look(view)
         self._choices.attend(self._seen.traffic)
 
     def _batch(self, view: View, counts: Sequence[int], at: int, slack: float, least: float) -> Considered:
         """The best for the oldest of a length bucket, which has so much slack; least: the oldest of all has."""
         waiting = sum(counts)
+        if self._packed:
+            return self._in_order(view, waiting, slack, least)
         low, high, size = company(view.service[self._level], counts, at, self._largest)
         choice = self._choices.best(high, size, waiting, slack, least)
         if choice.size > size:
             choice = choice._replace(size=size, seconds=view.service[choice.level][high][size])
         return Considered(low, high, size, slack, choice)
+
+    def _in_order(self, view: View, waiting: int, slack: float, least: float) -> Considered:
+        """The best where all lengths go together: the oldest."""
+        requests = self._first(0, min(waiting, self._largest))
+        size = len(requests)
+        choice = self._choices.best(view.kind(requests), size, waiting, slack, least)
+        size = min(size, choice.size)
+        seconds = view.service[choice.level][view.kind(requests[:size])][size]
+        return Considered(0, 0, len(requests), slack, choice._replace(size=size, seconds=seconds))
 
     def _instead(self, view: View, counts: Sequence[int], batch: Considered, least: float) -> Considered:
         """Where the oldest is in a hurry, a request may have to be lost: the batch of any length that loses least."""
@@ -223,7 +238,7 @@ class Adaptive:
         """The oldest of every bucket, and how many wait there, without those that cannot be on time any more."""
         for bucket, count in enumerate(counts):
             if count:
-                late.pass_over(view, bucket, view.now + self._alone_s[bucket])
+                late.pass_over(view, bucket, view.now + self._alone_s[self._kind(view, bucket)])
         counts = late.less(counts)
         heads = [late.others(bucket, 1) for bucket, count in enumerate(counts) if count]
         return [head[0] for head in heads if head], counts
@@ -231,7 +246,8 @@ class Adaptive:
     def _late_batch(self, view: View, late: LateComers) -> Dispatch | Drop | Wait:
         """Late comers alone, since no other waits; nothing where the time is worth more for those to come."""
         bucket, seen = late.oldest_bucket(), self._seen
-        found = self._choices.for_late(bucket, min(late.waiting, self._largest), seen.quiet)
+        kind = view.kind(view.oldest(min(late.waiting, self._largest))) if self._packed else bucket
+        found = self._choices.for_late(kind, min(late.waiting, self._largest), seen.quiet)
         if found is None:
             return Wait(seen.next_look)
         level, size = found
@@ -239,9 +255,24 @@ class Adaptive:
         return Dispatch(sorted(requests), view.levels[level]) if requests else self.decide(view)
 
     def _with_the_late(self, view: View, requests: Sequence[int]) -> Sequence[int]:
-        """These, with late comers in the places that would be padding."""
+        """These, with late comers in the places that would be filler."""
         late = self._late
         if late is None or not late.waiting:
             return requests
-        room = view.plan.padded_batch(len(requests)) - len(requests)
-        return sorted([*late.take(view.longest(requests), room), *requests]) if room else requests
+        room, more = view.plan.padded_batch(len(requests)) - len(requests), view.kind(requests)
+        if self._packed and room:
+            more, room = 0, self._fitting(view, requests, [each for each in view.oldest(room) if late.has(0, each)])
+        return sorted([*late.take(more, room), *requests]) if room else requests
+
+    def _fitting(self, view: View, requests: Sequence[int], more: Sequence[int]) -> int:
+        """How many of these change nothing of what a packed batch runs at."""
+        own, added = list(map(view.tokens, requests)), list(map(view.tokens, more))
+        at = view.plan.key(1, own)
+        return next((n for n in range(len(added), 0, -1) if view.plan.key(1, [*own, *added[:n]]) == at), 0)
+
+    def _kind(self, view: View, bucket: int) -> int:
+        """The kind of the oldest of a line alone."""
+        if not self._packed:
+            return bucket
+        first = self._first(bucket, 1)
+        return view.kind(first) if first else 0

@@ -93,6 +93,6 @@ class TargetsSeen:
         """The target to choose for, in seconds, with one request more."""
         for each in view.after(self._upto, 1) if hasattr(view, "after") else view.oldest(1):
             self._upto, own_s = each, view.deadline(each) - view.arrival(each)
-            if own_s >= self._alone_s[view.longest((each,))]:
+            if own_s >= self._alone_s[view.kind((each,))]:
                 self._steps.append(round(log(own_s / self._slo_s) / log(STEP)))
         return float(self._slo_s * STEP ** min([0, *self._steps]))

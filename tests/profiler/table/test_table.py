@@ -67,7 +67,7 @@ def test_the_default_task_of_models_is_the_first_that_all_of_them_were_evaluated
 def test_a_key_takes_exactly_its_rows_time(toy):
     level = toy.levels("students-2x8")[1]
     assert toy.seconds(level, ShapeKey(2, 4, 16)) == 350 * 1e-6
-    assert toy.grid(level, toy.plan("students-2x8")) == [[150 * 1e-6, 350 * 1e-6]]
+    assert np.unique(toy.service(level, toy.plan("students-2x8"))).tolist() == [150 * 1e-6, 350 * 1e-6]
 
 
 def test_nothing_is_interpolated(toy):
@@ -78,7 +78,7 @@ def test_nothing_is_interpolated(toy):
 def test_a_hole_is_named(tmp_path):
     holed = LatencyTable.load(write(tmp_path / "holed", [row for row in ROWS if ",2,2,8,4," not in row]))
     with pytest.raises(LookupError, match="students-2x8/2 at batch 4, 16 tokens"):
-        holed.grid(holed.levels("students-2x8")[1], holed.plan("students-2x8"))
+        holed.service(holed.levels("students-2x8")[1], holed.plan("students-2x8"))
 
 
 def test_a_plan_has_the_sizes_of_its_own_model(toy):
@@ -88,9 +88,9 @@ def test_a_plan_has_the_sizes_of_its_own_model(toy):
 
 def test_a_batch_runs_at_the_next_size_up():
     plan = BucketPlan((1, 4, 16), (16, 64))
-    assert plan.key(3, [9]) == (3, 1, 16)
-    assert plan.key(3, [16, 16, 16, 16]) == (3, 4, 16)
-    assert plan.key(3, [9, 17, 9, 9, 9]) == (3, 16, 64)
+    assert plan.key(3, [9]) == ShapeKey(3, 1, 16)
+    assert plan.key(3, [16, 16, 16, 16]) == ShapeKey(3, 4, 16)
+    assert plan.key(3, [9, 17, 9, 9, 9]) == ShapeKey(3, 16, 64)
     assert plan.buckets(np.array([1, 16, 17, 64], np.int32)).tolist() == [0, 0, 1, 1]
     for sizes in ([1] * 17, [65]):
         with pytest.raises(LookupError, match="outside the table"):
@@ -179,7 +179,7 @@ def test_a_single_file_and_parquet_are_tables_too(tmp_path, toy):
     (folder / "latency.csv").unlink()
     level = toy.levels("students-2x8")[0]
     for table in (lone, LatencyTable.load(folder)):
-        assert table.grid(level, table.plan("students-2x8")) == toy.grid(level, toy.plan("students-2x8"))
+        assert np.array_equal(*(each.service(level, each.plan("students-2x8")) for each in (table, toy)))
 
 
 def test_a_modelled_table_is_labelled(tmp_path):
@@ -241,7 +241,7 @@ def test_every_shipped_table_is_whole(name):
     for model in table.models:
         plan = table.plan(model)
         for level in table.levels(model, table.default_task()):
-            assert np.all(np.array(table.grid(level, plan)) > 0)
+            assert np.all(table.service(level, plan) > 0)
 
 
 SEVERAL = ["students-2x8,1,2,8,1,16,100", "students-2x8,1,2,8,4,16,200", "students-2x8,1,2,8,4,32,300",

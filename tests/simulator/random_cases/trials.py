@@ -27,6 +27,7 @@ from simulator.conformance.invariants import RULES, no_starvation, same_columns
 from simulator.core import Executor
 from simulator.executors.planned import PlannedExecutor
 from simulator.executors.table import NoisyTableExecutor, TableExecutor
+from simulator.queue.backlog import Backlog
 from simulator.reporting.journal import Journal
 from simulator.serving.clock import VirtualClock
 from traces.streams import Stream, stream
@@ -104,9 +105,8 @@ class Trial:
         table = self.case.table
         known = Predictions(table, table.levels(MODEL, "toy"), table.plan(MODEL))
         noisy = NoisyTableExecutor(known, table, stream(0, Stream.SERVICE_NOISE))
-        return PlannedExecutor(
-            noisy if self.noisy else TableExecutor(known), known.levels, trace, known.plan.buckets(trace.tokens)
-        )
+        kind = Backlog(trace, known.plan.buckets(trace.tokens), len(known.plan.tokens), 1.0).kind
+        return PlannedExecutor(noisy if self.noisy else TableExecutor(known), known.levels, trace, kind)
 
 
 def record(folder: Path, texts: int = 60) -> None:
