@@ -16,7 +16,7 @@ from profiler.executors.interface import Parts
 from profiler.executors.stages import margin, parts
 from profiler.models import weights
 from profiler.models.spec import parse_spec
-from profiler.table import BucketPlan
+from profiler.table import BucketPlan, ShapeKey
 
 SPEC = replace(parse_spec("students-2x64", 4), vocab=100, positions=32, heads=2, outputs=5, classes=3)
 SPEC = replace(SPEC, shared_embeddings=True)
@@ -76,7 +76,7 @@ def test_each_request_is_answered_by_the_first_prefix_that_is_sure(
         assert students == (sure[0] if sure else 4)
     by_students = sorted(zip(found.students, found.released, strict=True))
     assert [each for _, each in by_students] == sorted(found.released)
-    assert found.stages[-1].answers.key == (4, 16, 32)
+    assert found.stages[-1].answers.key == ShapeKey(4, 16, 32)
     chances = np.exp(found.logits) / np.exp(found.logits).sum(1, keepdims=True)
     for stage in found.stages:
         np.testing.assert_allclose(stage.confidence, chances[stage.rows].max(1), atol=1e-5)

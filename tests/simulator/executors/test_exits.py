@@ -18,6 +18,7 @@ from profiler.table import Deployment
 from simulator import simulate
 from simulator.core import PolicyError
 from simulator.executors.exits import Exits
+from simulator.queue.backlog import Backlog
 from simulator.reporting.report import Report
 from simulator.reporting.summary import busy_seconds
 from traces import Trace
@@ -208,12 +209,14 @@ def test_a_request_leaves_by_a_streak_or_where_it_agrees(items: Answers, recorde
 def test_ramps_that_are_off_and_other_requests_change_nothing(items: Answers) -> None:
     """What no active ramp saw is NaN; so are the requests of other chunks, which come later."""
     known, rows = Deployment.of(table()).predictions, items.served[:2000]
+    lengths = items.tokens[rows]
+    waiting = Backlog(Trace(np.zeros(len(rows)), lengths), known.plan.buckets(lengths), len(known.plan.tokens), 1.0)
     blind = items.confidence.copy()
     blind[[layer for layer in range(LAYERS) if layer + 1 not in dict(RAMPS)]] = np.nan
     blind[:, rows[1100:]] = np.nan
     found = []
     for own in (items, replace(items, confidence=blind)):
-        exits = Exits(known, own, rows, known.plan.buckets(items.tokens[rows]), hears=frozenset({"finals", "releases"}))
+        exits = Exits(known, own, rows, waiting.kind, hears=frozenset({"finals", "releases"}))
         plan = planned("x")
         batches = [exits.run(known.levels[0], 1, range(at, at + 5), plan, 1.0) for at in range(0, 1000, 5)]
         found.append(repr(batches))

@@ -40,7 +40,7 @@ def met(recorded: list[str], items: list[int] | None) -> set[int]:
     """The rows that 200 requests meet, one batch of them per file."""
     item = None if items is None else np.array(items)
     trace = Trace(np.arange(200.0), np.full(200, 9, np.int32), item=item)
-    executor = PlannedExecutor(Steady(), (LEVEL,), trace, np.zeros(200, np.intp))  # type: ignore[arg-type]
+    executor = PlannedExecutor(Steady(), (LEVEL,), trace, lambda _: 0)  # type: ignore[arg-type]
     found = set()
     for number, path in enumerate(recorded):
         plan = BatchPlan((Cut(1, 0.0),), recorded=path)
