@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Dispatch, Final, Heard, View
-from policies.machinery.raising import Records, utilities
+from policies.machinery.raising import RampRecords, utilities
 from policies.machinery.ramped import Ramped
 from profiler.events import BatchPlan, Ramps
 
@@ -57,11 +57,11 @@ class Adjusting(Ramped):
         self.thresholds = thresholds
         self._plan = self.plan(self.ramps, (1 - thresholds).tolist())
 
-    def records(self, batches: list[Ramps]) -> Records:
+    def records(self, batches: list[Ramps]) -> RampRecords:
         """What the ramps said to the requests of these batches."""
         confidence = np.concatenate([each.confidence for each in batches], axis=1)
         wrong = np.concatenate([each.answer != each.final for each in batches], axis=1)
-        return Records(confidence, wrong, self.costs.gain(self.ramps))
+        return RampRecords(confidence, wrong, self.costs.gain(self.ramps))
 
     def utility(self, first: NDArray[np.int64]) -> NDArray[np.float64]:
         """The utility of each ramp for answers that left at these."""
