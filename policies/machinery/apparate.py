@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
+from time import thread_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +42,10 @@ class Adjusting(Ramped):
         if type(event) is not Final or event.ramps is None:
             super().observe(event)
         elif event.ramps.layers == tuple(each + 1 for each in self.ramps):  # else these are of ramps that are off now
-            began = perf_counter()
+            began = thread_time()
             self.last.append(event.ramps)
             self.adjust(event.ramps)
-            self.tuning_s.append(perf_counter() - began)
+            self.tuning_s.append(thread_time() - began)
 
     def set_ramps(self, ramps: list[int], thresholds: dict[int, float]) -> None:
         """Have these ramps (layers from 0 on), each with its threshold, else 0; what others said is forgotten."""

@@ -22,6 +22,8 @@ class Promise:
     """
 
     def __init__(self, target: float) -> None:
+        import scipy.special  # noqa: F401  heavy, so not at the first step of tuning
+
         self._aim, self._most = AIM * target, MOST * target
         self._sum = -(1 - START) * self._aim * HORIZON
 

@@ -17,6 +17,7 @@ from policies.registry import answers_of, make
 from profiler.answers.recorded import Answers
 from profiler.events import Ramps
 from simulator import simulate
+from simulator.reporting.printing import exits
 from simulator.reporting.report import Report
 
 COSTS = Costs(1 - 0.083 * np.arange(1, LAYERS), np.full(LAYERS - 1, 0.002), np.full(LAYERS - 1, 0.001))
@@ -191,9 +192,12 @@ def _ramps(items: Answers, rows: np.ndarray, own: np.ndarray) -> Ramps:
 
 
 def test_the_time_of_tuning_is_reported(items: Answers, recorded: str) -> None:
-    tuning = run(items, recorded, "even", 1500).run["tuning"]
+    report = run(items, recorded, "even", 1500)
+    tuning = report.run["tuning"]
     assert tuning["steps"] >= 8
     assert 0 < tuning["p99_s"] <= tuning["total_s"]
+    assert f"{tuning['steps']} tuning steps" in exits(report)
+    assert f"{100 * report.summary['agreement']:.2f}%" in exits(report)
 
 
 def test_files_of_answers_by_layers_are_named_in_the_settings(items: Answers, tmp_path: Path) -> None:
