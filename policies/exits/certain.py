@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from time import perf_counter
+from dataclasses import dataclass, replace
+from time import thread_time
 
 import numpy as np
 
 from policies.interface import Dispatch, Final, Heard, View
-from policies.machinery.observed import Frontier, Window, frontier
+from policies.machinery.ending import MODES, EarlyEnd
+from policies.machinery.observed import Frontier, Observed, frontier
 from policies.machinery.promise import Changes, Promise, kept
 from policies.machinery.ramped import Ramped, refuse, wrong
 from policies.machinery.thresholds import NEVER, binned, chosen, settled, tuned
@@ -17,8 +18,8 @@ from profiler.events import BatchPlan, Ramps
 #: Requests between two choices of thresholds, unless so many errors come before; between two searches for better ones,
 #: at least; in a turn of ramps; in how many turns a shadow ramp is on once.
 STEP, AT_ONCE, SEARCH, TURN, SHADOW = 128, 5, 1024, 1024, 4
-#: Fewer rows are too few to search on. What a ramp has to add to be taken, in whole batches.
-FEWEST, WORTH = 768, 0.001
+#: Fewer rows are too few to search on. What a ramp has to add to be taken, in whole batches. Ramps at first, at most.
+FEWEST, WORTH, AT_FIRST = 768, 0.003, 4
 
 
 @dataclass
@@ -34,6 +35,10 @@ class Certain(Ramped):
     the place of another) if what is saved with it is more than its time. A ramp that adds nothing goes.
 
     Every request runs to the end, so that all errors are known. tune_s: virtual seconds until what was tuned is used.
+    mode: while other requests wait, batches go on with those that are left ("compact") or end at the last ramp
+    ("truncate"), where the table predicts that this takes less time, and no more than the share `overload` of answers
+    is changed by the same bound. What such a batch changes is not known but taken from the window, and made up for;
+    one in eight runs on, to be learned from.
     """
 
     target: float = 0.01
@@ -41,24 +46,28 @@ class Certain(Ramped):
     delta: float = 0.1
     window: int = 4096
     tune_s: float = 0.0
-    uses = Ramped.uses | {"finals", "now"}
+    mode: str = "result"
+    overload: float = 0.02
+    uses = Ramped.uses | {"finals", "now", "waiting", "longest"}
 
     def prepare(self, view: View) -> None:
         assert self.level is not None
         valid = 0 < self.target < 1 and 0 < self.delta < 1 and self.budget >= 0 and self.window >= 1024
         refuse("certain", valid, "0 < target < 1, 0 < delta < 1, budget >= 0, window >= 1024", self)
+        refuse("certain", self.mode in MODES, f"a mode of {', '.join(MODES)}", self)
         layers, rows = self.level.depth - 1, self.answers.learning
         bins, off = binned(self.answers.confidence[:layers, rows]), wrong(self.answers, rows, layers)
-        self._ramps = chosen(bins, off, self.costs, int(self.target * len(rows)), self.budget, None)
+        self._ramps = chosen(bins, off, self.costs, int(self.target * len(rows)), self.budget, AT_FIRST)
         own, self._known = list(self._ramps), (bins, off)
         self._window, self._promise, self._changes = (
-            Window(layers, self.window),
+            Observed(layers, self.window),
             Promise(self.target),
             Changes(self.target),
         )
         self._points = frontier(bins[own], off[own], self.costs.gain(own))
         self._frontier = Frontier(self._window, self.costs, self._ramps, self._points)
         self._shadow: int | None = None
+        self._ending = EarlyEnd(view, self.level, self.mode, self.overload, self.delta)
         self._point, self._new, self._errors = 0, list[Ramps](), 0
         self._rows, self._searched, self._turned, self._turns = 0, 0, 0, 0
         self.tuning_s: list[float] = []
@@ -68,19 +77,26 @@ class Certain(Ramped):
     def planned(self, view: View, action: Dispatch) -> BatchPlan:
         if self._plan is not self._next and view.now >= self._from:
             self._plan = self._next
-        return self._plan
+        if self._early is None or view.waiting <= len(action.requests):
+            return self._plan
+        pays = self._ending.pays(view.longest(action.requests), len(action.requests))
+        return self._early if pays else self._plan
 
     def observe(self, event: Heard) -> None:
         if type(event) is not Final or event.ramps is None:
             super().observe(event)
             return
+        if event.ramps.final.min() < 0:  # some left for good
+            count = len(event.ramps.final)
+            self._promise.add(count, self._ending.changed * count)
+            return
         self._new.append(event.ramps)
         self._rows += len(event.ramps.final)
         self._errors += errors_in(event.ramps)
         if self._rows >= STEP or self._errors >= AT_ONCE:
-            began = perf_counter()
+            began = thread_time()
             self._tune(event.time)
-            self.tuning_s.append(perf_counter() - began)
+            self.tuning_s.append(thread_time() - began)
 
     def _tune(self, now: float) -> None:
         """Take in what was observed, choose thresholds, and now and then search anew."""
@@ -166,12 +182,20 @@ class Certain(Ramped):
     def _use(self, when: float) -> None:
         """Make the plan of the chosen point, for batches from some time on."""
         at = dict(zip(self._ramps, self._frontier.at[self._point].tolist(), strict=True))
+        self._early = self._ended(at) if self.mode != "result" and self._point else None
         if self._shadow is not None:
             at[self._shadow] = NEVER
         made = tuple(sorted(at.items()))
         if made != getattr(self, "_made", None):
             self._made, self._from = made, when
             self._next = self.on_grid([layer for layer, _ in made], [each for _, each in made])
+
+    def _ended(self, at: dict[int, int]) -> BatchPlan:
+        """The plan of batches that end early at these thresholds."""
+        thresholds = list(at.values())
+        self._ending.tuned(self._ramps, *self._window.of(self._ramps), thresholds)
+        plan = self.on_grid(self._ramps, thresholds, self.mode)
+        return replace(plan, cuts=plan.cuts[:-1]) if self.mode == "truncate" else plan
 
 
 def errors_in(ramps: Ramps) -> int:

@@ -124,7 +124,7 @@ class World:
         """The table's times, on devices that go wrong."""
         trace, early = self.case.trace, self._rng.integers(4)
         executor: Executor = PlannedExecutor(
-            TableExecutor(known), known.levels, trace, known.plan.buckets(trace.tokens)
+            TableExecutor(known), known.levels, trace, known.plan.buckets(trace.tokens), predictions=known
         )
         if memory is not None:
             executor = AdapterExecutor(TableExecutor(known), memory, self.case.table, MODEL, known.plan)

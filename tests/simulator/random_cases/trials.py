@@ -105,7 +105,11 @@ class Trial:
         known = Predictions(table, table.levels(MODEL, "toy"), table.plan(MODEL))
         noisy = NoisyTableExecutor(known, table, stream(0, Stream.SERVICE_NOISE))
         return PlannedExecutor(
-            noisy if self.noisy else TableExecutor(known), known.levels, trace, known.plan.buckets(trace.tokens)
+            noisy if self.noisy else TableExecutor(known),
+            known.levels,
+            trace,
+            known.plan.buckets(trace.tokens),
+            predictions=known,
         )
 
 
