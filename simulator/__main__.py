@@ -22,7 +22,7 @@ from simulator.arguments import parameters, parser
 from simulator.contenders import right
 from simulator.reporting.journal import Journal, left_behind
 from simulator.reporting.output import WHOSE, read_run, save, to_json
-from simulator.reporting.printing import heading, shortfall, table, verdict
+from simulator.reporting.printing import exits, heading, shortfall, table, verdict
 from simulator.reporting.report import Report
 from simulator.rivals import standing
 from simulator.serving.clock import VirtualClock
@@ -155,6 +155,8 @@ def _account(prepared: Prepared, report: Report, reference: str | None) -> str:
     policy = prepared.settings.policy
     alone = reference == "none" or prepared.settings.clock != "virtual"
     rows, notes = (table([(policy, report.summary)]), []) if alone else _beside(prepared, report, reference)
+    if exits(report):
+        notes.append(f"{policy}: {exits(report)}")
     if shortfall(report):
         notes.append(f"{policy}: {shortfall(report)}")
     return "\n".join([heading(report), "", rows, *([""] if notes else []), *notes])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from time import perf_counter
+from time import thread_time
 
 import numpy as np
 
 from policies.interface import Dispatch, Final, Heard, View
-from policies.machinery.ending import MODES, Ending
-from policies.machinery.observed import Frontier, Window, frontier
+from policies.machinery.ending import MODES, EarlyEnd
+from policies.machinery.observed import Frontier, Observed, frontier
 from policies.machinery.promise import Changes, Promise, kept
 from policies.machinery.ramped import Ramped, refuse, wrong
 from policies.machinery.thresholds import NEVER, binned, chosen, settled, tuned
@@ -60,14 +60,14 @@ class Certain(Ramped):
         self._ramps = chosen(bins, off, self.costs, int(self.target * len(rows)), self.budget, AT_FIRST)
         own, self._known = list(self._ramps), (bins, off)
         self._window, self._promise, self._changes = (
-            Window(layers, self.window),
+            Observed(layers, self.window),
             Promise(self.target),
             Changes(self.target),
         )
         self._points = frontier(bins[own], off[own], self.costs.gain(own))
         self._frontier = Frontier(self._window, self.costs, self._ramps, self._points)
         self._shadow: int | None = None
-        self._ending = Ending(view, self.level, self.mode, self.overload, self.delta)
+        self._ending = EarlyEnd(view, self.level, self.mode, self.overload, self.delta)
         self._point, self._new, self._errors = 0, list[Ramps](), 0
         self._rows, self._searched, self._turned, self._turns = 0, 0, 0, 0
         self.tuning_s: list[float] = []
@@ -94,9 +94,9 @@ class Certain(Ramped):
         self._rows += len(event.ramps.final)
         self._errors += errors_in(event.ramps)
         if self._rows >= STEP or self._errors >= AT_ONCE:
-            began = perf_counter()
+            began = thread_time()
             self._tune(event.time)
-            self.tuning_s.append(perf_counter() - began)
+            self.tuning_s.append(thread_time() - began)
 
     def _tune(self, now: float) -> None:
         """Take in what was observed, choose thresholds, and now and then search anew."""

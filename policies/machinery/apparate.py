@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
+from time import thread_time
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Dispatch, Final, Heard, View
-from policies.machinery.raising import Records, utilities
+from policies.machinery.raising import RampRecords, utilities
 from policies.machinery.ramped import Ramped
 from profiler.events import BatchPlan, Ramps
 
@@ -42,10 +42,10 @@ class Adjusting(Ramped):
         if type(event) is not Final or event.ramps is None:
             super().observe(event)
         elif event.ramps.layers == tuple(each + 1 for each in self.ramps):  # else these are of ramps that are off now
-            began = perf_counter()
+            began = thread_time()
             self.last.append(event.ramps)
             self.adjust(event.ramps)
-            self.tuning_s.append(perf_counter() - began)
+            self.tuning_s.append(thread_time() - began)
 
     def set_ramps(self, ramps: list[int], thresholds: dict[int, float]) -> None:
         """Have these ramps (layers from 0 on), each with its threshold, else 0; what others said is forgotten."""
@@ -57,11 +57,11 @@ class Adjusting(Ramped):
         self.thresholds = thresholds
         self._plan = self.plan(self.ramps, (1 - thresholds).tolist())
 
-    def records(self, batches: list[Ramps]) -> Records:
+    def records(self, batches: list[Ramps]) -> RampRecords:
         """What the ramps said to the requests of these batches."""
         confidence = np.concatenate([each.confidence for each in batches], axis=1)
         wrong = np.concatenate([each.answer != each.final for each in batches], axis=1)
-        return Records(confidence, wrong, self.costs.gain(self.ramps))
+        return RampRecords(confidence, wrong, self.costs.gain(self.ramps))
 
     def utility(self, first: NDArray[np.int64]) -> NDArray[np.float64]:
         """The utility of each ramp for answers that left at these."""

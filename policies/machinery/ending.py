@@ -18,7 +18,7 @@ MODES = ("result", "compact", "truncate")
 AUDIT = 8
 
 
-class Ending:
+class EarlyEnd:
     """Batches of one level that end early, in one of MODES.
 
     changed: the share of answers that differ from the whole model's in a batch that ends early, on the rows last seen.

@@ -14,7 +14,7 @@ from profiler.events import Ramps
 PRICES = np.geomspace(60.0, 1.0, 16)
 
 
-class Window:
+class Observed:
     """The last `size` requests: their confidence and disagreement at each ramp that was on, a ring.
 
     seen: [layers, size], whether a ramp was on. Rows count from the newest reset on.
@@ -58,7 +58,7 @@ class Frontier:
     at: [points, ramps]. errors, saved: [points], sums over the `count` rows at which all of the ramps were on.
     """
 
-    def __init__(self, window: Window, costs: Costs, ramps: tuple[int, ...], points: Sequence[Tuned]) -> None:
+    def __init__(self, window: Observed, costs: Costs, ramps: tuple[int, ...], points: Sequence[Tuned]) -> None:
         self._window, self.ramps = window, ramps
         self._gain, self._own = costs.gain(ramps), np.array(ramps, np.int64)[:, None]
         self.at = np.array([each.at for each in points], np.int64).reshape(len(points), len(ramps))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, pdtr, pdtrc
 
 #: Requests over which a surplus or a deficit is made up for.
 HORIZON = 1500
@@ -23,6 +22,8 @@ class Promise:
     """
 
     def __init__(self, target: float) -> None:
+        import scipy.special  # noqa: F401  heavy, so not at the first step of tuning
+
         self._aim, self._most = AIM * target, MOST * target
         self._sum = -(1 - START) * self._aim * HORIZON
 
@@ -37,6 +38,8 @@ class Promise:
 
 def kept(errors: NDArray[np.int64], count: int, allowed: float, delta: float) -> NDArray[np.bool_]:
     """Whether shares of errors are at most `allowed`, but for a chance of delta (Clopper and Pearson's bound)."""
+    from scipy.special import bdtr  # scipy is heavy, and most runs need none of it
+
     if allowed <= 0:
         return np.zeros(len(errors), bool)
     return np.asarray(bdtr(errors, count, allowed) <= delta)
@@ -58,6 +61,8 @@ class Changes:
 
         expected: the share of them that should have been.
         """
+        from scipy.special import pdtr, pdtrc
+
         for kept_, new in ((self._errors, errors), (self._expected, np.full(len(errors), expected))):
             kept_[: -len(new)] = kept_[len(new) :]
             kept_[-len(new) :] = new

@@ -12,7 +12,7 @@ MOST_RAISES = 300
 
 
 @dataclass(frozen=True)
-class Records:
+class RampRecords:
     """What ramps said to some requests. confidence, wrong: [ramps, requests]; saved: by ramp, and at the end.
 
     An answer leaves at the first ramp whose 1 - confidence is below its threshold.
@@ -35,7 +35,7 @@ class Records:
 
 
 def raised(
-    records: Records,
+    records: RampRecords,
     allowed: float,
     step: float,
     least: float,

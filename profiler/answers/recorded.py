@@ -23,6 +23,8 @@ AXES = ("students", "layers")
 TUNING = "tuning"
 #: The label of a text that has none.
 UNKNOWN = -1
+#: The first task of the shipped tables' accuracies.
+FIRST_TASK = "sst2"
 #: Where recorded answers are shipped: a file per model.
 SHIPPED = Path(__file__).parent
 
@@ -170,12 +172,14 @@ def _refuse_nonsense(column: pa.ChunkedArray, name: str, path: Path, least: int)
 def shipped(models: Sequence[str], axis: str = "students", task: str | None = None) -> str | None:
     """The recorded answers that are shipped for the first of these models which has some; None where none has.
 
-    By students they are in `MODEL.parquet`, by layers in `layers/MODEL.TASK.parquet` (no task: the first by name).
+    By students they are in `MODEL.parquet`, by layers in `layers/MODEL.TASK.parquet` (no task: of the shipped
+    tables' first, else the first by name).
     """
     for model in models:
         paths = [SHIPPED / f"{model}.parquet"]
         if axis == "layers":
-            paths = sorted((SHIPPED / "layers").glob(f"{model}.{task or '*'}.parquet"))
+            named = sorted((SHIPPED / "layers").glob(f"{model}.{task or '*'}.parquet"))
+            paths = sorted(named, key=lambda path: path.name != f"{model}.{FIRST_TASK}.parquet")
         if found := next((path for path in paths if path.is_file()), None):
             return str(found)
     return None

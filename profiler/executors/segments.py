@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from profiler.device.seam import Device, Replay
+from profiler.device.seam import Device, Replay, Work
 from profiler.executors.interface import BatchResult, Ids
 from profiler.executors.staged import REPLAY_TOLERANCE, StagedExecutor
 from profiler.models import forward as stock
@@ -150,7 +150,7 @@ class SegmentedExecutor:
 
         staged = self._staged[first:last].view(batch, tokens).numpy()
         staged[:], self._staged[:batch] = 0, 1
-        works = [embed, *(partial(layer, number) for number in range(layers))]
+        works: list[Work] = [embed, *(partial(layer, number) for number in range(layers))]
         replays = [self._device.prepare(work) for work in works]
         beside = [self._device.prepare(partial(ramp, number), beside=True) for number in range(layers)]
         return _Segments(replays, beside, staged, self._staged[:batch].numpy())
@@ -189,7 +189,7 @@ class SegmentedLayers:
         if self._at not in self._ahead:
             self._own.ramps[self._at - 1].launch()
         _wait(self._own.ramps[self._at - 1])
-        return self._answers[self._at - 1].copy()
+        return np.array(self._answers[self._at - 1])
 
     def keep(self, rows: Sequence[int]) -> None:
         raise ValueError(

@@ -97,7 +97,7 @@ class LayerMeasurement:
 
 def looked(logits: np.ndarray) -> np.ndarray:
     """What a device works out at a ramp before the next layer: which requests are sure."""
-    return softmax(logits.astype(np.float64), axis=1).max(1) > 0.5
+    return np.asarray(softmax(logits.astype(np.float64), axis=1).max(1) > 0.5)
 
 
 class _Handover:

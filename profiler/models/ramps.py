@@ -74,7 +74,8 @@ def random_ramps(spec: Dims, shape: str = "linear", seed: int = 0) -> RampWeight
     rng, (layers, hidden, classes) = torch.Generator().manual_seed(seed), (spec.layers, spec.hidden, spec.classes)
 
     def draw(*size: int) -> Tensor:
-        return torch.randn(size, generator=rng) * hidden**-0.5
+        found: Tensor = torch.randn(size, generator=rng) * hidden**-0.5
+        return found
 
     dense = (draw(layers, hidden, hidden), draw(layers, hidden)) if shape == "pooler" else (None, None)
     about = {"model": spec.name, "shape": shape, "seed": str(seed), "training": "random"}

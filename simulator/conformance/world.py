@@ -123,7 +123,9 @@ class World:
     def _executor(self, known: Predictions, memory: TroubledMemory | None) -> Executor:
         """The table's times, on devices that go wrong."""
         trace, early = self.case.trace, self._rng.integers(4)
-        executor: Executor = PlannedExecutor(TableExecutor(known), known.levels, trace, self.backlog.kind)
+        executor: Executor = PlannedExecutor(
+            TableExecutor(known), known.levels, trace, self.backlog.kind, predictions=known
+        )
         if memory is not None:
             executor = AdapterExecutor(TableExecutor(known), memory, self.case.table, MODEL, known.plan)
         elif self.devices == "apart" and early < 2:

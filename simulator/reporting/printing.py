@@ -71,6 +71,19 @@ def shortfall(report: Report) -> str:
     return ", ".join(parts)
 
 
+def exits(report: Report) -> str:
+    """One line on answers that left at ramps, and on what tuning took; empty where there are no ramps."""
+    summary, tuning = report.summary, report.run.get("tuning")
+    if "exit_layer_mean" not in summary:
+        return ""
+    agreement, layer = percent(summary["agreement"]), number(summary["exit_layer_mean"])
+    told = f"{agreement} of answers are the whole model's; they leave after layer {layer} on average"
+    if tuning is None:
+        return told
+    p50, p99 = milliseconds(tuning["p50_s"]), milliseconds(tuning["p99_s"])
+    return f"{told}; {tuning['steps']:,} tuning steps took {p50} ms (p99 {p99}) each, here"
+
+
 def verdict(report: Report) -> str:
     """VALID or INVALID with reasons, and what was seen of disturbances, for a run on a real device."""
     live = report.run["live"]["validity"]

@@ -10,13 +10,14 @@ import pytest
 from exit_doubles import LAYERS, made_up, table, traffic, write
 from scipy.stats import binom, binomtest
 
-from policies.machinery.observed import Frontier, Window, frontier
+from policies.machinery.observed import Frontier, Observed, frontier
 from policies.machinery.promise import AIM, HORIZON, Changes, Promise, kept
 from policies.machinery.thresholds import GRID, Costs, binned
 from policies.registry import answers_of, make
 from profiler.answers.recorded import Answers
 from profiler.events import Ramps
 from simulator import simulate
+from simulator.reporting.printing import exits
 from simulator.reporting.report import Report
 
 COSTS = Costs(1 - 0.083 * np.arange(1, LAYERS), np.full(LAYERS - 1, 0.002), np.full(LAYERS - 1, 0.001))
@@ -24,7 +25,7 @@ COSTS = Costs(1 - 0.083 * np.arange(1, LAYERS), np.full(LAYERS - 1, 0.002), np.f
 
 @pytest.fixture(scope="module")
 def items() -> Answers:
-    return made_up(served=20_000, tuning=3000)
+    return made_up(served=10_000, tuning=3000)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def saved(report: Report) -> float:
 
 @pytest.mark.parametrize("kind", ["even", "blocks", "hardness"])
 def test_the_promise_is_kept_whatever_the_traffic(items: Answers, recorded: str, kind: str) -> None:
-    report = run(items, recorded, kind, 12_000)
+    report = run(items, recorded, kind, 7000)
     assert report.summary["agreement"] >= 0.99
     assert worst(report) >= (0.97 if kind == "hardness" else 0.98)
     assert saved(report) > 0.2
@@ -91,7 +92,7 @@ def test_under_load_batches_go_on_smaller_or_end_and_the_promise_is_kept(items: 
     ):
         more = f"mode={mode!r}, overload={overload}"
         on[name] = simulate(trace, f"certain(greedy, items={recorded!r}, {more})", table(), slo_s=1.0)
-        assert on[name].summary["agreement"] >= 0.985
+        assert on[name].summary["agreement"] >= (0.97 if name == "truncate" else 0.988)  # 4,000 repay little
     service = {name: report.batch_columns["service_s"].sum() for name, report in on.items()}
     assert service["compact"] < 0.95 * service["result"]
     assert on["compact"].summary["mean_s"] < on["result"].summary["mean_s"]
@@ -110,7 +111,7 @@ def test_counts_are_those_of_evaluation_anew(items: Answers) -> None:
     """A frontier that is kept up to date row by row, over a ring that is overwritten, and one made at the end."""
     rows, ramps = items.served[:3000], (5, 7, 9)
     own = np.array(ramps)
-    window = Window(LAYERS - 1, 1024)
+    window = Observed(LAYERS - 1, 1024)
     bins_off = frontier(*_bins(items, rows[:500], own), COSTS.gain(ramps))
     kept_up = Frontier(window, COSTS, ramps, bins_off)
     for at in range(0, 3000, 60):
@@ -191,9 +192,12 @@ def _ramps(items: Answers, rows: np.ndarray, own: np.ndarray) -> Ramps:
 
 
 def test_the_time_of_tuning_is_reported(items: Answers, recorded: str) -> None:
-    tuning = run(items, recorded, "even", 1500).run["tuning"]
+    report = run(items, recorded, "even", 1500)
+    tuning = report.run["tuning"]
     assert tuning["steps"] >= 8
     assert 0 < tuning["p99_s"] <= tuning["total_s"]
+    assert f"{tuning['steps']} tuning steps" in exits(report)
+    assert f"{100 * report.summary['agreement']:.2f}%" in exits(report)
 
 
 def test_files_of_answers_by_layers_are_named_in_the_settings(items: Answers, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_shipped_ones_are_found_by_model_axis_and_task(tmp_path: Path, monkeypat
         (tmp_path / name).touch()
     assert shipped(["x", "a"]) == str(tmp_path / "a.parquet")
     assert shipped(["a"], "layers") is None
-    assert shipped(["a", "b"], "layers") == str(tmp_path / "layers" / "b.snips.parquet")
+    assert shipped(["a", "b"], "layers") == str(tmp_path / "layers" / "b.sst2.parquet")
+    assert shipped(["b"], "layers", "snips") == str(tmp_path / "layers" / "b.snips.parquet")
     assert shipped(["b"], "layers", "sst2") == str(tmp_path / "layers" / "b.sst2.parquet")
     assert shipped(["b"], "layers", "banking77") is None

@@ -17,14 +17,15 @@ from distill_toy import write_task, write_teacher
 from profiler.__main__ import main
 from profiler.answers.recorded import UNKNOWN, Answers
 from profiler.answers.streams import stream
-from profiler.answers.together import same_texts
+from profiler.answers.together import digest, same_texts
 from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.initial import load_teacher
 from profiler.distill.learning.journal import StudyLog
 from profiler.distill.learning.texts import pack
 from profiler.distill.learning.training import Setup
+from profiler.distill.preparation import joined
 from profiler.models.ramps import RampWeights, load_ramps
-from profiler.studies import exits, ramps
+from profiler.studies import exits, ramps, tasks
 
 CPU = torch.device("cpu")
 
@@ -142,6 +143,9 @@ def test_recorded_exits_hold_tuning_rows_that_are_never_served(
     assert list(dict.fromkeys(items.split)) == ["held-out", "tuning"]
     assert not (items.split[items.served] == "tuning").any()
     assert items.about["task"] == "toy"
+    task = tasks.load(tasks.find(str(toy / "toy.csv"), toy), classes=("no", "yes"))
+    assert items.about["texts"] == digest(joined(task).texts)  # that of a study's items.parquet: row numbers are alike
+    assert items.label[items.served].tolist() == joined(task).labels.tolist()
     with pytest.raises(ValueError, match="by layers"):
         Answers.read(out / "answers.parquet")
     assert load_ramps(out / "ramps.safetensors").about["weights"] == items.about["weights"]

@@ -106,7 +106,8 @@ class Trial:
         known = Predictions(table, table.levels(MODEL, "toy"), table.plan(MODEL))
         noisy = NoisyTableExecutor(known, table, stream(0, Stream.SERVICE_NOISE))
         kind = Backlog(trace, known.plan.buckets(trace.tokens), len(known.plan.tokens), 1.0).kind
-        return PlannedExecutor(noisy if self.noisy else TableExecutor(known), known.levels, trace, kind)
+        times = noisy if self.noisy else TableExecutor(known)
+        return PlannedExecutor(times, known.levels, trace, kind, predictions=known)
 
 
 def record(folder: Path, texts: int = 60) -> None:
