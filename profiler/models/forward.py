@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
 from profiler.models.weights import Layer, Weights
+
+#: Rows of the same shape, from those after attention and its norm.
+Between = Callable[[Tensor], Tensor]
 
 
 def looped(
@@ -39,17 +43,43 @@ def student(
     weights: Weights, index: int, ids: Tensor, mask: Tensor | None, cls_only: bool, types: Tensor | None = None
 ) -> Tensor:
     """The vector [B, O] that one student adds to the sum; arguments as for `looped`."""
-    weights, spec = weights.singles[index], weights.spec
-    batch, tokens = ids.shape
+    own, shape = weights.singles[index], (*ids.shape, weights.spec.heads)
+    x = embedded(own, ids, types)
+    for number in range(own.spec.layers):
+        x = after_layer(own, number, x, shape, mask, cls_only)
+    return _vectors(own, x, len(ids))
+
+
+def embedded(weights: Weights, ids: Tensor, types: Tensor | None = None) -> Tensor:
+    """What the first layer of one student is given, [B * S, H]; arguments as for `looped`, weights of `singles`."""
+    spec, (batch, tokens) = weights.spec, ids.shape
     x = F.embedding(ids, weights.word_embeddings).add_(weights.position_embeddings[:tokens])
     if types is not None and weights.type_embeddings is not None:
         x.add_(F.embedding(types, weights.type_embeddings))
     x = F.layer_norm(x, (spec.hidden,), weights.embedding_ln_weight, weights.embedding_ln_bias, spec.norm_eps)
-    x = x.view(batch * tokens, spec.hidden)
-    for number, layer in enumerate(weights.layers):
-        last = cls_only and number == spec.layers - 1
-        x = _layer(layer, x, (batch, tokens, spec.heads), mask, last, spec.norm_eps)
-    return _vectors(weights, x, batch)
+    return x.view(batch * tokens, spec.hidden)
+
+
+def after_layer(
+    weights: Weights,
+    number: int,
+    x: Tensor,
+    shape: tuple[int, int, int],
+    mask: Tensor | None,
+    cls_only: bool = True,
+    between: Between | None = None,
+) -> Tensor:
+    """One student's states after this layer, counted from 0: [B * S, H]; after the last the rows of [CLS], [B, H].
+
+    shape: batch, tokens, heads. cls_only: as for `looped`. between: what stands between attention and feed-forward.
+    """
+    last = cls_only and number == weights.spec.layers - 1
+    return _layer(weights.layers[number], x, shape, mask, last, weights.spec.norm_eps, between)
+
+
+def answer(weights: Weights, x: Tensor, batch: int) -> Tensor:
+    """Logits [B, C] of one student from its states after the last layer."""
+    return torch.addmm(weights.head_bias[-1], _vectors(weights, x, batch), weights.head_weight[-1])
 
 
 def stacked(
@@ -75,7 +105,15 @@ def stacked(
     return torch.addmm(weights.head_bias[-1], _vectors(weights, x, batch).sum(0), weights.head_weight[-1])
 
 
-def _layer(layer: Layer, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, last: bool, eps: float) -> Tensor:
+def _layer(
+    layer: Layer,
+    x: Tensor,
+    shape: tuple[int, int, int],
+    mask: Tensor | None,
+    last: bool,
+    eps: float,
+    between: Between | None = None,
+) -> Tensor:
     """One layer on [B * S, H] or, of all students, [K, B * S, H]; the last one returns the rows of [CLS] alone."""
     batch, tokens, heads = shape
     *students, _, hidden = x.shape
@@ -96,6 +134,7 @@ def _layer(layer: Layer, x: Tensor, shape: tuple[int, int, int], mask: Tensor | 
     context = context.transpose(1, 2).reshape(*students, -1, hidden)
     x = _linear(context, layer.out_weight, layer.out_bias).add_(residual)
     x = _norm(x, layer.ln1_weight, layer.ln1_bias, eps)
+    x = x if between is None else between(x)
     inner = F.gelu(_linear(x, layer.ffn1_weight, layer.ffn1_bias))
     x = _linear(inner, layer.ffn2_weight, layer.ffn2_bias).add_(x)
     return _norm(x, layer.ln2_weight, layer.ln2_bias, eps)
