@@ -90,11 +90,7 @@ def _study(arguments: argparse.Namespace) -> None:
         recipe = adapters.recipe(spec, min(LEARNED, len(keys)))
         same = {"weights": initial.digest(checkpoint.tensors), "seed": arguments.seed, "bfloat16": half}
         settle(work, adapters.FULL, {**same, "tenants": digest(chosen), "entries": len(keys), **recipe})
-        jobs = [
-            (tenant, trained)
-            for trained in adapters.TRAINED
-            for tenant in chosen[: FULL if trained == "full" else None]
-        ]
+        jobs = adapters.jobs(chosen, FULL)
         frozen = adapters.frozen(spec, checkpoint.tensors, half)
         pace = adapters.pace(silent, spec, frozen, corpus)
         seconds = _costs(pace, corpus, len(keys), sizes, jobs)

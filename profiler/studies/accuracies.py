@@ -32,7 +32,7 @@ Found = Mapping[tuple[str, str], Answers]
 def accuracy_rows(tenants: Sequence[Tenant], found: Found) -> list[Row]:
     """A row per tenant, what was trained, and what gave the lower states; with Wilson's interval over texts.
 
-    tuning: the accuracy on the texts that the recipe was chosen by. majority: the share of the commonest label.
+    tuning: the accuracy on the texts that the recipe was chosen by, with the states that it was trained on. majority: the share of the commonest label.
     """
     rows = []
     for tenant in tenants:
@@ -44,10 +44,11 @@ def accuracy_rows(tenants: Sequence[Tenant], found: Found) -> list[Row]:
             own = found.get((tenant.name, trained), {})
             for source in [name.removeprefix("evaluated ") for name in own if name.startswith("evaluated ")]:
                 right = int((own[f"evaluated {source}"].numpy() == labels).sum())
-                tuned = own[f"tuning {source}"].numpy() == tenant.tuning.labels
                 low, high = binomtest(right, len(labels)).proportion_ci(CONFIDENCE, "wilson")
-                figures = {"accuracy": right / len(labels), "low": low, "high": high, "tuning": float(tuned.mean())}
-                rows.append({**about, "trained": trained, "states": source, **_rounded(figures)})
+                figures = _rounded({"accuracy": right / len(labels), "low": low, "high": high})
+                tuned = own.get(f"tuning {source}")
+                share = "" if tuned is None else round(float((tuned.numpy() == tenant.tuning.labels).mean()), 6)
+                rows.append({**about, "trained": trained, "states": source, **figures, "tuning": share})
     return rows
 
 
