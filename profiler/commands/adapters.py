@@ -99,10 +99,7 @@ def _study(arguments: argparse.Namespace) -> None:
         weights = states.encoder(spec, checkpoint.tensors)
         lower = states.kept(run, weights, corpus, learned, keys, sizes, layers)
         place = {text: row for row, text in enumerate(every)}
-        cls = run.cached("cls", lambda: {"cls": adapters.cls_of(run, spec, frozen, corpus, lower[states.COMPUTED])})
-        study = adapters.Study(
-            run, spec, checkpoint.tensors, frozen, corpus, place, lower, cls["cls"], str(recipe["looked_up"])
-        )
+        study = adapters.Study(run, spec, checkpoint.tensors, frozen, corpus, place, lower, str(recipe["looked_up"]))
         found: dict[tuple[str, str], adapters.Answers] = {}
         try:
             for tenant, trained in jobs:

@@ -45,8 +45,8 @@ Answers = dict[str, Tensor]
 class Study:
     """What all tenants share. corpus: all their texts, each once, and its place. frozen: the encoder's tensors.
 
-    states: of all texts below the upper layers, by what gave them. cls: what the whole frozen encoder makes of them,
-    [N, H]. looked_up: the states that adapters on look-up are trained on.
+    states: of all texts below the upper layers, by what gave them. looked_up: those that adapters on look-up are
+    trained on.
     """
 
     run: Setup
@@ -56,7 +56,6 @@ class Study:
     corpus: Corpus
     place: Mapping[str, int]
     states: Mapping[str, States]
-    cls: Tensor
     looked_up: str
 
     def answers(self, tenant: Tenant, trained: str) -> Answers:
@@ -118,9 +117,10 @@ class Study:
         name = file_of(tenant.name, "head")
         corpus, rows, labels = self._own(tenant.training)
         trained, stream = self._new_head(tenant), TextStream(self.run, name, corpus, BATCH)
+        cls = self.run.cached("cls", self._cls)["cls"]
 
         def logits(rows: Tensor) -> Tensor:
-            return self.cls[rows] @ trained["head_weight"] + trained["head_bias"]
+            return cls[rows] @ trained["head_weight"] + trained["head_bias"]
 
         def loss(step: int) -> Tensor:
             batch = stream.batch(step)
@@ -131,6 +131,15 @@ class Study:
         for split in ("tuning", "evaluated"):
             found[f"{split} {COMPUTED}"] = logits(self._own(getattr(tenant, split))[1]).argmax(-1)
         return found
+
+    def _cls(self) -> Tensors:
+        """What the frozen encoder makes of every text: the last [CLS], [N, H]."""
+        found = torch.empty(len(self.corpus.texts), self.spec.hidden)
+        with torch.no_grad(), self.run.autocast():
+            for batch in passed(self.run, self.corpus):
+                x = self.states[COMPUTED].of(batch.rows, batch.ids.shape[1])
+                found[batch.rows] = upper(self.spec, self.frozen, x, batch.mask, LAYERS)[0].float()
+        return {"cls": found}
 
     def _full(self, tenant: Tenant) -> Tensors:
         """Fine-tune all layers; only the answers are kept."""
@@ -162,27 +171,16 @@ def frozen(spec: Dims, tensors: Tensors, half: bool) -> Tensors:
     return {name: tensor.bfloat16() if half and ".ln" not in name else tensor for name, tensor in own.items()}
 
 
-def cls_of(run: Setup, spec: Dims, own: Tensors, corpus: Corpus, states: States) -> Tensor:
-    """What the frozen encoder makes of every text: the last [CLS], [N, H]."""
-    found = torch.empty(len(corpus.texts), spec.hidden)
-    with torch.no_grad(), run.autocast():
-        for batch in passed(run, corpus):
-            x = states.of(batch.rows, batch.ids.shape[1])
-            found[batch.rows] = upper(spec, own, x, batch.mask, LAYERS)[0].float()
-    return found
-
-
 def jobs(tenants: Sequence[Tenant], full: int) -> list[tuple[Tenant, str]]:
-    """What is trained, in order: heads; everything for the first `full` tenants; adapters of the others.
+    """What is trained, in order: the first `full` tenants in every way, adapters of the others, heads.
 
     So a study that is stopped has measured the same tenants in every way.
     """
     first, rest = tenants[:full], tenants[full:]
     return [
-        *((tenant, "head") for tenant in tenants),
         *((tenant, trained) for tenant in first for trained in TRAINED[1:]),
-        *((tenant, "adapters") for tenant in rest),
-        *((tenant, "adapters on look-up") for tenant in rest),
+        *((tenant, trained) for tenant in rest for trained in TRAINED[1::2]),
+        *((tenant, "head") for tenant in tenants),
     ]
 
 
