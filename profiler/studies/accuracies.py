@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from profiler.models.lookup import find
+from profiler.studies.adapter_page import page
 from profiler.studies.adapters import TRAINED, Answers
 from profiler.studies.splits import Split, containment
 from profiler.studies.states import COMPUTED
@@ -25,6 +26,8 @@ from traces.shared.documents import json_text
 
 CONFIDENCE = 0.95
 Row = dict[str, Any]
+#: What the names of answers to evaluated texts begin with.
+_SHOWN = "evaluated "
 #: Answers by tenant and by what was trained.
 Found = Mapping[tuple[str, str], Answers]
 
@@ -32,7 +35,8 @@ Found = Mapping[tuple[str, str], Answers]
 def accuracy_rows(tenants: Sequence[Tenant], found: Found) -> list[Row]:
     """A row per tenant, what was trained, and what gave the lower states; with Wilson's interval over texts.
 
-    tuning: the accuracy on the texts that the recipe was chosen by, with the states that it was trained on. majority: the share of the commonest label.
+    tuning: the accuracy on the texts that the recipe was chosen by, with the states that it was trained on. majority:
+    the share of the commonest label.
     """
     rows = []
     for tenant in tenants:
@@ -42,14 +46,19 @@ def accuracy_rows(tenants: Sequence[Tenant], found: Found) -> list[Row]:
         about["majority"] = round(float(np.bincount(labels).max()) / len(labels), 6)
         for trained in TRAINED:
             own = found.get((tenant.name, trained), {})
-            for source in [name.removeprefix("evaluated ") for name in own if name.startswith("evaluated ")]:
-                right = int((own[f"evaluated {source}"].numpy() == labels).sum())
+            for source in sorted((name.removeprefix(_SHOWN) for name in own if name.startswith(_SHOWN)), key=_place):
+                right = int((own[_SHOWN + source].numpy() == labels).sum())
                 low, high = binomtest(right, len(labels)).proportion_ci(CONFIDENCE, "wilson")
                 figures = _rounded({"accuracy": right / len(labels), "low": low, "high": high})
                 tuned = own.get(f"tuning {source}")
                 share = "" if tuned is None else round(float((tuned.numpy() == tenant.tuning.labels).mean()), 6)
                 rows.append({**about, "trained": trained, "states": source, **figures, "tuning": share})
     return rows
+
+
+def _place(states: str) -> int:
+    """Computed states first, then looked-up ones by the entries of their table."""
+    return 0 if states == COMPUTED else int(states)
 
 
 def _rounded(figures: Mapping[str, float]) -> Row:
@@ -128,73 +137,10 @@ def write(out: Path, rows: Sequence[Row], coverage: Sequence[Row], card: Mapping
     write_text(
         out / "card.json", json_text({**card, "summary": [_finite(row) for row in summary(rows)]}, indent=1) + "\n"
     )
-    write_text(out / "README.md", "\n".join(_page(rows, coverage, card)) + "\n")
+    write_text(out / "README.md", page(summary(rows), coverage, card))
 
 
 def _finite(row: Row) -> Row:
     """With rounded figures; ends that no number stands for are left out."""
     numbers = {name: round(own, 6) for name, own in row.items() if isinstance(own, float) and math.isfinite(own)}
     return {name: own for name, own in row.items() if not isinstance(own, float)} | numbers
-
-
-def _page(rows: Sequence[Row], coverage: Sequence[Row], card: Mapping[str, Any]) -> Iterator[str]:
-    recipe = card["recipe"]
-    yield "# Adapters of real tenants: accuracy, and what skipped lower layers cost"
-    yield ""
-    yield f"Written by `{card['command']}` (commit {card['commit']}); every figure is measured. [card.json](card.json) "
-    yield f"holds data, splits, seed and recipe. {card['finished']}"
-    yield ""
-    yield f"- **Tenants**: {len({row['tenant'] for row in rows})} small tasks made of BANKING77, SNIPS and SST-2 (which of"
-    yield "  these intents is it, is it about this, is this phrase positive). They keep the data sets' splits without leaks."
-    yield f"- **Model**: {card['encoder']}, frozen; bottleneck adapters of width 64 in its upper {recipe['layers']} layers,"
-    yield f"  after attention, and a linear head on [CLS]; {recipe['steps']} steps of {recipe['batch']} texts at a rate of"
-    yield f"  {recipe['rate']}. `full` fine-tunes all {recipe['of_layers']} layers for as many steps (embeddings frozen)."
-    yield "- **Look-up**: the lower layers' states come from a table of windows of three tokens, with the fall-back"
-    yield "  trigram, bigram, unigram. `adapters` were trained on computed states, `adapters on look-up` on those of the"
-    yield f"  table of {recipe['looked_up']} entries."
-    yield "- **Intervals** of 95 %: of the means over tenants, by Student's t (small and skewed samples: too narrow)."
-    yield "  In [accuracy.csv](accuracy.csv), Wilson's over texts."
-    yield ""
-    yield "![accuracy by tenant](accuracy.png)"
-    yield ""
-    for kind in dict.fromkeys(row["kind"] for row in summary(rows)):
-        yield f"## Tenants: {kind}"
-        yield ""
-        yield from _table(
-            ("trained", "lower layers", "tenants", "accuracy (%)", "against adapters, points"),
-            [
-                (
-                    row["trained"], row["states"], str(row["tenants"]), _between(row, "accuracy", "low", "high"),
-                    _between(row, "gap", "gap_low", "gap_high"),
-                )
-                for row in summary(rows)
-                if row["kind"] == kind
-            ],
-        )  # fmt: skip
-        yield ""
-    yield "## What the tables know"
-    yield ""
-    yield "The share of tokens by the longest window found. A table's entries are the commonest windows of the training"
-    yield "texts, of all three kinds; none of the evaluated texts is among those."
-    yield ""
-    kinds = ("trigram", "bigram", "unigram", "unknown")
-    cells = [
-        (f"{row['entries']:,}", row["texts"], f"{row['tokens']:,}", *(f"{100 * row[kind]:.1f} %" for kind in kinds))
-        for row in coverage
-    ]
-    yield from _table(("entries", "texts", "tokens", *kinds), cells)
-
-
-def _between(row: Row, *names: str) -> str:
-    """A share and its ends in points; nothing where there is none."""
-    if not all(math.isfinite(row.get(name, math.nan)) for name in names):
-        return ""
-    value, low, high = (100 * row[name] for name in names)
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(names)} |"
-    yield f"|{'---|' * len(names)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"

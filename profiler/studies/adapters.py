@@ -172,14 +172,16 @@ def frozen(spec: Dims, tensors: Tensors, half: bool) -> Tensors:
 
 
 def jobs(tenants: Sequence[Tenant], full: int) -> list[tuple[Tenant, str]]:
-    """What is trained, in order: the first `full` tenants in every way, adapters of the others, heads.
+    """What is trained, in order: adapters of the first `full` tenants, these in full, adapters of the others, heads.
 
-    So a study that is stopped has measured the same tenants in every way.
+    So a study that is stopped has measured the same tenants in several ways.
     """
     first, rest = tenants[:full], tenants[full:]
+    both = ("adapters", "adapters on look-up")
     return [
-        *((tenant, trained) for tenant in first for trained in TRAINED[1:]),
-        *((tenant, trained) for tenant in rest for trained in TRAINED[1::2]),
+        *((tenant, trained) for tenant in first for trained in both),
+        *((tenant, "full") for tenant in first),
+        *((tenant, trained) for tenant in rest for trained in both),
         *((tenant, "head") for tenant in tenants),
     ]
 

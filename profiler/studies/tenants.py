@@ -79,7 +79,7 @@ def _banking(task: Task) -> Iterator[Tenant]:
     for number, start in enumerate(range(0, len(order), INTENTS), 1):
         yield _intents(task, f"banking77-intents-{number}", order[start : start + INTENTS])
     for number in range(1, DRAWN + 1):
-        drawn = np.random.default_rng([3, number]).choice(len(names), INTENTS, replace=False)
+        drawn = np.random.default_rng([3, number]).choice(len(names), min(INTENTS, len(names)), replace=False)
         yield _intents(task, f"banking77-mixed-{number}", sorted(drawn.tolist()))
     for word in ABOUT:
         chosen = {index for index, name in enumerate(names) if word in name}
