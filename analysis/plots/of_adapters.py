@@ -51,9 +51,9 @@ def _costs(axes: Axes, frame: DataFrame) -> None:
             half = t.ppf(0.975, len(gap) - 1) * gap.std(ddof=1) / np.sqrt(len(gap)) if len(gap) > 1 else np.nan
             points.append((size, gap.mean(), half))
         if points:
-            size, mean, half = map(np.array, zip(*points, strict=True))
-            axes.plot(size, mean, label=f"_{trained}", **look)
-            axes.vlines(size, mean - half, mean + half, color=look["color"], lw=0.7, label=f"_{trained} interval")
+            entries, mean, half = map(np.array, zip(*points, strict=True))
+            axes.plot(entries, mean, label=f"_{trained}", **look)
+            axes.vlines(entries, mean - half, mean + half, color=look["color"], lw=0.7, label=f"_{trained} interval")
     axes.axhline(0, color=style.GREY, lw=0.7, label="_computed")
     axes.set(xlabel="entries of the look-up table", ylabel="against computed (points)")
     style.log_axis(axes, "x")

@@ -16,12 +16,12 @@ from profiler.commands.printing import print_grid, progress_bar
 from profiler.studies.tasks import DATA, NAMED
 
 if TYPE_CHECKING:
-    from profiler.distill.learning.corpus import Corpus
+    from profiler.studies.material import Material
     from profiler.studies.tenants import Tenant
 
-#: Entries of the tables, besides one of all; the size that adapters on look-up are trained with. Tenants that are fully
-#: fine-tuned. Training texts of each data set whose windows the tables hold.
-SIZES, LEARNED, FULL, TEXTS = (10_000, 100_000), 100_000, 10, 20_000
+#: Entries of the tables, besides one of all; the size that adapters on look-up are trained with; and how many tenants
+#: are fully fine-tuned.
+SIZES, LEARNED, FULL = (10_000, 100_000), 100_000, 10
 #: Seconds a token of computed lower states, a window, a token of full fine-tuning, over a token of training adapters:
 #: measured on an EPYC with avx512_bf16.
 LOWER, WINDOW, WHOLE = 0.4, 1.3, 2.6
@@ -52,18 +52,14 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    import torch
-
     from profiler.distill.learning import initial
-    from profiler.distill.learning.corpus import Corpus
     from profiler.distill.learning.journal import StudyLog
-    from profiler.distill.learning.texts import tokenize
     from profiler.distill.learning.training import Setup
     from profiler.distill.preparation import alone, settle
     from profiler.distill.results import hardware
-    from profiler.models.lookup import commonest
-    from profiler.studies import accuracies, adapters, states, tasks
-    from profiler.studies.tenants import digest, distinct, tenants
+    from profiler.studies import accuracies, adapters, states
+    from profiler.studies.material import prepare
+    from profiler.studies.tenants import digest
     from traces.shared.origin import origin
 
     folder = initial.teacher_folder(arguments.teacher)
@@ -74,66 +70,52 @@ def _study(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         bar = progress_bar(stack)
         bar(0.0, "reading texts")
-        loaded = {name: tasks.load(tasks.find(name, arguments.data)) for name in NAMED}
-        chosen = tenants(loaded, arguments.seed)[: arguments.tenants]
-        table = {name: task.training.pick(range(min(TEXTS, len(task.training)))) for name, task in loaded.items()}
-        every = distinct(split for tenant in chosen for split in tenant.splits.values())
-        corpus, learned = (
-            Corpus(tokenize(own, folder, min(128, spec.positions), spec.vocab), torch.device("cpu"))
-            for own in (every, distinct(table.values()))
-        )
-        keys = commonest(states.keys_of(learned))
-        sizes = sorted({min(size, len(keys)) for size in (*SIZES, len(keys))})
-        work, half = arguments.out / "work", half_precision(corpus.device)
+        own = prepare(arguments.data, folder, spec, arguments.seed, arguments.tenants, SIZES)
+        device, entries = own.corpus.device, len(own.keys)
+        work, half = arguments.out / "work", half_precision(device)
         stack.enter_context(alone(work))
-        silent = Setup(work, arguments.seed, corpus.device, half, StudyLog(arguments.out / "log.jsonl", {}))
-        recipe = adapters.recipe(spec, min(LEARNED, len(keys)))
+        recipe = adapters.recipe(spec, min(LEARNED, entries))
         same = {"weights": initial.digest(checkpoint.tensors), "seed": arguments.seed, "bfloat16": half}
-        settle(work, adapters.FULL, {**same, "tenants": digest(chosen), "entries": len(keys), **recipe})
-        jobs = adapters.jobs(chosen, FULL)
+        settle(work, adapters.FULL, {**same, "tenants": digest(own.tenants), "entries": entries, **recipe})
+        silent = Setup(work, arguments.seed, device, half, StudyLog(arguments.out / "log.jsonl", {}))
         frozen = adapters.frozen(spec, checkpoint.tensors, half)
-        pace = adapters.pace(silent, spec, frozen, corpus)
-        seconds = _costs(pace, corpus, len(keys), sizes, jobs)
+        jobs = adapters.jobs(own.tenants, FULL)
+        seconds = _costs(adapters.pace(silent, spec, frozen, own.corpus), own, jobs)
         _plan(seconds, {name for name in seconds if silent.has(name)})
         run = replace(silent, journal=StudyLog(arguments.out / "log.jsonl", seconds, bar))
-        weights = states.encoder(spec, checkpoint.tensors)
-        lower = states.kept(run, weights, corpus, learned, keys, sizes, layers)
-        place = {text: row for row, text in enumerate(every)}
-        study = adapters.Study(run, spec, checkpoint.tensors, frozen, corpus, place, lower, str(recipe["looked_up"]))
+        lower = states.kept(
+            run, states.encoder(spec, checkpoint.tensors), own.corpus, own.learned, own.keys, own.sizes, layers
+        )
+        study = adapters.AdapterStudy(
+            run, spec, checkpoint.tensors, frozen, own.corpus, own.place, lower, str(recipe["looked_up"])
+        )
         found: dict[tuple[str, str], adapters.Answers] = {}
         try:
             for tenant, trained in jobs:
                 found[tenant.name, trained] = study.answers(tenant, trained)
         finally:  # an interrupted study shows what it has
-            ended = f"Trained: {len(found)} of {len(jobs)}; the same command goes on." if len(found) < len(jobs) else ""
-            about = {"encoder": folder.name, **same, "recipe": recipe, "finished": ended, **origin()}
-            about |= {"containment": accuracies.known_before(chosen, table), "device": hardware(corpus.device)}
+            about = {"encoder": folder.name, **same, "recipe": recipe, "trained": len(found), "wanted": len(jobs)}
             about |= {"cpu_seconds": round(sum(run.journal.seconds("cpu_seconds").values()))}
-            windows = {"trained on": states.keys_of(learned)}
-            for task in loaded:
-                own = distinct(tenant.evaluated for tenant in chosen if tenant.task == task)
-                windows[f"{task}, evaluated"] = states.keys_of(corpus.picked([place[text] for text in own]))
-            rows = accuracies.accuracy_rows(chosen, found)
-            accuracies.write(arguments.out, rows, accuracies.coverage_rows(sizes, keys, windows), about)
-    _print(accuracies.summary(rows))
+            about |= {"device": hardware(device), **origin()}
+            rows = accuracies.write(arguments.out, own, lower, found, about) if found else []
+    _print(rows)
 
 
-def _costs(
-    pace: float, corpus: Corpus, entries: int, sizes: Sequence[int], jobs: Sequence[tuple[Tenant, str]]
-) -> dict[str, float]:
+def _costs(pace: float, own: Material, jobs: Sequence[tuple[Tenant, str]]) -> dict[str, float]:
     """The seconds of every phase, by those that a token takes in training adapters."""
     from profiler.studies import adapters
     from profiler.studies.states import COMPUTED
 
-    tokens, length = int(corpus.texts.lengths.sum()), float(corpus.texts.lengths.mean())
-    found = {f"states-{COMPUTED}": LOWER * pace * tokens}
-    found |= {f"states-{size}": WINDOW * pace * entries / len(sizes) for size in sizes} | {"cls": LOWER * pace * tokens}
+    lengths = own.corpus.texts.lengths
+    lower, length = LOWER * pace * int(lengths.sum()), float(lengths.mean())
+    table = WINDOW * pace * len(own.keys) / len(own.sizes)
+    found = {f"states-{COMPUTED}": lower, **{f"states-{size}": table for size in own.sizes}}
     for tenant, trained in jobs:
         answered = LOWER * length * (len(tenant.tuning) + len(tenant.evaluated))
-        passes = {"head": 0.0, "full": 1.0}.get(trained, 1.0 + len(sizes)) * answered
-        learned = {"head": 0.01, "full": WHOLE}.get(trained, 1.0) * adapters.STEPS * adapters.BATCH * length
+        passes = {"head": 0.0, "full": 2.0}.get(trained, 1.0 + len(own.sizes)) * answered
+        learned = {"head": 0.0, "full": WHOLE}.get(trained, 1.0) * adapters.STEPS * adapters.BATCH * length
         found[adapters.file_of(tenant.name, trained)] = pace * (learned + passes)
-    return found
+    return found | {"cls": lower}
 
 
 def _plan(seconds: dict[str, float], done: set[str]) -> None:

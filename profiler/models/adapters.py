@@ -23,7 +23,7 @@ from profiler.models.weights import Weights
 WIDTH = 64
 
 
-class Parts(NamedTuple):
+class Bottleneck(NamedTuple):
     """An adapter's tensors, views of its flat parameters, any axes before: x + GELU(x @ down + bias) @ up + bias.
 
     down: [..., H, W]. down_bias: [..., W]. up: [..., W, H]. up_bias: [..., H].
@@ -40,13 +40,14 @@ def parameters(hidden: int, width: int = WIDTH) -> int:
     return 2 * hidden * width + width + hidden
 
 
-def parts(flat: Tensor, hidden: int) -> Parts:
-    """The tensors of flat parameters [..., P], in the order of `Parts`. Raises ValueError for another P."""
+def parts(flat: Tensor, hidden: int) -> Bottleneck:
+    """The tensors of flat parameters [..., P], in the order of `Bottleneck`. Raises ValueError for another P."""
     width, rest = divmod(flat.shape[-1] - hidden, 2 * hidden + 1)
     if rest or width < 1:
         raise ValueError(f"{flat.shape[-1]} numbers are no adapter of width {hidden}: it takes {parameters(hidden)}")
-    down, down_bias, up, up_bias = torch.split(flat, [hidden * width, width, width * hidden, hidden], -1)  # type: ignore[no-untyped-call]
-    return Parts(down.unflatten(-1, (hidden, width)), down_bias, up.unflatten(-1, (width, hidden)), up_bias)
+    down, down_bias, up, up_bias = torch.split(flat, [hidden * width, width, width * hidden, hidden], -1)
+    before = flat.shape[:-1]
+    return Bottleneck(down.view(*before, hidden, width), down_bias, up.view(*before, width, hidden), up_bias)
 
 
 def fresh(tenants: int, layers: int, hidden: int, seed: int, width: int = WIDTH) -> Tensor:
@@ -56,7 +57,7 @@ def fresh(tenants: int, layers: int, hidden: int, seed: int, width: int = WIDTH)
     return flat
 
 
-def adapted(x: Tensor, own: Parts) -> Tensor:
+def adapted(x: Tensor, own: Bottleneck) -> Tensor:
     """Rows [..., M, H] through adapters of the same axes before."""
     inner = F.gelu(x @ own.down + own.down_bias.unsqueeze(-2))
     return x + (inner @ own.up + own.up_bias.unsqueeze(-2))
@@ -86,7 +87,7 @@ WAYS: dict[str, Way] = {"loop": loop, "gather_bmm": gather_bmm}
 
 
 @dataclass(frozen=True, eq=False)
-class Adapters:
+class TenantAdapters:
     """T tenants of one encoder. flat: [T, L, P], the lowest of the L upper layers first.
 
     head_weight: [T, H, C] and head_bias: [T, C], on the last layer's [CLS]; C is the most classes that a tenant has,

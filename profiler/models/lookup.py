@@ -62,7 +62,8 @@ def commonest(keys: Tensor, entries: int | None = None) -> Tensor:
     """
     own = keys[keys > 0]
     found, counts = torch.unique(torch.cat([own, bigrams(own), unigrams(own)]), return_counts=True)
-    return found[counts.argsort(descending=True, stable=True)[:entries]]
+    order: Tensor = counts.argsort(descending=True, stable=True)[:entries]
+    return torch.index_select(found, 0, order)
 
 
 def find(table: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:

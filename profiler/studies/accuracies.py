@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from torch import Tensor
 from profiler.models.lookup import find
 from profiler.studies.adapter_page import page
 from profiler.studies.adapters import TRAINED, Answers
+from profiler.studies.material import Material
 from profiler.studies.splits import Split, containment
-from profiler.studies.states import COMPUTED
+from profiler.studies.states import COMPUTED, States, explained, keys_of
 from profiler.studies.tenants import Tenant, distinct
 from profiler.table.writing import as_csv
 from traces.shared.atomic import make_folder, write_text
@@ -65,10 +66,13 @@ def _rounded(figures: Mapping[str, float]) -> Row:
     return {name: round(float(value), 6) for name, value in figures.items()}
 
 
-def coverage_rows(sizes: Sequence[int], keys: Tensor, texts: Mapping[str, Tensor]) -> list[Row]:
+def coverage_rows(
+    sizes: Sequence[int], keys: Tensor, texts: Mapping[str, Tensor], share: Callable[[int, str], float | None]
+) -> list[Row]:
     """The shares of tokens that tables of these sizes know by trigram, bigram, unigram, or not at all.
 
     keys: the windows of the largest table, the commonest first. texts: the windows of some texts' tokens, by name.
+    share: that of their states' variance that a table's states explain, where it is known.
     """
     rows = []
     for size in sizes:
@@ -78,6 +82,8 @@ def coverage_rows(sizes: Sequence[int], keys: Tensor, texts: Mapping[str, Tensor
             shares = (torch.bincount(kinds.flatten(), minlength=4) / kinds.numel()).tolist()
             named = dict(zip(("unknown", "unigram", "bigram", "trigram"), shares, strict=True))
             rows.append({"entries": len(table) - 1, "texts": name, "tokens": kinds.numel(), **_rounded(named)})
+            right = share(len(table) - 1, name)
+            rows[-1]["explained"] = "" if right is None else round(right, 6)
     return rows
 
 
@@ -129,15 +135,28 @@ def _unlabelled(texts: tuple[str, ...]) -> Split:
     return Split(texts, np.zeros(len(texts), np.int64), np.arange(len(texts)))
 
 
-def write(out: Path, rows: Sequence[Row], coverage: Sequence[Row], card: Mapping[str, Any]) -> None:
-    """Write the figures, the card and the page into a folder."""
+def write(out: Path, own: Material, lower: Mapping[str, States], found: Found, about: Mapping[str, Any]) -> list[Row]:
+    """Write the figures, the card and the page into a folder; returns the summary.
+
+    lower: the states of all texts by what gave them. about: origin, recipe, and how many trainings are done and wanted.
+    """
+    shown = {f"{name}, evaluated": rows for name, rows in own.evaluated().items()}
+    windows = {"trained on": keys_of(own.learned)}
+    windows |= {name: keys_of(own.corpus.picked(rows)) for name, rows in shown.items()}
+
+    def share(size: int, name: str) -> float | None:
+        rows = shown.get(name)
+        return explained(lower[str(size)], lower[COMPUTED], rows, own.corpus.texts.lengths) if rows else None
+
+    rows = accuracy_rows(own.tenants, found)
+    coverage, means = coverage_rows(own.sizes, own.keys, windows, share), summary(rows)
+    card = {**about, "containment": known_before(own.tenants, own.table), "summary": list(map(_finite, means))}
     make_folder(out)
     write_text(out / "accuracy.csv", as_csv(rows))
     write_text(out / "coverage.csv", as_csv(coverage))
-    write_text(
-        out / "card.json", json_text({**card, "summary": [_finite(row) for row in summary(rows)]}, indent=1) + "\n"
-    )
-    write_text(out / "README.md", page(summary(rows), coverage, card))
+    write_text(out / "card.json", json_text(card, indent=1) + "\n")
+    write_text(out / "README.md", page(means, coverage, card))
+    return means
 
 
 def _finite(row: Row) -> Row:

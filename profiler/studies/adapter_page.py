@@ -32,7 +32,8 @@ Written by `{command}`. Every figure is measured; [card.json](card.json) has the
 ## What the tables know
 
 The share of tokens by the longest window that a table has. Its entries are the commonest windows of all three kinds in
-training texts; no evaluated text is among those.
+training texts; no evaluated text is among those. Explained is the share of the variance of the computed states that the
+looked-up states have right.
 
 {coverage}
 """
@@ -49,16 +50,18 @@ def page(summary: Sequence[Row], coverage: Sequence[Row], card: Mapping[str, Any
     ]
     known = [
         (f"{row['entries']:,}", row["texts"], f"{row['tokens']:,}", *(f"{100 * row[kind]:.1f} %" for kind in KINDS))
+        + ("" if row["explained"] == "" else f"{row['explained']:.3f}",)
         for row in coverage
     ]
+    left = card["wanted"] - card["trained"]
     return _PAGE.format(
         **card["recipe"],
         command=card["command"],
         encoder=card["encoder"],
-        finished=f"\n{card['finished']}\n" if card["finished"] else "",
+        finished="" if left < 1 else f"\n**Unfinished**: {left} of {card['wanted']} trainings are left.\n",
         tenants=max((row["tenants"] for row in summary), default=0),
         summaries="\n".join(sections),
-        coverage=_table(("entries", "texts", "tokens", *KINDS), known).rstrip(),
+        coverage=_table(("entries", "texts", "tokens", *KINDS, "explained"), known).rstrip(),
     )
 
 

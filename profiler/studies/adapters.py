@@ -42,7 +42,7 @@ Answers = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class AdapterStudy:
     """What all tenants share. corpus: all their texts, each once, and its place. frozen: the encoder's tensors.
 
     states: of all texts below the upper layers, by what gave them. looked_up: those that adapters on look-up are

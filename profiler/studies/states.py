@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from profiler.distill.learning.corpus import Batch, Corpus
@@ -47,6 +49,14 @@ def empty(corpus: Corpus, hidden: int) -> States:
     """Place for the states of a corpus."""
     lengths = torch.from_numpy(corpus.texts.lengths)
     return States(torch.zeros(int(lengths.sum()), hidden, dtype=torch.float16), lengths.cumsum(0) - lengths)
+
+
+def explained(looked_up: States, exact: States, texts: Sequence[int], lengths: NDArray[np.int64]) -> float:
+    """The share of the variance of these texts' computed states that looked-up ones explain; it may be below 0."""
+    at = torch.cat([torch.arange(lengths[text]) + exact.starts[text] for text in texts])
+    wanted = exact.rows[at].float()
+    error = (looked_up.rows[at].float() - wanted).square().mean()
+    return 1 - float(error / (wanted - wanted.mean(0)).square().mean())
 
 
 def computed(run: Setup, spec: Dims, tensors: Tensors, corpus: Corpus, layers: int) -> States:

@@ -1,4 +1,4 @@
-"""Adapters of many tenants: a batch that mixes them answers as each tenant alone would."""
+"""TenantAdapters of many tenants: a batch that mixes them answers as each tenant alone would."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from profiler.models import adapters, forward, weights
-from profiler.models.adapters import WAYS, Adapters
+from profiler.models.adapters import WAYS, TenantAdapters
 from profiler.models.spec import parse_spec
 
 SPEC = replace(parse_spec("teacher-4x64"), vocab=50, positions=16, classes=3, outputs=3, heads=4, ffn=96, pooler=False)
@@ -23,13 +23,13 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def pool(scale: float = 0.3) -> Adapters:
-    """Adapters that change a lot, and heads of 2 to 3 classes."""
+def pool(scale: float = 0.3) -> TenantAdapters:
+    """TenantAdapters that change a lot, and heads of 2 to 3 classes."""
     rng = torch.Generator().manual_seed(1)
     flat = torch.randn(TENANTS, UPPER, adapters.parameters(SPEC.hidden, WIDTH), generator=rng) * scale
     bias = torch.randn(TENANTS, 3, generator=rng)
     bias[::2, 2] = -torch.inf
-    return Adapters(flat, torch.randn(TENANTS, SPEC.hidden, 3, generator=rng), bias)
+    return TenantAdapters(flat, torch.randn(TENANTS, SPEC.hidden, 3, generator=rng), bias)
 
 
 def texts() -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,7 +49,7 @@ def test_a_mixed_batch_is_each_tenant_alone(way: str) -> None:
     mixed = every.answer(own, tenants, states, mask, WAYS[way])
     for tenant in range(TENANTS):
         rows = (tenants == tenant).nonzero()[:, 0]
-        alone = Adapters(every.flat[[tenant]], every.head_weight[[tenant]], every.head_bias[[tenant]])
+        alone = TenantAdapters(every.flat[[tenant]], every.head_weight[[tenant]], every.head_bias[[tenant]])
         found = alone.answer(own, torch.zeros(len(rows), dtype=torch.int64), states[rows], mask[rows], adapters.loop)
         torch.testing.assert_close(mixed[rows], found, rtol=0, atol=1e-5)
     assert torch.isinf(mixed[tenants == 0][:, 2]).all()  # a class that the tenant does not have
@@ -61,7 +61,7 @@ def test_a_mixed_batch_is_each_tenant_alone(way: str) -> None:
 def test_new_adapters_change_nothing() -> None:
     own, (ids, mask) = weights.random(SPEC, 0), texts()
     flat = adapters.fresh(1, UPPER, SPEC.hidden, seed=4, width=WIDTH)
-    head = Adapters(flat, own.projection_weight, own.projection_bias)
+    head = TenantAdapters(flat, own.projection_weight, own.projection_bias)
     states = adapters.lower(own, ids, mask, SPEC.layers - UPPER)
     found = head.answer(own, torch.zeros(len(ids), dtype=torch.int64), states, mask)
     torch.testing.assert_close(found, forward.student(own, 0, ids, mask, cls_only=True), rtol=0, atol=1e-5)

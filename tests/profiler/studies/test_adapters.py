@@ -20,7 +20,7 @@ from profiler.__main__ import main
 from profiler.commands import adapters as command
 from profiler.distill.learning.initial import load_teacher
 from profiler.distill.learning.texts import tokenize
-from profiler.models.adapters import WAYS, Adapters, lower
+from profiler.models.adapters import WAYS, TenantAdapters, lower
 from profiler.studies import adapters, tasks
 from profiler.studies.states import encoder
 from profiler.studies.tenants import tenants
@@ -62,7 +62,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         {"sst2": ("sst2", "train.csv", "dev.csv", 120), "banking77": ("banking77", "train.csv", None, 120),
          "snips": ("snips_intents", "train.csv", "validate.csv", 120)},
     )  # fmt: skip
-    monkeypatch.setattr(command, "NAMED", tasks.NAMED)
     monkeypatch.setattr(command, "half_precision", lambda device: False)
     monkeypatch.setattr(command, "SIZES", (50, 400))
     monkeypatch.setattr(command, "LEARNED", 400)
@@ -80,18 +79,20 @@ def test_a_study_goes_on_where_it_stopped_and_serving_answers_as_it_recorded(
 ) -> None:
     flags = ["adapters", "--teacher", str(folder / "encoder"), "--data", str(folder), "--out", str(folder / "out")]
     flags += ["--tenants", "2"]
-    whole, stopped = adapters.Study.answers, []
+    whole, stopped = adapters.AdapterStudy.answers, []
 
-    def stopping(self: adapters.Study, *job: object) -> adapters.Answers:
+    def stopping(self: adapters.AdapterStudy, *job: object) -> adapters.Answers:
         stopped.append(job)
         if len(stopped) == 3:
             raise KeyboardInterrupt
         return whole(self, *job)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(adapters.Study, "answers", stopping)
+        patch.setattr(adapters.AdapterStudy, "answers", stopping)
         assert main(flags) == 130
-    assert "Trained: 2 of 7" in (folder / "out" / "README.md").read_text()
+    card = json.loads((folder / "out" / "card.json").read_text())
+    assert (card["trained"], card["wanted"]) == (2, 7)
+    assert "5 of 7 trainings are left" in (folder / "out" / "README.md").read_text()
     first = (folder / "out" / "log.jsonl").read_text()
     assert main(flags) == 0
     second = (folder / "out" / "log.jsonl").read_text()
@@ -110,7 +111,7 @@ def test_a_study_goes_on_where_it_stopped_and_serving_answers_as_it_recorded(
     card = json.loads((folder / "out" / "card.json").read_text())
     assert card["recipe"]["steps"] == 30
     assert all(own["evaluated"]["in_training"] == 0 for own in card["containment"].values())
-    assert "Trained: " not in (folder / "out" / "README.md").read_text()
+    assert "are left" not in (folder / "out" / "README.md").read_text()
     coverage = table_of(folder / "out" / "coverage.csv")
     trained = [float(row["trigram"]) for row in coverage if row["texts"] == "trained on"]
     assert trained == sorted(trained)
@@ -125,7 +126,7 @@ def test_a_study_goes_on_where_it_stopped_and_serving_answers_as_it_recorded(
     weights, ids = encoder(teacher.spec, teacher.tensors), torch.from_numpy(texts.ids).long()
     mask = torch.zeros(*ids.shape)
     mask[torch.arange(ids.shape[1]) >= torch.from_numpy(texts.lengths)[:, None]] = -torch.inf
-    pool = Adapters(own["flat"][None], own["head_weight"][None], own["head_bias"][None])
+    pool = TenantAdapters(own["flat"][None], own["head_weight"][None], own["head_bias"][None])
     states = lower(weights, ids, mask[:, None, None], 2)
     for way in WAYS.values():
         logits = pool.answer(weights, torch.zeros(len(ids), dtype=torch.int64), states, mask[:, None, None], way)

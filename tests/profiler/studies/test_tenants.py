@@ -108,8 +108,8 @@ def test_coverage_counts_tokens_by_the_longest_window() -> None:
     keys = lookup.commonest(lookup.windows(known, torch.tensor([5])))
     other = torch.tensor([[3, 4, 5, 9, 4]])  # two are known, 5 alone, 9 not at all, 4 without what is before it
     texts = {"own": lookup.windows(known, torch.tensor([5])), "other": lookup.windows(other, torch.tensor([5]))}
-    whole, other_row = accuracies.coverage_rows([len(keys)], keys, texts)
-    assert (whole["trigram"], whole["unknown"]) == (1.0, 0.0)
+    whole, other_row = accuracies.coverage_rows([len(keys)], keys, texts, lambda size, name: {"own": 0.5}.get(name))
+    assert (whole["trigram"], whole["unknown"], whole["explained"]) == (1.0, 0.0, 0.5)
     shares = {kind: other_row[kind] for kind in ("trigram", "bigram", "unigram", "unknown")}
     assert shares == {"trigram": 0.4, "bigram": 0.2, "unigram": 0.2, "unknown": 0.2}
 
