@@ -16,9 +16,9 @@ COMMANDS = {
     "campaign": ("profiler.commands.campaign", "measure everything there is on a GPU, part by part"),
     "distill": ("profiler.commands.distill", "train students that answer together like a teacher"),
     "ramps": ("profiler.commands.ramps", "train a classifier after every layer of a teacher, and record answers"),
-    "adapters": ("profiler.commands.adapters", "train adapters of real tenants; what skipped lower layers cost"),
     "seeds": ("profiler.commands.seeds", "put studies of several seeds together"),
     "adopt": ("profiler.commands.adopt", "give a table the accuracies of a study"),
+    "adapters": ("profiler.commands.adapters", "train adapters of real tenants; what skipped lower layers cost"),
     "synth": ("profiler.commands.synth", "compute a modelled table for a device nobody has measured"),
 }
 
