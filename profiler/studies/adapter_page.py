@@ -26,7 +26,7 @@ Written by `{command}`. Every figure is measured; [card.json](card.json) has the
 - **Intervals** of 95 % are over tenants, by Student's t; in [accuracy.csv](accuracy.csv) they are Wilson's, over texts.
   A gap is the mean difference to `adapters` on computed states, over the tenants that have both.
 
-![Accuracy of each tenant](accuracy.png)
+![Accuracy of each tenant](tenants.png)
 
 {summaries}
 ## What the tables know
