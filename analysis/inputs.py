@@ -20,11 +20,13 @@ from analysis.sweeps.frames import read
 from simulator.settings import KINDS
 from traces.shared.documents import checked, read_json
 
-#: The columns that tell what a table is, most telling first; a study is the accuracy.csv of a distillation.
+#: The columns that tell what a table is, most telling first; a study is the accuracy.csv of a distillation, adapters
+#: that of tenants.
 _TELLING = {
     "sensitivity": {"assumption", "low", "high", "base"},
     "capacity": {"capacity", "capacity_low", "capacity_high"},
     "study": {"model", "students", "task", "accuracy", "low", "high", "runs_as"},
+    "adapters": {"tenant", "trained", "states", "accuracy"},
     "comparison": {"policy", "difference", "reference"},
     "crossover": {"technique", "best", "behind"},
     "sweep": {"policy"},
@@ -34,6 +36,7 @@ _NEEDED_NUMBERS = {
     "sensitivity": ("low", "high", "base"),
     "capacity": ("capacity", "load", "p99_s", "accuracy", "students_mean", "seeds", "target"),
     "study": ("students", "accuracy", "low", "high", "texts"),
+    "adapters": ("accuracy",),
     "comparison": tuple(
         f"{name}{end}" for name in ("difference", "accuracy_weighted_goodput") for end in ("", "_low", "_high")
     ),
@@ -44,6 +47,7 @@ _NEEDED_TEXTS = {
     "sensitivity": ("assumption", "low_label", "high_label"),
     "capacity": ("policy", "verdict"),
     "study": ("model", "task", "runs_as"),
+    "adapters": ("tenant", "trained", "states"),
     "comparison": ("policy", "reference"),
     "crossover": ("technique", "model", "policy", "task"),
     "sweep": ("policy",),

@@ -20,6 +20,7 @@ COMMANDS = {
     "stream": ("profiler.commands.stream", "choose recorded texts for a trace: even, in blocks, drifting, in jumps"),
     "seeds": ("profiler.commands.seeds", "put studies of several seeds together"),
     "adopt": ("profiler.commands.adopt", "give a table the accuracies of a study"),
+    "adapters": ("profiler.commands.adapters", "train adapters of real tenants; what skipped lower layers cost"),
     "synth": ("profiler.commands.synth", "compute a modelled table for a device nobody has measured"),
 }
 

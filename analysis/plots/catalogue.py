@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.plots import of_comparisons, of_plans, of_runs, of_studies, of_sweeps
+from analysis.plots import of_adapters, of_comparisons, of_plans, of_runs, of_studies, of_sweeps
 
 
 class Plot(NamedTuple):
@@ -52,4 +52,5 @@ PLOTS = {
     "plan": Plot("plan", of_plans.attainment_against_gpus),
     "tornado": Plot("sensitivity", of_plans.sensitivity),
     "students": Plot("study", of_studies.accuracy_against_cost),
+    "adapters": Plot("adapters", of_adapters.accuracy_of_tenants),
 }

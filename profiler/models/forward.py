@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
 from profiler.models.weights import Layer, Weights
+
+#: Rows of the same shape, from those after attention and its norm.
+Between = Callable[[Tensor], Tensor]
 
 
 def looped(
@@ -57,14 +61,20 @@ def embedded(weights: Weights, ids: Tensor, types: Tensor | None = None) -> Tens
 
 
 def after_layer(
-    weights: Weights, number: int, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, cls_only: bool = True
+    weights: Weights,
+    number: int,
+    x: Tensor,
+    shape: tuple[int, int, int],
+    mask: Tensor | None,
+    cls_only: bool = True,
+    between: Between | None = None,
 ) -> Tensor:
     """One student's states after this layer, counted from 0: [B * S, H]; after the last the rows of [CLS], [B, H].
 
-    shape: batch, tokens, heads. cls_only: as for `looped`.
+    shape: batch, tokens, heads. cls_only: as for `looped`. between: what stands between attention and feed-forward.
     """
     last = cls_only and number == weights.spec.layers - 1
-    return _layer(weights.layers[number], x, shape, mask, last, weights.spec.norm_eps)
+    return _layer(weights.layers[number], x, shape, mask, last, weights.spec.norm_eps, between)
 
 
 def answer(weights: Weights, x: Tensor, batch: int) -> Tensor:
@@ -95,7 +105,15 @@ def stacked(
     return torch.addmm(weights.head_bias[-1], _vectors(weights, x, batch).sum(0), weights.head_weight[-1])
 
 
-def _layer(layer: Layer, x: Tensor, shape: tuple[int, int, int], mask: Tensor | None, last: bool, eps: float) -> Tensor:
+def _layer(
+    layer: Layer,
+    x: Tensor,
+    shape: tuple[int, int, int],
+    mask: Tensor | None,
+    last: bool,
+    eps: float,
+    between: Between | None = None,
+) -> Tensor:
     """One layer on [B * S, H] or, of all students, [K, B * S, H]; the last one returns the rows of [CLS] alone."""
     batch, tokens, heads = shape
     *students, _, hidden = x.shape
@@ -116,6 +134,7 @@ def _layer(layer: Layer, x: Tensor, shape: tuple[int, int, int], mask: Tensor | 
     context = context.transpose(1, 2).reshape(*students, -1, hidden)
     x = _linear(context, layer.out_weight, layer.out_bias).add_(residual)
     x = _norm(x, layer.ln1_weight, layer.ln1_bias, eps)
+    x = x if between is None else between(x)
     inner = F.gelu(_linear(x, layer.ffn1_weight, layer.ffn1_bias))
     x = _linear(inner, layer.ffn2_weight, layer.ffn2_bias).add_(x)
     return _norm(x, layer.ln2_weight, layer.ln2_bias, eps)

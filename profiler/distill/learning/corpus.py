@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,6 +34,11 @@ class Corpus:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_ids", torch.from_numpy(self.texts.ids).to(self.device))
         object.__setattr__(self, "_lengths", torch.from_numpy(self.texts.lengths).to(self.device))
+
+    def picked(self, rows: Sequence[int] | NDArray[np.int64]) -> Corpus:
+        """The texts of these rows, in their order."""
+        own = np.asarray(rows, np.int64)
+        return Corpus(Texts(self.texts.ids[own], self.texts.lengths[own]), self.device)
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         lengths = self.texts.lengths[rows]

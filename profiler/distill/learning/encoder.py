@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ from profiler.models.spec import Dims
 Tensors = dict[str, Tensor]
 #: What dropout does to activations.
 Drop = Callable[[Tensor], Tensor]
+#: What stands between attention and feed-forward of the layer of this number: [K, B, S, H] of [K, B, S, H].
+Between = Callable[[int, Tensor], Tensor]
 
 
 class Encoded(NamedTuple):
@@ -52,16 +55,32 @@ def encode(
     x = drop(x) if drop else x
     states, attention, rows = [], [], []
     for number in range(spec.layers):
-        prefix = f"layers.{number}."
-        own = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         last = number == spec.layers - 1 and not everything
-        x, scores = _layer(spec, own, x, mask, last, everything, drop)
+        x, scores = _layer(spec, _own(tensors, number), x, mask, last, everything, drop)
         if each:
             rows.append(x[:, :, 0])
         if everything and scores is not None:
             states.append(x)
             attention.append(scores)
     return Encoded(x[:, :, 0], tuple(states), tuple(attention), tuple(rows))
+
+
+def lower(spec: Dims, tensors: Tensors, ids: Tensor, mask: Tensor | None, layers: int) -> Tensor:
+    """The states [K, B, S, H] after so many layers, fewer than all; ids and mask as for `encode`."""
+    x = _embed(spec, tensors, ids, None)
+    for number in range(layers):
+        x, _ = _layer(spec, _own(tensors, number), x, mask, last=False, scores=False, drop=None)
+    return x
+
+
+def upper(
+    spec: Dims, tensors: Tensors, x: Tensor, mask: Tensor | None, layers: int, between: Between | None = None
+) -> Tensor:
+    """The last layer's [CLS], [K, B, H], of the states [K, B, S, H] below the last so many layers."""
+    for number in range(spec.layers - layers, spec.layers):
+        last, add = number == spec.layers - 1, None if between is None else partial(between, number)
+        x, _ = _layer(spec, _own(tensors, number), x, mask, last, scores=False, drop=None, between=add)
+    return x[:, :, 0]
 
 
 def vectors(tensors: Tensors, cls: Tensor) -> Tensor:
@@ -84,8 +103,21 @@ def _embed(spec: Dims, tensors: Tensors, ids: Tensor, hint: Tensor | None) -> Te
     return x.expand(spec.students, -1, -1, -1)
 
 
+def _own(tensors: Tensors, number: int) -> Tensors:
+    """A layer's tensors by their names in `profiler.models.weights.Layer`."""
+    prefix = f"layers.{number}."
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 def _layer(
-    spec: Dims, own: Tensors, x: Tensor, mask: Tensor | None, last: bool, scores: bool, drop: Drop | None
+    spec: Dims,
+    own: Tensors,
+    x: Tensor,
+    mask: Tensor | None,
+    last: bool,
+    scores: bool,
+    drop: Drop | None,
+    between: Drop | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """One layer on [K, B, S, H]; the last one returns [K, B, 1, H], the rows of [CLS]."""
     hidden = spec.hidden
@@ -100,6 +132,7 @@ def _layer(
     attended = _linear(context, own["out_weight"], own["out_bias"])
     x = residual + (drop(attended) if drop else attended)
     x = _norm(x, own["ln1_weight"], own["ln1_bias"], spec.norm_eps)
+    x = between(x) if between else x
     outer = _linear(F.gelu(_linear(x, own["ffn1_weight"], own["ffn1_bias"])), own["ffn2_weight"], own["ffn2_bias"])
     x = x + (drop(outer) if drop else outer)
     return _norm(x, own["ln2_weight"], own["ln2_bias"], spec.norm_eps), attention
