@@ -38,7 +38,7 @@ def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
     traffic = flags.add_argument_group("traffic")
     settings_flags(traffic, "trace", "trace_format")
     settings_flags(traffic.add_mutually_exclusive_group(), "rate", "load")
-    settings_flags(traffic, "rate_mode", "start", "duration", "lengths", "bin_s", "time_unit")
+    settings_flags(traffic, "rate_mode", "start", "duration", "lengths", "tenants", "bin_s", "time_unit")
     settings_flags(flags.add_argument_group("device"), "table", "model", "task", "levels", "service_noise", "clock")
     live = flags.add_argument_group("a real device instead of the table's times")
     live.add_argument(

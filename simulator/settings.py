@@ -69,6 +69,9 @@ class Settings:
     lengths: str | None = flag(
         None, "draw token counts from here (default: the trace's own, else short texts)", metavar="FILE|SPEC"
     )
+    tenants: str | None = flag(
+        None, "draw tenants, such as zipf:count=10000,exponent=0.9 (default: the trace's own)", metavar="SPEC"
+    )
     bin_s: float | None = flag(
         None, "of a file of counts: seconds per bin (default: 1, or as far apart as most bins are)", metavar="S"
     )
@@ -229,6 +232,7 @@ def _load(its: Settings, deployment: Deployment) -> Trace:
         start=its.start,
         duration=its.duration,
         lengths=its.lengths,
+        tenants=its.tenants,
         seed=its.seed,
         bin_s=its.bin_s,
         time_unit=its.time_unit,
@@ -244,7 +248,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 def _digests(its: Settings, more: list[str]) -> dict[str, str]:
     """Of every file that is read, those inside a spec (fit:FILE, along:FILE, tenants:table=FILE) and `more` too."""
-    named = more + [each for each in (its.trace, its.lengths, its.table) if each is not None]
+    named = more + [each for each in (its.trace, its.lengths, its.tenants, its.table) if each is not None]
     named += [part.rpartition("=")[2].strip() for each in named for part in each.partition(":")[2].split(",")]
     session = ("trace-*.parquet", "arrivals-*.csv")
     parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv")
