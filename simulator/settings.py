@@ -21,6 +21,7 @@ from traces import FORMATS, Trace, load
 from traces.readers.times import UNITS
 from traces.scaling import MODES
 from traces.shared.modules import appeared, digest, outside
+from traces.shared.text import bytes_of
 
 CLOCKS = ("virtual", "wall")
 
@@ -101,6 +102,15 @@ class Settings:
         "none: batches take the measured median; profiled: drawn from what was measured",
         choices=SERVICE_NOISE_CHOICES,
     )
+    adapter_budget: str | None = flag(
+        None,
+        "on each GPU, for the adapters of tenants: bytes, or with KiB, MiB, GiB (default: room for all, where the "
+        "policy loads adapters)",
+        metavar="BYTES",
+    )
+    host_budget: str | None = flag(
+        None, "in the host's memory, likewise; other adapters are read from the disk (default: all)", metavar="BYTES"
+    )
     clock: str = flag("virtual", "wall paces the run in real time", choices=CLOCKS)
     device: str | None = flag(
         None,
@@ -168,6 +178,8 @@ class Prepared:
             gpus=its.gpus,
             service_noise=its.service_noise,
             seed=its.seed,
+            adapter_budget=_budget("adapter_budget", its.adapter_budget),
+            host_budget=_budget("host_budget", its.host_budget),
             **({"clock": self.clock, "slo_s": None if its.slo_ms is None else its.slo_ms / 1e3} | how),
         )
         run = {"settings": asdict(its), **report.run}
@@ -190,6 +202,8 @@ def prepare(
         raise ValueError("--rate and --load both set the rate: give one of them")
     for name in WITHIN:
         refuse_beyond(name, getattr(settings, name))
+    for name in ("adapter_budget", "host_budget"):
+        _budget(name, getattr(settings, name))
     made = make(settings.policy, parameters)
     policy = describe(made)
     deployment = Deployment.of(table or settings.table, settings.model, settings.task, settings.levels)
@@ -209,6 +223,10 @@ def unchanged(settings: Settings) -> None:
             raise ValueError(f"{path}, which the recorded run read, is not there any more")
         if digest(Path(path)) != was:
             raise ValueError(f"{path} has changed since the recorded run: its results cannot be reproduced")
+
+
+def _budget(name: str, text: str | None) -> int | None:
+    return None if text is None else bytes_of(text, name)
 
 
 def _rate(its: Settings, load: float, deployment: Deployment) -> float:
@@ -251,7 +269,7 @@ def _digests(its: Settings, more: list[str]) -> dict[str, str]:
     named = more + [each for each in (its.trace, its.lengths, its.tenants, its.table) if each is not None]
     named += [part.rpartition("=")[2].strip() for each in named for part in each.partition(":")[2].split(",")]
     session = ("trace-*.parquet", "arrivals-*.csv")
-    parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv")
+    parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv", "adapters.csv")
     named += [os.path.join(each, part) for each in named if os.path.isdir(each) for part in parts]
     folders = [each for each in named if os.path.isdir(each)]
     named += [str(part) for each in folders for pattern in session for part in sorted(Path(each).glob(pattern))]

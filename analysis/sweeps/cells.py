@@ -20,7 +20,7 @@ from simulator.simulate import uncollected
 #: One cell's figures by name: its settings, `Report.summary`, and where they clash what `row` says.
 Row = dict[str, Any]
 #: Settings that change what is done with the inputs, not the inputs (but where the load sets the rate by the GPUs).
-_FREE = ("policy", "slo_ms", "service_noise", "gpus")
+_FREE = ("policy", "slo_ms", "service_noise", "adapter_budget", "host_budget", "gpus")
 #: Settings that the default target depends on, but for what the seed draws.
 _TARGET = ("table", "model", "task", "levels", "trace", "trace_format", "lengths")
 

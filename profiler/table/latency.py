@@ -97,7 +97,7 @@ class LatencyTable:
                 self.jitter,
                 self.accuracy.rows if self.accuracy else None,
                 self.meta.get("idle_factor"),
-                *([self.adapters.rows] if self.adapters else []),
+                *(self.adapters.key if self.adapters else []),
             )
         )
         return hashlib.sha256(body.encode()).hexdigest()[:16]

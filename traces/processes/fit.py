@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from traces.processes.copula import correlation_of_steps, decay, gaussian_correlation
 from traces.processes.ratemodel import RateModel
-from traces.processes.sessions import fit_sessions
+from traces.processes.sessions import MOST, fit_sessions
 from traces.shared.sums import dot
 from traces.trace import Trace
 
@@ -50,7 +50,12 @@ def fit(trace: Trace, *, bin_s: float | None = None) -> RateModel:
     place = ((trace.arrival_s - start) / bin_s).astype(np.int64)
     counts = np.bincount(place[place < bins], minlength=bins)
     model = fit_counts(counts.astype(np.float64), bin_s, trace.source)
-    return model if trace.tenant is None else replace(model, sessions=fit_sessions(trace.tenant))
+    return replace(model, sessions=fit_sessions(trace.tenant)) if _returns(trace) else model
+
+
+def _returns(trace: Trace) -> bool:
+    """Whether some tenant comes back."""
+    return trace.tenant is not None and len(set(trace.tenant[:MOST].tolist())) < len(trace.tenant[:MOST])
 
 
 def fit_counts(counts: Array, bin_s: float, source: str) -> RateModel:
