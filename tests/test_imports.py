@@ -69,7 +69,8 @@ FOLDERS = {
         "around": "interface machinery",
         "pruning": "interface machinery",
         "pruning.adaptive": "interface machinery",
-        "catalogue": "around batching bounds pruning pruning.adaptive",
+        "residency": "interface machinery",
+        "catalogue": "around batching bounds pruning pruning.adaptive residency",
         "registry": "catalogue interface machinery",
     },
     "simulator": {

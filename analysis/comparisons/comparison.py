@@ -200,7 +200,7 @@ def _specs(policies: str | Sequence[str]) -> list[str]:
             policy = make(name)
         except ValueError:
             name, policy = f"{name}(adaptive)", make(f"{name}(adaptive)")
-        if "future" not in needs(policy):  # those are the ceiling
+        if not needs(policy) & {"future", "memory"}:  # those are the ceiling, and for traces with tenants
             specs.append(name)
     return specs
 

@@ -82,7 +82,7 @@ def test_layers_and_the_disk_are_optional_columns(tmp_path):
     assert table.key != read(tmp_path, f"{row}\nm,full,100,50,1,8,16,4\n").key
     for cells in ("0,900", "6,-1", "6,inf"):
         path.write_text(f"{head},layers,disk_us\n{row},{cells}\n")
-        with pytest.raises(ValueError, match="layers|disk_us"):
+        with pytest.raises(ValueError, match=r"layers|disk_us"):
             AdapterTable.read(path)
     path.write_text(f"{head},layers,disk_us\n{row},6,900\nm,full,100,50,1,8,16,4,5,900\n")
     with pytest.raises(ValueError, match="another"):
