@@ -50,12 +50,10 @@ def fit(trace: Trace, *, bin_s: float | None = None) -> RateModel:
     place = ((trace.arrival_s - start) / bin_s).astype(np.int64)
     counts = np.bincount(place[place < bins], minlength=bins)
     model = fit_counts(counts.astype(np.float64), bin_s, trace.source)
-    return replace(model, sessions=fit_sessions(trace.tenant)) if _returns(trace) else model
-
-
-def _returns(trace: Trace) -> bool:
-    """Whether some tenant comes back."""
-    return trace.tenant is not None and len(set(trace.tenant[:MOST].tolist())) < len(trace.tenant[:MOST])
+    tenants = None if trace.tenant is None else trace.tenant[:MOST]
+    if tenants is None or len(set(tenants.tolist())) == len(tenants):  # none comes back
+        return model
+    return replace(model, sessions=fit_sessions(tenants))
 
 
 def fit_counts(counts: Array, bin_s: float, source: str) -> RateModel:
