@@ -57,7 +57,7 @@ class Keys:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _content(self, named: str | None) -> list[str | None]:
-        """What a trace, lengths or tenants stand for: the bytes of a file or a recorded session, or the text and its files."""
+        """What a trace, lengths or tenants stand for: the bytes of a file or a session, or the text and its files."""
         if named is None or os.path.isfile(named):
             return [None if named is None else self._file(named)]
         if os.path.isdir(named):
