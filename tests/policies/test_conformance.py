@@ -211,7 +211,7 @@ def test_a_policy_that_breaks_a_rule_is_an_error_that_names_it(bad, broken):
 
 
 def test_every_policy_declares_uses_that_exist():
-    known = {name for name in (*vars(View), *View.__annotations__) if not name.startswith("_")}
+    known = {name for name in (*dir(View), *View.__annotations__) if not name.startswith("_")}
     for name, cls in POLICIES.items():
         assert cls.uses <= known | {"completions", "future"}, name
 
