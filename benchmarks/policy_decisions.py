@@ -106,7 +106,7 @@ def specs() -> list[str]:
     found = []
     for name, cls in POLICIES.items():
         spec = f"{name}(greedy)" if any(each.name == "inner" for each in fields(cls)) else name
-        if "future" not in needs(make(spec)):
+        if not needs(make(spec)) & {"future", "memory"}:
             found.append(SPECS.get(name, spec))
     return found
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from policies import POLICIES
+from policies import POLICIES, RESIDENCY
 from simulator import simulate
 from simulator.reporting.report import Report
 from simulator.settings import Settings, prepare
@@ -67,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     wraps = {name for name, cls in POLICIES.items() if "inner" in getattr(cls, "__dataclass_fields__", {})}
     specs = arguments.policies.split(";") if arguments.policies else None
-    specs = specs or [f"{name}(greedy)" if name in wraps else name for name in POLICIES]
+    specs = specs or [f"{name}(greedy)" if name in wraps else name for name in POLICIES if name not in RESIDENCY]
     seeds = [situations(seed) for seed in range(arguments.seeds)]
     names = ("calm", "busy", "burst", "four", "cpu")
     print("| policy | " + " | ".join(names) + " |\n" + "|---" * (1 + len(names)) + "|")

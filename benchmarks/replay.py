@@ -39,7 +39,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 import simulator
-from policies import POLICIES, make
+from policies import POLICIES, RESIDENCY, make
 from profiler.table import LatencyTable
 from simulator import simulate
 from traces import Trace
@@ -169,7 +169,7 @@ def runs() -> Iterator[Run]:
         if name == "optimum":  # which is exact for one GPU and one length
             yield from (Run(name, table, "short", 1) for table in TABLES)
             continue
-        if name == "deferral":  # which needs both models: CHOOSERS has it
+        if name == "deferral" or name in RESIDENCY:  # which needs both models: CHOOSERS has it; or tenants
             continue
         spec = f"{name}(greedy)" if any(each.name == "inner" for each in fields(cls)) else name
         yield from (Run(spec, *where) for where in product(TABLES, TRAFFIC, (1, 3)))

@@ -1,6 +1,6 @@
 """Batching, pruning, admission: pure decisions. `POLICIES` names them; `make` builds one from a spec."""
 
-from policies.catalogue import POLICIES
+from policies.catalogue import POLICIES, RESIDENCY
 from policies.interface import (
     Action,
     Completion,
@@ -23,6 +23,7 @@ from policies.registry import describe, make, needs
 
 __all__ = [
     "POLICIES",
+    "RESIDENCY",
     "Action",
     "Completion",
     "Dispatch",

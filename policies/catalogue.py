@@ -40,7 +40,40 @@ from policies.pruning.mpc import Mpc
 from policies.pruning.slackfit import SlackFit
 from policies.pruning.smdp import Smdp
 from policies.pruning.switching import Switching
+from policies.residency.balanced import Balanced
+from policies.residency.belady import Belady
+from policies.residency.cluster import Cluster
+from policies.residency.fair import Fair
+from policies.residency.full_copy import FullCopy
+from policies.residency.gdsf import Gdsf
+from policies.residency.lfu import Lfu
+from policies.residency.lru import Lru
+from policies.residency.random import Random
+from policies.residency.resident import Resident
+from policies.residency.resident_first import ResidentFirst
+from policies.residency.slo import Slo
+from policies.residency.tinylfu import TinyLfu
+from policies.residency.uncached import Pipelined, Serial, Slora
 
+#: Those for runs with adapters: wrappers that load and evict, and batches that go by what is there.
+RESIDENCY: dict[str, type] = {
+    "resident": Resident,
+    "random": Random,
+    "lru": Lru,
+    "lfu": Lfu,
+    "tinylfu": TinyLfu,
+    "gdsf": Gdsf,
+    "slo": Slo,
+    "belady": Belady,
+    "full_copy": FullCopy,
+    "serial": Serial,
+    "pipelined": Pipelined,
+    "slora": Slora,
+    "resident_first": ResidentFirst,
+    "cluster": Cluster,
+    "balanced": Balanced,
+    "fair": Fair,
+}
 #: Every policy that a name stands for. One file and two lines here add another.
 POLICIES: dict[str, type] = {
     "none": NoBatching,
@@ -88,4 +121,5 @@ POLICIES: dict[str, type] = {
     "oracle_agree": OracleAgree,
     "oracle_static": OracleStatic,
     "optimum": Optimum,
+    **RESIDENCY,
 }

@@ -62,10 +62,14 @@ class Preempt(NamedTuple):
 
 
 class Load(NamedTuple):
-    """Bring a tenant's adapter to this GPU, over its link: behind the loads that were asked for before."""
+    """Bring a tenant's adapter to this GPU, over its link: behind the loads that were asked for before.
+
+    ahead: a prefetch, which goes behind all loads that are none, until a batch that needs it is dispatched.
+    """
 
     gpu: int
     tenant: str
+    ahead: bool = False
 
 
 class Evict(NamedTuple):
@@ -125,12 +129,17 @@ class Final(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A load of a tenant's adapter that is done. start: when the link, which serves one at a time, began with it."""
+    """A load of a tenant's adapter that is done; one that is not yet ends at infinity.
+
+    start, finish: of its first and last layer on the link, which may have sent layers of others in between; seconds: of
+    its own.
+    """
 
     gpu: int
     tenant: str
     start: float
     finish: float
+    seconds: float
 
 
 #: What `observe` can be called with, by the names in `uses`.

@@ -38,7 +38,7 @@ def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
     traffic = flags.add_argument_group("traffic")
     settings_flags(traffic, "trace", "trace_format")
     settings_flags(traffic.add_mutually_exclusive_group(), "rate", "load")
-    settings_flags(traffic, "rate_mode", "start", "duration", "lengths", "bin_s", "time_unit")
+    settings_flags(traffic, "rate_mode", "start", "duration", "lengths", "tenants", "bin_s", "time_unit")
     settings_flags(
         flags.add_argument_group("device"),
         "table",
@@ -49,6 +49,7 @@ def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
         "clock",
         "legacy_accounting",
     )
+    settings_flags(flags.add_argument_group("adapters of tenants"), "adapter_budget", "host_budget")
     live = flags.add_argument_group("a real device instead of the table's times")
     live.add_argument(
         "--live", action="store_true", help="serve in real time on --device (default: cuda if there is one)"

@@ -47,12 +47,18 @@ class Executor(Protocol):
 
 @dataclass
 class Adapters:
-    """What became of adapters. By request, at its last Dispatch: hits, the place in HITS; load_wait_s, of its batch."""
+    """What became of adapters. By request, at its last Dispatch: hits, the place in HITS; load_wait_s, of its batch.
+
+    load_wait_s: by how much the batch took longer because of its loads. loads: in the order they were asked for. waits:
+    of each batch that had to wait. bytes_read: from the disk.
+    """
 
     hits: bytearray
     load_wait_s: array[float]
     loads: list[Loaded] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
     bytes_loaded: int = 0
+    bytes_read: int = 0
 
 
 @dataclass

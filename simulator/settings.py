@@ -21,6 +21,7 @@ from traces import FORMATS, Trace, load
 from traces.readers.times import UNITS
 from traces.scaling import MODES
 from traces.shared.modules import appeared, digest, outside
+from traces.shared.text import bytes_of
 
 CLOCKS = ("virtual", "wall")
 
@@ -69,6 +70,9 @@ class Settings:
     lengths: str | None = flag(
         None, "draw token counts from here (default: the trace's own, else short texts)", metavar="FILE|SPEC"
     )
+    tenants: str | None = flag(
+        None, "draw tenants, such as zipf:count=10000,exponent=0.9 (default: the trace's own)", metavar="SPEC"
+    )
     bin_s: float | None = flag(
         None, "of a file of counts: seconds per bin (default: 1, or as far apart as most bins are)", metavar="S"
     )
@@ -100,6 +104,15 @@ class Settings:
     )
     legacy_accounting: bool = flag(
         False, "of early exits: the time of ramps delays no later batch, as the Apparate paper counts it"
+    )
+    adapter_budget: str | None = flag(
+        None,
+        "on each GPU, for the adapters of tenants: bytes, or with KiB, MiB, GiB (default: room for all, where the "
+        "policy loads adapters)",
+        metavar="BYTES",
+    )
+    host_budget: str | None = flag(
+        None, "in the host's memory, likewise; other adapters are read from the disk (default: all)", metavar="BYTES"
     )
     clock: str = flag("virtual", "wall paces the run in real time", choices=CLOCKS)
     device: str | None = flag(
@@ -169,6 +182,8 @@ class Prepared:
             service_noise=its.service_noise,
             legacy_accounting=its.legacy_accounting,
             seed=its.seed,
+            adapter_budget=_budget("adapter_budget", its.adapter_budget),
+            host_budget=_budget("host_budget", its.host_budget),
             **({"clock": self.clock, "slo_s": None if its.slo_ms is None else its.slo_ms / 1e3} | how),
         )
         run = {"settings": asdict(its), **report.run}
@@ -191,6 +206,8 @@ def prepare(
         raise ValueError("--rate and --load both set the rate: give one of them")
     for name in WITHIN:
         refuse_beyond(name, getattr(settings, name))
+    for name in ("adapter_budget", "host_budget"):
+        _budget(name, getattr(settings, name))
     made = make(settings.policy, parameters)
     policy = describe(made)
     deployment = Deployment.of(table or settings.table, settings.model, settings.task, settings.levels)
@@ -210,6 +227,10 @@ def unchanged(settings: Settings) -> None:
             raise ValueError(f"{path}, which the recorded run read, is not there any more")
         if digest(Path(path)) != was:
             raise ValueError(f"{path} has changed since the recorded run: its results cannot be reproduced")
+
+
+def _budget(name: str, text: str | None) -> int | None:
+    return None if text is None else bytes_of(text, name)
 
 
 def _rate(its: Settings, load: float, deployment: Deployment) -> float:
@@ -233,6 +254,7 @@ def _load(its: Settings, deployment: Deployment) -> Trace:
         start=its.start,
         duration=its.duration,
         lengths=its.lengths,
+        tenants=its.tenants,
         seed=its.seed,
         bin_s=its.bin_s,
         time_unit=its.time_unit,
@@ -248,10 +270,11 @@ def _fits(value: object, hint: Any) -> bool:
 
 def _digests(its: Settings, more: list[str]) -> dict[str, str]:
     """Of every file that is read, those inside a spec (fit:FILE, along:FILE, tenants:table=FILE) and `more` too."""
-    named = more + [each for each in (its.trace, its.lengths, its.table) if each is not None]
+    named = more + [each for each in (its.trace, its.lengths, its.tenants, its.table) if each is not None]
     named += [part.rpartition("=")[2].strip() for each in named for part in each.partition(":")[2].split(",")]
     session = ("trace-*.parquet", "arrivals-*.csv")
-    parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv", "layers.csv")
+    parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv", "layers.csv",
+             "adapters.csv")  # fmt: skip
     named += [os.path.join(each, part) for each in named if os.path.isdir(each) for part in parts]
     folders = [each for each in named if os.path.isdir(each)]
     named += [str(part) for each in folders for pattern in session for part in sorted(Path(each).glob(pattern))]

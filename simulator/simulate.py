@@ -55,6 +55,7 @@ def simulate(
     cold_start_s: float | None = None,
     adapter_budget: int | None = None,
     legacy_accounting: bool = False,
+    host_budget: int | None = None,
     seed: int = 0,
     clock: Clock | None = None,
     executor: Executor | None = None,
@@ -69,11 +70,12 @@ def simulate(
     DESIGN section 6; levels as of `Deployment.of`. A Deployment in the place of the table has all of these but slo_s.
     service_noise: "none" takes medians, "profiled" draws from what was measured. cold_start_s: until a GPU that the
     policy adds serves; default the table's, else 10 s (modelled). adapter_budget: bytes on each GPU for the adapters of
-    the trace's tenants; None leaves a tenant a label. legacy_accounting: the time of ramps delays the answers of their
-    own batch, not the next batch (early exits as the Apparate paper counts them). clock: a WallClock paces the run in
-    real time, until Ctrl-C. executor: runs the batches, instead of the table's times. records: what is appended to,
-    empty. on_progress: called now and then with the number of requests that left. patience_s: a batch that runs
-    elsewhere for longer ends the run.
+    the trace's tenants; None leaves a tenant a label, unless the policy needs memory, which then has room for all.
+    host_budget: bytes of the host's memory for adapters; those that are not there are read from the disk.
+    legacy_accounting: the time of ramps delays the answers of their own batch, not the next batch (early exits as the
+    Apparate paper counts them). clock: a WallClock paces the run in real time, until Ctrl-C. executor: runs the
+    batches, instead of the table's times. records: what is appended to, empty. on_progress: called now and then with
+    the number of requests that left. patience_s: a batch that runs elsewhere for longer ends the run.
 
     Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves,
     ExecutorError (a RuntimeError) for a device that fails.
@@ -104,7 +106,11 @@ def simulate(
     plan = predictions.plan
     backlog = Backlog(trace, buckets, len(plan.tokens), slo_s, plan.layout)
     records, idle = Records() if records is None else records, list(range(gpus))
-    memory = None if adapter_budget is None else bound(adapter_budget, table, deployment.model, trace, gpus, records)
+    memory = None
+    if adapter_budget is not None or "memory" in needs(policy):
+        memory = bound(adapter_budget, table, deployment.model, trace, gpus, records, host_budget)
+    elif host_budget is not None:
+        raise ValueError("a host budget is for a run with adapters: give an adapter budget, or a policy of adapters")
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle, memory)
     if executor is None:
         rng, noisy = stream(seed, Stream.SERVICE_NOISE), service_noise != "none"
@@ -144,6 +150,7 @@ def simulate(
         **({} if cold is None else {"cold_start_s": cold}),
         **({} if adapter_budget is None else {"adapter_budget": adapter_budget}),
         **({"legacy_accounting": True} if legacy_accounting else {}),
+        **({} if host_budget is None else {"host_budget": host_budget}),
         "seed": seed,
         **({"interrupted": True} if interrupted else {}),
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},

@@ -26,7 +26,7 @@ from traces.writing import write
 
 #: The flags of `_source_flags`, which are arguments of `load` by the same names.
 _LOADING = (
-    *("format", "rate", "rate_mode", "start", "duration", "lengths", "max_tokens", "seed"),
+    *("format", "rate", "rate_mode", "start", "duration", "lengths", "tenants", "max_tokens", "seed"),
     *("bin_s", "sort", "columns", "time_unit", "tokenizer", "arrivals"),
 )
 
@@ -70,6 +70,7 @@ def _source_flags(command: argparse.ArgumentParser) -> None:
     flags.add_argument("--start", type=float, metavar="S", help="leave out so many seconds at the beginning")
     flags.add_argument("--duration", type=float, metavar="S", help="only so many seconds")
     flags.add_argument("--lengths", metavar="FILE|SPEC", help="draw lengths, such as lognormal:median=20,sigma=0.6")
+    flags.add_argument("--tenants", metavar="SPEC", help="draw tenants, such as zipf:count=10000,exponent=0.9")
     flags.add_argument("--max-tokens", type=int, metavar="N", help="clip the lengths of LLM traces and of --lengths")
     flags.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
     flags = command.add_argument_group("reading a file")

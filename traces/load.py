@@ -21,6 +21,7 @@ from traces.readers.tokenizing import count_tokens
 from traces.scaling import cut, scale
 from traces.spec import Spec, call
 from traces.streams import Stream, stream
+from traces.tenancy import with_tenants
 from traces.trace import Trace
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -41,6 +42,7 @@ def load(
     start: float | None = None,
     duration: float | None = None,
     lengths: str | os.PathLike[str] | None = None,
+    tenants: str | None = None,
     seed: int = 0,
     max_tokens: int | None = None,
     bin_s: float | None = None,
@@ -57,7 +59,8 @@ def load(
     head) by its settings, of a file by `scale` with rate_mode (a generator too, where the mode is not superpose);
     a file to be compressed gives its first rate x duration requests. lengths, a file or a spec, draws or replaces
     token counts; without it a trace that has none gets short-text. max_tokens clips the counts of LLM traces and of
-    `lengths`; a trace of our own format is never clipped. What was decided and altered is said in `Trace.notes`.
+    `lengths`; a trace of our own format is never clipped. tenants, a spec, draws or
+    replaces who asks. What was decided and altered is said in `Trace.notes`.
 
     For files: bin_s is the length of a bin of counts (default: 1 s, or as far apart as the bins are); sort allows rows
     out of order; columns names the columns of any table ({"arrival": "ts", "tokens": "n"}); time_unit is that of its
@@ -78,7 +81,8 @@ def load(
         lasts = None if duration is None else duration + (start or 0.0)
         draft = generate(str(source), None if by_mode else rate, lasts, seed)
         trace = _resize(draft.trace(str(source)), by_mode, rate_mode, start or 0.0, None, seed)
-    return _with_lengths(trace, draft, lengths, seed, max_tokens)
+    trace = _with_lengths(trace, draft, lengths, seed, max_tokens)
+    return trace if tenants is None else with_tenants(trace, tenants, stream(seed, Stream.TENANTS))
 
 
 def generate(source: str, rate: float | None, duration: float | None, seed: int) -> Draft:

@@ -16,6 +16,7 @@ from traces.scaling import MODES
 from traces.shared.text import aligned, first_line, number
 from traces.spec import signature
 from traces.statistics import Statistics
+from traces.tenancy import TENANTS
 
 
 def table(described: Sequence[Statistics]) -> str:
@@ -56,6 +57,10 @@ def listing() -> str:
         _section("Shipped traces", NAMED),
         _section("Generators", {signature(name, made): first_line(made) for name, made in GENERATORS.items()}),
         _section(
+            "Tenants (--tenants)",
+            {signature(name, made): first_line(made) for name, made in TENANTS.items()},
+        ),
+        _section(
             "Lengths (--lengths)",
             {signature(name, made): first_line(made) for name, made in LENGTHS.items()}
             | {"FILE": "Lengths of a file, drawn at random.", "along:FILE": "The same, in step with its time."},
@@ -67,10 +72,16 @@ def listing() -> str:
 
 def fitted(model: RateModel, path: Path) -> str:
     """What a fit found, for people."""
+    tenants = ""
+    if (its := model.sessions) is not None:
+        tenants = (
+            f"tenants in sessions, {its.active} at a time; hit ratios of LRU, LFU and Belady at 1, 5 and 10 % of the "
+            f"tenants missed by at most {its.missed:.3f}\n"
+        )
     return (
         f"mean rate {model.mean_rate:.6g} requests/s; curve of {len(model.rates)} levels over {model.seconds:.6g} s; "
         f"{len(model.levels)} levels of {model.bin_s:g}-s noise; memory "
-        f"{', '.join(f'{scale:g} s' for scale in model.scales_s)}\n"
+        f"{', '.join(f'{scale:g} s' for scale in model.scales_s)}\n{tenants}"
         f"parameters written to {path}: use fit:{path}"
     )
 

@@ -14,6 +14,7 @@ class Stream(IntEnum):
     LENGTHS = 1
     SCALING = 2
     SERVICE_NOISE = 3
+    TENANTS = 4
 
 
 def stream(seed: int, source: Stream) -> np.random.Generator:

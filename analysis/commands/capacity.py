@@ -62,11 +62,13 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _printed(found: DataFrame, attainment: float) -> str:
+    from analysis.plans.capacity import OF_TENANTS
     from analysis.words import accuracies
     from profiler.table import LEVELS, Deployment
     from traces.shared.text import aligned, milliseconds, number, percent
 
-    named = ("table", "model", "levels", "trace", "gpus", "slo_ms")
+    of_tenants = [name for name in OF_TENANTS if name in found]
+    named = ("table", "model", "levels", "trace", *of_tenants, "gpus", "slo_ms")
     same = {name: found[name].iloc[0] for name in named if found[name].nunique() == 1}
     asked = found[["table", "model", "task", "levels"]].astype(object).where(lambda cells: cells.notna(), None)
     deployed = [Deployment.of(*row) for row in asked.itertuples(index=False)]

@@ -61,8 +61,8 @@ CARRIED = 0.1
 ENDS = {"": "mean", "_low": "low", "_high": "high"}
 #: What all policies have in common: all settings but those of a single run, and of live ones.
 SETTINGS = [each for each in KINDS if each not in ("policy", "clock", "device", "weights")]
-_SHOWN = ("trace", "rate", "start", "duration", "lengths", "table", "model", "task", "levels", "slo_ms", "gpus",
-          "service_noise", "seed")  # fmt: skip
+_SHOWN = ("trace", "rate", "start", "duration", "lengths", "tenants", "table", "model", "task", "levels", "slo_ms",
+          "gpus", "adapter_budget", "host_budget", "service_noise", "seed")  # fmt: skip
 
 
 def compare(
@@ -200,7 +200,7 @@ def _specs(policies: str | Sequence[str]) -> list[str]:
             policy = make(name)
         except ValueError:
             name, policy = f"{name}(adaptive)", make(f"{name}(adaptive)")
-        if "future" not in needs(policy):  # those are the ceiling
+        if not needs(policy) & {"future", "memory"}:  # those are the ceiling, and for traces with tenants
             specs.append(name)
     return specs
 

@@ -60,6 +60,10 @@ class Search:
             self.at = math.sqrt(self.low * self.high) if self.low else self.high / 2
 
 
+#: Settings that a row has where they are given.
+OF_TENANTS = ("tenants", "adapter_budget", "host_budget")
+
+
 def capacity(
     axes: Mapping[str, Any] | None = None,
     *,
@@ -140,6 +144,7 @@ def _row(there: Sequence[Row], rate: float, searches: Sequence[Search], target: 
     """What was found at a point, with the figures there, at the highest rate that every seed met."""
     names = ("table", "model", "task", "levels", "trace", "gpus", "slo_ms", "policy")
     settings, own = {name: there[0][name] for name in names}, frame(there)
+    settings |= {name: there[0][name] for name in OF_TENANTS if there[0][name] is not None}
     low, mean, high = interval(searches)
     found = settings | {
         "target": target,

@@ -41,6 +41,8 @@ PLOTS = {
     "attainment-load": Plot("sweep", of_sweeps.attainment_against_load),
     "goodput-gpus": Plot("sweep", of_sweeps.goodput_against_gpus),
     "gpus-needed": Plot("sweep", of_sweeps.gpus_needed),
+    "hits-budget": Plot("sweep", of_sweeps.hits_against_budget),
+    "working-set": Plot("sweep", of_sweeps.throughput_against_tenants),
     "map-slo": Plot("sweep", of_sweeps.map_of_slo),
     "map-burstiness": Plot("sweep", of_sweeps.map_of_burstiness),
     "map": Plot("sweep", of_sweeps.attainment_map),

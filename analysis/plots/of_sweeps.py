@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from analysis.plots.axes import capacity, maps, rates, style, tradeoff
+from analysis.plots.axes import capacity, maps, rates, residency, style, tradeoff
 from analysis.plots.axes.curves import distinct, need, seeds
 from analysis.words import accuracies
 from profiler.table import LatencyTable
@@ -46,6 +46,16 @@ def gpus_needed(frame: DataFrame, width_mm: float = style.COLUMN_MM, *, attainme
     with style.titled("GPUs needed", _signs(frame), width_mm, 14 + 6 * bars, named=slice(0)) as (figure, (axes,)):
         capacity.gpus_needed(frame, axes, attainment=attainment)
         return figure
+
+
+def hits_against_budget(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """Share of requests whose adapter was resident, against the budget."""
+    return _single(frame, width_mm, residency.hits_against_budget, "Resident adapters against the budget")
+
+
+def throughput_against_tenants(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """On-time answers per second against the number of tenants."""
+    return _single(frame, width_mm, residency.throughput_against_tenants, "Goodput against tenants")
 
 
 def accuracy_against_latency(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:

@@ -20,7 +20,7 @@ from simulator.simulate import uncollected
 #: One cell's figures by name: its settings, `Report.summary`, and where they clash what `row` says.
 Row = dict[str, Any]
 #: Settings that change what is done with the inputs, not the inputs (but where the load sets the rate by the GPUs).
-_FREE = ("policy", "slo_ms", "service_noise", "gpus")
+_FREE = ("policy", "slo_ms", "service_noise", "adapter_budget", "host_budget", "gpus")
 #: Settings that the default target depends on, but for what the seed draws.
 _TARGET = ("table", "model", "task", "levels", "trace", "trace_format", "lengths")
 
@@ -134,7 +134,8 @@ def row(cell: Cell, resolved: Settings, report: Report) -> Row:
     load = summary.pop("load")
     settings = {name: getattr(resolved, name) for name in AXES}
     settings |= {"policy": report.run["policy"], "slo_ms": asked.slo_ms or 1e3 * report.slo_s, "gpus": asked.gpus}
-    settings |= {"service_noise": asked.service_noise, "load": load if asked.load is None else asked.load}
+    settings |= {name: getattr(asked, name) for name in ("adapter_budget", "host_budget", "service_noise")}
+    settings |= {"load": load if asked.load is None else asked.load}
     settings["rate"] = resolved.rate if resolved.rate is not None else summary["offered_rate"]
     found = {**settings, **summary, "offered_load": load}
     if cell.since_s:

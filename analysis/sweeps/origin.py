@@ -48,7 +48,7 @@ class Keys:
     def key(self, settings: Settings, since_s: float = 0.0) -> str:
         """Equal where nothing that can change a cell's row differs."""
         values = {name: getattr(settings, name) for name in AXES if name != "table"}
-        for name in ("trace", "lengths"):
+        for name in ("trace", "lengths", "tenants"):
             values[name] = self._content(values[name])
         modules, answers = self._policy(settings.policy)
         read = [self._file(each) for each in answers]
@@ -57,7 +57,7 @@ class Keys:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _content(self, named: str | None) -> list[str | None]:
-        """What a trace or lengths stand for: the bytes of a file or a recorded session, or the text and its files."""
+        """What a trace, lengths or tenants stand for: the bytes of a file or a session, or the text and its files."""
         if named is None or os.path.isfile(named):
             return [None if named is None else self._file(named)]
         if os.path.isdir(named):

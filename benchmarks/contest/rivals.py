@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from contest.cells import Cell
 from contest.tables import Shelf
-from policies import POLICIES, make
+from policies import POLICIES, RESIDENCY, make
 
 #: Wrappers, and policies with parameters: SLO in a spec stands for the target. What its source gives in seconds is here
 #: as published and in proportion to the target.
@@ -102,11 +102,11 @@ def bare() -> Iterator[str]:
             make(name)
         except ValueError:  # it wraps others
             continue
-        if name not in LEFT_OUT:
+        if name not in LEFT_OUT and name not in RESIDENCY:
             yield name
 
 
 def missing() -> list[str]:
     """Policies of the catalogue that are in no spec here."""
     named = set(re.findall(r"[a-z]+", ";".join([*bare(), *VARIANTS, *OWN, *STATIC, *RECORDED, *DEFERRING, "router"])))
-    return sorted(set(POLICIES) - named)
+    return sorted(set(POLICIES) - set(RESIDENCY) - named)

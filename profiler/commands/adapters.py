@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def _study(arguments: argparse.Namespace) -> None:
     from profiler.distill.learning.training import Setup
     from profiler.distill.preparation import alone, settle
     from profiler.distill.results import hardware
+    from profiler.models import weights
     from profiler.studies import accuracies, adapters, states
     from profiler.studies.material import prepare
     from profiler.studies.tenants import digest
@@ -75,8 +76,8 @@ def _study(arguments: argparse.Namespace) -> None:
         work, half = arguments.out / "work", half_precision(device)
         stack.enter_context(alone(work))
         recipe = adapters.recipe(spec, min(LEARNED, entries))
-        same = {"weights": initial.digest(checkpoint.tensors), "seed": arguments.seed, "bfloat16": half}
-        settle(work, adapters.FULL, {**same, "tenants": digest(own.tenants), "entries": entries, **recipe})
+        same = {"weights": weights.digest(checkpoint.tensors), "seed": arguments.seed, "bfloat16": half}
+        settle(work, {**asdict(adapters.FULL), **same, "tenants": digest(own.tenants), "entries": entries, **recipe})
         silent = Setup(work, arguments.seed, device, half, StudyLog(arguments.out / "log.jsonl", {}))
         frozen = adapters.frozen(spec, checkpoint.tensors, half)
         jobs = adapters.jobs(own.tenants, FULL)

@@ -99,7 +99,7 @@ class LatencyTable:
                 self.jitter,
                 self.accuracy.rows if self.accuracy else None,
                 self.meta.get("idle_factor"),
-                *([self.adapters.rows] if self.adapters else []),
+                *(self.adapters.key if self.adapters else []),
                 *(["layers", self.layers.rows] if self.layers else []),
                 *([self._layouts] if PACKED in self._layouts.values() else []),
             )

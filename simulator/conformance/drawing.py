@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from policies import POLICIES
+from policies import POLICIES, RESIDENCY
 from policies.registry import fields_of
 from simulator.conformance.cases import CLASSES
 
@@ -91,7 +91,7 @@ def random_spec(
     rng: np.random.Generator, students: Collection[int], wrappers: int = 3, around: frozenset[str] = frozenset()
 ) -> str:
     """A policy of all that there are, in up to so many wrappers. students: of the levels that there will be."""
-    names = [name for name in (*POLICIES, ON_DEMAND) if _fits(name, wrappers, around)]
+    names = [name for name in (*POLICIES, ON_DEMAND) if name not in RESIDENCY and _fits(name, wrappers, around)]
     name = names[rng.integers(len(names))]
     inner: list[str] = []
     values: dict[str, Any] = {}

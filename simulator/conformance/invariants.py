@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.interface import Loaded
 from profiler.events import Event, Kind
 from simulator.conformance.cases import Case
 from simulator.conformance.watching import Log
@@ -102,17 +104,17 @@ def _leaving(report: Report) -> list[tuple[float, int]]:
 
 
 def within_memory(report: Report, log: Log, case: Case) -> bool:
-    """I10: adapters fit the budget, stay while a batch or a load needs them, and come over a link one by one."""
+    """I10: adapters fit the budget, stay while a batch or a load needs them, and come over a link layer by layer."""
     its, tables, tenants = report.records.adapters, case.table.adapters, report.trace.tenant
     if its is None or tables is None or tenants is None or case.adapter_budget is None:
         return True
     size = next(iter(tables.adapters(report.levels[0].model).values())).bytes
-    loads, link_free_s, used = iter(its.loads), [0.0] * case.gpus, [0] * case.gpus
+    loads, used = iter(its.loads), [0] * case.gpus
     stays: dict[tuple[int, str], list[list[float]]] = {}  # when an adapter was asked for, resident, and evicted
     for time, action in log:
         if action[0] not in ("Load", "Evict"):
             continue
-        gpu, tenant = action[1:]
+        gpu, tenant = action[1:3]
         of = stays.setdefault((gpu, tenant), [])
         if action[0] == "Evict":
             if not of or not of[-1][1] <= time < of[-1][2]:
@@ -124,16 +126,26 @@ def within_memory(report: Report, log: Log, case: Case) -> bool:
         used[gpu] += size
         if load[:2] != (gpu, tenant) or used[gpu] > case.adapter_budget or (of and of[-1][2] == np.inf):
             return False
-        if load.start < max(time, link_free_s[gpu]) or load.finish <= load.start:
+        if load.start < time:
             return False
-        link_free_s[gpu] = load.finish
         of.append([time, load.finish, np.inf])
     for number, (start, finish, gpu, _, _, requests) in enumerate(report.records.batches):
-        wait_s = its.load_wait_s[requests[0]] if report.answers[number] else np.inf  # a preempted one may not compute
+        preempted = not report.answers[number]  # it may end before its adapters are there
         for tenant in {tenants[each] for each in requests}:
             held = [each for each in stays.get((gpu, tenant), ()) if each[0] <= start and finish <= each[2]]
-            if not any(there - start <= wait_s <= finish - start or wait_s == np.inf for _, there, _ in held):
+            if not any(there <= finish or preempted for _, there, _ in held):
                 return False
+    return all(_one_at_a_time([load for load in its.loads if load.gpu == gpu]) for gpu in range(case.gpus))
+
+
+def _one_at_a_time(loads: Sequence[Loaded]) -> bool:
+    """Whether one link can have sent these: between any start and any end no more than there is time for."""
+    done = sorted((load for load in loads if load.finish < np.inf), key=lambda load: load.finish)
+    finish, start, seconds = (np.array([load[at] for load in done]) for at in (3, 2, 4))
+    for begin in start:
+        within = start >= begin
+        if (np.cumsum(seconds[within]) > (finish[within] - begin) * (1 + 1e-9)).any():
+            return False
     return True
 
 

@@ -100,11 +100,11 @@ class TroubledMemory(Memory):
         super().__init__(*memory)
         self._faults = faults
 
-    def load(self, action: Load, now: float) -> float:
+    def load(self, action: Load, now: float) -> None:
         if self._faults.strikes("load fails"):
             raise ExecutorError(f"adapter {action.tenant!r} could not be loaded onto GPU {action.gpu}")
-        self._on(action.gpu).link_free_s += self._faults.seconds("load slow")
-        return super().load(action, now)
+        self._on(action.gpu).link.stall(self._faults.seconds("load slow"))
+        super().load(action, now)
 
 
 def on_full_disk(records: Records, faults: Faults) -> Records:

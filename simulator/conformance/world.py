@@ -116,6 +116,7 @@ class World:
         if case.adapter_budget is None or tables is None or tenant is None:
             return None
         adapter, names = next(iter(tables.adapters(MODEL).values())), tenant.tolist()
+        adapter = adapter._replace(layers=case.table.levels(MODEL)[0].depth)
         return TroubledMemory(
             self.faults, case.adapter_budget, case.gpus, dict.fromkeys(names, adapter), names, records
         )

@@ -22,6 +22,13 @@ _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+#: Beside these, where adapters are bound.
+_OF_ADAPTERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "hits": lambda s: percent(s.get("hit_rate")),
+    "overlap": lambda s: percent(s.get("overlap")),
+}
+
+
 def heading(report: Report) -> str:
     """What was served on what, in a few lines; says where the table's figures and accuracies come from."""
     summary, run = report.summary, report.run
@@ -58,8 +65,9 @@ def heading(report: Report) -> str:
 
 def table(summaries: Sequence[tuple[str, dict[str, Any]]], serves: Sequence[str] = ()) -> str:
     """One aligned line per policy, from its summary; serves: what each of them has, in a last column."""
-    rows = [["policy", *_COLUMNS]]
-    rows += [[name, *(show(summary) for show in _COLUMNS.values())] for name, summary in summaries]
+    columns = _COLUMNS | (_OF_ADAPTERS if any("hit_rate" in summary for _, summary in summaries) else {})
+    rows = [["policy", *columns]]
+    rows += [[name, *(show(summary) for show in columns.values())] for name, summary in summaries]
     lines = aligned(rows).splitlines()
     last = ["serves", *serves] if serves else [""] * len(lines)
     return "\n".join(f"{line}  {what}".rstrip() for line, what in zip(lines, last, strict=True))

@@ -131,18 +131,32 @@ def _of_requests(report: Ran) -> dict[str, Any]:
 def _of_adapters(report: Ran) -> dict[str, Any]:
     """Of served requests, the share whose adapter was resident; of the links' time until the last batch, what was used.
 
-    bytes_loaded: of all loads, those that end later, too.
+    bytes_loaded: of all loads, those that end later, too. overlap: of the time of all loads, the share that no batch
+    took longer for. fairness: Jain's index of the tenants' attainments, 1 where all are alike (Jain and others 1984).
     """
     if (its := report.records.adapters) is None:
         return {}
     hits = np.frombuffer(its.hits, np.uint8)[: len(report.trace)][report.times["batch"] >= 0]
     end = float(max(report.batch_columns["finish_s"], default=0.0))
-    used = sum(max(0.0, min(load.finish, end) - load.start) for load in its.loads)
+    done = [load for load in its.loads if load.finish < np.inf]
+    used = sum(min(load.seconds, max(0.0, end - load.start)) for load in done)
     return {
         "hit_rate": _mean(hits == HITS.index("resident")),
         "bytes_loaded": its.bytes_loaded,
         "link_busy": _ratio(used, report.gpus * (end - float(report.trace.arrival_s[0]))),
+        "overlap": 1 - sum(its.waits) / sum(load.seconds for load in done) if done else None,
+        "fairness": _fairness(report),
+        **({"bytes_read": its.bytes_read} if its.bytes_read else {}),
     }
+
+
+def _fairness(report: Ran) -> float | None:
+    """Jain's index of the shares of each tenant's requests that were on time; None where none was."""
+    assert report.trace.tenant is not None
+    number = {name: at for at, name in enumerate(dict.fromkeys(report.trace.tenant.tolist()))}
+    tenant = np.fromiter(map(number.__getitem__, report.trace.tenant.tolist()), np.int64, len(report.trace))
+    on_time = np.bincount(tenant, report.times["outcome"] == OK, len(number)) / np.bincount(tenant)
+    return _ratio(float(on_time.sum()) ** 2, len(number) * float(np.square(on_time).sum()))
 
 
 def busy_seconds(report: Ran) -> float:

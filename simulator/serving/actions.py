@@ -12,8 +12,7 @@ from typing import Any, NoReturn
 from policies.interface import Dispatch, Drop, Evict, Load, Preempt, Scale, Wait
 from profiler.events import BatchPlan, Event, Kind
 from simulator.core import ExecutorError, PolicyError
-from simulator.serving.events import free, release
-from simulator.serving.fleet import LOADED
+from simulator.serving.events import free, release, ring
 from simulator.serving.memory import Memory
 from simulator.serving.state import State
 
@@ -43,6 +42,7 @@ def _dispatch(state: State, action: Dispatch, now: float) -> None:
     number = len(batches)
     if state.memory is not None:
         state.memory.pin(number, gpu, requests, now)
+        ring(state, gpu)
     execution = state.begin(number, gpu, level, bucket, requests, plan, now)
     if execution is None:
         batches.append((now, inf, gpu, level, bucket, requests))
@@ -84,10 +84,8 @@ def _expect(state: State, number: int, now: float, finish: float, events: Sequen
 
 
 def _load(state: State, action: Load, now: float) -> None:
-    finish = _bound(state).load(action, now)
-    if not now <= finish < inf:
-        raise ExecutorError(f"adapter {action.tenant!r} cannot be loaded onto GPU {action.gpu}: it takes {finish} s")
-    heappush(state.due, (finish, LOADED - action.gpu, 0, Event(0.0, Kind.LOADED)))
+    _bound(state).load(action, now)
+    ring(state, action.gpu)
 
 
 def _evict(state: State, action: Evict, now: float) -> None:

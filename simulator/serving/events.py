@@ -17,6 +17,8 @@ from simulator.serving.state import State, blame
 PROGRESS = 256
 #: The order of what a policy learns of a batch that is done among the events of one moment: it is the last.
 FEEDBACK = 1 << 30
+#: The event of a load that is done.
+AN_END = Event(0.0, Kind.LOADED)
 #: The columns of an answer that a policy may observe: never whether it was right.
 HEARD = ("students", "exit", "answer", "confidence", "margin")
 
@@ -148,9 +150,19 @@ def _final(state: State, number: int, time: float, event: Event, now: float) -> 
 def _loaded(state: State, number: int, time: float, event: Event, now: float) -> None:
     """Note that an adapter is there."""
     assert state.memory is not None
-    loaded = state.memory.loaded(LOADED - number)
+    gpu = LOADED - number
+    if (loaded := state.memory.loaded(gpu, time)) is None:
+        return
+    ring(state, gpu)
     if "loads" in state.hears:
         _say(state, loaded)
+
+
+def ring(state: State, gpu: int) -> None:
+    """Put the next end of a load on a GPU's link into the heap, where it is another than before."""
+    assert state.memory is not None
+    if (time := state.memory.rings(gpu)) is not None:
+        heappush(state.due, (time, LOADED - gpu, 0, AN_END))
 
 
 def _heard(

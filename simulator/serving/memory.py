@@ -1,4 +1,4 @@
-"""The memory of each GPU for adapters: a budget of bytes, pins, and the link that they come over, one at a time."""
+"""The memory of each GPU for adapters: a budget of bytes, pins, and the link that they come over."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -13,38 +14,52 @@ import numpy as np
 from policies.interface import Evict, Load, Loaded
 from profiler.table import Adapter
 from simulator.core import HITS, Adapters, PolicyError, Records
+from simulator.serving.host import HostMemory
+from simulator.serving.link import Link, Transfer
 
 RESIDENT, LOADING, MISS = range(len(HITS))
 
 
 class Pinned(NamedTuple):
-    """What a batch holds from its Dispatch to its end. wait_s: until the last of its adapters is there."""
+    """What a batch holds from its Dispatch to its end. ready: when each layer of its adapters is there; () if all are.
+
+    Its layers count from the first one that is not there yet.
+    """
 
     gpu: int
     tenants: AbstractSet[str]
-    wait_s: float
+    ready: tuple[float, ...]
 
 
 class Space:
-    """The memory of one GPU. loading: when each load was asked for, and the load, in the order of the link."""
+    """The memory of one GPU. loading: in the order they were asked for. rings_s: when its link's next end is due."""
 
     def __init__(self, budget: int) -> None:
         self.room = budget
         self.resident: dict[str, None] = {}
-        self.loading: dict[str, tuple[float, Loaded]] = {}
+        self.loading: dict[str, Transfer] = {}
         self.pins: Counter[str] = Counter()
-        self.link_free_s = 0.0
+        self.link = Link()
+        self.rings_s = inf
 
 
 class Memory:
     """Which adapters are on which GPU (invariant I10): a `policies.interface.Residency`, and what changes it.
 
-    budget: bytes per GPU. adapters: of every tenant. tenants: of every request.
+    budget: bytes per GPU. adapters: of every tenant. tenants: of every request. host: what adapters are loaded from;
+    None: all of them are in the host's memory.
     """
 
     def __init__(
-        self, budget: int, gpus: int, adapters: Mapping[str, Adapter], tenants: Sequence[str], records: Records
+        self,
+        budget: int,
+        gpus: int,
+        adapters: Mapping[str, Adapter],
+        tenants: Sequence[str],
+        records: Records,
+        host: HostMemory | None = None,
     ) -> None:
+        self._host = host
         self._adapters, self._tenants, self.distinct = adapters, tenants, len(adapters)
         self._spaces = [Space(budget) for _ in range(gpus)]
         self.pinned: dict[int, Pinned] = {}  # by the number of the batch
@@ -69,13 +84,18 @@ class Memory:
         return self._tenants[request]
 
     @property
+    def layers(self) -> int:
+        """How many layers have adapters."""
+        return max(adapter.layers for adapter in self._adapters.values())
+
+    @property
     def most_loads(self) -> int:
         """How many loads and evictions it takes at most to fill every GPU anew."""
         return 2 * len(self._spaces) * self.distinct
 
-    def load(self, action: Load, now: float) -> float:
-        """Queue a load on its link; returns when it will be done."""
-        (gpu, tenant), on, its = action, self._on(action.gpu), self.adapter(action.tenant)
+    def load(self, action: Load, now: float) -> None:
+        """Queue a load on its link."""
+        (gpu, tenant, ahead), on, its = action, self._on(action.gpu), self.adapter(action.tenant)
         if tenant in on.resident or tenant in on.loading:
             state = "resident" if tenant in on.resident else "loading"
             raise PolicyError(f"loads {tenant!r} onto GPU {gpu}, where it is {state} already")
@@ -84,20 +104,36 @@ class Memory:
                 f"loads {tenant!r} of {its.bytes} bytes onto GPU {gpu}, where {on.room} are free: evict others first"
             )
         on.room -= its.bytes
-        start = max(now, on.link_free_s)
-        on.link_free_s = start + its.load_s
-        loaded = Loaded(gpu, tenant, start, on.link_free_s)
-        on.loading[tenant] = now, loaded
-        self._became.loads.append(loaded)
-        self._became.bytes_loaded += its.bytes
-        return loaded.finish
+        became = self._became
+        there = now
+        if self._host is not None:
+            there = self._host.fetch(tenant, its, now)
+            became.bytes_read = self._host.bytes_read
+        on.loading[tenant] = load = Transfer(len(became.loads), tenant, its, now, bool(ahead), there)
+        became.loads.append(Loaded(gpu, tenant, inf, inf, its.load_s))
+        became.bytes_loaded += its.bytes
+        on.link.add(load, now)
 
-    def loaded(self, gpu: int) -> Loaded:
-        """End the first load of a GPU's link."""
+    def rings(self, gpu: int) -> float | None:
+        """When the next load of a GPU's link ends, if that is not what was said last."""
         on = self._spaces[gpu]
-        tenant = next(iter(on.loading))
+        if (next_s := on.link.next_s) == on.rings_s:
+            return None
+        on.rings_s = next_s
+        return next_s if next_s < inf else None
+
+    def loaded(self, gpu: int, time: float) -> Loaded | None:
+        """End the load of a GPU's link that ends now; None where it ends at another time by now."""
+        on = self._spaces[gpu]
+        if on.link.next_s != time:
+            return None
+        load = on.link.end()
+        tenant = load.tenant
+        del on.loading[tenant]
         on.resident[tenant] = None
-        return on.loading.pop(tenant)[1]
+        done = Loaded(gpu, tenant, load.start, load.finish, self._adapters[tenant].load_s)
+        self._became.loads[load.number] = done
+        return done
 
     def evict(self, action: Evict) -> None:
         """Free what an adapter takes."""
@@ -113,30 +149,40 @@ class Memory:
     def pin(self, number: int, gpu: int, requests: Sequence[int], now: float) -> None:
         """Hold the adapters of a batch's tenants. Raises PolicyError where one is neither resident nor loading."""
         on, tenants, became = self._spaces[gpu], self._tenants, self._became
-        ready = now
+        coming: dict[str, Transfer] = {}
         for request in requests:
             tenant = tenants[request]
+            became.load_wait_s[request] = 0.0
             if tenant in on.resident:
                 became.hits[request] = RESIDENT
             elif tenant in on.loading:
-                asked, loaded = on.loading[tenant]
-                became.hits[request] = LOADING if asked < now else MISS
-                ready = max(ready, loaded.finish)
+                coming[tenant] = load = on.loading[tenant]
+                became.hits[request] = LOADING if load.asked < now else MISS
             else:
                 raise PolicyError(
                     f"dispatched request {request} to GPU {gpu}, where the adapter of its tenant {tenant!r} is neither "
                     f"resident nor loading: load it first"
                 )
-        for request in requests:
-            became.load_wait_s[request] = ready - now
+        ready = on.link.gather(list(coming.values()), now) if coming else ()
         held = frozenset(tenants[request] for request in requests)
         on.pins.update(held)
-        self.pinned[number] = Pinned(gpu, held, ready - now)
+        self.pinned[number] = Pinned(gpu, held, ready)
+
+    def waits(self, requests: Sequence[int], seconds: float) -> None:
+        """Note by how much a batch takes longer because of its loads."""
+        for request in requests:
+            self._became.load_wait_s[request] = seconds
+        self._became.waits.append(seconds)
 
     def unpin(self, number: int) -> None:
         """Let go of what a batch holds, now that it has ended."""
         gpu, held, _ = self.pinned.pop(number)
-        self._spaces[gpu].pins.subtract(held)
+        pins = self._spaces[gpu].pins
+        for tenant in held:
+            if pins[tenant] == 1:
+                del pins[tenant]
+            else:
+                pins[tenant] -= 1
 
     def _on(self, gpu: int) -> Space:
         if not (isinstance(gpu, (int, np.integer)) and 0 <= gpu < len(self._spaces)):

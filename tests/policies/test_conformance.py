@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from policies import POLICIES, Dispatch, Drop, Preempt, Scale, View, Wait, make, needs
+from policies import POLICIES, RESIDENCY, Dispatch, Drop, Preempt, Scale, View, Wait, make, needs
 from policies.batching.greedy import Greedy
 from policies.machinery.wrapped import uses
 from policies.pruning.adaptive.policy import Adaptive
@@ -20,6 +20,8 @@ def specs():
     for name, cls in POLICIES.items():
         if "inner" in cls.__dataclass_fields__:
             yield f"{name}(timeout)"
+        elif name in RESIDENCY:  # batches, which load nothing themselves
+            yield f"lru({name}, prefetch='queue')"
         elif "future" not in needs(make(name)):  # an oracle refuses what it is not exact for
             yield name
 
@@ -33,6 +35,9 @@ MORE = (
     "strict(timeout, classes=('gold', 'silver', 'bronze'))",
     "autoscale(router(timeout), interval_s=0.002, look_back_s=0.002, up_delay_s=0.002, down_delay_s=0.002, most=5)",
     "weighted(adaptive, classes=('gold', 'silver', 'bronze'), weights=(3, 2, 1))",
+    "admission(slora(greedy))",
+    "router(lru(adaptive, prefetch='queue'), rule='shortest')",
+    "lfu(buckets(greedy), prefetch='popular')",
 )
 
 
@@ -206,7 +211,7 @@ def test_a_policy_that_breaks_a_rule_is_an_error_that_names_it(bad, broken):
 
 
 def test_every_policy_declares_uses_that_exist():
-    known = {name for name in (*vars(View), *View.__annotations__) if not name.startswith("_")}
+    known = {name for name in (*dir(View), *View.__annotations__) if not name.startswith("_")}
     for name, cls in POLICIES.items():
         assert cls.uses <= known | {"completions", "future"}, name
 

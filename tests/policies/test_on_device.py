@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from policies import POLICIES, make, needs  # noqa: E402
+from policies import POLICIES, RESIDENCY, make, needs  # noqa: E402
 from profiler.table.writing import write_table  # noqa: E402
 from simulator.live import open_live  # noqa: E402
 from simulator.settings import Settings, prepare  # noqa: E402
@@ -16,7 +16,11 @@ from traces import Trace, write  # noqa: E402
 MODEL = "students-1x64"
 #: What a CPU does not offer, or a run in its own time.
 BEYOND = {"layers", "preempt", "future", "scale", "returns"}
-SPECS = [f"{name}(greedy)" if "inner" in cls.__dataclass_fields__ else name for name, cls in POLICIES.items()]
+SPECS = [
+    f"{name}(greedy)" if "inner" in cls.__dataclass_fields__ else name
+    for name, cls in POLICIES.items()
+    if name not in RESIDENCY
+]
 
 
 @pytest.fixture(scope="module")

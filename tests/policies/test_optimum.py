@@ -150,7 +150,7 @@ def online():
         spec = f"{name}(adaptive)" if "inner" in cls.__dataclass_fields__ else name
         if "scale" in needs(make(spec)):
             spec = f"{name}(adaptive, most=1)"
-        if not needs(make(spec)) & {"future", "layers"}:
+        if not needs(make(spec)) & {"future", "layers", "memory"}:
             yield spec
 
 

@@ -291,3 +291,24 @@ def test_an_interrupted_run_has_status_130_and_writes_nothing(command):
     assert process.returncode == 130
     assert complained == b"interrupted\n"
     assert not command.out.exists()
+
+
+def test_tenants_are_drawn_and_their_adapters_bound_and_a_rerun_reproduces_that(command):
+    rows = "model,kind,bytes,load_us,distinct,batch,tokens,extra_us\nstudents-2x8,toy,1000,200,16,16,64,5\n"
+    (command.table / "adapters.csv").write_text(rows)
+    asked = ("--policy", "lru(greedy)", "--tenants", "zipf:count=20", "--slo-ms", "50", "--reference", "none")
+    trace = "poisson:rate=500,duration=1"
+    assert command(*asked, "--adapter-budget", "4KiB", trace=trace) == 0
+    assert re.search(r"^policy .*hits +overlap", command.printed, re.MULTILINE)
+    summary = json.loads((command.out / "summary.json").read_text())
+    assert 0 < summary["hit_rate"] < 1
+    assert 0 < summary["fairness"] <= 1
+    assert json.loads((command.out / "run.json").read_text())["adapter_budget"] == 4096
+    again = command.folder / "again"
+    assert command.bare("--rerun", command.out, "--out", again, "--json") == 0
+    assert json.loads((again / "summary.json").read_text()) == summary
+    assert command(*asked, trace=trace) == 0  # room for all: each is loaded once
+    assert json.loads((command.out / "summary.json").read_text())["bytes_loaded"] == 20_000
+    for wrong, named in (("4GB", "adapter_budget"), ("10", "takes 1000")):
+        assert command(*asked, "--adapter-budget", wrong, trace=trace) == 2
+        assert named in command.complained

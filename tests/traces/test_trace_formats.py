@@ -24,6 +24,7 @@ SAMPLES = {
     '{"timestamp": 1500, "input_length": 7319, "output_length": 490, "hash_ids": [0]}\n',
     "counts": "count\n2\n0\n3\n",
     "azure-functions-2021": "app,func,end_timestamp,duration\na1,f1,10.5,0.5\na2,f2,4.25,0.25\n",
+    "gentd26": "arrival_s,tenant,base_model,adapters\n0,G0000,M0000,0\n4704,G0001,M0001,1\n",
 }
 ARRIVALS = {
     "csv": [0.5, 0.75],
@@ -31,6 +32,7 @@ ARRIVALS = {
     "burstgpt": [5.0, 45.0],
     "mooncake": [0.0, 1.5],
     "azure-functions-2021": [4.0, 10.0],
+    "gentd26": [0.0, 4704.0],
 }
 TOKENS = {"csv": [12, 7], "azure-llm": [374, 396], "burstgpt": [472, 1087], "mooncake": [6755, 7319]}
 

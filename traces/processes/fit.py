@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from traces.processes.copula import correlation_of_steps, decay, gaussian_correlation
 from traces.processes.ratemodel import RateModel
+from traces.processes.sessions import MOST, fit_sessions
 from traces.shared.sums import dot
 from traces.trace import Trace
 
@@ -33,6 +35,7 @@ def fit(trace: Trace, *, bin_s: float | None = None) -> RateModel:
     bin_s: the finest scale that is matched; below it arrivals are Poisson. By default 1 s, or the largest of 0.1, 0.01
     and 0.001 s that leaves 600 bins. Matched are the rate curve, the variance of counts over 1 to 60 bins (so the
     index of dispersion and the autocorrelation), and the distribution of counts per bin (so empty and busiest bins).
+    Where the trace has tenants, their order is fitted, too (`fit_sessions`).
 
     Raises ValueError for a trace too short to fit (fewer than 100 requests, or no extent in time).
     """
@@ -46,7 +49,11 @@ def fit(trace: Trace, *, bin_s: float | None = None) -> RateModel:
         raise ValueError(f"trace {trace.source}: {bins} bins of {bin_s:g} s are too few to fit (100)")
     place = ((trace.arrival_s - start) / bin_s).astype(np.int64)
     counts = np.bincount(place[place < bins], minlength=bins)
-    return fit_counts(counts.astype(np.float64), bin_s, trace.source)
+    model = fit_counts(counts.astype(np.float64), bin_s, trace.source)
+    tenants = None if trace.tenant is None else trace.tenant[:MOST]
+    if tenants is None or len(set(tenants.tolist())) == len(tenants):  # none comes back
+        return model
+    return replace(model, sessions=fit_sessions(tenants))
 
 
 def fit_counts(counts: Array, bin_s: float, source: str) -> RateModel:

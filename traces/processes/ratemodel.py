@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from traces.arrivals import MOST_OF_ALL, bounded, follow, poisson_process, positive
 from traces.draft import Draft
+from traces.processes.sessions import Sessions
 from traces.shared.atomic import write_text
 from traces.shared.documents import checked, json_text, read_json
 from traces.shared.sums import dot
@@ -28,6 +30,7 @@ class RateModel:
     bin_s: the level holds for a bin. edges_s, rates: the curve, piecewise constant, requests/s; it repeats after its
     end. levels, shares: the values of the level, ascending, and how often each holds (mean level 1). scales_s,
     weights: time constants of the parts of z (0: no memory) and their parts of its variance. source: what was fitted.
+    sessions: who asks, where the trace has tenants.
     """
 
     bin_s: float
@@ -38,6 +41,7 @@ class RateModel:
     scales_s: tuple[float, ...]
     weights: tuple[float, ...]
     source: str = ""
+    sessions: Sessions | None = None
 
     def __post_init__(self) -> None:
         pairs = ((self.levels, self.shares, "levels"), (self.scales_s, self.weights, "scales_s"))
@@ -91,14 +95,19 @@ class RateModel:
 
     def save(self, path: Path) -> None:
         """Write the parameters as JSON, with the figures rounded to six digits."""
-        values = {key: [float(f"{each:.6g}") for each in value] if isinstance(value, tuple) else value
-                  for key, value in asdict(self).items()}  # fmt: skip
-        write_text(path, json_text(values) + "\n")
+        write_text(path, json_text(_rounded({k: v for k, v in asdict(self).items() if v is not None})) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> RateModel:
         """Raises ValueError where the file is not a saved rate model."""
         return checked(cls, read_json(path), f"{path} is not a saved rate model")
+
+
+def _rounded(values: Any) -> Any:
+    """Tuples of figures rounded to six digits, wherever they stand."""
+    if isinstance(values, dict):
+        return {key: _rounded(value) for key, value in values.items()}
+    return [float(f"{each:.6g}") for each in values] if isinstance(values, tuple) else values
 
 
 def arrivals(

@@ -66,6 +66,11 @@ def azure_functions_2021(path: Path, reading: Reading) -> Draft:
     return Draft(arrival_s[order], {"tenant": read["app"][order], "klass": read["func"][order]}, notes=notes)
 
 
+def gentd26(path: Path, reading: Reading) -> Draft:
+    """GenTD26, requests of a service of many adapters: arrival_s, tenant, base_model (the class), adapters."""
+    return _timed(path, "arrival_s", {"tenant": "tenant", "klass": "base_model"}, reading)
+
+
 FORMATS: dict[str, Reader] = {
     "csv": csv,
     "parquet": parquet,
@@ -74,12 +79,14 @@ FORMATS: dict[str, Reader] = {
     "mooncake": mooncake,
     "counts": counts,
     "azure-functions-2021": azure_functions_2021,
+    "gentd26": gentd26,
 }
 #: The columns that tell a format, most telling first.
 _TELLING: dict[str, tuple[str, ...]] = {
     "azure-llm": ("TIMESTAMP", "ContextTokens"),
     "burstgpt": ("Timestamp", "Request tokens"),
     "azure-functions-2021": ("app", "func", "end_timestamp", "duration"),
+    "gentd26": ("arrival_s", "base_model", "adapters"),
     "csv": ("arrival_s",),
     "counts": ("count",),
 }

@@ -25,6 +25,25 @@ def count(n: float, noun: str) -> str:
     return f"{number(n)} {noun}{'' if n == 1 else 's'}"
 
 
+#: Bytes in the units that people write.
+UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def bytes_of(text: str, name: str) -> int:
+    """The bytes of a text such as 1.1GiB. Raises ValueError that begins with the name for what is none."""
+    number = text.rstrip("BGKMi ")
+    try:
+        found = float(number) * UNITS[text[len(number) :].strip()]
+        if not 1 <= found <= 2**60:
+            raise ValueError
+    except (KeyError, ValueError):
+        units = ", ".join(unit for unit in UNITS if len(unit) > 1)
+        raise ValueError(
+            f"{name} is {text[:40]!r}; it must be bytes of at least 1, as 1000000, or with {units}"
+        ) from None
+    return int(found)
+
+
 def first_line(thing: object) -> str:
     """What a class or function says of itself."""
     return (thing.__doc__ or "").strip().splitlines()[0]

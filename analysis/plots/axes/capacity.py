@@ -11,7 +11,7 @@ from pandas import DataFrame
 
 from analysis.plots.axes.curves import curves, need, numbers
 from analysis.plots.axes.quantities import quantity
-from analysis.plots.axes.rates import _curve
+from analysis.plots.axes.rates import seeded
 from analysis.plots.axes.style import COLOURS, GREY, from_zero, grid, rows_of, target, whole_numbers
 from traces.shared.text import number
 
@@ -32,7 +32,7 @@ class Needed(NamedTuple):
 def goodput_against_gpus(frame: DataFrame, axes: Axes) -> Axes:
     """On-time answers per second against GPUs; the grey line is all that is offered, where that is one rate."""
     for index, curve in enumerate(curves(frame, "gpus", "goodput")):
-        _curve(axes, curve, index)
+        seeded(axes, curve, index)
     need(frame, "offered_rate")
     offered = numbers(frame, "offered_rate")
     if np.ptp(offered) < 0.05 * offered.mean():

@@ -42,6 +42,9 @@ QUANTITIES = {
     "batch_mean": Quantity("mean batch", "requests"),
     "students_mean": Quantity("mean students"),
     "padding": Quantity("padding", "% of tokens run", 100),
+    "hit_rate": Quantity("adapter was resident", "% of answers", 100),
+    "budget_gib": Quantity("budget for adapters", "GiB per GPU"),
+    "tenant_count": Quantity("tenants"),
     "utilisation": Quantity("busy", "% of GPU time", 100),
 }
 

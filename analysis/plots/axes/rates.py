@@ -25,7 +25,7 @@ def latency_against_load(frame: DataFrame, axes: Axes, *, x: str = "load") -> Ax
     throughput = curves(frame.assign(throughput=rates), x, "throughput")
     for index, (p50, p99, answers) in enumerate(zip(median, curves(frame, x, "p99_s"), throughput, strict=True)):
         look = marked_look(index)
-        _curve(axes, p99, index, factor=1e3)
+        seeded(axes, p99, index, factor=1e3)
         axes.plot(p50.x, p50.mean * 1e3, color=look["color"], linestyle=":", linewidth=0.8, label=f"_{p50.name} p50")
         at = knee(answers.mean, p99.mean)
         if at == len(p99.x) - 1:
@@ -59,7 +59,7 @@ def goodput_against_rate(frame: DataFrame, axes: Axes, *, x: str = "offered_rate
         ends = [0.0, max(float(curve.x.max()) for curve in found)]
         axes.plot(ends, ends, color=GREY, linewidth=0.7, label="_all on time")
     for index, curve in enumerate(found):
-        _curve(axes, curve, index)
+        seeded(axes, curve, index)
     axes.set(ylim=(0, None), ylabel=quantity("goodput").label)
     return _against(axes, x)
 
@@ -67,13 +67,13 @@ def goodput_against_rate(frame: DataFrame, axes: Axes, *, x: str = "offered_rate
 def attainment_against_load(frame: DataFrame, axes: Axes, *, x: str = "load", attainment: float = 0.99) -> Axes:
     """Share of the offered requests that are answered on time, with the target as a line."""
     for index, curve in enumerate(curves(frame, x, "attainment")):
-        _curve(axes, curve, index, factor=100)
+        seeded(axes, curve, index, factor=100)
     axes.set(ylim=(0, 104), ylabel=quantity("attainment").label)
     target(axes, 100 * attainment, f"target: {100 * attainment:g}%")
     return _against(axes, x)
 
 
-def _curve(axes: Axes, curve: Curve, index: int, *, factor: float = 1.0) -> None:
+def seeded(axes: Axes, curve: Curve, index: int, *, factor: float = 1.0) -> None:
     """The mean over seeds with marks; their range as a band."""
     look = marked_look(index)
     axes.plot(curve.x, curve.mean * factor, label=curve.name, **look)

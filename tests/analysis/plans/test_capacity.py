@@ -6,6 +6,7 @@ from math import exp, factorial
 
 import numpy as np
 import pytest
+from written import write_table
 
 import analysis
 from analysis.__main__ import main
@@ -110,3 +111,17 @@ def test_what_cannot_be_searched_is_one_clear_line(settings, message):
     with pytest.raises((ValueError, LookupError)) as caught:
         analysis.capacity(table="synthetic", **settings)
     assert message in caught.value.args[0]
+
+
+def test_more_tenants_than_fit_lower_the_capacity_and_stand_in_its_rows(tmp_path):
+    table = write_table(tmp_path / "toy")
+    rows = "model,kind,bytes,load_us,distinct,batch,tokens,extra_us\nstudents-2x8,toy,1024,600,16,16,64,5\n"
+    (table / "adapters.csv").write_text(rows)
+    found = analysis.capacity(
+        policy="lru(greedy)", table=str(table), tenants="zipf:count=40,exponent=0;zipf:count=900,exponent=0",
+        adapter_budget="40KiB", slo_ms=20, seeds=1, requests=1000, tolerance=0.3, jobs=1,
+    )  # fmt: skip
+    few, many = found["capacity"]
+    assert many < 0.8 * few
+    assert found["tenants"].tolist() == ["zipf:count=40,exponent=0", "zipf:count=900,exponent=0"]
+    assert set(found["adapter_budget"]) == {"40KiB"}

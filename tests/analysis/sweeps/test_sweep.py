@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from written import write_table
 
 import analysis
 from analysis.__main__ import main
@@ -407,3 +408,16 @@ def test_a_flipped_bit_of_a_segment_is_an_error_never_another_value(tmp_path):
         else:
             assert kept == {row["key"]: row for row in rows}
     assert found > 95
+
+
+def test_budgets_of_adapters_and_tenants_are_axes(tmp_path):
+    table = write_table(tmp_path / "toy")
+    rows = "model,kind,bytes,load_us,distinct,batch,tokens,extra_us\nstudents-2x8,toy,1024,200,16,16,64,5\n"
+    (table / "adapters.csv").write_text(rows)
+    found = analysis.sweep(
+        policy="lru(greedy)", table=str(table), trace="poisson:rate=400,duration=0.5", slo_ms=50,
+        tenants="zipf:count=20;zipf:count=80", adapter_budget="16KiB;100KiB", jobs=1,
+    )  # fmt: skip
+    cells = found.set_index(["tenants", "adapter_budget"])["hit_rate"]
+    assert cells["zipf:count=80", "16KiB"] < cells["zipf:count=20", "16KiB"]
+    assert cells["zipf:count=80", "16KiB"] < cells["zipf:count=80", "100KiB"]

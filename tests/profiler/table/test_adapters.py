@@ -71,3 +71,19 @@ def test_a_folder_may_hold_adapters_and_only_then_does_the_digest_change(tmp_pat
     loaded = LatencyTable.load(tmp_path)
     assert loaded.adapters.rows == adapters.rows
     assert loaded.digest == replace(plain, adapters=adapters).digest != plain.digest
+
+
+def test_layers_and_the_disk_are_optional_columns(tmp_path):
+    path = tmp_path / "adapters.csv"
+    head, row = HEAD.strip(), "m,full,100,50,1,1,16,3"
+    path.write_text(f"{head},layers,disk_us\n{row},6,900\nm,full,100,50,1,8,16,4,6,900\n")
+    table = AdapterTable.read(path)
+    assert table.adapters("m")["full"] == Adapter(100, 50 * 1e-6, 6, 900 * 1e-6)
+    assert table.key != read(tmp_path, f"{row}\nm,full,100,50,1,8,16,4\n").key
+    for cells in ("0,900", "6,-1", "6,inf"):
+        path.write_text(f"{head},layers,disk_us\n{row},{cells}\n")
+        with pytest.raises(ValueError, match=r"layers|disk_us"):
+            AdapterTable.read(path)
+    path.write_text(f"{head},layers,disk_us\n{row},6,900\nm,full,100,50,1,8,16,4,5,900\n")
+    with pytest.raises(ValueError, match="another"):
+        AdapterTable.read(path)

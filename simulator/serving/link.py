@@ -1,0 +1,135 @@
+"""The link of a GPU: adapters come over it one layer of one adapter at a time, what a batch needs first."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import ceil, inf
+
+from profiler.table import Adapter
+
+#: A time so close below the end of a layer, as a share of it, is that end.
+ROUNDING = 1e-9
+
+
+class Transfer:
+    """A load on its way. Seconds.
+
+    number: its place among the run's loads. asked: when. ahead: a prefetch, which goes behind what a batch needs.
+    there: when the host has it. left: the layers that are to come. start: when the link began with it. began: when it
+    began with those that are left, if it is at them. finish: when the last layer is there, once that is known.
+    """
+
+    __slots__ = ("ahead", "asked", "began", "finish", "layer_s", "left", "number", "start", "tenant", "there")
+
+    def __init__(self, number: int, tenant: str, adapter: Adapter, asked: float, ahead: bool, there: float) -> None:
+        self.number, self.tenant, self.asked, self.ahead, self.there = number, tenant, asked, ahead, there
+        self.left = adapter.layers
+        self.layer_s = adapter.load_s / adapter.layers
+        self.start = self.began = self.finish = inf
+
+    def ends(self) -> list[float]:
+        """When each of the layers that are left is there, as far as that is known one by one."""
+        if self.began < inf:
+            return [self.began + layer * self.layer_s for layer in range(1, self.left + 1)]
+        return [self.finish] * self.left
+
+
+class Link:
+    """Sends one layer at a time, and ends the layer that it is at before it turns to another adapter.
+
+    In the order they were asked for, each adapter as a whole: first the loads that batches need, then prefetches. The
+    adapters of one batch come together, layer by layer: their first layers, then their second ones (`gather`).
+    """
+
+    def __init__(self) -> None:
+        self._sending: deque[Transfer] = deque()  # with known ends, the next one first
+        self._needed: deque[Transfer] = deque()
+        self._ahead: deque[Transfer] = deque()
+        self._free_s = self._stalled_s = 0.0
+
+    @property
+    def next_s(self) -> float:
+        """When the next load ends; infinite where there is none."""
+        return self._sending[0].finish if self._sending else inf
+
+    def stall(self, seconds: float) -> None:
+        """Begin with the next load so much later."""
+        self._stalled_s += seconds
+
+    def add(self, load: Transfer, now: float) -> None:
+        """Queue a load."""
+        if load.ahead:
+            self._ahead.append(load)
+        else:
+            self._needed.append(load)
+            if len(self._sending) == 1 and self._sending[0].ahead:
+                self._interrupt(now)
+        self._go_on(now)
+
+    def end(self) -> Transfer:
+        """End the next load, at its time, and go on with another."""
+        load = self._sending.popleft()
+        self._free_s = load.finish
+        self._go_on(load.finish)
+        return load
+
+    def gather(self, loads: Sequence[Transfer], now: float) -> tuple[float, ...]:
+        """Send the rest of these loads next, layer by layer; returns when all of each layer are there."""
+        first = self._sending[0] if len(self._sending) == 1 and self._sending[0].began < inf else None
+        if first is not None and (first.ahead or first in loads):
+            self._interrupt(now)
+        layers = max(load.left for load in loads)
+        ready = [now] * layers
+        rest = [load for load in loads if load not in self._sending]
+        for load in loads:
+            if load in self._sending:
+                for place, end in enumerate(load.ends(), layers - load.left):
+                    ready[place] = max(ready[place], end)
+        if not rest:
+            return tuple(ready)
+        for queue in (self._needed, self._ahead):
+            for load in [each for each in queue if each in rest]:
+                queue.remove(load)
+        time = self._sending[-1].finish if self._sending else max(now, self._free_s)
+        time = max(time, *(load.there for load in rest)) + self._stalled_s
+        self._stalled_s = 0.0
+        for place in range(layers):
+            for load in rest:
+                if load.left >= layers - place:
+                    load.start = min(load.start, time)
+                    time += load.layer_s
+                    load.finish = time
+            ready[place] = max(ready[place], time)
+        for load in rest:
+            load.ahead = False
+        self._sending.extend(rest)
+        return tuple(ready)
+
+    def _interrupt(self, now: float) -> None:
+        """Stop what is being sent at the end of the layer that it is at, unless that is its last one."""
+        load = self._sending[0]
+        sent = max(0, ceil((now - load.began) / load.layer_s - ROUNDING))
+        if sent >= load.left:
+            return
+        began = load.began
+        self._free_s = began + sent * load.layer_s
+        load.left -= sent
+        load.finish = load.began = inf
+        if not sent and load.start == began:
+            load.start = inf
+        self._sending.clear()
+        (self._ahead if load.ahead else self._needed).appendleft(load)
+
+    def _go_on(self, now: float) -> None:
+        """Send the next adapter, unless one is being sent: of those that the host has the first."""
+        if self._sending or not (queue := self._needed or self._ahead):
+            return
+        time = max(now, self._free_s)
+        load = next((each for each in queue if each.there <= time), None) or min(queue, key=lambda each: each.there)
+        queue.remove(load)
+        load.began = max(time, load.there) + self._stalled_s
+        self._stalled_s = 0.0
+        load.start = min(load.start, load.began)
+        load.finish = load.began + load.left * load.layer_s
+        self._sending.append(load)
