@@ -31,8 +31,8 @@ class Certain(Ramped):
     chance of `delta` (Clopper and Pearson's bound); none leaves before there is enough data. The allowance integrates:
     what was not spent is spent later, and the reverse. When errors come more often or more seldom than they did, what
     was seen before is forgotten. Ramps together take at most the share `budget` of a batch: at first those that are
-    best on the tuning rows; then one more is on now and then, as a shadow that lets none leave, and is taken (or takes
-    the place of another) if what is saved with it is more than its time. A ramp that adds nothing goes.
+    best on the tuning rows; then, while there is room, one more is on now and then, as a shadow that lets none leave,
+    and is taken if what is saved with it is more than its time. A ramp that adds nothing goes.
 
     Every request runs to the end, so that all errors are known. tune_s: virtual seconds until what was tuned is used.
     mode: while other requests wait, batches go on with those that are left ("compact") or end at the last ramp

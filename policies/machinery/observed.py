@@ -70,6 +70,8 @@ class Frontier:
 
     def update(self, rows: NDArray[np.int64]) -> None:
         """Count these rows of the window anew: they are others now."""
+        if not self.ramps:
+            return
         window, places = self._window, np.arange(len(rows))
         self.errors -= self._errors[:, rows].sum(1)
         self.saved -= self._saved[:, rows].sum(1)

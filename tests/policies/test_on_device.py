@@ -14,8 +14,8 @@ from simulator.settings import Settings, prepare  # noqa: E402
 from traces import Trace, write  # noqa: E402
 
 MODEL = "students-1x64"
-#: What a CPU does not offer, or a run in its own time.
-BEYOND = {"layers", "preempt", "future", "scale", "returns"}
+#: What a CPU does not offer (exits need ramps, which this model has none of), or a run in its own time.
+BEYOND = {"layers", "preempt", "future", "scale", "returns", "exits"}
 SPECS = [
     f"{name}(greedy)" if "inner" in cls.__dataclass_fields__ else name
     for name, cls in POLICIES.items()

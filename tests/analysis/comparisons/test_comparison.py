@@ -76,8 +76,9 @@ def test_what_does_not_run_here_is_listed_with_the_reason():
 def test_all_are_the_online_policies_and_adaptive_their_reference():
     compared = compare("all", replications=2, load=0.3, **SETTING)
     shown = {each.partition("(")[0] for each in compared.standings["policy"]} | set(compared.refused)
-    assert {name for name in POLICIES if name != "optimum" and name not in RESIDENCY} <= shown
-    assert "optimum" not in shown
+    bounds = {"optimum", "oracle_agree", "oracle_static"}
+    assert {name for name in POLICIES if name not in RESIDENCY} - bounds <= shown
+    assert not bounds & shown
     assert compared.reference == "adaptive"
     assert not (compared.standings["reached"] > 1 + 1e-9).any()
 

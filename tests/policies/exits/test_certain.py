@@ -105,6 +105,8 @@ def test_ramps_keep_to_the_budget(items: Answers, recorded: str) -> None:
     deployment = whole.batch_columns["service_s"].min()
     assert report.batch_columns["service_s"].min() <= 1.0046 * deployment
     assert len(set(report.request_columns()["exit"].tolist()) - {LAYERS}) <= 4  # two at a time
+    none = run(items, recorded, "even", 1000, more=", budget=0.0")
+    assert none.summary["exit_layer_mean"] == LAYERS
 
 
 def test_counts_are_those_of_evaluation_anew(items: Answers) -> None:
