@@ -16,7 +16,7 @@ COMMANDS = {
     "campaign": ("profiler.commands.campaign", "measure everything there is on a GPU, part by part"),
     "distill": ("profiler.commands.distill", "train students that answer together like a teacher"),
     "ramps": ("profiler.commands.ramps", "train a classifier after every layer of a teacher, and record answers"),
-    "seeds": ("profiler.commands.seeds", "put studies of several seeds together"),
+    "report": ("profiler.commands.report", "what studies found, one or several seeds, against what serving it costs"),
     "adopt": ("profiler.commands.adopt", "give a table the accuracies of a study"),
     "synth": ("profiler.commands.synth", "compute a modelled table for a device nobody has measured"),
 }

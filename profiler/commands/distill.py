@@ -57,6 +57,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     from profiler.distill import costs
+    from profiler.distill.card import files_digest
     from profiler.distill.learning import initial
     from profiler.distill.learning.corpus import Corpus
     from profiler.distill.learning.journal import StudyLog
@@ -88,7 +89,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
         stack.enter_context(alone(work))
         same = {"task": task.name, "training": len(task.training), "seed": arguments.seed, "device": device.type}
         same |= {"bfloat16": half, "teacher": folder.name, "weights": initial.digest(checkpoint.tensors)}
-        settle(work, recipe, {**same, "texts": digest(data)})
+        split = digest(data)
+        settle(work, recipe, {**same, "texts": split})
         silent = Setup(work, arguments.seed, device, half, StudyLog(arguments.out / "log.jsonl", {}))
         pace = costs.pace(silent, recipe, checkpoint, Corpus(data.training[0], device))
         seconds = costs.estimate(costs.phases(recipe, checkpoint, len(task.training)), pace)
@@ -97,7 +99,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
         study = Study(replace(silent, journal=journal), recipe, data, checkpoint)
         models = study.models()
         records = dict(zip(models, study.evaluated(list(models.values())), strict=True))
-    about = {"seed": arguments.seed, "recipe": vars(recipe), "teacher": str(arguments.teacher)}
+    traced = {"data": files_digest(source.train, source.development), "split": split}
+    about = {**traced, "seed": arguments.seed, "recipe": vars(recipe), "teacher": str(arguments.teacher)}
     about |= {"seconds": journal.seconds(), "cpu_seconds": journal.seconds("cpu_seconds")}
     about |= {"device": hardware(device), "bfloat16": half, **origin()}
     results = Results(task, data.evaluated[0], models, records, next(iter(models)), study.spec.name, about)
