@@ -112,6 +112,7 @@ class TableMeta(_Document):
     cores: _Count | None = ABSENT
     note: str = ABSENT
     cards: dict[str, list[_Card]] = ABSENT
+    vocabulary: str = ABSENT
     token_ratio: dict[str, dict[str, _Positive]] = ABSENT
     # How it was measured.
     seed: int = ABSENT
