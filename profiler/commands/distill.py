@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.commands.keys import set_threads
 from profiler.commands.printing import print_grid, progress_bar
-from profiler.distill.learning.recipe import RECIPES, Recipe
+from profiler.distill.learning.recipe import RECIPES, TINY_ROWS, Recipe
 from profiler.studies.tasks import DATA, NAMED
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     checkpoint = checkpoint.encoder() if arguments.fine_tune else checkpoint
     task = tasks.load(source, most=arguments.limit, classes=teacher_classes(folder, checkpoint))
     recipe = base.scaled(len(task.training)).changed(arguments.settings)
+    task = task.thinned(TINY_ROWS) if arguments.recipe == "tiny" else task
     initial.shape(checkpoint.spec, recipe.depth, recipe.width, recipe.students, len(task.classes))
     if recipe.tokens > (most := checkpoint.spec.positions):
         raise ValueError(f"tokens is {recipe.tokens}, but the teacher has positions for {most}: -p tokens=...")
