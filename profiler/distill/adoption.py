@@ -43,8 +43,9 @@ def adopt(studies: Sequence[Path], folder: Path, *, keep_default: bool = False) 
     known = [dict(zip(own[0], row, strict=True)) for row in (table.accuracy.rows if table.accuracy else ())]
     kept = [row for row in known if row["task"] != task or row["model"] not in models]
     after = keep_default and bool(known) and known[0]["task"] != task
-    cards = [source(each) | {"models": sorted(models)} for each in studies]
-    return _replaced(folder, [*kept, *own] if after else [*own, *kept], task, cards, _note(studies, pool))
+    said = {"models": sorted(models), "teacher": about["teacher"], "about": _about(studies, pool)}
+    cards = [source(each) | said for each in studies]
+    return _replaced(folder, [*kept, *own] if after else [*own, *kept], task, cards)
 
 
 def _named(rows: Sequence[Row], table: LatencyTable, teacher: str) -> list[Row]:
@@ -69,16 +70,15 @@ def _layers(model: str) -> int:
     return int(model.split("-")[1].split("x")[0])
 
 
-def _note(studies: Sequence[Path], pool: Sequence[Row]) -> str:
-    """What a heading says of the accuracies, up to the colon; then the cards that they come from."""
+def _about(studies: Sequence[Path], pool: Sequence[Row]) -> str:
+    """What the accuracies of some studies are of, for a heading."""
     teacher = next(row for row in pool if row["over_teacher_low"] == row["over_teacher_high"] == 0)
     seeds = f"{len(studies)} seeds" if len(studies) > 1 else "one seed"
     split = "a leaking split" if any(leaks(read_card(folder)) for folder in studies) else "an unseen split"
-    about = f"{teacher['texts']:,} texts of {split}, {seeds}, {teacher['model']} right in {teacher['accuracy']:.1%}"
-    return f"measured on {about}: {', '.join((folder / 'card.json').as_posix() for folder in studies)}"
+    return f"{teacher['texts']:,} texts of {split}, {seeds}, {teacher['model']} right in {teacher['accuracy']:.1%}"
 
 
-def _replaced(folder: Path, rows: Sequence[Row], task: str, cards: Sequence[Row], note: str) -> LatencyTable:
+def _replaced(folder: Path, rows: Sequence[Row], task: str, cards: Sequence[Row]) -> LatencyTable:
     """The folder with these accuracies, written beside it, loaded once to be sure, and moved there."""
     with replacing_folder(folder) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
@@ -86,8 +86,10 @@ def _replaced(folder: Path, rows: Sequence[Row], task: str, cards: Sequence[Row]
         meta = read_meta(partial / "meta.json")
         notes, sources = meta.get("accuracy"), meta.get("cards", {})
         others = {key: words for key, words in notes.items() if key != task} if isinstance(notes, dict) else {}
-        meta["accuracy"] = {task: note, **others}
-        meta["cards"] = sources | {task: [*cards, *_left(sources.get(task, ()), cards[0]["models"])]}
+        own = [*cards, *_left(sources.get(task, ()), cards[0]["models"])]
+        own.sort(key=lambda card: -_layers(card["teacher"]))
+        meta["accuracy"] = {task: _note(own), **others}
+        meta["cards"] = sources | {task: own}
         (partial / "meta.json").write_text(json_text(meta, indent=1) + "\n")
         loaded = LatencyTable.load(partial)
         for model in dict.fromkeys(row["model"] for row in rows if row["task"] == task):
@@ -99,3 +101,9 @@ def _left(cards: Sequence[Row], replaced: Sequence[str]) -> list[Row]:
     """The cards of models whose accuracies stay."""
     left = [card | {"models": [name for name in card["models"] if name not in replaced]} for card in cards]
     return [card for card in left if card["models"]]
+
+
+def _note(cards: Sequence[Row]) -> str:
+    """What a heading says of the accuracies, up to the colon; then the cards that they come from."""
+    about = "; on ".join(dict.fromkeys(card["about"] for card in cards))
+    return f"measured on {about}: {', '.join(card['card'] for card in cards)}"

@@ -52,6 +52,8 @@ class _Card(_Document):
     recipe: str
     commit: str | None
     models: list[str]
+    teacher: str
+    about: str
 
 
 @dataclass(frozen=True)
