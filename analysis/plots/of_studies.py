@@ -31,9 +31,11 @@ def accuracy_against_cost(
     costs = {
         "students": numbers(own, "students"),
         f"million multiply-adds per text of {tokens} tokens": np.array(
-            [multiply_adds(*shape, tokens) / 1e6 for _, *shape in served]
+            [multiply_adds(runs_as, students, tokens) / 1e6 for _, runs_as, students in served]
         ),
-        f"ms for one text of {tokens} tokens": np.array([1e3 * seconds(times, *each, tokens) for each in served]),
+        f"ms for one text of {tokens} tokens": np.array(
+            [1e3 * seconds(times, model, runs_as, students, tokens) for model, runs_as, students in served]
+        ),
     }
     timed = set(own["model"][~np.isnan(list(costs.values())[-1])])
     untimed = [model for model in distinct(own, "model") if model not in timed]

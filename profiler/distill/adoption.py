@@ -37,8 +37,8 @@ def adopt(studies: Sequence[Path], folder: Path, *, keep_default: bool = False) 
     task = str(about["task"])
     own = _named([row for row in pool if row["task"] == task], table, str(about["teacher"]))
     if not own:
-        models = ", ".join(dict.fromkeys(row["model"] for row in pool))
-        raise ValueError(f"{folder} has none of the study's models ({models}); it has {', '.join(table.models)}")
+        there = ", ".join(dict.fromkeys(row["model"] for row in pool))
+        raise ValueError(f"{folder} has none of the study's models ({there}); it has {', '.join(table.models)}")
     models = {row["model"] for row in own}
     known = [dict(zip(own[0], row, strict=True)) for row in (table.accuracy.rows if table.accuracy else ())]
     kept = [row for row in known if row["task"] != task or row["model"] not in models]

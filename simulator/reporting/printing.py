@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from profiler.table import left_out_notes, provenance
@@ -86,7 +86,7 @@ def verdict(report: Report) -> str:
     )
 
 
-def _vocabularies(meta: dict[str, Any], run: dict[str, Any]) -> list[str]:
+def _vocabularies(meta: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
     """A line where a model that serves has another vocabulary than the one by which the table's tokens count."""
     ratios = {model: own for model, own in (meta.get("token_ratio") or {}).items() if model in run["model"].split(",")}
     said = []
