@@ -52,10 +52,11 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         on_progress=lambda what: log.info(what),
     )
     notes = [*deployment.notes, *served.notes]
-    if source := provenance(table.meta, deployment.task):
-        notes.append(f"accuracy: {deployment.task} ({source})")
     for note in notes:
         log.warning(note)
+    if source := provenance(table.meta, deployment.task):
+        notes.append(f"accuracy: {deployment.task} ({source})")
+        log.info(notes[-1])
     specs = [each.spec for each in served.executors[0].values()]
     classes = max(each.classes for each in specs)
     labels = labels_of(options.weights, classes)
