@@ -122,8 +122,8 @@ TINY_ROWS = 200
 RECIPES = {
     "tiny": Recipe(
         students=2,
-        teacher_texts=320,
-        fitting_texts=320,
+        teacher_texts=192,
+        fitting_texts=192,
         bodies=1,
         imitation_texts=128,
         student_texts=320,
