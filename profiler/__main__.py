@@ -18,7 +18,7 @@ COMMANDS = {
     "ramps": ("profiler.commands.ramps", "train a classifier after every layer of a teacher, and record answers"),
     "record": ("profiler.commands.record", "record what a teacher with ramps answers to any texts"),
     "stream": ("profiler.commands.stream", "choose recorded texts for a trace: even, in blocks, drifting, in jumps"),
-    "seeds": ("profiler.commands.seeds", "put studies of several seeds together"),
+    "report": ("profiler.commands.report", "what studies found, one or several seeds, against what serving it costs"),
     "adopt": ("profiler.commands.adopt", "give a table the accuracies of a study"),
     "adapters": ("profiler.commands.adapters", "train adapters of real tenants; what skipped lower layers cost"),
     "synth": ("profiler.commands.synth", "compute a modelled table for a device nobody has measured"),

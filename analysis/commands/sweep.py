@@ -80,6 +80,7 @@ def main(options: argparse.Namespace) -> int:
     from analysis.sweeps.cells import with_targets
     from analysis.sweeps.frames import write
     from analysis.sweeps.sweeping import Laboratory, results
+    from analysis.words import accuracies
     from simulator.reporting.output import to_json
     from traces.shared.atomic import make_folder, write_text
     from traces.shared.origin import origin
@@ -97,6 +98,8 @@ def main(options: argparse.Namespace) -> int:
              "columns": list(found), "code": code_digest(), **origin()}  # fmt: skip
     write_text(options.out / "sweep.json", to_json(about))
     print(f"{len(cells)} cells: {opened.ran} simulated, {opened.found} found in {options.store}", file=sys.stderr)
+    for line in accuracies(found["task"].dropna().unique(), "accuracies: {}"):
+        print(line)
     print(f"written to {options.out}/: results.parquet, results.csv, sweep.json")
     return 0
 

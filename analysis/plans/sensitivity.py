@@ -12,6 +12,7 @@ from pandas import DataFrame
 from analysis.plans.planning import Plan, plan
 from analysis.sweeps.frames import frame
 from analysis.sweeps.sweeping import Progress
+from analysis.words import accuracies
 from profiler.table import LatencyTable, as_table
 from profiler.table.writing import write_table
 
@@ -80,8 +81,9 @@ def _said(found: Plan) -> dict[str, str]:
     """What the plan is of, for the small print."""
     best, asked = found.choices[0].best, found.asked
     grown = "" if asked["growth"] == 1 else f", times {asked['growth']:g}"
+    known = "".join(accuracies(asked["tasks"].values(), ", accuracies {}"))
     return {
-        "setup": f"{best.candidate.model} with {best.candidate.policy} on {best.candidate.device}",
+        "setup": f"{best.candidate.model} with {best.candidate.policy} on {best.candidate.device}{known}",
         "target": f"{asked['attainment']:.6g} on time within {asked['slo_ms']:g} ms",
         "traffic": f"{found.traffic['source']}{grown}",
         "replications": found.traffic["simulated"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,10 +11,8 @@ from pandas import DataFrame
 from analysis.plots.axes import style
 from analysis.plots.axes.curves import distinct, numbers
 from analysis.plots.axes.tradeoff import front
-from profiler.models.roofline import kernels
-from profiler.models.spec import parse_spec
+from profiler.distill.serving_costs import multiply_adds, seconds
 from profiler.table import LatencyTable, shipped
-from profiler.table.plan import ShapeKey
 
 Points = NDArray[np.float64]
 
@@ -31,11 +27,15 @@ def accuracy_against_cost(
     task = task or tasks[0]
     own = frame[frame["task"] == task]
     times = LatencyTable.load(table or shipped()[0])
-    shapes = list(zip(own["runs_as"], own["students"], strict=True))
+    served = list(zip(own["model"], own["runs_as"], own["students"], strict=True))
     costs = {
         "students": numbers(own, "students"),
-        f"million operations per text of {tokens} tokens": np.array([_millions(*each, tokens) for each in shapes]),
-        f"ms for one text of {tokens} tokens": np.array([_milliseconds(times, *each, tokens) for each in shapes]),
+        f"million multiply-adds per text of {tokens} tokens": np.array(
+            [multiply_adds(runs_as, students, tokens) / 1e6 for _, runs_as, students in served]
+        ),
+        f"ms for one text of {tokens} tokens": np.array(
+            [1e3 * seconds(times, model, runs_as, students, tokens) for model, runs_as, students in served]
+        ),
     }
     timed = set(own["model"][~np.isnan(list(costs.values())[-1])])
     untimed = [model for model in distinct(own, "model") if model not in timed]
@@ -44,7 +44,7 @@ def accuracy_against_cost(
     bars = f"mean of {own['seeds'].iloc[0]} seeds; {bars}" if "seeds" in own else bars
     small_print = [f"latency: {times.device}, batch 1", bars]
     small_print += [f"not timed: {', '.join(untimed)}"] if untimed else []
-    title = f"{task}: {own['texts'].iloc[0]:,} texts that nothing was trained on"
+    title = f"{task}: {own['texts'].iloc[0]:,} texts"
     size = (width_mm, 46.0 * len(costs), len(costs))
     with style.titled(title, small_print, *size, named=slice(1)) as (figure, panels):
         for axes, (label, cost) in zip(panels, costs.items(), strict=True):
@@ -69,19 +69,3 @@ def _panel(axes: Axes, frame: DataFrame, cost: Points, *, fronted: bool) -> None
         axes.plot(cost[best], accuracy[best], color=style.GREY, lw=0.7, drawstyle="steps-post", label="_front")
         style.log_axis(axes, "x")
     style.grid(axes)
-
-
-def _millions(runs_as: str, students: int, tokens: int) -> float:
-    """Floating-point operations of one text, a multiply-add counting two, in millions."""
-    spec = parse_spec(runs_as, students, shared_embeddings=True)
-    return sum(kernel.flops for kernel in kernels(spec, ShapeKey(students, 1, tokens))) / 1e6
-
-
-def _milliseconds(table: LatencyTable, runs_as: str, students: int, tokens: int) -> float:
-    """The table's time of one text; one student is a model of its shape. NaN where it was not measured."""
-    for model in (runs_as, runs_as.replace("teacher-", "students-")):
-        if model in table.models:
-            for level in table.levels(model):
-                if level.students == students:
-                    return 1e3 * table.seconds(level, table.plan(model).key(students, [tokens]))
-    return math.nan

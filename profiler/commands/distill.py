@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.commands.keys import set_threads
 from profiler.commands.printing import print_grid, progress_bar
-from profiler.distill.learning.recipe import RECIPES, Recipe
+from profiler.distill.learning.recipe import RECIPES, TINY_ROWS, Recipe
 from profiler.studies.tasks import DATA, NAMED
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     from profiler.distill import costs
+    from profiler.distill.card import files_digest
     from profiler.distill.learning import initial
     from profiler.distill.learning.corpus import Corpus
     from profiler.distill.learning.journal import StudyLog
@@ -78,6 +79,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
     checkpoint = checkpoint.encoder() if arguments.fine_tune else checkpoint
     task = tasks.load(source, most=arguments.limit, classes=teacher_classes(folder, checkpoint))
     recipe = base.scaled(len(task.training)).changed(arguments.settings)
+    task = task.thinned(TINY_ROWS) if arguments.recipe == "tiny" else task
     initial.shape(checkpoint.spec, recipe.depth, recipe.width, recipe.students, len(task.classes))
     if recipe.tokens > (most := checkpoint.spec.positions):
         raise ValueError(f"tokens is {recipe.tokens}, but the teacher has positions for {most}: -p tokens=...")
@@ -89,7 +91,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
         stack.enter_context(alone(work))
         same = {"task": task.name, "training": len(task.training), "seed": arguments.seed, "device": device.type}
         same |= {"bfloat16": half, "teacher": folder.name, "weights": weights.digest(checkpoint.tensors)}
-        settle(work, {**same, "texts": digest(data), **asdict(recipe)})
+        split = digest(data)
+        settle(work, {**same, "texts": split, **asdict(recipe)})
         silent = Setup(work, arguments.seed, device, half, StudyLog(arguments.out / "log.jsonl", {}))
         pace = costs.pace(silent, recipe, checkpoint, Corpus(data.training[0], device))
         seconds = costs.estimate(costs.phases(recipe, checkpoint, len(task.training)), pace)
@@ -98,7 +101,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Results, dict[str, Any]]:
         study = Study(replace(silent, journal=journal), recipe, data, checkpoint)
         models = study.models()
         records = dict(zip(models, study.evaluated(list(models.values())), strict=True))
-    about = {"seed": arguments.seed, "recipe": vars(recipe), "teacher": str(arguments.teacher)}
+    traced = {"data": files_digest(source.train, source.development), "split": split}
+    about = {**traced, "seed": arguments.seed, "recipe": vars(recipe), "teacher": str(arguments.teacher)}
     about |= {"seconds": journal.seconds(), "cpu_seconds": journal.seconds("cpu_seconds")}
     about |= {"device": hardware(device), "bfloat16": half, **origin()}
     results = Results(task, data.evaluated[0], models, records, next(iter(models)), study.spec.name, about)

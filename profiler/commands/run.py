@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.commands.keys import add_key_arguments, add_table_arguments, chosen_grids, set_threads
 from profiler.commands.printing import noise_words, progress_bar
-from profiler.measuring.grid import Grid
+from profiler.measuring.grid import Grid, measured_as
 from profiler.measuring.rules import Rules
 from profiler.table import LatencyTable
 from profiler.table.writing import refuse_existing
@@ -83,7 +83,8 @@ def _measure(arguments: argparse.Namespace, grids: Sequence[Grid]) -> dict[str, 
     with ExitStack() as stack:
         progress = progress_bar(stack)
         progress(0.0, "probing the device")
-        entries, meta, ceilings = DEVICES[arguments.device](arguments, grids)
+        alike = measured_as(grids)
+        entries, meta, ceilings = DEVICES[arguments.device](arguments, [grid for grid in grids if grid not in alike])
         meta["rank"] = arguments.rank
         accuracy = illustrative.accuracy_rows(grids) if arguments.illustrative_accuracy else []
         if accuracy:
@@ -99,6 +100,7 @@ def _measure(arguments: argparse.Namespace, grids: Sequence[Grid]) -> dict[str, 
             progress=progress,
             accuracy=accuracy,
             keep_samples=arguments.keep_samples,
+            alike=alike,
         )
 
 

@@ -63,6 +63,11 @@ def _print_origin(table: LatencyTable) -> None:
         print(f"noise: {noise_words(meta)}")
     for task, note in (meta.get("accuracy") or {}).items():
         print(f"accuracy, task {task}: {note}")
+    for model, ratios in (meta.get("token_ratio") or {}).items():
+        said = ", ".join(f"{ratio:.2f} ({task})" for task, ratio in ratios.items())
+        print(f"tokens: by the vocabulary of {meta['vocabulary']}; for each {model} makes {said}")
+    for model, other in (meta.get("measured_as") or {}).items():
+        print(f"{model}: the times of {other}, which has its shape")
 
 
 def _print_model(table: LatencyTable, model: str, value: str) -> None:

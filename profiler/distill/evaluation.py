@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
-from scipy.stats import binomtest
 
 from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors
@@ -19,7 +16,7 @@ from profiler.distill.learning.heads import MOST, fitted
 from profiler.distill.learning.teacher import Target
 from profiler.distill.learning.texts import Texts
 from profiler.distill.learning.training import Setup, answers
-from profiler.distill.uncertainty import chance, interval
+from profiler.distill.uncertainty import interval
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights, assemble
 
@@ -97,39 +94,6 @@ def paired(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[float, float, fl
     """How much more often a is right than b on the same texts: the difference, and its interval of 95 % over texts."""
     gaps = a.astype(np.float64) - b
     return (float(gaps.mean()), *interval(gaps[None]))
-
-
-def accuracy_rows(
-    records: Mapping[str, Record],
-    runs_as: Mapping[str, str],
-    splits: Mapping[str, NDArray[np.bool_]],
-    teacher: str,
-    single: str | None,
-) -> list[dict[str, Any]]:
-    """The rows of accuracy.csv. splits: which of the evaluated texts count under which name of a task.
-
-    One seed says nothing of others: the intervals are over texts alone, and the column `chance` says so.
-    teacher, single: the models that others are compared with, text by text (`over_teacher`, `over_single`, intervals
-    beside them). runs_as: the model of a latency table that takes the same time.
-    """
-    rows = []
-    for name, chosen in splits.items():
-        count = int(chosen.sum())
-        for model, own in records.items():
-            for index in range(len(own.logits)):
-                right = own.correct[index, chosen]
-                low, high = binomtest(int(right.sum()), count).proportion_ci(method="wilson")
-                row = {"model": model, "students": index + 1, "task": name, "accuracy": round(float(right.mean()), 6)}
-                row |= {"low": round(low, 6), "high": round(high, 6), "chance": chance(1), "texts": count}
-                same = own.answers[index, chosen] == records[teacher].answers[0, chosen]
-                row["agreement"] = round(float(same.mean()), 6)
-                for word, other in (("teacher", teacher), ("single", single)):
-                    gaps = paired(right, records[other].correct[0, chosen]) if other else (math.nan,) * 3
-                    row |= {
-                        f"over_{word}{end}": round(gap, 6) for end, gap in zip(("", "_low", "_high"), gaps, strict=True)
-                    }
-                rows.append(row | {"runs_as": runs_as[model]})
-    return rows
 
 
 def closed(

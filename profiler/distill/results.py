@@ -16,9 +16,10 @@ from profiler.answers.margins import learned, outcome
 from profiler.answers.recorded import Answers
 from profiler.answers.together import digest
 from profiler.distill.answered import ANSWERS, Answered, headline
-from profiler.distill.evaluation import Record, accuracy_rows, closed
+from profiler.distill.evaluation import Record, closed
 from profiler.distill.learning.texts import Texts
 from profiler.distill.preparation import joined, split_names
+from profiler.distill.seeds import pooled
 from profiler.executors.cpu import CpuExecutor
 from profiler.models import weights as stored
 from profiler.models.weights import Weights
@@ -37,7 +38,7 @@ FLIPS = (0.0, 0.005, 0.01, 0.02)
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What is written. texts: the evaluated ones. ensemble, teacher: their models' names. about: its origin."""
+    """What is written. texts: the evaluated ones. ensemble, teacher: models' names. about: its origin (see `card`)."""
 
     task: Task
     texts: Texts
@@ -83,7 +84,7 @@ class Results:
 
     def accuracy(self) -> list[dict[str, Any]]:
         """The rows of accuracy.csv: the headline's texts under the task's name, others under TASK-SPLIT."""
-        return accuracy_rows(self.records, self.runs_as, self._splits, self.teacher, self.single)
+        return pooled([self.answers()])
 
     @property
     def _splits(self) -> dict[str, NDArray[np.bool_]]:

@@ -1,4 +1,4 @@
-"""Studies of one task with several seeds, put together: every text answered by each, so that differences are paired."""
+"""Studies of one task, one per seed, put together: every text answered by each, so that differences are paired."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.distill.answered import Answered
-from profiler.distill.uncertainty import chance, interval, ratio_interval
+from profiler.distill.uncertainty import chance, interval, mcnemar, ratio_interval, wilson
+
+#: How the name of the bagged baseline begins.
+BAGGED = "bagged-"
 
 
 def by_split(studies: Sequence[Answered]) -> dict[str, list[Answered]]:
@@ -27,20 +30,24 @@ def pooled(studies: Sequence[Answered]) -> list[dict[str, Any]]:
     """Rows of an accuracy.csv over all seeds: the mean, its interval, the lowest and highest seed.
 
     `over_teacher` and `over_single` are paired by text and by seed; `agreement` is with each seed's own teacher.
-    `chance` says what the intervals take as chance: with one study the texts alone, else seeds and texts
-    (`profiler.distill.uncertainty.interval`). Raises ValueError where the studies are not of one task with the same
-    texts and models.
+    `chance` says what the intervals take as chance: with one study the texts alone (of `accuracy` Wilson's), else seeds
+    and texts (`profiler.distill.uncertainty.interval`). `p_single` and `p_bagged` are McNemar's p against the single
+    model and against bagging, one per seed with spaces between: a prefix is compared with as many bagged students,
+    another model with all of them. Raises ValueError where the studies are not of one task with the same texts and
+    models.
     """
     return [row for name, own in by_split(studies).items() for row in _rows(name, own)]
 
 
 def _rows(task: str, studies: Sequence[Answered]) -> Iterator[dict[str, Any]]:
     about, right = studies[0].about, _right(studies)
+    bagged = next((model for model in right if model.startswith(BAGGED)), "")
     for model, own in right.items():
         for index in range(own.shape[1]):
             found, means = own[:, index], own[:, index].mean(1)
             row = {"model": model, "students": index + 1, "task": task, "accuracy": round(float(found.mean()), 6)}
-            row |= dict(zip(("low", "high"), _rounded(interval(found)), strict=True))
+            ends = interval(found) if len(studies) > 1 else wilson(found[0] > 0)
+            row |= dict(zip(("low", "high"), _rounded(ends), strict=True))
             row |= {"chance": chance(len(studies)), "texts": found.shape[1], "seeds": len(studies)}
             row |= {"lowest": round(float(means.min()), 6), "highest": round(float(means.max()), 6)}
             same = [study.answers[model][index] == study.answers[about["teacher"]][0] for study in studies]
@@ -50,7 +57,17 @@ def _rows(task: str, studies: Sequence[Answered]) -> Iterator[dict[str, Any]]:
                 gaps = found - (math.nan if other is None else other[:, 0])
                 figures = _rounded((float(gaps.mean()), *interval(gaps)))
                 row |= dict(zip((f"over_{word}{end}" for end in ("", "_low", "_high")), figures, strict=True))
+            for word, other in (("single", right.get(about["single"])), ("bagged", right.get(bagged))):
+                many = index if word == "bagged" and model == about["ensemble"] else -1
+                row[f"p_{word}"] = _tests(found, other, many)
             yield row | {"runs_as": about["runs_as"][model]}
+
+
+def _tests(found: NDArray[np.float64], other: NDArray[np.float64] | None, index: int) -> str:
+    """McNemar's p of each seed against a prefix of another model; empty where that was not trained."""
+    if other is None or index >= other.shape[1]:
+        return ""
+    return " ".join(f"{mcnemar(a > 0, b > 0):.3g}" for a, b in zip(found, other[:, index], strict=True))
 
 
 def _rounded(figures: Sequence[float]) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import stdtrit
+from scipy.stats import binomtest
 
 #: Values by seed and text, [S, N].
 Values = NDArray[np.float64]
@@ -45,6 +46,21 @@ def interval(values: Values) -> tuple[float, float]:
         degrees = min(degrees, square**2 / parts) if parts else degrees
     half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * math.sqrt(square / (seeds * texts))
     return mean - half, mean + half
+
+
+def wilson(right: NDArray[np.bool_]) -> tuple[float, float]:
+    """The interval of 95 % of a share of right answers, over texts alone (Wilson, JASA 22, 1927)."""
+    low, high = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    return float(low), float(high)
+
+
+def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    """The exact two-sided p of McNemar's test: are two models equally often right, on the texts where one alone is?
+
+    The binomial test of these texts (Psychometrika 12, 1947); 1 where there are none. It is over texts: of one seed.
+    """
+    ours, theirs = int((a & ~b).sum()), int((b & ~a).sum())
+    return float(binomtest(ours, ours + theirs).pvalue) if ours + theirs else 1.0
 
 
 def ratio_interval(part: Values, whole: Values) -> tuple[float, float, float]:

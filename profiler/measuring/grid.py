@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -80,11 +80,30 @@ class Grid:
 
 
 def grids(models: Sequence[str], students: Iterable[int], batches: Iterable[int], tokens: Iterable[int]) -> list[Grid]:
-    """One grid per model, all alike, but a teacher is always one. Raises LookupError for unknown models."""
+    """One grid per model, all alike; only students are several. Raises LookupError for unknown models."""
     counts, sizes, lengths = (tuple(sorted(set(values))) for values in (students, batches, tokens))
     if len(set(models)) < len(models):
         raise ValueError(f"a model is named twice in {', '.join(models)}")
-    return [Grid(model, (1,) if model.startswith("teacher-") else counts, sizes, lengths) for model in models]
+    return [Grid(model, counts if model.startswith("students-") else (1,), sizes, lengths) for model in models]
+
+
+def measured_as(grids: Sequence[Grid]) -> dict[Grid, str]:
+    """The grids that are not measured, each with the model whose times it takes: the same shape at the same sizes.
+
+    These are single models and those whose name ends in -of-LxH: random weights of a shape take the same time whatever
+    they are called, and two measurements of it would differ by noise alone.
+    """
+    named = [own for own in grids if own.model.startswith("single-") or "-of-" in own.model]
+    found: dict[Grid, str] = {}
+    for own in named:
+        for other in grids:
+            shapes = [replace(grid.spec, name="", students=1) for grid in (own, other)]
+            if other is own or other in found or shapes[0] != shapes[1]:
+                continue
+            if own.plan == other.plan and set(own.students) <= set(other.students):
+                found[own] = other.model
+                break
+    return found
 
 
 def read_plan(source: str | os.PathLike[str]) -> list[Grid]:

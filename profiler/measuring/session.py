@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def measure_table(
     accuracy: Sequence[Mapping[str, Any]] = (),
     keep_samples: bool = False,
     partial_table: bool = False,
+    alike: Mapping[Grid, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Write the table of these entries to the folder `out`; returns its status and what there is to say about it.
 
@@ -87,7 +89,8 @@ def measure_table(
     samples or entries were left out: the timings are kept beside `out`, and a repeated call goes on from there.
     accuracy: rows for the table. keep_samples: whether every timing goes into the table's folder. partial_table: write
     a table of the models that are complete even when others are not, or failed to open or to pass the gate (which is
-    then in `skipped`, with the reason).
+    then in `skipped`, with the reason). alike: grids that take the rows of an entry
+    (`profiler.measuring.grid.measured_as`); the metadata says so.
     """
     shapes = [[entry.name, *map(str, entry.cells())] for entry in entries]
     settings = {"entries": shapes, "seed": seed, "device": meta.get("device"), "dtype": meta.get("dtype")}
@@ -118,6 +121,11 @@ def measure_table(
             full["ceilings"] = vars(ceilings)
         rows = _rows(entries, complete, opened, journal, ceilings)
         ramps = ramp_times(opened.executors, complete, rows, rules.budget_s, rng, progress)
+        for grid, name in alike.items():
+            own_rows = [row for row in rows if row["model"] == name and row["students"] in grid.students]
+            rows += [row | {"model": grid.model} for row in own_rows]
+        if alike:
+            full["measured_as"] = {grid.model: name for grid, name in alike.items()}
         jitter = summary.jitter_rows(journal.samples)
         extra = [journal.folder / "samples.csv"] if keep_samples else []
         about = full | ramps.said(full) | origin()

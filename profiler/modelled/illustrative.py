@@ -25,7 +25,7 @@ def accuracy(grid: Grid, students: int) -> float:
     """Rises with capacity and saturates below 0.93; for students-2x384 from 0.860 (1) to 0.900 (8)."""
     spec = grid.spec
     size = math.log2(spec.layers / 2) + math.log2(spec.hidden / 384)
-    if spec.name.startswith("teacher-"):
+    if not spec.name.startswith("students-"):
         return round(0.93 - 0.02 * math.exp(-size / 2.5), 4)
     limit = 0.904 + 0.006 * math.tanh(size / 2)
     start = 0.86 + 0.012 * math.tanh(size / 2)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
-_NAME = re.compile(r"(students|teacher)-(\d+)x(\d+)")
+_NAME = re.compile(r"(students|teacher|single)-(\d+)x(\d+)(-of-\d+x\d+)?")
 #: Widths that do not follow BERT's rule of 64 per attention head.
 _HEADS = {312: 12}
 #: Larger than any BERT: nobody means it, and to draw its weights would fill the memory.
@@ -80,19 +80,20 @@ class Dims:
 
 
 def parse_spec(name: str, students: int = 1, *, shared_embeddings: bool = False) -> Dims:
-    """The BERT shape that a table's model name stands for: `students-LxH` or `teacher-LxH` (L layers of width H).
+    """The BERT shape that a table's model name stands for: `students-LxH`, or of one model `teacher-LxH`, `single-LxH`.
 
+    L layers of width H; `-of-LxH` behind it names the teacher that it learned from, where that is not the table's.
     Heads are 64 wide and the feed-forward is 4 H, as in BERT and Google's miniatures (312 wide: as in TinyBERT).
-    Raises LookupError for any other name, ValueError for a teacher of several students.
+    Raises LookupError for any other name, ValueError for a teacher or single model of several students.
     """
     match = _NAME.fullmatch(name)
     if match is None:
         raise LookupError(
-            f"unknown model {name!r}: write students-LxH or teacher-LxH, e.g. students-2x384, teacher-12x768"
+            f"unknown model {name!r}: write students-LxH, teacher-LxH or single-LxH, such as students-2x384"
         )
     kind, layers, hidden = match[1], int(match[2]), int(match[3])
-    if kind == "teacher" and students != 1:
-        raise ValueError(f"model {name}: a teacher is one model, not {students} students")
+    if kind != "students" and students != 1:
+        raise ValueError(f"model {name}: a {kind} model is one, not {students} students")
     if hidden not in _HEADS and hidden % 64:
         raise LookupError(f"model {name}: width {hidden} is not a multiple of 64 (attention heads are 64 wide)")
     if layers > MOST_LAYERS or hidden > MOST_HIDDEN:

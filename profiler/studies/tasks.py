@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,16 @@ class Task:
     tuning: Split
     evaluated: dict[str, Split]
     removed: int
+
+    def thinned(self, most: int) -> Task:
+        """The same task with at most so many rows of each split, drawn with a fixed seed, in their order."""
+
+        def few(split: Split) -> Split:
+            rows = np.random.default_rng(3).permutation(len(split))[:most]
+            return split.pick(np.sort(rows).tolist())
+
+        evaluated = {name: few(split) for name, split in self.evaluated.items()}
+        return replace(self, training=few(self.training), tuning=few(self.tuning), evaluated=evaluated)
 
 
 #: The tasks known by name: files in the folder of data, and how many training rows are held out.

@@ -1,6 +1,6 @@
 """The tables: latencies by key, accuracies, jitter, adapters, layers, and what they predict. No torch: a leaf."""
 
-from profiler.table.accuracy import AccuracyTable
+from profiler.table.accuracy import AccuracyTable, provenance
 from profiler.table.adapters import Adapter, AdapterTable
 from profiler.table.deployment import LEVELS, Deployment, as_table, left_out_notes
 from profiler.table.jitter import Jitter
@@ -33,6 +33,7 @@ __all__ = [
     "ensemble",
     "evaluated",
     "left_out_notes",
+    "provenance",
     "shipped",
     "technique",
 ]

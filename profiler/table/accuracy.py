@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from profiler.table.reading import read_rows
 
@@ -36,3 +38,10 @@ class AccuracyTable:
     @classmethod
     def read(cls, path: Path) -> AccuracyTable:
         return cls(read_rows(path, COLUMNS))
+
+
+def provenance(meta: Mapping[str, Any], task: str | None) -> str:
+    """Where a table's accuracies on a task come from: its note on the task, up to the first colon; else empty."""
+    notes = meta.get("accuracy")
+    note = notes.get(task) if isinstance(notes, dict) else notes
+    return str(note).partition(":")[0] if task and note else ""

@@ -42,6 +42,20 @@ class _Noise(_Document):
     run_queue_delay_share: _Number | None = None
 
 
+class _Card(_Document):
+    """A study that accuracies come from, and for which models (`profiler.distill.card.source`)."""
+
+    card: str
+    data: dict[str, str] | None
+    split: str | None
+    seed: int
+    recipe: str
+    commit: str | None
+    models: list[str]
+    teacher: str
+    about: str
+
+
 @dataclass(frozen=True)
 class Ceilings:
     """What a device can do at best. given or measured, as `source` says.
@@ -99,6 +113,9 @@ class TableMeta(_Document):
     platform: str = ABSENT
     cores: _Count | None = ABSENT
     note: str = ABSENT
+    cards: dict[str, list[_Card]] = ABSENT
+    vocabulary: str = ABSENT
+    token_ratio: dict[str, dict[str, _Positive]] = ABSENT
     # How it was measured.
     seed: int = ABSENT
     canary: str = ABSENT
@@ -108,6 +125,7 @@ class TableMeta(_Document):
     numerics: _Free = ABSENT
     cold_start: _Free = ABSENT
     skipped: dict[str, str] = ABSENT
+    measured_as: dict[str, str] = ABSENT
     products_refused: _Free = ABSENT
     layers: _Free = ABSENT
     campaign_part: str = ABSENT

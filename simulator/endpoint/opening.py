@@ -14,7 +14,7 @@ from policies import describe, make
 from policies.registry import answers_of, modules_of
 from profiler.executors.serving import Served, default_device, labels_of, open_devices
 from profiler.executors.texts import open_texts
-from profiler.table import Deployment
+from profiler.table import Deployment, provenance
 from simulator.arguments import parameters
 from simulator.defaults import default_slo_s
 from simulator.endpoint.app import Endpoint
@@ -54,6 +54,9 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
     notes = [*deployment.notes, *served.notes]
     for note in notes:
         log.warning(note)
+    if source := provenance(table.meta, deployment.task):
+        notes.append(f"accuracy: {deployment.task} ({source})")
+        log.info(notes[-1])
     specs = [each.spec for each in served.executors[0].values()]
     classes = max(each.classes for each in specs)
     labels = labels_of(options.weights, classes)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from profiler.table import left_out_notes
+from profiler.table import left_out_notes, provenance
 from simulator.reporting.report import Report
 from traces.shared.text import aligned, count, milliseconds, number, percent
 
@@ -40,7 +40,8 @@ def heading(report: Report) -> str:
         else (f", {number(summary['offered_rate'])}/s = load {summary['load']:.3g} on {count(report.gpus, 'device')}")
     )
     known = run["task"] is not None
-    task = f"accuracy: {run['task']}{_provenance(table['meta'], run['task'])}" if known else "no accuracies"
+    source = provenance(table["meta"], run["task"])
+    task = f"accuracy: {run['task']}{f' ({source})' if source else ''}" if known else "no accuracies"
     left_out = left_out_notes(run.get("left_out", ()))
     lines = [
         f"trace   {trace['source']}",
@@ -49,6 +50,7 @@ def heading(report: Report) -> str:
         f"table   {table['name']}: {run['model']} on {table['device']}",
         *(f"        {note}" for note in left_out),
         f"        {task}",
+        *(f"        {note}" for note in _vocabularies(table["meta"], run)),
         f"target  {milliseconds(report.slo_s)} ms per request",
     ]
     if "live" in run:
@@ -105,8 +107,11 @@ def verdict(report: Report) -> str:
     )
 
 
-def _provenance(meta: dict[str, Any], task: str) -> str:
-    """Where the accuracies on a task come from: the note in the table's metadata, up to its first colon."""
-    notes = meta.get("accuracy")
-    note = notes.get(task) if isinstance(notes, dict) else notes
-    return f" ({str(note).partition(':')[0]})" if note else ""
+def _vocabularies(meta: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+    """A line where a model that serves has another vocabulary than the one by which the table's tokens count."""
+    ratios = {model: own for model, own in (meta.get("token_ratio") or {}).items() if model in run["model"].split(",")}
+    said = []
+    for model, own in ratios.items():
+        known = {run["task"]: own[run["task"]]} if run["task"] in own else own
+        said.append(f"{model} makes {', '.join(f'{ratio:.2f} ({task})' for task, ratio in known.items())}")
+    return [f"tokens: by the vocabulary of {meta['vocabulary']}; for each {'; '.join(said)}"] if said else []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from conftest import EPYC
 
 import analysis
 from analysis.__main__ import main
 
 FLAGS = ["--trace", "poisson:duration=3", "--slo-ms", "400"]
-SERVED = {"table": "cpu-epyc-1thread", "model": "students-2x384,teacher-6x384", "slo_ms": 400.0}
+SERVED = {"table": EPYC, "model": "students-2x384,teacher-6x384", "slo_ms": 400.0}
 OUT = ["students-2x384/6", "students-2x384/8"]
 
 

@@ -85,7 +85,7 @@ profiler synth --plan keys.json --out out
 profiler synth --plan h200 --out out
 profiler adopt study --table table
 profiler adopt study --table table --keep-default
-profiler seeds study --out out.csv
+profiler report study --table table --out out
 profiler campaign --list
 """.replace("JOB", "--jobs 1 --store store")
     .strip()

@@ -31,6 +31,10 @@ def study(folder: Path, model: str, rng: np.random.Generator) -> None:
     about = {"task": "toy", "seed": 0, "teacher": "teacher-2x64", "ensemble": model, "single": "", "runs_as": at}
     folder.mkdir()
     Answered(np.array(["held-out"] * 40, object), np.arange(40), label, answers, about).write(folder / ANSWERS)
+    card = {"task": "toy", "seed": 0, "recipe": {}, "rows": {}, "device": "none", "command": "made up"}
+    card |= {"data": {"toy.csv": "0"}, "split": "0", "commit": "0", "containment": {"held-out": {"in_training": 0}}}
+    card |= {"per_request": [], "seconds": {}, "cpu_seconds": {}}
+    (folder / "card.json").write_text(json.dumps(card))
 
 
 def session(run: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import EPYC
 from devices import several
 
 from simulator import simulate
@@ -39,7 +40,7 @@ def test_a_static_level_is_named_by_students_and_model():
 @pytest.mark.parametrize("spec", ["greedy", "nexus", "clockwork"])
 def test_policies_at_the_highest_level_serve_the_teacher_not_the_slow_less_accurate_students(spec):
     trace = Trace(np.arange(0, 60, 0.5), np.full(120, 9))
-    report = simulate(trace, spec, "cpu-epyc-1thread", model="students-2x384,teacher-6x384")
+    report = simulate(trace, spec, EPYC, model="students-2x384,teacher-6x384")
     assert set(report.batches["model"]) == {"teacher-6x384"}
     assert report.run["left_out"] == ["students-2x384/6", "students-2x384/8"]
 

@@ -40,6 +40,8 @@ def test_shipped_tables_have_no_errors(name: str) -> None:
     shipped_table = LatencyTable.load(name)
     assert [finding.text for finding in findings(shipped_table) if finding.error] == []
     assert shipped_table.accuracy is not None
+    if "illustrative" not in shipped_table.accuracy.tasks:
+        return
     assert "not measured" in shipped_table.meta["accuracy"]["illustrative"]
     for model in shipped_table.models:
         accuracies = [level.accuracy for level in shipped_table.levels(model, "illustrative")]

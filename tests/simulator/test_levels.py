@@ -7,6 +7,7 @@ from filecmp import cmpfiles
 
 import numpy as np
 import pytest
+from conftest import EPYC
 
 from profiler.table import Deployment
 from simulator import simulate
@@ -14,7 +15,7 @@ from simulator.__main__ import main
 from simulator.settings import Settings
 from traces import Trace
 
-TABLE, MODELS = "cpu-epyc-1thread", "students-2x384,teacher-6x384"
+TABLE, MODELS = EPYC, "students-2x384,teacher-6x384"
 
 
 def served(tmp_path, *more):

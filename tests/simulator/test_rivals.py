@@ -6,6 +6,7 @@ import math
 import re
 
 import pytest
+from conftest import EPYC
 from written import write_table
 
 from profiler.table import Deployment
@@ -97,7 +98,7 @@ def test_a_table_without_a_single_model_has_no_row_for_one(tmp_path):
 
 def test_the_students_are_those_that_were_asked_for_else_the_first(tmp_path):
     def kinds(*asked, task):
-        return [{each.serves for each in kind} for kind in rivals(Deployment.of("cpu-epyc-1thread", *asked, task), 1.0)]
+        return [{each.serves for each in kind} for kind in rivals(Deployment.of(EPYC, *asked, task), 1.0)]
 
     assert kinds("students-4x384", task="illustrative") == [
         {"teacher-12x768"}, {"teacher-6x384"}, {"students-4x384"}, {"students-4x384"},
@@ -137,9 +138,7 @@ def test_the_teacher_is_right_where_it_keeps_up(tmp_path):
 
 
 def test_what_has_no_accuracies_on_the_task_is_not_judged():
-    _, found = stood(
-        "cpu-epyc-1thread", trace="poisson:rate=5,duration=20", slo_ms=150, model="students-1x384", task="sst2"
-    )
+    _, found = stood(EPYC, trace="poisson:rate=5,duration=20", slo_ms=150, model="students-1x384", task="sst2")
     assert math.isnan(found[0].score.value)
     assert "students-2x384" in {each.contender.serves for each in found}
     assert "teacher-6x384" in lines(found)[0]
@@ -148,7 +147,7 @@ def test_what_has_no_accuracies_on_the_task_is_not_judged():
 
 
 def test_recorded_answers_are_not_held_against_the_accuracies_of_the_table():
-    _, found = stood("cpu-epyc-1thread", "cascadeserve", "poisson:rate=20,duration=5", slo_ms=150)
+    _, found = stood(EPYC, "cascadeserve", "poisson:rate=20,duration=5", slo_ms=150)
     assert found[0].summary["accuracy"] > 0.5
     assert math.isnan(found[0].score.value)
     assert "cascadeserve" in lines(found)[2]

@@ -99,7 +99,7 @@ def shape(teacher: Dims, depth: int, width: int, students: int, classes: int) ->
 def segment_layers(depth: int, layers: int, which: int) -> tuple[int, ...]:
     """One layer from each of `depth` segments of a teacher's layers: the last of each, then the one before, ...
 
-    The last is always the teacher's last: what ends otherwise is far worse to begin with (docs/distillation.md).
+    The last is always the teacher's last: what ends otherwise is far worse to begin with (docs/lab-log.md).
     """
     back = which % -(-layers // depth)
     ends = [max(0, (index + 1) * layers // depth - 1) for index in range(depth)]

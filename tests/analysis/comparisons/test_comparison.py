@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pandas
 import pytest
+from conftest import EPYC
 
 from analysis.__main__ import main
 from analysis.commands.compare import text
@@ -279,7 +280,7 @@ def test_the_regret_is_what_the_ceiling_is_above_the_policy():
     assert 0 <= first.regret <= second.regret
 
 
-SERVED = {"trace": "poisson:duration=3", "load": 0.8, "slo_ms": 100.0, "task": "sst2"}
+SERVED = {"table": EPYC, "trace": "poisson:duration=3", "load": 0.8, "slo_ms": 100.0, "task": "sst2"}
 
 
 def test_standing_rivals_run_on_the_requests_of_every_replication():
@@ -289,9 +290,15 @@ def test_standing_rivals_run_on_the_requests_of_every_replication():
     for serves in ("teacher-6x384", "students+teacher"):
         row, values = rivals.loc[serves], []
         for seed in (0, 1):
-            its = {"rate": compared.settings.rate, "slo_ms": 100.0, "seed": seed, "trace": SERVED["trace"]}
+            its = {
+                "table": EPYC,
+                "rate": compared.settings.rate,
+                "slo_ms": 100.0,
+                "seed": seed,
+                "trace": SERVED["trace"],
+            }
             trace = prepare(Settings(**its)).trace
-            own = simulate(trace, row.policy, "cpu-epyc-1thread", model=row.model, task="sst2", slo_s=0.1)
+            own = simulate(trace, row.policy, EPYC, model=row.model, task="sst2", slo_s=0.1)
             values.append(own.summary["accuracy_weighted_goodput"])
         assert row.accuracy_weighted_goodput == pytest.approx(np.mean(values), abs=1e-12)
     assert "students" in compared.right

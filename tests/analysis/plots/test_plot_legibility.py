@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from conftest import EPYC
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -47,7 +48,7 @@ def assert_legible(figure: Figure) -> None:
             assert place.x1 <= figure.bbox.x1 + 1, text
 
 
-@pytest.mark.parametrize("table", ["cpu-epyc-1thread", "h200-modelled"])
+@pytest.mark.parametrize("table", [EPYC, "h200-modelled"])
 def test_the_costs_of_a_study_can_be_read(table: str) -> None:
     assert_legible(PLOTS["students"].draw(frame(STUDY), 85.0, table=table))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import EPYC
 from written import write_table
 
 import analysis
@@ -44,7 +45,7 @@ def test_a_row_is_what_a_single_run_reports():
 
 def test_all_seeds_of_a_sweep_have_one_default_target():
     """Its median length lies at the edge of two buckets, so that each seed would have one of two targets of its own."""
-    axes = {"policy": "greedy;none", "trace": "poisson:rate=60,duration=0.5", "table": "cpu-epyc-1thread"}
+    axes = {"policy": "greedy;none", "trace": "poisson:rate=60,duration=0.5", "table": EPYC}
     own = {prepare(each).run().slo_s for each in grid({**axes, "seed": range(9)})}
     assert len(own) > 1
     frame = analysis.sweep(axes, seed=range(9))
@@ -162,13 +163,13 @@ def test_the_code_of_a_key_is_all_that_a_simulation_imports():
 import sys
 from analysis.sweeps.origin import ROOT, _SOURCES
 from simulator import simulate
-simulate("poisson:rate=50,duration=0.2", "margin(adaptive)", "cpu-epyc-1thread", service_noise="profiled").summary
+simulate("poisson:rate=50,duration=0.2", "margin(adaptive)", sys.argv[1], service_noise="profiled").summary
 known = {path for pattern in _SOURCES for path in ROOT.glob(pattern)}
 ours = ("traces", "policies", "simulator", "profiler")
 files = {module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] in ours}
 print(sorted(file for file in files if file and file not in set(map(str, known))))
 """
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    done = subprocess.run([sys.executable, "-c", program, EPYC], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
                           capture_output=True, text=True, check=True)  # fmt: skip
     assert done.stdout.strip() == str([str(ROOT / "profiler" / "__init__.py")])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import EPYC
 from devices import several
 
 from policies import Dispatch
@@ -114,7 +115,7 @@ def test_what_is_not_served_is_named(recorded):
         served(recorded, [0], students=3)
     shipped = Trace(np.zeros(1), np.full(1, 9))
     with pytest.raises(ValueError, match="teacher-6x384"):
-        simulate(shipped, "deferral", "cpu-epyc-1thread", model="students-2x384", slo_s=1)
+        simulate(shipped, "deferral", EPYC, model="students-2x384", slo_s=1)
 
 
 @pytest.mark.parametrize("wrong", ["certainty=1.5", "certainty=-0.1", "students=0", "by='most'"])

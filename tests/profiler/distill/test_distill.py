@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import resource
@@ -18,11 +19,13 @@ from safetensors.torch import load_file, save_file
 
 from profiler.__main__ import main
 from profiler.answers.recorded import Answers
+from profiler.distill.card import leaks, read_card, source
 from profiler.distill.learning.initial import load_teacher
 from profiler.distill.learning.journal import StudyLog
 from profiler.distill.preparation import alone
 from profiler.models import weights
 from profiler.table import AccuracyTable
+from traces.shared.origin import commit
 
 pytest.importorskip("transformers")
 from distill_toy import write_task, write_teacher
@@ -150,9 +153,18 @@ def test_recorded_answers_are_those_of_the_accuracy_table(study: Path) -> None:
 def test_one_seed_put_together_is_the_study_itself(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["seeds", str(study), "--out", str(tmp_path / "accuracy.csv")]) == 0
+    assert main(["report", str(study), "--table", "synthetic", "--out", str(tmp_path)]) == 0
     assert "4 students close" in capsys.readouterr().out
     assert AccuracyTable.read(tmp_path / "accuracy.csv").rows == AccuracyTable.read(study / "accuracy.csv").rows
+
+
+def test_the_card_says_where_the_figures_come_from(study: Path, toy: Path) -> None:
+    own = source(study)
+    digest = hashlib.sha256((toy / "toy.csv").read_bytes()).hexdigest()
+    assert own["data"] == {"toy.csv": digest[:16]}
+    assert (own["seed"], own["commit"]) == (0, commit())
+    assert own["split"] == json.loads((study / "work" / "settings.json").read_text())["texts"]
+    assert not leaks(read_card(study))
 
 
 def test_calibrated_confidence_is_near_the_accuracy(study: Path) -> None:

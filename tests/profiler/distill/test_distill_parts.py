@@ -11,14 +11,15 @@ import torch
 
 from profiler.answers.margins import learned, outcome
 from profiler.answers.recorded import Answers
+from profiler.distill.costs import phases
 from profiler.distill.evaluation import paired
 from profiler.distill.learning.baselines import SHAPE, begin
 from profiler.distill.learning.boosting import line_search
 from profiler.distill.learning.correction import only
 from profiler.distill.learning.encoder import encode, vectors
 from profiler.distill.learning.heads import fitted
-from profiler.distill.learning.initial import beside, body, segment_layers, shape
-from profiler.distill.learning.recipe import RECIPES, Recipe
+from profiler.distill.learning.initial import Checkpoint, beside, body, segment_layers, shape
+from profiler.distill.learning.recipe import RECIPES, TINY_ROWS, Recipe
 from profiler.distill.learning.teacher import Target, cross_entropy, divergence
 from profiler.distill.learning.texts import augmented, batches, pack
 from profiler.distill.preparation import settle
@@ -256,6 +257,14 @@ def test_texts_shrink_with_the_root_of_the_data_and_never_grow() -> None:
     assert (quarter.teacher_texts, quarter.single_texts) == (recipe.teacher_texts // 2, recipe.single_texts // 2)
     assert (quarter.joint_texts, quarter.students, quarter.rate) == (0, recipe.students, recipe.rate)
     assert recipe.scaled(1).teacher_texts > 0
+
+
+def test_the_tiny_recipe_is_little_work_for_a_teacher_of_twelve_layers() -> None:
+    """A text in a layer takes about 1 ms to learn and 0.3 ms to answer (docs/lab-log.md): well under a CPU minute."""
+    teacher = Checkpoint(parse_spec("teacher-12x384"), {}, head=False)
+    work = phases(RECIPES["tiny"], teacher, TINY_ROWS).values()
+    assert sum(own.learned for own in work) < 8_000
+    assert sum(own.answered for own in work) < 8_000
 
 
 def test_recipes_refuse_nonsense() -> None:

@@ -1,9 +1,7 @@
-"""Studies of several seeds, put together, and given to a table."""
+"""Studies of several seeds, put together."""
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,26 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from study_doubles import study_of
 
-from profiler.__main__ import main
 from profiler.answers.recorded import Answers
 from profiler.distill.answered import ANSWERS, Answered, together
 from profiler.distill.seeds import by_split, findings, gap_closed, lead, pooled
-from profiler.table import LatencyTable
-from profiler.table.writing import write_table
-
-
-def study_of(seed: int, rights: dict[str, tuple[float, ...]], texts: int = 4000) -> Answered:
-    """Models whose prefixes are right with these chances, independently."""
-    rng = np.random.default_rng(seed)
-    label = np.random.default_rng(99).integers(0, 3, texts)
-    answers = {
-        model: np.stack([np.where(rng.random(texts) < share, label, 3) for share in shares]).astype(np.int32)
-        for model, shares in rights.items()
-    }
-    about = {"task": "made up", "seed": seed, "teacher": "t", "ensemble": "s", "single": "o"}
-    split = np.where(np.arange(texts) < 500, "development", "held-out").astype(object)
-    return Answered(split, np.arange(texts), label, answers, about | {"runs_as": {name: name for name in rights}})
 
 
 def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
@@ -82,7 +65,7 @@ def test_seeds_are_put_together_text_by_text(tmp_path: Path) -> None:
         Answered.read(tmp_path)
 
 
-def test_models_that_not_every_study_has_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_that_not_every_study_has_are_left_out(tmp_path: Path) -> None:
     rights = {"t": (0.9,), "s": (0.8, 0.86), "o": (0.8,)}
     folders = [tmp_path / name for name in ("all", "some", "none")]
     for seed, (folder, more) in enumerate(zip(folders, ({"bag": (0.7, 0.8)}, {}, {}), strict=True)):
@@ -92,91 +75,9 @@ def test_models_that_not_every_study_has_are_left_out(tmp_path: Path, capsys: py
     studies, others = together(folders[:2])
     assert others == ["bag"]
     assert pooled(studies) == pooled([study_of(0, rights), study_of(1, rights)])
-    assert main(["seeds", *map(str, folders)]) == 0
-    out = capsys.readouterr().out
-    assert re.search("left out.*: o, bag", out)
-    assert "no gap to close" in out
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    """Two students and a single model of four layers, with accuracies on a task of their own."""
-    keys = [("students-2x8", 1, 2), ("students-2x8", 2, 2), ("teacher-4x8", 1, 4)]
-    latency = [
-        {"model": model, "students": k, "depth": depth, "hidden": 8, "batch": 1, "tokens": 16, "latency_us": 100.0 * k}
-        for model, k, depth in keys
-    ]
-    before = [{"model": model, "students": k, "task": "illustrative", "accuracy": 0.5} for model, k, _ in keys]
-    meta = {"kind": "measured", "device": "none", "accuracy": {"illustrative": "not measured: made up"}}
-    write_table(tmp_path / "table", latency, meta, accuracy=before)
-    return tmp_path / "table"
-
-
-def written(tmp_path: Path, seed: int, students: int) -> Path:
-    rights = {"teacher-6x8": (0.9,), "students-2x8": (0.8, 0.86, 0.87)[:students], "single-4x8": (0.85,)}
-    study = study_of(seed, rights)
-    about = dict(study.about) | {
-        "teacher": "teacher-6x8",
-        "ensemble": "students-2x8",
-        "single": "single-4x8",
-        "task": "toy",
-    }
-    runs_as = {"teacher-6x8": "teacher-6x8", "students-2x8": "students-2x8", "single-4x8": "teacher-4x8"}
-    folder = tmp_path / f"study-{seed}"
-    folder.mkdir()
-    Answered(study.split, study.row, study.label, study.answers, about | {"runs_as": runs_as}).write(
-        folder / "answers.parquet"
-    )
-    return folder
-
-
-def test_a_table_takes_the_accuracies_of_a_study_and_keeps_what_else_it_has(
-    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    studies = [written(tmp_path, seed, 3) for seed in range(2)]
-    assert main(["adopt", *map(str, studies), "--table", str(table)]) == 0
-    assert re.search(r"toy \(measured, .*teacher-6x8 at 89", capsys.readouterr().out)
-    found = LatencyTable.load(table)
-    pool = {(row["model"], row["students"]): row["accuracy"] for row in pooled(list(map(Answered.read, studies)))[:5]}
-    accuracies = {level.students: level.accuracy for level in found.levels("students-2x8", "toy")}
-    assert accuracies == {k: round(pool["students-2x8", k], 4) for k in (1, 2)}
-    assert found.levels("teacher-4x8", "toy")[0].accuracy == round(pool["single-4x8", 1], 4)
-    assert found.levels("students-2x8", "illustrative")[0].accuracy == 0.5
-    assert "2 seeds" in found.meta["accuracy"]["toy"]
-    assert found.meta["accuracy"]["illustrative"] == "not measured: made up"
-    assert found.accuracy is not None
-    assert found.accuracy.tasks[0] == "toy"
-    again = found.digest
-    assert main(["adopt", *map(str, studies), "--table", str(table)]) == 0
-    assert LatencyTable.load(table).digest == again
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["study-0", "study-1", "table"]
-
-
-def test_the_default_task_may_be_kept(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study = str(written(tmp_path, 0, 3))
-    for flags, tasks in ((["--keep-default"], ("illustrative", "toy")), ([], ("toy", "illustrative"))):
-        assert main(["adopt", study, "--table", str(table), *flags]) == 0
-        assert "toy (measured" in capsys.readouterr().out
-        found = LatencyTable.load(table)
-        assert found.accuracy is not None
-        assert found.accuracy.tasks == tasks
-    assert main(["adopt", study, "--table", str(table), "--keep-default"]) == 0  # it is the default, and stays so
-    assert LatencyTable.load(table).digest == found.digest
-
-
-def test_a_table_that_cannot_take_a_study_stays_as_it_was(
-    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = {path.name: path.read_bytes() for path in table.iterdir()}
-    assert main(["adopt", str(written(tmp_path, 0, 1)), "--table", str(table)]) == 2
-    assert "lacks [2] students" in capsys.readouterr().err
-    assert main(["adopt", str(tmp_path / "none"), "--table", str(table)]) == 2
-    assert "no finished study" in capsys.readouterr().err
-    assert main(["adopt", str(tmp_path / "study-0"), "--table", str(tmp_path)]) == 2
-    assert "no table at" in capsys.readouterr().err
-    other = json.loads((table / "meta.json").read_text())
-    assert other["accuracy"] == {"illustrative": "not measured: made up"}
-    assert before == {path.name: path.read_bytes() for path in table.iterdir()}
+    studies, others = together(folders)
+    assert sorted(others) == ["bag", "o"]
+    assert "no gap to close" in list(findings(studies))[-1]
 
 
 @pytest.mark.parametrize(

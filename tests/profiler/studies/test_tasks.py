@@ -33,6 +33,19 @@ def test_nothing_evaluated_is_trained_on(tmp_path: Path) -> None:
         tasks.find("sst2", tmp_path)
 
 
+def test_a_thinned_task_has_the_first_of_a_fixed_order_of_each_split(tmp_path: Path) -> None:
+    rows = [f"text {number} of its own,{number % 2}" for number in range(600)]
+    (tmp_path / "a.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    task = tasks.load(tasks.find(str(tmp_path / "a.csv"), tmp_path, held_out=90))
+    few = task.thinned(50)
+    assert (len(few.training), len(few.tuning), len(few.evaluated["held-out"])) == (50, 50, 50)
+    for part, whole in ((few.training, task.training), (few.evaluated["held-out"], task.evaluated["held-out"])):
+        assert set(part.texts) < set(whole.texts)
+        assert (np.diff(part.rows) > 0).all()
+    assert few.training.texts == task.thinned(50).training.texts
+    assert task.thinned(10**6).training.texts == task.training.texts
+
+
 def test_a_quoted_text_may_hold_line_ends_in_a_file_of_any_size(tmp_path: Path) -> None:
     rows = [f'"w{row}\n{"word " * 40}\n",{row % 2}' for row in range(8000)]
     (tmp_path / "long.csv").write_text("\n".join(["text,label", *rows]) + "\n")

@@ -7,8 +7,9 @@ from math import nan
 
 import numpy as np
 import pytest
+from conftest import EPYC
 
-from profiler.table import AccuracyTable, BucketPlan, Deployment, LatencyTable, Level, ShapeKey
+from profiler.table import AccuracyTable, BucketPlan, Deployment, LatencyTable, Level, ShapeKey, shipped
 
 BATCHES, TOKENS = (1, 4), (16, 32)
 
@@ -136,7 +137,7 @@ def test_in_random_tables_the_order_of_the_names_changes_nothing_and_the_best_st
 
 
 def test_what_is_shipped():
-    found = Deployment.of("cpu-epyc-1thread", "students-2x384,teacher-6x384")
+    found = Deployment.of(EPYC, "students-2x384,teacher-6x384")
     assert named(found.levels) == [*(f"students-2x384/{k}" for k in (1, 3, 2, 4)), "teacher-6x384/1"]
     assert named(found.left_out) == ["students-2x384/6", "students-2x384/8"]
     assert found.models == ("students-2x384", "teacher-6x384")
@@ -149,11 +150,11 @@ def test_names_are_resolved_and_spaces_do_not_matter():
     assert found.plan == BucketPlan(BATCHES, TOKENS)
     assert Deployment.of(its, "students-1x8 , teacher-4x8").models == ("students-1x8", "teacher-4x8")
     assert Deployment.of(found) is found
-    assert Deployment.of().table.name == "cpu-epyc-1thread"
+    assert Deployment.of().table.name == shipped()[0]
 
 
 def test_other_tasks_are_those_of_the_table_beside_its_own():
-    found = Deployment.of("cpu-epyc-1thread", task="banking77")
+    found = Deployment.of(EPYC, task="banking77")
     assert found.other_tasks == {"sst2", "illustrative", "snips"}
     assert of({"a-1x8": [(1, nan, (1, 1, 1, 1))]}).other_tasks == frozenset()
 
