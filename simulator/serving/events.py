@@ -23,8 +23,10 @@ AN_END = Event(0.0, Kind.LOADED)
 HEARD = ("students", "exit", "answer", "confidence", "margin")
 
 
-def post(state: State, number: int, event: Event) -> None:
+def post(state: State, number: int, event: Event) -> bool:
     """Take an event of a batch that runs elsewhere from the inbox into the heap, at the time that it says.
+
+    Returns whether the loop has to wake for it; a release that nobody watches is only noted.
 
     Raises ExecutorError for an event of a batch that does not run elsewhere, and for one that is out of order.
     """
@@ -42,8 +44,12 @@ def post(state: State, number: int, event: Event) -> None:
         del state.elsewhere[number]
     else:
         state.elsewhere[number] = time, began
+    if event.kind is Kind.RELEASE and state.unwatched:
+        release(state, number, time, event)
+        return False
     state.posted += 1
     heappush(state.due, (time, number, state.posted, event))
+    return True
 
 
 def take_in(state: State, number: int, time: float, event: Event, now: float) -> None:

@@ -90,8 +90,8 @@ class Server:
 
     def _receive(self, number: int, event: Event) -> None:
         """Take an event of a batch that runs elsewhere from the inbox."""
-        post(self.state, number, event)
-        self.interrupt()
+        if post(self.state, number, event):
+            self.interrupt()
 
     def _go_on(self, alarm: Any) -> None:
         """Resume the generator when its alarm rings (a minimal simpy.Process)."""

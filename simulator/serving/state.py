@@ -46,8 +46,8 @@ class State:
         self.on_progress, self.scales, self.memory = on_progress, cold_start_s is not None, memory
         watched = (self.observe, on_progress, records.ended, memory)
         self.watched = any(each is not None for each in watched)
-        #: Nobody observes that answers leave: what an executor knows beforehand is noted at once, which saves an event.
-        self.unwatched = records.ended is None and "releases" not in self.hears
+        #: The policy does not observe that answers leave: it is noted at once, which saves an event.
+        self.unwatched = "releases" not in self.hears
         self.begin = executor.begin
         self.elsewhere: dict[int, tuple[float, float]] = {}
         self.posted = 0

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from traces.arrivals import bounded
 from traces.locality import RULES, SHARES, hit_ratios, lru
+from traces.shared.sums import dot
 
 Codes = NDArray[np.int64]
 #: A session of a tenant ends when an LRU cache of this share of the tenants, or of so many, would have forgotten it.
@@ -53,7 +54,7 @@ class Sessions:
         are the quantiles themselves, in random order, so that runs differ less than with independent draws.
         """
         bounded(count)
-        per_tenant = float(np.dot(self.requests, self.shares))
+        per_tenant = float(dot(self.requests, self.shares))
         if tenants is None:
             tenants = max(1, round(count / per_tenant))
         often = count / (tenants * per_tenant)

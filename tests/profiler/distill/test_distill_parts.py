@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -278,10 +278,10 @@ def test_recipes_refuse_nonsense() -> None:
 
 
 def test_baselines_may_be_added_to_a_study_and_nothing_else_may_change(tmp_path: Path) -> None:
-    settle(tmp_path / "work", Recipe(baselines="single"), {"task": "toy"})
-    settle(tmp_path / "work", Recipe(), {"task": "toy"})
+    settle(tmp_path / "work", {"task": "toy", **asdict(Recipe(baselines="single"))})
+    settle(tmp_path / "work", {"task": "toy", **asdict(Recipe())})
     with pytest.raises(ValueError, match=r"rate was 0\.0006, is 0\.1"):
-        settle(tmp_path / "work", Recipe(rate=0.1), {"task": "toy"})
+        settle(tmp_path / "work", {"task": "toy", **asdict(Recipe(rate=0.1))})
 
 
 def test_single_models_have_once_twice_and_three_times_the_depth() -> None:

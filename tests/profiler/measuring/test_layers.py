@@ -122,7 +122,7 @@ def test_a_run_with_ramps_writes_layers_that_load(tmp_path: Path, capsys: pytest
     table, read = LatencyTable.load(tmp_path / "table"), LayerTable.read(tmp_path / "table" / "layers.csv")
     assert read.models == ("teacher-3x64",)
     level = table.levels("teacher-3x64")[0]
-    for row in read.grid(level, table.plan("teacher-3x64")):
+    for row in read.by_size(level, table.plan("teacher-3x64")):
         for times in row:
             assert 0 < times.end_s[0] < times.end_s[1] < times.end_s[2]
             assert min(times.ramp_s) > 0

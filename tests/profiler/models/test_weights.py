@@ -32,11 +32,11 @@ def test_names_give_the_shapes_of_bert() -> None:
     base = parse_spec("teacher-12x768")
     assert (base.layers, base.hidden, base.heads, base.ffn, base.head_width) == (12, 768, 12, 3072, 64)
     assert parse_spec("students-4x312").ffn == 1200
-    with pytest.raises(LookupError, match="students-LxH or teacher-LxH"):
+    with pytest.raises(LookupError, match="students-LxH, teacher-LxH or single-LxH"):
         parse_spec("bert-base")
     with pytest.raises(LookupError, match="multiple of 64"):
         parse_spec("students-2x100")
-    with pytest.raises(ValueError, match="one model"):
+    with pytest.raises(ValueError, match="a teacher model is one, not 2"):
         parse_spec("teacher-12x768", 2)
 
 

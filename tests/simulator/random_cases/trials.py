@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from policies import make, needs
+from policies.bounds.optimum import Optimum
 from policies.interface import Policy
 from policies.machinery.wrapped import chain
 from policies.pruning.cascadeserve import CascadeServe
@@ -56,7 +57,7 @@ class Trial:
         self.needs = needs(self._made)
         if "memory" in self.needs:
             case = bound(case)
-        if "future" in self.needs:
+        if any(isinstance(each, Optimum) for each in chain(self._made)):
             case = _exact(case)
         self.case = replace(case, table=replace(case.table, jitter=JITTER))
 
