@@ -122,9 +122,7 @@ class OpenBacklog(Backlog):
                 forget_line(line, until)
         for kept in (self.arrivals, self.tokens, self.sums, self.holes, self._codes, self._klass, self._own_slo):
             kept.forget(until)  # type: ignore[union-attr]
-        holes = self.holes
-        self._deadlines = [entry for entry in self._deadlines if entry[1] >= until and not holes[entry[1]]]
-        self._sorted = max(self._sorted, until)
+        self._deadlines.forget(self, until)
         if self._awaited:
             self._awaited = [(None, 0)]  # places have moved: the loop is woken, and asks again
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import compress
@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from policies.interface import Wait
 from profiler.table.plan import PACKED, PADDED
 from simulator.core import PolicyError
+from simulator.queue.deadlines import Deadlines
 from simulator.queue.lines import BacklogLine, Group
 from traces import Trace
 
 #: Few requests arrive between two decisions: the search covers this many first, which stay in the processor's cache.
 NEAR = 16
-#: Up to this many new deadlines are inserted one by one; beyond this many of requests that left, the list is rebuilt.
-FEW = 64
 #: Up to these queue lengths, recount instead of maintaining lines; up to the second one, one by one.
 COUNTED, FEW_WAIT = 256, 4
 #: Translation table: left -> waiting.
@@ -64,8 +63,8 @@ class Backlog:
         self._kind: Callable[[Sequence[int]], int] = _mean if layout == PACKED else self._largest
         #: The kind of a batch of these requests.
         self.kind: Callable[[Sequence[int]], int] = self._mean_of if layout == PACKED else self.longest
-        self.arrived = self.left = self._head = self._marked = self._sorted = 0
-        self._deadlines: list[tuple[float, int]] = []  # of the first `_sorted` requests; some of them have left
+        self.arrived = self.left = self._head = self._marked = 0
+        self._deadlines = Deadlines()
         self._groups: dict[str, Group] = {}
         self._by_bucket: list[BacklogLine] | None = None
         self._offered: range | None = None  # the last range handed out: it needs no second look when it comes back
@@ -237,11 +236,8 @@ class Backlog:
         self._marked = min(self._marked, self._head)
         for group in self._groups.values():
             group.come_back(requests)
-        for request in requests if self._own_slo is not None else ():
-            entry = (self.deadline(request), request)
-            place = bisect_left(self._deadlines, entry)
-            if request < self._sorted and self._deadlines[place : place + 1] != [entry]:
-                self._deadlines.insert(place, entry)
+        if self._own_slo is not None:
+            self._deadlines.come_back(self, requests)
 
     def close(self, now: float) -> None:
         """Admit what has arrived, and nothing after that."""
@@ -296,30 +292,7 @@ class Backlog:
 
     def by_deadline(self, n: int) -> Sequence[int]:
         """The n waiting requests with the earliest deadlines, earliest first."""
-        if self._own_slo is None:
-            return self.oldest(n)
-        self.mark()
-        entries, new = self._deadlines, range(self._sorted, self.arrived)
-        if len(new) > FEW:
-            entries.extend((self.deadline(request), request) for request in new)
-            entries.sort()
-        else:
-            for request in new:
-                insort(entries, (self.deadline(request), request))
-        self._sorted = self.arrived
-        holes = self.holes
-        found: list[int] = []
-        left = 0
-        for _, request in entries:
-            if holes[request]:
-                left += 1
-            else:
-                found.append(request)
-                if len(found) == n:
-                    break
-        if left > FEW + n:
-            self._deadlines = [entry for entry in entries if not holes[entry[1]]]
-        return found
+        return self.oldest(n) if self._own_slo is None else self._deadlines.earliest(self, n)
 
     def rate(self, now: float, window_s: float) -> float:
         """Arrivals in (now - window_s, now] per second."""
