@@ -151,6 +151,7 @@ def simulate(
         **({} if adapter_budget is None else {"adapter_budget": adapter_budget}),
         **({"legacy_accounting": True} if legacy_accounting else {}),
         **({} if host_budget is None else {"host_budget": host_budget}),
+        **({"exits": False} if "exits" in needs(policy) and not any(predictions.layers) else {}),
         "seed": seed,
         **({"interrupted": True} if interrupted else {}),
         "trace": {"source": trace.source, "requests": len(trace), "notes": list(trace.notes)},

@@ -82,8 +82,11 @@ def shortfall(report: Report) -> str:
 
 
 def exits(report: Report) -> str:
-    """One line on answers that left at ramps, and on what tuning took; empty where there are no ramps."""
+    """One line on answers that left at ramps, and on what tuning took, or on why none could; else empty."""
     summary, tuning = report.summary, report.run.get("tuning")
+    if report.run.get("exits") is False:
+        name = report.run["table"]["name"]
+        return f"no answer leaves early: table {name} has no layers.csv for these models (profiler run --ramps)"
     if "exit_layer_mean" not in summary:
         return ""
     agreement, layer = percent(summary["agreement"]), number(summary["exit_layer_mean"])
