@@ -132,11 +132,14 @@ def _sizes(axes: Axes, bars: DataFrame, window_s: float, colour: str) -> None:
 def _padding(requests: DataFrame, batches: DataFrame) -> DataFrame:
     """By length bucket: the tokens asked for, padding to its length, and empty places, as in PADDING.
 
-    A batch that was cut short by preemption answered nothing, and its length is not recorded: it does not count.
+    Packed batches have no padding to a length; their bucket is their longest request, up to the next power of two. A
+    batch that was cut short by preemption answered nothing, and its length is not recorded: it does not count.
     """
     served = requests[requests["batch"] >= 0].groupby("batch")
-    answered = served.agg(length=("padded_tokens", "first"), asked=("tokens", "sum"), size=("tokens", "size"))
-    places = answered["size"] * answered["length"]
+    answered = served.agg(length=("padded_tokens", "max"), asked=("tokens", "sum"), size=("tokens", "size"))
+    places = served["padded_tokens"].sum()
+    if (places < answered["size"] * answered["length"]).any():
+        answered["length"] = 2 ** np.ceil(np.log2(answered["length"])).astype(int)
     parts = (answered["asked"], places - answered["asked"], batches["padded_tokens"].loc[answered.index] - places)
     named = {label: part for (label, *_), part in zip(PADDING, parts, strict=True)}
     return DataFrame(named).groupby(answered["length"]).sum()

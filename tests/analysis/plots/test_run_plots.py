@@ -15,6 +15,7 @@ from analysis.plots.axes import timeline as over_time
 from analysis.plots.axes.latency import latency_ccdf, latency_cdf
 from analysis.runs import Run
 from simulator import simulate
+from simulator.conformance.cases import packed_formula
 from traces import Trace
 
 #: Ten requests at 0, 1, ... 9 s, on one device that takes four seconds for a batch of one or two.
@@ -87,15 +88,20 @@ def test_batch_sizes_are_shares_of_the_batches():
     assert panel.patches[0].get_label() == f"greedy, mean {size.mean():.3g}"
 
 
-def test_bars_of_padding_add_up_to_the_padded_tokens_of_the_run():
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_bars_of_padding_add_up_to_the_padded_tokens_of_the_run(layout):
+    run = MIXED
+    if layout == "packed":
+        requests = Trace(np.arange(300) * 2e-4, np.resize([9, 64, 30, 3], 300).astype(np.int32))
+        run = Run.of(simulate(requests, "greedy", packed_formula([1], [1, 4, 16], [64, 256, 1024]), slo_s=0.1))
     figure = Figure()
-    of_batches.padding_by_bucket(MIXED.requests, MIXED.batches, figure.subplots())
+    of_batches.padding_by_bucket(run.requests, run.batches, figure.subplots())
     bars = {name: sum(1e3 * (row["y_end"] - row["y"]) for row in of_kind(figure, "bar", name))
             for name, _, _ in of_batches.PADDING}  # fmt: skip
-    served = MIXED.requests["batch"] >= 0
-    assert bars["tokens"] == pytest.approx(MIXED.requests["tokens"][served].sum())
-    assert sum(bars.values()) == pytest.approx(MIXED.batches["padded_tokens"].sum())
-    assert 1 - bars["tokens"] / sum(bars.values()) == pytest.approx(MIXED.summary["padding"])
+    served = run.requests["batch"] >= 0
+    assert bars["tokens"] == pytest.approx(run.requests["tokens"][served].sum())
+    assert sum(bars.values()) == pytest.approx(run.batches["padded_tokens"].sum())
+    assert 1 - bars["tokens"] / sum(bars.values()) == pytest.approx(run.summary["padding"])
     assert all(share >= 0 for share in bars.values())
 
 
