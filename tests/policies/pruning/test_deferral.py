@@ -128,13 +128,13 @@ def test_values_out_of_range_are_refused(wrong):
 def test_it_keeps_the_rules_where_requests_wait_twice(tmp_path, wrapper):
     # The suite's tables have one model: its whole ensemble stands for the teacher.
     recorded, tried = write(tmp_path / "own.parquet", teacher=STUDENTS), 0
-    for seed in range(40):
+    for seed in range(20):
         fewest = min(level.students for level in random_case(seed).table.levels(STUDENTS))
         if fewest <= 2:
             spec = wrapper.format(f"deferral(items={recorded!r}, students={fewest})")
             check_policy(spec, seeds=[seed], only=lambda case: case.name.startswith("random_case"))
             tried += 1
-    assert tried > 10
+    assert tried > 5
 
 
 class Undeclared:
