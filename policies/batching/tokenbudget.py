@@ -36,19 +36,22 @@ class TokenBudget:
             raise ValueError(f"tokenbudget needs budget and concurrent >= 1 and ahead >= 0: {self}")
         self._largest = batch_limit(self.max_batch, view.plan)
         self._packed = view.plan.layout == PACKED
-        self._formed: list[Sequence[int]] = []
+        self._formed: list[int] = []  # the last request of each batch; a policy around this one may drop others of it
         self._running = 0
 
     def decide(self, view: View) -> Action:
         if self.concurrent is not None and (more := view.waiting + self._running - self.concurrent) > 0:
             return Drop(view.oldest(view.waiting)[-more:], "admission")
-        idle = bool(view.idle)
+        idle, oldest = bool(view.idle), view.oldest(self._largest)
+        while self._formed and self._formed[0] < oldest[0]:
+            del self._formed[0]
         while len(self._formed) < max(self.ahead, idle) and len(batch := self._next(view)):
-            self._formed.append(batch)
-        if not (idle and self._formed):
+            self._formed.append(batch[-1])
+        if not idle:
             return Wait()
-        self._running += len(self._formed[0])
-        return Dispatch(self._formed.pop(0), view.levels[-1])
+        batch = oldest[: bisect_right(oldest, self._formed.pop(0))]
+        self._running += len(batch)
+        return Dispatch(batch, view.levels[-1])
 
     def observe(self, event: Completion) -> None:
         self._running -= len(event.requests)
@@ -58,7 +61,7 @@ class TokenBudget:
         if self._packed and not self._formed:
             return view.oldest(min(self._largest, max(1, view.fitting(self.budget))))
         largest = self._largest
-        waiting = view.after(self._formed[-1][-1], largest) if self._formed else view.oldest(largest)
+        waiting = view.after(self._formed[-1], largest) if self._formed else view.oldest(largest)
         lengths = [view.tokens(request) for request in waiting]
         totals = list(accumulate(lengths))
         if not self._packed:

@@ -157,13 +157,14 @@ class Backlog:
         sums, head = self.sums, self.head
         if head == self.left:
             return bisect_right(sums, sums[head] + budget, head, self.arrived + 1) - 1 - head
-        count, left = 0, budget
-        while len(more := self._from(head, count + NEAR)[count:]):
+        count, left, last = 0, budget, head - 1
+        while len(more := self.after(last, NEAR)):
             for request in more:
                 left -= sums[request + 1] - sums[request]
                 if left < 0:
                     return count
                 count += 1
+            last = more[-1]
         return count
 
     @cached_property

@@ -5,6 +5,7 @@ import pytest
 
 from profiler.table import Deployment
 from simulator import simulate
+from simulator.conformance import check_policy
 from simulator.conformance.cases import formula, packed_formula
 from traces import Trace
 
@@ -44,3 +45,8 @@ def test_no_more_than_the_allowed_requests_are_in_the_system():
     report = simulate(Trace(np.zeros(20), np.full(20, 10, np.int32)), "tokenbudget(concurrent=6)", table, slo_s=1.0)
     assert (report.requests["outcome"] == "rejected").sum() == 14
     assert sizes(report) == [4, 2]
+
+
+@pytest.mark.parametrize("around", ["codel({}, target_s=0.0005, interval_s=0.001)", "admission({}, max_waiting=5)"])
+def test_a_formed_batch_loses_what_a_policy_around_it_drops(around):
+    check_policy(around.format("tokenbudget(ahead=2)"), seeds=range(4))
