@@ -1,4 +1,4 @@
-"""A shelf by rank: the least rank makes room."""
+"""What is on a shelf: by rank, of which the least makes room, or in an array, from which some are drawn."""
 
 from __future__ import annotations
 
@@ -61,3 +61,21 @@ class Ranked:
 
     def names(self) -> Iterable[str]:
         return self._entry
+
+
+class Places:
+    """What is there, in an array without gaps, so that a number draws one of them."""
+
+    def __init__(self) -> None:
+        self.there: list[str] = []
+        self._place: dict[str, int] = {}
+
+    def put(self, tenant: str) -> None:
+        self._place[tenant] = len(self.there)
+        self.there.append(tenant)
+
+    def take(self, tenant: str) -> None:
+        """Remove a tenant; the last one gets its place."""
+        place, last = self._place.pop(tenant), self.there.pop()
+        if last != tenant:
+            self.there[place], self._place[last] = last, place

@@ -10,6 +10,7 @@ import numpy as np
 
 from policies.interface import View
 from policies.machinery.keeping import Keeper
+from policies.machinery.ranked import Places
 
 #: So many adapters are drawn, of which the least worthy makes room, as in Redis.
 DRAWN = 32
@@ -20,23 +21,20 @@ class SloShelf:
 
     def __init__(self, alone_s: float) -> None:
         self._alone_s = alone_s
-        self._rng, self._there, self._place = np.random.default_rng(0), list[str](), dict[str, int]()
+        self._rng, self._places = np.random.default_rng(0), Places()
         self._asked: dict[str, tuple[float, float]] = {}
 
     def use(self, tenant: str, request: int, view: View) -> None:
         self._asked[tenant] = view.now, self._asked.get(tenant, (-inf, -inf))[0]
 
     def put(self, tenant: str, view: View) -> None:
-        self._place[tenant] = len(self._there)
-        self._there.append(tenant)
+        self._places.put(tenant)
 
     def take(self, tenant: str) -> None:
-        place, last = self._place.pop(tenant), self._there.pop()
-        if last != tenant:
-            self._there[place], self._place[last] = last, place
+        self._places.take(tenant)
 
     def victim(self, keep: Collection[str], view: View) -> str | None:
-        there = self._there
+        there = self._places.there
         if len(there) > DRAWN + len(keep):
             drawn = [there[int(draw * len(there))] for draw in self._rng.random(DRAWN).tolist()]
         else:
