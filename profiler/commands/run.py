@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--executor", help="how a GPU runs the models (default: cuda, the best)")
     parser.add_argument("--dtype", help="of a GPU's numbers (default: bfloat16; a CPU has float32)")
-    parser.add_argument("--ramps", metavar="SHAPE", help="time teachers' layers with linear or pooler ramps (layers.csv; CPU)")
+    parser.add_argument(
+        "--ramps", metavar="SHAPE", help="time teachers' layers with linear or pooler ramps (layers.csv; CPU)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
     parser.add_argument("--keep-samples", action="store_true", help="keep every timing beside the table (samples.csv)")
     add_table_arguments(parser)

@@ -20,7 +20,7 @@ from profiler.measuring import gate, noise, summary
 from profiler.measuring.grid import Grid, ModelKey
 from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
-from profiler.measuring.ramps import ramp_times
+from profiler.measuring.ramps import parts, ramp_times
 from profiler.measuring.rules import Rules
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
@@ -105,7 +105,8 @@ def measure_table(
         own = replace(rules, budget_s=journal.elapsed_s + left)
         began, waited = time.perf_counter(), noise.run_queue_delay_s()
         canary = min(opened.cells, key=lambda cell: cell.key.batch)
-        measurement = Measurement(opened.executors, opened.cells, journal, own, rng, canary, progress)
+        on_time, on_layers = parts(progress, opened.executors, opened.cells)
+        measurement = Measurement(opened.executors, opened.cells, journal, own, rng, canary, on_time)
         with _no_garbage_collection():
             measurement.run()
         waiting = (noise.run_queue_delay_s() - waited) / (time.perf_counter() - began)
@@ -120,7 +121,7 @@ def measure_table(
         if ceilings:
             full["ceilings"] = vars(ceilings)
         rows = _rows(entries, complete, opened, journal, ceilings)
-        ramps = ramp_times(opened.executors, complete, rows, rules.budget_s, rng, progress)
+        ramps = ramp_times(opened.executors, complete, rows, rules.budget_s, rng, on_layers)
         for grid, name in alike.items():
             own_rows = [row for row in rows if row["model"] == name and row["students"] in grid.students]
             rows += [row | {"model": grid.model} for row in own_rows]
