@@ -21,6 +21,7 @@ from exits.judged import controller, latency, promise, rivals
 from exits.page import draw, page, setup_of
 from pandas import DataFrame, concat
 
+from analysis.outputs import file_for
 from analysis.progress import progress
 from analysis.sweeps.backends import Pool
 from analysis.sweeps.frames import write
@@ -51,6 +52,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
 def main(arguments: list[str], prog: str) -> int:
     """Run everything and write the page."""
     options = parser(prog).parse_args(arguments)
+    file_for(options.rows, (".parquet", ".csv"))
+    file_for(options.page, (".md",))
     teachers = [tuple(named.split("+")) for named in options.answers]
     kinds, loads = options.streams.split(","), [float(load) for load in options.loads.split(",")]
     how = (options.seeds, options.requests, options.table)
