@@ -23,7 +23,7 @@ class Inputs(Protocol):
     spans: Spans
 
     def fill(self, ids: Sequence[Ids]) -> None:
-        """Stage a batch. Filler is whatever was there before."""
+        """Stage a batch. What fills it up is valid, and otherwise anything."""
         ...
 
     @property
@@ -77,6 +77,7 @@ class PackedInputs:
             places[start:end] = self._numbers[: len(row)]
             staged[start:end] = row
         offsets[len(ids) :] = end
+        places[end:] = staged[end:] = 0  # another key's ids may lie here
 
 
 #: By the layout of a plan.

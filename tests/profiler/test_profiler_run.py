@@ -285,7 +285,7 @@ def test_a_packed_plan_is_measured_by_one_command(tmp_path: Path, capsys: pytest
     (tmp_path / "packed.json").write_text(json.dumps([grid]))
     plan = ["--plan", str(tmp_path / "packed.json")]
     assert main(["plan", *plan, "--like", "synthetic"]) == 2  # a formula has no floors
-    assert main(["run", *plan, "--threads", "1", "--budget-s", "0.5", "--out", str(tmp_path / "table")]) == 0
+    assert main(["run", *plan, "--threads", "1", "--budget-s", "2", "--out", str(tmp_path / "table")]) == 0
     table = LatencyTable.load(tmp_path / "table")
     assert table.layout("students-1x64") == "packed"
     assert table.plan("students-1x64") == Grid(**grid).plan

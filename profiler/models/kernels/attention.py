@@ -141,7 +141,7 @@ def first_attention_kernel(
         total = total * shrink + tl.sum(p, 0)
         context = context * shrink + tl.sum(p[:, None] * v, 0)
         highest = higher
-    context = tl.where(length > 0, context / total, 0.0)  # a text that is not there has no keys
+    context = context / tl.where(length > 0, total, 1.0)  # a text that is not there has no keys
     tl.store(out + place, context.to(out.dtype.element_ty), mask=real)
 
 
