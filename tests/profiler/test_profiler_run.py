@@ -292,8 +292,8 @@ def test_a_packed_plan_is_measured_by_one_command(tmp_path: Path, capsys: pytest
     service = Deployment.of(table).predictions.service
     assert all(seconds > 0 for level in service for kind in level for seconds in kind)
     assert table.meta["numerics"]["students-1x64"]["padding"] == 0
-    assert main(["show", str(tmp_path / "table")]) == main(["validate", str(tmp_path / "table")]) == 0
-    assert "packed" in capsys.readouterr().out
+    assert main(["show", str(tmp_path / "table")]) == 0
+    assert "tokens in all" in capsys.readouterr().out
 
 
 def test_threads_are_refused_on_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
