@@ -97,11 +97,11 @@ def _plans(given: argparse.Namespace) -> tuple[Grid, Grid]:
 
 def _times(given: argparse.Namespace, padded: Grid, packed: Grid) -> bool:
     dtypes = [name for name in DTYPES if _has(name)]
-    for students in (given.students[0], given.students[-1]):
+    for students in dict.fromkeys((given.students[0], given.students[-1])):
         own = weights.random(replace(padded.spec, students=students), given.seed)
         ways = Ways(own, padded.plan, packed.plan, dtypes)
         others = [name for name in ways.names if "packed" not in name]
-        print(f"{given.model}/{students}: ms per batch, then packed over each other way")
+        print(f"{given.model}/{students}: CPU ms per batch, then packed over each other way")
         print(f"{'':10}{'texts':>6}" + "".join(f"{name:>14}" for name in (*ways.names, *others)))
         for source in SOURCES:
             pool = texts(source, given.data, given.tokenizer, own.spec.vocab, packed.plan.max_tokens, 1024)

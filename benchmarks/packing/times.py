@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import torch
@@ -68,14 +68,17 @@ def _run(executor: CpuExecutor, students: int, ids: Sequence[Ids]) -> object:
 
 
 def side_by_side(runs: Mapping[str, Sequence[Run]], seconds: float) -> dict[str, float]:
-    """Seconds per batch of each way: of each batch the least over interleaved rounds, since other work only delays."""
+    """CPU seconds per batch of each way: of each batch the least over interleaved rounds.
+
+    Other work on the machine can only delay a round; and a process that waits for a core is not charged for it.
+    """
     best = {name: [float("inf")] * len(own) for name, own in runs.items()}
     end, rounds = perf_counter() + seconds, 0
     while rounds < 3 or perf_counter() < end:
         for at in range(len(next(iter(runs.values())))):
             for name, own in runs.items():
-                began = perf_counter()
+                began = process_time()
                 own[at]()
-                best[name][at] = min(best[name][at], perf_counter() - began)
+                best[name][at] = min(best[name][at], process_time() - began)
         rounds += 1
     return {name: float(np.mean(own)) for name, own in best.items()}
