@@ -29,6 +29,7 @@ from profiler.models.weights import Weights
 from profiler.table import BucketPlan
 from profiler.table.merging import merge_tables
 from profiler.table.metadata import Ceilings
+from profiler.table.plan import PADDED
 from traces.shared.atomic import make_folder, write_text
 from traces.shared.documents import json_text, read_json
 from traces.shared.origin import origin
@@ -76,7 +77,8 @@ class Campaign:
                 self.state["parts"].setdefault(name, {"status": "outstanding", "reason": reason})
                 continue
             self._run(name, part, time.monotonic() + min(own, left))
-        merge_tables(self.out / "table", [self.out / name for name in self.plan.tables])
+        padded = [name for name, grids in self.plan.tables.items() if grids[0].plan.layout == PADDED]
+        merge_tables(self.out / "table", [self.out / name for name in padded])  # a model has one layout in a table
         self.state["verdicts"] = verdicts.verdicts(self.out, self.state)
         if self.plan.name != "full":  # tiny models on a CPU say nothing about the targets
             self.state["verdicts"] = [verdict | {"verdict": "dry run"} for verdict in self.state["verdicts"]]

@@ -22,10 +22,13 @@ from profiler.device.seam import Device, Unavailable
 from profiler.executors.segments import SegmentedExecutor
 from profiler.executors.staged import Forward, StagedExecutor
 from profiler.models import forward as stock
+from profiler.models.kernels.spans import Spans
 from profiler.models.products import Products
 from profiler.models.ramps import RampWeights
+from profiler.models.rows import PaddedRows
 from profiler.models.weights import Weights, simplify
 from profiler.table import BucketPlan
+from profiler.table.plan import PACKED
 
 T = TypeVar("T")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -62,7 +65,7 @@ class FusedForward:
         turned = fused.turn(weights) if products.device is not None else None
         self._turned = {self.spec.students: turned}
 
-    def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
+    def __call__(self, students: int, ids: Tensor, spans: Spans) -> Tensor:
         if students not in self._weights:
             full = self.spec.students
             turned = self._turned[full]
@@ -70,7 +73,7 @@ class FusedForward:
             self._turned[students] = None if turned is None else turned.prefix(students)
         self._products.used.clear()
         try:
-            return self._forward(self._weights[students], ids, lens, self._products, turned=self._turned[students])
+            return self._forward(self._weights[students], ids, spans, self._products, turned=self._turned[students])
         except self._failure as error:  # no RuntimeError, unlike all that torch raises
             raise RuntimeError(f"Triton: {error}") from error
 
@@ -122,21 +125,21 @@ class StockForward:
         forks = arrangement == "branches" and weights.device.type == "cuda"
         self._streams = [torch.cuda.Stream(weights.device) for _ in range(self.spec.students)] if forks else []
 
-    def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
+    def __call__(self, students: int, ids: Tensor, spans: Spans) -> Tensor:
         if students not in self._weights:
             self._weights[students] = self._weights[self.spec.students].prefix(students)
         weights = self._weights[students]
-        mask = _mask(ids, lens, weights.dtype)
+        rows = PaddedRows(*ids.shape, _mask(ids, spans.lens, weights.dtype))
         ids, types = stock.split(weights, ids)
         if self._arrangement == "branches":
-            return self._branches(weights, ids, mask, types).float()
+            return self._branches(weights, ids, rows, types).float()
         run = stock.stacked if self._arrangement == "stacked" else stock.looped
-        return run(weights, ids, mask, types=types, cls_only=self._cls_only).float()
+        return run(weights, ids, rows, types=types, cls_only=self._cls_only).float()
 
-    def _branches(self, weights: Weights, ids: Tensor, mask: Tensor, types: Tensor | None) -> Tensor:
+    def _branches(self, weights: Weights, ids: Tensor, rows: PaddedRows, types: Tensor | None) -> Tensor:
         """Each student's vector on a stream of its own, then their sum through the prefix's head."""
         students = range(weights.spec.students)
-        alone = [partial(stock.student, weights, index, ids, mask, self._cls_only, types) for index in students]
+        alone = [partial(stock.student, weights, index, ids, rows, self._cls_only, types) for index in students]
         vectors = _fork_join(alone, self._streams) if self._streams else [work() for work in alone]
         total = torch.stack(vectors).sum(0)
         return torch.addmm(weights.head_bias[-1], total, weights.head_weight[-1])
@@ -234,6 +237,8 @@ def open_executor(
     without CUDA, Triton or the dtype.
     """
     chosen, wanted = pick("executor", kind, KINDS), pick("dtype", dtype, DTYPES)
+    if plan.layout == PACKED and chosen.forward != "fused":
+        raise Unavailable(f"executor {kind} runs padded batches alone: take the executor cuda, or a padded table")
     if chosen.forward == "fused" and importlib.util.find_spec("triton") is None:
         raise Unavailable(f"executor {kind} needs Triton, which is not installed: next best is {chosen.next_best}")
     device = open_cuda(graphs=chosen.graphs) if device is None else device
@@ -256,6 +261,8 @@ def open_layered(
 ) -> SegmentedExecutor:
     """An executor of a deep model with ramps, in stock operators; arguments and errors as of `open_executor`."""
     wanted = pick("dtype", dtype, DTYPES)
+    if plan.layout == PACKED:
+        raise Unavailable("ramps on a GPU run in padded batches alone: take a padded table")
     device = open_cuda() if device is None else device
     placed = Simplifications().prepare(weights).to(device.torch_device, wanted)
     whole = StagedExecutor(StockForward(placed, "sequential"), plan, (1,), device)

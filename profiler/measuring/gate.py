@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from profiler.executors.interface import Engine, Ids
 from profiler.measuring import reference
+from profiler.measuring.mixes import random_batch
 from profiler.models.weights import Weights
-from profiler.table import ShapeKey
+from profiler.table import BucketPlan, ShapeKey
 
 #: Largest relative distance (2-norm over all answers of a check) from the float64 reference of a model of two layers.
 #: Rounding errors of the layers add up like a random walk: deeper models get the square root of their depth.
@@ -21,35 +22,26 @@ TOLERANCE = {"float32": 1e-6, "float16": 3e-3, "bfloat16": 1.5e-2}
 SINGLE = 10.0
 
 
-def random_batch(key: ShapeKey, vocab: int, rng: np.random.Generator) -> list[Ids]:
-    """Requests that run at this key: random ids, lengths uniform in 1 to `key.tokens`, one row of full length."""
-    lengths = rng.integers(1, key.tokens, size=key.batch, endpoint=True)
-    lengths[rng.integers(key.batch)] = key.tokens
-    return [rng.integers(0, vocab, size=length, dtype=np.int32) for length in lengths]
-
-
 def check(executor: Engine, weights: Weights, rng: np.random.Generator, *, keys: int = 3) -> dict[str, float]:
     """Compare an executor with the float64 reference of `weights` on a few keys; returns the largest errors.
 
     reference: relative distance to the reference, pooled over prefixes and shapes. worst: the same of a single batch.
-    padding: between answers of the same requests when everything else in the padded batch has changed. Raises
+    padding: between answers of the same requests when everything else in the buffers has changed. Raises
     ArithmeticError where one is too large.
     """
     tolerance = TOLERANCE[executor.dtype] * math.sqrt(max(1.0, executor.spec.layers / 2))
     errors = {"reference": 0.0, "worst": 0.0, "padding": 0.0}
     answers, references = [], []
     counts = sorted({executor.students[0], executor.students[len(executor.students) // 2], executor.students[-1]})
-    shapes = _small_shapes(executor, keys)
     for students in counts:
-        for batch, tokens in shapes:
-            key = ShapeKey(students, batch, tokens)
-            ids = random_batch(key, executor.spec.inputs, rng)
+        for key in _small_keys(executor.plan, students, keys):
+            ids = random_batch(executor.plan, key, executor.spec.inputs, rng)
             got = executor.run(students, ids).logits
             exact = reference.logits(weights, students, ids[:2])
             answers.append(got[:2])
             references.append(exact)
             errors["worst"] = max(errors["worst"], distance(got[:2], exact))
-            executor.run(students, random_batch(key, executor.spec.inputs, rng))
+            executor.run(students, random_batch(executor.plan, key, executor.spec.inputs, rng))
             errors["padding"] = max(errors["padding"], distance(_again(executor, students, ids, rng), got))
     errors["reference"] = distance(np.concatenate(answers), np.concatenate(references))
     for name, error in errors.items():
@@ -74,9 +66,9 @@ def _again(executor: Engine, students: int, ids: Sequence[Ids], rng: np.random.G
     return executor.run(students, ids).logits
 
 
-def _small_shapes(executor: Engine, count: int) -> list[tuple[int, int]]:
-    plan = executor.plan
+def _small_keys(plan: BucketPlan, students: int, count: int) -> list[ShapeKey]:
     largest_small = [tokens for tokens in plan.tokens if tokens <= 128] or [plan.tokens[0]]
     batches = [plan.batches[min(at, len(plan.batches) - 1)] for at in (0, 1, 3)]
     lengths = [plan.tokens[0], largest_small[len(largest_small) // 2], largest_small[-1]]
-    return list(dict.fromkeys(zip(batches, reversed(lengths), strict=True)))[:count]
+    even = ([length] * batch for batch, length in zip(batches, reversed(lengths), strict=True))
+    return list(dict.fromkeys(plan.key(students, each) for each in even))[:count]
