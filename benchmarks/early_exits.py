@@ -39,7 +39,9 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--table", default=shipped()[0], metavar="NAME|DIR", help="with layers.csv (default: the first)"
     )
     parser.add_argument("--streams", default=",".join(STREAMS), help=f"of {', '.join(STREAMS)} (default: all)")
-    parser.add_argument("--loads", default="0.3,0.6,0.9", help="shares of what full plain batches serve")
+    parser.add_argument(
+        "--loads", default="0.3,0.6,0.9", help="shares of what plain batches serve of a queue that never ends"
+    )
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     parser.add_argument("--requests", type=int, default=20_000, metavar="N", help="of a run (default: 20000)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
