@@ -129,7 +129,7 @@ class StockForward:
         if students not in self._weights:
             self._weights[students] = self._weights[self.spec.students].prefix(students)
         weights = self._weights[students]
-        rows = PaddedRows(ids.shape[0], ids.shape[1], _mask(ids, spans.lens, weights.dtype))
+        rows = PaddedRows(spans.batch, spans.tokens, _mask(ids, spans.lens, weights.dtype))
         ids, types = stock.split(weights, ids)
         if self._arrangement == "branches":
             return self._branches(weights, ids, rows, types).float()
