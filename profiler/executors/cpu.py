@@ -69,6 +69,11 @@ class CpuExecutor:
     def spec(self) -> Dims:
         return self._weights.spec
 
+    @property
+    def weights(self) -> Weights:
+        """The weights that it runs, simplified where it does that."""
+        return self._weights
+
     def implementation(self, key: ShapeKey) -> str:
         return "stacked" if self._stacks(key) else "looped"
 
@@ -117,7 +122,7 @@ class CpuExecutor:
         if self._ramps is None:
             raise LookupError(f"{self.spec.name} has no ramps: it runs whole batches")
         began = perf_counter()
-        _, own, mask, types = self._staged(1, ids)
+        _, own, mask, types = self.staged(1, ids)
         clock = began, perf_counter()
         lengths = [len(row) for row in ids]
         return CpuLayers(self._prefixes[1].singles[0], self._ramps, self.plan, own, mask, types, lengths, clock)
@@ -129,7 +134,7 @@ class CpuExecutor:
 
     def _answer(self, weights: Weights, ids: Sequence[Ids]) -> BatchResult:
         start = perf_counter()
-        key, own, mask, types = self._staged(weights.spec.students, ids)
+        key, own, mask, types = self.staged(weights.spec.students, ids)
         staged = perf_counter()
         run = forward.stacked if self._stacks(key) else forward.looped
         with torch.inference_mode():
@@ -138,8 +143,11 @@ class CpuExecutor:
         done = perf_counter()
         return BatchResult(logits, key, done - start, staged - start, done - staged)
 
-    def _staged(self, students: int, ids: Sequence[Ids]) -> tuple[ShapeKey, Tensor, Tensor | None, Tensor | None]:
-        """The key of a batch, its padded ids, their mask and types where they are needed."""
+    def staged(self, students: int, ids: Sequence[Ids]) -> tuple[ShapeKey, Tensor, Tensor | None, Tensor | None]:
+        """The key of a batch, its padded ids, their mask and types where they are needed; valid until the next batch.
+
+        Raises LookupError for a batch that is not warm, ValueError for ids outside the vocabulary.
+        """
         key = self.plan.key(students, [len(row) for row in ids])
         if key not in self._ready:
             raise LookupError(f"{self.spec.name} is not warm for {key}: it serves {self.students} students; call warm")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiler.table import placement
+from profiler.table import placement, skipping, slower
 from profiler.table.latency import LatencyTable, shipped
 from profiler.table.plan import BucketPlan, Level
 from profiler.table.predictions import Predictions
@@ -105,15 +105,16 @@ def left_out_notes(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def as_table(table: LatencyTable | str | os.PathLike[str] | None) -> LatencyTable:
-    """A table by object, name, path or spec (`split:...`); the first shipped one where none is named."""
+    """A table by object, name, path or spec (split:, link:, lookup:); the first shipped one where none is named."""
     if isinstance(table, LatencyTable):
         return table
     if table is None:
         if not shipped():
             raise LookupError("no table is shipped with this installation: name one with --table")
         table = shipped()[0]
-    if str(table).startswith(placement.PREFIX):
-        return placement.from_spec(str(table))
+    for kind in (placement, slower, skipping):
+        if str(table).startswith(kind.PREFIX):
+            return kind.from_spec(str(table))
     return LatencyTable.load(table)
 
 
