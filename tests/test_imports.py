@@ -88,7 +88,7 @@ FOLDERS = {
         "contenders": "reporting",
         "rivals": "contenders reporting settings",
         "arguments": "settings simulate",
-        "live": "executors reporting serving settings",
+        "live": "core executors reporting serving settings",
         "endpoint.protocol": "",
         "endpoint": "arguments core defaults endpoint.protocol executors queue reporting serving settings simulate",
         "conformance": "core endpoint executors queue reporting serving simulate",

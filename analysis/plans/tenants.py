@@ -21,8 +21,8 @@ from simulator.settings import Settings
 from traces.shared.text import bytes_of
 from traces.spec import Spec
 
-#: More tenants than a run can have.
-MOST = 10_000_000
+#: Fewer tenants than that are no mix, and more than that no run can have.
+LEAST, MOST = 2, 10_000_000
 #: Figures of a row, the means over seeds.
 FIGURES = ("attainment", "p50_s", "p99_s", "hit_rate", "overlap", "fairness", "utilisation", "link_busy")
 
@@ -53,13 +53,13 @@ def tenants_that_fit(
     how many, or which. The same arrivals at every count; a count is met where the mean attainment over seeds is.
 
     Columns beside the settings: `fit`, how many tenants fit into the budget; `most`, how many are served on target (0:
-    not even one), within `tolerance`; then the figures at that count: attainment, p50_s, p99_s, hit_rate, overlap,
+    not even two), within `tolerance`; then the figures at that count: attainment, p50_s, p99_s, hit_rate, overlap,
     fairness, utilisation, link_busy. `limited`: whether `most` is where the search was told to end.
     """
     if not LEAST_ATTAINMENT <= attainment <= 1:
         raise ValueError(f"attainment is {attainment}; it must lie in {LEAST_ATTAINMENT} to 1")
-    if not (LEAST_TOLERANCE <= tolerance < 1 and 1 <= most <= MOST):
-        raise ValueError(f"tolerance is {tolerance} and most {most}; they must lie below 1, and in 1 to {MOST:,}")
+    if not (LEAST_TOLERANCE <= tolerance < 1 and LEAST <= most <= MOST):
+        raise ValueError(f"tolerance is {tolerance} and most {most}; they must lie below 1, and in {LEAST} to {MOST:,}")
     given = {name: value for name, value in {**(axes or {}), **further}.items() if value is not None}
     if taken := [name for name in given if ALIASES.get(name, name) == "seed"]:
         raise ValueError(f"{taken[0]} has its own word: seeds")
@@ -67,12 +67,12 @@ def tenants_that_fit(
     points = [_over(point, factor) for point in grid(given, parameters) for factor in _factors(link)]
     for point in points:
         _refuse(point)
-    points = with_targets([_of(point, 1, which[0]) for point in points])
+    points = with_targets([_of(point, LEAST, which[0]) for point in points])
     with Laboratory(jobs, backend, address, store, on_progress) as opened:
         searches = [Search(float(min(most, _fit(point))), tolerance, halvings=64) for point in points]
         at: list[dict[int, list[Row]]] = [{} for _ in points]
         while open_ := [number for number, each in enumerate(searches) if not _done(each, most)]:
-            counts = [min(most, max(1, round(searches[number].at))) for number in open_]
+            counts = [min(most, max(LEAST, round(searches[number].at))) for number in open_]
             wanted = [(n, count) for n, count in zip(open_, counts, strict=True) if count not in at[n]]
             rows = iter(opened.rows([_of(points[n], count, seed) for n, count in wanted for seed in which]))
             for number, count in wanted:
@@ -85,7 +85,7 @@ def tenants_that_fit(
 def _done(search: Search, most: int) -> bool:
     """Whether the ends are within the tolerance or one apart, or one end is that of the search."""
     low, high = round(search.low), search.high
-    return search.done or low >= most or (high < math.inf and round(high) <= max(1, low + 1))
+    return search.done or low >= most or (high < math.inf and round(high) <= max(LEAST, low + 1))
 
 
 def _row(point: Settings, at: Mapping[int, Sequence[Row]], attainment: float, most: int) -> Row:

@@ -21,7 +21,7 @@ from simulator.serving.link import Link, Transfer
 LEAVING_S = 5.0
 
 
-class Copies(Protocol):
+class Slots(Protocol):
     """Places for adapters on a device: `profiler.tenants.slots.SlotPool`."""
 
     def take(self, tenant: str) -> None: ...
@@ -33,7 +33,7 @@ class Copies(Protocol):
 class CopyingLink(Link):
     """A simulated link to a real device: adapters are copied when a load is asked for, which takes the table's time."""
 
-    def __init__(self, pool: Copies) -> None:
+    def __init__(self, pool: Slots) -> None:
         super().__init__()
         self._pool = pool
 
@@ -56,7 +56,7 @@ class LiveLink:
 
     foretold = False
 
-    def __init__(self, gpu: int, pool: Copies, clock: WallClock) -> None:
+    def __init__(self, gpu: int, pool: Slots, clock: WallClock) -> None:
         self._gpu, self._pool, self._clock = gpu, pool, clock
         self._ended: deque[Transfer] = deque()
         self._together: deque[list[Transfer]] = deque()  # of one batch each

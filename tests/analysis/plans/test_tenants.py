@@ -24,23 +24,22 @@ def table(tmp_path):
 
 def search(table, **further):
     """Requests of tenants that ask equally often, so far apart that none waits for another."""
-    named = {"trace": "constant:rate=20,duration=200", "tenants": "zipf:exponent=0", "adapter_budget": "1000"}
-    return analysis.tenants_that_fit({**named, "table": table, "policy": "lru(none)", "slo_ms": 5, **further})
+    named = {"trace": "constant:rate=20,duration=60", "tenants": "zipf:exponent=0", "adapter_budget": "200"}
+    return analysis.tenants_that_fit({**named, "table": table, "policy": "lru(none)", "slo_ms": 5}, **further)
 
 
 def test_of_tenants_that_ask_alike_as_many_are_served_as_the_budget_over_the_target(table):
     # What is resident takes 1 ms, what is not 11: on time are the hits, which an LRU has by slots over tenants.
-    found = search(table, attainment=0.5, seeds=2)
-    assert found["fit"].tolist() == [100]
-    assert found["most"][0] == pytest.approx(200, rel=0.06)
-    assert found["hit_rate"][0] == found["attainment"][0] >= 0.5
-    halved = search(table, attainment=0.5, seeds=2, adapter_budget=["500", "1000"])
-    assert halved["most"][1] == pytest.approx(2 * halved["most"][0], rel=0.08)
+    found = search(table, attainment=0.5, seeds=1, tolerance=0.05, adapter_budget=["100", "200"])
+    assert found["fit"].tolist() == [10, 20]
+    assert found["most"].tolist() == pytest.approx([20, 40], rel=0.1)  # beside the first misses of each
+    assert found["hit_rate"].tolist() == found["attainment"].tolist()
+    assert (found["attainment"] >= 0.5).all()
 
 
 def test_a_faster_link_serves_more_tenants(table):
-    found = search(table, attainment=0.5, seeds=1, link="1,0.1", most=5000)
-    assert found["most"][0] < found["most"][1] == 5000  # 2 ms are on time, too
+    found = search(table, attainment=0.5, seeds=1, tolerance=0.05, link="1,0.1", most=500)
+    assert found["most"][0] < found["most"][1] == 500  # 2 ms are on time, too
     assert found["limited"].tolist() == [False, True]
     assert as_table(found["table"][1]).device == "by hand (modelled)"
     assert as_table(found["table"][1]).adapters.rows[0][3] == 1e3
@@ -69,7 +68,7 @@ def test_the_count_is_what_is_searched_for():
         ({"link": "fast"}, "'fast'"),
         ({"link": "0"}, "times is 0"),
         ({"seed": 3}, "seeds"),
-        ({"most": 0}, "most 0"),
+        ({"most": 1}, "most 1"),
         ({"attainment": 2}, "attainment is 2"),
     ],
 )
@@ -79,14 +78,14 @@ def test_what_cannot_be_searched_is_refused(table, wrong, said):
 
 
 def test_a_plan_with_tenants_counts_gpus_by_their_budget(table):
-    # Of 200 tenants 100 fit: half are on time with an LRU on one GPU.
-    asked = {"trace": "constant:rate=20,duration=200", "tables": table, "slo_ms": 5, "seeds": 1}
-    asked |= {"tenants": "zipf:count=200,exponent=0", "policies": "lru(none)"}
-    enough = analysis.plan(**asked, adapter_budget="2000", attainment=0.9)
+    # Of 20 tenants 10 fit: half are on time with an LRU on one GPU.
+    asked = {"trace": "constant:rate=20,duration=20", "tables": table, "slo_ms": 5, "seeds": 1, "max_gpus": 1}
+    asked |= {"tenants": "zipf:count=20,exponent=0", "policies": "lru(none)", "attainment": 0.9}
+    enough = analysis.plan(**asked, adapter_budget="200")
     assert enough.choices[0].best.gpus == 1
-    assert enough.asked["adapter_budget"] == "2000"
-    short = analysis.plan(**asked, adapter_budget="1000", attainment=0.9, max_gpus=1)
+    assert enough.asked["adapter_budget"] == "200"
+    short = analysis.plan(**asked, adapter_budget="100")
     assert not short.choices
-    assert short.closest[0].best.attainment.mean == pytest.approx(0.5, abs=0.05)
+    assert short.closest[0].best.attainment.mean == pytest.approx(0.5, abs=0.08)
     with pytest.raises(LookupError, match=r"adapters.csv"):
         analysis.plan(**{**asked, "tables": "synthetic"}, adapter_budget="1000")

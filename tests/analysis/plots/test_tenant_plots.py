@@ -34,8 +34,8 @@ def test_a_lane_has_a_bar_per_batch_and_per_load(report):
     (axes,) = PLOTS["loads"].draw([run], 85.0, start_s=0.0, window_s=1.0).axes
     bars = [(round(bar.get_y() + bar.get_height() / 2), bar.get_x(), bar.get_width()) for bar in axes.patches]
     for lane, rows in ((0, run.batches), (1, run.loads)):
-        expected = list(zip(1e3 * rows["start_s"], 1e3 * (rows["finish_s"] - rows["start_s"]), strict=True))
-        assert [bar[1:] for bar in bars if bar[0] == lane] == pytest.approx(expected)
+        expected = np.stack([1e3 * rows["start_s"], 1e3 * (rows["finish_s"] - rows["start_s"])], 1)
+        np.testing.assert_allclose([bar[1:] for bar in bars if bar[0] == lane], expected, atol=1e-9)
     assert [text.get_text() for text in axes.get_yticklabels()] == ["GPU 0", "link 0"]
 
 
