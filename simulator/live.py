@@ -86,8 +86,8 @@ class Devices:
 
     def _classes(self) -> int:
         """The most classes that an answer has."""
-        own = () if self.tenants is None else (self.tenants.store.shape.classes,)
-        return max(*(each.spec.outputs for each in self.served.executors[0].values()), *own)
+        own = [] if self.tenants is None else [self.tenants.store.shape.classes]
+        return max(own + [each.spec.outputs for each in self.served.executors[0].values()])
 
     def _ready(self, askers: TraceAskers, clock: Clock, records: Records) -> Ready:
         """What runs the batches of one run."""
