@@ -67,7 +67,12 @@ class Devices:
         ready = self._ready(askers, clock, records)
         watch = Watch(canary(self.served))
         with watch.watching(), ready.working:
-            named = {"clock": clock, "executor": ready.executor, "memory": ready.memory, "records": records}
+            named: dict[str, Any] = {
+                "clock": clock,
+                "executor": ready.executor,
+                "memory": ready.memory,
+                "records": records,
+            }
             named |= {"patience_s": PATIENCE_S, **how}
             report = self.prepared.run(policy, **named)
         report = replace(report, records=journal.read(records, report.levels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,12 @@ from profiler.table.latency import LatencyTable, shipped
 from profiler.table.plan import BucketPlan, Level
 from profiler.table.predictions import Predictions
 
+#: How tables that are computed from others are named, and what makes them.
+DERIVED: dict[str, Callable[[str], LatencyTable]] = {
+    placement.PREFIX: placement.from_spec,
+    slower.PREFIX: slower.from_spec,
+    skipping.PREFIX: skipping.from_spec,
+}
 #: Which levels a policy may choose: without those that a level of another model dominates, all, or without any that
 #: another level dominates.
 LEVELS = ("default", "all", "useful")
@@ -112,10 +118,8 @@ def as_table(table: LatencyTable | str | os.PathLike[str] | None) -> LatencyTabl
         if not shipped():
             raise LookupError("no table is shipped with this installation: name one with --table")
         table = shipped()[0]
-    for kind in (placement, slower, skipping):
-        if str(table).startswith(kind.PREFIX):
-            return kind.from_spec(str(table))
-    return LatencyTable.load(table)
+    derived = next((kind for kind in DERIVED if str(table).startswith(kind)), None)
+    return LatencyTable.load(table) if derived is None else DERIVED[derived](str(table))
 
 
 def _dominated(every: Predictions, within: bool) -> set[int]:

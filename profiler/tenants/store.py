@@ -92,8 +92,8 @@ class AdapterStore:
     def adapters(self, rows: Sequence[int]) -> TenantAdapters:
         """These tenants in memory, in this order."""
         its, own = self.shape, torch.from_numpy(np.array(self.rows[list(rows)]))
-        flat, head = own.split([its.layers * its.parameters, its.numbers - its.layers * its.parameters], 1)
-        weight, bias = head.split([its.hidden * its.classes, its.classes], 1)
+        flat, head = torch.split(own, [its.layers * its.parameters, (its.hidden + 1) * its.classes], 1)
+        weight, bias = torch.split(head, [its.hidden * its.classes, its.classes], 1)
         flat = flat.reshape(-1, its.layers, its.parameters)
         return TenantAdapters(flat, weight.reshape(-1, its.hidden, its.classes), bias.clone())
 

@@ -31,7 +31,7 @@ def loads(batches: DataFrame, loads: DataFrame, axes: Axes, *, start_s: float, w
 
     A bar of loads goes from a load's first layer to its last; bars of the adapters of one batch lie over each other.
     """
-    lanes = []
+    lanes: list[str] = []
     for gpu in range(int(batches["gpu"].max()) + 1):
         for place, (name, rows) in enumerate((("GPU", batches), ("link", loads))):
             own = rows[(rows["gpu"] == gpu) & (rows["finish_s"] > start_s) & (rows["start_s"] < start_s + window_s)]

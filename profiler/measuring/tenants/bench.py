@@ -60,7 +60,7 @@ class Bench:
 
     def fresh(self, count: int, keep: Sequence[str] = ()) -> list[str]:
         """So many tenants that are not there, which make room for themselves; none of those to keep goes."""
-        found = []
+        found: list[str] = []
         for tenant in self._next:
             if len(found) == count:
                 return found

@@ -72,7 +72,7 @@ def composed(
         rows.append({**row, "composed_us": round(said * 1e6, 1), "measured_us": round(took * 1e6, 1)})
     errors = [abs(row["composed_us"] / row["measured_us"] - 1) for row in rows]
     median, worst = float(np.median(errors)), float(np.max(errors))
-    about = {"cells": len(rows), "repeats": min(map(len, found.values()))}
+    about: dict[str, Any] = {"cells": len(rows), "repeats": min(map(len, found.values()))}
     about |= {"median_error": round(median, 5), "worst_error": round(worst, 5)}
     return {**about, "holds": median <= MEDIAN_ERROR and worst <= WORST_ERROR}, rows
 
