@@ -6,8 +6,8 @@
 
 cells: 2 loads x 2 skews x 2 budgets, each live and simulated on the same arrivals; relative errors of throughput, p50
 and p99 (wanted: 5, 10 and 15 %), and hits. pipelining: all requests at once, all adapters missing, `serial` against
-`pipelined`, live and simulated, at the load-to-compute ratio of the table (wanted: within 10 % of each other). A live run
-that something disturbed says INVALID: give the machine to it alone.
+`pipelined`, live and simulated, at the load-to-compute ratio of the table (wanted: within 10 % of each other). A live
+run that something disturbed says INVALID: give the machine to it alone.
 """
 
 from __future__ import annotations
