@@ -128,6 +128,7 @@ class TableMeta(_Document):
     measured_as: dict[str, str] = ABSENT
     products_refused: _Free = ABSENT
     layers: _Free = ABSENT
+    adapters: _Free = ABSENT
     campaign_part: str = ABSENT
     # What a GPU says of itself.
     multiprocessors: _Count | None = ABSENT
