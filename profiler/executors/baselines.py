@@ -65,6 +65,9 @@ class HuggingFaceForward:
     def describe(self) -> str:
         return self._how
 
+    def choose(self, students: int, ids: Tensor, lens: Tensor) -> None:
+        return
+
     def freeze(self) -> None:
         return
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -50,12 +50,29 @@ class Forward(Protocol):
         """How the last call was computed, in a word or two."""
         ...
 
+    def choose(self, students: int, ids: Tensor, lens: Tensor) -> None:
+        """Find out how such a batch is computed fastest, where that is measured; before anything is captured."""
+        ...
+
     def freeze(self) -> None:
         """Everything is prepared: choose, compile and allocate nothing from here on."""
         ...
 
     def close(self) -> None:
         """Forget the weights."""
+        ...
+
+
+@runtime_checkable
+class InPlace(Protocol):
+    """A forward pass that needs no copies: its kernels use pinned memory of the host."""
+
+    def suits(self, key: ShapeKey) -> bool:
+        """Whether that is faster for this key than copies."""
+        ...
+
+    def in_place(self, students: int, ids: Tensor, lens: Tensor, device_lens: Tensor, out: Tensor) -> None:
+        """As a call. ids, lens and out (float32 [B, C]) are pinned; device_lens is room for the lengths."""
         ...
 
 
@@ -75,8 +92,8 @@ class StagedExecutor:
     """Runs any `Forward` on any `Device`; a batch costs the host one staging copy, one launch and one poll.
 
     The pinned buffer is `[lens of the largest batch | ids]`: one copy brings both to the device, where positions and
-    masks are derived from the lengths. Padded rows have length 1; padded ids are whatever was there before. Keys that
-    do not fit the device's memory are in `skipped`, with the reason.
+    masks are derived from the lengths; a small batch may be read where it is. Padded rows have length 1; padded ids are
+    whatever was there before. Keys that do not fit the device's memory are in `skipped`, with the reason.
 
     A part of the students is an executor of its own on the same device and weights. Its answers, sums of vectors, come
     to the host as others do, so that whoever needs more students may be put into a smaller batch, and nothing of a
@@ -122,21 +139,27 @@ class StagedExecutor:
         """What the forward pass tried and could not use, with the reason."""
         return dict(getattr(self._forward, "refused", {}))
 
+    @property
+    def untried(self) -> int | None:
+        """How many classes of products run by default without a trial; None where nothing is chosen."""
+        return getattr(self._forward, "untried", None)
+
     def implementation(self, key: ShapeKey) -> str:
         return self._slot(key).implementation
 
     def warm(self, keys: Iterable[ShapeKey] | None = None) -> float:
-        """Prepare these keys (default: all), largest first; returns the seconds it took.
+        """Prepare these keys (default: all); returns the seconds it took.
 
-        Every key is run eagerly, captured, replayed and compared: ArithmeticError where the replay differs. A key that
-        does not fit the memory is skipped; MemoryError where none fits.
+        First what can be chosen is chosen, from the smallest key up, so that a budget for it reaches most keys. Then
+        every key, from the largest down, is run eagerly, captured, replayed and compared: ArithmeticError where the
+        replay differs. A key that does not fit the memory is skipped; MemoryError where none fits.
         """
         started = perf_counter()
         wanted = all_keys(self.plan, self.students) if keys is None else list(keys)
         order = sorted(wanted, key=lambda key: (-key.students * key.batch * key.tokens, key))
-        for key in order:
-            if key in self._slots:
-                continue
+        new = [key for key in order if key not in self._slots]
+        self._choose(reversed(new))
+        for key in new:
             try:
                 self._slots[key] = self._prepare(key)
             except torch.OutOfMemoryError as error:
@@ -169,9 +192,7 @@ class StagedExecutor:
         replay = slot.replay
         replay.launch()
         staged = perf_counter()
-        done = replay.done
-        while not done():
-            pass
+        replay.wait()
         logits = slot.logits[:size].copy()
         finished = perf_counter()
         return BatchResult(logits, key, finished - started, staged - started, replay.device_s())
@@ -221,23 +242,51 @@ class StagedExecutor:
             raise LookupError(f"{self.spec.name} is not ready for {key}: {why}")
         return slot
 
-    def _prepare(self, key: ShapeKey) -> _Slot:
-        area = key.batch * key.tokens
-        first, last = self.plan.max_batch, self.plan.max_batch + area
-        device_ids = self._inputs[first:last].view(key.batch, key.tokens)
-        device_lens = self._inputs[: key.batch]
-        answers = self._answers[: key.batch]
+    @torch.inference_mode()
+    def _choose(self, ascending: Iterable[ShapeKey]) -> None:
+        try:
+            for key in ascending:
+                last, device_ids, device_lens = self._buffers(key)
+                self._stage_random(key)
+                self._inputs[:last].copy_(self._staged[:last])
+                self._forward.choose(key.students, device_ids, device_lens)
+        except torch.OutOfMemoryError:  # nor do larger ones fit: they are skipped, with the reason, when prepared
+            return
 
-        @torch.inference_mode()
-        def work() -> None:
-            self._inputs[:last].copy_(self._staged[:last], non_blocking=True)
-            answers.copy_(self._forward(key.students, device_ids, device_lens), non_blocking=True)
+    def _buffers(self, key: ShapeKey) -> tuple[int, Tensor, Tensor]:
+        """Where a key's inputs end; on the device its ids and lengths."""
+        first = self.plan.max_batch
+        last = first + key.batch * key.tokens
+        return last, self._inputs[first:last].view(key.batch, key.tokens), self._inputs[: key.batch]
 
-        ids = self._staged[first:last].view(key.batch, key.tokens).numpy()
+    def _stage_random(self, key: ShapeKey) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Put random ids and lengths in the pinned buffer; returns the key's views of it."""
+        first, area = self.plan.max_batch, key.batch * key.tokens
+        ids = self._staged[first : first + area].view(key.batch, key.tokens).numpy()
         lens = self._staged[: key.batch].numpy()
         rng = np.random.default_rng(area)
         ids[:] = rng.integers(0, self._inputs_below, ids.shape)
         lens[:] = rng.integers(1, key.tokens, key.batch, endpoint=True)
+        return ids, lens
+
+    def _prepare(self, key: ShapeKey) -> _Slot:
+        last, device_ids, device_lens = self._buffers(key)
+        answers = self._answers[: key.batch]
+
+        ids, lens = self._stage_random(key)
+        pinned_ids, pinned_lens = torch.from_numpy(ids), torch.from_numpy(lens)
+
+        @torch.inference_mode()
+        def copied() -> None:
+            self._inputs[:last].copy_(self._staged[:last], non_blocking=True)
+            answers.copy_(self._forward(key.students, device_ids, device_lens), non_blocking=True)
+
+        @torch.inference_mode()
+        def in_place() -> None:
+            assert isinstance(self._forward, InPlace)
+            self._forward.in_place(key.students, pinned_ids, pinned_lens, device_lens, answers)
+
+        work = in_place if isinstance(self._forward, InPlace) and self._forward.suits(key) else copied
         replay = self._device.prepare(work)
         implementation = f"{self._device.mode} {self._forward.describe()}"
         slot = _Slot(replay, ids, ids.view(np.uint32), lens, answers.numpy(), implementation)

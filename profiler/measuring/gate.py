@@ -16,6 +16,8 @@ from profiler.table import ShapeKey
 #: Largest relative distance (2-norm over all answers of a check) from the float64 reference of a model of two layers.
 #: Rounding errors of the layers add up like a random walk: deeper models get the square root of their depth.
 TOLERANCE = {"float32": 1e-6, "float16": 3e-3, "bfloat16": 1.5e-2}
+#: Rows of a batch that are compared: the answers of three requests alone are too few to judge rounding by.
+ROWS = 8
 #: A single batch may be so many times further off: one request has few logits, and where they happen to be near zero,
 #: rounding is large against them (1.5e-2 in bfloat16 was seen for a correct forward pass of two layers).
 SINGLE = 10.0
@@ -45,10 +47,10 @@ def check(executor: Engine, weights: Weights, rng: np.random.Generator, *, keys:
             key = ShapeKey(students, batch, tokens)
             ids = random_batch(key, executor.spec.inputs, rng)
             got = executor.run(students, ids).logits
-            exact = reference.logits(weights, students, ids[:2])
-            answers.append(got[:2])
+            exact = reference.logits(weights, students, ids[:ROWS])
+            answers.append(got[:ROWS])
             references.append(exact)
-            errors["worst"] = max(errors["worst"], distance(got[:2], exact))
+            errors["worst"] = max(errors["worst"], distance(got[:ROWS], exact))
             executor.run(students, random_batch(key, executor.spec.inputs, rng))
             errors["padding"] = max(errors["padding"], distance(_again(executor, students, ids, rng), got))
     errors["reference"] = distance(np.concatenate(answers), np.concatenate(references))
@@ -77,6 +79,7 @@ def _again(executor: Engine, students: int, ids: Sequence[Ids], rng: np.random.G
 def _small_shapes(executor: Engine, count: int) -> list[tuple[int, int]]:
     plan = executor.plan
     largest_small = [tokens for tokens in plan.tokens if tokens <= 128] or [plan.tokens[0]]
-    batches = [plan.batches[min(at, len(plan.batches) - 1)] for at in (0, 1, 3)]
-    lengths = [plan.tokens[0], largest_small[len(largest_small) // 2], largest_small[-1]]
-    return list(dict.fromkeys(zip(batches, reversed(lengths), strict=True)))[:count]
+    several = next((batch for batch in plan.batches if batch >= ROWS), plan.max_batch)
+    batches = [several, plan.batches[0], plan.batches[min(1, len(plan.batches) - 1)]]
+    lengths = [plan.tokens[0], largest_small[-1], largest_small[len(largest_small) // 2]]
+    return list(dict.fromkeys(zip(batches, lengths, strict=True)))[:count]

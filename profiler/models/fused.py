@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from profiler.models.kernels import attention, rowwise
+from profiler.models.kernels import attention, head, rowwise
 from profiler.models.products import Operand
 from profiler.models.weights import Layer, Weights
 
@@ -34,12 +34,17 @@ def forward(
     turned: Weights | None = None,
     cls_only: bool = True,
     fused_qkv: bool = True,
+    one_head: bool = True,
+    given_lens: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Logits float32 [B, C] of token ids int32 [B, S] whose first lens [B] are real, by all students of `weights`.
 
     product: see `Products`. turned: `turn(weights)`, for products that want it. cls_only: compute the last layer for
-    the [CLS] token only. fused_qkv: one product for query, key and value. Both are exact; they can be switched off to
-    see what they bring.
+    the [CLS] token only. fused_qkv: one product for query, key and value. one_head: all after the last layer in one
+    kernel, for small batches. All are exact; they can be switched off to see what they bring. given_lens: where the
+    lengths lie in pinned memory of the host (as ids then may, too); the first kernel copies them to `lens`. out: where
+    the logits are written, by the last kernel.
     """
     spec = weights.spec
     batch = ids.shape[0]
@@ -51,6 +56,7 @@ def forward(
         weights.embedding_ln_weight,
         weights.embedding_ln_bias,
         spec.norm_eps,
+        None if given_lens is None else (given_lens, lens),
     ).expand(spec.students, -1, -1)
     for index, layer in enumerate(weights.layers):
         other = None if turned is None else turned.layers[index]
@@ -59,7 +65,7 @@ def forward(
         else:
             x = _layer(layer, other, x, lens, spec.heads, spec.norm_eps, product, fused_qkv)
     first = x.view(spec.students, batch, -1, spec.hidden)[:, :, 0]
-    return _head(weights, turned, first, product)
+    return _head(weights, turned, first, product, one_head, out)
 
 
 def _layer(
@@ -82,6 +88,7 @@ def _layer(
     _add(qkv[:, :, hidden : 2 * hidden], layer.key_bias)
     _add(qkv[:, :, 2 * hidden :], layer.value_bias)
     context = attention.attention(qkv, layer.query_bias, lens, heads)
+    del qkv  # of a large batch it is gigabytes, and the feed-forward needs as much again
     return _feed_forward(layer, turned, context, x, eps, product)
 
 
@@ -97,6 +104,7 @@ def _last_layer(
     _add(keys_values[:, :, :hidden], layer.key_bias)
     _add(keys_values[:, :, hidden:], layer.value_bias)
     context = attention.first_attention(query, keys_values, layer.query_bias, lens, heads)
+    del keys_values
     return _feed_forward(layer, turned, context, first, eps, product)
 
 
@@ -111,12 +119,23 @@ def _feed_forward(
     return rowwise.add_norm(outer, layer.ffn2_bias, x, layer.ln2_weight, layer.ln2_bias, eps)
 
 
-def _head(weights: Weights, turned: Weights | None, first: Tensor, product: Product) -> Tensor:
+def _head(
+    weights: Weights, turned: Weights | None, first: Tensor, product: Product, one_head: bool, out: Tensor | None
+) -> Tensor:
     """Pooler, projection, sum over the students, the prefix's head: [k, batch, H] -> float32 [batch, C]."""
-    pooler_bias = weights.pooler_bias
-    if weights.pooler_weight is not None:
+    pooler, pooler_bias = weights.pooler_weight, weights.pooler_bias
+    outputs, classes, batch = weights.spec.outputs, weights.spec.classes, first.shape[1]
+    if (
+        one_head
+        and pooler is not None
+        and pooler_bias is not None
+        and head.fits(batch, first.shape[2], outputs, classes)
+    ):
+        out = torch.empty(batch, classes, dtype=torch.float32, device=first.device) if out is None else out
+        own = weights.projection_weight, weights.projection_bias, weights.head_weight[-1], weights.head_bias[-1]
+        return head.head(first, pooler, pooler_bias, *own, out)
+    if pooler is not None:
         first = product(first, _operand(weights, turned, "pooler_weight"))
-    outputs, classes = weights.spec.outputs, weights.spec.classes
     if outputs <= 16:
         votes = rowwise.vote(first, pooler_bias, weights.projection_weight, weights.projection_bias)
     else:
@@ -125,8 +144,9 @@ def _head(weights: Weights, turned: Weights | None, first: Tensor, product: Prod
         votes = product(first, _operand(weights, turned, "projection_weight")).float()
         votes += weights.projection_bias[:, None]
     if outputs * classes <= 4096:
-        return rowwise.tally(votes, weights.head_weight[-1], weights.head_bias[-1])
-    return torch.addmm(weights.head_bias[-1].float(), votes.sum(0), weights.head_weight[-1].float())
+        return rowwise.tally(votes, weights.head_weight[-1], weights.head_bias[-1], out)
+    logits = torch.addmm(weights.head_bias[-1].float(), votes.sum(0), weights.head_weight[-1].float())
+    return logits if out is None else out.copy_(logits, non_blocking=True)
 
 
 def _operand(
