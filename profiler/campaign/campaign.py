@@ -141,7 +141,7 @@ class Campaign:
         """
         device = self.device if KINDS[kind].graphs else self.eager
         settings: dict[str, Any] = {"dtype": self.plan.dtype, "tune_s": self.plan.tune_s, "device": device} | options
-        settings["chosen"] = self._chosen.setdefault(settings["dtype"], {})
+        settings["choices"] = self._chosen.setdefault(settings["dtype"], {})
         if not self.on_gpu:
             return open_executor(kind, own, plan, students, **settings)
         opened, executor, reasons = best_executor(kind, own, plan, students, **settings)

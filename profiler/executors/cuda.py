@@ -269,12 +269,12 @@ def open_executor(
     dtype: str = "bfloat16",
     simplifications: Simplifications | None = None,
     tune_s: float = 20.0,
-    chosen: dict[Shape, str] | None = None,
+    choices: dict[Shape, str] | None = None,
     device: Device | None = None,
 ) -> StagedExecutor:
     """An executor by name, with the weights on its device; `warm` it next.
 
-    weights: float32, as trained. tune_s: seconds that choosing the products may take, 0 for bmm everywhere. chosen:
+    weights: float32, as trained. tune_s: seconds that choosing the products may take, 0 for bmm everywhere. choices:
     what was chosen on this device in this dtype, shared with other executors and extended. device: given in tests.
     Raises LookupError for unknown names, Unavailable (which says why, and what else there is) without CUDA, Triton or
     the dtype.
@@ -291,7 +291,7 @@ def open_executor(
     placed = shortcuts.prepare(weights).to(device.torch_device, wanted)
     forward: Forward
     if chosen.forward == "fused":
-        tuned = Products(device, tune_s, {} if chosen is None else chosen) if tune_s > 0 else Products()
+        tuned = Products(device, tune_s, {} if choices is None else choices) if tune_s > 0 else Products()
         forward = FusedForward(placed, shortcuts, tuned)
     else:
         forward = StockForward(placed, chosen.forward, shortcuts.cls_only)

@@ -175,9 +175,9 @@ def test_products_are_chosen_once_for_all_executors_of_a_campaign(
 ) -> None:
     handed: list[dict[Any, str]] = []
 
-    def opened(kind: str, *arguments: Any, chosen: dict[Any, str], **options: Any) -> None:
-        handed.append(chosen)
-        chosen.setdefault(Shape(1, 8, 64, 64, False), "loop")
+    def opened(kind: str, *arguments: Any, choices: dict[Any, str], **options: Any) -> None:
+        handed.append(choices)
+        choices.setdefault(Shape(1, 8, 64, 64, False), "loop")
 
     monkeypatch.setattr(campaign_module, "open_executor", opened)
     first = Campaign(tmp_path, tiny(), on_gpu=False)

@@ -54,7 +54,7 @@ LENS, SCALE = {"lens": "*i32"}, {"scale": "fp32"}
 if __name__ == "__main__":
     kind = pointers("word position type weight bias out") | IDS | REAL | numbers("tokens vocab positions width")
     kind |= pointers("given_lens lens", "*i32")
-    for types, lens in ((1, False), (2, False), (1, True)):
+    for types, lens in ((2, False), (1, True)):
         compile_for_hopper(rowwise.embedding_norm_kernel, kind, {"TYPES": types, "BLOCK": 1024, "LENS": lens})
     kind = pointers("x bias residual weight shift out") | REAL | numbers("residual_student residual_row width")
     compile_for_hopper(rowwise.add_norm_kernel, kind, {"BLOCK": 1024})
@@ -62,8 +62,7 @@ if __name__ == "__main__":
     kind = pointers("x pooler_bias weight bias") | SUMS | numbers("x_student x_row width outputs")
     compile_for_hopper(rowwise.vote_kernel, kind, {"POOLED": True, "BLOCK": 1024, "OUTPUTS": 2})
     kind = pointers("weight bias") | pointers("votes out", "*fp32") | numbers("students batch outputs classes")
-    for students, outputs in ((32, 2), (32, 16)):
-        compile_for_hopper(rowwise.tally_kernel, kind, {"STUDENTS": students, "OUTPUTS": outputs, "CLASSES": outputs})
+    compile_for_hopper(rowwise.tally_kernel, kind, {"STUDENTS": 32, "OUTPUTS": 16, "CLASSES": 16})
 
     kind = pointers("x pooler pooler_bias projection projection_bias head shift")
     kind |= pointers("votes out", "*fp32") | pointers("counter", "*i32")
@@ -80,16 +79,14 @@ if __name__ == "__main__":
         compile_for_hopper(attention.first_attention_kernel, kind, {"HEAD": 64, "DIMS": 64, "KEYS": keys})
 
     kind = pointers("a b bias out") | numbers("a_student a_row b_student b_row rows columns inner")
-    for tile in gemm.TILES.values():
-        for gelu in (False, True):
-            block = {"GELU": gelu, "EVEN": True, "ROWS": tile.rows, "COLUMNS": tile.columns, "INNER": tile.inner}
-            resources = {"num_warps": tile.warps, "num_stages": tile.stages}
-            compile_for_hopper(gemm.gemm_kernel, kind, {**block, "GROUP": 8}, **resources)
+    for name, tile in gemm.TILES.items():
+        block = {"GELU": name != "wide", "EVEN": True, "ROWS": tile.rows, "COLUMNS": tile.columns, "INNER": tile.inner}
+        resources = {"num_warps": tile.warps, "num_stages": tile.stages}
+        compile_for_hopper(gemm.gemm_kernel, kind, {**block, "GROUP": 8}, **resources)
     kind |= pointers("parts", "*fp32") | pointers("counter", "*i32")
     for name in ("narrow", "middle"):
         tile = gemm.TILES[name]
-        for gelu in (False, True):
-            block = {"GELU": gelu, "SPLITS": gemm.splits(768, tile)}
-            block |= {"ROWS": tile.rows, "COLUMNS": tile.columns, "INNER": tile.inner}
-            resources = {"num_warps": tile.warps, "num_stages": tile.stages}
-            compile_for_hopper(gemm.split_gemm_kernel, kind, block, **resources)
+        block = {"GELU": True, "SPLITS": gemm.splits(768, tile)}
+        block |= {"ROWS": tile.rows, "COLUMNS": tile.columns, "INNER": tile.inner}
+        resources = {"num_warps": tile.warps, "num_stages": tile.stages}
+        compile_for_hopper(gemm.split_gemm_kernel, kind, block, **resources)
