@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler.campaign.plan import CampaignPlan
+from profiler.campaign.report import part_lines
 from profiler.table import LatencyTable
 from profiler.table.validate import Finding, findings
 from profiler.table.writing import write_table
@@ -41,8 +42,8 @@ def left(state: Mapping[str, Any], plan: CampaignPlan) -> Iterator[str]:
             yield f"{name} ({seconds:.0f} s), {part['status']}{reason}"
 
 
-def page(state: Mapping[str, Any], plan: CampaignPlan, table: LatencyTable | None, lines: Sequence[str]) -> str:
-    """A section of docs/measurements.md in Markdown. lines: the report of the campaign."""
+def page(state: Mapping[str, Any], plan: CampaignPlan, table: LatencyTable | None) -> str:
+    """A section of docs/measurements.md in Markdown: machine, verdicts, parts, doubts about the table, what is left."""
     origin, probes = state.get("origin", {}), state["parts"].get("probes", {})
     title = f"### {str(origin.get('created', 'no date'))[:10]}, {probes.get('device', 'unknown device')}, "
     text = [title + f"commit {origin.get('commit') or 'unknown'}", "", f"command: `{origin.get('command', '')}`", ""]
@@ -57,7 +58,7 @@ def page(state: Mapping[str, Any], plan: CampaignPlan, table: LatencyTable | Non
             *map(_words, (each["must"], each["aim"])),
         )
         text.append(f"| {' | '.join(cells)} |")
-    text += ["", "parts:", "", "```", *lines, "```", ""]
+    text += ["", "parts:", "", "```", *part_lines(state), "```", ""]
     found: list[Finding] = [] if table is None else findings(table)
     shown = "no table: nothing was measured" if table is None else f"{table.name}: {len(table.columns['model'])} keys"
     text += [f"table: {shown}", *(f"- {'error' if each.error else 'warning'}: {each.text}" for each in found), ""]

@@ -61,6 +61,17 @@ def _rescued(partial: Path, out: Path) -> dict[str, Any]:
 
 def report_lines(state: Mapping[str, Any]) -> Iterator[str]:
     """What became of every part, then the verdicts."""
+    yield from part_lines(state)
+    yield ""
+    for verdict in state["verdicts"]:
+        value = "-" if verdict["value"] is None else f"{verdict['value']:g}"
+        goals = ", ".join(f"{word} {verdict[word]:g}" for word in ("must", "aim") if verdict[word] is not None)
+        also = f"; {verdict['also']}" if verdict.get("also") else ""
+        yield f"{verdict['verdict']:13} {value:>8}  {verdict['what']}" + (f" ({goals})" if goals else "") + also
+
+
+def part_lines(state: Mapping[str, Any]) -> Iterator[str]:
+    """What became of every part, what it is without, and why."""
     for name, part in state["parts"].items():
         seconds = f"{part['seconds']:6.1f} s" if "seconds" in part else " " * 8
         yield f"{name:14} {part['status']:12} {seconds}  {part.get('reason', '')}".rstrip()
@@ -74,9 +85,3 @@ def report_lines(state: Mapping[str, Any]) -> Iterator[str]:
             yield f"    {model}: {count} kinds of products run untried; its times are not this engine's best"
     for kind, other in state.get("stand_ins", {}).items():
         yield f"{kind}: {other['opened']} stands in ({'; '.join(other['because'])})"
-    yield ""
-    for verdict in state["verdicts"]:
-        value = "-" if verdict["value"] is None else f"{verdict['value']:g}"
-        goals = ", ".join(f"{word} {verdict[word]:g}" for word in ("must", "aim") if verdict[word] is not None)
-        also = f"; {verdict['also']}" if verdict.get("also") else ""
-        yield f"{verdict['verdict']:13} {value:>8}  {verdict['what']}" + (f" ({goals})" if goals else "") + also

@@ -57,9 +57,8 @@ def _report(archive: Path, out: Path, rank: int) -> int:
     plan = PLANS[state["settings"]["plan"]]()
     accuracy = illustrative.accuracy_rows(grid for grids in plan.tables.values() for grid in grids)
     table = ship(campaign, out, rank, accuracy, {illustrative.TASK: illustrative.NOTE})
-    lines = list(report_lines(state))
-    write_text(out / "page.md", page(state, plan, table, lines))
-    print("\n".join(lines))
+    write_text(out / "page.md", page(state, plan, table))
+    print("\n".join(report_lines(state)))
     rest = list(left(state, plan))
     print("\n".join(["", f"page: {out / 'page.md'}", f"table: {out / table.name if table else 'none'}"]))
     if rest:

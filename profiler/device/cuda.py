@@ -82,7 +82,8 @@ class EagerDevice:
 
     @cached_property
     def cache_bytes(self) -> int:
-        return int(torch.cuda.get_device_properties(self.torch_device).L2_cache_size)
+        own = torch.cuda.get_device_properties(self.torch_device)
+        return int(getattr(own, "L2_cache_size", 0)) or 64 << 20
 
     def evict(self) -> None:
         """Read and write twice the last cache, so that it holds nothing else afterwards."""

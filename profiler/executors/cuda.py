@@ -65,8 +65,8 @@ class FusedForward:
 
         self.spec = weights.spec
         self.dtype = _name(weights.dtype)
-        ways = ("cls_only", "fused_qkv", "one_head")
-        self._forward = partial(fused.forward, **{way: getattr(simplifications, way) for way in ways})
+        ways = {name: getattr(simplifications, name) for name in ("cls_only", "fused_qkv", "one_head")}
+        self._forward: Callable[..., Tensor] = partial(fused.forward, **ways)
         self._direct = simplifications.direct
         self._failure = TritonError
         self._products = products
@@ -212,6 +212,7 @@ def _heads(weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _fork_join(works: Sequence[Callable[[], Tensor]], streams: list[torch.cuda.Stream]) -> list[Tensor]:
     current = torch.cuda.current_stream()
+    assert current not in streams, "a branch on the stream it forks from would wait for itself"
     results, forked = [], []
     try:
         for work, stream in zip(works, streams, strict=False):

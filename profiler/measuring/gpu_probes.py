@@ -38,8 +38,8 @@ class Sizes:
 def ceilings(device: Device, dtype: torch.dtype, sizes: Sizes) -> Ceilings:
     """Peak product in this dtype, copies in main memory and in the cache (bytes read and written), cost of a kernel.
 
-    The cost of a kernel is that of the smallest product that is of use, its operands in the cache: the denominator of
-    launch-bound keys. What an almost empty kernel takes is in `launch`; no kernel of a model is that small.
+    The cost of a kernel is that of the smallest that is of use, a product or a norm of 16 rows in the cache: the
+    denominator of launch-bound keys. What an almost empty kernel takes is in `launch`; no model has one that small.
     """
     on = device.torch_device
     a, b = (torch.randn(sizes.matrix, sizes.matrix, device=on).to(dtype) for _ in range(2))
@@ -49,6 +49,7 @@ def ceilings(device: Device, dtype: torch.dtype, sizes: Sizes) -> Ceilings:
     rows, inner, columns = USEFUL
     x, weight = (torch.randn(*shape, device=on).to(dtype) for shape in ((rows, inner), (inner, columns)))
     y = x.new_empty(rows, columns)
+    useful = (lambda: torch.mm(x, weight, out=y)), (lambda: torch.layer_norm(x, (inner,)))
     bytes_s = 2 * sizes.copy_bytes / _copy_s(device, sizes.copy_bytes, 5)
     cached_s, cache = _copy_s(device, sizes.cache_bytes, 50), device.cache_bytes
     return Ceilings(
@@ -57,10 +58,11 @@ def ceilings(device: Device, dtype: torch.dtype, sizes: Sizes) -> Ceilings:
         cache_bytes_s=cache_rate(2 * sizes.cache_bytes, cached_s, _empty_s(device, sizes), bytes_s),
         resident_bytes=0.75 * cache,
         spill_bytes=0.5 * cache,
-        kernel_s=device.seconds(lambda: torch.mm(x, weight, out=y), sizes.nodes),
+        kernel_s=min(device.seconds(work, sizes.nodes) for work in useful),
         width=dtype.itemsize,
         source=f"measured: {sizes.matrix}^3 product on random data, copies of {sizes.copy_bytes >> 20} and "
-        f"{sizes.cache_bytes >> 20} MiB, {sizes.nodes} products of {rows} x {inner} x {columns} in one {device.mode}",
+        f"{sizes.cache_bytes >> 20} MiB, {sizes.nodes} products of {rows} x {inner} x {columns}, or norms, "
+        f"in one {device.mode}",
     )
 
 

@@ -80,7 +80,7 @@ class TableNotes:
 
 def complete(cells: Sequence[ModelKey], short: Iterable[ModelKey]) -> tuple[list[ModelKey], dict[str, str]]:
     """The cells that make a table when some lack samples, in their order; what each model is left without, and why."""
-    lacking, kept, without = set(short), set[ModelKey](), {}
+    lacking, kept, without = set(short), set[ModelKey](), dict[str, str]()
     for model in dict.fromkeys(cell.model for cell in cells):
         keys = [cell.key for cell in cells if cell.model == model]
         own, dropped = rectangle(keys, {cell.key for cell in lacking if cell.model == model})

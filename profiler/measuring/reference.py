@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ def _embedded(weights: Weights, own: int, ids: Tensor) -> Tensor:
 def _one(layer: Layer, index: int) -> Layer:
     """The layer of one student, in float64."""
     tensors = {each.name: getattr(layer, each.name) for each in fields(layer)}
-    return Layer(**{name: None if tensor is None else _f64(tensor, index) for name, tensor in tensors.items()})
+    return replace(layer, **{name: _f64(own, index) for name, own in tensors.items() if own is not None})
 
 
 def _encode(layer: Layer, x: Tensor, heads: int, eps: float) -> Tensor:

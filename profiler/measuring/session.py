@@ -135,8 +135,10 @@ def measure_table(
         jitter = summary.jitter_rows(journal.samples)
         extra = [journal.folder / "samples.csv"] if keep_samples else []
         about = full | ramps.said(full)
-        own = write_table(out, rows, about, jitter=jitter, accuracy=accuracy, extra=extra, replace=True, **ramps.files)
-    if missing := [finding.text for finding in holes(own)]:
+        table = write_table(
+            out, rows, about, jitter=jitter, accuracy=accuracy, extra=extra, replace=True, **ramps.files
+        )
+    if missing := [finding.text for finding in holes(table)]:
         return {"status": "failed", "reason": missing[0], **result}
     if short or opened.late:
         return {"status": "unfinished", **result}
@@ -256,4 +258,3 @@ def _time_back_to_back(
         if isinstance(executor := executors[cell.model], BackToBack):
             repetitions = int(np.clip(4000.0 / row["latency_us"], 3, 50))
             row["back_to_back_us"] = round(executor.back_to_back(cell.key, repetitions) * 1e6, 1)
-    return rows
