@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: the dry run (default: cuda)")
     parser.add_argument("--limit-s", type=float, help="seconds in all (default: 170 for A, 500 for B)")
     parser.add_argument("--commit", metavar="HASH", help="of this source, on a machine without its repository")
-    parser.add_argument("--rank", type=int, default=5, help="of the table that report writes (default: 5)")
+    parser.add_argument("--rank", type=int, default=1, help="of the table that report writes (default: 1)")
 
 
 def main(arguments: argparse.Namespace) -> int:
