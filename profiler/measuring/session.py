@@ -120,9 +120,10 @@ def measure_table(
         short = measurement.unfinished
         cells, without = complete(opened.cells, short)
         result: dict[str, Any] = {"keys": len(cells), "keys_without_samples": len(short)}
-        result |= {"skipped": opened.skipped | without, "late": opened.late, "untried": opened.untried}
+        result |= {"skipped": opened.skipped, "late": opened.late, "untried": opened.untried}
         if not cells or ((short or opened.late) and not partial_table):
             return {"status": "unfinished", **result}
+        result["skipped"] = opened.skipped | without
         full = {**notes.meta, **notes.found(journal.samples, waiting), "skipped": result["skipped"]}
         rows = notes.rows(journal.samples, cells)
         _time_back_to_back(opened.executors, cells, rows)
