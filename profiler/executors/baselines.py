@@ -54,7 +54,7 @@ class HuggingFaceForward:
         return self._head_weight.float().cpu().numpy(), self._head_bias.float().cpu().numpy()
 
     def part(self, first: int, last: int) -> HuggingFaceForward:
-        """See profiler.executors.staged.Forward."""
+        """See profiler.executors.passes.Forward."""
         own, students, outputs = copy(self), last - first, self.spec.outputs
         own.spec = replace(self.spec, name=f"{self.spec.name}/{first + 1}-{last}", students=students, classes=outputs)
         own._models = self._models[first:last]

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from profiler.device.cuda import open_cuda
 from profiler.device.seam import Device, Unavailable
+from profiler.executors.passes import Forward
 from profiler.executors.segments import SegmentedExecutor
-from profiler.executors.staged import Forward, StagedExecutor
+from profiler.executors.staged import StagedExecutor
 from profiler.models import forward as stock
 from profiler.models.products import Products, Shape, power_above
 from profiler.models.ramps import RampWeights
@@ -78,7 +79,7 @@ class FusedForward:
         self._tuned = products.choosing
 
     def choose(self, students: int, ids: Tensor, lens: Tensor) -> None:
-        """See profiler.executors.staged.Forward. Batches whose products are of the same classes are met once."""
+        """See profiler.executors.passes.Forward. Batches whose products are of the same classes are met once."""
         batch, tokens = ids.shape
         met = tuple(map(power_above, (students, batch, batch * tokens)))
         if self._products.choosing and met not in self._met:
@@ -86,11 +87,11 @@ class FusedForward:
             self(students, ids, lens)
 
     def suits(self, key: ShapeKey) -> bool:
-        """See profiler.executors.staged.InPlace."""
+        """See profiler.executors.passes.InPlace."""
         return self._direct and key.rows * min(key.students, self.spec.embeddings) <= DIRECT_READS
 
     def in_place(self, students: int, ids: Tensor, lens: Tensor, device_lens: Tensor, out: Tensor) -> None:
-        """See profiler.executors.staged.InPlace."""
+        """See profiler.executors.passes.InPlace."""
         self._run(students, ids, device_lens, given_lens=lens, out=out)
 
     def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ class FusedForward:
         return _heads(self._weights[self.spec.students])
 
     def part(self, first: int, last: int) -> FusedForward:
-        """See profiler.executors.staged.Forward; the choice of products is shared."""
+        """See profiler.executors.passes.Forward; the choice of products is shared."""
         own, full = copy(self), self.spec.students
         turned = self._turned[full]
         own._weights = {last - first: self._weights[full].part(first, last)}
@@ -187,7 +188,7 @@ class StockForward:
         return _heads(self._weights[self.spec.students])
 
     def part(self, first: int, last: int) -> StockForward:
-        """See profiler.executors.staged.Forward."""
+        """See profiler.executors.passes.Forward."""
         own = copy(self)
         own._weights = {last - first: self._weights[self.spec.students].part(first, last)}
         own.spec = own._weights[last - first].spec

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,64 +16,13 @@ from torch import Tensor
 
 from profiler.device.seam import Device, Replay
 from profiler.executors.interface import BatchResult, Ids, PartKey, all_keys
+from profiler.executors.passes import Forward, InPlace
 from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
 
 #: Largest relative distance between a replay and the eager run it was captured from. Both run the same kernels, but a
 #: library may split a sum differently for memory that is aligned differently; what a stale replay does is of order one.
 REPLAY_TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
-
-
-class Forward(Protocol):
-    """A model on the device, as a function of tensors that never move."""
-
-    @property
-    def spec(self) -> Dims: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-    def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
-        """Logits float32 [B, C] by the first `students` students: ids int32 [B, S], lens int32 [B] of them real."""
-        ...
-
-    @property
-    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Of every prefix, on the host: weights [K, O, C] and biases [K, C]."""
-        ...
-
-    def part(self, first: int, last: int) -> Forward:
-        """Students first + 1 to last as a model of their own on the same memory: its answers are sums of vectors."""
-        ...
-
-    def describe(self) -> str:
-        """How the last call was computed, in a word or two."""
-        ...
-
-    def choose(self, students: int, ids: Tensor, lens: Tensor) -> None:
-        """Find out how such a batch is computed fastest, where that is measured; before anything is captured."""
-        ...
-
-    def freeze(self) -> None:
-        """Everything is prepared: choose, compile and allocate nothing from here on."""
-        ...
-
-    def close(self) -> None:
-        """Forget the weights."""
-        ...
-
-
-@runtime_checkable
-class InPlace(Protocol):
-    """A forward pass that needs no copies: its kernels use pinned memory of the host."""
-
-    def suits(self, key: ShapeKey) -> bool:
-        """Whether that is faster for this key than copies."""
-        ...
-
-    def in_place(self, students: int, ids: Tensor, lens: Tensor, device_lens: Tensor, out: Tensor) -> None:
-        """As a call. ids, lens and out (float32 [B, C]) are pinned; device_lens is room for the lengths."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
