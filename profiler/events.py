@@ -76,6 +76,11 @@ class BatchPlan:
         if any(place < 1 for place in places) or any(a >= b for a, b in pairwise(places)):
             raise ValueError(f"cuts must ascend from 1, not {places}")
 
+    @property
+    def exits(self) -> bool:
+        """Whether its cuts lie on layers, so that answers leave at ramps."""
+        return bool(self.cuts) and self.cuts[0].axis == "layers"
+
 
 class Kind(Enum):
     """What can happen to a batch."""

@@ -65,13 +65,15 @@ class Adapters:
 class Records:
     """The raw record of a run, in seconds: the loop appends to it, the report expands it to columns.
 
-    batches: in the order of dispatch. events: (number of the batch, time, event) of batches that are more than DONE
-    alone. drops: (time, requests, reason) each. gpus: (time, GPUs that run or start from then on) each, the first at
-    the start. starting: when each GPU that the policy added serves. measured: further columns of the batches, by name,
+    batches: in the order of dispatch. plans: (number of the batch, plan) of every batch with another plan than the one
+    before it. events: (number of the batch, time, event) of batches that are more than DONE alone. drops: (time,
+    requests, reason) each. gpus: (time, GPUs that run or start from then on) each, the first at the start. starting:
+    when each GPU that the policy added serves. measured: further columns of the batches, by name,
     from a device. ended: called with the number of every batch that is done. adapters: where they are bound.
     """
 
     batches: list[Row] = field(default_factory=list)
+    plans: list[tuple[int, BatchPlan | None]] = field(default_factory=list)
     events: list[tuple[int, float, Event]] = field(default_factory=list)
     drops: list[tuple[float, Sequence[int], str]] = field(default_factory=list)
     gpus: list[tuple[float, int]] = field(default_factory=list)

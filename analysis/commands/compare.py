@@ -112,6 +112,8 @@ def text(compared: Comparison) -> str:
     ]
     kind = top.kind if top else "ceiling"
     rows = [_line(row, compared.reference, kind) for _, row in compared.standings.iterrows()]
+    if compared.standings["agreement"].isna().all():
+        rows = [{name: text for name, text in row.items() if name != "agreement"} for row in rows]
     lines += aligned([list(rows[0]), *(list(row.values()) for row in rows)]).splitlines()
     if compared.right:
         lines += ["", *_rivals(compared), compared.right]
@@ -127,6 +129,7 @@ def _line(row: Series, reference: str, ceiling: str) -> dict[str, str]:
         "on time": percent(row.attainment),
         "99 %?": row.verdict,
         "accuracy": percent(row.accuracy),
+        "agreement": percent(row.agreement),
         "weighted": percent(row.accuracy_weighted_goodput),
         "95 %": _ends(row, "accuracy_weighted_goodput", ".2f"),
         "p99 ms": milliseconds(row.p99_s),

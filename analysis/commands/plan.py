@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings_flags(target, "slo_ms", required=True, slo_ms="latency target")
     target.add_argument("--attainment", type=float, default=0.99, metavar="A", help="share on time (default: 0.99)")
     target.add_argument("--min-accuracy", type=float, metavar="A", help="mean accuracy of the answers at least")
+    target.add_argument(
+        "--min-agreement",
+        type=float,
+        metavar="A",
+        help="share of answers that are the whole model's, where some leave early",
+    )
     traffic = parser.add_argument_group("traffic")
     settings_flags(traffic, "trace", required=True, trace="as in python -m simulator")
     settings_flags(traffic, "trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths")
@@ -61,8 +67,8 @@ def main(options: argparse.Namespace) -> int:
     out = options.out
     if out is not None:
         folder_for(out, "plan.json", "plan")
-    names = ("slo_ms", "attainment", "min_accuracy", "trace_format", "bin_s", "time_unit", "rate", "start",
-             "duration", "lengths", "models", "task", "levels", "max_gpus", "seeds", "simulated")  # fmt: skip
+    names = ("slo_ms", "attainment", "min_accuracy", "min_agreement", "trace_format", "bin_s", "time_unit", "rate",
+             "start", "duration", "lengths", "models", "task", "levels", "max_gpus", "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:
         found = plan(
             options.trace,

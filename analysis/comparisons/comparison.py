@@ -29,7 +29,8 @@ UNDER_THE_CEILING = frozenset({"future", "preempt"})
 class Comparison(NamedTuple):
     """Policies, the best first; those that do not run in this setting, with the reason; and what all have in common.
 
-    standings: a row per policy, means over replications, times in seconds, NaN where no request was served.
+    standings: a row per policy, means over replications, times in seconds, NaN where no request was served. agreement:
+    the share of answers that are the whole model's, where some leave at ramps.
     accuracy_weighted_goodput (the attainment where the table has no accuracies) and difference (of that to the
     reference's, paired by replication) have their intervals of 95 % (or as asked for) in _low and _high; those of the
     differences hold together. Both ends are equal where all replications are, which then is no interval, infinite for
@@ -152,6 +153,7 @@ def _summed(
             "attainment": its["attainment"].mean(),
             "verdict": verdict(offered - int(its["ok"].sum()), offered),  # one that was not served is as good as late
             "accuracy": its["accuracy"].mean(),
+            "agreement": its["agreement"].mean() if "agreement" in its else None,
             "p99_s": its["p99_s"].mean(),
             "reached": mean / most if bounds and most else None,
             "regret": most - mean if bounds else None,

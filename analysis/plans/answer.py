@@ -15,13 +15,13 @@ from traces.shared.text import aligned, count, number, percent
 def printed(plan: Plan) -> str:
     """The whole answer: the question, a row per model and mix, and the words to the best of each table."""
     asked, traffic = plan.asked, plan.traffic
-    floor = "" if asked["min_accuracy"] is None else f", accuracy at least {percent(asked['min_accuracy'])}"
+    floors = "".join(f", {name} at least {percent(least)}" for name, least in asked["floors"].items())
     grown = "" if asked["growth"] == 1 else f", times {asked['growth']:g}"
     lines = [
         f"traffic  {traffic['source']}: {traffic['requests']:,} requests in {number(traffic['seconds'])} s, "
         f"{number(traffic['rate'])}/s{grown}",
         *(f"         {note}" for note in traffic["notes"]),
-        f"target   {percent(asked['attainment'])} within {asked['slo_ms']:g} ms{floor}",
+        f"target   {percent(asked['attainment'])} within {asked['slo_ms']:g} ms{floors}",
         *accuracies(asked.get("tasks", {}).values(), "         accuracies: {}"),
         *(f"         {note}" for note in asked.get("left_out", ())),
         *(f"warning  {line}" for line in asked.get("warnings", ())),
@@ -35,8 +35,8 @@ def printed(plan: Plan) -> str:
     return "\n".join(lines).rstrip()
 
 
-_HEADING = ("", "table", "technique", "model", "policy", "GPUs", "on time", "95 % interval", "accuracy", "students",
-            "busy", "GPU-h/million")  # fmt: skip
+_HEADING = ("", "table", "technique", "model", "policy", "GPUs", "on time", "95 % interval", "accuracy", "agreement",
+            "students", "busy", "GPU-h/million")  # fmt: skip
 
 
 def _table(plan: Plan) -> Iterator[str]:
@@ -44,8 +44,11 @@ def _table(plan: Plan) -> Iterator[str]:
     several = len({each.table for each in plan.options}) > 1
     short = {each.model: f"mix {at}" for at, each in enumerate(filter(_long, plan.options), start=1)}
     rows = [list(_HEADING), *(_row(each, plan, short) for each in plan.options)]
-    if not several:
-        rows = [[sign, *rest] for sign, _, *rest in rows]
+    hidden = {"table"} if not several else set()
+    if all(each.best is None or each.best.agreement in (None, 1.0) for each in plan.options):
+        hidden.add("agreement")  # nothing leaves early
+    kept = [at for at, name in enumerate(_HEADING) if name not in hidden]
+    rows = [[row[at] for at in kept] for row in rows]
     yield from aligned(rows, text=4 + several).splitlines()
     yield from (f"{name}: {model}" for model, name in short.items())
     for each in plan.options:
@@ -75,7 +78,8 @@ def _row(option: Option, plan: Plan, short: Mapping[str, str]) -> list[str]:
         return [*row, *["-"] * (len(_HEADING) - len(row))]
     hours = best.gpus / (plan.traffic["rate"] * best.growth) * 1e6 / 3600
     return [*row, best.candidate.policy, str(best.gpus), percent(best.attainment.mean), _interval(best),
-            percent(best.accuracy), number(best.students), percent(best.utilisation), f"{hours:.3g}"]  # fmt: skip
+            percent(best.accuracy), percent(best.agreement), number(best.students), percent(best.utilisation),
+            f"{hours:.3g}"]  # fmt: skip
 
 
 def _interval(point: Point) -> str:
@@ -141,7 +145,7 @@ def _out_of_reach(closest: Closest, plan: Plan) -> list[str]:
     if best is None:
         return lines
     its = best.candidate
-    short = shortfall(best, asked["attainment"], asked["min_accuracy"])
+    short = shortfall(best, asked["attainment"], asked["floors"])
     caution = _caution(best.attainment.mean, plan)
     lines.append(f"  closest: {count(best.gpus, 'GPU')} with {its.policy} and {its.model}: {short}{caution}")
     if closest.slo_ms is not None:

@@ -17,7 +17,8 @@ from profiler.table import BucketPlan, Deployment, Predictions
 class Candidate:
     """One way to serve. work: GPUs that are busy all the time, at the least; accuracy: of its best level, where known.
 
-    idle_s: within that time the share that was asked for could be answered, did nobody ever wait.
+    idle_s: within that time the share that was asked for could be answered, did nobody ever wait. whole: it has one
+    level, so that without exits every answer is the whole model's.
     """
 
     table: str
@@ -27,6 +28,7 @@ class Candidate:
     work: float
     accuracy: float | None
     idle_s: float = 0.0
+    whole: bool = False
 
     @property
     def least(self) -> int:
@@ -42,6 +44,13 @@ class Demand(NamedTuple):
     slo_s: float
     attainment: float
     min_accuracy: float | None
+    min_agreement: float | None = None
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """The least of each mean over answers that has to be met, by its name in a `Point`."""
+        asked = {"accuracy": self.min_accuracy, "agreement": self.min_agreement}
+        return {name: least for name, least in asked.items() if least is not None}
 
 
 def candidates(
@@ -65,7 +74,8 @@ def candidates(
                               f"(fastest {1e3 * fastest.min():.4g} ms)")  # fmt: skip
             continue
         needed, idle_s = _least_work(rates, work, demand.attainment), _idle(rates, fastest, demand.attainment)
-        found += [Candidate(table.name, table.device, model, policy, needed, best, idle_s) for policy in policies]
+        its, whole = (table.name, table.device, model), len(deployment.levels) == 1
+        found += [Candidate(*its, policy, needed, best, idle_s, whole) for policy in policies]
     return sorted(found, key=lambda each: each.work), refused
 
 

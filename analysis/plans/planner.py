@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -24,7 +24,10 @@ HALVINGS = 6
 
 @dataclass(frozen=True)
 class Point:
-    """A candidate on so many GPUs, under some traffic and target. attainment: with its interval, see `estimate`."""
+    """A candidate on so many GPUs, under some traffic and target. attainment: with its interval, see `estimate`.
+
+    agreement: the share of answers that are the whole model's; None where students are left out, which nobody counts.
+    """
 
     candidate: Candidate
     gpus: int
@@ -35,6 +38,7 @@ class Point:
     students: float | None
     utilisation: float | None
     p99_ms: float | None  # of the worst stretch
+    agreement: float | None = None
 
 
 class Rank(NamedTuple):
@@ -98,17 +102,17 @@ class Planner:
         p99 = [1e3 * row["p99_s"] for row in rows if row["p99_s"] is not None]
         accuracy, students, busy = (self._mean(rows, name) for name in ("accuracy", "students_mean", "utilisation"))
         on_time, worst = estimate(self._sample, rows), max(p99, default=None)
-        return Point(candidate, gpus, growth, slo_ms, on_time, accuracy, students, busy, worst)
+        agreement = self._mean(rows, "agreement", missing=1.0 if candidate.whole else math.nan)
+        return Point(candidate, gpus, growth, slo_ms, on_time, accuracy, students, busy, worst, agreement)
 
-    def _mean(self, rows: Sequence[Row], name: str) -> float | None:
-        found = mean(self._sample, rows, lambda row: row[name])
+    def _mean(self, rows: Sequence[Row], name: str, missing: float | None = None) -> float | None:
+        found = mean(self._sample, rows, lambda row: row.get(name, missing))
         return None if math.isnan(found) else found
 
     def met(self, point: Point) -> bool:
         """Whether the target is met, by the best estimate."""
-        floor = self._demand.min_accuracy
-        accurate = floor is None or (point.accuracy is not None and point.accuracy >= floor)
-        return point.attainment.mean >= self._demand.attainment and accurate
+        kept = all((getattr(point, name) or 0.0) >= least for name, least in self._demand.floors.items())
+        return point.attainment.mean >= self._demand.attainment and kept
 
     def best(self, open_: Sequence[Candidate]) -> Point | None:
         """The best of these, see `rank`; None where the most GPUs are too few.
@@ -205,15 +209,16 @@ class Planner:
         return Closest(table, best, self.least_slo_ms(best.candidate, best.gpus) if missed else None, refused)
 
     def short(self, point: Point) -> tuple[float, float]:
-        """By how much a point misses the target, its two shares added; then its attainment, negative."""
-        floor = self._demand.min_accuracy
+        """By how much a point misses the target, its shares added; then its attainment, negative."""
         late = max(0.0, self._demand.attainment - point.attainment.mean)
-        wrong = 0.0 if floor is None else max(0.0, floor - (point.accuracy or 0.0))
-        return late + wrong, -point.attainment.mean
+        floors = self._demand.floors.items()
+        return late + sum(
+            max(0.0, least - (getattr(point, name) or 0.0)) for name, least in floors
+        ), -point.attainment.mean
 
     def shortfall(self, point: Point) -> str:
         """By how much a point misses the target, in words."""
-        return shortfall(point, self._demand.attainment, self._demand.min_accuracy)
+        return shortfall(point, self._demand.attainment, self._demand.floors)
 
     def tried(self) -> list[Row]:
         """A row per point, in the order in which they were simulated."""
@@ -228,14 +233,16 @@ class Planner:
         return rows
 
 
-def shortfall(point: Point, attainment: float, min_accuracy: float | None) -> str:
-    """By how much a point misses a target, in words."""
+def shortfall(point: Point, attainment: float, floors: Mapping[str, float]) -> str:
+    """By how much a point misses a target, in words. floors: as of `Demand`."""
     parts, on_time = [], point.attainment.mean
     if on_time < attainment:
         parts.append(f"{percent(on_time)} on time, {100 * (attainment - on_time):.3g} points short")
-    if min_accuracy is not None and (point.accuracy or 0.0) < min_accuracy:
-        short = 100 * (min_accuracy - (point.accuracy or 0.0))
-        parts.append(f"accuracy {percent(point.accuracy)}, {short:.3g} points short")
+    for name, least in floors.items():
+        if (value := getattr(point, name)) is None:
+            parts.append(f"{name} not known")
+        elif value < least:
+            parts.append(f"{name} {percent(value)}, {100 * (least - value):.3g} points short")
     return ", ".join(parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ def plan(
     slo_ms: float,
     attainment: float = 0.99,
     min_accuracy: float | None = None,
+    min_agreement: float | None = None,
     growth: float = 1.0,
     tables: Any = None,
     policies: Any = POLICIES,
@@ -98,10 +99,11 @@ def plan(
 
         plan("requests.parquet", slo_ms=20, attainment=0.99, min_accuracy=0.9, growth=2)
 
-    growth: times the traffic (superposed, as `traces.scale` does). tables, policies: several of each (default: the
-    first shipped table, POLICIES). models: several, commas between those of a mix (default: all, and the useful mixes
-    of `analysis.plans.techniques`), with accuracies on `task` (default: the table's first); levels: as of
-    `Deployment.of`. The best has the fewest GPUs, and of those the highest accuracy.
+    min_agreement: the share of answers that must be the whole model's, where a policy lets some leave at ramps; of
+    students it is not known. growth: times the traffic (superposed, as `traces.scale` does). tables, policies: several
+    of each (default: the first shipped table, POLICIES). models: several, commas between those of a mix (default: all,
+    and the useful mixes of `analysis.plans.techniques`), with accuracies on `task` (default: the table's first).
+    levels: as of `Deployment.of`. The best has the fewest GPUs, and of those the highest accuracy.
 
     A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
     `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with so many
@@ -109,7 +111,8 @@ def plan(
 
     Raises ValueError, LookupError or OSError for bad input, in one line. A target out of reach is no error: `closest`.
     """
-    _refuse(slo_ms, attainment, min_accuracy, growth, max_gpus, seeds, simulated)
+    shares = {"attainment": attainment, "min_accuracy": min_accuracy, "min_agreement": min_agreement}
+    _refuse(slo_ms, shares, growth, max_gpus, seeds, simulated)
     named = [None] if tables is None else axis("table", tables)
     opened_tables = [as_table(each) for each in named]
     specs = [describe(make(each)) for each in axis("policy", policies)]
@@ -123,7 +126,9 @@ def plan(
         sample, traffic = _sampled(trace, how, growth, seeds, simulated, slo_ms / 1e3, folder)
         histogram = traffic.pop("histogram")
         asked_lengths = np.flatnonzero(histogram)
-        demand = Demand(asked_lengths, growth * histogram[asked_lengths], slo_ms / 1e3, attainment, min_accuracy)
+        demand = Demand(
+            asked_lengths, growth * histogram[asked_lengths], slo_ms / 1e3, attainment, min_accuracy, min_agreement
+        )
         rows: list[Option] = []
         choices, closest, points = [], [], []
         for name, table, offer in zip(named, opened_tables, offers, strict=True):
@@ -146,7 +151,7 @@ def plan(
     if len(set(tasks.values())) > 1:
         warnings.append(f"the accuracies of the tables are of different tasks ({', '.join(map(str, tasks.values()))}): "
                         f"do not compare them, or name one --task")  # fmt: skip
-    asked = {"slo_ms": slo_ms, "attainment": attainment, "min_accuracy": min_accuracy, "growth": growth,
+    asked = {"slo_ms": slo_ms, **shares, "floors": demand.floors, "growth": growth,
              "policies": specs, "tables": [each.name for each in opened_tables], "max_gpus": max_gpus,
              "tasks": tasks, "left_out": [note for offer in offers for note in offer.left_out],
              "warnings": warnings}  # fmt: skip
@@ -164,7 +169,9 @@ def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[st
 
 def _nearest(deployments: Sequence[Deployment], specs: Sequence[str], demand: Demand) -> list[Candidate]:
     """Where nothing can meet the target: the candidates with the least work and with the highest accuracy."""
-    everything, _ = candidates(deployments, specs, demand._replace(slo_s=math.inf, min_accuracy=None))
+    everything, _ = candidates(
+        deployments, specs, demand._replace(slo_s=math.inf, min_accuracy=None, min_agreement=None)
+    )
     return list(dict.fromkeys([everything[0], max(everything, key=lambda each: rounded(each.accuracy))]))
 
 
@@ -200,12 +207,13 @@ def _sampled(
 
 
 def _refuse(
-    slo_ms: float, attainment: float, min_accuracy: float | None, growth: float, max_gpus: int, seeds: int, most: int
+    slo_ms: float, shares: Mapping[str, float | None], growth: float, max_gpus: int, seeds: int, most: int
 ) -> None:
     refuse_beyond("slo_ms", slo_ms)
     if not 1 / MOST_GROWTH <= growth <= MOST_GROWTH:
         raise ValueError(f"growth is {growth}; it must lie in {1 / MOST_GROWTH:g} to {MOST_GROWTH:g}")
-    for name, share, least in (("attainment", attainment, LEAST_ATTAINMENT), ("min_accuracy", min_accuracy, 0.0)):
+    for name, share in shares.items():
+        least = LEAST_ATTAINMENT if name == "attainment" else 0.0
         if share is not None and not least <= share <= 1:
             raise ValueError(f"{name} is {share}; it must lie in {least:g} to 1")
     counts = ("max_gpus", max_gpus, MOST_GPUS), ("seeds", seeds, MOST_SEEDS), ("simulated", most, MOST_SIMULATED)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.plots import of_adapters, of_comparisons, of_plans, of_runs, of_studies, of_sweeps
+from analysis.plots import of_adapters, of_comparisons, of_exits, of_plans, of_runs, of_studies, of_sweeps
 
 
 class Plot(NamedTuple):
@@ -36,6 +36,8 @@ PLOTS = {
     "batch-sizes": Plot("runs", of_runs.batch_sizes),
     "padding": Plot("runs", of_runs.padding),
     "gantt": Plot("runs", of_runs.gantt),
+    "exits": Plot("runs", of_exits.by_layer),
+    "ramps": Plot("runs", of_exits.over_time),
     "latency-load": Plot("sweep", of_sweeps.latency_against_load),
     "goodput-rate": Plot("sweep", of_sweeps.goodput_against_rate),
     "attainment-load": Plot("sweep", of_sweeps.attainment_against_load),
@@ -43,6 +45,7 @@ PLOTS = {
     "gpus-needed": Plot("sweep", of_sweeps.gpus_needed),
     "hits-budget": Plot("sweep", of_sweeps.hits_against_budget),
     "working-set": Plot("sweep", of_sweeps.throughput_against_tenants),
+    "agreement-latency": Plot("sweep", of_sweeps.agreement_against_latency),
     "map-slo": Plot("sweep", of_sweeps.map_of_slo),
     "map-burstiness": Plot("sweep", of_sweeps.map_of_burstiness),
     "map": Plot("sweep", of_sweeps.attainment_map),

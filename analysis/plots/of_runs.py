@@ -30,7 +30,7 @@ def latency_ccdf(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figu
 
 def batch_sizes(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figure:
     """How large the batches were."""
-    with style.titled("Batch sizes", _signs(runs), width_mm, 38) as (figure, (axes,)):
+    with style.titled("Batch sizes", signs(runs), width_mm, 38) as (figure, (axes,)):
         for index, (name, run) in enumerate(_named(runs)):
             batches.batch_sizes(run.batches, axes, label=name, **style.line_look(index))
         return figure
@@ -40,7 +40,7 @@ def padding(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figure:
     """Where tokens were spent on padding, a panel per run."""
     millions = max(batches.most_padded(run.requests, run.batches) for run in runs) >= 1e6
     title, rows = "Padding by length bucket, and the share wasted", len(runs)
-    with style.titled(title, _signs(runs), width_mm, 4 + 36 * rows, rows) as (figure, panels):
+    with style.titled(title, signs(runs), width_mm, 4 + 36 * rows, rows) as (figure, panels):
         for axes, (name, run) in zip(panels, _named(runs), strict=True):
             batches.padding_by_bucket(run.requests, run.batches, axes, millions=millions)
             axes.set_title(name if len(runs) > 1 else "", loc="right", color=style.GREY)
@@ -55,7 +55,7 @@ def gantt(
     levels = batches.levels_of(*(run.batches for run in runs))
     title, lanes = "Batches on the GPUs, their sizes and students", sum(run.summary["gpus"] for run in runs)
     size = (width_mm, 4 + 11 * len(runs) + 6 * lanes, len(runs))
-    with style.titled(title, _signs(runs), *size, handlelength=1.0) as (figure, panels):
+    with style.titled(title, signs(runs), *size, handlelength=1.0) as (figure, panels):
         for axes, (name, run) in zip(panels, _named(runs), strict=True):
             if run is runs[0] or len(batches.running(run.batches, start_s, window_s)):
                 batches.gantt(run.batches, axes, start_s=start_s, window_s=window_s, levels=levels)
@@ -78,7 +78,7 @@ def timeline(runs: Sequence[Run], width_mm: float = style.COLUMN_MM, *, number: 
             raise ValueError(f"{run.name} and {runs[0].name} serve different traces: a timeline compares runs on one")
     edges = time.bins(runs[0].requests, number)
     size = (width_mm, 6 + 6 * _PANEL_MM, 6)
-    with style.titled("Over time", _signs(runs), *size, named=slice(1, None), sharex=True) as (figure, panels):
+    with style.titled("Over time", signs(runs), *size, named=slice(1, None), sharex=True) as (figure, panels):
         time.arrivals(runs[0].requests, panels[0], edges)
         for index, (name, run) in enumerate(_named(runs)):
             look: dict[str, Any] = style.line_look(index) | {"label": name, "linewidth": 0.9}
@@ -120,7 +120,7 @@ def _named(runs: Sequence[Run]) -> list[tuple[str, Run]]:
 def _distribution(runs: Sequence[Run], width_mm: float, draw: Callable[..., Axes], title: str) -> Figure:
     groups = _by_seed(runs)
     slos = [group[0].slo_s for group in groups]
-    with style.titled(title, _signs(runs), width_mm, 46) as (figure, (axes,)):
+    with style.titled(title, signs(runs), width_mm, 46) as (figure, (axes,)):
         for index, (name, group) in enumerate(zip(named([group[0] for group in groups]), groups, strict=True)):
             slo_s = slos[index] if slos[index] not in slos[:index] else None
             pooled = concat(run.requests[["arrival_s", "finish_s"]].assign(seed=run.settings["seed"]) for run in group)
@@ -136,7 +136,7 @@ def _by_seed(runs: Sequence[Run]) -> list[list[Run]]:
     return list(groups.values())
 
 
-def _signs(runs: Sequence[Run]) -> list[str]:
+def signs(runs: Sequence[Run]) -> list[str]:
     """The small print that says what served which trace, and how many seeds there are."""
     seeds = sorted({run.settings["seed"] for run in runs})
     seen = f"mean and range of {len(seeds)} seeds" if len(seeds) > 1 else f"1 seed ({seeds[0]})"

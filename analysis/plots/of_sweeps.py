@@ -63,6 +63,16 @@ def accuracy_against_latency(frame: DataFrame, width_mm: float = style.COLUMN_MM
     return _single(frame, width_mm, tradeoff.pareto, "Accuracy against latency", accuracy=True)
 
 
+def agreement_against_latency(frame: DataFrame, width_mm: float = style.COLUMN_MM, *, x: str = "mean_s") -> Figure:
+    """The share of answers that are the whole model's and the latency of each policy, and the front.
+
+    A policy without exits answers as the whole model does.
+    """
+    need(frame, "agreement", x)
+    filled = frame.assign(agreement=frame["agreement"].fillna(1.0))
+    return _single(filled, width_mm, tradeoff.pareto, "Agreement against latency", x=x, y="agreement")
+
+
 def accuracy_against_goodput(
     frame: DataFrame, width_mm: float = style.COLUMN_MM, *, optimum: float | None = None
 ) -> Figure:

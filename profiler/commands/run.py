@@ -13,7 +13,7 @@ from profiler.commands.keys import add_key_arguments, add_table_arguments, chose
 from profiler.commands.printing import noise_words, progress_bar
 from profiler.measuring.grid import Grid, measured_as
 from profiler.measuring.rules import Rules
-from profiler.table import LatencyTable
+from profiler.table import TEACHER, LatencyTable
 from profiler.table.writing import refuse_existing
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--executor", help="how a GPU runs the models (default: cuda, the best)")
     parser.add_argument("--dtype", help="of a GPU's numbers (default: bfloat16; a CPU has float32)")
-    parser.add_argument("--ramps", metavar="SHAPE", help="time layers with linear or pooler ramps (layers.csv; CPU)")
+    parser.add_argument(
+        "--ramps", metavar="SHAPE", help="time teachers' layers with linear or pooler ramps (layers.csv; CPU)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
     parser.add_argument("--keep-samples", action="store_true", help="keep every timing beside the table (samples.csv)")
     add_table_arguments(parser)
@@ -122,8 +124,8 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
     name = cpu_name(threads)
 
     def opened(grid: Grid, own: Weights) -> Engine:
-        alone = arguments.ramps is not None and own.spec.students == 1
-        ramps = random_ramps(own.spec, arguments.ramps, arguments.seed) if alone else None
+        ramped = arguments.ramps is not None and _may_have_ramps(grid)
+        ramps = random_ramps(own.spec, arguments.ramps, arguments.seed) if ramped else None
         return CpuExecutor(own, grid.plan, grid.students, ramps=ramps)
 
     meta = {"device": name, "threads": threads, "dtype": "float32"}
@@ -140,9 +142,14 @@ def _check_ramps(shape: str, grids: Sequence[Grid]) -> None:
 
     if shape not in SHAPES:
         raise LookupError(f"--ramps {shape}: use {' or '.join(SHAPES)}")
-    if all(grid.spec.students > 1 or grid.spec.layers == 1 for grid in grids):
+    if not any(map(_may_have_ramps, grids)):
         names = ", ".join(grid.model for grid in grids)
         raise ValueError(f"--ramps: {names} cannot have any; they lie between the layers of a deep model (teacher-...)")
+
+
+def _may_have_ramps(grid: Grid) -> bool:
+    """Ramps are trained for teachers; a distilled model has none."""
+    return grid.model.startswith(f"{TEACHER}-") and grid.spec.layers > 1
 
 
 def _cuda(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings]:

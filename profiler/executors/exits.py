@@ -64,7 +64,7 @@ def exits(executor: Layered, depth: int, plan: BatchPlan, ids: Sequence[Ids]) ->
 def check(executor: Layered, depth: int, plan: BatchPlan) -> None:
     """Raise ValueError for a plan that a device cannot follow with this model's ramps."""
     last = plan.cuts[-1].at if plan.cuts else 0
-    followed = bool(plan.cuts) and plan.cuts[0].axis == "layers" and plan.sure in ("result", "compact", "truncate")
+    followed = plan.exits and plan.sure in ("result", "compact", "truncate")
     if not followed or any(cut.by not in SURE_BY for cut in plan.cuts[:-1]):
         raise ValueError(f"{plan} cannot be run with ramps on a device")
     if last > depth or (last < depth and plan.sure != "truncate"):

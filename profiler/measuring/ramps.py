@@ -28,6 +28,15 @@ class RampTimes(NamedTuple):
         return {"layers": {**meta.get("layers", {}), **self.found}} if self.found else {}
 
 
+def parts(progress: Progress, executors: Mapping[str, Engine], cells: Sequence[ModelKey]) -> tuple[Progress, Progress]:
+    """The progress of whole batches, and that of layers and ramps after it, as shares of both together."""
+    whole = 1 / (1 + LAYERS_SHARE + SETS_SHARE) if layered(executors, cells) else 1.0
+    return (
+        lambda share, what: progress(whole * share, what),
+        lambda share, what: progress(whole + (1 - whole) * share, what),
+    )
+
+
 def ramp_times(
     executors: Mapping[str, Engine],
     cells: Sequence[ModelKey],
@@ -41,9 +50,12 @@ def ramp_times(
     own = {cell: latency_s[cell] for cell in layered(executors, cells)}
     if not own:
         return RampTimes({}, {})
-    measured = LayerMeasurement(executors, own, rng, progress)
+    layers = LAYERS_SHARE / (LAYERS_SHARE + SETS_SHARE)
+    measured = LayerMeasurement(executors, own, rng, lambda share, what: progress(layers * share, what))
     measured.run(budget_s * LAYERS_SHARE)
-    found, sets = additivity(measured, budget_s * SETS_SHARE, progress)
+    found, sets = additivity(
+        measured, budget_s * SETS_SHARE, lambda share, what: progress(layers + (1 - layers) * share, what)
+    )
     visits = [len(each) for each in measured.ends.values()]
     files = {"layers": measured.rows, **({} if found["holds"] else {"interactions": sets})}
     return RampTimes(files, {"visits_least": min(visits), "additivity": found})

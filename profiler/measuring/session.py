@@ -21,7 +21,7 @@ from profiler.measuring.grid import Grid, ModelKey, rectangle
 from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
 from profiler.measuring.notes import TableNotes, complete
-from profiler.measuring.ramps import ramp_times
+from profiler.measuring.ramps import parts, ramp_times
 from profiler.measuring.rules import Rules
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
@@ -113,7 +113,8 @@ def measure_table(
         left = max(rules.budget_s, min(most_s, deadline - time.monotonic()))
         own = replace(rules, budget_s=journal.elapsed_s + left)
         began, waited = time.perf_counter(), noise.run_queue_delay_s()
-        measurement = Measurement(opened.executors, opened.cells, journal, own, rng, _canary(opened), progress)
+        on_time, on_layers = parts(progress, opened.executors, opened.cells)
+        measurement = Measurement(opened.executors, opened.cells, journal, own, rng, _canary(opened), on_time)
         with _no_garbage_collection():
             measurement.run()
         waiting = (noise.run_queue_delay_s() - waited) / (time.perf_counter() - began)
@@ -127,7 +128,7 @@ def measure_table(
         full = {**notes.meta, **notes.found(journal.samples, waiting), "skipped": result["skipped"]}
         rows = notes.rows(journal.samples, cells)
         _time_back_to_back(opened.executors, cells, rows)
-        ramps = ramp_times(opened.executors, cells, rows, rules.budget_s, rng, progress)
+        ramps = ramp_times(opened.executors, cells, rows, rules.budget_s, rng, on_layers)
         for grid, name in alike.items():
             own_rows = [row for row in rows if row["model"] == name and row["students"] in grid.students]
             rows += [row | {"model": grid.model} for row in own_rows]

@@ -14,7 +14,7 @@ from simulator.conformance.faults import Faults
 from simulator.conformance.host import Host, HostClock
 from simulator.core import ExecutorError, Records
 from simulator.serving.memory import Memory
-from simulator.serving.passing import Drops
+from simulator.serving.passing import Passed
 
 #: What a policy may raise.
 RAISED: tuple[type[BaseException], ...] = (
@@ -123,5 +123,5 @@ def on_full_disk(records: Records, faults: Faults) -> Records:
     def done(number: int) -> None:
         write(ended, number)
 
-    records.ended, records.drops = done, Drops(dropped)
+    records.ended, records.drops = done, Passed(dropped)
     return records

@@ -133,7 +133,9 @@ class Endpoint:
         asked = protocol.read(body, request.headers.get("inference-header-content-length"), self.limits)
         ids, about = (asked.ids, {}) if asked.ids is not None else await self._tokenized(request, asked.texts or [])
         answers = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
-        reply = Reply(np.stack([each.logits for each in answers]), [each.students for each in answers], self.labels)
+        reply = Reply(
+            np.stack([each.logits for each in answers]), [each.used.students for each in answers], self.labels
+        )
         content, headers = protocol.write(self.model, asked.id, reply, _figures(answers) | about, asked.outputs)
         return Response(content, headers=headers)
 
@@ -179,7 +181,8 @@ class Endpoint:
 def _figures(answers: Sequence[Answer]) -> dict[str, Any]:
     """How answers were made; of several, the largest figures."""
     return {
-        "students_used": max(each.students for each in answers),
+        "students_used": max(each.used.students for each in answers),
+        "layers_used": max(each.used.layers for each in answers),
         "queue_us": max(round((each.start_s - each.arrival_s) * 1e6) for each in answers),
         "batch_size": max(each.batch_size for each in answers),
         "compute_us": max(round((each.finish_s - each.start_s) * 1e6) for each in answers),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import Row
-from simulator.executors.device import Running
+from simulator.executors.device import Running, Used
 from simulator.serving.passing import TimedEvent
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ class Unanswered(Exception):
 class Answer:
     """What a request is answered. Times in seconds of the service's clock.
 
-    students: that answered. start_s: when its batch really began, the loop's lateness included. finish_s: when the
+    used: what answered. start_s: when its batch really began, the loop's lateness included. finish_s: when the
     answer was in hand.
     """
 
     logits: NDArray[np.float32]
-    students: int
+    used: Used
     batch_size: int
     arrival_s: float
     start_s: float
@@ -105,12 +105,12 @@ class Clients:
         return [asked[each].ids for each in requests]
 
     def take(
-        self, running: Running, rows: Sequence[int] | None, logits: NDArray[np.float32], students: int, finish_s: float
+        self, running: Running, rows: Sequence[int] | None, logits: NDArray[np.float32], used: Used, finish_s: float
     ) -> None:
         requests, start_s = running.requests, running.now + running.late
         asked = [self.asked.pop(each) for each in (requests if rows is None else [requests[row] for row in rows])]
         made = [
-            Answer(row, students, len(requests), one.arrival_s, start_s, finish_s, one.klass)
+            Answer(row, used, len(requests), one.arrival_s, start_s, finish_s, one.klass)
             for one, row in zip(asked, logits, strict=True)
         ]
         self._release(asked, made)

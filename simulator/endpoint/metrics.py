@@ -26,6 +26,7 @@ DECISIONS = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 1e-1)
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 GAUGES = ("nv_inference_pending_request_count",)
 STUDENTS = (1, 2, 3, 4, 5, 6, 8, 10, 12)
+LAYERS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 18, 24)
 
 
 class Metrics(Listener):
@@ -47,6 +48,7 @@ class Metrics(Listener):
         self._cut = Counter("cohort_truncated_texts", "Texts that were cut to the longest served", registry=registry)
         self._size = histogram("cohort_batch_size", "Requests per batch", buckets=BATCHES)
         self._students = histogram("cohort_request_students", "Students that answered a request", buckets=STUDENTS)
+        self._layers = histogram("cohort_request_layers", "Layers that a request passed", buckets=LAYERS)
         self._decision = histogram("cohort_policy_decision_seconds", "Of a decision of the policy", buckets=DECISIONS)
         self.record_failures = Counter("cohort_record_failures", "Failed writes of the record", registry=registry)
         self._triton = TritonCounters(model)
@@ -82,7 +84,8 @@ class Metrics(Listener):
             queued, lasted = queued + queue_s, lasted + duration_s
             self._queue.observe(queue_s)
             self._duration.observe(duration_s)
-            self._students.observe(answer.students)
+            self._students.observe(answer.used.students)
+            self._layers.observe(answer.used.layers)
             outcomes["ok" if duration_s <= slo else "late", answer.klass] += 1
         for (outcome, klass), count in outcomes.items():
             self._requests.labels(outcome, klass).inc(count)

@@ -55,6 +55,13 @@ class Running(NamedTuple):
     late: float
 
 
+class Used(NamedTuple):
+    """What answered: so many students, after so many layers."""
+
+    students: int
+    layers: int
+
+
 class Askers(Protocol):
     """The source of the requests: it gives the token ids and takes the answers."""
 
@@ -65,7 +72,7 @@ class Askers(Protocol):
         """The token ids of these; in the thread of the device, as the other two."""
 
     def take(
-        self, running: Running, rows: Sequence[int] | None, logits: NDArray[np.float32], students: int, finish_s: float
+        self, running: Running, rows: Sequence[int] | None, logits: NDArray[np.float32], used: Used, finish_s: float
     ) -> None:
         """The answers of these rows of a batch (None: all), as soon as they are in hand, at this time of the clock."""
 
@@ -92,7 +99,7 @@ class TraceAskers:
         return [ids[each] for each in requests]
 
     def take(
-        self, running: Running, rows: Sequence[int] | None, logits: NDArray[np.float32], students: int, finish_s: float
+        self, running: Running, rows: Sequence[int] | None, logits: NDArray[np.float32], used: Used, finish_s: float
     ) -> None:
         requests = running.requests
         if rows is None and type(requests) is range:
@@ -156,7 +163,7 @@ class DeviceExecutor:
         if plan is None:
             found = device.run(level.students, askers.ids(requests))
             after = self._after(running, found.seconds)
-            askers.take(running, None, found.logits, level.students, running.now + after)
+            askers.take(running, None, found.logits, Used(level.students, level.depth), running.now + after)
             askers.done(running, found)
             yield Event(after, Kind.DONE)
             return
@@ -164,11 +171,10 @@ class DeviceExecutor:
         for stage in _stages(device, level, plan, askers.ids(requests)):
             found, agrees, ramps = stage.answers, stage.agrees, stage.ramps
             after = max(after, self._after(running, found.seconds))
-            layers = plan.cuts[0].axis == "layers"
-            students = level.students if layers else stage.at
-            askers.take(running, stage.rows, found.logits, students, running.now + after)
-            at = [stage.at] * len(stage.rows)
-            columns: dict[str, Sequence[Any]] = {"exit" if layers else "students": at, "confidence": stage.confidence}
+            used = Used(level.students, stage.at) if plan.exits else Used(stage.at, level.depth)
+            askers.take(running, stage.rows, found.logits, used, running.now + after)
+            name, at = "exit" if plan.exits else "students", [stage.at] * len(stage.rows)
+            columns: dict[str, Sequence[Any]] = {name: at, "confidence": stage.confidence}
             yield Event(after, Kind.RELEASE, stage.rows, columns)
         askers.done(running, found)
         finals = None if agrees is None else {"agrees": agrees}
@@ -181,7 +187,7 @@ class DeviceExecutor:
 
 def _stages(device: Device, level: Level, plan: BatchPlan, ids: Sequence[Ids]) -> Iterator[Stage]:
     """The stages of a batch. An executor that cannot run them does not offer it; to ask again would take 10 us."""
-    if plan.cuts and plan.cuts[0].axis == "layers":
+    if plan.exits:
         return exits(cast(Layered, device), level.depth, plan, ids)
     return stages(cast(Parts, device), plan, ids)
 
@@ -255,7 +261,7 @@ def warm_plans(
         with blamed(policy, "in plans"):
             planned = list(plans(predictions.levels, predictions.service))
         for level, bucket, size, stops in planned:
-            if stops.cuts and stops.cuts[0].axis == "layers":
+            if stops.exits:
                 continue  # whole batches are warm, and ramps need no more
             if stops.recorded and stops.recorded not in seen:
                 seen.add(stops.recorded)

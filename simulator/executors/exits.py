@@ -60,7 +60,7 @@ class Exits:
         size = len(requests)
         scale = whole_s / self._service[level.index][bucket][size]
         known = self._known(plan, level)
-        found = known.of(requests)
+        found = known.of(requests, self._feedback)
         if plan.sure != "result":
             return self._ends_early(level, requests, plan, found, scale)
         leads = known.leads(self._layers[level.index][bucket], bucket, size)
@@ -82,7 +82,7 @@ class Exits:
             if place != last:
                 leaving.setdefault(place, []).append(row)
         events = []
-        for place in sorted(leaving):
+        for place in sorted(leaving) if len(leaving) > 1 else leaving:
             rows, after = leaving[place], leads.after[place] * scale
             events.append(Event(min(after, end_s), Kind.RELEASE, rows, found.said(rows) if self._told else None))
         if self._legacy and last:
@@ -125,14 +125,14 @@ class Exits:
 class Found(NamedTuple):
     """The requests of a batch. place: index of the cut at which each is sure. columns: by name, lists.
 
-    confidence, answer: arrays [ramps, requests]. final: [requests].
+    confidence, answer: arrays [ramps, requests]. final: [requests]. These three are empty where nobody asks for them.
     """
 
     place: list[int]
     columns: dict[str, list[Any]]
-    confidence: NDArray[np.float64]
-    answer: NDArray[np.int64]
-    final: NDArray[np.int64]
+    confidence: NDArray[np.float64] = np.zeros((0, 0))
+    answer: NDArray[np.int64] = np.zeros((0, 0), np.int64)
+    final: NDArray[np.int64] = np.zeros(0, np.int64)
 
     def said(self, rows: Sequence[int]) -> dict[str, list[Any]]:
         """What a release says of these."""
@@ -161,19 +161,25 @@ class Known:
         self._chunks: dict[int, Found] = {}
         self._leads: dict[tuple[int, int], Leads] = {}
 
-    def of(self, requests: Requests) -> Found:
-        """These requests of the run."""
+    def of(self, requests: Requests, learned: bool) -> Found:
+        """These requests of the run. learned: whether anybody asks what the ramps answered."""
         number, start = divmod(requests[0], CHUNK)
         stop = start + len(requests)
         if type(requests) is range and requests.step == 1 and stop <= CHUNK:
             place, columns, confidence, answer, final = self._chunk(number)
             own = {name: column[start:stop] for name, column in columns.items()}
+            if not learned:
+                return Found(place[start:stop], own)
             arrays = confidence[:, start:stop], answer[:, start:stop], final[start:stop]
             return Found(place[start:stop], own, *arrays)
         found = [(self._chunk(each // CHUNK), each % CHUNK) for each in requests]
+        places = [chunk.place[at] for chunk, at in found]
+        own = {name: [chunk.columns[name][at] for chunk, at in found] for name in COLUMNS}
+        if not learned:
+            return Found(places, own)
         return Found(
-            [chunk.place[at] for chunk, at in found],
-            {name: [chunk.columns[name][at] for chunk, at in found] for name in COLUMNS},
+            places,
+            own,
             np.stack([chunk.confidence[:, at] for chunk, at in found], axis=1),
             np.stack([chunk.answer[:, at] for chunk, at in found], axis=1),
             np.array([chunk.final[at] for chunk, at in found]),

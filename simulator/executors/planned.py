@@ -81,7 +81,7 @@ class PlannedExecutor:
     ) -> Execution | None:
         if plan is None:
             return self._times.begin(number, gpu, level, bucket, requests, None, now)
-        if plan.cuts and plan.cuts[0].axis == "layers":
+        if plan.exits:
             whole_s = self._times.seconds(number, gpu, level, bucket, len(requests), now)
             return self._exits_of(plan.recorded, level).run(level, bucket, requests, plan, whole_s)
         if plan.span is None:

@@ -75,6 +75,6 @@ class NoisyTableExecutor:
 
 def refuse(plan: BatchPlan) -> None:
     """Raise PolicyError for a plan that reaches an executor of whole batches."""
-    stops = "exits" if plan.cuts and plan.cuts[0].axis == "layers" else "stops"
+    stops = "exits" if plan.exits else "stops"
     needed = "returns" if plan.sure == "return" else stops if plan.cuts else "layers"
     raise PolicyError(f'dispatched with {plan}, but does not declare needs = frozenset({{"{needed}"}})')

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from profiler.events import Event, Kind
+from profiler.events import BatchPlan, Cut, Event, Kind
 from profiler.table import Level
 from simulator.core import Records, Row
 from simulator.reporting.log import Log, is_open
@@ -22,6 +22,7 @@ from traces.shared.atomic import refuse_foreign
 MEASURED = ("cycle_s", "staging_s", "device_s", "late_s")
 BATCHES = ("number", "start_s", "finish_s", "gpu", "model", "students", "bucket", *MEASURED, "requests")
 DROPS = ("time_s", "reason", "requests")
+PLANS = ("number", "sure", "cuts")
 EVENTS = ("number", "time_s", "kind", "rows", "columns")
 #: The file of the run's settings.
 SETTINGS = "settings.json"
@@ -30,14 +31,15 @@ SETTINGS = "settings.json"
 class Journal:
     """A folder beside the output: `settings.json`, and per attempt a line per batch that ended and per drop.
 
-    `batches-1.csv`, `drops-1.csv` and `events-1.csv` (answers that left before the end of their batch) belong to the
-    first attempt. A run of any length takes no memory for its records. A context manager: at the end all is written.
+    `batches-1.csv`, `plans-1.csv` (from which batch on which exits), `drops-1.csv` and `events-1.csv` (answers that
+    left before the end of their batch) belong to the first attempt. A run of any length takes no memory for its
+    records. A context manager: at the end all is written.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         self._log = Log(folder, {SETTINGS: json.dumps(settings, indent=2) + "\n"})
-        self._attempt, self._empty = 0, True
+        self._attempt, self._empty, self._exits = 0, True, False
 
     def __enter__(self) -> Journal:
         return self
@@ -51,10 +53,11 @@ class Journal:
 
     def records(self, measured: Callable[[int], tuple[float, float, float, float]]) -> Records:
         """Records of a new attempt. measured: what the device measured of a batch, by number; called once."""
-        self._attempt += 1
+        self._attempt, self._exits = self._attempt + 1, False
         add = self._log.add
-        batches, drops, events = (f"{kind}-{self._attempt}.csv" for kind in ("batches", "drops", "events"))
-        for file, names in ((batches, BATCHES), (drops, DROPS), (events, EVENTS)):
+        kinds = {"batches": BATCHES, "plans": PLANS, "drops": DROPS, "events": EVENTS}
+        batches, plans, drops, events = (f"{kind}-{self._attempt}.csv" for kind in kinds)
+        for file, names in zip((batches, plans, drops, events), kinds.values(), strict=True):
             add(file, ",".join(names) + "\n")
 
         def batch(number: int, row: Row, happened: Sequence[TimedEvent]) -> None:
@@ -79,7 +82,13 @@ class Journal:
             self._empty = False
             add(drops, f"{time!r},{reason},{_named(requests)}\n")
 
-        return passing(Sink(batch, dropped))
+        def planned(number: int, plan: BatchPlan | None) -> None:
+            cuts, sure = (plan.cuts, plan.sure) if plan is not None and plan.exits else ((), "")
+            if cuts or self._exits:
+                add(plans, f"{number},{sure},{json.dumps(cuts)}\n")
+            self._exits = bool(cuts)
+
+        return passing(Sink(batch, dropped, planned))
 
     def read(self, records: Records, levels: Iterable[Level]) -> Records:
         """The records of this attempt with all that was written down, in the order of dispatch.
@@ -97,10 +106,12 @@ class Journal:
             rows.append((int(number), row, *map(float, times)))
         rows.sort(key=lambda row: row[0])
         _, batches, *columns = zip(*rows, strict=True) if rows else [()] * (2 + len(MEASURED))
+        places = {number: place for place, (number, *_) in enumerate(rows)}
         return replace(
             records,
             batches=list(batches),
-            events=list(self._events({number: place for place, (number, *_) in enumerate(rows)})),
+            plans=list(self._plans(places)),
+            events=list(self._events(places)),
             drops=[(float(time), _numbers(requests), reason) for time, reason, requests in self._rows("drops")],
             measured=dict(zip(MEASURED, columns, strict=True)),
             ended=None,
@@ -112,6 +123,13 @@ class Journal:
             if int(number) in places:
                 event = Event(0.0, Kind(kind), None if rows == "all" else _numbers(rows), json.loads(columns))
                 yield places[int(number)], float(time), event
+
+    def _plans(self, places: Mapping[int, int]) -> Iterator[tuple[int, BatchPlan | None]]:
+        """The plans with exits, each from the first batch on that has it; other plans as none."""
+        for number, sure, cuts in self._rows("plans"):
+            if int(number) in places:
+                plan = BatchPlan(tuple(Cut(*cut) for cut in json.loads(cuts)), sure) if sure else None
+                yield places[int(number)], plan
 
     def remove(self) -> None:
         """Delete the journal of a run that is written elsewhere."""

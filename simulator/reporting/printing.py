@@ -20,12 +20,10 @@ _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "padding": lambda s: percent(s["padding"]),
     "busy": lambda s: percent(s["utilisation"]),
 }
-
-
-#: Beside these, where adapters are bound.
-_OF_ADAPTERS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "hits": lambda s: percent(s.get("hit_rate")),
-    "overlap": lambda s: percent(s.get("overlap")),
+#: Beside these, where one of the summaries has this figure: where answers leave at ramps, where adapters are bound.
+_OF_SOME: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
+    "agreement": {"agreement": lambda s: percent(s.get("agreement"))},
+    "hit_rate": {"hits": lambda s: percent(s.get("hit_rate")), "overlap": lambda s: percent(s.get("overlap"))},
 }
 
 
@@ -67,7 +65,9 @@ def heading(report: Report) -> str:
 
 def table(summaries: Sequence[tuple[str, dict[str, Any]]], serves: Sequence[str] = ()) -> str:
     """One aligned line per policy, from its summary; serves: what each of them has, in a last column."""
-    columns = _COLUMNS | (_OF_ADAPTERS if any("hit_rate" in summary for _, summary in summaries) else {})
+    columns = dict(_COLUMNS)
+    for name, own in _OF_SOME.items():
+        columns |= own if any(name in summary for _, summary in summaries) else {}
     rows = [["policy", *columns]]
     rows += [[name, *(show(summary) for show in columns.values())] for name, summary in summaries]
     lines = aligned(rows).splitlines()

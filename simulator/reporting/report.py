@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiler.events import Event, Kind
+from profiler.events import BatchPlan, Event, Kind
 from profiler.table import BucketPlan, Level
 from simulator.core import DROPPED, HITS, LATE, OK, OUTCOMES, REJECTED, Records
 from simulator.reporting.summary import summarised
@@ -78,8 +78,22 @@ class Report:
             "padded_tokens": rows,
             "service_s": finish_s - start_s,
             **({"answered": self.answers > 0} if self._returned else {}),
+            **self._ramps,
             **{name: np.asarray(values) for name, values in self.records.measured.items()},
         }
+
+    @cached_property
+    def _ramps(self) -> Columns:
+        """Where a policy plans exits: the ramps of each batch and their thresholds as `ramps_text`, or None."""
+        plans = self.records.plans
+        if not any(plan is not None and plan.exits for _, plan in plans):
+            return {}
+        ramps = np.full(len(self.records.batches), None, object)
+        stops = [*(number for number, _ in plans[1:]), len(ramps)]
+        for (number, plan), stop in zip(plans, stops, strict=True):
+            if plan is not None and plan.exits:
+                ramps[number:stop] = ramps_text(plan, self.records.batches[number][3])
+        return {"ramps": ramps}
 
     @cached_property
     def _columns_of_batches(self) -> tuple[Any, ...]:
@@ -144,9 +158,11 @@ class Report:
         start[order] = np.repeat(start_s[numbers], sizes)
         finish[order] = np.repeat(finish_s[numbers], sizes)
         batch[order] = np.repeat(numbers.astype(np.int32), sizes)
-        for number, time, event in self.records.events:
-            if event.kind is Kind.RELEASE:
-                finish[self._named(number, event)] = time
+        released = [(self._named(number, event), time) for number, time, event in self.records.events
+                    if event.kind is Kind.RELEASE]  # fmt: skip
+        if released:
+            counts = np.array([len(them) for them, _ in released])
+            finish[_joined((them for them, _ in released), counts)] = np.repeat([time for _, time in released], counts)
         outcome = np.full(n, OK, np.int8)
         outcome[finish > self.trace.arrival_s + self._slo] = LATE
         if self.records.drops:
@@ -241,17 +257,37 @@ class Report:
     @cached_property
     def reported(self) -> Columns:
         """Per-request values that executors reported, NaN where they did not."""
-        columns: Columns = {}
+        said: dict[str, tuple[list[Sequence[int]], list[Sequence[Any]]]] = {}
         for number, _, event in self.records.events:
-            for name, values in (event.columns or {}).items():
-                column = columns.setdefault(name, np.full(len(self.trace), np.nan))
-                column[self._named(number, event)] = values
+            if event.columns:
+                them = self._named(number, event)
+                for name, values in event.columns.items():
+                    whose, own = said.setdefault(name, ([], []))
+                    whose.append(them)
+                    own.append(values)
+        columns: Columns = {}
+        for name, (whose, own) in said.items():
+            columns[name] = column = np.full(len(self.trace), np.nan)
+            sizes = np.fromiter(map(len, whose), np.int64, len(whose))
+            column[_joined(whose, sizes)] = np.fromiter(chain.from_iterable(own), np.float64, int(sizes.sum()))
         return columns
 
-    def _named(self, number: int, event: Event) -> NDArray[np.int64]:
+    def _named(self, number: int, event: Event) -> Sequence[int]:
         """The requests that an event of a batch is about."""
-        requests = np.asarray(self.records.batches[number][5], np.int64)
-        return requests if event.rows is None else requests[np.asarray(event.rows, np.int64)]
+        requests, rows = self.records.batches[number][5], event.rows
+        if rows is None or rows == range(len(requests)):
+            return requests
+        return [requests[row] for row in rows]
+
+
+def ramps_text(plan: BatchPlan, level: Level) -> str:
+    """The ramps of a batch, each LAYER:RULE, with spaces between.
+
+    An answer leaves with a confidence of more than RULE; with 2x where two ramps in a row say it, and so on; and with
+    `agrees` where it is the final one, which only hindsight knows.
+    """
+    rule = {"confidence": "{:.5g}", "streak": "{:g}x", "agrees": "agrees"}
+    return " ".join(f"{cut.at}:{rule[cut.by].format(cut.least)}" for cut in plan.cuts if cut.at < level.depth)
 
 
 def _joined(requests: Iterable[Sequence[int]], sizes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -35,8 +35,11 @@ def _dispatch(state: State, action: Dispatch, now: float) -> None:
         if id(level) not in state.levels:
             raise PolicyError(f"dispatched at {level!r}, which is not one of view.levels")
         state.last_level = level
-    if (plan := action.plan) is not None and not isinstance(plan, BatchPlan):
-        raise PolicyError(f"dispatched with {plan!r:.100}, which is no BatchPlan")
+    if (plan := action.plan) is not state.last_plan:
+        if plan is not None and not isinstance(plan, BatchPlan):
+            raise PolicyError(f"dispatched with {plan!r:.100}, which is no BatchPlan")
+        state.last_plan = plan
+        state.records.plans.append((len(batches), plan))
     bucket = backlog.take(requests)
     view.waiting = backlog.arrived - backlog.left
     number = len(batches)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from profiler.events import Event
+from profiler.events import BatchPlan, Event
 from simulator.core import Records, Row
 from simulator.queue.window import Window
 
@@ -18,21 +18,26 @@ TimedEvent = tuple[float, Event]
 
 @dataclass(frozen=True)
 class Sink:
-    """batch: called with number, row and events of a batch that is done. dropped: with time, requests and reason."""
+    """batch: called with number, row and events of a batch that is done. dropped: with time, requests and reason.
+
+    planned: with the number of a batch that has another plan than the one before it, and that plan.
+    """
 
     batch: Callable[[int, Row, Sequence[TimedEvent]], None]
     dropped: Callable[[float, Sequence[int], str], None]
+    planned: Callable[[int, BatchPlan | None], None] = lambda number, plan: None
 
 
 def passing(sink: Sink) -> Records:
-    """Records whose batches and drops are passed on."""
+    """Records whose batches, plans and drops are passed on."""
     batches, events = Batches(), Events()
 
     def ended(number: int) -> None:
         batches.running.discard(number)
         sink.batch(number, batches[number], events.by_batch.pop(number, ()))
 
-    return Records(batches=batches, events=events, drops=Drops(sink.dropped), ended=ended)  # type: ignore[arg-type]
+    plans, drops = Passed(sink.planned), Passed(sink.dropped)
+    return Records(batches=batches, plans=plans, events=events, drops=drops, ended=ended)  # type: ignore[arg-type]
 
 
 class Batches(Window):
@@ -61,12 +66,12 @@ class Events(list[Any]):
         self.by_batch.setdefault(number, []).append((time, event))
 
 
-class Drops(list[Any]):
-    """Drops that are passed on and not kept."""
+class Passed(list[Any]):
+    """Rows that are passed on and not kept."""
 
-    def __init__(self, dropped: Callable[[float, Sequence[int], str], None]) -> None:
+    def __init__(self, taker: Callable[..., None]) -> None:
         super().__init__()
-        self._dropped = dropped
+        self._taker = taker
 
-    def append(self, row: tuple[float, Sequence[int], str]) -> None:
-        self._dropped(*row)
+    def append(self, row: tuple[Any, ...]) -> None:
+        self._taker(*row)

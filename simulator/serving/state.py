@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from policies.interface import Policy
 from policies.machinery.raised import attribute, heed_interrupt, one_line
 from policies.machinery.wrapped import hears
+from profiler.events import BatchPlan
 from simulator.core import Executor, PolicyError, Records
 from simulator.queue.backlog import Backlog
 from simulator.queue.view import ServerView
@@ -54,6 +55,7 @@ class State:
         self.largest = view.plan.max_batch
         self.levels = {id(level) for level in view.levels}
         self.last_level = view.levels[-1]
+        self.last_plan: BatchPlan | None = None
         self.due: list[Due] = []
         self.fleet = Fleet(idle, self.due, view, records, clock.now, cold_start_s)
         self.accepted: set[int] = set()

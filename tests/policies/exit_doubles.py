@@ -10,6 +10,7 @@ import numpy as np
 from profiler.answers.recorded import Answers
 from profiler.answers.streams import stream
 from profiler.table import LatencyTable, LayerTable
+from profiler.table.writing import write_table
 from traces import Trace
 
 MODEL, LAYERS = "teacher-12x384", 12
@@ -79,6 +80,17 @@ def table(ramp: float = 0.002, release_us: float = 5.0, *, layers: bool = True) 
     ]
     about = {"device": "a formula", "kind": "modelled"}
     return LatencyTable("exits", columns, about, layers=LayerTable(tuple(rows)) if layers else None)
+
+
+def write_times(folder: Path) -> Path:
+    """The folder with this table."""
+    made = table()
+    assert made.layers is not None
+    rows = [dict(zip(made.columns, values, strict=True)) for values in zip(*made.columns.values(), strict=True)]
+    names = ("model", "batch", "tokens", "layer", "end_us", "ramp_us", "release_us")
+    layers = [dict(zip(names, row, strict=True)) for row in made.layers.rows]
+    write_table(folder, rows, made.meta, layers=layers)
+    return folder
 
 
 def traffic(items: Answers, kind: str = "even", requests: int = 4000, load: float = 0.5, seed: int = 0) -> Trace:

@@ -13,13 +13,16 @@ torch = pytest.importorskip("torch")
 from scipy.special import softmax  # noqa: E402
 
 from profiler.answers.recorded import Answers  # noqa: E402
+from profiler.events import BatchPlan, Cut, Kind  # noqa: E402
 from profiler.executors import serving  # noqa: E402
 from profiler.models import weights  # noqa: E402
 from profiler.models.ramps import random_ramps  # noqa: E402
 from profiler.models.spec import parse_spec  # noqa: E402
 from profiler.table import LatencyTable  # noqa: E402
 from profiler.table.writing import write_table  # noqa: E402
+from simulator.executors.device import DeviceExecutor, TraceAskers, Used  # noqa: E402
 from simulator.live import open_live  # noqa: E402
+from simulator.serving.clock import VirtualClock  # noqa: E402
 from simulator.settings import Settings, prepare  # noqa: E402
 from simulator.simulate import simulate  # noqa: E402
 from traces import Trace, write  # noqa: E402
@@ -97,6 +100,7 @@ def test_requests_leave_where_the_simulation_says(folder: Path, more: dict[str, 
     exits = live.requests["exit"].to_numpy().astype(int)
     expected = np.where(exits == DEPTH, items.teacher_answer, items.answer[exits - 1, np.arange(TEXTS)])
     np.testing.assert_array_equal(live.logits.argmax(1), expected)
+    assert set(live.batches["ramps"]) == {"1:2x 2:2x 3:2x"} == set(simulated.batches["ramps"])
     requests, batches = live.request_columns(), live.batch_columns
     taken = (requests["finish_s"] - batches["start_s"][requests["batch"]]) / batches["service_s"][requests["batch"]]
     assert (taken[exits < DEPTH] < 1).all()  # the answer leaves before its batch is done
@@ -116,3 +120,23 @@ def test_ramps_beside_the_weights_belong_to_them_or_are_left_out(folder: Path, t
     other = serving.open_devices("cpu", *named, checkpoint=tmp_path / "weights.safetensors")
     assert other.executors[0][MODEL].ramps == 0
     assert any("another model" in note for note in other.notes)
+
+
+def test_whoever_asked_is_told_after_how_many_layers_an_answer_left(folder: Path) -> None:
+    devices = open_live(prepare(settings(folder, "greedy", "cpu")))
+    told: dict[int, Used] = {}
+
+    class Listening(TraceAskers):
+        def take(self, running, rows, logits, used, finish_s):  # type: ignore[no-untyped-def]
+            told.update(dict.fromkeys(range(8) if rows is None else rows, used))
+
+    executor = DeviceExecutor(devices.served.executors, Listening(devices.ids, 2), VirtualClock())
+    level = prepare(settings(folder, "greedy", None)).deployment.levels[0]
+    cuts = (Cut(2, 2, "layers", "streak"), Cut(3, 2, "layers", "streak"), Cut(DEPTH, 0.0, "layers", "streak"))
+    _, events = executor.begin(0, 0, level, 1, range(8), BatchPlan(cuts, "result"), 0.0)
+    released = [event for event in events if event.kind is Kind.RELEASE]
+    left = {row: at for each in released for row, at in zip(each.rows, each.columns["exit"], strict=True)}
+    assert {row: used.layers for row, used in told.items()} == left
+    assert {used.students for used in told.values()} == {1}
+    executor.begin(1, 0, level, 1, range(8), None, 0.0)
+    assert {used.layers for used in told.values()} == {DEPTH}

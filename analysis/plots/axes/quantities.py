@@ -38,6 +38,8 @@ QUANTITIES = {
     "goodput": Quantity("goodput", "on-time answers/s"),
     "accuracy": Quantity("accuracy", "% of answers", 100),
     "accuracy_on_time": Quantity("accuracy of on-time answers", "%", 100),
+    "agreement": Quantity("as the whole model", "% of answers", 100),
+    "exit_layer_mean": Quantity("mean layer of exit"),
     "accuracy_weighted_goodput": Quantity("accuracy-weighted goodput", "% of offered", 100),
     "batch_mean": Quantity("mean batch", "requests"),
     "students_mean": Quantity("mean students"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from exit_doubles import made_up, write, write_times
 
 import analysis
 from analysis.__main__ import main
@@ -93,3 +94,27 @@ def test_accuracies_of_different_tasks_are_not_compared_without_a_warning(made, 
     tables = [made(), made(tasks={"other": list(models)}, name="second")]
     assert "real, other" in planned(tables, models="teacher-4x8").asked["warnings"][0]
     assert planned([tables[0], tables[0]], models="teacher-4x8").asked["warnings"] == []
+
+
+def test_agreement_that_is_asked_for_leaves_exits_that_keep_it_and_what_answers_whole(made, tmp_path):
+    named = f"items={str(write(tmp_path / 'items.parquet', made_up(2000, 1500)))!r}"
+    asked = {"slo_ms": 100, "lengths": "constant:tokens=16", "seeds": 1, "max_gpus": 2}
+    eager = f"static(greedy, target=0.1, {named})"
+    how = {"tables": write_times(tmp_path / "table"), "policies": f"{eager};greedy"}
+    loose, strict = (
+        analysis.plan("constant:rate=60,duration=20", **asked, **how, min_agreement=least) for least in (0.85, 0.95)
+    )
+    (free,), (kept,) = loose.options, strict.options
+    points = strict.points.set_index("policy")
+    assert 0.85 < points["agreement"].min() < 0.95
+    assert points["met"].tolist() == [policy == "greedy" for policy in points.index]
+    assert (kept.best.candidate.policy, kept.best.agreement) == ("greedy", 1.0)
+    assert free.best is not None
+    assert "agreement at least 95.00%" in printed(strict)
+
+
+def test_agreement_of_students_is_not_known(made):
+    students = {"students-1x8": [(1, 4.0, 0.85), (2, 5.0, 0.86)]}
+    (own,) = planned(made(students), models="students-1x8", min_agreement=0.9).options
+    assert own.best is None
+    assert "agreement not known" in own.why

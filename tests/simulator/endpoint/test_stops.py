@@ -68,10 +68,10 @@ def test_a_live_report_has_the_times_at_which_answers_were_in_hand(tmp_path, gpu
     times = {}
 
     class Timing(TraceAskers):
-        def take(self, running, rows, logits, students, finish_s):
-            super().take(running, rows, logits, students, finish_s)
+        def take(self, running, rows, logits, used, finish_s):
+            super().take(running, rows, logits, used, finish_s)
             for row in rows:
-                times[running.requests[row]] = (clock.wall, finish_s, students)
+                times[running.requests[row]] = (clock.wall, finish_s, used.students)
 
     devices = [{MODEL: SteppedDevice(0.01)} for _ in range(gpus)]
     served = Served("a test", tuple(devices), tuple(lambda: None for _ in devices), (), 0.0, 0.0)
