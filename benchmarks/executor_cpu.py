@@ -28,7 +28,8 @@ from transformers.utils import logging
 from profiler.commands.keys import whole_numbers
 from profiler.executors.cpu import STACKED_ROWS, CpuExecutor
 from profiler.executors.interface import Ids
-from profiler.measuring.gate import distance, random_batch
+from profiler.measuring.gate import distance
+from profiler.measuring.mixes import random_batch
 from profiler.models import weights
 from profiler.models.checkpoints import from_checkpoints
 from profiler.models.spec import Dims, parse_spec
@@ -113,7 +114,7 @@ class _Ways:
     """Those ways to run one ensemble, with equal weights."""
 
     def __init__(self, spec: Dims, plan: BucketPlan, names: Sequence[str]) -> None:
-        self._spec = spec
+        self._spec, self._plan = spec, plan
         sdpa = [hugging_face(spec, "sdpa") for _ in range(spec.students)]
         self._models = {"hf sdpa": sdpa}
         if "hf eager" in names:
@@ -129,7 +130,7 @@ class _Ways:
 
     def key(self, key: ShapeKey) -> dict[str, Run]:
         """The ways to run one batch of this key, which agree on the answer."""
-        ids = random_batch(key, self._spec.vocab, np.random.default_rng(0))
+        ids = random_batch(self._plan, key, self._spec.vocab, np.random.default_rng(0))
         arguments = padded(ids, key.tokens)
         runs: dict[str, Run] = {name: partial(_answer, models, arguments) for name, models in self._models.items()}
         for name, executor in self._executors.items():
@@ -168,7 +169,7 @@ def rule(arguments: argparse.Namespace) -> int:
             ratios = []
             for batch, tokens in shapes:
                 key = ShapeKey(students, batch, tokens)
-                ids = random_batch(key, own.spec.vocab, np.random.default_rng(0))
+                ids = random_batch(plan, key, own.spec.vocab, np.random.default_rng(0))
                 runs: dict[str, Run] = {}
                 for name, executor in executors.items():
                     executor.warm([key])

@@ -30,6 +30,7 @@ PARTS = {
         "teachers",
         "baselines",
         "students-384",
+        "packed",
         "energy",
         "depths",
         "numerics",

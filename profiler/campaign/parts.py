@@ -19,6 +19,7 @@ from profiler.executors.interface import Engine
 from profiler.executors.staged import StagedExecutor
 from profiler.measuring import gate, gpu_probes
 from profiler.measuring.grid import Grid
+from profiler.measuring.mixes import random_batch
 from profiler.measuring.session import Entry
 from profiler.models.weights import Weights
 from profiler.table import ShapeKey
@@ -63,7 +64,8 @@ def _numerics(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
 
 def _table(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
     """The table of the grids that the plan lists under this name, all by our best executor."""
-    grids = campaign.plan.tables[name]
+    if not (grids := campaign.plan.tables.get(name, ())):
+        return {"status": "done", "reason": f"a plan that is {campaign.plan.name} has no such keys"}
     return campaign.table(name, [_entry(campaign, grid) for grid in grids], deadline)
 
 
@@ -131,7 +133,7 @@ def _energy(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
 
 
 def _energy_of(card: nvml.Nvml, executor: Engine, key: ShapeKey, campaign: Campaign) -> dict[str, float]:
-    ids = gate.random_batch(key, executor.spec.vocab, np.random.default_rng(campaign.seed))
+    ids = random_batch(executor.plan, key, executor.spec.vocab, np.random.default_rng(campaign.seed))
     joules, seconds, runs = _joules(card.energy_j, lambda: executor.run(key.students, ids), campaign.plan.energy_s)
     return {"j_per_request": joules / (runs * key.batch), "power_w": joules / seconds, "seconds": round(seconds, 2)}
 
@@ -155,6 +157,7 @@ PARTS: dict[str, Part] = {
     "students-768": _table,
     "students-384": _table,
     "teachers": _table,
+    "packed": _table,
     "baselines": _baselines,
     "depths": _table,
     "energy": _energy,

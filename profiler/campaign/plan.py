@@ -103,6 +103,8 @@ def shape(grid: Grid) -> Dims:
 _STUDENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _BATCHES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _TOKENS = (16, 32, 64, 128, 256, 512)
+#: Of packed batches, four to an octave. Two numbers of texts are enough: what texts add is the rows of [CLS].
+_TOTALS = (*(step * 2**octave for octave in range(4, 12) for step in (4, 5, 6, 7)), 16_384)
 #: Teachers: fewer sizes. The tables of the students have all of them, so that ratios compare equal shapes.
 _THIN = ((1, 2, 4, 8, 16, 32, 64, 128), (16, 32, 64, 128, 256))
 #: What baselines are compared on.
@@ -127,11 +129,12 @@ def full() -> CampaignPlan:
         budgets={
             "probes": 15.0,
             "numerics": 70.0,
-            "students-768": 100.0,
-            "students-384": 70.0,
-            "teachers": 50.0,
-            "baselines": 80.0,
-            "depths": 40.0,
+            "students-768": 85.0,
+            "students-384": 60.0,
+            "teachers": 45.0,
+            "packed": 40.0,
+            "baselines": 70.0,
+            "depths": 35.0,
             "energy": 25.0,
             "compiled": 30.0,
         },
@@ -145,6 +148,7 @@ def full() -> CampaignPlan:
             "students-768": (wide,),
             "students-384": (Grid("students-2x384", _STUDENTS, _BATCHES, _TOKENS),),
             "teachers": tuple(map(_thin, ("teacher-6x384", "teacher-6x768", "teacher-12x768", "teacher-24x1024"))),
+            "packed": (Grid("students-2x768", _STUDENTS, (32, 128), totals=_TOTALS),),
             "depths": tuple(
                 Grid(f"students-{depth}x{hidden}", (1, 2, 4, 8), (1, 4, 16, 64), (32, 128))
                 for hidden in (768, 384)

@@ -11,6 +11,7 @@ from profiler.campaign.verdicts import verdicts
 from profiler.measuring.journal import SAMPLES
 from profiler.measuring.notes import table_of
 from profiler.table.merging import merge_tables
+from profiler.table.plan import PADDED
 from traces.shared.documents import read_json
 
 FILE = "campaign.json"
@@ -38,7 +39,8 @@ def conclude(out: Path, state: dict[str, Any]) -> None:
         if part["status"] == "running":
             part |= {"status": "unfinished", "reason": part.get("reason", "interrupted")}
     plan = PLANS[state["settings"]["plan"]]()
-    merge_tables(out / "table", [out / name for name in plan.tables])
+    padded = [name for name, grids in plan.tables.items() if grids[0].plan.layout == PADDED]
+    merge_tables(out / "table", [out / name for name in padded])  # a model has one layout in a table
     state["verdicts"] = verdicts(out, state)
     if plan.name != "full":  # tiny models on a CPU say nothing about the targets
         state["verdicts"] = [verdict | {"verdict": "dry run"} for verdict in state["verdicts"]]

@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
         if own in alike:
             continue
         times = [predict(own.spec, cell.key) for cell in own.cells()]
-        sizes = (",".join(map(str, values)) for values in (own.students, own.batches, own.tokens))
+        sizes = (",".join(map(str, values)) for values in (own.students, own.batches, own.tokens or own.totals))
         extremes = (milliseconds(min(times), 3), milliseconds(max(times), 3))
         rows.append((own.model, *sizes, str(len(times)), *extremes, f"{sum(times):.1f}"))
         total, keys = total + sum(times), keys + len(times)

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget-s", type=float, default=600.0, help="seconds of measuring (default: 600)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--executor", help="how a GPU runs the models (default: cuda, the best)")
-    parser.add_argument("--dtype", help="of a GPU's numbers (default: bfloat16; a CPU has float32)")
+    parser.add_argument("--dtype", help="of the numbers (default: bfloat16 on a GPU, float32 on a CPU)")
     parser.add_argument(
         "--ramps", metavar="SHAPE", help="time teachers' layers with linear or pooler ramps (layers.csv; CPU)"
     )
@@ -74,11 +74,11 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _refuse_flags_of_the_other_device(arguments: argparse.Namespace) -> None:
     """Raise ValueError for a flag that this device would not heed."""
-    foreign = ("threads", "ramps") if arguments.device == "cuda" else ("executor", "dtype")
+    foreign = ("threads", "ramps") if arguments.device == "cuda" else ("executor",)
     given = [f"--{name}" for name in foreign if getattr(arguments, name) is not None]
     if given:
         own = "threads are a CPU's, and its executor alone runs ramps"
-        what = own if arguments.device == "cuda" else "a CPU has one executor, in float32"
+        what = own if arguments.device == "cuda" else "a CPU has one executor"
         raise ValueError(f"--device {arguments.device} does not heed {', '.join(given)}: {what}")
 
 
@@ -114,25 +114,25 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
     """How to open every grid's model on this processor, what the processor is, what it can do at best."""
     import torch
 
-    from profiler.executors.cpu import CpuExecutor
+    from profiler.executors.cpu import DTYPES, CpuExecutor, number_format
     from profiler.measuring.probes import cpu_ceilings
     from profiler.models.ramps import random_ramps
     from traces.shared.origin import cpu_name
 
     set_threads(arguments.threads)
     threads = torch.get_num_threads()
-    name = cpu_name(threads)
+    name, dtype = cpu_name(threads), number_format(arguments.dtype or "float32")
 
     def opened(grid: Grid, own: Weights) -> Engine:
         ramped = arguments.ramps is not None and _may_have_ramps(grid)
         ramps = random_ramps(own.spec, arguments.ramps, arguments.seed) if ramped else None
-        return CpuExecutor(own, grid.plan, grid.students, ramps=ramps)
+        return CpuExecutor(own, grid.plan, grid.students, dtype=dtype, ramps=ramps)
 
-    meta = {"device": name, "threads": threads, "dtype": "float32"}
+    meta = {"device": name, "threads": threads, "dtype": dtype}
     if arguments.ramps is not None:
         _check_ramps(arguments.ramps, grids)
         meta["layers"] = {"ramps": arguments.ramps}
-    ceilings = cpu_ceilings(min(5.0, 0.02 * arguments.budget_s))
+    ceilings = cpu_ceilings(min(5.0, 0.02 * arguments.budget_s), DTYPES[dtype])
     return [_entry(grid, arguments.seed, opened) for grid in grids], meta, ceilings
 
 

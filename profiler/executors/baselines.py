@@ -13,6 +13,7 @@ from torch import Tensor
 
 from profiler.executors.cuda import DTYPES
 from profiler.models.checkpoints import LAYER, OUTSIDE, THEIR_TYPES, turned
+from profiler.models.kernels.spans import Spans
 from profiler.models.weights import EMBEDDINGS, TYPES, Layer, Weights
 
 
@@ -42,8 +43,8 @@ class HuggingFaceForward:
         self._head_weight = weights.head_weight.to(device, DTYPES[dtype])
         self._head_bias = weights.head_bias.to(device, DTYPES[dtype])
 
-    def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
-        mask = torch.arange(ids.shape[1], device=ids.device) < lens[:, None]
+    def __call__(self, students: int, ids: Tensor, spans: Spans) -> Tensor:
+        mask = torch.arange(ids.shape[1], device=ids.device) < spans.lens[:, None]
         given = {"input_ids": ids % self.spec.vocab, "token_type_ids": ids // self.spec.vocab}
         votes = [model(**given, attention_mask=mask.long()).logits for model in self._models[:students]]
         total = torch.stack(votes).sum(0)
@@ -65,7 +66,7 @@ class HuggingFaceForward:
     def describe(self) -> str:
         return self._how
 
-    def choose(self, students: int, ids: Tensor, lens: Tensor) -> None:
+    def choose(self, students: int, ids: Tensor, spans: Spans) -> None:
         return
 
     def freeze(self) -> None:

@@ -1,17 +1,21 @@
-"""The CPU executor: float32 on the threads torch has, students stacked where they are small, else one by one."""
+"""The CPU executor: on the threads torch has, students stacked where they are small, else one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from profiler.device.seam import Unavailable
 from profiler.executors.interface import BatchResult, Ids, PartKey, all_keys
 from profiler.executors.layered import CpuLayers
+from profiler.executors.staging import STAGING, Lying, Staging
 from profiler.models import forward
 from profiler.models.ramps import RampWeights
 from profiler.models.spec import Dims
@@ -21,17 +25,27 @@ from profiler.table import BucketPlan, ShapeKey
 #: Up to so many token rows per student and thread the batched operators win, because the cost is that of dispatch;
 #: beyond it the activations of all students fall out of the cache. Measured by benchmarks/executor_cpu.py --rule.
 STACKED_ROWS = 128
+#: The number formats there are.
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class _Staged(NamedTuple):
+    """A batch in hand. ids: of every row, with the types of tokens where they are needed."""
+
+    key: ShapeKey
+    ids: Tensor
+    types: Tensor | None
+    lying: Lying
 
 
 class CpuExecutor:
-    """Runs an ensemble on the CPU, every batch padded to a key of the plan.
+    """Runs an ensemble on the CPU, every batch at a key of the plan: padded, or without padding where it is packed.
 
-    students: the prefix lengths to serve (default: 1 to all). cls_only, simplified: the exact short cuts, to switch off
-    in ablations. stacked_rows: up to so many rows (batch x tokens) students run stacked; by default 128 per thread.
-    ramps: after the layers of a model of one student. Raises ValueError where they, or the plan, do not fit the model.
+    students: the prefix lengths to serve (default: 1 to all). dtype: one of DTYPES. cls_only, simplified: the exact
+    short cuts, to switch off in ablations. stacked_rows: up to so many rows students run stacked; by default 128 per
+    thread. ramps: after the layers of a model of one student. Raises ValueError where they, or the plan, do not fit
+    the model, Unavailable for numbers that this processor computes only by way of others.
     """
-
-    dtype = "float32"
 
     def __init__(
         self,
@@ -39,6 +53,7 @@ class CpuExecutor:
         plan: BucketPlan,
         students: Iterable[int] | None = None,
         *,
+        dtype: str = "float32",
         cls_only: bool = True,
         simplified: bool = True,
         stacked_rows: int | None = None,
@@ -49,20 +64,21 @@ class CpuExecutor:
                 f"{weights.spec.name} has positions for {weights.spec.positions} tokens, "
                 f"but the plan goes to {plan.max_tokens}"
             )
-        self.plan = plan
+        self.plan, self.dtype = plan, number_format(dtype)
         self.cls_only = cls_only
         self.stacked_rows = STACKED_ROWS * torch.get_num_threads() if stacked_rows is None else stacked_rows
         counts = range(1, weights.spec.students + 1) if students is None else students
         self.students = tuple(sorted(set(counts)))
         if weights.dtype != torch.float32:
             weights = weights.to(dtype=torch.float32)
-        self._weights = simplify(weights) if simplified else weights
+        weights = simplify(weights) if simplified else weights
+        self._weights = weights.to(dtype=DTYPES[dtype])
         if ramps is not None:
             ramps.fits(weights.spec)
         self._ramps = ramps
         self._prefixes = {k: self._weights.prefix(k) for k in self.students}
         self._parts: dict[tuple[int, int], Weights] = {}
-        self._staging: dict[tuple[int, int], _Staging] = {}
+        self._staging: dict[tuple[int, int], Staging] = {}
         self._ready: set[ShapeKey] = set()
 
     @property
@@ -77,11 +93,10 @@ class CpuExecutor:
         start = perf_counter()
         wanted = all_keys(self.plan, self.students) if keys is None else list(keys)
         for key in wanted:
-            self._staging.setdefault((key.batch, key.tokens), _Staging(key.batch, key.tokens))
-            self._ready.add(key)
+            self._make(key)
         for students in {key.students for key in wanted}:
-            smallest = min((key for key in wanted if key.students == students), key=lambda key: key.batch * key.tokens)
-            self.run(students, [np.zeros(smallest.tokens, np.int32)] * smallest.batch)
+            smallest = min((key for key in wanted if key.students == students), key=lambda key: key.rows)
+            self.run(students, [np.zeros(length, np.int32) for length in self.plan.fullest(smallest)])
         return perf_counter() - start
 
     def run(self, students: int, ids: Sequence[Ids]) -> BatchResult:
@@ -93,10 +108,9 @@ class CpuExecutor:
     def warm_parts(self, keys: Iterable[PartKey]) -> float:
         """Make the buffers of these parts; see profiler.executors.interface.Parts."""
         start = perf_counter()
-        for first, last, batch, tokens in keys:
+        for first, last, shape in keys:
             self._part(first, last)
-            self._staging.setdefault((batch, tokens), _Staging(batch, tokens))
-            self._ready.add(ShapeKey(last - first, batch, tokens))
+            self._make(shape)
         return perf_counter() - start
 
     def part(self, first: int, last: int, ids: Sequence[Ids]) -> BatchResult:
@@ -105,7 +119,7 @@ class CpuExecutor:
 
     @property
     def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._weights.head_weight.numpy(), self._weights.head_bias.numpy()
+        return self._weights.head_weight.float().numpy(), self._weights.head_bias.float().numpy()
 
     @property
     def ramps(self) -> int:
@@ -117,10 +131,11 @@ class CpuExecutor:
         if self._ramps is None:
             raise LookupError(f"{self.spec.name} has no ramps: it runs whole batches")
         began = perf_counter()
-        _, own, mask, types = self._staged(1, ids)
+        key, own, types, lying = self._staged(1, ids)
         clock = began, perf_counter()
         lengths = [len(row) for row in ids]
-        return CpuLayers(self._prefixes[1].singles[0], self._ramps, self.plan, own, mask, types, lengths, clock)
+        weights = self._prefixes[1].singles[0]
+        return CpuLayers(weights, self._ramps, self.plan, key, own, types, lying, lengths, clock)
 
     def _part(self, first: int, last: int) -> Weights:
         if (first, last) not in self._parts:
@@ -129,28 +144,34 @@ class CpuExecutor:
 
     def _answer(self, weights: Weights, ids: Sequence[Ids]) -> BatchResult:
         start = perf_counter()
-        key, own, mask, types = self._staged(weights.spec.students, ids)
+        key, own, types, lying = self._staged(weights.spec.students, ids)
         staged = perf_counter()
         run = forward.stacked if self._stacks(key) else forward.looped
         with torch.inference_mode():
-            out = run(weights, own, mask, types=types, cls_only=self.cls_only).numpy()
-        logits = out[: len(ids)]
+            out = run(weights, own, lying.rows, types=types, cls_only=self.cls_only).float().numpy()
+        logits = out[lying.answers]
         done = perf_counter()
         return BatchResult(logits, key, done - start, staged - start, done - staged)
 
-    def _staged(self, students: int, ids: Sequence[Ids]) -> tuple[ShapeKey, Tensor, Tensor | None, Tensor | None]:
-        """The key of a batch, its padded ids, their mask and types where they are needed."""
+    def _make(self, key: ShapeKey) -> None:
+        """The buffers of a key; it may run from here on."""
+        if (key.batch, key.tokens) not in self._staging:
+            self._staging[key.batch, key.tokens] = STAGING[self.plan.layout](key, DTYPES[self.dtype])
+        self._ready.add(key)
+
+    def _staged(self, students: int, ids: Sequence[Ids]) -> _Staged:
         key = self.plan.key(students, [len(row) for row in ids])
         if key not in self._ready:
             raise LookupError(f"{self.spec.name} is not warm for {key}: it serves {self.students} students; call warm")
         staging = self._staging[key.batch, key.tokens]
-        mask = staging.mask if staging.fill(ids) else None
-        largest = staging.largest()
+        lying = staging.fill(ids)
+        # A negative id reads as a huge unsigned one: one pass finds both kinds of nonsense.
+        largest = int(staging.ids.numpy().view(np.uint32).max())
         if largest >= self.spec.inputs:
             staging.ids.zero_()
             raise ValueError(f"a token id is outside the vocabulary of {self.spec.name} (0 to {self.spec.inputs - 1})")
         own, types = forward.split(self._weights, staging.ids) if largest >= self.spec.vocab else (staging.ids, None)
-        return key, own, mask, types
+        return _Staged(key, own, types, lying)
 
     def close(self) -> None:
         """Forget buffers and weights."""
@@ -160,32 +181,14 @@ class CpuExecutor:
         self._ready.clear()
 
     def _stacks(self, key: ShapeKey) -> bool:
-        return key.students > 1 and key.batch * key.tokens <= self.stacked_rows
+        return key.students > 1 and key.rows <= self.stacked_rows
 
 
-class _Staging:
-    """The buffers of one padded shape. What is beyond a row's length stays what it was: the mask hides it."""
-
-    def __init__(self, batch: int, tokens: int) -> None:
-        self._rows = np.zeros((batch, tokens), np.int32)
-        self._hidden = np.zeros((batch, tokens), np.float32)
-        self._unsigned = self._rows.view(np.uint32)
-        self._tokens = tokens
-        self.ids = torch.from_numpy(self._rows)
-        self.mask = torch.from_numpy(self._hidden).view(batch, 1, 1, tokens)
-
-    def fill(self, ids: Sequence[Ids]) -> bool:
-        """Copy a batch in; returns whether any row is shorter than the padded length, so that the mask is needed."""
-        rows, hidden, masked = self._rows, self._hidden, False
-        for index, row in enumerate(ids):
-            length = len(row)
-            rows[index, :length] = row
-            hidden[index, :length] = 0.0
-            if length < self._tokens:
-                hidden[index, length:] = -np.inf
-                masked = True
-        return masked
-
-    def largest(self) -> int:
-        """The largest id, a negative one counting as very large: one pass finds both kinds of nonsense."""
-        return int(self._unsigned.max())
+def number_format(name: str) -> str:
+    """This name, where the processor has the format. Raises LookupError for an unknown one, Unavailable else."""
+    if name not in DTYPES:
+        raise LookupError(f"unknown dtype {name!r}: a CPU has {' and '.join(DTYPES)}")
+    path = Path("/proc/cpuinfo")
+    if name == "bfloat16" and not (path.is_file() and "_bf16" in path.read_text()):
+        raise Unavailable("this processor has no instructions for bfloat16 (avx512_bf16, amx_bf16): take float32")
+    return name

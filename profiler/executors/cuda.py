@@ -23,10 +23,13 @@ from profiler.executors.passes import Forward
 from profiler.executors.segments import SegmentedExecutor
 from profiler.executors.staged import StagedExecutor
 from profiler.models import forward as stock
+from profiler.models.kernels.spans import Spans
 from profiler.models.products import Products, Shape, power_above
 from profiler.models.ramps import RampWeights
+from profiler.models.rows import PaddedRows
 from profiler.models.weights import Weights, simplify
 from profiler.table import BucketPlan, ShapeKey
+from profiler.table.plan import PACKED
 
 T = TypeVar("T")
 #: Ids that the embedding kernel may read from the host's memory, four bytes at a time: more are copied faster.
@@ -78,26 +81,26 @@ class FusedForward:
         self._met: set[tuple[int, ...]] = set()
         self._tuned = products.choosing
 
-    def choose(self, students: int, ids: Tensor, lens: Tensor) -> None:
+    def choose(self, students: int, ids: Tensor, spans: Spans) -> None:
         """See profiler.executors.passes.Forward. Batches whose products are of the same classes are met once."""
-        batch, tokens = ids.shape
-        met = tuple(map(power_above, (students, batch, batch * tokens)))
+        met = tuple(map(power_above, (students, spans.batch, ids.numel())))
         if self._products.choosing and met not in self._met:
             self._met.add(met)
-            self(students, ids, lens)
+            self(students, ids, spans)
 
     def suits(self, key: ShapeKey) -> bool:
         """See profiler.executors.passes.InPlace."""
-        return self._direct and key.rows * min(key.students, self.spec.embeddings) <= DIRECT_READS
+        few = key.rows * min(key.students, self.spec.embeddings) <= DIRECT_READS
+        return self._direct and few and key.layout != PACKED
 
-    def in_place(self, students: int, ids: Tensor, lens: Tensor, device_lens: Tensor, out: Tensor) -> None:
+    def in_place(self, students: int, ids: Tensor, lens: Tensor, spans: Spans, out: Tensor) -> None:
         """See profiler.executors.passes.InPlace."""
-        self._run(students, ids, device_lens, given_lens=lens, out=out)
+        self._run(students, ids, spans, given_lens=lens, out=out)
 
-    def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
-        return self._run(students, ids, lens)
+    def __call__(self, students: int, ids: Tensor, spans: Spans) -> Tensor:
+        return self._run(students, ids, spans)
 
-    def _run(self, students: int, ids: Tensor, lens: Tensor, **places: Tensor) -> Tensor:
+    def _run(self, students: int, ids: Tensor, spans: Spans, **places: Tensor) -> Tensor:
         if students not in self._weights:
             full = self.spec.students
             turned = self._turned[full]
@@ -106,7 +109,7 @@ class FusedForward:
         self._products.begin(self._bytes * students / self.spec.students)
         try:
             own, turned = self._weights[students], self._turned[students]
-            return self._forward(own, ids, lens, self._products, turned=turned, **places)
+            return self._forward(own, ids, spans, self._products, turned=turned, **places)
         except self._failure as error:  # no RuntimeError, unlike all that torch raises
             raise RuntimeError(f"Triton: {error}") from error
 
@@ -164,21 +167,21 @@ class StockForward:
         forks = arrangement == "branches" and weights.device.type == "cuda"
         self._streams = [torch.cuda.Stream(weights.device) for _ in range(self.spec.students)] if forks else []
 
-    def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
+    def __call__(self, students: int, ids: Tensor, spans: Spans) -> Tensor:
         if students not in self._weights:
             self._weights[students] = self._weights[self.spec.students].prefix(students)
         weights = self._weights[students]
-        mask = _mask(ids, lens, weights.dtype)
+        rows = PaddedRows(*ids.shape, _mask(ids, spans.lens, weights.dtype))
         ids, types = stock.split(weights, ids)
         if self._arrangement == "branches":
-            return self._branches(weights, ids, mask, types).float()
+            return self._branches(weights, ids, rows, types).float()
         run = stock.stacked if self._arrangement == "stacked" else stock.looped
-        return run(weights, ids, mask, types=types, cls_only=self._cls_only).float()
+        return run(weights, ids, rows, types=types, cls_only=self._cls_only).float()
 
-    def _branches(self, weights: Weights, ids: Tensor, mask: Tensor, types: Tensor | None) -> Tensor:
+    def _branches(self, weights: Weights, ids: Tensor, rows: PaddedRows, types: Tensor | None) -> Tensor:
         """Each student's vector on a stream of its own, then their sum through the prefix's head."""
         students = range(weights.spec.students)
-        alone = [partial(stock.student, weights, index, ids, mask, self._cls_only, types) for index in students]
+        alone = [partial(stock.student, weights, index, ids, rows, self._cls_only, types) for index in students]
         vectors = _fork_join(alone, self._streams) if self._streams else [work() for work in alone]
         total = torch.stack(vectors).sum(0)
         return torch.addmm(weights.head_bias[-1], total, weights.head_weight[-1])
@@ -197,7 +200,7 @@ class StockForward:
     def describe(self) -> str:
         return f"stock {self._arrangement}"
 
-    def choose(self, students: int, ids: Tensor, lens: Tensor) -> None:
+    def choose(self, students: int, ids: Tensor, spans: Spans) -> None:
         return
 
     def freeze(self) -> None:
@@ -282,6 +285,8 @@ def open_executor(
     the dtype.
     """
     chosen, wanted = pick("executor", kind, KINDS), pick("dtype", dtype, DTYPES)
+    if plan.layout == PACKED and chosen.forward != "fused":
+        raise Unavailable(f"executor {kind} runs padded batches alone: take the executor cuda, or a padded table")
     if chosen.forward == "fused" and importlib.util.find_spec("triton") is None:
         raise Unavailable(f"executor {kind} needs Triton, which is not installed: next best is {chosen.next_best}")
     device = open_cuda(graphs=chosen.graphs) if device is None else device
@@ -305,6 +310,8 @@ def open_layered(
 ) -> SegmentedExecutor:
     """An executor of a deep model with ramps, in stock operators; arguments and errors as of `open_executor`."""
     wanted = pick("dtype", dtype, DTYPES)
+    if plan.layout == PACKED:
+        raise Unavailable("ramps on a GPU run in padded batches alone: take a padded table")
     device = open_cuda() if device is None else device
     placed = Simplifications().prepare(weights).to(device.torch_device, wanted)
     whole = StagedExecutor(StockForward(placed, "sequential"), plan, (1,), device)
@@ -330,7 +337,7 @@ def _try_triton(kind: str, device: torch.device) -> None:
     one, qkv = torch.ones(1, 1, 1, device=device), torch.ones(1, 16, 48, device=device)
     try:
         rowwise.tally(one, one[0], one[0, 0])
-        attention.attention(qkv, qkv[:, 0, :16], torch.ones(1, dtype=torch.int32, device=device), 1)
+        attention.attention(qkv, qkv[:, 0, :16], Spans(torch.ones(1, dtype=torch.int32, device=device), 16), 1)
     except (TritonError, RuntimeError, OSError, subprocess.SubprocessError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Unavailable(

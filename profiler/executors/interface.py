@@ -32,12 +32,11 @@ class BatchResult(NamedTuple):
 
 
 class PartKey(NamedTuple):
-    """Some of the students by themselves, first + 1 to last, on a padded batch."""
+    """Some of the students by themselves, first + 1 to last, on a batch of this shape."""
 
     first: int
     last: int
-    batch: int
-    tokens: int
+    shape: ShapeKey
 
 
 class Engine(Protocol):

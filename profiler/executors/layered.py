@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from profiler.executors.interface import BatchResult
+from profiler.executors.staging import Lying, gathered
 from profiler.models import forward
 from profiler.models.ramps import RampWeights
 from profiler.models.weights import Weights
@@ -20,8 +21,8 @@ from profiler.table import BucketPlan, ShapeKey
 class CpuLayers:
     """See profiler.executors.interface.Layers.
 
-    weights: of one student, of `Weights.singles`. ids [B, S] and mask are padded to a key of the plan, and the mask is
-    None where every row is of full length; lengths: of the requests. began, staged: when the host began, and was done.
+    weights: of one student, of `Weights.singles`. ids and types of every row at this key of the plan, and how the
+    requests lie there; lengths: of the requests. clock: when the host began, and when it had staged the batch.
     """
 
     def __init__(
@@ -29,45 +30,42 @@ class CpuLayers:
         weights: Weights,
         ramps: RampWeights,
         plan: BucketPlan,
+        key: ShapeKey,
         ids: Tensor,
-        mask: Tensor | None,
         types: Tensor | None,
+        lying: Lying,
         lengths: Sequence[int],
         clock: tuple[float, float],
     ) -> None:
-        self._weights, self._ramps, self._plan, self._mask = weights, ramps, plan, mask
-        self._lengths, self._shape = list(lengths), (*ids.shape, weights.spec.heads)
-        self._key, self._done, self._clock = ShapeKey(1, *ids.shape), 0, clock
+        self._weights, self._ramps, self._plan, self._key = weights, ramps, plan, key
+        self._lying, self._lengths, self._done, self._clock = lying, list(lengths), 0, clock
         with torch.inference_mode():
-            self._x = forward.embedded(weights, ids, types)
+            self._x = forward.embedded(weights, ids, lying.rows, types)
 
     def run(self, layers: int) -> None:
         with torch.inference_mode():
             for number in range(self._done, layers):
-                self._x = forward.after_layer(self._weights, number, self._x, self._shape, self._mask)
+                self._x = forward.after_layer(self._weights, number, self._x, self._lying.rows)
         self._done = layers
 
     def ramp(self) -> NDArray[np.float32]:
         with torch.inference_mode():
-            rows = self._x.view(self._shape[0], -1, self._x.shape[-1])[: len(self._lengths), 0]
-            return np.asarray(self._ramps.at(self._done, rows).numpy())
+            ended = self._done == self._weights.spec.layers
+            first = self._x if ended else self._lying.rows.first(self._x)
+            found: NDArray[np.float32] = self._ramps.at(self._done, first.float()).numpy()
+        return found[self._lying.answers]
 
     def keep(self, rows: Sequence[int]) -> None:
         self._lengths = [self._lengths[row] for row in rows]
         key = self._plan.key(1, self._lengths)
-        chosen = torch.tensor([*rows, *[rows[0]] * (key.batch - len(rows))])
         with torch.inference_mode():
-            x = self._x.view(*self._shape[:2], -1)[chosen, : key.tokens]
-            self._x = x.reshape(key.batch * key.tokens, -1)
-            full = self._mask is None or min(self._lengths) == key.tokens
-            self._mask = None if full or self._mask is None else self._mask[chosen, ..., : key.tokens]
-        self._shape = (key.batch, key.tokens, self._shape[2])
+            self._x, self._lying = gathered(self._x, self._lying, rows, self._lengths, key)
 
     def end(self) -> BatchResult:
         self.run(self._weights.spec.layers)
         with torch.inference_mode():
-            logits = forward.answer(self._weights, self._x, self._shape[0])[: len(self._lengths)].numpy()
-        return self.so_far(logits)
+            logits: NDArray[np.float32] = forward.answer(self._weights, self._x).float().numpy()
+        return self.so_far(logits[self._lying.answers])
 
     def so_far(self, logits: NDArray[np.float32]) -> BatchResult:
         began, staged = self._clock

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from profiler.models.kernels.spans import Spans
 from profiler.models.spec import Dims
 from profiler.table import ShapeKey
 
@@ -21,8 +22,8 @@ class Forward(Protocol):
     @property
     def dtype(self) -> str: ...
 
-    def __call__(self, students: int, ids: Tensor, lens: Tensor) -> Tensor:
-        """Logits float32 [B, C] by the first `students` students: ids int32 [B, S], lens int32 [B] of them real."""
+    def __call__(self, students: int, ids: Tensor, spans: Spans) -> Tensor:
+        """Logits float32 [B, C] by the first `students` students: ids int32, [B, S] or, where packed, [R]."""
         ...
 
     @property
@@ -38,7 +39,7 @@ class Forward(Protocol):
         """How the last call was computed, in a word or two."""
         ...
 
-    def choose(self, students: int, ids: Tensor, lens: Tensor) -> None:
+    def choose(self, students: int, ids: Tensor, spans: Spans) -> None:
         """Find out how such a batch is computed fastest, where that is measured; before anything is captured."""
         ...
 
@@ -59,6 +60,6 @@ class InPlace(Protocol):
         """Whether that is faster for this key than copies."""
         ...
 
-    def in_place(self, students: int, ids: Tensor, lens: Tensor, device_lens: Tensor, out: Tensor) -> None:
-        """As a call. ids, lens and out (float32 [B, C]) are pinned; device_lens is room for the lengths."""
+    def in_place(self, students: int, ids: Tensor, lens: Tensor, spans: Spans, out: Tensor) -> None:
+        """As a call. ids, lens and out (float32 [B, C]) are pinned; spans has room for the lengths on the device."""
         ...

@@ -16,6 +16,7 @@ from profiler.executors.interface import BatchResult, Ids
 from profiler.executors.staged import REPLAY_TOLERANCE, StagedExecutor
 from profiler.models import forward as stock
 from profiler.models.ramps import RampWeights
+from profiler.models.rows import PaddedRows
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
 from profiler.table import BucketPlan, ShapeKey
@@ -126,22 +127,24 @@ class SegmentedExecutor:
         ids, lens = self._inputs[first:last].view(batch, tokens), self._inputs[:batch]
         x, mask = self._x[: batch * tokens], self._mask[: batch * tokens].view(batch, 1, 1, tokens)
         places = torch.arange(tokens, dtype=torch.int32, device=ids.device)
-        weights, layers, shape = self._weights, self.spec.layers, (batch, tokens, self.spec.heads)
+        weights, layers, rows = self._weights, self.spec.layers, PaddedRows(batch, tokens, mask)
 
         @torch.inference_mode()
         def embed() -> None:
             self._inputs[:last].copy_(self._staged[:last], non_blocking=True)
             mask.zero_().view(batch, tokens).masked_fill_(places >= lens[:, None], float("-inf"))
-            x.copy_(stock.embedded(weights, *stock.split(weights, ids)))
+            own, types = stock.split(weights, ids)
+            x.copy_(stock.embedded(weights, own, rows, types))
 
         @torch.inference_mode()
         def layer(number: int) -> None:
-            after = stock.after_layer(weights, number, x, shape, mask)
-            self._rows[number, :batch].copy_(after.view(batch, -1, self.spec.hidden)[:, 0])
+            after = stock.after_layer(weights, number, x, rows)
+            first = rows.first(after) if number < layers - 1 else after
+            self._rows[number, :batch].copy_(first)
             if number < layers - 1:
                 x.copy_(after)
                 return
-            self._answers[layers, :batch].copy_(stock.answer(weights, after, batch).float(), non_blocking=True)
+            self._answers[layers, :batch].copy_(stock.answer(weights, first).float(), non_blocking=True)
 
         @torch.inference_mode()
         def ramp(number: int) -> None:

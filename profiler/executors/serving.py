@@ -12,6 +12,7 @@ from time import perf_counter
 
 import torch
 
+from profiler.device.seam import Unavailable
 from profiler.executors.interface import Engine, PartKey, Parts, all_keys
 from profiler.models import weights
 from profiler.models.ramps import RampWeights, load_ramps, random_ramps
@@ -195,17 +196,23 @@ def _ramps(
 
 
 def _cpu(index: int, table: LatencyTable, loaded: Loaded, ramps: RampsBy, plan: BucketPlan, counts: Counts) -> Ready:
-    """Executors on this processor, with as many threads as the table was measured with."""
-    from profiler.executors.cpu import CpuExecutor
+    """Executors on this processor, with the threads and the number format that a CPU's table was measured with."""
+    from profiler.executors.cpu import CpuExecutor, number_format
     from traces.shared.origin import cpu_name
 
-    threads = int(table.meta.get("threads", 1))
+    threads, dtype, notes = int(table.meta.get("threads", 1)), "float32", []
+    if "threads" in table.meta:
+        try:
+            dtype = number_format(table.meta.get("dtype", dtype))
+        except Unavailable as error:
+            notes.append(f"float32 stands in for {table.meta['dtype']}: {error}")
     torch.set_num_threads(threads)
     name = cpu_name(threads)
     executors: dict[str, Engine] = {
-        model: CpuExecutor(own, plan, counts[model], ramps=ramps.get(model)) for model, own in loaded.items()
+        model: CpuExecutor(own, plan, counts[model], dtype=dtype, ramps=ramps.get(model))
+        for model, own in loaded.items()
     }
-    return name, executors, partial(torch.set_num_threads, threads), []
+    return name, executors, partial(torch.set_num_threads, threads), notes
 
 
 def _cuda(index: int, table: LatencyTable, loaded: Loaded, ramps: RampsBy, plan: BucketPlan, counts: Counts) -> Ready:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from profiler.device.seam import Device, Replay
+from profiler.executors.inputs import Inputs, inputs, room
 from profiler.executors.interface import BatchResult, Ids, PartKey, all_keys
 from profiler.executors.passes import Forward, InPlace
 from profiler.models.spec import Dims
@@ -30,9 +30,8 @@ class _Slot:
     """What a key needs while serving, made beforehand. The arrays are views of the pinned buffers."""
 
     replay: Replay
-    ids: NDArray[np.int32]
+    inputs: Inputs
     unsigned: NDArray[np.uint32]
-    lens: NDArray[np.int32]
     logits: NDArray[np.float32]
     implementation: str
 
@@ -40,9 +39,8 @@ class _Slot:
 class StagedExecutor:
     """Runs any `Forward` on any `Device`; a batch costs the host one staging copy, one launch and one poll.
 
-    The pinned buffer is `[lens of the largest batch | ids]`: one copy brings both to the device, where positions and
-    masks are derived from the lengths; a small batch may be read where it is. Padded rows have length 1; padded ids are
-    whatever was there before. Keys that do not fit the device's memory are in `skipped`, with the reason.
+    One copy brings lengths and ids to the device (`profiler.executors.inputs`), where masks are derived from them; a
+    small batch may be read where it is. Keys that do not fit the device's memory are in `skipped`, with the reason.
 
     A part of the students is an executor of its own on the same device and weights. Its answers, sums of vectors, come
     to the host as others do, so that whoever needs more students may be put into a smaller batch, and nothing of a
@@ -65,9 +63,8 @@ class StagedExecutor:
         self._inputs_below = spec.inputs
         self._slots: dict[ShapeKey, _Slot] = {}
         self._parts: dict[tuple[int, int], StagedExecutor] = {}
-        room = plan.max_batch * (1 + plan.max_tokens)
-        self._staged = device.pinned((room,), torch.int32)
-        self._inputs = torch.zeros(room, dtype=torch.int32, device=device.torch_device)
+        self._staged = device.pinned((room(plan),), torch.int32)
+        self._inputs = torch.zeros(room(plan), dtype=torch.int32, device=device.torch_device)
         self._answers = device.pinned((plan.max_batch, spec.classes), torch.float32)
 
     @property
@@ -105,7 +102,7 @@ class StagedExecutor:
         """
         started = perf_counter()
         wanted = all_keys(self.plan, self.students) if keys is None else list(keys)
-        order = sorted(wanted, key=lambda key: (-key.students * key.batch * key.tokens, key))
+        order = sorted(wanted, key=lambda key: (-key.students * key.rows, key))
         new = [key for key in order if key not in self._slots]
         self._choose(reversed(new))
         for key in new:
@@ -126,18 +123,13 @@ class StagedExecutor:
         """Answer a batch; see profiler.executors.interface.Engine."""
         started = perf_counter()
         size = len(ids)
-        lengths = [len(row) for row in ids]
-        key = self.plan.key(students, lengths)
+        key = self.plan.key(students, [len(row) for row in ids])
         slot = self._slot(key)
-        rows = slot.ids
-        for index, row in enumerate(ids):
-            rows[index, : lengths[index]] = row
+        slot.inputs.fill(ids)
         # A negative id reads as a huge unsigned one: one pass finds both kinds of nonsense.
         if slot.unsigned.max() >= self._inputs_below:
-            rows[:] = 0
+            slot.unsigned[:] = 0
             raise ValueError(f"a token id is outside the vocabulary of {self.spec.name} (0 to {self.spec.inputs - 1})")
-        slot.lens[:size] = lengths
-        slot.lens[size:] = 1
         replay = slot.replay
         replay.launch()
         staged = perf_counter()
@@ -150,8 +142,8 @@ class StagedExecutor:
         """Prepare these parts as `warm` prepares keys, and fetch the heads; see profiler.executors.interface.Parts."""
         started = perf_counter()
         shapes: dict[tuple[int, int], list[ShapeKey]] = {}
-        for first, last, batch, tokens in keys:
-            shapes.setdefault((first, last), []).append(ShapeKey(last - first, batch, tokens))
+        for first, last, shape in keys:
+            shapes.setdefault((first, last), []).append(shape)
         for (first, last), own in shapes.items():
             if (first, last) not in self._parts:
                 part = self._forward.part(first, last)
@@ -195,50 +187,38 @@ class StagedExecutor:
     def _choose(self, ascending: Iterable[ShapeKey]) -> None:
         try:
             for key in ascending:
-                last, device_ids, device_lens = self._buffers(key)
-                self._stage_random(key)
-                self._inputs[:last].copy_(self._staged[:last])
-                self._forward.choose(key.students, device_ids, device_lens)
+                own = self._staged_at_random(key)
+                self._inputs[: own.count].copy_(self._staged[: own.count])
+                self._forward.choose(key.students, own.ids, own.spans)
         except torch.OutOfMemoryError:  # nor do larger ones fit: they are skipped, with the reason, when prepared
             return
 
-    def _buffers(self, key: ShapeKey) -> tuple[int, Tensor, Tensor]:
-        """Where a key's inputs end; on the device its ids and lengths."""
-        first = self.plan.max_batch
-        last = first + key.batch * key.tokens
-        return last, self._inputs[first:last].view(key.batch, key.tokens), self._inputs[: key.batch]
-
-    def _stage_random(self, key: ShapeKey) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Put random ids and lengths in the pinned buffer; returns the key's views of it."""
-        first, area = self.plan.max_batch, key.batch * key.tokens
-        ids = self._staged[first : first + area].view(key.batch, key.tokens).numpy()
-        lens = self._staged[: key.batch].numpy()
-        rng = np.random.default_rng(area)
-        ids[:] = rng.integers(0, self._inputs_below, ids.shape)
-        lens[:] = rng.integers(1, key.tokens, key.batch, endpoint=True)
-        return ids, lens
+    def _staged_at_random(self, key: ShapeKey) -> Inputs:
+        """The inputs of a key, with random texts staged."""
+        own, rng = inputs(key, self.plan, self._staged, self._inputs), np.random.default_rng(key.rows)
+        own.staged[:] = rng.integers(0, self._inputs_below, own.staged.shape)
+        lengths = [int(rng.integers(1, most, endpoint=True)) for most in self.plan.fullest(key)]
+        own.fill([rng.integers(0, self._inputs_below, length, dtype=np.int32) for length in lengths])
+        return own
 
     def _prepare(self, key: ShapeKey) -> _Slot:
-        last, device_ids, device_lens = self._buffers(key)
-        answers = self._answers[: key.batch]
-
-        ids, lens = self._stage_random(key)
-        pinned_ids, pinned_lens = torch.from_numpy(ids), torch.from_numpy(lens)
+        own = self._staged_at_random(key)
+        answers, lens, ids = self._answers[: key.batch], self._staged[: key.batch], torch.from_numpy(own.staged)
 
         @torch.inference_mode()
         def copied() -> None:
-            self._inputs[:last].copy_(self._staged[:last], non_blocking=True)
-            answers.copy_(self._forward(key.students, device_ids, device_lens), non_blocking=True)
+            self._inputs[: own.count].copy_(self._staged[: own.count], non_blocking=True)
+            answers.copy_(self._forward(key.students, own.ids, own.spans), non_blocking=True)
 
         @torch.inference_mode()
         def in_place() -> None:
             assert isinstance(self._forward, InPlace)
-            self._forward.in_place(key.students, pinned_ids, pinned_lens, device_lens, answers)
+            self._forward.in_place(key.students, ids, lens, own.spans, answers)
 
         work = in_place if isinstance(self._forward, InPlace) and self._forward.suits(key) else copied
         replay = self._device.prepare(work)
         implementation = f"{self._device.mode} {self._forward.describe()}"
-        slot = _Slot(replay, ids, ids.view(np.uint32), lens, answers.numpy(), implementation)
+        slot = _Slot(replay, own, own.staged.view(np.uint32), answers.numpy(), implementation)
         self._compare(key, slot, work)
         return slot
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
 from time import perf_counter
 from typing import NamedTuple
 
@@ -69,14 +68,13 @@ def stages(executor: Parts, plan: BatchPlan, ids: Sequence[Ids]) -> Iterator[Sta
             return
 
 
-def parts(cuts: Sequence[Cut], plan: BucketPlan, batch: int, tokens: int) -> Iterator[PartKey]:
-    """What `stages` may run of a batch that is padded to this size: all of it at first, then any part of it."""
+def parts(cuts: Sequence[Cut], plan: BucketPlan, key: ShapeKey) -> Iterator[PartKey]:
+    """What `stages` may run of a batch at this key: all of it at first, then any part of it."""
     before = 0
     for cut in cuts:
-        sizes = product(plan.batches, plan.tokens) if before else [(batch, tokens)]
-        yield from (
-            PartKey(before, cut.at, rows, length) for rows, length in sizes if rows <= batch and length <= tokens
-        )
+        students = cut.at - before
+        shapes = plan.within(key._replace(students=students)) if before else [key._replace(students=students)]
+        yield from (PartKey(before, cut.at, shape) for shape in shapes)
         before = cut.at
 
 

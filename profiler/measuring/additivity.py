@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from profiler.executors.interface import Layered
-from profiler.measuring.gate import random_batch
 from profiler.measuring.grid import ModelKey
 from profiler.measuring.layers import LayerMeasurement, timed_set
 from profiler.measuring.measure import Progress
+from profiler.measuring.mixes import random_batch
 from profiler.measuring.rules import MINIMUM
 
 #: Sets of ramps per key, the most ramps of a set, keys that are tried, repeats of each where there is time.
@@ -42,7 +42,7 @@ def additivity(
             cell, ramps = tried[index]
             executor = measured.executors[cell.model]
             assert isinstance(executor, Layered)
-            ids = random_batch(cell.key, executor.spec.vocab, rng)
+            ids = random_batch(executor.plan, cell.key, executor.spec.vocab, rng)
             whole = executor.run(1, ids).seconds
             out, full = timed_set(executor, ids, ramps)
             found[index].append((out / whole, full / whole))

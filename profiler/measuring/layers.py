@@ -14,9 +14,9 @@ from scipy.special import softmax
 
 from profiler.executors.interface import Engine, Ids, Layered
 from profiler.measuring import gate
-from profiler.measuring.gate import random_batch
 from profiler.measuring.grid import ModelKey
 from profiler.measuring.measure import Progress
+from profiler.measuring.mixes import random_batch
 from profiler.measuring.rules import MINIMUM
 
 #: Visits after which a key is left alone.
@@ -72,7 +72,7 @@ class LayerMeasurement:
         """A whole batch, the same layer by layer, and the same with a ramp after every layer."""
         executor = self.executors[cell.model]
         assert isinstance(executor, Layered)
-        ids = random_batch(cell.key, executor.spec.vocab, self.rng)
+        ids = random_batch(executor.plan, cell.key, executor.spec.vocab, self.rng)
         answers = executor.run(1, ids)
         began, ends, ramps = perf_counter(), [], []
         batch = executor.begin(ids)

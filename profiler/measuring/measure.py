@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from profiler.executors.interface import Engine, Ids
-from profiler.measuring.gate import random_batch
 from profiler.measuring.grid import ModelKey
 from profiler.measuring.journal import SampleJournal, TimingSample
+from profiler.measuring.mixes import random_batch
 from profiler.measuring.rules import Rules
 
 #: Called now and then with the share of the work that is done (0 to 1) and what is being done.
@@ -99,7 +99,7 @@ class Measurement:
         executor = self.executors[cell.model]
         inputs = self._inputs.setdefault(cell, [])
         if len(inputs) < self.rules.rotations:
-            inputs.insert(0, random_batch(cell.key, executor.spec.vocab, self.rng))
+            inputs.insert(0, random_batch(executor.plan, cell.key, executor.spec.vocab, self.rng))
         else:
             inputs.append(inputs.pop(0))
         answers = executor.run(cell.key.students, inputs[0])

@@ -15,14 +15,14 @@ from profiler.table.metadata import Ceilings
 LARGE = 1 << 30
 
 
-def cpu_ceilings(seconds: float = 5.0) -> Ceilings:
-    """Probe float32 on the threads that torch has, in about so many seconds.
+def cpu_ceilings(seconds: float = 5.0, dtype: torch.dtype = torch.float32) -> Ceilings:
+    """Probe numbers of this type on the threads that torch has, in about so many seconds.
 
     Each figure is the best of many tries, in bursts with pauses: a ceiling is what was once possible, whatever else the
     machine was doing. (Load on the sibling of a hyperthread halves the rate of products while it lasts.)
     """
-    a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
-    out = torch.empty(1024, 1024)
+    a, b = (torch.rand(1024, 1024).to(dtype) for _ in range(2))
+    out = torch.empty(1024, 1024, dtype=dtype)
     small = torch.zeros(8)
     cache = _last_cache_bytes()
     large = min(8 * cache, LARGE)
@@ -33,7 +33,7 @@ def cpu_ceilings(seconds: float = 5.0) -> Ceilings:
         resident_bytes=cache / 2,
         spill_bytes=cache / 2,
         kernel_s=_best(lambda: small.add_(1.0), 0.1 * seconds),
-        width=4,
+        width=dtype.itemsize,
         source=f"measured: 1024^3 product, copies of {large >> 20} and {cache >> 23} MiB, an operator on 8 numbers",
     )
 

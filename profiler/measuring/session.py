@@ -20,6 +20,7 @@ from profiler.measuring import gate, noise, summary
 from profiler.measuring.grid import Grid, ModelKey, rectangle
 from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
+from profiler.measuring.mixes import random_batch
 from profiler.measuring.notes import TableNotes, complete
 from profiler.measuring.ramps import parts, ramp_times
 from profiler.measuring.rules import Rules
@@ -34,7 +35,7 @@ from traces.shared.origin import origin
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of a table: its name there, its shape, its rectangle of keys, how to open it, how to check it.
+    """One model of a table: its name there, its shape, its keys, how to open it, how to check it.
 
     open: an executor that is not warm yet, and the float32 weights that the gate compares it with. gate_keys: how many
     shapes the gate tries; the reference is slow for large models. like: an earlier entry, which has passed the gate;
@@ -240,7 +241,7 @@ def _compare(executor: Engine, other: Engine, cells: Sequence[ModelKey], rng: np
     for cell in dict.fromkeys((cells[0], cells[len(cells) // 2], cells[-1])):
         if cell.key in getattr(executor, "skipped", {}) or cell.key in getattr(other, "skipped", {}):
             continue
-        ids = gate.random_batch(cell.key, executor.spec.vocab, rng)
+        ids = random_batch(executor.plan, cell.key, executor.spec.vocab, rng)
         answers = [each.run(cell.key.students, ids).logits for each in (executor, other)]
         worst = max(worst, gate.distance(*answers))
     tolerance = gate.SINGLE * gate.TOLERANCE[executor.dtype] * math.sqrt(max(1.0, executor.spec.layers / 2))

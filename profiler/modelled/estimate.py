@@ -131,7 +131,7 @@ def predictor(table: LatencyTable) -> Callable[[Dims, ShapeKey], float]:
         own = [level for name in table.models if name == spec.name for level in table.levels(name)]
         level = next((level for level in own if level.students == key.students), None)
         plan = table.plan(spec.name) if own else None
-        if level and plan and key.batch in plan.batches and key.tokens in plan.tokens:
+        if level and plan and key in plan.keys(key.students):
             return table.seconds(level, key)
         if ceilings is None or math.isnan(gap):
             raise LookupError(f"table {table.name} has no {spec.name} at {key}, and no floors to predict it from")

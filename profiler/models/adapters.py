@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
 from profiler.models.forward import after_layer, embedded
+from profiler.models.rows import PaddedRows
 from profiler.models.weights import Weights
 
 #: Width of the bottleneck.
@@ -103,15 +104,15 @@ class TenantAdapters:
     ) -> Tensor:
         """Logits [B, C] of the states [B, S, H] below the upper layers, each text by its tenant of `tenants` [B].
 
-        weights: one frozen encoder, whose own head is not used. mask: as for `profiler.models.forward.looped`. A class
-        that a tenant does not have is -inf.
+        weights: one frozen encoder, whose own head is not used. mask: as of `PaddedRows`. A class that a tenant does
+        not have is -inf.
         """
-        single, shape = weights.singles[0], (*x.shape[:2], weights.spec.heads)
+        single, rows = weights.singles[0], PaddedRows(*x.shape[:2], mask)
         x = x.reshape(-1, x.shape[-1])
         first = weights.spec.layers - self.flat.shape[1]
         for number in range(first, weights.spec.layers):
             add = partial(_applied, way, self.flat[:, number - first], tenants)
-            x = after_layer(single, number, x, shape, mask, between=add)
+            x = after_layer(single, number, x, rows, between=add)
         return torch.baddbmm(self.head_bias[tenants][:, None], x[:, None], self.head_weight[tenants])[:, 0]
 
 
@@ -122,8 +123,8 @@ def _applied(way: Way, flat: Tensor, tenants: Tensor, x: Tensor) -> Tensor:
 
 def lower(weights: Weights, ids: Tensor, mask: Tensor | None, layers: int) -> Tensor:
     """The states [B, S, H] after the first `layers` layers of ids [B, S]: what all tenants share."""
-    single, shape = weights.singles[0], (*ids.shape, weights.spec.heads)
-    x = embedded(single, ids)
+    single, rows = weights.singles[0], PaddedRows(*ids.shape, mask)
+    x = embedded(single, ids, rows)
     for number in range(layers):
-        x = after_layer(single, number, x, shape, mask, cls_only=False)
+        x = after_layer(single, number, x, rows, cls_only=False)
     return x.view(*ids.shape, weights.spec.hidden)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from profiler.models.kernels import attention, head, rowwise
+from profiler.models.kernels.spans import Spans
 from profiler.models.products import Operand
 from profiler.models.weights import Layer, Weights
 
@@ -28,7 +29,7 @@ def turn(weights: Weights) -> Weights:
 def forward(
     weights: Weights,
     ids: Tensor,
-    lens: Tensor,
+    spans: Spans,
     product: Product,
     *,
     turned: Weights | None = None,
@@ -38,41 +39,42 @@ def forward(
     given_lens: Tensor | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Logits float32 [B, C] of token ids int32 [B, S] whose first lens [B] are real, by all students of `weights`.
+    """Logits float32 [B, C] of token ids int32, of any shape, by all students of `weights`.
 
+    spans: where the texts lie in the rows, and how the ids' shape is to be read: [B, S], or [R] where they are packed.
     product: see `Products`. turned: `turn(weights)`, for products that want it. cls_only: compute the last layer for
     the [CLS] token only. fused_qkv: one product for query, key and value. one_head: all after the last layer in one
     kernel, for small batches. All are exact; they can be switched off to see what they bring. given_lens: where the
-    lengths lie in pinned memory of the host (as ids then may, too); the first kernel copies them to `lens`. out: where
+    lengths lie in pinned memory of the host (as ids then may, too); the first kernel copies them to `spans`. out: where
     the logits are written, by the last kernel.
     """
     spec = weights.spec
-    batch = ids.shape[0]
     x = rowwise.embedding_norm(
         ids,
+        spans.tokens,
+        spans.places,
         weights.word_embeddings,
         weights.position_embeddings,
         weights.type_embeddings,
         weights.embedding_ln_weight,
         weights.embedding_ln_bias,
         spec.norm_eps,
-        None if given_lens is None else (given_lens, lens),
+        None if given_lens is None else (given_lens, spans.lens),
     ).expand(spec.students, -1, -1)
     for index, layer in enumerate(weights.layers):
         other = None if turned is None else turned.layers[index]
         if cls_only and index == spec.layers - 1:
-            x = _last_layer(layer, other, x, lens, spec.heads, spec.norm_eps, product)
+            x = _last_layer(layer, other, x, spans, spec.heads, spec.norm_eps, product)
         else:
-            x = _layer(layer, other, x, lens, spec.heads, spec.norm_eps, product, fused_qkv)
-    first = x.view(spec.students, batch, -1, spec.hidden)[:, :, 0]
-    return _head(weights, turned, first, product, one_head, out)
+            x = _layer(layer, other, x, spans, spec.heads, spec.norm_eps, product, fused_qkv)
+    return _head(weights, turned, x if cls_only else spans.first(x), product, one_head, out)
 
 
 def _layer(
     layer: Layer,
     turned: Layer | None,
     x: Tensor,
-    lens: Tensor,
+    spans: Spans,
     heads: int,
     eps: float,
     product: Product,
@@ -87,23 +89,22 @@ def _layer(
         qkv = torch.cat([product(x, _operand(layer, turned, "qkv_weight", part)) for part in parts], dim=2)
     _add(qkv[:, :, hidden : 2 * hidden], layer.key_bias)
     _add(qkv[:, :, 2 * hidden :], layer.value_bias)
-    context = attention.attention(qkv, layer.query_bias, lens, heads)
+    context = attention.attention(qkv, layer.query_bias, spans, heads)
     del qkv  # of a large batch it is gigabytes, and the feed-forward needs as much again
     return _feed_forward(layer, turned, context, x, eps, product)
 
 
 def _last_layer(
-    layer: Layer, turned: Layer | None, x: Tensor, lens: Tensor, heads: int, eps: float, product: Product
+    layer: Layer, turned: Layer | None, x: Tensor, spans: Spans, heads: int, eps: float, product: Product
 ) -> Tensor:
     """[k, rows, H] -> [k, batch, H]: queries, feed-forward and norms for the first token of each sequence only."""
-    students, rows, hidden = x.shape
-    batch = lens.shape[0]
-    first = x.view(students, batch, rows // batch, hidden)[:, :, 0]
+    hidden = x.shape[2]
+    first = spans.first(x)
     query = product(first, _operand(layer, turned, "qkv_weight", (0, hidden)))
     keys_values = product(x, _operand(layer, turned, "qkv_weight", (hidden, 3 * hidden)))
     _add(keys_values[:, :, :hidden], layer.key_bias)
     _add(keys_values[:, :, hidden:], layer.value_bias)
-    context = attention.first_attention(query, keys_values, layer.query_bias, lens, heads)
+    context = attention.first_attention(query, keys_values, layer.query_bias, spans, heads)
     del keys_values
     return _feed_forward(layer, turned, context, first, eps, product)
 

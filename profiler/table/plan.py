@@ -144,6 +144,23 @@ class BucketPlan:
         pairs = sorted(set(zip(*(each.ravel().tolist() for each in self.places), strict=True)))
         return [ShapeKey(students, self.batches[batch], self.widths[at], self.layout) for batch, at in pairs]
 
+    def within(self, key: ShapeKey) -> list[ShapeKey]:
+        """All that some of a batch at this key may run at.
+
+        A packed part may need a larger total than the whole: its mean length is rounded up for itself.
+        """
+        reach = key.tokens + key.batch * (key.layout == PACKED)
+        most = self.widths[min(bisect_left(self.widths, reach), len(self.widths) - 1)]
+        return [each for each in self.keys(key.students) if each.batch <= key.batch and each.tokens <= most]
+
+    def fullest(self, key: ShapeKey) -> list[int]:
+        """Equal lengths that run at this key: as many texts, and then as long ones, as do. LookupError if none do."""
+        for size in range(key.batch, 0, -1):
+            length = key.tokens if not self.totals else min(key.tokens // size, self.max_tokens)
+            if length and self.key(key.students, [length] * size) == key:
+                return [length] * size
+        raise LookupError(f"no batch runs at {key}")
+
     def padded_batch(self, size: int) -> int:
         """The batch size that `size` requests run at."""
         return _next_up(self.batches, size, "batch", "lower max_batch")

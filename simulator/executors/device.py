@@ -266,6 +266,6 @@ def warm_plans(
             if stops.recorded and stops.recorded not in seen:
                 seen.add(stops.recorded)
                 answers(stops.recorded, other_tasks)
-            batch, tokens = plan.padded_batch(size), plan.tokens[bucket]
-            keys.setdefault(level.model, set()).update(parts(stops.cuts, plan, batch, tokens))
+            key = plan.shape(level.students, bucket, size)
+            keys.setdefault(level.model, set()).update(parts(stops.cuts, plan, key))
     return served.warm_parts(keys)

@@ -260,8 +260,12 @@ def test_the_full_campaign_fits_eight_minutes_and_covers_the_issue() -> None:
     plan = full()
     assert list(plan.budgets) == list(PARTS)
     assert sum(plan.budgets.values()) <= 480
-    models = [grid.model for grids in plan.tables.values() for grid in grids]
+    models = [grid.model for name, grids in plan.tables.items() for grid in grids if name != "packed"]
     assert len(models) == len(set(models))
+    (packed,) = plan.tables["packed"]
+    assert packed.plan.layout == "packed"
+    assert (packed.plan.max_batch, packed.plan.max_tokens) == (128, 128)
+    assert len(packed.cells()) == 500
     assert {"students-2x768", "students-2x384", "teacher-6x384", "teacher-6x768"} < set(models)
     assert {"teacher-12x768", "teacher-24x1024"} < set(models)
     assert {f"students-{depth}x{hidden}" for depth in (1, 3, 4) for hidden in (384, 768)} < set(models)

@@ -17,11 +17,11 @@ import torch
 from profiler.__main__ import main
 from profiler.executors.interface import BatchResult
 from profiler.measuring import measure, noise, summary
-from profiler.measuring.gate import random_batch
 from profiler.measuring.grid import Grid, ModelKey, grids, read_plan
 from profiler.measuring.journal import SampleJournal, TimingSample
+from profiler.measuring.mixes import random_batch
 from profiler.models.spec import parse_spec
-from profiler.table import Jitter, LatencyTable, ShapeKey, writing
+from profiler.table import BucketPlan, Deployment, Jitter, LatencyTable, ShapeKey, writing
 
 TINY = ["--models", "students-1x64,teacher-2x64", "--students", "1,2", "--batches", "1,2", "--tokens", "4,8"]
 
@@ -202,7 +202,7 @@ def test_the_pooled_jitter_is_the_spread_that_was_put_in(tmp_path: Path) -> None
 def test_a_random_batch_has_one_row_of_full_length_and_runs_at_its_key() -> None:
     rng = np.random.default_rng(0)
     for key in (ShapeKey(1, 1, 16), ShapeKey(2, 8, 32)):
-        ids = random_batch(key, 100, rng)
+        ids = random_batch(BucketPlan((key.batch,), (key.tokens,)), key, 100, rng)
         assert len(ids) == key.batch
         assert max(map(len, ids)) == key.tokens
         assert min(map(len, ids)) >= 1
@@ -271,12 +271,29 @@ def test_a_bug_still_shows_its_traceback(tmp_path: Path, monkeypatch: pytest.Mon
         run(tmp_path / "table")
 
 
-@pytest.mark.parametrize("flags", [("--dtype", "float16"), ("--executor", "stock")])
-def test_flags_of_a_gpu_are_refused_on_a_cpu(
-    flags: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("flags", "said"), [(("--dtype", "float16"), "float32 and bfloat16"),
+                                             (("--executor", "stock"), "--device cpu .*--executor")])  # fmt: skip
+def test_what_a_cpu_does_not_have_is_refused(
+    flags: tuple[str, str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path / "table", *flags) == 2
-    assert re.search(f"--device cpu .*{flags[0]}", capsys.readouterr().err)
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_a_packed_plan_is_measured_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = {"model": "students-1x64", "students": (1, 2), "batches": (1, 4), "totals": (8, 16, 64)}
+    (tmp_path / "packed.json").write_text(json.dumps([grid]))
+    plan = ["--plan", str(tmp_path / "packed.json")]
+    assert main(["plan", *plan, "--like", "synthetic"]) == 2  # a formula has no floors
+    assert main(["run", *plan, "--threads", "1", "--budget-s", "2", "--out", str(tmp_path / "table")]) == 0
+    table = LatencyTable.load(tmp_path / "table")
+    assert table.layout("students-1x64") == "packed"
+    assert table.plan("students-1x64") == Grid(**grid).plan
+    service = Deployment.of(table).predictions.service
+    assert all(seconds > 0 for level in service for kind in level for seconds in kind)
+    assert table.meta["numerics"]["students-1x64"]["padding"] == 0
+    assert main(["show", str(tmp_path / "table")]) == 0
+    assert "tokens in all" in capsys.readouterr().out
 
 
 def test_threads_are_refused_on_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,8 +32,8 @@ def tanh(x):
 
 @triton.jit(do_not_specialize=["tokens", "vocab", "positions"])
 def embedding_norm_kernel(
-    ids, word, position, type, weight, bias, out, given_lens, lens, tokens, vocab, positions, width, eps,
-    TYPES: tl.constexpr, BLOCK: tl.constexpr, LENS: tl.constexpr,
+    ids, places, word, position, type, weight, bias, out, given_lens, lens, tokens, vocab, positions, width, eps,
+    TYPES: tl.constexpr, PACKED: tl.constexpr, BLOCK: tl.constexpr, LENS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
     if LENS and tl.program_id(1) == 0 and row % tokens == 0:
@@ -45,11 +45,10 @@ def embedding_norm_kernel(
     kind = token // vocab
     if TYPES > 1:
         token = token % vocab
+    place = tl.load(places + row) if PACKED else row % tokens
     words = tl.load(word + (student * vocab + token) * width + columns, mask=inside, other=0.0).to(tl.float32)
-    places = tl.load(position + (student * positions + row % tokens) * width + columns, mask=inside, other=0.0).to(
-        tl.float32
-    )
-    total = words + places
+    placed = tl.load(position + (student * positions + place) * width + columns, mask=inside, other=0.0)
+    total = words + placed.to(tl.float32)
     if TYPES > 1:
         typed = type + (student * TYPES + kind) * width + columns
         total += tl.load(typed, mask=inside, other=0.0).to(tl.float32)
@@ -59,21 +58,22 @@ def embedding_norm_kernel(
 
 
 def embedding_norm(
-    ids: Tensor, word: Tensor, position: Tensor, types: Tensor | None, weight: Tensor, bias: Tensor, eps: float,
-    lens: tuple[Tensor, Tensor] | None = None,
+    ids: Tensor, tokens: int, places: Tensor | None, word: Tensor, position: Tensor, types: Tensor | None,
+    weight: Tensor, bias: Tensor, eps: float, lens: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
-    """LayerNorm(word[ids] + position): ids int32 [batch, tokens], word [E, V, H], position [E, P, H] -> [E, M, H].
+    """LayerNorm(word[ids] + position): M ids int32, word [E, V, H], position [E, P, H] -> [E, M, H].
 
-    types: [E, T, H]; then a token of type t is given as its id + t * V, and types[t] is added. ids may lie in pinned
-    memory of the host. lens: int32 [batch] there, and where to copy them on the device, for the kernels that follow.
+    places: int32 [M], the position of each id; None: they count in rows of `tokens`. types: [E, T, H]; then a token of
+    type t is given as its id + t * V, and types[t] is added. ids may lie in pinned memory of the host. lens, of rows of
+    `tokens`: int32 [batch] there, and where to copy them on the device, for the kernels that follow.
     """
     embeddings, vocab, width = word.shape
     out = word.new_empty(embeddings, ids.numel(), width)
     block = triton.next_power_of_2(width)
     embedding_norm_kernel[(ids.numel(), embeddings)](
-        ids, word, position, word if types is None else types, weight, bias, out, *(lens or (ids, ids)),
-        ids.shape[1], vocab, position.shape[1], width, eps,
-        TYPES=1 if types is None else types.shape[1], BLOCK=block, LENS=lens is not None,
+        ids, ids if places is None else places, word, position, word if types is None else types, weight, bias, out,
+        *(lens or (ids, ids)), tokens, vocab, position.shape[1], width, eps,
+        TYPES=1 if types is None else types.shape[1], PACKED=places is not None, BLOCK=block, LENS=lens is not None,
     )  # fmt: skip
     return out
 

@@ -19,7 +19,7 @@ from profiler.measuring import gate, reference
 from profiler.models import weights
 from profiler.models.checkpoints import from_checkpoints
 from profiler.models.spec import Dims
-from profiler.table import BucketPlan
+from profiler.table import BucketPlan, ShapeKey
 
 SPEC = Dims("students-2x32", 2, 2, 32, 2, 64, vocab=50, positions=32, types=2)
 
@@ -39,7 +39,7 @@ def test_hugging_face_gives_the_answers_of_the_reference(attention: str) -> None
     executor = StagedExecutor(model, BucketPlan((1, 2), (8, 16)), (1, 2), HostDevice())
     executor.warm()
     assert max(gate.check(executor, own, np.random.default_rng(0)).values()) < 1e-6
-    executor.warm_parts([PartKey(0, 1, 1, 8), PartKey(1, 2, 1, 8)])
+    executor.warm_parts([PartKey(0, 1, ShapeKey(1, 1, 8)), PartKey(1, 2, ShapeKey(1, 1, 8))])
     ids = [np.arange(5, dtype=np.int32)]
     total = executor.part(0, 1, ids).logits + executor.part(1, 2, ids).logits
     heads, biases = executor.heads

@@ -278,7 +278,7 @@ def test_a_part_is_captured_in_the_shared_pool_and_a_stage_is_one_replay(
     executor = open_executor("cuda-stock", own, BucketPlan((1, 2), (8,)), (4,), dtype="float32", device=OnHost())
     executor.warm([ShapeKey(4, 2, 8)])
     recorder.calls.clear()
-    keys = [PartKey(0, 1, 2, 8), PartKey(1, 4, 1, 8), PartKey(1, 4, 2, 8)]
+    keys = [PartKey(0, 1, ShapeKey(1, 2, 8)), PartKey(1, 4, ShapeKey(3, 1, 8)), PartKey(1, 4, ShapeKey(3, 2, 8))]
     executor.warm_parts(keys)
     assert [call for call in recorder.calls if call.startswith("begin")] == ["begin in pool 1"] * 3
     recorder.calls.clear()

@@ -16,6 +16,7 @@ from profiler.executors.cuda import KINDS, open_executor
 from profiler.executors.interface import all_keys
 from profiler.executors.stages import margin, parts
 from profiler.measuring import gate
+from profiler.measuring.mixes import random_batch
 from profiler.models import weights
 from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
@@ -95,7 +96,7 @@ def test_a_hundred_replays_of_interleaved_keys_meet_no_stale_buffer() -> None:
     keys = all_keys(PLAN, (1, 2, 4))
     for _ in range(100):
         key = keys[rng.integers(len(keys))]
-        ids = gate.random_batch(key, SPEC.vocab, rng)
+        ids = random_batch(PLAN, key, SPEC.vocab, rng)
         assert gate.distance(ours.run(key.students, ids).logits, eager.run(key.students, ids).logits) < 1e-5
 
 
@@ -110,10 +111,10 @@ def test_requests_stop_where_they_do_on_a_cpu(kind: str, outputs: int) -> None:
     cpu.warm()
     ours.warm()
     rng = np.random.default_rng(0)
-    batches = [gate.random_batch(ShapeKey(4, 4, 32), spec.vocab, rng) for _ in range(20)]
+    batches = [random_batch(PLAN, ShapeKey(4, 4, 32), spec.vocab, rng) for _ in range(20)]
     middle = float(np.median(np.concatenate([margin(cpu.run(1, ids).logits) for ids in batches])))
     rule = ((1, middle), (2, middle), (4, 0.0))
-    ours.warm_parts(parts(plan(rule).cuts, PLAN, 4, 32))
+    ours.warm_parts(parts(plan(rule).cuts, PLAN, ShapeKey(4, 4, 32)))
     counts = set()
     for ids in batches:
         found, expected = stopped(ours, rule, ids), stopped(cpu, rule, ids)

@@ -17,6 +17,7 @@ from profiler.executors import cuda
 from profiler.executors.cuda import StockForward, best_executor, open_executor
 from profiler.executors.staged import StagedExecutor
 from profiler.models import weights
+from profiler.models.kernels.spans import Spans
 from profiler.models.spec import Dims
 from profiler.table import BucketPlan
 
@@ -36,8 +37,8 @@ def test_all_is_chosen_from_the_smallest_key_up_before_anything_is_captured() ->
     order: list[tuple[str, int, int, int]] = []
 
     class Noting(StockForward):
-        def choose(self, students: int, ids: Tensor, lens: Tensor) -> None:
-            assert int(lens.min()) >= 1
+        def choose(self, students: int, ids: Tensor, spans: Spans) -> None:
+            assert int(spans.lens.min()) >= 1
             order.append(("choose", students, *ids.shape))
 
     class Device(HostDevice):

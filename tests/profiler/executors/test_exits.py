@@ -21,24 +21,30 @@ from profiler.models import weights
 from profiler.models.ramps import random_ramps
 from profiler.models.spec import parse_spec
 from profiler.table import BucketPlan
+from profiler.table.plan import PACKED
 
 Own = CpuExecutor | SegmentedExecutor
 DEPTH = 4
 SPEC = replace(parse_spec(f"teacher-{DEPTH}x64"), vocab=100, positions=32, heads=2, outputs=3, classes=3)
 PLAN = BucketPlan((1, 2, 4, 8, 16), (8, 16, 32))
+PACKED_PLAN = BucketPlan.packed((1, 2, 4, 8, 16), (8, 16, 32, 64, 128, 256, 512))
 LENGTHS = (3, 30, 9, 12, 5, 8, 2, 20, 14, 31, 7)
 
 
-@pytest.fixture(scope="module", params=[("cpu", "linear"), ("cpu", "pooler"), ("double", "linear")], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[("cpu", "linear"), ("cpu", "pooler"), ("packed", "linear"), ("double", "linear")],
+    ids="-".join,
+)
 def executor(request: pytest.FixtureRequest) -> Iterator[Own]:
-    """On the CPU, and for a GPU on the double of its device."""
+    """On the CPU, padded and packed, and for a GPU on the double of its device."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     drawn = weights.random(SPEC, seed=3).map(lambda name, tensor: tensor if "ln" in name else tensor * 6)
     where, shape = request.param
     ramps = random_ramps(SPEC, shape, seed=1)
-    if where == "cpu":
-        own: Own = CpuExecutor(drawn, PLAN, ramps=ramps)
+    if where in ("cpu", "packed"):
+        own: Own = CpuExecutor(drawn, PACKED_PLAN if where == "packed" else PLAN, ramps=ramps)
     else:
         own = open_layered(drawn, PLAN, ramps, dtype="float32", device=HostDevice())
     own.warm()
@@ -177,7 +183,8 @@ def test_what_is_left_goes_on_at_the_next_size_up(executor: Own, ids: list[np.nd
     batch = executor.begin(ids)
     batch.run(2)
     batch.keep([4, 8, 10])
-    assert batch._shape[:2] == (4, 16)  # 3 requests of 5, 14, 7 tokens
+    key = executor.plan.key(1, [5, 14, 7])
+    assert len(batch._x) == key.rows == (32 if key.layout == PACKED else 4 * 16)
     batch.run(3)
     batch.keep([1])
     expected = executor.run(1, [ids[8]]).logits

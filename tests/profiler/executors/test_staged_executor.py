@@ -17,7 +17,9 @@ from profiler.executors.cuda import KINDS, Simplifications, best_executor, open_
 from profiler.executors.interface import BackToBack, Engine, PartKey, Parts
 from profiler.executors.staged import StagedExecutor
 from profiler.measuring import gate, reference
+from profiler.measuring.mixes import random_batch
 from profiler.models import products, weights
+from profiler.models.rows import PaddedRows
 from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
 
@@ -76,11 +78,11 @@ def test_a_hundred_batches_meet_no_stale_buffer() -> None:
     rng = np.random.default_rng(2)
     for _ in range(100):
         key = ShapeKey(int(rng.choice((1, 2, 4))), int(rng.choice(PLAN.batches)), int(rng.choice(PLAN.tokens)))
-        ids = gate.random_batch(key, SPEC.inputs, rng)
+        ids = random_batch(PLAN, key, SPEC.inputs, rng)
         with torch.inference_mode():
             prefix = own.prefix(key.students)
             rows = [cuda.stock.split(prefix, torch.from_numpy(row)[None]) for row in ids]
-            alone = [cuda.stock.looped(prefix, row, None, types=types) for row, types in rows]
+            alone = [cuda.stock.looped(prefix, row, PaddedRows(*row.shape), types=types) for row, types in rows]
         got = executor.run(key.students, ids).logits
         np.testing.assert_allclose(got, torch.cat(alone).numpy(), rtol=1e-4, atol=1e-6)
 
@@ -130,7 +132,9 @@ def test_a_part_is_prepared_where_it_was_asked_for_and_runs_on_the_same_weights(
     assert isinstance(executor, Parts)
     executor.warm([ShapeKey(4, 4, 16)])
     for _ in range(2):
-        executor.warm_parts([PartKey(0, 1, 4, 16), PartKey(1, 4, 1, 8), PartKey(1, 4, 2, 8)])
+        executor.warm_parts(
+            [PartKey(0, 1, ShapeKey(1, 4, 16)), PartKey(1, 4, ShapeKey(3, 1, 8)), PartKey(1, 4, ShapeKey(3, 2, 8))]
+        )
         assert device.prepared == 4
     answers = executor.part(1, 4, [np.ones(3, np.int32)])
     assert answers.key == ShapeKey(3, 1, 8)
@@ -143,7 +147,7 @@ def test_a_part_is_prepared_where_it_was_asked_for_and_runs_on_the_same_weights(
     with pytest.raises(ValueError, match="vocabulary"):
         executor.part(1, 4, [np.array([SPEC.inputs], np.int32)])
     with pytest.raises(LookupError, match="students 3 to 5"):
-        executor.warm_parts([PartKey(2, 5, 1, 8)])
+        executor.warm_parts([PartKey(2, 5, ShapeKey(3, 1, 8))])
 
 
 @pytest.mark.parametrize("kind", STOCK)
@@ -182,7 +186,7 @@ def test_parts_that_do_not_fit_are_skipped_and_listed() -> None:
     executor = open_executor("cuda-stock", weights.random(SPEC, 0), PLAN, (1,), dtype="float32", device=device)
     executor.warm([ShapeKey(1, 1, 8)])
     device.tried = 1
-    executor.warm_parts([PartKey(1, 2, 4, 16), PartKey(1, 2, 1, 8)])
+    executor.warm_parts([PartKey(1, 2, ShapeKey(1, 4, 16)), PartKey(1, 2, ShapeKey(1, 1, 8))])
     with pytest.raises(LookupError, match="out of memory"):
         executor.part(1, 2, [np.ones(16, np.int32)] * 4)
     executor.part(1, 2, [np.ones(8, np.int32)])
@@ -256,12 +260,12 @@ def test_stacking_equals_torch_func_vmap() -> None:
     def student(tensors: dict[str, Tensor]) -> Tensor:
         single = {name: tensor[None] for name, tensor in tensors.items()}
         one = weights.assemble(dataclasses.replace(own.spec, students=1), single)
-        return cuda.stock.student(one, 0, ids, None, False)
+        return cuda.stock.student(one, 0, ids, PaddedRows(*ids.shape), False)
 
     with torch.inference_mode():
         vectors = torch.func.vmap(student)(own.tensors())
         expected = torch.addmm(own.head_bias[-1], vectors.sum(0), own.head_weight[-1])
-        got = cuda.stock.stacked(own, ids, None)
+        got = cuda.stock.stacked(own, ids, PaddedRows(*ids.shape))
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 

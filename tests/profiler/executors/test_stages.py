@@ -21,6 +21,7 @@ from profiler.table import BucketPlan, ShapeKey
 SPEC = replace(parse_spec("students-2x64", 4), vocab=100, positions=32, heads=2, outputs=5, classes=3)
 SPEC = replace(SPEC, shared_embeddings=True)
 PLAN = BucketPlan((1, 4, 16), (8, 32))
+WHOLE = ShapeKey(4, 16, 32)
 #: The stages of these tests, by the prefixes that are looked at.
 LOOKS = ((1, 2, 4), (1, 3, 4), (1, 4))
 STOCK = [kind for kind, how in KINDS.items() if how.forward != "fused" and how.graphs]
@@ -34,7 +35,7 @@ def ready(kind: str, dtype: str = "float32") -> Parts:
     else:
         own = open_executor(kind, drawn, PLAN, range(1, 5), dtype=dtype, device=HostDevice())
     own.warm()
-    own.warm_parts({key for ends in LOOKS for key in parts(plan([(end, 0.0) for end in ends]).cuts, PLAN, 16, 32)})
+    own.warm_parts({key for ends in LOOKS for key in parts(plan([(end, 0.0) for end in ends]).cuts, PLAN, WHOLE)})
     return own
 
 
@@ -110,8 +111,9 @@ def test_a_device_stops_where_the_cpu_does(ids: list[np.ndarray], dtype: str, to
 
 
 def test_a_batch_may_need_all_of_its_first_stage_and_any_part_of_the_next() -> None:
-    found = list(parts(plan(((1, 0.5), (4, 0.0))).cuts, PLAN, 4, 32))
-    assert found == [(0, 1, 4, 32), (1, 4, 1, 8), (1, 4, 1, 32), (1, 4, 4, 8), (1, 4, 4, 32)]
+    found = list(parts(plan(((1, 0.5), (4, 0.0))).cuts, PLAN, ShapeKey(4, 4, 32)))
+    later = [ShapeKey(3, batch, tokens) for batch in (1, 4) for tokens in (8, 32)]
+    assert found == [(0, 1, ShapeKey(1, 4, 32)), *((1, 4, shape) for shape in later)]
 
 
 def test_no_row_goes_on_where_all_are_sure(executor: CpuExecutor, ids: list[np.ndarray]) -> None:

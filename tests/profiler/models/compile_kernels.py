@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +49,15 @@ def numbers(names: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), "i32")
 
 
-IDS, SUMS, REAL = {"ids": "*i32"}, {"out": "*fp32"}, {"eps": "fp32"}
+IDS, SUMS, REAL = {"ids": "*i32", "places": "*i32"}, {"out": "*fp32"}, {"eps": "fp32"}
 LENS, SCALE = {"lens": "*i32"}, {"scale": "fp32"}
 
 if __name__ == "__main__":
     kind = pointers("word position type weight bias out") | IDS | REAL | numbers("tokens vocab positions width")
-    kind |= pointers("given_lens lens", "*i32")
-    for types, lens in ((2, False), (1, True)):
-        compile_for_hopper(rowwise.embedding_norm_kernel, kind, {"TYPES": types, "BLOCK": 1024, "LENS": lens})
+    kind |= pointers("given_lens lens places", "*i32")
+    for types, packed in ((2, False), (1, True)):
+        block = {"TYPES": types, "PACKED": packed, "BLOCK": 1024, "LENS": not packed}
+        compile_for_hopper(rowwise.embedding_norm_kernel, kind, block)
     kind = pointers("x bias residual weight shift out") | REAL | numbers("residual_student residual_row width")
     compile_for_hopper(rowwise.add_norm_kernel, kind, {"BLOCK": 1024})
     compile_for_hopper(rowwise.bias_gelu_kernel, pointers("x bias") | numbers("width"), {"BLOCK": 1024})
@@ -70,13 +72,14 @@ if __name__ == "__main__":
     block = {"ROWS": head.ROWS, "BLOCK": head.BLOCK, "OUTPUTS": 16, "CLASSES": 16, "CHUNK": 16}
     compile_for_hopper(head.head_kernel, kind, block)
 
-    kind = pointers("qkv bias out") | LENS | SCALE | numbers("batch tokens heads width")
-    for queries, keys, single in ((16, 16, True), (64, 128, True), (64, 64, False)):
-        block = {"HEAD": 64, "DIMS": 64, "QUERIES": queries, "KEYS": keys, "SINGLE": single}
+    kind = pointers("qkv bias out") | LENS | SCALE | numbers("rows tokens heads width")
+    for (queries, keys, single), packed in product(((16, 16, True), (64, 128, True), (64, 64, False)), (False, True)):
+        block = {"HEAD": 64, "DIMS": 64, "QUERIES": queries, "KEYS": keys, "SINGLE": single, "PACKED": packed}
         compile_for_hopper(attention.attention_kernel, kind, block, num_warps=2 if queries <= 32 else 4)
-    kind = pointers("query bias keys_values out") | LENS | SCALE | numbers("batch tokens heads width")
-    for keys in (16, 128):
-        compile_for_hopper(attention.first_attention_kernel, kind, {"HEAD": 64, "DIMS": 64, "KEYS": keys})
+    kind = pointers("query bias keys_values out") | LENS | SCALE | numbers("batch rows tokens heads width")
+    for keys, packed in ((16, False), (128, True)):
+        block = {"HEAD": 64, "DIMS": 64, "KEYS": keys, "PACKED": packed}
+        compile_for_hopper(attention.first_attention_kernel, kind, block)
 
     kind = pointers("a b bias out") | numbers("a_student a_row b_student b_row rows columns inner")
     for name, tile in gemm.TILES.items():

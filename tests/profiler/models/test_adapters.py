@@ -9,6 +9,7 @@ import torch
 
 from profiler.models import adapters, forward, weights
 from profiler.models.adapters import WAYS, TenantAdapters
+from profiler.models.rows import PaddedRows
 from profiler.models.spec import parse_spec
 
 SPEC = replace(parse_spec("teacher-4x64"), vocab=50, positions=16, classes=3, outputs=3, heads=4, ffn=96, pooler=False)
@@ -64,7 +65,9 @@ def test_new_adapters_change_nothing() -> None:
     head = TenantAdapters(flat, own.projection_weight, own.projection_bias)
     states = adapters.lower(own, ids, mask, SPEC.layers - UPPER)
     found = head.answer(own, torch.zeros(len(ids), dtype=torch.int64), states, mask)
-    torch.testing.assert_close(found, forward.student(own, 0, ids, mask, cls_only=True), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        found, forward.student(own, 0, ids, PaddedRows(*ids.shape, mask), cls_only=True), rtol=0, atol=1e-5
+    )
     assert flat.std() > 0
 
 

@@ -23,7 +23,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from triton.runtime.errors import OutOfResources  # noqa: E402
 
 from profiler.device.cuda import CudaDevice  # noqa: E402
-from profiler.device.seam import Device, HostDevice  # noqa: E402
+from profiler.device.seam import Device, HostDevice, Unavailable  # noqa: E402
 from profiler.executors.cuda import FusedForward, Simplifications, best_executor, open_executor  # noqa: E402
 from profiler.executors.interface import PartKey  # noqa: E402
 from profiler.measuring import gate, reference  # noqa: E402
@@ -31,6 +31,7 @@ from profiler.models import fused, weights  # noqa: E402
 from profiler.models import products as products_module  # noqa: E402
 from profiler.models.kernels import attention, gemm, head, rowwise  # noqa: E402
 from profiler.models.kernels.counters import counters  # noqa: E402
+from profiler.models.kernels.spans import Spans  # noqa: E402
 from profiler.models.products import VARIANTS, Operand, Products, candidates  # noqa: E402
 from profiler.models.spec import Dims  # noqa: E402
 from profiler.table import BucketPlan, ShapeKey  # noqa: E402
@@ -70,13 +71,17 @@ def test_embedding_kernel_sums_and_normalises(width: int) -> None:
     word, position = draw(0, 2, 30, width), draw(1, 2, 16, width)
     weight, bias = draw(2, 2, width), draw(3, 2, width)
     ids = torch.arange(8, dtype=torch.int32, device=ON).view(2, 4) * 3
-    got = rowwise.embedding_norm(ids, word, position, None, weight, bias, 1e-5)
+    got = rowwise.embedding_norm(ids, 4, None, word, position, None, weight, bias, 1e-5)
     plain = word[:, ids.long()] + position[:, None, :4]
     assert distance(got, norm(plain.reshape(2, 8, width), weight, bias, 1e-5)) < 1e-6
     kinds = draw(4, 2, 3, width)
     types = torch.arange(8, dtype=torch.int32, device=ON).view(2, 4) % 3
-    got = rowwise.embedding_norm(ids + 30 * types, word, position, kinds, weight, bias, 1e-5)
+    got = rowwise.embedding_norm(ids + 30 * types, 4, None, word, position, kinds, weight, bias, 1e-5)
     assert distance(got, norm((plain + kinds[:, types.long()]).reshape(2, 8, width), weight, bias, 1e-5)) < 1e-6
+    places = torch.tensor([0, 1, 2, 0, 1, 2, 3, 4], dtype=torch.int32, device=ON)
+    got = rowwise.embedding_norm(ids.view(-1), 9, places, word, position, None, weight, bias, 1e-5)
+    plain = word[:, ids.view(-1).long()] + position[:, places.long()]
+    assert distance(got, norm(plain, weight, bias, 1e-5)) < 1e-6
 
 
 def test_add_norm_takes_residuals_of_any_stride() -> None:
@@ -167,8 +172,8 @@ def test_the_first_kernel_brings_the_lengths_to_the_device() -> None:
     ids = torch.arange(12, dtype=torch.int32, device=ON).view(3, 4)
     given = torch.tensor([4, 1, 3], dtype=torch.int32, device=ON)
     lens = torch.zeros(5, dtype=torch.int32, device=ON)
-    plain = rowwise.embedding_norm(ids, word, position, None, norm_of, norm_of, 1e-5)
-    got = rowwise.embedding_norm(ids, word, position, None, norm_of, norm_of, 1e-5, (given, lens[:3]))
+    plain = rowwise.embedding_norm(ids, 4, None, word, position, None, norm_of, norm_of, 1e-5)
+    got = rowwise.embedding_norm(ids, 4, None, word, position, None, norm_of, norm_of, 1e-5, (given, lens[:3]))
     assert torch.equal(got, plain)
     assert lens.tolist() == [4, 1, 3, 0, 0]
 
@@ -220,14 +225,42 @@ def test_attention_reads_no_padding(tokens: int, lens: list[int], heads: int, wi
     )
     for sequence, length in enumerate(lens):
         qkv[:, sequence, length:] = math.nan
-    device_lens = torch.tensor(lens, dtype=torch.int32, device=ON)
-    got = attention.attention(qkv.view(2, -1, 3 * width), bias, device_lens, heads).view(2, 2, tokens, width)
+    spans = Spans(torch.tensor(lens, dtype=torch.int32, device=ON), tokens)
+    got = attention.attention(qkv.view(2, -1, 3 * width), bias, spans, heads).view(2, 2, tokens, width)
     assert torch.isfinite(got).all()
     for sequence, length in enumerate(lens):
         assert distance(got[:, sequence, :length], exact[:, sequence, :length]) < 1e-6
     keys_values = qkv[..., width:].contiguous().view(2, -1, 2 * width)
-    first = attention.first_attention(qkv[:, :, 0, :width].contiguous(), keys_values, bias, device_lens, heads)
+    first = attention.first_attention(qkv[:, :, 0, :width].contiguous(), keys_values, bias, spans, heads)
     assert distance(first, exact[:, :, 0]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("lens", "longest", "heads", "width"),
+    [([16, 1, 7], 16, 2, 64), ([5, 24, 0, 0], 24, 2, 52), ([70, 96], 96, 1, 32), ([160, 3, 65], 160, 1, 32)],
+)
+def test_packed_texts_see_themselves_alone(lens: list[int], longest: int, heads: int, width: int) -> None:
+    """Texts of no length are no texts; filler, whatever it holds, leaves as zeros and changes nothing."""
+    texts, total, filler = [each for each in lens if each], sum(lens), 9
+    qkv, bias = draw(0, 2, total + filler, 3 * width), draw(1, 2, width)
+    offsets = np.concatenate([[0], np.cumsum(lens)])
+    exact = [
+        masked_attention(*(part[:, None] for part in (own[..., :width] + bias[:, None], own[..., width : 2 * width],
+                                                      own[..., 2 * width :])), [length], heads)[:, 0]
+        for start, length in zip(offsets.tolist(), texts, strict=False)
+        for own in [qkv[:, start : start + length]]
+    ]  # fmt: skip
+    qkv[:, total:] = math.nan
+    places = torch.zeros(total + filler, dtype=torch.int32, device=ON)
+    spans = Spans(torch.tensor(offsets, dtype=torch.int32, device=ON), longest, places)
+    got = attention.attention(qkv, bias, spans, heads)
+    assert distance(got[:, :total], torch.cat(exact, 1)) < 2e-6
+    assert not got[:, total:].any()
+    first = spans.first(qkv[..., :width].contiguous())
+    assert first.shape == (2, len(lens), width)
+    found = attention.first_attention(first.contiguous(), qkv[..., width:].contiguous(), bias, spans, heads)
+    assert distance(found[:, : len(texts)], torch.stack([own[:, 0] for own in exact], 1)) < 2e-6
+    assert torch.isfinite(found).all()
 
 
 @pytest.mark.parametrize("tile", list(gemm.TILES)[:3])
@@ -275,9 +308,27 @@ def test_fused_forward_gives_the_answers_of_the_reference(simplifications: Simpl
         target[: len(row)] = row
     model = FusedForward(placed, simplifications, Products())
     for students in (1, 2):
-        lens = torch.tensor([8, 3], dtype=torch.int32, device=ON)
-        got = model(students, torch.from_numpy(ids).to(ON), lens)
+        spans = Spans(torch.tensor([8, 3], dtype=torch.int32, device=ON), 8)
+        got = model(students, torch.from_numpy(ids).to(ON), spans)
         assert gate.distance(got.cpu().numpy(), reference.logits(own, students, rows)) < 1e-6
+
+
+@pytest.mark.parametrize("cls_only", [True, False])
+def test_the_fused_executor_runs_packed_batches(cls_only: bool) -> None:
+    """Mixes, texts that are not there, filler, buffers that have held something else: answers of the reference."""
+    own, rng = weights.random(SPEC, 0), np.random.default_rng(0)
+    plan = BucketPlan.packed((2, 4), (8, 16, 64))
+    how = {"dtype": "float32", "device": device(), "tune_s": 0.0, "simplifications": Simplifications(cls_only=cls_only)}
+    executor = open_executor("cuda", own, plan, (2,), **how)
+    executor.warm()
+    for lengths in ((3, 8), (16, 2, 7), (1,), (5, 5, 5, 5), (16, 16, 16, 16), (2, 1)):
+        ids = [rng.integers(0, SPEC.inputs, length, dtype=np.int32) for length in lengths]
+        answers = executor.run(2, ids)
+        assert answers.key == plan.key(2, lengths)
+        assert gate.distance(answers.logits, reference.logits(own, 2, ids)) < 1e-6
+    assert gate.check(executor, own, rng, keys=2)["padding"] == 0
+    with pytest.raises(Unavailable, match="padded"):
+        open_executor("cuda-stock", own, plan, (2,), dtype="float32", device=device())
 
 
 @pytest.mark.parametrize("outputs", [3, 20, 70])
@@ -287,7 +338,7 @@ def test_fused_parts_add_up_to_the_answers_of_the_reference(outputs: int) -> Non
     own = weights.random(spec, 0)
     executor = open_executor("cuda", own, BucketPlan((2,), (8,)), (3,), dtype="float32", device=device(), tune_s=5.0)
     executor.warm()
-    executor.warm_parts([PartKey(0, 1, 2, 8), PartKey(1, 3, 2, 8)])
+    executor.warm_parts([PartKey(0, 1, ShapeKey(1, 2, 8)), PartKey(1, 3, ShapeKey(2, 2, 8))])
     ids = [np.array([3, 1, 2], np.int32), np.arange(8, dtype=np.int32)]
     total = executor.part(0, 1, ids).logits + executor.part(1, 3, ids).logits
     heads, biases = executor.heads
@@ -348,7 +399,7 @@ def test_every_product_of_the_fused_forward_has_both_layouts() -> None:
         return VARIANTS["bmm"](x, operand, bias)
 
     ids, lens = torch.zeros(1, 8, dtype=torch.int32, device=ON), torch.full((1,), 8, dtype=torch.int32, device=ON)
-    fused.forward(own, ids, lens, product, turned=fused.turn(own))
+    fused.forward(own, ids, Spans(lens, 8), product, turned=fused.turn(own))
     assert len(met) == 4 + 5 + 2  # a layer, the last layer, pooler and projection
 
 
@@ -371,7 +422,7 @@ def test_kernels_compile_for_hopper_without_a_gpu(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     compiled = {name: (int(size), int(spilled)) for name, size, spilled in lines(result.stdout)}
-    assert len(compiled) == 18
+    assert len(compiled) == 21
     assert all(size > 0 for size, _ in compiled.values())
     assert {name: spilled for name, (_, spilled) in compiled.items() if spilled} == {}
 

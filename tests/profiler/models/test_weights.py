@@ -15,6 +15,7 @@ from profiler.executors.cpu import CpuExecutor
 from profiler.measuring import reference
 from profiler.models import weights
 from profiler.models.checkpoints import from_checkpoints
+from profiler.models.kernels.spans import Spans
 from profiler.models.spec import Dims, parse_spec
 from profiler.table import BucketPlan
 
@@ -182,7 +183,9 @@ def test_token_types_are_computed_as_by_hugging_face(shared: bool, rows: int, tm
         np.testing.assert_allclose(reference.logits(stacked, students, given), exact, atol=2e-6)
         with torch.no_grad():
             lens = torch.tensor([len(row) for row in given])
-            np.testing.assert_allclose(baseline(students, padded, lens).numpy(), exact, atol=2e-6)
+            np.testing.assert_allclose(
+                baseline(students, padded, Spans(lens, padded.shape[1])).numpy(), exact, atol=2e-6
+            )
     assert np.abs(executor.run(2, ids).logits - executor.run(2, given).logits)[:2].max() > 1e-3
     with pytest.raises(ValueError, match="vocabulary"):
         executor.run(1, [np.asarray([100], np.int32)])

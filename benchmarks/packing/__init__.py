@@ -1,0 +1,1 @@
+"""What packed batches bring: their texts, a table of both layouts, times side by side, predictions, capacities."""
