@@ -14,6 +14,7 @@ COMMANDS = {
     "validate": ("profiler.commands.validate", "check a table"),
     "compare": ("profiler.commands.compare", "put two tables or models side by side"),
     "campaign": ("profiler.commands.campaign", "measure everything there is on a GPU, part by part"),
+    "firstrun": ("profiler.commands.firstrun", "the first run on a GPU: two short commands, then a report"),
     "distill": ("profiler.commands.distill", "train students that answer together like a teacher"),
     "ramps": ("profiler.commands.ramps", "train a classifier after every layer of a teacher, and record answers"),
     "record": ("profiler.commands.record", "record what a teacher with ramps answers to any texts"),

@@ -33,14 +33,18 @@ def _probes(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
 
 
 def _numerics(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
-    """Every executor and dtype against float64; a dtype or executor that is not to be had is named."""
+    """Every executor and dtype against float64, each kept at once; one that is not to be had here is named."""
     grid = campaign.plan.numerics
     own = campaign.random(shape(grid))
-    found: dict[str, dict[str, Any]] = {}
+    before = campaign.state["parts"].get(name, {}).get("errors", {})
+    found: dict[str, dict[str, Any]] = {label: kept for label, kept in before.items() if "failed" not in kept}
+    late = []
     for kind in campaign.plan.kinds:
         for dtype in DTYPES:
+            if f"{kind} {dtype}" in found:
+                continue
             if time.monotonic() >= deadline:
-                found[f"{kind} {dtype}"] = {"failed": "no time left"}
+                late.append(f"{kind} {dtype}")
                 continue
             try:
                 executor = campaign.open(kind, own, grid.plan, grid.students, dtype=dtype, tune_s=0.0)
@@ -48,10 +52,14 @@ def _numerics(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
                 errors = gate.check(executor, own, np.random.default_rng(campaign.seed), keys=2)
                 executor.close()
                 found[f"{kind} {dtype}"] = {error: float(f"{value:.2e}") for error, value in errors.items()}
-            except (ArithmeticError, Unavailable, RuntimeError) as error:
+            except Unavailable as error:
+                found[f"{kind} {dtype}"] = {"unavailable": str(error)}
+            except (ArithmeticError, RuntimeError) as error:
                 found[f"{kind} {dtype}"] = {"failed": str(error).splitlines()[0]}
+            campaign.note(name, errors=found)
     failed = [label for label, errors in found.items() if "failed" in errors]
-    return {"status": "failed" if failed else "done", "errors": found, "failed": failed}
+    status = "failed" if failed else "unfinished" if late else "done"
+    return {"status": status, "errors": found, "failed": failed, "late": late}
 
 
 def _table(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:

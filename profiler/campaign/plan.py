@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from profiler.executors.cuda import KINDS, Simplifications
@@ -43,6 +43,8 @@ BASELINES = (
     Baseline("ours-without-key-drop", "students", simplifications=Simplifications(drop_key_bias=False)),
     Baseline("ours-without-value-fold", "students", simplifications=Simplifications(fold_value_bias=False)),
     Baseline("ours-without-fused-qkv", "students", simplifications=Simplifications(fused_qkv=False)),
+    Baseline("ours-with-copies", "students", simplifications=Simplifications(direct=False)),
+    Baseline("ours-with-three-heads", "students", simplifications=Simplifications(one_head=False)),
     Baseline("ours-without-tuning", "both", tuned=False),
     Baseline("hf-compile", "teachers", attention="sdpa", compiled="default"),
     Baseline("hf-compile-graphs", "teachers", attention="sdpa", compiled="reduce-overhead"),
@@ -126,15 +128,15 @@ def full() -> CampaignPlan:
         dtype="bfloat16",
         budgets={
             "probes": 15.0,
-            "numerics": 40.0,
+            "numerics": 70.0,
             "students-768": 85.0,
             "students-384": 60.0,
             "teachers": 45.0,
             "packed": 40.0,
             "baselines": 70.0,
-            "depths": 45.0,
+            "depths": 35.0,
             "energy": 25.0,
-            "compiled": 45.0,
+            "compiled": 30.0,
         },
         least_s=8.0,
         enough=200,
@@ -176,7 +178,7 @@ def tiny() -> CampaignPlan:
         enough=3,
         shortest_s=0.0,
         tune_s=0.0,
-        sizes=Sizes(matrix=128, copy_bytes=1 << 20, cache_bytes=1 << 16, nodes=20, calls=20),
+        sizes=Sizes(matrix=128, copy_bytes=1 << 20, cache_bytes=1 << 16, nodes=20, calls=20, spin_s=0.0),
         numerics=students,
         tables={
             "students-768": (students,),
@@ -191,3 +193,7 @@ def tiny() -> CampaignPlan:
         energy=(),
         energy_s=0.1,
     )
+
+
+#: By the name that campaign.json keeps.
+PLANS: dict[str, Callable[[], CampaignPlan]] = {"full": full, "tiny": tiny}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from profiler.models.roofline import floor
+from profiler.models.roofline import H200, floor
 from profiler.models.spec import parse_spec
 from profiler.table import LatencyTable, ShapeKey
 from profiler.table.metadata import Ceilings
@@ -25,6 +26,7 @@ def verdicts(out: Path, state: Mapping[str, Any]) -> list[dict[str, Any]]:
     students = rows["students-768"] + rows["students-384"]
     every = students + rows["teachers"] + rows["depths"]
     found = [*_gaps(students, Ceilings.of(state["parts"].get("probes", {}))), _host(students)]
+    found.append(_untried(state))
     found += [
         _depth(rows["students-768"], rows["teachers"], *goal) for goal in (("12x768", 2.5, 3), ("24x1024", 5, 6.5))
     ]
@@ -35,21 +37,41 @@ def verdicts(out: Path, state: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _gaps(rows: Iterable[Row], ceilings: Ceilings | None) -> list[dict[str, Any]]:
-    """Medians over all keys of the two student tables, by what binds the key."""
+    """Medians over all keys of the two student tables, by what binds the key.
+
+    The targets were set with an assumed cost of a kernel: the same medians with that one stand beside.
+    """
+    own_rows = list(rows)
+    gaps = _by_regime(own_rows, ceilings)
+    assumed = _by_regime(own_rows, ceilings and replace(ceilings, kernel_s=H200.kernel_s))
+    result = []
+    for regime, (must, aim) in GAPS.items():
+        own, other = gaps[regime], assumed[regime]
+        share = float(np.mean(np.array(own) <= must)) if own else None
+        value = float(np.median(own)) if own else None
+        what = f"device time / serial kernel floor, {regime}-bound keys (median)"
+        also = (
+            f"{np.median(other):.3g} with {H200.kernel_s * 1e6:g} us a kernel, as the target was set" if other else ""
+        )
+        result.append(_verdict(what, value, must, aim, below=True, keys=len(own), share_within=share, also=also))
+    return result
+
+
+def _by_regime(rows: Iterable[Row], ceilings: Ceilings | None) -> dict[str, list[float]]:
+    """Device time over the serial floor of every key, by what binds it."""
     gaps: dict[str, list[float]] = {regime: [] for regime in GAPS}
     for row in rows if ceilings else ():
         assert ceilings is not None
         key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]))
         bound = floor(parse_spec(row["model"], key.students), key, ceilings)
         gaps[bound.regime].append(row["device_us"] * 1e-6 / bound.serial_s)
-    result = []
-    for regime, (must, aim) in GAPS.items():
-        own = gaps[regime]
-        share = float(np.mean(np.array(own) <= must)) if own else None
-        value = float(np.median(own)) if own else None
-        what = f"device time / serial kernel floor, {regime}-bound keys (median)"
-        result.append(_verdict(what, value, must, aim, below=True, keys=len(own), share_within=share))
-    return result
+    return gaps
+
+
+def _untried(state: Mapping[str, Any]) -> Row:
+    """Products that run by default because no time was left to try them: such a table is not this engine's best."""
+    counts = [count for part in state["parts"].values() for count in part.get("untried", {}).values()]
+    return _verdict("kinds of products that run untried", sum(counts) if counts else None, 0, None, below=True)
 
 
 def _host(rows: Iterable[Row]) -> dict[str, Any]:

@@ -56,6 +56,10 @@ def main(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("interrupted: what was measured is kept; the same command goes on from there", file=sys.stderr)
         return 130
+    for what, why in result["skipped"].items():
+        print(f"left out {what}: {why}", file=sys.stderr)
+    if result["status"] == "failed":
+        raise RuntimeError(f"{arguments.out} cannot be used: {result.get('reason', 'no model could be measured')}")
     if result["status"] != "done":
         print(
             f"unfinished: {result['keys_without_samples']} keys have too few samples after {arguments.budget_s:g} s; "

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -53,6 +54,9 @@ class CudaReplay:
     def done(self) -> bool:
         return bool(self._finished.query())
 
+    def wait(self) -> None:
+        self._finished.synchronize()  # without the lock of the interpreter, which a loop around `done` would hold
+
     def device_s(self) -> float:
         return float(self._begun.elapsed_time(self._finished)) * 1e-3
 
@@ -77,8 +81,23 @@ class EagerDevice:
         start = torch.cuda.Event(enable_timing=True)
         return CudaReplay(work, start, start, self._beside if beside else None)
 
-    def seconds(self, work: Work, calls: int) -> float:
-        return min(self.timed(_repeated(work, calls)) for _ in range(3)) / calls
+    @cached_property
+    def cache_bytes(self) -> int:
+        own = torch.cuda.get_device_properties(self.torch_device)
+        return int(getattr(own, "L2_cache_size", 0)) or 64 << 20
+
+    def evict(self) -> None:
+        """Read and write twice the last cache, so that it holds nothing else afterwards."""
+        self._filler.add_(1)
+
+    @cached_property
+    def _filler(self) -> Tensor:
+        return torch.zeros(2 * self.cache_bytes // 4, dtype=torch.int32, device=self.torch_device)
+
+    def seconds(self, work: Work, calls: int, *, cold: bool = False) -> float:
+        own = _after(self.evict, work) if cold else work
+        spent = min(self.timed(_repeated(own, calls)) for _ in range(3)) / calls
+        return _without(spent, self.seconds(self.evict, calls)) if cold else spent
 
     def back_to_back(self, replay: Replay, repetitions: int) -> float:
         return self.timed(_repeated(replay.launch, repetitions)) / repetitions
@@ -121,11 +140,14 @@ class CudaDevice:
         self.pinned, self.back_to_back = self._eager.pinned, self._eager.back_to_back
         self.synchronize, self.copy = self._eager.synchronize, self._eager.copy
         self._events_in_graph = events_in_graph
-        self._side = torch.cuda.Stream(self.torch_device)
+        # Of high priority: torch hands out 32 streams of each priority in turn, and work that forks into 32 branches
+        # would otherwise get this one among them.
+        self._side = torch.cuda.Stream(self.torch_device, priority=-1)
         self._beside = torch.cuda.Stream(self.torch_device)
         self._pool: Any = None
         self._beside_pool: Any = None
         self._lost: list[torch.cuda.CUDAGraph] = []
+        _, self._memory = torch.cuda.mem_get_info(self.torch_device)
         self._open_pool()
 
     def prepare(self, work: Work, *, beside: bool = False) -> Replay:
@@ -143,11 +165,22 @@ class CudaDevice:
         own = self._beside if beside else None
         return CudaReplay(graph.replay, None if self._events_in_graph else start, start, own)
 
-    def seconds(self, work: Work, calls: int) -> float:
+    @property
+    def cache_bytes(self) -> int:
+        return self._eager.cache_bytes
+
+    def seconds(self, work: Work, calls: int, *, cold: bool = False) -> float:
+        if cold:
+            spent = self.seconds(_after(self._eager.evict, work), calls)
+            return _without(spent, self._evict_s)
         self._warm(work)
         own = torch.cuda.graph_pool_handle()  # a pool of its own, which goes with the graph
         launch = self._capture(_repeated(work, calls), None, own).replay
         return min(self._eager.timed(launch) for _ in range(3)) / calls
+
+    @cached_property
+    def _evict_s(self) -> float:
+        return self.seconds(self._eager.evict, 20)
 
     def _open_pool(self) -> None:
         # A pool dies with its last graph, and its handle then cannot be used again: this graph keeps it alive where the
@@ -173,8 +206,7 @@ class CudaDevice:
         # of the time. But a capture cannot ask for cached memory (of the eager run, of earlier trials) back.
         # Other threads (a tokenizer, a progress bar) may use the device meanwhile: thread_local.
         self.synchronize()
-        free, total = torch.cuda.mem_get_info(self.torch_device)
-        if free < total // 3:
+        if torch.cuda.memory_reserved(self.torch_device) > 2 * self._memory // 3:  # to ask the driver takes longer
             torch.cuda.empty_cache()
         with torch.cuda.stream(self._side):
             graph.capture_begin(pool=pool, capture_error_mode="thread_local")
@@ -212,13 +244,36 @@ def _repeated(work: Work, calls: int) -> Work:
     return repeated
 
 
+def _after(first: Work, work: Work) -> Work:
+    def both() -> None:
+        first()
+        work()
+
+    return both
+
+
+def _without(both_s: float, first_s: float) -> float:
+    """Seconds of the second of two works; never none, so that ratios of two remain ratios."""
+    return max(both_s - first_s, 1e-9)
+
+
+def refusal() -> str:
+    """Why no executor for a GPU can run on this machine; empty where one may."""
+    if torch.version.hip is not None:
+        return "no CUDA device: this torch is for AMD GPUs (ROCm), which Cohort does not support"
+    if torch.cuda.is_available():
+        return ""
+    apple = ", and Apple's GPU (MPS) is not supported" if torch.backends.mps.is_available() else ""
+    return f"no CUDA device is visible to torch{apple}"
+
+
 def open_cuda(index: int = 0, *, graphs: bool = True) -> Device:
     """The GPU, once it has shown that it captures and replays copies and timing events as this package needs them.
 
     Raises Unavailable where there is no CUDA device, or one that cannot.
     """
-    if not torch.cuda.is_available():
-        raise Unavailable("no CUDA device is visible to torch: use the CPU executor (--device cpu)")
+    if why := refusal():
+        raise Unavailable(f"{why}: use the CPU executor (--device cpu)")
     if index >= torch.cuda.device_count():
         raise Unavailable(f"no CUDA device {index}: torch sees {torch.cuda.device_count()} (0 is the first)")
     torch.cuda.set_device(index)

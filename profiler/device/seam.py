@@ -30,7 +30,11 @@ class Replay(Protocol):
         ...
 
     def done(self) -> bool:
-        """Whether the last launch has finished. Cheap: it is polled."""
+        """Whether the last launch has finished. A loop that polls it keeps every other thread of Python waiting."""
+        ...
+
+    def wait(self) -> None:
+        """Block until the last launch has finished; other threads of Python run meanwhile."""
         ...
 
     def device_s(self) -> float:
@@ -49,6 +53,11 @@ class Device(Protocol):
         """How work is run again: `graph` or `eager`."""
         ...
 
+    @property
+    def cache_bytes(self) -> int:
+        """Size of the last cache."""
+        ...
+
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Host memory (zeros) that the device can copy from and to while the host does something else."""
         ...
@@ -61,8 +70,11 @@ class Device(Protocol):
         """
         ...
 
-    def seconds(self, work: Work, calls: int) -> float:
-        """Seconds per call of so many calls, one behind the other, without launch gaps where the device can do that."""
+    def seconds(self, work: Work, calls: int, *, cold: bool = False) -> float:
+        """Seconds per call of so many calls, one behind the other, without launch gaps where the device can do that.
+
+        cold: before each call the cache is filled with something else, in time that does not count.
+        """
         ...
 
     def back_to_back(self, replay: Replay, repetitions: int) -> float:
@@ -93,6 +105,9 @@ class HostReplay:
     def done(self) -> bool:
         return True
 
+    def wait(self) -> None:
+        return
+
     def device_s(self) -> float:
         return self._seconds
 
@@ -101,6 +116,7 @@ class HostDevice:
     """The CPU, and the double of a GPU in tests: no pinning, no graphs, no asynchrony."""
 
     mode = "eager"
+    cache_bytes = 32 << 20
 
     @property
     def torch_device(self) -> torch.device:
@@ -113,7 +129,7 @@ class HostDevice:
         work()
         return HostReplay(work)
 
-    def seconds(self, work: Work, calls: int) -> float:
+    def seconds(self, work: Work, calls: int, *, cold: bool = False) -> float:
         started = time.perf_counter()
         for _ in range(calls):
             work()

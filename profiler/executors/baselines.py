@@ -55,7 +55,7 @@ class HuggingFaceForward:
         return self._head_weight.float().cpu().numpy(), self._head_bias.float().cpu().numpy()
 
     def part(self, first: int, last: int) -> HuggingFaceForward:
-        """See profiler.executors.staged.Forward."""
+        """See profiler.executors.passes.Forward."""
         own, students, outputs = copy(self), last - first, self.spec.outputs
         own.spec = replace(self.spec, name=f"{self.spec.name}/{first + 1}-{last}", students=students, classes=outputs)
         own._models = self._models[first:last]
@@ -65,6 +65,9 @@ class HuggingFaceForward:
 
     def describe(self) -> str:
         return self._how
+
+    def choose(self, students: int, ids: Tensor, spans: Spans) -> None:
+        return
 
     def freeze(self) -> None:
         return

@@ -19,29 +19,40 @@ from torch import Tensor
 
 from profiler.device.cuda import open_cuda
 from profiler.device.seam import Device, Unavailable
+from profiler.executors.passes import Forward
 from profiler.executors.segments import SegmentedExecutor
-from profiler.executors.staged import Forward, StagedExecutor
+from profiler.executors.staged import StagedExecutor
 from profiler.models import forward as stock
 from profiler.models.kernels.spans import Spans
-from profiler.models.products import Products
+from profiler.models.products import Products, Shape, power_above
 from profiler.models.ramps import RampWeights
 from profiler.models.rows import PaddedRows
 from profiler.models.weights import Weights, simplify
-from profiler.table import BucketPlan
+from profiler.table import BucketPlan, ShapeKey
 from profiler.table.plan import PACKED
 
 T = TypeVar("T")
+#: Ids that the embedding kernel may read from the host's memory, four bytes at a time: more are copied faster.
+DIRECT_READS = 2048
+#: The least that our kernels are for.
+CAPABILITY = (8, 0)
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
 class Simplifications:
-    """The short cuts that are exact in real arithmetic, to switch off in ablations."""
+    """The short cuts that are exact in real arithmetic, to switch off in ablations.
+
+    direct: kernels read ids and write logits in the host's memory, where a batch is small. one_head: one kernel after
+    the last layer, where a batch is small.
+    """
 
     cls_only: bool = True
     drop_key_bias: bool = True
     fold_value_bias: bool = True
     fused_qkv: bool = True
+    direct: bool = True
+    one_head: bool = True
 
     def prepare(self, weights: Weights) -> Weights:
         """The weights without the biases that are dropped or folded. Call it in high precision, before the cast."""
@@ -58,22 +69,47 @@ class FusedForward:
 
         self.spec = weights.spec
         self.dtype = _name(weights.dtype)
-        self._forward = partial(fused.forward, cls_only=simplifications.cls_only, fused_qkv=simplifications.fused_qkv)
+        ways = {name: getattr(simplifications, name) for name in ("cls_only", "fused_qkv", "one_head")}
+        self._forward: Callable[..., Tensor] = partial(fused.forward, **ways)
+        self._direct = simplifications.direct
         self._failure = TritonError
         self._products = products
         self._weights = {self.spec.students: weights}
-        turned = fused.turn(weights) if products.device is not None else None
+        turned = fused.turn(weights) if products.choosing else None
         self._turned = {self.spec.students: turned}
+        self._bytes = sum(t.nbytes for name, t in weights.tensors().items() if name.startswith("layers."))
+        self._met: set[tuple[int, ...]] = set()
+        self._tuned = products.choosing
+
+    def choose(self, students: int, ids: Tensor, spans: Spans) -> None:
+        """See profiler.executors.passes.Forward. Batches whose products are of the same classes are met once."""
+        met = tuple(map(power_above, (students, spans.batch, ids.numel())))
+        if self._products.choosing and met not in self._met:
+            self._met.add(met)
+            self(students, ids, spans)
+
+    def suits(self, key: ShapeKey) -> bool:
+        """See profiler.executors.passes.InPlace."""
+        few = key.rows * min(key.students, self.spec.embeddings) <= DIRECT_READS
+        return self._direct and few and key.layout != PACKED
+
+    def in_place(self, students: int, ids: Tensor, lens: Tensor, spans: Spans, out: Tensor) -> None:
+        """See profiler.executors.passes.InPlace."""
+        self._run(students, ids, spans, given_lens=lens, out=out)
 
     def __call__(self, students: int, ids: Tensor, spans: Spans) -> Tensor:
+        return self._run(students, ids, spans)
+
+    def _run(self, students: int, ids: Tensor, spans: Spans, **places: Tensor) -> Tensor:
         if students not in self._weights:
             full = self.spec.students
             turned = self._turned[full]
             self._weights[students] = self._weights[full].prefix(students)
             self._turned[students] = None if turned is None else turned.prefix(students)
-        self._products.used.clear()
+        self._products.begin(self._bytes * students / self.spec.students)
         try:
-            return self._forward(self._weights[students], ids, spans, self._products, turned=self._turned[students])
+            own, turned = self._weights[students], self._turned[students]
+            return self._forward(own, ids, spans, self._products, turned=turned, **places)
         except self._failure as error:  # no RuntimeError, unlike all that torch raises
             raise RuntimeError(f"Triton: {error}") from error
 
@@ -82,13 +118,19 @@ class FusedForward:
         return _heads(self._weights[self.spec.students])
 
     def part(self, first: int, last: int) -> FusedForward:
-        """See profiler.executors.staged.Forward; the choice of products is shared."""
+        """See profiler.executors.passes.Forward; the choice of products is shared."""
         own, full = copy(self), self.spec.students
         turned = self._turned[full]
         own._weights = {last - first: self._weights[full].part(first, last)}
         own._turned = {last - first: None if turned is None else turned.part(first, last)}
+        own._bytes = self._bytes * (last - first) // full
         own.spec = own._weights[last - first].spec
         return own
+
+    @property
+    def untried(self) -> int | None:
+        """How many classes of products take the default without a trial; None where none was to be tried."""
+        return len(self._products.untried) if self._tuned else None
 
     @property
     def refused(self) -> dict[str, str]:
@@ -149,7 +191,7 @@ class StockForward:
         return _heads(self._weights[self.spec.students])
 
     def part(self, first: int, last: int) -> StockForward:
-        """See profiler.executors.staged.Forward."""
+        """See profiler.executors.passes.Forward."""
         own = copy(self)
         own._weights = {last - first: self._weights[self.spec.students].part(first, last)}
         own.spec = own._weights[last - first].spec
@@ -157,6 +199,9 @@ class StockForward:
 
     def describe(self) -> str:
         return f"stock {self._arrangement}"
+
+    def choose(self, students: int, ids: Tensor, spans: Spans) -> None:
+        return
 
     def freeze(self) -> None:
         return
@@ -171,6 +216,7 @@ def _heads(weights: Weights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _fork_join(works: Sequence[Callable[[], Tensor]], streams: list[torch.cuda.Stream]) -> list[Tensor]:
     current = torch.cuda.current_stream()
+    assert current not in streams, "a branch on the stream it forks from would wait for itself"
     results, forked = [], []
     try:
         for work, stream in zip(works, streams, strict=False):
@@ -228,13 +274,15 @@ def open_executor(
     dtype: str = "bfloat16",
     simplifications: Simplifications | None = None,
     tune_s: float = 20.0,
+    choices: dict[Shape, str] | None = None,
     device: Device | None = None,
 ) -> StagedExecutor:
     """An executor by name, with the weights on its device; `warm` it next.
 
-    weights: float32, as trained. tune_s: seconds that choosing the products may take, 0 for bmm everywhere. device:
-    given in tests. Raises LookupError for unknown names, Unavailable (which says why, and what else there is)
-    without CUDA, Triton or the dtype.
+    weights: float32, as trained. tune_s: seconds that choosing the products may take, 0 for bmm everywhere. choices:
+    what was chosen on this device in this dtype, shared with other executors and extended. device: given in tests.
+    Raises LookupError for unknown names, Unavailable (which says why, and what else there is) without CUDA, Triton or
+    the dtype.
     """
     chosen, wanted = pick("executor", kind, KINDS), pick("dtype", dtype, DTYPES)
     if plan.layout == PACKED and chosen.forward != "fused":
@@ -245,12 +293,13 @@ def open_executor(
     if chosen.forward == "fused":
         _try_triton(kind, device.torch_device)
     if device.torch_device.type == "cuda" and wanted == torch.bfloat16 and not torch.cuda.is_bf16_supported(False):
-        raise Unavailable("this GPU has no bfloat16: use --dtype float16")
+        raise Unavailable(f"{torch.cuda.get_device_name()} has no bfloat16: use --dtype float16, or --device cpu")
     shortcuts = simplifications or Simplifications()
     placed = shortcuts.prepare(weights).to(device.torch_device, wanted)
     forward: Forward
     if chosen.forward == "fused":
-        forward = FusedForward(placed, shortcuts, Products(device if tune_s > 0 else None, tune_s))
+        tuned = Products(device, tune_s, {} if choices is None else choices) if tune_s > 0 else Products()
+        forward = FusedForward(placed, shortcuts, tuned)
     else:
         forward = StockForward(placed, chosen.forward, shortcuts.cls_only)
     return StagedExecutor(forward, plan, students, device)
@@ -270,14 +319,25 @@ def open_layered(
 
 
 def _try_triton(kind: str, device: torch.device) -> None:
-    """Run one kernel: besides the package, Triton needs a C compiler, Python's headers and a cache it can write to."""
+    """Run two kernels: besides the package, Triton needs a C compiler, Python's headers and a cache it can write to.
+
+    Before the tensor cores of Ampere our attention compiles to something far slower than torch's own.
+    """
     from triton.errors import TritonError
 
-    from profiler.models.kernels import rowwise
+    from profiler.models.kernels import attention, rowwise
 
-    one, next_best = torch.ones(1, 1, 1, device=device), KINDS[kind].next_best
+    next_best = KINDS[kind].next_best
+    if device.type == "cuda" and (found := torch.cuda.get_device_capability(device)) < CAPABILITY:
+        name, (major, minor) = torch.cuda.get_device_name(device), found
+        raise Unavailable(
+            f"executor {kind} needs a GPU of compute capability {CAPABILITY[0]}.{CAPABILITY[1]} (A100, L4 and later), "
+            f"{name} has {major}.{minor}: next best is {next_best}"
+        )
+    one, qkv = torch.ones(1, 1, 1, device=device), torch.ones(1, 16, 48, device=device)
     try:
         rowwise.tally(one, one[0], one[0, 0])
+        attention.attention(qkv, qkv[:, 0, :16], Spans(torch.ones(1, dtype=torch.int32, device=device), 16), 1)
     except (TritonError, RuntimeError, OSError, subprocess.SubprocessError) as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Unavailable(

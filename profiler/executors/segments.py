@@ -191,7 +191,7 @@ class SegmentedLayers:
     def ramp(self) -> NDArray[np.float32]:
         if self._at not in self._ahead:
             self._own.ramps[self._at - 1].launch()
-        _wait(self._own.ramps[self._at - 1])
+        self._own.ramps[self._at - 1].wait()
         return np.array(self._answers[self._at - 1])
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -202,8 +202,8 @@ class SegmentedLayers:
     def end(self) -> BatchResult:
         self._launch(len(self._own.ramps))
         for layer in self._ahead:  # their rows are the next batch's, too
-            _wait(self._own.ramps[layer - 1])
-        _wait(self._own.layers[-1])
+            self._own.ramps[layer - 1].wait()
+        self._own.layers[-1].wait()
         return self.so_far(self._answers[-1].copy())
 
     def so_far(self, logits: NDArray[np.float32]) -> BatchResult:
@@ -216,9 +216,3 @@ class SegmentedLayers:
             if layer in self._ahead:
                 self._own.ramps[layer - 1].launch()
         self._launched = max(self._launched, layers)
-
-
-def _wait(replay: Replay) -> None:
-    done = replay.done
-    while not done():
-        pass

@@ -7,58 +7,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from profiler.device.seam import Device, Replay
 from profiler.executors.inputs import Inputs, inputs, room
 from profiler.executors.interface import BatchResult, Ids, PartKey, all_keys
-from profiler.models.kernels.spans import Spans
+from profiler.executors.passes import Forward, InPlace
 from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
 
 #: Largest relative distance between a replay and the eager run it was captured from. Both run the same kernels, but a
 #: library may split a sum differently for memory that is aligned differently; what a stale replay does is of order one.
 REPLAY_TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
-
-
-class Forward(Protocol):
-    """A model on the device, as a function of tensors that never move."""
-
-    @property
-    def spec(self) -> Dims: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-    def __call__(self, students: int, ids: Tensor, spans: Spans) -> Tensor:
-        """Logits float32 [B, C] by the first `students` students: ids int32, [B, S] or, where packed, [R]."""
-        ...
-
-    @property
-    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Of every prefix, on the host: weights [K, O, C] and biases [K, C]."""
-        ...
-
-    def part(self, first: int, last: int) -> Forward:
-        """Students first + 1 to last as a model of their own on the same memory: its answers are sums of vectors."""
-        ...
-
-    def describe(self) -> str:
-        """How the last call was computed, in a word or two."""
-        ...
-
-    def freeze(self) -> None:
-        """Everything is prepared: choose, compile and allocate nothing from here on."""
-        ...
-
-    def close(self) -> None:
-        """Forget the weights."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +39,8 @@ class _Slot:
 class StagedExecutor:
     """Runs any `Forward` on any `Device`; a batch costs the host one staging copy, one launch and one poll.
 
-    One copy brings lengths and ids to the device (`profiler.executors.inputs`), where masks are derived from them.
-    Keys that do not fit the device's memory are in `skipped`, with the reason.
+    One copy brings lengths and ids to the device (`profiler.executors.inputs`), where masks are derived from them; a
+    small batch may be read where it is. Keys that do not fit the device's memory are in `skipped`, with the reason.
 
     A part of the students is an executor of its own on the same device and weights. Its answers, sums of vectors, come
     to the host as others do, so that whoever needs more students may be put into a smaller batch, and nothing of a
@@ -121,21 +85,27 @@ class StagedExecutor:
         """What the forward pass tried and could not use, with the reason."""
         return dict(getattr(self._forward, "refused", {}))
 
+    @property
+    def untried(self) -> int | None:
+        """How many classes of products run by default without a trial; None where nothing is chosen."""
+        return getattr(self._forward, "untried", None)
+
     def implementation(self, key: ShapeKey) -> str:
         return self._slot(key).implementation
 
     def warm(self, keys: Iterable[ShapeKey] | None = None) -> float:
-        """Prepare these keys (default: all), largest first; returns the seconds it took.
+        """Prepare these keys (default: all); returns the seconds it took.
 
-        Every key is run eagerly, captured, replayed and compared: ArithmeticError where the replay differs. A key that
-        does not fit the memory is skipped; MemoryError where none fits.
+        First what can be chosen is chosen, from the smallest key up, so that a budget for it reaches most keys. Then
+        every key, from the largest down, is run eagerly, captured, replayed and compared: ArithmeticError where the
+        replay differs. A key that does not fit the memory is skipped; MemoryError where none fits.
         """
         started = perf_counter()
         wanted = all_keys(self.plan, self.students) if keys is None else list(keys)
         order = sorted(wanted, key=lambda key: (-key.students * key.rows, key))
-        for key in order:
-            if key in self._slots:
-                continue
+        new = [key for key in order if key not in self._slots]
+        self._choose(reversed(new))
+        for key in new:
             try:
                 self._slots[key] = self._prepare(key)
             except torch.OutOfMemoryError as error:
@@ -163,9 +133,7 @@ class StagedExecutor:
         replay = slot.replay
         replay.launch()
         staged = perf_counter()
-        done = replay.done
-        while not done():
-            pass
+        replay.wait()
         logits = slot.logits[:size].copy()
         finished = perf_counter()
         return BatchResult(logits, key, finished - started, staged - started, replay.device_s())
@@ -215,19 +183,39 @@ class StagedExecutor:
             raise LookupError(f"{self.spec.name} is not ready for {key}: {why}")
         return slot
 
-    def _prepare(self, key: ShapeKey) -> _Slot:
-        own = inputs(key, self.plan, self._staged, self._inputs)
-        answers = self._answers[: key.batch]
+    @torch.inference_mode()
+    def _choose(self, ascending: Iterable[ShapeKey]) -> None:
+        try:
+            for key in ascending:
+                own = self._staged_at_random(key)
+                self._inputs[: own.count].copy_(self._staged[: own.count])
+                self._forward.choose(key.students, own.ids, own.spans)
+        except torch.OutOfMemoryError:  # nor do larger ones fit: they are skipped, with the reason, when prepared
+            return
 
-        @torch.inference_mode()
-        def work() -> None:
-            self._inputs[: own.count].copy_(self._staged[: own.count], non_blocking=True)
-            answers.copy_(self._forward(key.students, own.ids, own.spans), non_blocking=True)
-
-        rng = np.random.default_rng(key.rows)
+    def _staged_at_random(self, key: ShapeKey) -> Inputs:
+        """The inputs of a key, with random texts staged."""
+        own, rng = inputs(key, self.plan, self._staged, self._inputs), np.random.default_rng(key.rows)
         own.staged[:] = rng.integers(0, self._inputs_below, own.staged.shape)
         lengths = [int(rng.integers(1, most, endpoint=True)) for most in self.plan.fullest(key)]
         own.fill([rng.integers(0, self._inputs_below, length, dtype=np.int32) for length in lengths])
+        return own
+
+    def _prepare(self, key: ShapeKey) -> _Slot:
+        own = self._staged_at_random(key)
+        answers, lens, ids = self._answers[: key.batch], self._staged[: key.batch], torch.from_numpy(own.staged)
+
+        @torch.inference_mode()
+        def copied() -> None:
+            self._inputs[: own.count].copy_(self._staged[: own.count], non_blocking=True)
+            answers.copy_(self._forward(key.students, own.ids, own.spans), non_blocking=True)
+
+        @torch.inference_mode()
+        def in_place() -> None:
+            assert isinstance(self._forward, InPlace)
+            self._forward.in_place(key.students, ids, lens, own.spans, answers)
+
+        work = in_place if isinstance(self._forward, InPlace) and self._forward.suits(key) else copied
         replay = self._device.prepare(work)
         implementation = f"{self._device.mode} {self._forward.describe()}"
         slot = _Slot(replay, own, own.staged.view(np.uint32), answers.numpy(), implementation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from profiler.models.spec import Dims, parse_spec
 from profiler.table import BucketPlan, ShapeKey
 from profiler.table.latency import SIZES
+from profiler.table.plan import PACKED
 from traces.shared.documents import checked, read_json
 
 #: Plans that come with the package, named as --plan names them.
@@ -85,6 +86,27 @@ def grids(models: Sequence[str], students: Iterable[int], batches: Iterable[int]
     if len(set(models)) < len(models):
         raise ValueError(f"a model is named twice in {', '.join(models)}")
     return [Grid(model, counts if model.startswith("students-") else (1,), sizes, lengths) for model in models]
+
+
+def rectangle(keys: Sequence[ShapeKey], missing: Collection[ShapeKey]) -> tuple[list[ShapeKey], list[str]]:
+    """The keys of a model that are left when some cannot be had, so that no size has a hole; what was dropped.
+
+    A table has every size for every number of students. So a number of students that lacks a key is dropped; where the
+    smallest number lacks it too, the largest batch or length that is missing, whichever costs fewer keys.
+    """
+    kept, dropped = list(keys), []
+    while lacking := [key for key in kept if key in missing]:
+        fewest = min(key.students for key in kept)
+        small = [key for key in lacking if key.students == fewest]
+        if small:
+            axes = ("batch",) if small[0].layout == PACKED else ("batch", "tokens")
+            ways = [(axis, max(getattr(key, axis) for key in small)) for axis in axes]
+        else:
+            ways = [("students", max(key.students for key in lacking))]
+        axis, size = min(ways, key=lambda way: sum(getattr(key, way[0]) == way[1] for key in kept))
+        kept = [key for key in kept if getattr(key, axis) != size]
+        dropped.append(f"{axis} {size}")
+    return kept, dropped
 
 
 def measured_as(grids: Sequence[Grid]) -> dict[Grid, str]:

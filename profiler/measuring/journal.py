@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ class TimingSample(NamedTuple):
     gap_s: float = 0.0
 
 
+SAMPLES = "samples.csv"
 COLUMNS = ("at_s", "kind", "model", "students", "batch", "tokens", "layout", "seconds", "staging_s", "device_s",
            "gap_s")  # fmt: skip
 
@@ -45,10 +47,10 @@ class SampleJournal:
         self.folder = folder
         self.samples: list[TimingSample] = []
         _same_settings(folder, settings)
-        path = folder / "samples.csv"
+        path = folder / SAMPLES
         if path.exists():
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)  # a last line that was not written to its end
-            self.samples = list(_read(path))
+            self.samples = read_samples(folder)
         self._file: TextIO = path.open("a", newline="")
         self._writer = csv.writer(self._file)
         if not path.stat().st_size:
@@ -93,8 +95,15 @@ def _same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _read(path: Path) -> Iterator[TimingSample]:
-    with path.open(newline="") as file:
+def read_samples(folder: Path) -> list[TimingSample]:
+    """The timings in a folder; a last line that was not written to its end is left out."""
+    path = folder / SAMPLES
+    return list(_parsed(path)) if path.exists() else []
+
+
+def _parsed(path: Path) -> Iterator[TimingSample]:
+    text = path.read_text()
+    with io.StringIO(text[: text.rfind("\n") + 1], newline="") as file:
         for number, row in enumerate(csv.DictReader(file)):
             try:
                 key = ShapeKey(int(row["students"]), int(row["batch"]), int(row["tokens"]), row["layout"])

@@ -17,15 +17,18 @@ import numpy as np
 
 from profiler.executors.interface import BackToBack, Engine
 from profiler.measuring import gate, noise, summary
-from profiler.measuring.grid import Grid, ModelKey
+from profiler.measuring.grid import Grid, ModelKey, rectangle
 from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
 from profiler.measuring.mixes import random_batch
+from profiler.measuring.notes import TableNotes, complete
 from profiler.measuring.ramps import parts, ramp_times
 from profiler.measuring.rules import Rules
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
+from profiler.table import ShapeKey
 from profiler.table.metadata import Ceilings
+from profiler.table.validate import holes
 from profiler.table.writing import write_table
 from traces.shared.origin import origin
 
@@ -43,7 +46,7 @@ class Entry:
     spec: Dims
     grid: Grid
     open: Callable[[], tuple[Engine, Weights]]
-    gate_keys: int = 1
+    gate_keys: int = 2
     like: str = ""
 
     def cells(self) -> list[ModelKey]:
@@ -55,13 +58,15 @@ class Entry:
 class Opened:
     """Executors by entry, what their opening cost and showed; what was skipped and why, what came too late to open.
 
-    refused: the products that an executor tried and could not use, with the reason.
+    refused: the products that an executor tried and could not use, with the reason. untried: how many classes of
+    products it had no time to try.
     """
 
     executors: dict[str, Engine] = field(default_factory=dict)
     cold_start: dict[str, dict[str, float]] = field(default_factory=dict)
     numerics: dict[str, dict[str, float]] = field(default_factory=dict)
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
+    untried: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     late: list[str] = field(default_factory=list)
     cells: list[ModelKey] = field(default_factory=list)
@@ -87,9 +92,11 @@ def measure_table(
 
     rules.budget_s is the least time for measuring, most_s the most; in between it ends at `deadline` (time.monotonic).
     Entries that would open after the deadline are left out and named. Status `done`, or `unfinished` where keys lack
-    samples or entries were left out: the timings are kept beside `out`, and a repeated call goes on from there.
+    samples or entries were left out: the timings are kept beside `out`, and a repeated call goes on from there, or
+    `profiler.measuring.notes.table_of` makes a table of them. Sizes with keys that do not fit the memory are left out
+    of the table (`skipped` says which), so that it has no hole; `failed` where one has.
     accuracy: rows for the table. keep_samples: whether every timing goes into the table's folder. partial_table: write
-    a table of the models that are complete even when others are not, or failed to open or to pass the gate (which is
+    a table of what is complete even when some keys are not, or models failed to open or to pass the gate (which is
     then in `skipped`, with the reason). alike: grids that take the rows of an entry
     (`profiler.measuring.grid.measured_as`); the metadata says so.
     """
@@ -102,27 +109,27 @@ def measure_table(
         if not opened.cells:
             status = "unfinished" if opened.late else "failed"
             return {"status": status, "skipped": opened.skipped, "late": opened.late, "keys_without_samples": 0}
+        notes = _notes(entries, opened, meta, ceilings, seed)
+        notes.save(journal.folder)
         left = max(rules.budget_s, min(most_s, deadline - time.monotonic()))
         own = replace(rules, budget_s=journal.elapsed_s + left)
         began, waited = time.perf_counter(), noise.run_queue_delay_s()
-        canary = min(opened.cells, key=lambda cell: cell.key.batch)
         on_time, on_layers = parts(progress, opened.executors, opened.cells)
-        measurement = Measurement(opened.executors, opened.cells, journal, own, rng, canary, on_time)
+        measurement = Measurement(opened.executors, opened.cells, journal, own, rng, _canary(opened), on_time)
         with _no_garbage_collection():
             measurement.run()
         waiting = (noise.run_queue_delay_s() - waited) / (time.perf_counter() - began)
         short = measurement.unfinished
-        complete = [cell for cell in opened.cells if cell.model not in {other.model for other in short}]
-        result: dict[str, Any] = {"keys": len(complete), "keys_without_samples": len(short), "skipped": opened.skipped}
-        result["late"] = opened.late
-        if not complete or ((short or opened.late) and not partial_table):
+        cells, without = complete(opened.cells, short)
+        result: dict[str, Any] = {"keys": len(cells), "keys_without_samples": len(short)}
+        result |= {"skipped": opened.skipped, "late": opened.late, "untried": opened.untried}
+        if not cells or ((short or opened.late) and not partial_table):
             return {"status": "unfinished", **result}
-        full = {"kind": "measured", **meta, "canary": str(canary), "seed": seed}
-        full |= _findings(opened, journal, waiting, idle=rules.idle_repeats > 0)
-        if ceilings:
-            full["ceilings"] = vars(ceilings)
-        rows = _rows(entries, complete, opened, journal, ceilings)
-        ramps = ramp_times(opened.executors, complete, rows, rules.budget_s, rng, on_layers)
+        result["skipped"] = opened.skipped | without
+        full = {**notes.meta, **notes.found(journal.samples, waiting), "skipped": result["skipped"]}
+        rows = notes.rows(journal.samples, cells)
+        _time_back_to_back(opened.executors, cells, rows)
+        ramps = ramp_times(opened.executors, cells, rows, rules.budget_s, rng, on_layers)
         for grid, name in alike.items():
             own_rows = [row for row in rows if row["model"] == name and row["students"] in grid.students]
             rows += [row | {"model": grid.model} for row in own_rows]
@@ -130,8 +137,12 @@ def measure_table(
             full["measured_as"] = {grid.model: name for grid, name in alike.items()}
         jitter = summary.jitter_rows(journal.samples)
         extra = [journal.folder / "samples.csv"] if keep_samples else []
-        about = full | ramps.said(full) | origin()
-        write_table(out, rows, about, jitter=jitter, accuracy=accuracy, extra=extra, replace=True, **ramps.files)
+        about = full | ramps.said(full)
+        table = write_table(
+            out, rows, about, jitter=jitter, accuracy=accuracy, extra=extra, replace=True, **ramps.files
+        )
+    if missing := [finding.text for finding in holes(table)]:
+        return {"status": "failed", "reason": missing[0], **result}
     if short or opened.late:
         return {"status": "unfinished", **result}
     shutil.rmtree(out.with_name(out.name + ".partial"))
@@ -151,18 +162,22 @@ def _no_garbage_collection() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _findings(opened: Opened, journal: SampleJournal, waiting: float, *, idle: bool) -> dict[str, Any]:
-    """What the samples say besides the rows: noise, precision, idle effect; and what the opening showed."""
-    drift = noise.canary_drift([sample.seconds for sample in journal.samples if sample.kind == "canary"])
-    quiet = noise.verdict(drift, waiting)
-    found: dict[str, Any] = {"noise": quiet, "numerics": opened.numerics, "cold_start": opened.cold_start}
-    found |= {"skipped": opened.skipped, "products_refused": opened.refused}
-    found |= {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
-    if idle:
-        found["idle_observed"] = summary.idle_factor(journal.samples)
-        if quiet["verdict"] == "quiet":  # else it would be the other processes' doing
-            found["idle_factor"] = found["idle_observed"]
-    return found
+def _notes(
+    entries: Sequence[Entry], opened: Opened, meta: Mapping[str, Any], ceilings: Ceilings | None, seed: int
+) -> TableNotes:
+    """What the opening showed, for the table."""
+    full = {"kind": "measured", **origin(), **meta, "canary": str(_canary(opened)), "seed": seed}
+    full |= {"numerics": opened.numerics, "cold_start": opened.cold_start, "skipped": opened.skipped}
+    full |= {"products_refused": opened.refused, "products_untried": opened.untried}
+    if ceilings:
+        full["ceilings"] = vars(ceilings)
+    describe = {cell: opened.executors[cell.model].implementation(cell.key) for cell in opened.cells}
+    dtypes = {name: executor.dtype for name, executor in opened.executors.items()}
+    return TableNotes(full, {entry.name: entry.spec for entry in entries}, dtypes, describe)
+
+
+def _canary(opened: Opened) -> ModelKey:
+    return min(opened.cells, key=lambda cell: cell.key.batch)
 
 
 def _open(
@@ -206,12 +221,15 @@ def _open_one(entry: Entry, opened: Opened, rng: np.random.Generator, stack: Exi
     if refused := getattr(executor, "refused", {}):
         opened.refused[entry.name] = refused
     opened.cold_start[entry.name] = {"load_s": round(loaded, 3), "warm_s": round(warmed, 3)}
+    if (untried := getattr(executor, "untried", None)) is not None:
+        opened.untried[entry.name] = untried
     opened.numerics[entry.name] = {name: float(f"{error:.2e}") for name, error in errors.items()}
-    for cell in entry.cells():
-        if why := getattr(executor, "skipped", {}).get(cell.key):
-            opened.skipped[str(cell)] = why
-        else:
-            opened.cells.append(cell)
+    skipped: Mapping[ShapeKey, str] = getattr(executor, "skipped", {})
+    cells = entry.cells()
+    opened.skipped |= {str(cell): skipped[cell.key] for cell in cells if cell.key in skipped}
+    kept, dropped = rectangle([cell.key for cell in cells], skipped)
+    opened.skipped |= {f"{entry.name}, {what}": "not all of it fits the device's memory" for what in dropped}
+    opened.cells += [ModelKey(entry.name, key) for key in kept]
 
 
 def _compare(executor: Engine, other: Engine, cells: Sequence[ModelKey], rng: np.random.Generator) -> float:
@@ -234,18 +252,12 @@ def _compare(executor: Engine, other: Engine, cells: Sequence[ModelKey], rng: np
     return worst
 
 
-def _rows(
-    entries: Sequence[Entry], cells: list[ModelKey], opened: Opened, journal: SampleJournal, ceilings: Ceilings | None
-) -> list[dict[str, Any]]:
-    """The rows of latency.csv, with the time of batches that are queued one behind the other."""
-    describe = {cell: opened.executors[cell.model].implementation(cell.key) for cell in cells}
-    dtypes = {name: executor.dtype for name, executor in opened.executors.items()}
-    specs = {entry.name: entry.spec for entry in entries}
-    rows = summary.latency_rows(journal.samples, cells, specs, describe, "", ceilings)
+def _time_back_to_back(
+    executors: Mapping[str, Engine], cells: Sequence[ModelKey], rows: Sequence[dict[str, Any]]
+) -> None:
+    """Add to the rows the time of batches that are queued one behind the other."""
     for cell, row in zip(cells, rows, strict=True):
-        row["dtype"] = dtypes[cell.model]
         row["back_to_back_us"] = None
-        if isinstance(executor := opened.executors[cell.model], BackToBack):
+        if isinstance(executor := executors[cell.model], BackToBack):
             repetitions = int(np.clip(4000.0 / row["latency_us"], 3, 50))
             row["back_to_back_us"] = round(executor.back_to_back(cell.key, repetitions) * 1e6, 1)
-    return rows

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from profiler.models.kernels import attention, rowwise
+from profiler.models.kernels import attention, head, rowwise
 from profiler.models.kernels.spans import Spans
 from profiler.models.products import Operand
 from profiler.models.weights import Layer, Weights
@@ -35,13 +35,18 @@ def forward(
     turned: Weights | None = None,
     cls_only: bool = True,
     fused_qkv: bool = True,
+    one_head: bool = True,
+    given_lens: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Logits float32 [B, C] of token ids int32, of any shape, by all students of `weights`.
 
     spans: where the texts lie in the rows, and how the ids' shape is to be read: [B, S], or [R] where they are packed.
     product: see `Products`. turned: `turn(weights)`, for products that want it. cls_only: compute the last layer for
-    the [CLS] token only. fused_qkv: one product for query, key and value. Both are exact; they can be switched off to
-    see what they bring.
+    the [CLS] token only. fused_qkv: one product for query, key and value. one_head: all after the last layer in one
+    kernel, for small batches. All are exact; they can be switched off to see what they bring. given_lens: where the
+    lengths lie in pinned memory of the host (as ids then may, too); the first kernel copies them to `spans`. out: where
+    the logits are written, by the last kernel.
     """
     spec = weights.spec
     x = rowwise.embedding_norm(
@@ -54,6 +59,7 @@ def forward(
         weights.embedding_ln_weight,
         weights.embedding_ln_bias,
         spec.norm_eps,
+        None if given_lens is None else (given_lens, spans.lens),
     ).expand(spec.students, -1, -1)
     for index, layer in enumerate(weights.layers):
         other = None if turned is None else turned.layers[index]
@@ -61,7 +67,7 @@ def forward(
             x = _last_layer(layer, other, x, spans, spec.heads, spec.norm_eps, product)
         else:
             x = _layer(layer, other, x, spans, spec.heads, spec.norm_eps, product, fused_qkv)
-    return _head(weights, turned, x if cls_only else spans.first(x), product)
+    return _head(weights, turned, x if cls_only else spans.first(x), product, one_head, out)
 
 
 def _layer(
@@ -84,6 +90,7 @@ def _layer(
     _add(qkv[:, :, hidden : 2 * hidden], layer.key_bias)
     _add(qkv[:, :, 2 * hidden :], layer.value_bias)
     context = attention.attention(qkv, layer.query_bias, spans, heads)
+    del qkv  # of a large batch it is gigabytes, and the feed-forward needs as much again
     return _feed_forward(layer, turned, context, x, eps, product)
 
 
@@ -98,6 +105,7 @@ def _last_layer(
     _add(keys_values[:, :, :hidden], layer.key_bias)
     _add(keys_values[:, :, hidden:], layer.value_bias)
     context = attention.first_attention(query, keys_values, layer.query_bias, spans, heads)
+    del keys_values
     return _feed_forward(layer, turned, context, first, eps, product)
 
 
@@ -112,12 +120,23 @@ def _feed_forward(
     return rowwise.add_norm(outer, layer.ffn2_bias, x, layer.ln2_weight, layer.ln2_bias, eps)
 
 
-def _head(weights: Weights, turned: Weights | None, first: Tensor, product: Product) -> Tensor:
+def _head(
+    weights: Weights, turned: Weights | None, first: Tensor, product: Product, one_head: bool, out: Tensor | None
+) -> Tensor:
     """Pooler, projection, sum over the students, the prefix's head: [k, batch, H] -> float32 [batch, C]."""
-    pooler_bias = weights.pooler_bias
-    if weights.pooler_weight is not None:
+    pooler, pooler_bias = weights.pooler_weight, weights.pooler_bias
+    outputs, classes, batch = weights.spec.outputs, weights.spec.classes, first.shape[1]
+    if (
+        one_head
+        and pooler is not None
+        and pooler_bias is not None
+        and head.fits(batch, first.shape[2], outputs, classes)
+    ):
+        out = torch.empty(batch, classes, dtype=torch.float32, device=first.device) if out is None else out
+        own = weights.projection_weight, weights.projection_bias, weights.head_weight[-1], weights.head_bias[-1]
+        return head.head(first, pooler, pooler_bias, *own, out)
+    if pooler is not None:
         first = product(first, _operand(weights, turned, "pooler_weight"))
-    outputs, classes = weights.spec.outputs, weights.spec.classes
     if outputs <= 16:
         votes = rowwise.vote(first, pooler_bias, weights.projection_weight, weights.projection_bias)
     else:
@@ -126,8 +145,9 @@ def _head(weights: Weights, turned: Weights | None, first: Tensor, product: Prod
         votes = product(first, _operand(weights, turned, "projection_weight")).float()
         votes += weights.projection_bias[:, None]
     if outputs * classes <= 4096:
-        return rowwise.tally(votes, weights.head_weight[-1], weights.head_bias[-1])
-    return torch.addmm(weights.head_bias[-1].float(), votes.sum(0), weights.head_weight[-1].float())
+        return rowwise.tally(votes, weights.head_weight[-1], weights.head_bias[-1], out)
+    logits = torch.addmm(weights.head_bias[-1].float(), votes.sum(0), weights.head_weight[-1].float())
+    return logits if out is None else out.copy_(logits, non_blocking=True)
 
 
 def _operand(

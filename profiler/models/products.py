@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -19,22 +20,28 @@ from profiler.device.seam import Device
 DEFAULT = "bmm"
 #: Another variant must be this much faster than the default, so that noise does not choose.
 _MARGIN = 0.97
-#: A trial repeats a product until it has done this much, 2 to 20 times.
-_FLOPS_PER_TRIAL = 2e12
+#: A trial repeats a product until it has done this much, 1 to 8 times: the largest shapes must not take all the budget.
+_FLOPS_PER_TRIAL, _CALLS = 2e11, 8
+#: Weights up to this share of the last cache stay there from one batch to the next.
+RESIDENT = 0.75
 
 
 class Shape(NamedTuple):
-    """A batched product [students, rows, inner] @ [students, inner, columns]; gelu: with bias and GELU after it."""
+    """A batched product [students, rows, inner] @ [students, inner, columns].
+
+    gelu: with bias and GELU after it. cold: its weights have left the cache since the last batch.
+    """
 
     students: int
     rows: int
     inner: int
     columns: int
     gelu: bool
+    cold: bool = False
 
     def class_(self) -> Shape:
         """The shape whose choice it shares: students and rows rounded up to powers of two."""
-        return self._replace(students=_power_above(self.students), rows=_power_above(self.rows))
+        return self._replace(students=power_above(self.students), rows=power_above(self.rows))
 
 
 class Operand(NamedTuple):
@@ -72,14 +79,15 @@ def _grouped(x: Tensor, operand: Operand, bias: Tensor | None) -> Tensor:
     return _finish(grouped(x, _turned(operand)).contiguous(), bias)
 
 
-def _triton(tile: str) -> Variant:
+def _triton(tile: str, kernel: str = "gemm") -> Variant:
     def product(x: Tensor, operand: Operand, bias: Tensor | None) -> Tensor:
         from triton.errors import TritonError
 
         from profiler.models.kernels import gemm
 
         try:
-            return gemm.gemm(x, operand.weight, bias, gemm.TILES[tile])
+            own: Tensor = getattr(gemm, kernel)(x, operand.weight, bias, gemm.TILES[tile])
+            return own
         except TritonError as error:  # a tile that needs more shared memory than this GPU has, for one
             raise RuntimeError(str(error)) from error
 
@@ -110,7 +118,11 @@ VARIANTS: dict[str, Variant] = {
     "triton-middle": _triton("middle"),
     "triton-square": _triton("square"),
     "triton-wide": _triton("wide"),
+    "split-narrow": _triton("narrow", "split_gemm"),
+    "split-middle": _triton("middle", "split_gemm"),
 }
+#: Tiles of 16 or 64 rows and 64 columns below which a product is also tried in shares: two for each multiprocessor.
+_FEW_TILES = 264
 
 
 def candidates(shape: Shape, dtype: torch.dtype) -> tuple[str, ...]:
@@ -121,8 +133,13 @@ def candidates(shape: Shape, dtype: torch.dtype) -> tuple[str, ...]:
     if dtype == torch.bfloat16 and hasattr(F, "grouped_mm") and shape.students > 1:
         names.append("grouped")
     if dtype != torch.float32 and importlib.util.find_spec("triton") is not None:
-        tiles = ("narrow", "middle") if shape.rows <= 64 else ("middle", "square", "wide")
+        tiles = ["narrow", "middle"] if shape.rows <= 64 else ["middle", "square"]
+        if shape.rows > 64 and not shape.gelu:  # with a GELU the wide one runs out of registers
+            tiles.append("wide")
         names += [f"triton-{tile}" for tile in tiles]
+        across = -(-shape.columns // 64)
+        if shape.rows <= 64 and shape.students * across * -(-shape.rows // 16) <= _FEW_TILES:
+            names.append("split-narrow" if shape.rows <= 16 else "split-middle")
     return tuple(names)
 
 
@@ -132,8 +149,9 @@ class Products:
 
     While `device` is set, a shape that was not met before is measured at once (before anything is captured); `freeze`
     ends that. budget_s bounds the seconds spent measuring (without the first call of a variant, which may compile it);
-    shapes met after that take the default. used: how often each variant ran since it was cleared. refused: the variants
-    that did not take some shape, and the first reason.
+    shapes met after that take the default and are in `untried`. chosen: by class of shape; executors of one device and
+    dtype share it, so that equal products run alike. used: how often each variant ran in this pass. refused: the
+    variants that did not take some shape, and the first reason.
     """
 
     device: Device | None = None
@@ -141,12 +159,30 @@ class Products:
     chosen: dict[Shape, str] = field(default_factory=dict)
     used: Counter[str] = field(default_factory=Counter)
     refused: dict[str, str] = field(default_factory=dict)
-    spent_s: float = 0.0
+    untried: set[Shape] = field(default_factory=set)
+    clock: Callable[[], float] = time.perf_counter
+    _spent_s: float = field(default=0.0, init=False)
+    _cold: bool = field(default=False, init=False)
+    _resident_bytes: float = field(default=math.inf, init=False)
+
+    def __post_init__(self) -> None:
+        if self.device is not None:
+            self._resident_bytes = RESIDENT * self.device.cache_bytes
+
+    @property
+    def choosing(self) -> bool:
+        """Whether shapes that were not met before are measured."""
+        return self.device is not None
+
+    def begin(self, weight_bytes: float) -> None:
+        """A pass begins, over so many bytes of weights: more than the cache holds are cold in every product."""
+        self.used.clear()
+        self._cold = weight_bytes > self._resident_bytes
 
     def __call__(self, x: Tensor, operand: Operand, bias: Tensor | None = None) -> Tensor:
         """x [k, rows, in] @ weight [k, in, out]; with a bias [k, out]: gelu of the product plus bias."""
         students, rows, inner = x.shape
-        shape = Shape(students, rows, inner, operand.weight.shape[2], bias is not None)
+        shape = Shape(students, rows, inner, operand.weight.shape[2], bias is not None, self._cold)
         name = self.chosen.get(shape.class_())
         if name is None:
             name = self._choose(shape, x, operand, bias)
@@ -167,7 +203,8 @@ class Products:
         self.device = None
 
     def _choose(self, shape: Shape, x: Tensor, operand: Operand, bias: Tensor | None) -> str:
-        if self.device is None or self.spent_s >= self.budget_s:
+        if self.device is None or self._spent_s >= self.budget_s:
+            self.untried.add(shape.class_())
             return DEFAULT
         times = {}
         try:
@@ -176,18 +213,20 @@ class Products:
                 if seconds is not None:
                     times[name] = seconds
         except torch.OutOfMemoryError:  # no room for trials, but there may be for the batch itself
+            self.untried.add(shape.class_())
             return DEFAULT
         best = min(times, key=lambda name: times[name])
         if times[best] > _MARGIN * times[DEFAULT]:
             best = DEFAULT
         self.chosen[shape.class_()] = best
+        self.untried.discard(shape.class_())
         return best
 
     def _trial(self, name: str, shape: Shape, x: Tensor, operand: Operand, bias: Tensor | None) -> float | None:
         """Seconds per call, None where this variant does not take these operands (which `refused` then explains)."""
         assert self.device is not None
         flops = 2.0 * shape.students * shape.rows * shape.inner * shape.columns
-        calls = int(min(20, max(2, _FLOPS_PER_TRIAL / flops)))
+        calls = int(min(_CALLS, max(1, _FLOPS_PER_TRIAL / flops)))
 
         def work() -> None:
             VARIANTS[name](x, operand, bias)
@@ -196,9 +235,9 @@ class Products:
             if name != DEFAULT and not _agrees(name, x, operand, bias):
                 self.refused.setdefault(name, f"wrong product for {shape}")
                 return None
-            started = time.perf_counter()
-            seconds = self.device.seconds(work, calls)
-            self.spent_s += time.perf_counter() - started
+            started = self.clock()
+            seconds = self.device.seconds(work, calls, cold=shape.cold)
+            self._spent_s += self.clock() - started
             return seconds
         except torch.OutOfMemoryError:
             raise
@@ -216,5 +255,5 @@ def _agrees(name: str, x: Tensor, operand: Operand, bias: Tensor | None) -> bool
     return bool((product - expected).norm() <= tolerance * expected.norm())
 
 
-def _power_above(number: int) -> int:
+def power_above(number: int) -> int:
     return 1 << (number - 1).bit_length()

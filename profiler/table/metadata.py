@@ -127,6 +127,7 @@ class TableMeta(_Document):
     skipped: dict[str, str] = ABSENT
     measured_as: dict[str, str] = ABSENT
     products_refused: _Free = ABSENT
+    products_untried: dict[str, _Count] = ABSENT
     layers: _Free = ABSENT
     adapters: _Free = ABSENT
     campaign_part: str = ABSENT

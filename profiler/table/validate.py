@@ -30,11 +30,12 @@ class Finding:
 
 def findings(table: LatencyTable) -> list[Finding]:
     """Everything that is doubtful in a table, errors first."""
-    found = [*_holes(table), *_impossible(table), *_shrinking(table), *_noise(table)]
+    found = [*holes(table), *_impossible(table), *_shrinking(table), *_noise(table)]
     return sorted(found, key=lambda finding: not finding.error)
 
 
-def _holes(table: LatencyTable) -> Iterator[Finding]:
+def holes(table: LatencyTable) -> Iterator[Finding]:
+    """Sizes that some level lacks, and models without accuracies on the table's task."""
     for model in table.models:
         plan = table.plan(model)
         for level in table.levels(model):

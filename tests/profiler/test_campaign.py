@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ import torch
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 from profiler.__main__ import main
+from profiler.campaign import campaign as campaign_module
 from profiler.campaign import parts as campaign_parts
 from profiler.campaign.campaign import Campaign
 from profiler.campaign.parts import PARTS
 from profiler.campaign.plan import BASELINES, full, tiny
 from profiler.campaign.verdicts import verdicts
+from profiler.measuring.measure import Measurement
+from profiler.models.products import Shape
+from profiler.models.roofline import H200
 from profiler.models.spec import parse_spec
 from profiler.table import LatencyTable
 from profiler.table.merging import merge_tables
@@ -97,6 +102,128 @@ def test_a_part_that_fails_is_reported_and_the_next_one_runs(tmp_path: Path) -> 
     state = Campaign(tmp_path, tiny(), on_gpu=False).run(parts, 100.0)
     assert state["parts"]["probes"]["reason"] == "MemoryError: the device is full"
     assert state["parts"]["energy"]["status"] == "done"
+
+
+def test_an_interrupted_campaign_keeps_its_verdicts_and_the_table_of_the_part_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, timed = Measurement._time, 0
+
+    def until_interrupted(self: Measurement, kind: str, cell: Any, gap_s: float = 0.0) -> float:
+        nonlocal timed
+        timed += 1
+        if timed > 60:
+            raise KeyboardInterrupt
+        return own(self, kind, cell, gap_s)
+
+    plan = replace(tiny(), least_s=60.0, enough=10**6)
+    parts = {name: PARTS[name] for name in ("probes", "students-768", "teachers")}
+    monkeypatch.setattr(Measurement, "_time", until_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Campaign(tmp_path, plan, on_gpu=False, commit="0123abc").run(parts, 100.0)
+    state = json.loads((tmp_path / "campaign.json").read_text())
+    assert state["parts"]["probes"]["status"] == "done"
+    assert state["parts"]["students-768"]["status"] == "unfinished"
+    assert "teachers" not in state["parts"]
+    assert state["verdicts"]
+    assert state["origin"]["commit"] == "0123abc"
+    assert LatencyTable.load(tmp_path / "table").meta["parts"]["students-768"]["commit"] == "0123abc"
+    monkeypatch.setattr(Measurement, "_time", own)
+    again = Campaign(tmp_path, tiny(), on_gpu=False).run(parts, 100.0)
+    assert {name: again["parts"][name]["status"] for name in parts} == dict.fromkeys(parts, "done")
+
+
+def test_a_report_needs_no_device_and_makes_a_table_of_what_is_there(
+    dry_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "back"
+    shutil.copytree(dry_run, out)
+    shutil.rmtree(out / "table")
+    state = json.loads((out / "campaign.json").read_text())
+    state["parts"]["depths"] = {"status": "running"}
+    (out / "campaign.json").write_text(json.dumps(state))
+    assert main(["campaign", "--report", "--out", str(out)]) == 1
+    said = capsys.readouterr().out
+    assert re.search(r"depths +unfinished", said)
+    assert re.search(r"students-768 +done", said)
+    assert (out / "table" / "latency.csv").exists()
+    assert main(["campaign", "--report", "--out", str(tmp_path / "nothing")]) == 2
+
+
+def test_lack_of_time_is_no_failure_of_the_numerics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was found before is kept at once, and not done again."""
+    campaign = Campaign(tmp_path, tiny(), on_gpu=False)
+    campaign.run({}, 1.0)
+    late = campaign_parts._numerics(campaign, "numerics", 0.0)
+    assert (late["status"], late["failed"]) == ("unfinished", [])
+    assert "cuda-stock float32" in late["late"]
+    ticks = iter(range(1000))
+    monkeypatch.setattr(campaign_parts.time, "monotonic", lambda: next(ticks))
+    some = campaign_parts._numerics(campaign, "numerics", 2.0)
+    assert len(some["errors"]) == 2
+    kept = json.loads((tmp_path / "campaign.json").read_text())["parts"]["numerics"]
+    assert kept["errors"] == some["errors"]
+    opened = len(list(ticks)) and some["errors"]
+    monkeypatch.setattr(campaign_parts.time, "monotonic", lambda: 0.0)
+    rest = campaign_parts._numerics(campaign, "numerics", 1.0)
+    assert rest["status"] == "done"
+    assert {label: rest["errors"][label] for label in opened} == opened
+
+
+def test_products_are_chosen_once_for_all_executors_of_a_campaign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[dict[Any, str]] = []
+
+    def opened(kind: str, *arguments: Any, choices: dict[Any, str], **options: Any) -> None:
+        handed.append(choices)
+        choices.setdefault(Shape(1, 8, 64, 64, False), "loop")
+
+    monkeypatch.setattr(campaign_module, "open_executor", opened)
+    first = Campaign(tmp_path, tiny(), on_gpu=False)
+    first.run({}, 1.0)
+    for dtype in ("float32", "float32", "bfloat16"):
+        first.open("cuda-stock", *[None] * 3, dtype=dtype)  # type: ignore[arg-type]
+    assert handed[0] is handed[1]
+    assert handed[2] is not handed[0]
+    first.note("probes")
+    second = Campaign(tmp_path, tiny(), on_gpu=False)
+    second.run({}, 1.0)
+    second.open("cuda-stock", *[None] * 3)  # type: ignore[arg-type]
+    assert handed[3] == handed[0]
+
+
+def test_untried_products_miss_a_target(tmp_path: Path) -> None:
+    def untried(count: int) -> dict[str, Any]:
+        state = {"parts": {"students-768": {"status": "done", "untried": {"students-2x768": count}}}}
+        (found,) = [each for each in verdicts(tmp_path, state) if "untried" in each["what"]]
+        return found
+
+    assert (untried(3)["value"], untried(3)["verdict"]) == (3.0, "missed")
+    assert untried(0)["verdict"] == "met"
+
+
+def test_gaps_stand_beside_those_with_the_kernel_that_the_targets_were_set_with(tmp_path: Path) -> None:
+    write_table(tmp_path / "students-768", rows("students-2x768", 1, {(1, 32): 110.0}), META)
+    probed = asdict(replace(H200, kernel_s=1.25e-6))
+    found = {each["what"]: each for each in verdicts(tmp_path, {"parts": {"probes": {"ceilings": probed}}})}
+    own = found["device time / serial kernel floor, launch-bound keys (median)"]
+    assert own["value"] > 2.0
+    assert float(own["also"].split()[0]) == pytest.approx(90.0 / 45.0, rel=0.1)
+
+
+def test_a_line_is_said_for_every_part(tmp_path: Path) -> None:
+    said: list[str] = []
+    Campaign(tmp_path, tiny(), on_gpu=False, said=said.append).run({"energy": PARTS["energy"]}, 100.0)
+    assert re.fullmatch(r"energy: done after 0 s no energy counter.*", said[0])
+
+
+def test_another_number_format_is_another_campaign(dry_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["campaign", "--device", "cpu", "--out", str(dry_run), "--dtype"]
+    assert main([*flags, "float16"]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+    assert main([*flags, "int8"]) == 2
+    assert "bfloat16, float16, float32" in capsys.readouterr().err
 
 
 def test_without_time_left_parts_stay_outstanding(tmp_path: Path) -> None:

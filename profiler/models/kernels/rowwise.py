@@ -23,7 +23,7 @@ def _normalised(x, columns, width, weight, bias, eps):
 
 
 @triton.jit
-def _tanh(x):
+def tanh(x):
     """tanh by exp; near zero by its series, where the quotient would cancel."""
     square = x * x
     series = x * (1.0 + square * (-0.33333333 + square * (0.13333333 - square * 0.05396825)))
@@ -32,10 +32,12 @@ def _tanh(x):
 
 @triton.jit(do_not_specialize=["tokens", "vocab", "positions"])
 def embedding_norm_kernel(
-    ids, places, word, position, type, weight, bias, out, tokens, vocab, positions, width, eps,
-    TYPES: tl.constexpr, PACKED: tl.constexpr, BLOCK: tl.constexpr,
+    ids, places, word, position, type, weight, bias, out, given_lens, lens, tokens, vocab, positions, width, eps,
+    TYPES: tl.constexpr, PACKED: tl.constexpr, BLOCK: tl.constexpr, LENS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0)
+    if LENS and tl.program_id(1) == 0 and row % tokens == 0:
+        tl.store(lens + row // tokens, tl.load(given_lens + row // tokens))
     student = tl.program_id(1).to(tl.int64)
     columns = tl.arange(0, BLOCK)
     inside = columns < width
@@ -57,20 +59,21 @@ def embedding_norm_kernel(
 
 def embedding_norm(
     ids: Tensor, tokens: int, places: Tensor | None, word: Tensor, position: Tensor, types: Tensor | None,
-    weight: Tensor, bias: Tensor, eps: float,
+    weight: Tensor, bias: Tensor, eps: float, lens: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:  # fmt: skip
     """LayerNorm(word[ids] + position): M ids int32, word [E, V, H], position [E, P, H] -> [E, M, H].
 
     places: int32 [M], the position of each id; None: they count in rows of `tokens`. types: [E, T, H]; then a token of
-    type t is given as its id + t * V, and types[t] is added.
+    type t is given as its id + t * V, and types[t] is added. ids may lie in pinned memory of the host. lens, of rows of
+    `tokens`: int32 [batch] there, and where to copy them on the device, for the kernels that follow.
     """
     embeddings, vocab, width = word.shape
     out = word.new_empty(embeddings, ids.numel(), width)
     block = triton.next_power_of_2(width)
     embedding_norm_kernel[(ids.numel(), embeddings)](
         ids, ids if places is None else places, word, position, word if types is None else types, weight, bias, out,
-        tokens, vocab, position.shape[1], width, eps,
-        TYPES=1 if types is None else types.shape[1], PACKED=places is not None, BLOCK=block,
+        *(lens or (ids, ids)), tokens, vocab, position.shape[1], width, eps,
+        TYPES=1 if types is None else types.shape[1], PACKED=places is not None, BLOCK=block, LENS=lens is not None,
     )  # fmt: skip
     return out
 
@@ -133,7 +136,7 @@ def bias_gelu(x: Tensor, bias: Tensor) -> Tensor:
     return x
 
 
-@triton.jit(do_not_specialize=["outputs"])
+@triton.jit
 def vote_kernel(
     x, x_student, x_row, pooler_bias, weight, bias, out, width, outputs,
     POOLED: tl.constexpr, BLOCK: tl.constexpr, OUTPUTS: tl.constexpr,
@@ -144,7 +147,7 @@ def vote_kernel(
     inside = columns < width
     value = tl.load(x + student * x_student + row * x_row + columns, mask=inside, other=0.0).to(tl.float32)
     if POOLED:
-        value = _tanh(value + tl.load(pooler_bias + student * width + columns, mask=inside, other=0.0).to(tl.float32))
+        value = tanh(value + tl.load(pooler_bias + student * width + columns, mask=inside, other=0.0).to(tl.float32))
     wanted = tl.arange(0, OUTPUTS)
     exists = wanted < outputs
     matrix = weight + student * width * outputs + columns[:, None] * outputs + wanted[None, :]
@@ -171,14 +174,15 @@ def vote(x: Tensor, pooler_bias: Tensor | None, weight: Tensor, bias: Tensor) ->
 
 @triton.jit(do_not_specialize=["students", "batch", "outputs", "classes"])
 def tally_kernel(
-    votes, weight, bias, out, students, batch, outputs, classes, OUTPUTS: tl.constexpr, CLASSES: tl.constexpr
-):
+    votes, weight, bias, out, students, batch, outputs, classes,
+    STUDENTS: tl.constexpr, OUTPUTS: tl.constexpr, CLASSES: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0)
     wanted = tl.arange(0, OUTPUTS)
     exists = wanted < outputs
-    total = tl.zeros([OUTPUTS], tl.float32)
-    for student in range(students):
-        total += tl.load(votes + (student * batch + row) * outputs + wanted, mask=exists, other=0.0)
+    student = tl.arange(0, STUDENTS)
+    places = votes + (student[:, None] * batch + row) * outputs + wanted[None, :]
+    total = tl.sum(tl.load(places, mask=(student < students)[:, None] & exists[None, :], other=0.0), 0)
     answers = tl.arange(0, CLASSES)
     real = answers < classes
     matrix = weight + wanted[:, None] * classes + answers[None, :]
@@ -187,13 +191,17 @@ def tally_kernel(
     tl.store(out + row * classes + answers, logits, mask=real)
 
 
-def tally(votes: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The prefix's logits in float32: votes [k, batch, O] summed over k, times weight [O, C], plus bias [C]."""
+def tally(votes: Tensor, weight: Tensor, bias: Tensor, out: Tensor | None = None) -> Tensor:
+    """The prefix's logits in float32: votes [k, batch, O] summed over k, times weight [O, C], plus bias [C].
+
+    out: where to write them, which may be pinned memory of the host.
+    """
     students, batch, outputs = votes.shape
     classes = weight.shape[1]
-    out = torch.empty(batch, classes, dtype=torch.float32, device=votes.device)
+    out = torch.empty(batch, classes, dtype=torch.float32, device=votes.device) if out is None else out
     tally_kernel[(batch,)](
         votes, weight, bias, out, students, batch, outputs, classes,
-        OUTPUTS=triton.next_power_of_2(outputs), CLASSES=triton.next_power_of_2(classes),
+        STUDENTS=triton.next_power_of_2(students), OUTPUTS=triton.next_power_of_2(outputs),
+        CLASSES=triton.next_power_of_2(classes),
     )  # fmt: skip
     return out

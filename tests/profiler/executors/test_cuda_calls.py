@@ -26,7 +26,7 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.capturing: Graph | None = None
-        self.memory = (90, 100)
+        self.reserved = 10
         self.pools = 0
         self.refuses_to_end = False
 
@@ -38,8 +38,8 @@ class Recorder:
 class Stream:
     recorder: Recorder
 
-    def __init__(self, device: object = None) -> None:
-        self.name = "side"
+    def __init__(self, device: object = None, priority: int = 0) -> None:
+        self.name, self.priority = "side", priority
 
     def wait_stream(self, other: Stream) -> None:
         self.recorder.calls.append(f"{self.name} waits for {other.name}")
@@ -114,7 +114,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
         "is_available": lambda: True,
         "device_count": lambda: 1,
         "set_device": lambda index: None,
-        "mem_get_info": lambda device=None: recorder.memory,
+        "mem_get_info": lambda device=None: (90, 100),
+        "memory_reserved": lambda device=None: recorder.reserved,
         "empty_cache": lambda: recorder.calls.append("empty cache"),
     }
     for name, value in replaced.items():
@@ -163,7 +164,7 @@ def test_without_event_nodes_the_host_records_the_start(recorder: Recorder) -> N
 
 def test_cached_memory_is_given_back_before_a_capture_that_may_need_it(recorder: Recorder) -> None:
     device = CudaDevice()
-    recorder.memory = (30, 100)
+    recorder.reserved = 70
     recorder.calls.clear()
     device.prepare(noted(recorder))
     assert recorder.calls.index("empty cache") < recorder.calls.index("begin in pool 1")
@@ -200,6 +201,33 @@ def test_a_copy_goes_through_pinned_memory_beside_the_work_and_is_waited_for(rec
         device.copy(Memory(), Memory())  # type: ignore[arg-type]
         copied = "copy pinned on side, non_blocking=True"
         assert recorder.calls == ["pin", copied, "record on side", "wait for event"]
+
+
+def test_to_wait_is_left_to_the_event_which_lets_other_threads_run(recorder: Recorder) -> None:
+    replay = CudaDevice().prepare(noted(recorder))
+    replay.launch()
+    recorder.calls.clear()
+    replay.wait()
+    assert recorder.calls == ["wait for event"]
+
+
+def test_the_stream_of_captures_is_none_that_branches_are_given(recorder: Recorder) -> None:
+    """torch hands out its 32 streams of a priority in turn: 32 branches take all of them."""
+    assert CudaDevice()._side.priority == -1
+    assert Stream().priority == 0
+
+
+def test_in_a_cold_trial_the_cache_is_filled_before_each_call_in_time_that_does_not_count(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = CudaDevice()
+    monkeypatch.setattr(EagerDevice, "evict", lambda self: recorder.calls.append("evict"))
+    times = iter([2.0] * 3 + [0.5] * 3)  # of four calls of both works, then of twenty of the first
+    monkeypatch.setattr(EagerDevice, "timed", lambda self, launch: launch() or next(times))
+    recorder.calls.clear()
+    assert device.seconds(noted(recorder), 4, cold=True) == pytest.approx(2.0 / 4 - 0.5 / 20)
+    captured = recorder.calls[recorder.calls.index("begin in pool 2") + 1 : recorder.calls.index("end")]
+    assert captured == ["evict", "work"] * 4
 
 
 def test_eager_work_is_captured_nowhere(recorder: Recorder) -> None:
@@ -276,7 +304,7 @@ def test_a_part_is_captured_in_the_shared_pool_and_a_stage_is_one_replay(
     recorder.calls.clear()
     ids = [np.ones(3, np.int32), np.full(8, 7, np.int32)]
     found = stopped(executor, ((1, 2.0), (4, 0.0)), ids)
-    assert recorder.calls == ["replay", "record on default"] * 2
+    assert recorder.calls == ["replay", "record on default", "wait for event"] * 2
     np.testing.assert_allclose(found.logits, executor.run(4, ids).logits, atol=1e-6)
 
 

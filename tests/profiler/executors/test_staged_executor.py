@@ -292,7 +292,7 @@ def test_the_fastest_variant_is_chosen_and_noise_does_not_choose(monkeypatch: py
         def __init__(self, *times: float) -> None:
             self.times = list(times)
 
-        def seconds(self, work: Callable[[], object], calls: int) -> float:
+        def seconds(self, work: Callable[[], object], calls: int, *, cold: bool = False) -> float:
             return self.times.pop(0)
 
     monkeypatch.setattr(products, "candidates", lambda shape, dtype: ("bmm", "bmm-turned", "loop"))
@@ -309,7 +309,7 @@ def test_the_fastest_variant_is_chosen_and_noise_does_not_choose(monkeypatch: py
 
 def test_without_room_for_trials_the_default_runs() -> None:
     class Full(HostDevice):
-        def seconds(self, work: Callable[[], object], calls: int) -> float:
+        def seconds(self, work: Callable[[], object], calls: int, *, cold: bool = False) -> float:
             raise torch.OutOfMemoryError("full")
 
     own = products.Products(Full())
