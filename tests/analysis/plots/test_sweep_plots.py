@@ -142,6 +142,8 @@ def test_bars_of_a_tornado_go_from_the_plan_to_each_end_the_widest_on_top():
 
 
 OF_TENANTS = ("hits-budget", "overlap-budget", "working-set")
+#: What takes a run with exits, likewise: test_exit_plots.py.
+OF_EXITS = "agreement-latency"
 
 
 def test_plots_of_tenants_have_numbers_of_the_budget_and_of_the_tenants():
@@ -174,7 +176,7 @@ def swept():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, plot in PLOTS.items() if plot.of == "sweep" and name not in OF_TENANTS]
+    "name", [name for name, plot in PLOTS.items() if plot.of == "sweep" and name not in {*OF_TENANTS, OF_EXITS}]
 )
 def test_a_figure_of_a_real_sweep_names_its_units_the_device_and_its_seeds(swept, name):
     rows = {"latency-load": swept["slo_ms"] == 5, "map-slo": (swept["gpus"] == 1) & (swept["cv"] == 1),
