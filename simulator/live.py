@@ -214,6 +214,10 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
             served, deployment, prepared.trace, its.adapter_budget, its.adapters, its.weights, its.seed
         )
         served = tenants.served
+    elif its.adapters is not None:
+        raise ValueError(
+            "--adapters is given, but nothing loads adapters: add --adapter-budget, or a policy such as lru"
+        )
     devices = Devices(prepared, served, ids, tokenizing, tenants)
     on_progress(f"warming the stages of {its.policy}")
     return replace(devices, served=replace(served, warm_s=served.warm_s + devices.warm()))

@@ -209,6 +209,8 @@ def prepare(
         raise ValueError("--rate and --load both set the rate: give one of them")
     for name in WITHIN:
         refuse_beyond(name, getattr(settings, name))
+    if settings.adapters is not None and settings.device is None:
+        raise ValueError("--adapters names what a real device loads: add --live or --device, or leave it out")
     for name in ("adapter_budget", "host_budget"):
         _budget(name, getattr(settings, name))
     made = make(settings.policy, parameters)

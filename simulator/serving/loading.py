@@ -108,6 +108,7 @@ class LiveLink:
             with self._changed:
                 self._leaving = True
                 self._changed.notify()
+            self._pool.fail(RuntimeError("the run is over"))  # a batch that waits for adapters ends, too
             self._thread.join(LEAVING_S)
 
     def _work(self) -> None:

@@ -164,7 +164,9 @@ def test_without_a_store_random_tenants_are_written_and_the_run_says_so(folder, 
         ({"adapters": "no/such.npy"}, "such.npy"),
         ({"host_budget": "1MiB"}, "host-budget"),
         ({"adapter_budget": "100"}, "100 bytes"),
-        ({"policy": "greedy", "adapter_budget": None}, None),
+        ({"policy": "greedy", "adapter_budget": None}, "adapter-budget"),
+        ({"device": None}, "--live"),
+        ({"policy": "greedy", "adapter_budget": None, "adapters": None}, None),
     ],
 )
 def test_what_does_not_fit_is_refused_before_the_run(folder, tmp_path, settings, said):
