@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
@@ -15,7 +14,7 @@ from pandas import DataFrame, concat
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
 from analysis.validation.figures_of_merit import decisions, figures
 from profiler.events import Event, Kind
-from profiler.table import Level
+from profiler.table import Deployment
 from simulator.core import Records
 from simulator.defaults import saturation
 from simulator.reporting.output import read_run
@@ -79,7 +78,7 @@ def read(folder: Path) -> Recorded:
         raise ValueError(f"{folder} has no request that left the queue: there is nothing to compare")
     trace = prepared.trace.take(known.to_numpy())
     buckets = deployment.plan.buckets(trace.tokens)
-    records = _records(outcomes[known], batches, deployment.levels, buckets)
+    records = _records(outcomes[known], batches, deployment, trace.tokens)
     rate, slo_s = saturation(deployment.predictions, buckets), settings.slo_ms / 1e3
     report = Report(trace, deployment.levels, deployment.plan, settings.gpus, slo_s, rate, records)
     refused = int((outcomes["outcome"] == "refused").sum())
@@ -166,9 +165,9 @@ def _session(folder: Path) -> Path:
     return inner[0]
 
 
-def _records(requests: DataFrame, batches: DataFrame, levels: Sequence[Level], buckets: NDArray[np.intp]) -> Records:
+def _records(requests: DataFrame, batches: DataFrame, served: Deployment, tokens: NDArray[np.int32]) -> Records:
     """Records of a run, by the requests' new numbers, in the order of dispatch."""
-    level_of = {(level.model, level.students): level for level in levels}
+    level_of = {(level.model, level.students): level for level in served.levels}
     members = requests.groupby("batch").indices
     kept = batches.set_index("batch").loc[sorted(map(int, members))]
     records = Records()
@@ -181,9 +180,8 @@ def _records(requests: DataFrame, batches: DataFrame, levels: Sequence[Level], b
                 columns = {"students": [int(students)] * len(answered)}
                 leaves = Event(time - row.start_s, Kind.RELEASE, answered.index.tolist(), columns)
                 records.events.append((number, time, leaves))
-        records.batches.append(
-            (row.start_s, row.finish_s, row.gpu, level, int(buckets[own].max()), tuple(own.tolist()))
-        )
+        kind = served.plan.kind(tokens[own].tolist())
+        records.batches.append((row.start_s, row.finish_s, row.gpu, level, kind, tuple(own.tolist())))
     records.measured = {name: kept[name].tolist() for name in ("cycle_s", "late_s")}
     for name, reason in (("rejected", "admission"), ("dropped", "recorded")):
         gone = np.flatnonzero(requests["outcome"] == name)

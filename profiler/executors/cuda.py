@@ -171,7 +171,7 @@ class StockForward:
         if students not in self._weights:
             self._weights[students] = self._weights[self.spec.students].prefix(students)
         weights = self._weights[students]
-        rows = PaddedRows(*ids.shape, _mask(ids, spans.lens, weights.dtype))
+        rows = PaddedRows(spans.batch, spans.tokens, _mask(ids, spans.lens, weights.dtype))
         ids, types = stock.split(weights, ids)
         if self._arrangement == "branches":
             return self._branches(weights, ids, rows, types).float()

@@ -107,7 +107,7 @@ class TenantAdapters:
         weights: one frozen encoder, whose own head is not used. mask: as of `PaddedRows`. A class that a tenant does
         not have is -inf.
         """
-        single, rows = weights.singles[0], PaddedRows(*x.shape[:2], mask)
+        single, rows = weights.singles[0], PaddedRows(x.shape[0], x.shape[1], mask)
         x = x.reshape(-1, x.shape[-1])
         first = weights.spec.layers - self.flat.shape[1]
         for number in range(first, weights.spec.layers):
@@ -123,7 +123,7 @@ def _applied(way: Way, flat: Tensor, tenants: Tensor, x: Tensor) -> Tensor:
 
 def lower(weights: Weights, ids: Tensor, mask: Tensor | None, layers: int) -> Tensor:
     """The states [B, S, H] after the first `layers` layers of ids [B, S]: what all tenants share."""
-    single, rows = weights.singles[0], PaddedRows(*ids.shape, mask)
+    single, rows = weights.singles[0], PaddedRows(ids.shape[0], ids.shape[1], mask)
     x = embedded(single, ids, rows)
     for number in range(layers):
         x = after_layer(single, number, x, rows, cls_only=False)

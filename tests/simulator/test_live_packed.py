@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from analysis.validation import recorded  # noqa: E402
 from policies import make  # noqa: E402
 from profiler.executors import serving  # noqa: E402
 from profiler.models import weights  # noqa: E402
@@ -17,6 +18,7 @@ from profiler.models.spec import parse_spec  # noqa: E402
 from profiler.table import BucketPlan, Deployment, LatencyTable  # noqa: E402
 from profiler.table.plan import PACKED  # noqa: E402
 from profiler.table.writing import write_table  # noqa: E402
+from simulator.endpoint.recording import Recorder  # noqa: E402
 from simulator.endpoint.service import Service  # noqa: E402
 from simulator.live import open_live, ran_at  # noqa: E402
 from simulator.settings import Settings, prepare  # noqa: E402
@@ -105,3 +107,31 @@ def test_an_endpoint_answers_as_the_model_does(folder, policy):
     for row, answer in zip(ids, asyncio.run(ask_all()), strict=True):
         want = served.executors[0][MODEL].run(answer.students, [row]).logits[0]
         np.testing.assert_allclose(answer.logits, want, rtol=0, atol=1e-4)
+
+
+def test_a_recorded_session_is_simulated_at_the_keys_that_were_run(folder, tmp_path):
+    table = LatencyTable.load(folder / "packed")
+    known = Deployment.of(table).predictions
+    served = serving.open_devices("cpu", table, [MODEL], known.plan, checkpoint=folder / "weights.safetensors")
+    settings = {"policy": "greedy", "table": str(folder / "packed"), "model": MODEL, "task": "toy", "slo_ms": 1000.0}
+    recorder = Recorder(tmp_path, {"settings": settings, "table": {"digest": table.digest}}, 0.1, 1 << 20)
+    rng = np.random.default_rng(2)
+    ids = [rng.integers(0, 1000, int(length), dtype=np.int32) for length in rng.integers(2, 17, 20)]
+
+    async def ask_all():
+        service = Service(known, make("greedy"), served, 1.0, most=64, listeners=[recorder])
+        await service.open()
+        await asyncio.gather(*(service.ask([row]) for row in ids))
+        await service.close()
+
+    asyncio.run(ask_all())
+    recorder.close()
+    session = recorded.read(recorder.folder)
+    happened = session.happened
+    for number, (_, _, _, level, kind, requests) in enumerate(happened.records.batches):
+        key = known.plan.key(level.students, happened.trace.tokens[list(requests)].tolist())
+        assert known.plan.shape(level.students, kind, len(requests)) == key
+        assert happened.batches["padded_tokens"][number] == key.tokens
+    found = recorded.compare(session)
+    assert found["requests"] == len(ids)
+    assert found["replayed_same_decisions"]

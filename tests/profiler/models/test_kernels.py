@@ -313,20 +313,17 @@ def test_fused_forward_gives_the_answers_of_the_reference(simplifications: Simpl
         assert gate.distance(got.cpu().numpy(), reference.logits(own, students, rows)) < 1e-6
 
 
-@pytest.mark.parametrize("cls_only", [True, False])
-def test_the_fused_executor_runs_packed_batches(cls_only: bool) -> None:
-    """Mixes, texts that are not there, filler, buffers that have held something else: answers of the reference."""
+def test_the_fused_executor_runs_packed_batches() -> None:
+    """Mixes, texts that are not there, filler, buffers that have held another key: answers of the reference."""
     own, rng = weights.random(SPEC, 0), np.random.default_rng(0)
-    plan = BucketPlan.packed((2, 4), (8, 16, 64))
-    how = {"dtype": "float32", "device": device(), "tune_s": 0.0, "simplifications": Simplifications(cls_only=cls_only)}
-    executor = open_executor("cuda", own, plan, (2,), **how)
+    plan = BucketPlan.packed((2,), (8, 12), 6)
+    executor = open_executor("cuda", own, plan, (2,), dtype="float32", device=device(), tune_s=0.0)
     executor.warm()
-    for lengths in ((3, 8), (16, 2, 7), (1,), (5, 5, 5, 5), (16, 16, 16, 16), (2, 1)):
-        ids = [rng.integers(0, SPEC.inputs, length, dtype=np.int32) for length in lengths]
+    batches = [[rng.integers(0, SPEC.inputs, length, dtype=np.int32) for length in each] for each in ((6, 4), (5,))]
+    for ids in (*batches, batches[0]):
         answers = executor.run(2, ids)
-        assert answers.key == plan.key(2, lengths)
+        assert answers.key == plan.key(2, [len(row) for row in ids])
         assert gate.distance(answers.logits, reference.logits(own, 2, ids)) < 1e-6
-    assert gate.check(executor, own, rng, keys=2)["padding"] == 0
     with pytest.raises(Unavailable, match="padded"):
         open_executor("cuda-stock", own, plan, (2,), dtype="float32", device=device())
 
