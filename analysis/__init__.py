@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from analysis.plans.capacity import capacity as capacity
     from analysis.plans.crossover import crossover as crossover
     from analysis.plans.planning import plan as plan
+    from analysis.plans.tenants import tenants_that_fit as tenants_that_fit
     from analysis.sweeps.sweeping import sweep as sweep
 
 #: Where each name of the package's interface lies.
@@ -23,6 +24,7 @@ NAMES = {
     "capacity": "analysis.plans.capacity",
     "plan": "analysis.plans.planning",
     "crossover": "analysis.plans.crossover",
+    "tenants_that_fit": "analysis.plans.tenants",
 }
 
 

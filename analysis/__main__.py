@@ -12,6 +12,7 @@ COMMANDS = {
     "compare": ("analysis.commands.compare", "policies on the same arrivals, with intervals, against the optimum"),
     "validate": ("analysis.commands.validate", "live runs against simulations of the same arrivals: is it right?"),
     "capacity": ("analysis.commands.capacity", "the highest rate at which a target is met"),
+    "tenants": ("analysis.commands.tenants", "how many tenants fit on a GPU within a target, and with which budget"),
     "plan": ("analysis.commands.plan", "how many GPUs, which policy and which model meet a target on your traffic"),
     "crossover": ("analysis.commands.crossover", "which technique is best, by load and latency target"),
     "sweep": ("analysis.commands.sweep", "every combination of policies, loads, targets, GPUs, traces and seeds"),

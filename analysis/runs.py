@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from simulator.reporting.report import Report
 
 FILES = ("requests.parquet", "batches.parquet", "summary.json", "run.json")
+#: Beside them, where adapters are bound.
+LOADS = "loads.parquet"
 #: Files may say more than what readers take for granted.
 _OPEN = ConfigDict(extra="allow")
 
 #: Columns that readers take for granted, and whether they may have gaps.
 _TIMES = {"request": False, "arrival_s": False, "start_s": True, "finish_s": True, "tokens": False}
 _REQUESTS = _TIMES | dict.fromkeys(("padded_tokens", "batch", "batch_size", "students", "gpu"), True)
+_LOADS = ("gpu", "start_s", "finish_s", "seconds")
 _WHOLE = ("batch", "gpu", "start_s", "finish_s", "size", "students", "tokens_max", "padded_tokens", "service_s")
 
 
@@ -97,13 +100,17 @@ class _Summary(TypedDict):
 
 
 class Run(NamedTuple):
-    """One output folder of `python -m simulator`. Nulls are NaN; columns as in DESIGN section 5."""
+    """One output folder of `python -m simulator`. Nulls are NaN; columns as in DESIGN section 5.
+
+    loads: of adapters, where they are bound.
+    """
 
     name: str
     requests: DataFrame
     batches: DataFrame
     summary: dict[str, Any]
     settings: dict[str, Any]
+    loads: DataFrame | None = None
 
     @property
     def setup(self) -> str:
@@ -125,7 +132,8 @@ class Run(NamedTuple):
     @classmethod
     def of(cls, report: Report) -> Run:
         """A run that was not written: what `simulate` returned."""
-        return cls(report.run["policy"], report.requests, report.batches, report.summary, dict(report.run))
+        loads = None if report.load_columns is None else DataFrame(report.load_columns)
+        return cls(report.run["policy"], report.requests, report.batches, report.summary, dict(report.run), loads)
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -137,11 +145,14 @@ class Run(NamedTuple):
             requests, batches = (read_parquet(folder / name) for name in FILES[:2])
             refuse_columns(requests, _REQUESTS, {"model": True, "outcome": False}, FILES[0])
             refuse_columns(batches, dict.fromkeys(_WHOLE, False), {"model": False}, FILES[1])
+            loads = read_parquet(folder / LOADS) if (folder / LOADS).exists() else None
+            if loads is not None:
+                refuse_columns(loads, dict.fromkeys(_LOADS, False), {"tenant": False}, LOADS)
             summary = dict(checked(_Summary, read_json(folder / FILES[2]), FILES[2]))
             settings = dict(checked(_Settings, read_json(folder / FILES[3]), FILES[3]))
             for found, name, table in ((requests, "requests", FILES[0]), (batches, "batches", FILES[1])):
                 if len(found) != summary[name] or not len(requests):
                     raise ValueError(f"{table} has {count(len(found), 'row')}, {FILES[2]} says {summary[name]}")
-            return cls(str(settings["policy"]), requests, batches, summary, settings)
+            return cls(str(settings["policy"]), requests, batches, summary, settings, loads)
         except (ValueError, OSError, pa.ArrowException) as error:
             raise ValueError(f"{folder} is not the output of a run: {str(error).splitlines()[0]}") from error

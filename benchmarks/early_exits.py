@@ -21,6 +21,7 @@ from exits.judged import controller, latency, promise, rivals
 from exits.page import draw, page, setup_of
 from pandas import DataFrame, concat
 
+from analysis.outputs import file_for
 from analysis.progress import progress
 from analysis.sweeps.backends import Pool
 from analysis.sweeps.frames import write
@@ -38,7 +39,9 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         "--table", default=shipped()[0], metavar="NAME|DIR", help="with layers.csv (default: the first)"
     )
     parser.add_argument("--streams", default=",".join(STREAMS), help=f"of {', '.join(STREAMS)} (default: all)")
-    parser.add_argument("--loads", default="0.3,0.6,0.9", help="shares of what full plain batches serve")
+    parser.add_argument(
+        "--loads", default="0.3,0.6,0.9", help="shares of what plain batches serve of a queue that never ends"
+    )
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     parser.add_argument("--requests", type=int, default=20_000, metavar="N", help="of a run (default: 20000)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
@@ -51,6 +54,8 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
 def main(arguments: list[str], prog: str) -> int:
     """Run everything and write the page."""
     options = parser(prog).parse_args(arguments)
+    file_for(options.rows, (".parquet", ".csv"))
+    file_for(options.page, (".md",))
     teachers = [tuple(named.split("+")) for named in options.answers]
     kinds, loads = options.streams.split(","), [float(load) for load in options.loads.split(",")]
     how = (options.seeds, options.requests, options.table)

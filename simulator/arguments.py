@@ -54,7 +54,7 @@ def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
     live.add_argument(
         "--live", action="store_true", help="serve in real time on --device (default: cuda if there is one)"
     )
-    settings_flags(live, "device", "weights")
+    settings_flags(live, "device", "weights", "adapters")
     live.add_argument(
         "--attempts",
         type=int,

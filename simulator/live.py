@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policies import make
+from policies import make, needs
 from profiler.events import Event, Kind
 from profiler.table import Deployment, ShapeKey
+from simulator.core import Records
 from simulator.executors.device import TraceAskers, device_errors, on_devices, warm_plans
+from simulator.executors.tenants import Ready, TenantDevices, open_tenants
 from simulator.reporting.journal import Journal
 from simulator.reporting.report import Report
 from simulator.reporting.validity import Validity, Watch, judge
+from simulator.serving.clock import Clock
 from simulator.settings import Prepared, Settings
 
 if TYPE_CHECKING:
@@ -35,12 +38,14 @@ class Devices:
     """Warm devices and the token ids of a trace's requests: what runs on them needs no further preparation.
 
     tokenizing: seconds per request where texts were tokenized, which is before the queue and on no device's time.
+    tenants: where the run binds adapters.
     """
 
     prepared: Prepared
     served: Served
     ids: Sequence[Ids]
     tokenizing: NDArray[np.float64] | None = None
+    tenants: TenantDevices | None = None
 
     def warm(self, policy: str | None = None) -> float:
         """Make ready what a policy (default: the settings') runs beside whole batches, where that is new; seconds."""
@@ -57,13 +62,18 @@ class Devices:
                 return self.run(policy, journal, **how)
         warm_s = self.served.warm_s + self.warm(policy)
         clock = self.prepared.clock
-        classes = max(each.spec.outputs for each in self.served.executors[0].values())
-        askers = TraceAskers(self.ids, classes)
-        executor = on_devices(self.served, askers, clock)
+        askers = TraceAskers(self.ids, self._classes())
         records = journal.records(askers.measured)
+        ready = self._ready(askers, clock, records)
         watch = Watch(canary(self.served))
-        with watch.watching(), executor.working():
-            named = {"clock": clock, "executor": executor, "records": records, "patience_s": PATIENCE_S, **how}
+        with watch.watching(), ready.working:
+            named: dict[str, Any] = {
+                "clock": clock,
+                "executor": ready.executor,
+                "memory": ready.memory,
+                "records": records,
+            }
+            named |= {"patience_s": PATIENCE_S, **how}
             report = self.prepared.run(policy, **named)
         report = replace(report, records=journal.read(records, report.levels))
         validity = self._verdict(report, watch)
@@ -78,6 +88,18 @@ class Devices:
             p50, p99 = np.percentile(self.tokenizing, [50, 99]).tolist()
             live["tokenizing"] = {"p50_s": p50, "p99_s": p99}
         return replace(report, run={**report.run, "live": live}, logits=askers.logits[: len(report.trace)])
+
+    def _classes(self) -> int:
+        """The most classes that an answer has."""
+        own = [] if self.tenants is None else [self.tenants.store.shape.classes]
+        return max(own + [each.spec.outputs for each in self.served.executors[0].values()])
+
+    def _ready(self, askers: TraceAskers, clock: Clock, records: Records) -> Ready:
+        """What runs the batches of one run."""
+        if self.tenants is not None:
+            return self.tenants.ready(self.prepared.trace, askers, clock, records)
+        executor = on_devices(self.served, askers, clock)
+        return Ready(executor, None, executor.working())
 
     def attempts(self, policy: str | None = None, most: int = ATTEMPTS, **how: Any) -> list[Report]:
         """Run until a run is VALID, at most so many times; all attempts, the last one being what counts."""
@@ -160,6 +182,10 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
     assert its.device is not None
     models, plan = deployment.models, deployment.plan
     _check_task(its, deployment)
+    if its.host_budget is not None:
+        raise ValueError(
+            "--host-budget is simulated: a real device reads its store through the system's page cache, so leave it out"
+        )
     on_progress("preparing token ids")
     tokenizing = None
     served = open_devices(
@@ -181,7 +207,18 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
         )
     else:
         ids = tokens.synthetic(trace.tokens, vocab, its.seed)
-    devices = Devices(prepared, served, ids, tokenizing)
+    tenants = None
+    if its.adapter_budget is not None or "memory" in needs(make(its.policy)):
+        on_progress("opening the store of adapters")
+        tenants = open_tenants(
+            served, deployment, prepared.trace, its.adapter_budget, its.adapters, its.weights, its.seed
+        )
+        served = tenants.served
+    elif its.adapters is not None:
+        raise ValueError(
+            "--adapters is given, but nothing loads adapters: add --adapter-budget, or a policy such as lru"
+        )
+    devices = Devices(prepared, served, ids, tokenizing, tenants)
     on_progress(f"warming the stages of {its.policy}")
     return replace(devices, served=replace(served, warm_s=served.warm_s + devices.warm()))
 

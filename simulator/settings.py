@@ -114,6 +114,9 @@ class Settings:
     host_budget: str | None = flag(
         None, "in the host's memory, likewise; other adapters are read from the disk (default: all)", metavar="BYTES"
     )
+    adapters: str | None = flag(
+        None, "of tenants, for --live and --device: a store (default: random ones, in a temporary file)", metavar="FILE"
+    )
     clock: str = flag("virtual", "wall paces the run in real time", choices=CLOCKS)
     device: str | None = flag(
         None,
@@ -206,6 +209,8 @@ def prepare(
         raise ValueError("--rate and --load both set the rate: give one of them")
     for name in WITHIN:
         refuse_beyond(name, getattr(settings, name))
+    if settings.adapters is not None and settings.device is None:
+        raise ValueError("--adapters names what a real device loads: add --live or --device, or leave it out")
     for name in ("adapter_budget", "host_budget"):
         _budget(name, getattr(settings, name))
     made = make(settings.policy, parameters)
@@ -274,7 +279,7 @@ def _digests(its: Settings, more: list[str]) -> dict[str, str]:
     named += [part.rpartition("=")[2].strip() for each in named for part in each.partition(":")[2].split(",")]
     session = ("trace-*.parquet", "arrivals-*.csv")
     parts = ("latency.csv", "latency.parquet", "meta.json", "jitter.csv", "accuracy.csv", "layers.csv",
-             "adapters.csv")  # fmt: skip
+             "adapters.csv", "lookup.csv")  # fmt: skip
     named += [os.path.join(each, part) for each in named if os.path.isdir(each) for part in parts]
     folders = [each for each in named if os.path.isdir(each)]
     named += [str(part) for each in folders for pattern in session for part in sorted(Path(each).glob(pattern))]

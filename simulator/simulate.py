@@ -22,7 +22,7 @@ from policies.registry import modules_of
 from profiler.table import LEVELS, Deployment, LatencyTable, Predictions
 from simulator.core import LONGEST_SLO_S, MOST_GPUS, SHORTEST_SLO_S, Executor, Records, blamed
 from simulator.defaults import default_slo_s, saturation
-from simulator.executors.adapters import AdapterExecutor, bound
+from simulator.executors.adapters import AdapterExecutor, bound, measured_extra
 from simulator.executors.planned import PlannedExecutor, Times
 from simulator.executors.table import NoisyTableExecutor, TableExecutor
 from simulator.queue.backlog import Backlog
@@ -30,6 +30,7 @@ from simulator.queue.view import ServerView
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock
 from simulator.serving.loop import Server
+from simulator.serving.memory import Memory
 from traces import Trace, load
 from traces.shared.modules import appeared, outside
 from traces.streams import Stream, stream
@@ -60,6 +61,7 @@ def simulate(
     clock: Clock | None = None,
     executor: Executor | None = None,
     records: Records | None = None,
+    memory: Memory | None = None,
     on_progress: Callable[[int], None] | None = None,
     patience_s: float = inf,
 ) -> Report:
@@ -74,7 +76,8 @@ def simulate(
     host_budget: bytes of the host's memory for adapters; those that are not there are read from the disk.
     legacy_accounting: the time of ramps delays the answers of their own batch, not the next batch (early exits as the
     Apparate paper counts them). clock: a WallClock paces the run in real time, until Ctrl-C. executor: runs the
-    batches, instead of the table's times. records: what is appended to, empty. on_progress: called now and then with
+    batches, instead of the table's times. records: what is appended to, empty. memory: the adapters of an executor that
+    has some, over these records; the budgets are its own then. on_progress: called now and then with
     the number of requests that left. patience_s: a batch that runs elsewhere for longer ends the run.
 
     Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves,
@@ -106,10 +109,9 @@ def simulate(
     plan = predictions.plan
     backlog = Backlog(trace, buckets, len(plan.tokens), slo_s, plan.layout)
     records, idle = Records() if records is None else records, list(range(gpus))
-    memory = None
-    if adapter_budget is not None or "memory" in needs(policy):
+    if memory is None and (adapter_budget is not None or "memory" in needs(policy)):
         memory = bound(adapter_budget, table, deployment.model, trace, gpus, records, host_budget)
-    elif host_budget is not None:
+    elif memory is None and host_budget is not None:
         raise ValueError("a host budget is for a run with adapters: give an adapter budget, or a policy of adapters")
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle, memory)
     if executor is None:
@@ -117,7 +119,8 @@ def simulate(
         times: Times = NoisyTableExecutor(predictions, table, rng) if noisy else TableExecutor(predictions)
         executor = times
         if memory is not None:
-            executor = AdapterExecutor(times, memory, table, deployment.model, predictions.plan)
+            extra_s = measured_extra(table, deployment.models, plan, memory.distinct)
+            executor = AdapterExecutor(times, memory, plan, extra_s)
         elif needs(policy) & PlannedExecutor.plans:
             planned = partial(PlannedExecutor, times, deployment.levels, trace, backlog.kind, deployment.other_tasks)
             executor = planned(predictions=predictions, hears=hears(policy), legacy=legacy_accounting)

@@ -52,14 +52,16 @@ FOLDERS = {
         "models.kernels": "",
         "models": "device models.kernels table",
         "executors": "device events models models.kernels table",
+        "tenants": "device executors models table",
         "measuring": "device executors models table",
+        "measuring.tenants": "device executors measuring models table tenants",
         "modelled": "measuring models table",
         "campaign": "device executors measuring models table",
         "distill.learning": "models",
         "studies": "answers distill.learning models table",
         "distill": "answers distill.learning executors models studies table",
-        "commands": "answers campaign device distill distill.learning executors measuring modelled models studies "
-        "table",
+        "commands": "answers campaign device distill distill.learning executors measuring measuring.tenants modelled "
+        "models studies table tenants",
     },
     "policies": {
         "interface": "",
@@ -86,7 +88,7 @@ FOLDERS = {
         "contenders": "reporting",
         "rivals": "contenders reporting settings",
         "arguments": "settings simulate",
-        "live": "executors reporting serving settings",
+        "live": "core executors reporting serving settings",
         "endpoint.protocol": "",
         "endpoint": "arguments core defaults endpoint.protocol executors queue reporting serving settings simulate",
         "conformance": "core endpoint executors queue reporting serving simulate",

@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     traffic = parser.add_argument_group("traffic")
     settings_flags(traffic, "trace", required=True, trace="as in python -m simulator")
-    settings_flags(traffic, "trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths")
+    settings_flags(traffic, "trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths", "tenants")
     traffic.add_argument("--growth", default="1", metavar="G", help="times that traffic: 2x (default: 1x)")
     choice = parser.add_argument_group("to choose from")
     choice.add_argument("--tables", metavar="T1,T2", help="tables, commas between them (default: the first shipped)")
     choice.add_argument("--policies", metavar="P1;P2", help="policies, semicolons between them")
     choice.add_argument("--models", metavar="M1;M2", help="models, semicolons between them, commas between "
                         "those of a mix (default: all, and the useful mixes)")  # fmt: skip
-    settings_flags(choice, "task", "levels", levels="which of a mix, as in python -m simulator")
+    settings_flags(choice, "task", "adapter_budget", "levels", levels="which of a mix, as in python -m simulator")
     parser.set_defaults(levels="useful")
     choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
     run = parser.add_argument_group("simulation")
@@ -61,21 +61,22 @@ def main(options: argparse.Namespace) -> int:
     """Plan and print it. Status 1 where no table meets the target."""
     from analysis.outputs import folder_for
     from analysis.plans.answer import printed
-    from analysis.plans.planning import POLICIES, plan
+    from analysis.plans.planning import plan
     from analysis.progress import progress
 
     out = options.out
     if out is not None:
         folder_for(out, "plan.json", "plan")
     names = ("slo_ms", "attainment", "min_accuracy", "min_agreement", "trace_format", "bin_s", "time_unit", "rate",
-             "start", "duration", "lengths", "models", "task", "levels", "max_gpus", "seeds", "simulated")  # fmt: skip
+             "start", "duration", "lengths", "tenants", "adapter_budget", "models", "task", "levels", "max_gpus",
+             "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:
         found = plan(
             options.trace,
             **{name: getattr(options, name) for name in names},
             growth=_growth(options.growth),
             tables=None if options.tables is None else options.tables.replace(",", ";"),
-            policies=options.policies or POLICIES,
+            policies=options.policies,
             on_progress=told,
             **engine(options),
         )

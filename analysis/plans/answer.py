@@ -23,6 +23,7 @@ def printed(plan: Plan) -> str:
         *(f"         {note}" for note in traffic["notes"]),
         f"target   {percent(asked['attainment'])} within {asked['slo_ms']:g} ms{floors}",
         *accuracies(asked.get("tasks", {}).values(), "         accuracies: {}"),
+        *([f"tenants  {asked['adapter_budget']} on each GPU for adapters"] if "adapter_budget" in asked else []),
         *(f"         {note}" for note in asked.get("left_out", ())),
         *(f"warning  {line}" for line in asked.get("warnings", ())),
         f"based on {traffic['simulated']}",

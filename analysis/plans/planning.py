@@ -28,6 +28,8 @@ from simulator.settings import Settings, refuse_beyond
 from traces import Trace, load
 
 POLICIES = ("adaptive", "greedy", "timeout")
+#: Those that are tried where tenants share a budget.
+TENANT_POLICIES = ("lru(balanced, prefetch='queue')", "lru(greedy)", "gdsf(greedy)")
 #: Times the traffic, the share on time, seeds and simulated requests, beyond which nobody means it.
 MOST_GROWTH, LEAST_ATTAINMENT, MOST_SEEDS, MOST_SIMULATED = 1e6, 0.01, 10_000, 1_000_000_000
 
@@ -74,7 +76,7 @@ def plan(
     min_agreement: float | None = None,
     growth: float = 1.0,
     tables: Any = None,
-    policies: Any = POLICIES,
+    policies: Any = None,
     models: Any = None,
     task: str | None = None,
     levels: str = "useful",
@@ -85,6 +87,8 @@ def plan(
     start: float | None = None,
     duration: float | None = None,
     lengths: str | None = None,
+    tenants: str | None = None,
+    adapter_budget: str | None = None,
     bin_s: float | None = None,
     time_unit: str | None = None,
     seeds: int = 3,
@@ -101,9 +105,11 @@ def plan(
 
     min_agreement: the share of answers that must be the whole model's, where a policy lets some leave at ramps; of
     students it is not known. growth: times the traffic (superposed, as `traces.scale` does). tables, policies: several
-    of each (default: the first shipped table, POLICIES). models: several, commas between those of a mix (default: all,
-    and the useful mixes of `analysis.plans.techniques`), with accuracies on `task` (default: the table's first).
-    levels: as of `Deployment.of`. The best has the fewest GPUs, and of those the highest accuracy.
+    of each (default: the first shipped table, POLICIES). adapter_budget: of each GPU, for the adapters of the trace's
+    tenants, or of those that `tenants` draws; then models are those with adapters, and the default policies
+    TENANT_POLICIES. models: several, commas between those of a mix (default: all, and the useful mixes of
+    `analysis.plans.techniques`), with accuracies on `task` (default: the table's first). levels: as of `Deployment.of`.
+    The best has the fewest GPUs, and of those the highest accuracy.
 
     A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
     `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with so many
@@ -115,12 +121,14 @@ def plan(
     _refuse(slo_ms, shares, growth, max_gpus, seeds, simulated)
     named = [None] if tables is None else axis("table", tables)
     opened_tables = [as_table(each) for each in named]
-    specs = [describe(make(each)) for each in axis("policy", policies)]
+    bound = adapter_budget is not None
+    specs = [describe(make(each)) for each in axis("policy", policies or (TENANT_POLICIES if bound else POLICIES))]
     chosen = None if models is None else axis("model", models)
-    offers = [offered(table, chosen, task, levels) for table in opened_tables]
+    offers = [offered(each, _with_adapters(each, chosen) if bound else chosen, task, levels) for each in opened_tables]
     longest = min(each.plan.max_tokens for offer in offers for each in offer.deployments)
     how = {"format": trace_format, "rate": rate, "rate_mode": rate_mode, "start": start, "duration": duration,
-           "lengths": lengths, "bin_s": bin_s, "time_unit": time_unit, "max_tokens": longest}  # fmt: skip
+           "lengths": lengths, "tenants": tenants, "bin_s": bin_s, "time_unit": time_unit,
+           "max_tokens": longest}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch, Laboratory(jobs, backend, address, store, on_progress) as opened:
         folder = Path(scratch if store is None else store) / "windows"
         sample, traffic = _sampled(trace, how, growth, seeds, simulated, slo_ms / 1e3, folder)
@@ -133,7 +141,7 @@ def plan(
         choices, closest, points = [], [], []
         for name, table, offer in zip(named, opened_tables, offers, strict=True):
             open_, refused = candidates(offer.deployments, specs, demand)
-            base = Settings(table=name, task=offer.task, levels=levels)
+            base = Settings(table=name, task=offer.task, levels=levels, adapter_budget=adapter_budget)
             planner = Planner(opened, sample, base, demand, growth, max_gpus)
             own = options(planner, offer, open_, refused, max_gpus)
             if (best := own[0].best) is None:
@@ -153,9 +161,20 @@ def plan(
                         f"do not compare them, or name one --task")  # fmt: skip
     asked = {"slo_ms": slo_ms, **shares, "floors": demand.floors, "growth": growth,
              "policies": specs, "tables": [each.name for each in opened_tables], "max_gpus": max_gpus,
+             **({"adapter_budget": adapter_budget} if bound else {}), **({"tenants": tenants} if tenants else {}),
              "tasks": tasks, "left_out": [note for offer in offers for note in offer.left_out],
              "warnings": warnings}  # fmt: skip
     return Plan(asked, traffic, tuple(rows), tuple(choices), tuple(closest), frame(points), opened.ran, opened.found)
+
+
+def _with_adapters(table: LatencyTable, chosen: Sequence[str] | None) -> list[str]:
+    """The models of a table that have adapters, of those chosen. Raises LookupError where none has."""
+    known = set() if table.adapters is None else {row[0] for row in table.adapters.rows}
+    found = [model for model in (table.models if chosen is None else chosen) if model in known]
+    if not found:
+        have = ", ".join(sorted(known)) or "none"
+        raise LookupError(f"table {table.name}: adapters.csv is of {have}: python -m profiler tenants measures others")
+    return found
 
 
 def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[str, Any]) -> Choice:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas import concat
 
-from analysis.plots.axes import batches, latency, style
+from analysis.plots.axes import batches, latency, residency, style
 from analysis.plots.axes import timeline as time
 from analysis.runs import Run
 
@@ -62,6 +62,28 @@ def gantt(
             else:  # done before, or idle
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "no batch runs in this window", ha="center", transform=axes.transAxes)
+            axes.set_title(name if len(runs) > 1 else "", loc="right", color=style.GREY)
+        return figure
+
+
+def loads(
+    runs: Sequence[Run], width_mm: float = style.COLUMN_MM, *, start_s: float | None = None, window_s: float = 0.2
+) -> Figure:
+    """What the GPUs and their links did for 200 ms, a panel per run with adapters.
+
+    Raises ValueError for a run that binds none.
+    """
+    bare = [run.name for run in runs if run.loads is None]
+    if bare or not window_s > 0:
+        what = f"{bare[0]} loads no adapters" if bare else f"a window of {window_s} s has no extent"
+        raise ValueError(f"{what}: give runs with --adapter-budget, and a window of some seconds")
+    start_s = batches.busiest(runs[0].batches, window_s) if start_s is None else start_s
+    lanes = 2 * sum(run.summary["gpus"] for run in runs)
+    size = (width_mm, 4 + 11 * len(runs) + 6 * lanes, len(runs))
+    with style.titled("Batches and loads of adapters", signs(runs), *size, handlelength=1.0) as (figure, panels):
+        for axes, (name, run) in zip(panels, _named(runs), strict=True):
+            assert run.loads is not None
+            residency.loads(run.batches, run.loads, axes, start_s=start_s, window_s=window_s)
             axes.set_title(name if len(runs) > 1 else "", loc="right", color=style.GREY)
         return figure
 

@@ -53,6 +53,11 @@ def hits_against_budget(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> 
     return _single(frame, width_mm, residency.hits_against_budget, "Resident adapters against the budget")
 
 
+def overlap_against_budget(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """Share of the time of loads that no batch took longer for, against the budget."""
+    return _single(frame, width_mm, residency.overlap_against_budget, "Loads hidden behind batches")
+
+
 def throughput_against_tenants(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     """On-time answers per second against the number of tenants."""
     return _single(frame, width_mm, residency.throughput_against_tenants, "Goodput against tenants")

@@ -22,7 +22,8 @@ from profiler.answers.streams import stream
 from profiler.answers.together import concatenated
 from profiler.table import Deployment, LatencyTable
 from simulator import simulate
-from simulator.defaults import default_slo_s, saturation
+from simulator.core import LONGEST_SLO_S
+from simulator.defaults import default_slo_s
 from simulator.reporting.report import Report
 from traces import Trace
 
@@ -95,16 +96,35 @@ def deployment(table: str, model: str) -> Deployment:
 
 
 def trace(cell: Cell) -> Trace:
-    """Poisson arrivals at a share of what full plain batches of these texts serve, in the order of the stream."""
-    items, own = read(cell.answers), deployment(cell.table, cell.model)
-    rows = stream(items, cell.kind, cell.requests, seed=cell.seed)
-    tokens = np.minimum(items.tokens[rows], own.predictions.plan.max_tokens).astype(np.int32)
-    full = saturation(own.predictions, own.predictions.plan.buckets(tokens))
+    """Poisson arrivals at a share of the capacity, in the order of the stream."""
+    own = deployment(cell.table, cell.model)
+    rows, tokens = texts(cell.answers, cell.kind, cell.requests, cell.seed, own.predictions.plan.max_tokens)
+    full = capacity(cell.answers, cell.kind, cell.requests, cell.table)
     rate = np.full(cell.requests, cell.load * full)
     if cell.burst is not None:
         rate[in_burst(cell)] = cell.burst * full
     gaps = np.random.default_rng([cell.seed, 22]).exponential(1.0, cell.requests) / rate
     return Trace(gaps.cumsum(), tokens, item=rows)
+
+
+@cache
+def texts(
+    answers: tuple[str, ...], kind: str, requests: int, seed: int, most: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """The recorded row of every request of a stream, and its tokens."""
+    items = read(answers)
+    rows = stream(items, kind, requests, seed=seed)
+    return rows, np.minimum(items.tokens[rows], most).astype(np.int32)
+
+
+@cache
+def capacity(answers: tuple[str, ...], kind: str, requests: int, table: str) -> float:
+    """Requests per second that plain batches serve where all of them wait from the start: a load of 1."""
+    own = deployment(table, read(answers).about["model"])
+    rows, tokens = texts(answers, kind, requests, 0, own.predictions.plan.max_tokens)
+    waiting = Trace(np.zeros(requests), tokens, item=rows)
+    report = simulate(waiting, POLICIES[PLAIN], own, slo_s=LONGEST_SLO_S)
+    return requests / float(report.batch_columns["finish_s"].max())
 
 
 def in_burst(cell: Cell) -> slice:

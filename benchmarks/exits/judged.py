@@ -119,10 +119,11 @@ def rivals(rows: DataFrame) -> Iterator[Verdict]:
         )  # fmt: skip
     other = wide[wide["policy"] == "static"].reindex(own.index)
     even = own.index.get_level_values("kind") == "even"
-    behind = (other["saving"] - own["saving"])[even]
+    behind, keeps = (other["saving"] - own["saving"])[even], (other["agreement"] >= 0.99)[even]
     yield Verdict(
         "against static where nothing drifts", "at most 2 points less saved",
-        f"{100 * behind.max():+.1f} points at most", bool((behind <= 0.02).all()),
+        f"{100 * behind.max():+.1f} points at most; static itself keeps 99.0 % in {int(keeps.sum())} of {len(keeps)}",
+        bool((behind <= 0.02).all()),
     )  # fmt: skip
     lost = (other["agreement"] < 0.99)[~even] | (own["saving"] >= other["saving"])[~even]
     yield Verdict(

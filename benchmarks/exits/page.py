@@ -110,7 +110,8 @@ def setup_of(cells: Sequence[Cell], device: str) -> list[str]:
     seeds, loads = sorted({each.seed for each in cells}), sorted({each.load for each in cells})
     lines = [
         f"Table `{Path(first.table).name}` ({device}); {first.requests:,} requests a run, {count(len(seeds), 'seed')}, "
-        f"Poisson arrivals at loads {', '.join(f'{load:g}' for load in loads)} of what full plain batches serve.",
+        f"Poisson arrivals at loads {', '.join(f'{load:g}' for load in loads)}; 1 is what plain batches serve of a "
+        "queue that never ends.",
         "",
     ]
     rows = []

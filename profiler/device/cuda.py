@@ -69,6 +69,7 @@ class EagerDevice:
     def __init__(self, index: int = 0) -> None:
         self.torch_device = torch.device("cuda", index)
         self._beside = torch.cuda.Stream(self.torch_device)
+        self._copies = torch.cuda.Stream(self.torch_device)
 
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype, pin_memory=True)
@@ -101,6 +102,14 @@ class EagerDevice:
     def back_to_back(self, replay: Replay, repetitions: int) -> float:
         return self.timed(_repeated(replay.launch, repetitions)) / repetitions
 
+    def copy(self, source: Tensor, to: Tensor) -> None:
+        staged = source.pin_memory()  # from the allocator of pinned memory, which keeps it until the copy is done
+        with torch.cuda.stream(self._copies):
+            to.copy_(staged, non_blocking=True)
+            done = torch.cuda.Event(enable_timing=True)
+            done.record(self._copies)
+        done.synchronize()
+
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.torch_device)
 
@@ -129,7 +138,7 @@ class CudaDevice:
         self._eager = EagerDevice(index)
         self.torch_device = self._eager.torch_device
         self.pinned, self.back_to_back = self._eager.pinned, self._eager.back_to_back
-        self.synchronize = self._eager.synchronize
+        self.synchronize, self.copy = self._eager.synchronize, self._eager.copy
         self._events_in_graph = events_in_graph
         # Of high priority: torch hands out 32 streams of each priority in turn, and work that forks into 32 branches
         # would otherwise get this one among them.

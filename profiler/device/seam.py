@@ -81,6 +81,10 @@ class Device(Protocol):
         """Seconds per launch of so many launches queued one behind the other."""
         ...
 
+    def copy(self, source: Tensor, to: Tensor) -> None:
+        """Copy from pageable host memory beside the work of the device; blocks the calling thread until it is done."""
+        ...
+
     def synchronize(self) -> None:
         """Wait until the device has nothing to do."""
         ...
@@ -133,6 +137,9 @@ class HostDevice:
 
     def back_to_back(self, replay: Replay, repetitions: int) -> float:
         return self.seconds(replay.launch, repetitions)
+
+    def copy(self, source: Tensor, to: Tensor) -> None:
+        to.copy_(source)
 
     def synchronize(self) -> None:
         return

@@ -29,7 +29,7 @@ STACKED_ROWS = 128
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class _Staged(NamedTuple):
+class Staged(NamedTuple):
     """A batch in hand. ids: of every row, with the types of tokens where they are needed."""
 
     key: ShapeKey
@@ -85,6 +85,11 @@ class CpuExecutor:
     def spec(self) -> Dims:
         return self._weights.spec
 
+    @property
+    def weights(self) -> Weights:
+        """The weights that it runs, simplified where it does that."""
+        return self._weights
+
     def implementation(self, key: ShapeKey) -> str:
         return "stacked" if self._stacks(key) else "looped"
 
@@ -131,7 +136,7 @@ class CpuExecutor:
         if self._ramps is None:
             raise LookupError(f"{self.spec.name} has no ramps: it runs whole batches")
         began = perf_counter()
-        key, own, types, lying = self._staged(1, ids)
+        key, own, types, lying = self.staged(1, ids)
         clock = began, perf_counter()
         lengths = [len(row) for row in ids]
         weights = self._prefixes[1].singles[0]
@@ -144,7 +149,7 @@ class CpuExecutor:
 
     def _answer(self, weights: Weights, ids: Sequence[Ids]) -> BatchResult:
         start = perf_counter()
-        key, own, types, lying = self._staged(weights.spec.students, ids)
+        key, own, types, lying = self.staged(weights.spec.students, ids)
         staged = perf_counter()
         run = forward.stacked if self._stacks(key) else forward.looped
         with torch.inference_mode():
@@ -159,7 +164,11 @@ class CpuExecutor:
             self._staging[key.batch, key.tokens] = STAGING[self.plan.layout](key, DTYPES[self.dtype])
         self._ready.add(key)
 
-    def _staged(self, students: int, ids: Sequence[Ids]) -> _Staged:
+    def staged(self, students: int, ids: Sequence[Ids]) -> Staged:
+        """A batch as it lies in the buffers; valid until the next one.
+
+        Raises LookupError for a batch that is not warm, ValueError for ids outside the vocabulary.
+        """
         key = self.plan.key(students, [len(row) for row in ids])
         if key not in self._ready:
             raise LookupError(f"{self.spec.name} is not warm for {key}: it serves {self.students} students; call warm")
@@ -171,7 +180,7 @@ class CpuExecutor:
             staging.ids.zero_()
             raise ValueError(f"a token id is outside the vocabulary of {self.spec.name} (0 to {self.spec.inputs - 1})")
         own, types = forward.split(self._weights, staging.ids) if largest >= self.spec.vocab else (staging.ids, None)
-        return _Staged(key, own, types, lying)
+        return Staged(key, own, types, lying)
 
     def close(self) -> None:
         """Forget buffers and weights."""

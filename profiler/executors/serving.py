@@ -91,7 +91,7 @@ def open_devices(
     counts = {model: sorted({level.students for level in table.levels(model)}) for model in models}
     began = perf_counter()
     on_progress("loading weights")
-    loaded = {model: _weights(model, max(counts[model]), checkpoint, seed) for model in models}
+    loaded = {model: load_weights(model, max(counts[model]), checkpoint, seed) for model in models}
     notes: list[str] = []
     layered = table.layers.models if table.layers else ()
     ramps = {model: own for model in layered if (own := _ramps(loaded.get(model), checkpoint, seed, notes))}
@@ -154,7 +154,7 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _weights(model: str, students: int, checkpoint: str | os.PathLike[str] | None, seed: int) -> Weights:
+def load_weights(model: str, students: int, checkpoint: str | os.PathLike[str] | None, seed: int) -> Weights:
     """The weights of a checkpoint, which must be those of this model and have enough students; else random ones."""
     spec = parse_spec(model, students)
     if checkpoint is None:

@@ -83,8 +83,32 @@ def gather_bmm(x: Tensor, flat: Tensor, tenants: Tensor) -> Tensor:
     return adapted(x, parts(flat[tenants], x.shape[-1]))
 
 
-#: How adapters are applied, by the names of reference/tenants.md, 6.2.
-WAYS: dict[str, Way] = {"loop": loop, "gather_bmm": gather_bmm}
+def grouped_bmm(x: Tensor, flat: Tensor, tenants: Tensor) -> Tensor:
+    """A copy of the parameters per distinct tenant, and one batched product of texts sorted by tenant.
+
+    Groups are padded to the largest: where one tenant has most texts, that is most of the product.
+    """
+    found, group, counts = torch.unique(tenants, return_inverse=True, return_counts=True)
+    order, most = group.argsort(stable=True), int(counts.max())
+    own = group[order]
+    first = counts.cumsum(0) - counts
+    at = own * most + torch.arange(len(tenants), device=x.device) - first[own]
+    rows = x.new_zeros(len(found) * most, *x.shape[1:])
+    rows[at] = x[order]
+    grouped = adapted(rows.view(len(found), -1, x.shape[-1]), parts(flat[found], x.shape[-1])).view_as(rows)
+    answered = torch.empty_like(x)
+    answered[order] = grouped[at]
+    return answered
+
+
+#: How adapters are applied to a batch of several tenants, after the names of reference/tenants.md, 6.2.
+WAYS: dict[str, Way] = {"loop": loop, "gather_bmm": gather_bmm, "grouped_bmm": grouped_bmm}
+#: Called with the number of a layer that has adapters, from 0, before they are read.
+Before = Callable[[int], object]
+
+
+def at_once(layer: int) -> None:
+    """Wait for nothing: all adapters are there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +124,24 @@ class TenantAdapters:
     head_bias: Tensor
 
     def answer(
-        self, weights: Weights, tenants: Tensor, x: Tensor, mask: Tensor | None, way: Way = gather_bmm
+        self,
+        weights: Weights,
+        tenants: Tensor,
+        x: Tensor,
+        mask: Tensor | None,
+        way: Way = gather_bmm,
+        before: Before = at_once,
     ) -> Tensor:
         """Logits [B, C] of the states [B, S, H] below the upper layers, each text by its tenant of `tenants` [B].
 
         weights: one frozen encoder, whose own head is not used. mask: as of `PaddedRows`. A class that a tenant does
-        not have is -inf.
+        not have is -inf. before: what to wait for; the head comes with the last layer.
         """
         single, rows = weights.singles[0], PaddedRows(x.shape[0], x.shape[1], mask)
         x = x.reshape(-1, x.shape[-1])
         first = weights.spec.layers - self.flat.shape[1]
         for number in range(first, weights.spec.layers):
+            before(number - first)
             add = partial(_applied, way, self.flat[:, number - first], tenants)
             x = after_layer(single, number, x, rows, between=add)
         return torch.baddbmm(self.head_bias[tenants][:, None], x[:, None], self.head_weight[tenants])[:, 0]
@@ -121,10 +152,10 @@ def _applied(way: Way, flat: Tensor, tenants: Tensor, x: Tensor) -> Tensor:
     return way(x.view(len(tenants), -1, x.shape[-1]), flat, tenants).view_as(x)
 
 
-def lower(weights: Weights, ids: Tensor, mask: Tensor | None, layers: int) -> Tensor:
+def lower(weights: Weights, ids: Tensor, mask: Tensor | None, layers: int, types: Tensor | None = None) -> Tensor:
     """The states [B, S, H] after the first `layers` layers of ids [B, S]: what all tenants share."""
     single, rows = weights.singles[0], PaddedRows(ids.shape[0], ids.shape[1], mask)
-    x = embedded(single, ids, rows)
+    x = embedded(single, ids, rows, types)
     for number in range(layers):
         x = after_layer(single, number, x, rows, cls_only=False)
     return x.view(*ids.shape, weights.spec.hidden)

@@ -1,4 +1,4 @@
-"""The tables: latencies by key, accuracies, jitter, adapters, layers, and what they predict. No torch: a leaf."""
+"""The tables: latencies by key, accuracies, jitter, adapters, layers, look-up, what they predict. A leaf: no torch."""
 
 from profiler.table.accuracy import AccuracyTable, provenance
 from profiler.table.adapters import Adapter, AdapterTable
@@ -6,6 +6,7 @@ from profiler.table.deployment import LEVELS, Deployment, as_table, left_out_not
 from profiler.table.jitter import Jitter
 from profiler.table.latency import LatencyTable, shipped
 from profiler.table.layers import LayerTable, LayerTimes
+from profiler.table.lookup import LookupTable, LookupTimes
 from profiler.table.plan import BucketPlan, Level, ShapeKey
 from profiler.table.predictions import Predictions
 from profiler.table.roles import ROLES, SINGLE, STUDENTS, TEACHER, by_role, ensemble, evaluated, technique
@@ -26,6 +27,8 @@ __all__ = [
     "LayerTable",
     "LayerTimes",
     "Level",
+    "LookupTable",
+    "LookupTimes",
     "Predictions",
     "ShapeKey",
     "as_table",

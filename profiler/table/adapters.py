@@ -13,7 +13,9 @@ from profiler.table.reading import read_columns, read_rows
 COLUMNS = {"model": str, "kind": str, "bytes": int, "load_us": float}
 COLUMNS |= {"distinct": int, "batch": int, "tokens": int, "extra_us": float}
 #: Columns that a file may have beside these.
-MORE: dict[str, type] = {"layers": int, "disk_us": float}
+MORE: dict[str, type] = {"layers": int, "disk_us": float, "way": str}
+#: How adapters are applied where a file does not say which way was the fastest.
+WAY = "gather_bmm"
 
 
 class Adapter(NamedTuple):
@@ -32,13 +34,15 @@ class Adapter(NamedTuple):
 class AdapterTable:
     """Rows of these COLUMNS. extra_us: what the adapters of so many distinct tenants add to a batch.
 
-    A model's first kind is its default. layers, disk_us: of each row, where they are known (see `Adapter`). Raises
-    ValueError for a kind of two sizes and for what is there twice.
+    A model's first kind is its default. layers, disk_us: of each row, where they are known (see `Adapter`). way: how
+    the adapters of each row were applied, by the names of `profiler.models.adapters.WAYS`; no simulation uses it.
+    Raises ValueError for a kind of two sizes and for what is there twice.
     """
 
     rows: tuple[tuple[str, str, int, float, int, int, int, float], ...]
     layers: tuple[int, ...] = ()
     disk_us: tuple[float, ...] = ()
+    way: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         first: dict[tuple[str, str], Adapter] = {}
@@ -52,7 +56,7 @@ class AdapterTable:
             if not 0 <= adapter.disk_s < np.inf:
                 raise ValueError(f"{where}: disk_us is {adapter.disk_s * 1e6} (must be 0 or more)")
             if first.setdefault((model, kind), adapter) != adapter:
-                names = ", ".join(("bytes", "load_us", *MORE))
+                names = ", ".join(("bytes", "load_us", "layers", "disk_us"))
                 raise ValueError(f"{where}: one of {names} of {model} {kind} is another than above")
         if len({(*row[:2], *row[4:7]) for row in self.rows}) < len(self.rows):
             raise ValueError("adapter table: a model, kind, distinct, batch and tokens are there twice")
@@ -70,9 +74,17 @@ class AdapterTable:
 
         Raises LookupError where nothing above was measured.
         """
+        return self.rows[self._above(model, kind, distinct, batch, tokens)][7] * 1e-6
+
+    def applied(self, model: str, kind: str, distinct: int, batch: int, tokens: int) -> str:
+        """The way that was the fastest for such a batch; as for `extra_s`."""
+        return self.way[self._above(model, kind, distinct, batch, tokens)] if self.way else WAY
+
+    def _above(self, model: str, kind: str, distinct: int, batch: int, tokens: int) -> int:
+        """The row that stands for such a batch."""
         above = [
-            ((row[6], row[5], row[4]), row[7])
-            for row in self.rows
+            ((row[6], row[5], row[4]), number)
+            for number, row in enumerate(self.rows)
             if row[:2] == (model, kind) and row[6] >= tokens and row[5] >= batch and row[4] >= distinct
         ]
         if not above:
@@ -80,7 +92,7 @@ class AdapterTable:
                 f"adapters.csv has no {model} {kind} for {distinct} distinct tenants at batch {batch}, {tokens} "
                 f"tokens: profile it"
             )
-        return min(above)[1] * 1e-6
+        return min(above)[1]
 
     @property
     def key(self) -> tuple[object, ...]:

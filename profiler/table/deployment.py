@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiler.table import placement
+from profiler.table import placement, skipping, slower
 from profiler.table.latency import LatencyTable, shipped
 from profiler.table.plan import BucketPlan, Level
 from profiler.table.predictions import Predictions
 
+#: How tables that are computed from others are named, and what makes them.
+DERIVED: dict[str, Callable[[str], LatencyTable]] = {
+    placement.PREFIX: placement.from_spec,
+    slower.PREFIX: slower.from_spec,
+    skipping.PREFIX: skipping.from_spec,
+}
 #: Which levels a policy may choose: without those that a level of another model dominates, all, or without any that
 #: another level dominates.
 LEVELS = ("default", "all", "useful")
@@ -105,16 +111,15 @@ def left_out_notes(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def as_table(table: LatencyTable | str | os.PathLike[str] | None) -> LatencyTable:
-    """A table by object, name, path or spec (`split:...`); the first shipped one where none is named."""
+    """A table by object, name, path or spec (split:, link:, lookup:); the first shipped one where none is named."""
     if isinstance(table, LatencyTable):
         return table
     if table is None:
         if not shipped():
             raise LookupError("no table is shipped with this installation: name one with --table")
         table = shipped()[0]
-    if str(table).startswith(placement.PREFIX):
-        return placement.from_spec(str(table))
-    return LatencyTable.load(table)
+    derived = next((kind for kind in DERIVED if str(table).startswith(kind)), None)
+    return LatencyTable.load(table) if derived is None else DERIVED[derived](str(table))
 
 
 def _dominated(every: Predictions, within: bool) -> set[int]:

@@ -18,6 +18,7 @@ from profiler.table.accuracy import AccuracyTable
 from profiler.table.adapters import AdapterTable
 from profiler.table.jitter import Jitter
 from profiler.table.layers import LayerTable
+from profiler.table.lookup import LookupTable
 from profiler.table.metadata import check_meta, read_meta
 from profiler.table.plan import LAYOUTS, PACKED, PADDED, BucketPlan, Level, ShapeKey
 from profiler.table.reading import names, numbers, read_columns, whole
@@ -49,6 +50,7 @@ class LatencyTable:
     jitter: Jitter | None = None
     adapters: AdapterTable | None = None
     layers: LayerTable | None = None
+    lookup: LookupTable | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in REQUIRED if name not in self.columns]
@@ -101,6 +103,7 @@ class LatencyTable:
                 self.meta.get("idle_factor"),
                 *(self.adapters.key if self.adapters else []),
                 *(["layers", self.layers.rows] if self.layers else []),
+                *(["lookup", self.lookup.rows] if self.lookup else []),
                 *([self._layouts] if PACKED in self._layouts.values() else []),
             )
         )
@@ -270,6 +273,7 @@ class LatencyTable:
             Jitter.read(path / "jitter.csv") if (path / "jitter.csv").exists() else None,
             AdapterTable.read(path / "adapters.csv") if (path / "adapters.csv").exists() else None,
             LayerTable.read(path / "layers.csv") if (path / "layers.csv").exists() else None,
+            LookupTable.read(path / "lookup.csv") if (path / "lookup.csv").exists() else None,
         )
 
 

@@ -129,6 +129,7 @@ class TableMeta(_Document):
     products_refused: _Free = ABSENT
     products_untried: dict[str, _Count] = ABSENT
     layers: _Free = ABSENT
+    adapters: _Free = ABSENT
     campaign_part: str = ABSENT
     # What a GPU says of itself.
     multiprocessors: _Count | None = ABSENT

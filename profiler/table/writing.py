@@ -23,6 +23,7 @@ def write_table(
     accuracy: Sequence[Mapping[str, Any]] = (),
     layers: Sequence[Mapping[str, Any]] = (),
     interactions: Sequence[Mapping[str, Any]] = (),
+    adapters: Sequence[Mapping[str, Any]] = (),
     extra: Iterable[Path] = (),
     replace: bool = False,
 ) -> LatencyTable:
@@ -34,7 +35,8 @@ def write_table(
     refuse_existing(out, replace)
     with replacing_folder(out) as partial:
         files = {"latency": latency, "jitter": jitter, "accuracy": accuracy}
-        for name, rows in (files | {"layers": layers, "interactions": interactions}).items():
+        files |= {"layers": layers, "interactions": interactions, "adapters": adapters}
+        for name, rows in files.items():
             if rows:
                 (partial / f"{name}.csv").write_text(as_csv(rows))
         (partial / "meta.json").write_text(json_text(meta, indent=1) + "\n")

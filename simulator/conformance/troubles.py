@@ -13,6 +13,7 @@ from policies.machinery.wrapped import hears
 from simulator.conformance.faults import Faults
 from simulator.conformance.host import Host, HostClock
 from simulator.core import ExecutorError, Records
+from simulator.serving.link import Link
 from simulator.serving.memory import Memory
 from simulator.serving.passing import Passed
 
@@ -103,7 +104,9 @@ class TroubledMemory(Memory):
     def load(self, action: Load, now: float) -> None:
         if self._faults.strikes("load fails"):
             raise ExecutorError(f"adapter {action.tenant!r} could not be loaded onto GPU {action.gpu}")
-        self._on(action.gpu).link.stall(self._faults.seconds("load slow"))
+        link = self._on(action.gpu).link
+        assert isinstance(link, Link)
+        link.stall(self._faults.seconds("load slow"))
         super().load(action, now)
 
 

@@ -20,7 +20,7 @@ from simulator.conformance.troubles import TroubledMemory, TroubledPolicy, on_fu
 from simulator.conformance.watching import WatchedPolicy
 from simulator.core import Executor, Records
 from simulator.endpoint.backlog import OpenBacklog
-from simulator.executors.adapters import AdapterExecutor
+from simulator.executors.adapters import AdapterExecutor, measured_extra
 from simulator.executors.device import DeviceExecutor, TraceAskers
 from simulator.executors.planned import PlannedExecutor
 from simulator.executors.table import TableExecutor
@@ -128,7 +128,8 @@ class World:
             TableExecutor(known), known.levels, trace, self.backlog.kind, predictions=known
         )
         if memory is not None:
-            executor = AdapterExecutor(TableExecutor(known), memory, self.case.table, MODEL, known.plan)
+            extra_s = measured_extra(self.case.table, [MODEL], known.plan, memory.distinct)
+            executor = AdapterExecutor(TableExecutor(known), memory, known.plan, extra_s)
         elif self.devices == "apart" and early < 2:
             executor = Early(executor, bool(early))
         if self.devices == "block":

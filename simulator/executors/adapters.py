@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from collections.abc import Callable, Sequence
+from functools import cache
 
 from profiler.events import BatchPlan, Execution, Requests
-from profiler.table import BucketPlan, LatencyTable, Level
-from simulator.core import Records
-from simulator.executors.planned import Times
+from profiler.table import Adapter, BucketPlan, LatencyTable, Level
+from simulator.core import Executor, Records
 from simulator.executors.table import refuse
 from simulator.serving.host import HostMemory
+from simulator.serving.link import Carrier
 from simulator.serving.memory import Memory
 from traces import Trace
 
+#: Seconds that so many distinct tenants add to a batch of a model padded to (texts, tokens).
+ExtraSeconds = Callable[[str, int, int, int], float]
+
 
 class AdapterExecutor:
-    """Runs whole batches as `times` does, each layer once its adapters are there, and adds what distinct tenants cost.
+    """Runs whole batches as `whole` does, each layer once its adapters are there, and adds what distinct tenants cost.
 
     Layer i ends at max(end of layer i - 1, its adapters are there) + its time: all layers take the same, and those with
-    adapters, the last ones, share what the tenants add.
-
-    Raises LookupError where the table of adapters does not reach as far as the plan's batches with so many tenants.
+    adapters, the last ones, share what the tenants add. extra_s: nothing where `whole` applies the adapters itself.
     """
 
-    def __init__(self, times: Times, memory: Memory, table: LatencyTable, model: str, plan: BucketPlan) -> None:
-        self._times, self._memory, self._plan = times, memory, plan
+    def __init__(self, whole: Executor, memory: Memory, plan: BucketPlan, extra_s: ExtraSeconds) -> None:
+        self._whole, self._memory, self._plan, self._extra_s = whole, memory, plan, extra_s
         # GPUs that come and go have no memory, and the stages of a plan no extra time, as yet.
-        self.offers = (times.offers - {"scale"}) | {"memory"}
-        assert table.adapters is not None
+        self.offers = (whole.offers - {"scale"}) | {"memory"}
         self._layers = memory.layers
-        self._extra_s = cache(partial(table.adapters.extra_s, model, next(iter(table.adapters.adapters(model)))))
-        for tokens in plan.tokens:
-            for batch in plan.batches:
-                self._extra_s(min(batch, memory.distinct), batch, tokens)
 
     def begin(
         self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
@@ -40,8 +37,11 @@ class AdapterExecutor:
         if plan is not None:
             refuse(plan)
         size, (_, tenants, ready) = len(requests), self._memory.pinned[number]
-        service_s = self._times.seconds(number, gpu, level, bucket, size, now)
-        extra_s = self._extra_s(len(tenants), self._plan.padded_batch(size), self._plan.tokens[bucket])
+        execution = self._whole.begin(number, gpu, level, bucket, requests, None, now)
+        assert execution is not None  # what runs elsewhere waits for real
+        service_s = execution.seconds
+        padded = self._plan.padded_batch(size), self._plan.tokens[bucket]
+        extra_s = self._extra_s(level.model, len(tenants), *padded)
         if not ready:
             return Execution(service_s + extra_s)
         layer_s, adapted_s = service_s / level.depth, extra_s / self._layers
@@ -54,6 +54,26 @@ class AdapterExecutor:
         return Execution(seconds)
 
 
+def measured_extra(table: LatencyTable, models: Sequence[str], plan: BucketPlan, distinct: int) -> ExtraSeconds:
+    """What the table says that adapters of each model's default kind add.
+
+    Raises LookupError where it does not reach as far as the plan's batches with so many distinct tenants.
+    """
+    assert table.adapters is not None
+    kinds = {model: next(iter(table.adapters.adapters(model))) for model in models}
+    known = table.adapters
+
+    @cache
+    def extra_s(model: str, tenants: int, batch: int, tokens: int) -> float:
+        return known.extra_s(model, kinds[model], tenants, batch, tokens)
+
+    for model in models:
+        for tokens in plan.tokens:
+            for batch in plan.batches:
+                extra_s(model, min(batch, distinct), batch, tokens)
+    return extra_s
+
+
 def bound(
     budget: int | None,
     table: LatencyTable,
@@ -62,21 +82,25 @@ def bound(
     gpus: int,
     records: Records,
     host_budget: int | None = None,
+    links: Sequence[Carrier] | None = None,
 ) -> Memory:
     """The memory of a run that binds the tenants of its trace to adapters of the model's default kind.
 
-    budget, host_budget: bytes on each GPU and in the host's memory; None: enough for all tenants. Raises LookupError or
+    model: several with commas share the adapters, which must be the same for all of them.
+    budget, host_budget: bytes on each GPU and in the host's memory; None: enough for all tenants. links: as of
+    `Memory`. Raises LookupError or
     ValueError where the table has no adapters, the trace no tenants, or not even one fits.
     """
     if table.adapters is None:
         raise LookupError(f"table {table.name} has no adapters.csv: profile adapters, or give no adapter budget")
     if trace.tenant is None:
         raise ValueError("an adapter budget is for the tenants of a trace, which has no column tenant")
-    adapter = next(iter(table.adapters.adapters(model).values()))
-    depth = table.levels(model)[0].depth
-    if adapter.layers > depth:
-        raise ValueError(f"adapters.csv has {adapter.layers} layers with adapters; {model} has {depth} layers")
-    adapter = adapter._replace(layers=adapter.layers or depth)
+    found = {each: _adapter(table, each) for each in table.named(model)}
+    adapter = next(iter(found.values()))
+    if other := next((each for each in found if found[each] != adapter), None):
+        raise ValueError(
+            f"{other} has other adapters than {model.partition(',')[0]}: models that share tenants may not"
+        )
     tenants = trace.tenant.tolist()
     adapters = dict.fromkeys(tenants, adapter)
     budget = adapter.bytes * len(adapters) if budget is None else budget
@@ -87,4 +111,13 @@ def bound(
             f"a host budget needs a column disk_us in adapters.csv, and room for an adapter of {adapter.bytes} bytes"
         )
     host = None if host_budget is None else HostMemory(host_budget)
-    return Memory(budget, gpus, adapters, tenants, records, host)
+    return Memory(budget, gpus, adapters, tenants, records, host, links)
+
+
+def _adapter(table: LatencyTable, model: str) -> Adapter:
+    """The adapters of a model's default kind, with how many layers they are of."""
+    assert table.adapters is not None
+    adapter, depth = next(iter(table.adapters.adapters(model).values())), table.levels(model)[0].depth
+    if adapter.layers > depth:
+        raise ValueError(f"adapters.csv has {adapter.layers} layers with adapters; {model} has {depth} layers")
+    return adapter._replace(layers=adapter.layers or depth)

@@ -80,6 +80,18 @@ class Askers(Protocol):
         """A batch is done, and took this."""
 
 
+class WholeBatches(Protocol):
+    """How batches without a plan are run, where that is not by the device's own executor.
+
+    offers: what such an executor can do beyond plain batches.
+    """
+
+    @property
+    def offers(self) -> frozenset[str]: ...
+
+    def __call__(self, running: Running, ids: Sequence[Ids]) -> BatchResult: ...
+
+
 class TraceAskers:
     """The requests of a trace, and their answers.
 
@@ -120,17 +132,26 @@ class DeviceExecutor:
     """Runs batches on real devices, blocking.
 
     A batch is charged what the wall clock says, where that is more than its cycle: the work of the loop costs capacity
-    too. An answer leaves when it is in hand, and that is the time of its event.
+    too. An answer leaves when it is in hand, and that is the time of its event. whole: where others than the devices'
+    own executors run the batches.
     """
 
-    def __init__(self, devices: Sequence[Mapping[str, Device]], askers: Askers, clock: Clock) -> None:
-        self._devices, self._askers, self._clock = devices, askers, clock
+    def __init__(
+        self,
+        devices: Sequence[Mapping[str, Device]],
+        askers: Askers,
+        clock: Clock,
+        whole: WholeBatches | None = None,
+    ) -> None:
+        self._devices, self._askers, self._clock, self._whole = devices, askers, clock, whole
 
     def __str__(self) -> str:
         return "a real device"
 
     @property
     def offers(self) -> frozenset[str]:
+        if self._whole is not None:
+            return self._whole.offers
         each = [executor for models in self._devices for executor in models.values()]
         stops = {"stops"} if all(isinstance(own, Parts) for own in each) else set()
         ramps = any(isinstance(own, Layered) and own.ramps for own in each)
@@ -161,7 +182,8 @@ class DeviceExecutor:
         _, gpu, level, requests, _, _ = running
         askers, device = self._askers, self._devices[gpu][level.model]
         if plan is None:
-            found = device.run(level.students, askers.ids(requests))
+            ids = askers.ids(requests)
+            found = device.run(level.students, ids) if self._whole is None else self._whole(running, ids)
             after = self._after(running, found.seconds)
             askers.take(running, None, found.logits, Used(level.students, level.depth), running.now + after)
             askers.done(running, found)
@@ -195,8 +217,8 @@ def _stages(device: Device, level: Level, plan: BatchPlan, ids: Sequence[Ids]) -
 class ParallelExecutor(DeviceExecutor):
     """The same for several devices at once: a thread each, which posts events to the wall clock's inbox."""
 
-    def __init__(self, served: Served, askers: Askers, clock: WallClock) -> None:
-        super().__init__(served.executors, askers, clock)
+    def __init__(self, served: Served, askers: Askers, clock: WallClock, whole: WholeBatches | None = None) -> None:
+        super().__init__(served.executors, askers, clock, whole)
         self._wall = clock
         self._jobs: list[SimpleQueue[tuple[Running, BatchPlan | None] | None]] = [
             SimpleQueue() for _ in served.executors

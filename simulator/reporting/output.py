@@ -27,6 +27,7 @@ _INTEGERS = {"request": pa.int64(), "tokens": pa.int32(), "padded_tokens": pa.in
 def save(report: Report, out: Path) -> None:
     """Write requests.parquet, batches.parquet, summary.json and run.json into the folder `out`.
 
+    loads.parquet stands beside them where adapters are bound, answers.parquet where a device answered.
     An earlier run there is replaced; any other folder is not (ValueError). Until everything is written `out` stays as
     it was.
     """
@@ -36,6 +37,9 @@ def save(report: Report, out: Path) -> None:
         batches = {name: _column(name, column) for name, column in report.batch_columns.items()}
         batches["padded_tokens"] = pa.array(report.batch_columns["padded_tokens"], pa.int64())
         write_sealed(pa.table(batches), folder / "batches.parquet")
+        if report.load_columns is not None:
+            loads = {name: _column(name, column) for name, column in report.load_columns.items()}
+            write_sealed(pa.table(loads), folder / "loads.parquet")
         if report.logits is not None:
             answers = {"request": np.arange(len(report.logits)), **_answers(report.logits)}
             write_sealed(pa.table(answers), folder / "answers.parquet")

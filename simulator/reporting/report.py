@@ -96,6 +96,23 @@ class Report:
         return {"ramps": ramps}
 
     @cached_property
+    def load_columns(self) -> Columns | None:
+        """Of every load of an adapter that has ended: `gpu`, `tenant`, `start_s`, `finish_s`, `seconds` on the link.
+
+        None where no adapters are bound. A link sends layers of other adapters between those of one.
+        """
+        if (its := self.records.adapters) is None:
+            return None
+        done = [load for load in its.loads if load.finish < np.inf]
+        return {
+            "gpu": np.array([load.gpu for load in done], np.int32),
+            "tenant": np.array([load.tenant for load in done], object),
+            "start_s": np.array([load.start for load in done], np.float64),
+            "finish_s": np.array([load.finish for load in done], np.float64),
+            "seconds": np.array([load.seconds for load in done], np.float64),
+        }
+
+    @cached_property
     def _columns_of_batches(self) -> tuple[Any, ...]:
         """The records of the batches by column: arrays, and lists of the levels and of the requests."""
         rows = self.records.batches

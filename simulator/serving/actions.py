@@ -163,7 +163,7 @@ def _wait(state: State, wait: Wait, now: float) -> float:
     if passed:
         raise PolicyError(f"waits until {until}, which has come: test `now >= until` first, and act")
     wake = until if until < wake else wake
-    runs = len(state.due) + len(state.elsewhere)
+    runs = len(state.due) + len(state.elsewhere) + (state.memory is not None and state.memory.coming)
     there = (backlog.arrived, backlog.left, runs)
     idle, short = state.view.waiting and not runs, until - now < SHORTEST_WAIT_S
     count = state.waits[1] + 1 if (idle or short) and there == state.waits[0] else 1

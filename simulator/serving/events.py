@@ -26,10 +26,15 @@ HEARD = ("students", "exit", "answer", "confidence", "margin")
 def post(state: State, number: int, event: Event) -> bool:
     """Take an event of a batch that runs elsewhere from the inbox into the heap, at the time that it says.
 
+    The end of a load comes in the same way, and its time from the link.
+
     Returns whether the loop has to wake for it; a release that nobody watches is only noted.
 
     Raises ExecutorError for an event of a batch that does not run elsewhere, and for one that is out of order.
     """
+    if event.kind is Kind.LOADED:
+        ring(state, LOADED - number)
+        return True
     if (there := state.elsewhere.get(number)) is None:
         raise ExecutorError(f"the executor says {event.kind.value} of batch {number}, which it does not run (any more)")
     start, _, gpu, level, bucket, requests = state.batches[number]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from math import ceil, inf
+from typing import Protocol
 
 from profiler.table import Adapter
 
@@ -16,15 +17,18 @@ class Transfer:
     """A load on its way. Seconds.
 
     number: its place among the run's loads. asked: when. ahead: a prefetch, which goes behind what a batch needs.
-    there: when the host has it. left: the layers that are to come. start: when the link began with it. began: when it
-    began with those that are left, if it is at them. finish: when the last layer is there, once that is known.
+    there: when the host has it. layers: in all. left: those that are to come. seconds: of its own on the link. start:
+    when the link began with it. began: when it began with those that are left, if it is at them. finish: when the last
+    layer is there, once that is known.
     """
 
-    __slots__ = ("ahead", "asked", "began", "finish", "layer_s", "left", "number", "start", "tenant", "there")
+    __slots__ = ("ahead", "asked", "began", "finish", "layer_s", "layers", "left", "number", "seconds", "start",
+                 "tenant", "there")  # fmt: skip
 
     def __init__(self, number: int, tenant: str, adapter: Adapter, asked: float, ahead: bool, there: float) -> None:
         self.number, self.tenant, self.asked, self.ahead, self.there = number, tenant, asked, ahead, there
-        self.left = adapter.layers
+        self.layers = self.left = adapter.layers
+        self.seconds = adapter.load_s
         self.layer_s = adapter.load_s / adapter.layers
         self.start = self.began = self.finish = inf
 
@@ -35,12 +39,40 @@ class Transfer:
         return [self.finish] * self.left
 
 
+class Carrier(Protocol):
+    """Brings adapters to one GPU: `Link`, which is simulated, or `loading.LiveLink`, which really copies them.
+
+    foretold: whether it knows when a load ends before it has.
+    """
+
+    @property
+    def foretold(self) -> bool: ...
+
+    @property
+    def next_s(self) -> float:
+        """When the next load ends, as far as that is known; else infinite."""
+
+    def add(self, load: Transfer, now: float) -> None:
+        """Queue a load."""
+
+    def end(self) -> Transfer:
+        """End the next load, at its time."""
+
+    def gather(self, loads: Sequence[Transfer], now: float) -> tuple[float, ...]:
+        """Send the rest of these loads next, layer by layer; returns when all of each layer are there, if foretold."""
+
+    def evict(self, tenant: str) -> None:
+        """The room of an adapter that is there is free now."""
+
+
 class Link:
     """Sends one layer at a time, and ends the layer that it is at before it turns to another adapter.
 
     In the order they were asked for, each adapter as a whole: first the loads that batches need, then prefetches. The
     adapters of one batch come together, layer by layer: their first layers, then their second ones (`gather`).
     """
+
+    foretold = True
 
     def __init__(self) -> None:
         self._sending: deque[Transfer] = deque()  # with known ends, the next one first
@@ -105,6 +137,9 @@ class Link:
             load.ahead = False
         self._sending.extend(rest)
         return tuple(ready)
+
+    def evict(self, tenant: str) -> None:
+        """Nothing to do: the memory counts the bytes."""
 
     def _interrupt(self, now: float) -> None:
         """Stop what is being sent at the end of the layer that it is at, unless that is its last one."""

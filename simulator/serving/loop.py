@@ -169,7 +169,7 @@ class Server:
                 wake = due[0][0]
             if wake < inf:
                 now = wake if clock.skip(wake) else (yield self._alarm(wake))
-            elif state.elsewhere or backlog.open:
+            elif state.elsewhere or backlog.open or (state.memory is not None and state.memory.coming):
                 now = yield clock.silence()
             elif view.waiting:
                 raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")

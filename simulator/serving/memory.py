@@ -15,7 +15,7 @@ from policies.interface import Evict, Load, Loaded
 from profiler.table import Adapter
 from simulator.core import HITS, Adapters, PolicyError, Records
 from simulator.serving.host import HostMemory
-from simulator.serving.link import Link, Transfer
+from simulator.serving.link import Carrier, Link, Transfer
 
 RESIDENT, LOADING, MISS = range(len(HITS))
 
@@ -34,12 +34,12 @@ class Pinned(NamedTuple):
 class Space:
     """The memory of one GPU. loading: in the order they were asked for. rings_s: when its link's next end is due."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, link: Carrier) -> None:
         self.room = budget
         self.resident: dict[str, None] = {}
         self.loading: dict[str, Transfer] = {}
         self.pins: Counter[str] = Counter()
-        self.link = Link()
+        self.link = link
         self.rings_s = inf
 
 
@@ -47,7 +47,7 @@ class Memory:
     """Which adapters are on which GPU (invariant I10): a `policies.interface.Residency`, and what changes it.
 
     budget: bytes per GPU. adapters: of every tenant. tenants: of every request. host: what adapters are loaded from;
-    None: all of them are in the host's memory.
+    None: all of them are in the host's memory. links: one of each GPU; default: simulated ones.
     """
 
     def __init__(
@@ -58,10 +58,11 @@ class Memory:
         tenants: Sequence[str],
         records: Records,
         host: HostMemory | None = None,
+        links: Sequence[Carrier] | None = None,
     ) -> None:
         self._host = host
         self._adapters, self._tenants, self.distinct = adapters, tenants, len(adapters)
-        self._spaces = [Space(budget) for _ in range(gpus)]
+        self._spaces = [Space(budget, link) for link in links or [Link() for _ in range(gpus)]]
         self.pinned: dict[int, Pinned] = {}  # by the number of the batch
         count = len(tenants)
         records.adapters = self._became = Adapters(bytearray(count), array("d", bytes(8 * count)))
@@ -92,6 +93,11 @@ class Memory:
     def most_loads(self) -> int:
         """How many loads and evictions it takes at most to fill every GPU anew."""
         return 2 * len(self._spaces) * self.distinct
+
+    @property
+    def coming(self) -> bool:
+        """Whether loads are under way whose end is not foretold."""
+        return any(on.loading and not on.link.foretold for on in self._spaces)
 
     def load(self, action: Load, now: float) -> None:
         """Queue a load on its link."""
@@ -131,7 +137,7 @@ class Memory:
         tenant = load.tenant
         del on.loading[tenant]
         on.resident[tenant] = None
-        done = Loaded(gpu, tenant, load.start, load.finish, self._adapters[tenant].load_s)
+        done = Loaded(gpu, tenant, load.start, load.finish, load.seconds)
         self._became.loads[load.number] = done
         return done
 
@@ -144,6 +150,7 @@ class Memory:
                 f"evicts {tenant!r} from GPU {gpu}, where it is {'loading' if tenant in on.loading else state}"
             )
         del on.resident[tenant]
+        on.link.evict(tenant)
         on.room += self._adapters[tenant].bytes
 
     def pin(self, number: int, gpu: int, requests: Sequence[int], now: float) -> None:

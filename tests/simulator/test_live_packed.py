@@ -105,7 +105,7 @@ def test_an_endpoint_answers_as_the_model_does(folder, policy):
         return answers
 
     for row, answer in zip(ids, asyncio.run(ask_all()), strict=True):
-        want = served.executors[0][MODEL].run(answer.students, [row]).logits[0]
+        want = served.executors[0][MODEL].run(answer.used.students, [row]).logits[0]
         np.testing.assert_allclose(answer.logits, want, rtol=0, atol=1e-4)
 
 

@@ -86,7 +86,7 @@ def ramps(batches: DataFrame, axes: Axes) -> LineCollection:
     axes.autoscale_view()
     top = max((each.layer for each in on), default=1)
     axes.set_ylim(0.5, top + 0.5)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_ylabel("ramps after\nlayer")
     return lines
 

@@ -1,4 +1,4 @@
-"""Adapters of tenants: hits against the budget, throughput against the tenants that share it."""
+"""Adapters of tenants: hits and overlap against the budget, throughput against tenants, loads beside batches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pandas import DataFrame
 from analysis.plots.axes.curves import curves, need
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.axes.rates import seeded
-from analysis.plots.axes.style import grid, log_axis
+from analysis.plots.axes.style import COLOURS, grid, log_axis
 from traces.shared.text import bytes_of
 from traces.spec import Spec
 
@@ -18,13 +18,31 @@ GIB = 2**30
 
 def hits_against_budget(frame: DataFrame, axes: Axes) -> Axes:
     """Share of served requests whose adapter was resident, against the bytes for adapters on each GPU."""
-    need(frame, "adapter_budget", "hit_rate")
-    budgets = [bytes_of(str(each), "adapter_budget") / GIB for each in frame["adapter_budget"]]
-    found = frame.drop(columns="adapter_budget").assign(budget_gib=budgets)
-    for index, curve in enumerate(curves(found, "budget_gib", "hit_rate")):
-        seeded(axes, curve, index, factor=100)
-    axes.set(ylim=(0, 104), ylabel=quantity("hit_rate").label)
-    return _over(axes, "budget_gib")
+    return _share_against_budget(frame, axes, "hit_rate")
+
+
+def overlap_against_budget(frame: DataFrame, axes: Axes) -> Axes:
+    """Share of the time of loads that no batch took longer for, against the bytes for adapters on each GPU."""
+    return _share_against_budget(frame, axes, "overlap")
+
+
+def loads(batches: DataFrame, loads: DataFrame, axes: Axes, *, start_s: float, window_s: float) -> Axes:
+    """What GPUs and their links do over a window: for each GPU a lane of batches, and below it one of loads.
+
+    A bar of loads goes from a load's first layer to its last; bars of the adapters of one batch lie over each other.
+    """
+    lanes: list[str] = []
+    for gpu in range(int(batches["gpu"].max()) + 1):
+        for place, (name, rows) in enumerate((("GPU", batches), ("link", loads))):
+            own = rows[(rows["gpu"] == gpu) & (rows["finish_s"] > start_s) & (rows["start_s"] < start_s + window_s)]
+            left, width = 1e3 * (own["start_s"] - start_s), 1e3 * (own["finish_s"] - own["start_s"])
+            label = ("batches", "loads of adapters")[place] if gpu == 0 else None
+            axes.barh([len(lanes)] * len(own), width, 0.78, left, color=COLOURS[place], alpha=(1.0, 0.35)[place],
+                      ec="white", lw=0.4, label=label)  # fmt: skip
+            lanes.append(f"{name} {gpu}")
+    axes.set(xlim=(0, 1e3 * window_s), ylim=(len(lanes) - 0.5, -0.5), xlabel=f"time after {start_s:,.3f} s (ms)")
+    axes.set_yticks(range(len(lanes)), lanes)
+    return axes
 
 
 def throughput_against_tenants(frame: DataFrame, axes: Axes) -> Axes:
@@ -36,6 +54,16 @@ def throughput_against_tenants(frame: DataFrame, axes: Axes) -> Axes:
         seeded(axes, curve, index)
     axes.set(ylim=(0, None), ylabel=quantity("goodput").label)
     return _over(axes, "tenant_count")
+
+
+def _share_against_budget(frame: DataFrame, axes: Axes, name: str) -> Axes:
+    need(frame, "adapter_budget", name)
+    budgets = [bytes_of(str(each), "adapter_budget") / GIB for each in frame["adapter_budget"]]
+    found = frame.drop(columns="adapter_budget").assign(budget_gib=budgets)
+    for index, curve in enumerate(curves(found, "budget_gib", name)):
+        seeded(axes, curve, index, factor=100)
+    axes.set(ylim=(0, 104), ylabel=quantity(name).label)
+    return _over(axes, "budget_gib")
 
 
 def _over(axes: Axes, x: str) -> Axes:

@@ -141,12 +141,14 @@ def test_bars_of_a_tornado_go_from_the_plan_to_each_end_the_widest_on_top():
     assert axes.get_xlabel() == "GPUs needed (plan: 10)"
 
 
-OF_TENANTS = ("hits-budget", "working-set")
+OF_TENANTS = ("hits-budget", "overlap-budget", "working-set")
+#: What takes a run with exits, likewise: test_exit_plots.py.
+OF_EXITS = "agreement-latency"
 
 
 def test_plots_of_tenants_have_numbers_of_the_budget_and_of_the_tenants():
     rows = [
-        (policy, 0, {"adapter_budget": budget, "hit_rate": hits, "tenants": "zipf:count=100", "goodput": 9.0})
+        (policy, 0, {"adapter_budget": budget, "hit_rate": hits, "overlap": hits / 2, "goodput": 9.0})
         for policy, budget, hits in (
             ("lru", "512MiB", 0.2),
             ("lru", "2GiB", 0.6),
@@ -156,6 +158,8 @@ def test_plots_of_tenants_have_numbers_of_the_budget_and_of_the_tenants():
     ]
     figure = PLOTS["hits-budget"].draw(frame(*rows, table="formula", model="m"), 85.0)
     assert [(row["x"], row["y"]) for row in of_kind(figure, "line", "lru")] == [(0.5, 20.0), (2.0, 60.0)]
+    figure = PLOTS["overlap-budget"].draw(frame(*rows, table="formula", model="m"), 85.0)
+    assert [(row["x"], row["y"]) for row in of_kind(figure, "line", "lfu")] == [(0.5, 15.0), (2.0, 25.0)]
     rows = [("lru", 0, {"tenants": f"zipf:exponent=1,count={count}", "goodput": 1000.0 / count}) for count in (10, 40)]
     figure = PLOTS["working-set"].draw(frame(*rows, table="formula", model="m"), 85.0)
     assert [(row["x"], row["y"]) for row in of_kind(figure, "line", "lru")] == [(10, 100.0), (40, 25.0)]
@@ -172,7 +176,7 @@ def swept():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, plot in PLOTS.items() if plot.of == "sweep" and name not in OF_TENANTS]
+    "name", [name for name, plot in PLOTS.items() if plot.of == "sweep" and name not in {*OF_TENANTS, OF_EXITS}]
 )
 def test_a_figure_of_a_real_sweep_names_its_units_the_device_and_its_seeds(swept, name):
     rows = {"latency-load": swept["slo_ms"] == 5, "map-slo": (swept["gpus"] == 1) & (swept["cv"] == 1),

@@ -186,6 +186,23 @@ def test_work_beside_waits_for_what_was_launched_and_has_a_pool_of_its_own(recor
     assert begun == ["begin in pool 2", "begin in pool 1"]
 
 
+def test_a_copy_goes_through_pinned_memory_beside_the_work_and_is_waited_for(recorder: Recorder) -> None:
+    class Memory:
+        def pin_memory(self) -> str:
+            recorder.calls.append("pin")
+            return "pinned"
+
+        def copy_(self, source: str, non_blocking: bool) -> None:
+            stream = torch.cuda.current_stream().name
+            recorder.calls.append(f"copy {source} on {stream}, non_blocking={non_blocking}")
+
+    for device in (EagerDevice(), CudaDevice()):
+        recorder.calls.clear()
+        device.copy(Memory(), Memory())  # type: ignore[arg-type]
+        copied = "copy pinned on side, non_blocking=True"
+        assert recorder.calls == ["pin", copied, "record on side", "wait for event"]
+
+
 def test_to_wait_is_left_to_the_event_which_lets_other_threads_run(recorder: Recorder) -> None:
     replay = CudaDevice().prepare(noted(recorder))
     replay.launch()

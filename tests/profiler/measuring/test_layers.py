@@ -17,7 +17,7 @@ from profiler.measuring.grid import ModelKey
 from profiler.measuring.layers import LayerMeasurement
 from profiler.measuring.ramps import ramp_times
 from profiler.models.spec import parse_spec
-from profiler.table import LatencyTable, ShapeKey
+from profiler.table import BucketPlan, LatencyTable, ShapeKey
 from profiler.table.layers import LayerTable
 
 STAGING, LAYER, RAMP, HEAD = 2.0, (5.0, 3.0, 4.0, 6.0), (0.5, 0.25, 0.5, 1.0), 1.0
@@ -42,7 +42,7 @@ class Clocked:
     extra: what every ramp after the first of a batch takes more.
     """
 
-    spec, dtype, ramps = parse_spec("teacher-4x64", 1), "float32", 4
+    spec, dtype, ramps, plan = parse_spec("teacher-4x64", 1), "float32", 4, BucketPlan((1, 2), (8,))
 
     def __init__(self, clock: Clock, extra: float = 0.0) -> None:
         self._clock, self._extra = clock, extra
