@@ -111,6 +111,8 @@ def open_tenants(
     """
     from profiler.tenants.opening import open_store, shape_of
 
+    if deployment.plan.totals:
+        raise ValueError(f"{deployment.model} is packed: a real device applies adapters to padded batches alone")
     size = None if budget is None else bytes_of(budget, "adapter_budget")
     model, table = deployment.model, deployment.table
     memory = bound(size, table, model, trace, 1, Records())  # says what is wrong with the table or the trace

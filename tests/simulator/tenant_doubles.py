@@ -16,7 +16,7 @@ SHAPE = AdapterShape(layers=2, hidden=64, width=4, classes=3)
 SIZES = (1, 8, 128)
 
 
-def tenant_table(folder):
+def tenant_table(folder, **columns):
     """A table with adapters; its times are what policies believe, not what is run."""
     rows = [
         {
@@ -27,6 +27,7 @@ def tenant_table(folder):
             "batch": b,
             "tokens": TOKENS,
             "latency_us": 500.0 + 30 * b,
+            **columns,
         }
         for b in SIZES
     ]

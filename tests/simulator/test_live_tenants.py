@@ -178,6 +178,13 @@ def test_what_does_not_fit_is_refused_before_the_run(folder, tmp_path, settings,
         live(folder, traffic, **{"policy": "lru(greedy)", **settings})
 
 
+def test_packed_batches_with_adapters_are_refused(folder, tmp_path):
+    tenant_table(tmp_path / "packed", layout="packed", tokens=128 * TOKENS)
+    traffic = requests(tmp_path / "traffic.parquet", [0.0], [1])
+    with pytest.raises(ValueError, match="packed"):
+        live(folder, traffic, policy="lru(greedy)", table=str(tmp_path / "packed"))
+
+
 def test_a_tenant_that_the_store_lacks_is_named(folder, tmp_path):
     traffic = requests(tmp_path / "traffic.parquet", [0.0], [COUNT])
     with pytest.raises(LookupError, match=f"'t{COUNT}'"):
