@@ -14,6 +14,7 @@ from profiler.commands.printing import noise_words, progress_bar
 from profiler.measuring.grid import Grid, measured_as
 from profiler.measuring.rules import Rules
 from profiler.table import TEACHER, LatencyTable
+from profiler.table.metadata import CHECKPOINT_ENGINES
 from profiler.table.writing import refuse_existing
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from profiler.executors.interface import Engine
     from profiler.measuring.session import Entry
+    from profiler.models.foreign import Foreign
     from profiler.models.weights import Weights
     from profiler.table.metadata import Ceilings
 
@@ -33,9 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_key_arguments(parser)
     parser.add_argument("--budget-s", type=float, default=600.0, help="seconds of measuring (default: 600)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--checkpoint", metavar="DIR", help="measure this classifier of texts, in place of --models")
+    parser.add_argument(
+        "--engine", choices=CHECKPOINT_ENGINES, help="how it runs (default: own where it can, else sdpa)"
+    )
     parser.add_argument("--executor", help="how a GPU runs the models (default: cuda, the best)")
     parser.add_argument("--dtype", help="of a GPU's numbers (default: bfloat16; a CPU has float32)")
-    parser.add_argument("--ramps", metavar="SHAPE", help="time teachers' layers with linear or pooler ramps (layers.csv; CPU)")
+    parser.add_argument(
+        "--ramps", metavar="SHAPE", help="time teachers' layers with linear or pooler ramps (layers.csv; CPU)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
     parser.add_argument("--keep-samples", action="store_true", help="keep every timing beside the table (samples.csv)")
     add_table_arguments(parser)
@@ -43,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Measure; 0 with a table written, 1 when the budget ended before every key had its samples, 130 interrupted."""
-    grids = chosen_grids(arguments)
+    grids = chosen_grids(arguments) if arguments.checkpoint is None else [_checkpoint_grid(arguments)]
     if not 0 < arguments.budget_s < math.inf:
         raise ValueError(f"--budget-s is {arguments.budget_s}: measuring needs a positive number of seconds")
     _refuse_flags_of_the_other_device(arguments)
@@ -66,6 +74,18 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _checkpoint_grid(arguments: argparse.Namespace) -> Grid:
+    """The keys of a checkpoint. Raises ValueError for flags that are not for one."""
+    given = [f"--{name}" for name in ("plan", "ramps", "executor", "dtype") if getattr(arguments, name) is not None]
+    if given or arguments.device != "cpu":
+        what = ", ".join(given) or f"--device {arguments.device}"
+        raise ValueError(f"--checkpoint does not go with {what}: it is measured on a CPU, at --batches and --tokens")
+    from profiler.models.foreign import look_at
+
+    spec = look_at(arguments.checkpoint).spec
+    return Grid(spec.name, (1,), arguments.batches, arguments.tokens, dims=spec)
+
+
 def _refuse_flags_of_the_other_device(arguments: argparse.Namespace) -> None:
     """Raise ValueError for a flag that this device would not heed."""
     foreign = ("threads", "ramps") if arguments.device == "cuda" else ("executor", "dtype")
@@ -85,6 +105,8 @@ def _measure(arguments: argparse.Namespace, grids: Sequence[Grid]) -> dict[str, 
         progress(0.0, "probing the device")
         alike = measured_as(grids)
         entries, meta, ceilings = DEVICES[arguments.device](arguments, [grid for grid in grids if grid not in alike])
+        if arguments.checkpoint is not None:
+            entries, meta["checkpoints"] = _of_checkpoint(arguments, grids[0])
         meta["rank"] = arguments.rank
         accuracy = illustrative.accuracy_rows(grids) if arguments.illustrative_accuracy else []
         if accuracy:
@@ -128,6 +150,24 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
         meta["layers"] = {"ramps": arguments.ramps}
     ceilings = cpu_ceilings(min(5.0, 0.02 * arguments.budget_s))
     return [_entry(grid, arguments.seed, opened) for grid in grids], meta, ceilings
+
+
+def _of_checkpoint(arguments: argparse.Namespace, grid: Grid) -> tuple[list[Entry], dict[str, Any]]:
+    """How to open a checkpoint of the user's, and what the table says of it."""
+    from profiler.executors.foreign import open_checkpoint
+    from profiler.measuring.session import Entry
+    from profiler.models.foreign import look_at
+
+    own = look_at(arguments.checkpoint)
+    engine = arguments.engine or own.fastest
+
+    def open_model() -> tuple[Engine, Weights | Foreign]:
+        executor = open_checkpoint(own, grid.plan, engine)
+        return executor, own
+
+    about = {"folder": own.folder.resolve().name, "architecture": own.architecture, "engine": engine}
+    entry = Entry(grid.model, grid.spec, grid, open_model, gate_keys=GATE_KEYS)
+    return [entry], {grid.model: about | {"classes": own.spec.classes}}
 
 
 def _check_ramps(shape: str, grids: Sequence[Grid]) -> None:

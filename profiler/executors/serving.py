@@ -14,6 +14,7 @@ import torch
 
 from profiler.executors.interface import Engine, PartKey, Parts, all_keys
 from profiler.models import weights
+from profiler.models.foreign import Foreign, look_at
 from profiler.models.ramps import RampWeights, load_ramps, random_ramps
 from profiler.models.spec import parse_spec
 from profiler.models.weights import Weights
@@ -22,7 +23,7 @@ from profiler.table.plan import BucketPlan
 
 Progress = Callable[[str], None]
 #: By model: weights, numbers of students, ramps. A device: its name, its executors, what binds a thread to it, notes.
-Loaded = Mapping[str, Weights]
+Loaded = Mapping[str, Weights | Foreign]
 Counts = Mapping[str, Sequence[int]]
 RampsBy = Mapping[str, RampWeights]
 Ready = tuple[str, dict[str, Engine], Callable[[], object], list[str]]
@@ -90,10 +91,11 @@ def open_devices(
     counts = {model: sorted({level.students for level in table.levels(model)}) for model in models}
     began = perf_counter()
     on_progress("loading weights")
-    loaded = {model: _weights(model, max(counts[model]), checkpoint, seed) for model in models}
+    loaded = {model: _loaded(table, model, max(counts[model]), checkpoint, seed) for model in models}
     notes: list[str] = []
     layered = table.layers.models if table.layers else ()
-    ramps = {model: own for model in layered if (own := _ramps(loaded.get(model), checkpoint, seed, notes))}
+    plain = {model: own for model, own in loaded.items() if isinstance(own, Weights)}
+    ramps = {model: own for model in layered if (own := _ramps(plain.get(model), checkpoint, seed, notes))}
     weights_s = perf_counter() - began
     executors, binds = [], []
     for index in range(count):
@@ -153,6 +155,23 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _loaded(
+    table: LatencyTable, model: str, students: int, checkpoint: str | os.PathLike[str] | None, seed: int
+) -> Weights | Foreign:
+    """What a model of a table runs: weights, or a checkpoint that the table is of."""
+    if (named := table.meta.get("checkpoints", {}).get(model)) is None:
+        return _weights(model, students, checkpoint, seed)
+    if checkpoint is None:
+        raise LookupError(f"{model} is the checkpoint {named['folder']}: name its folder (--weights DIR)")
+    found = look_at(checkpoint, model)
+    if (found.architecture, found.spec.classes) != (named["architecture"], named["classes"]):
+        raise ValueError(
+            f"{checkpoint} is a {found.architecture} of {found.spec.classes} classes; "
+            f"{model} was measured as a {named['architecture']} of {named['classes']}"
+        )
+    return found
+
+
 def _weights(model: str, students: int, checkpoint: str | os.PathLike[str] | None, seed: int) -> Weights:
     """The weights of a checkpoint, which must be those of this model and have enough students; else random ones."""
     spec = parse_spec(model, students)
@@ -197,14 +216,18 @@ def _ramps(
 def _cpu(index: int, table: LatencyTable, loaded: Loaded, ramps: RampsBy, plan: BucketPlan, counts: Counts) -> Ready:
     """Executors on this processor, with as many threads as the table was measured with."""
     from profiler.executors.cpu import CpuExecutor
+    from profiler.executors.foreign import open_checkpoint
     from traces.shared.origin import cpu_name
 
     threads = int(table.meta.get("threads", 1))
     torch.set_num_threads(threads)
     name = cpu_name(threads)
-    executors: dict[str, Engine] = {
-        model: CpuExecutor(own, plan, counts[model], ramps=ramps.get(model)) for model, own in loaded.items()
-    }
+    executors: dict[str, Engine] = {}
+    for model, own in loaded.items():
+        if isinstance(own, Foreign):
+            executors[model] = open_checkpoint(own, plan, table.meta["checkpoints"][model]["engine"])
+        else:
+            executors[model] = CpuExecutor(own, plan, counts[model], ramps=ramps.get(model))
     return name, executors, partial(torch.set_num_threads, threads), []
 
 
@@ -218,6 +241,8 @@ def _cuda(index: int, table: LatencyTable, loaded: Loaded, ramps: RampsBy, plan:
     executors: dict[str, Engine] = {}
     notes = ["no answer leaves at a ramp: ramps run on a CPU alone so far"] if ramps else []
     for model, own in loaded.items():
+        if isinstance(own, Foreign):
+            raise LookupError(f"{model} is a checkpoint that runs on a CPU alone so far: --device cpu")
         _, executors[model], reasons = best_executor("cuda", own, plan, counts[model], dtype=dtype, device=gpu)
         notes += list(reasons)
     return torch.cuda.get_device_name(index), executors, partial(torch.cuda.set_device, index), notes

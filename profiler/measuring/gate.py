@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from profiler.executors.interface import Engine, Ids
 from profiler.measuring import reference
+from profiler.models.foreign import Foreign
 from profiler.models.weights import Weights
 from profiler.table import ShapeKey
 
@@ -28,7 +29,7 @@ def random_batch(key: ShapeKey, vocab: int, rng: np.random.Generator) -> list[Id
     return [rng.integers(0, vocab, size=length, dtype=np.int32) for length in lengths]
 
 
-def check(executor: Engine, weights: Weights, rng: np.random.Generator, *, keys: int = 3) -> dict[str, float]:
+def check(executor: Engine, weights: Weights | Foreign, rng: np.random.Generator, *, keys: int = 3) -> dict[str, float]:
     """Compare an executor with the float64 reference of `weights` on a few keys; returns the largest errors.
 
     reference: relative distance to the reference, pooled over prefixes and shapes. worst: the same of a single batch.

@@ -22,6 +22,7 @@ from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
 from profiler.measuring.ramps import ramp_times
 from profiler.measuring.rules import Rules
+from profiler.models.foreign import Foreign
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
 from profiler.table.metadata import Ceilings
@@ -41,7 +42,7 @@ class Entry:
     name: str
     spec: Dims
     grid: Grid
-    open: Callable[[], tuple[Engine, Weights]]
+    open: Callable[[], tuple[Engine, Weights | Foreign]]
     gate_keys: int = 1
     like: str = ""
 

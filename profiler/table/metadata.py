@@ -20,6 +20,9 @@ NO_LONGER = {
     "students_per_gpu": "it follows from gpus= of split:TABLE,gpus=N,reduce_us=R",
 }
 
+#: How a checkpoint can run: our engine, or transformers with plain, fused or compiled attention, or ONNX Runtime.
+CHECKPOINT_ENGINES = ("own", "eager", "sdpa", "compile", "onnx")
+
 _Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 _Amount = Annotated[float, Field(ge=0, le=1e15)]
 _Positive = Annotated[float, Field(gt=0, le=1e15)]
@@ -54,6 +57,15 @@ class _Card(_Document):
     models: list[str]
     teacher: str
     about: str
+
+
+class CheckpointMeta(_Document):
+    """What a model is that is named after a checkpoint: the folder it was in, its class, how it ran, its classes."""
+
+    folder: str
+    architecture: str
+    engine: Literal[CHECKPOINT_ENGINES]  # type: ignore[valid-type]
+    classes: Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 @dataclass(frozen=True)
@@ -114,6 +126,7 @@ class TableMeta(_Document):
     cores: _Count | None = ABSENT
     note: str = ABSENT
     cards: dict[str, list[_Card]] = ABSENT
+    checkpoints: dict[str, CheckpointMeta] = ABSENT
     vocabulary: str = ABSENT
     token_ratio: dict[str, dict[str, _Positive]] = ABSENT
     # How it was measured.
