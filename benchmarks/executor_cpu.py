@@ -28,7 +28,8 @@ from transformers.utils import logging
 from profiler.commands.keys import whole_numbers
 from profiler.executors.cpu import STACKED_ROWS, CpuExecutor
 from profiler.executors.interface import Ids
-from profiler.measuring.gate import distance, random_batch
+from profiler.measuring.gate import distance
+from profiler.measuring.inputs import random_batch
 from profiler.models import weights
 from profiler.models.checkpoints import from_checkpoints
 from profiler.models.spec import Dims, parse_spec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from policies import make
 from profiler.events import Event, Kind
+from profiler.executors.server import ServerExecutor
+from profiler.servers.client import addresses
 from profiler.table import Deployment, ShapeKey
 from simulator.executors.device import TraceAskers, device_errors, on_devices, warm_plans
 from simulator.reporting.journal import Journal
@@ -63,13 +66,15 @@ class Devices:
         records = journal.records(askers.measured)
         watch = Watch(canary(self.served))
         with watch.watching(), executor.working():
-            named = {"clock": clock, "executor": executor, "records": records, "patience_s": PATIENCE_S, **how}
+            # A server that is out keeps its device for as long as that lasts; a request to it has a limit of its own.
+            patience_s = inf if addresses(self.prepared.settings.device) else PATIENCE_S
+            named = {"clock": clock, "executor": executor, "records": records, "patience_s": patience_s, **how}
             report = self.prepared.run(policy, **named)
         report = replace(report, records=journal.read(records, report.levels))
         validity = self._verdict(report, watch)
         live: dict[str, Any] = {
             "device": self.served.name,
-            "notes": list(self.served.notes),
+            "notes": [*self.served.notes, *self._refused()],
             "load_s": round(self.served.weights_s, 3),
             "warm_s": round(warm_s, 3),
             "validity": validity.as_dict(),
@@ -87,6 +92,11 @@ class Devices:
             if validity(made[-1])["valid"] or made[-1].run.get("interrupted"):
                 break
         return made
+
+    def _refused(self) -> list[str]:
+        """What to say of texts that servers refused to answer: their answers are NaN."""
+        each = [own for models in self.served.executors for own in models.values() if isinstance(own, ServerExecutor)]
+        return [f"{own.client.url} refused {own.refused} texts ({own.why})" for own in each if own.refused]
 
     def _verdict(self, report: Report, watch: Watch) -> Validity:
         clocked = self.prepared.settings.clock == "wall"

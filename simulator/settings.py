@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from policies import POLICIES, describe, make
 from policies.registry import answers_of
+from profiler.servers.client import addresses
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.core import MOST_GPUS
 from simulator.defaults import default_trace, saturation, short_text_saturation
@@ -24,6 +26,8 @@ from traces.shared.modules import appeared, digest, outside
 from traces.shared.text import bytes_of
 
 CLOCKS = ("virtual", "wall")
+#: What this machine may run batches on.
+DEVICES = ("cpu", "cuda")
 
 
 def flag(default: Any, words: str, **how: Any) -> Any:
@@ -32,6 +36,14 @@ def flag(default: Any, words: str, **how: Any) -> Any:
     within: the least and the greatest value that makes sense, of a number.
     """
     return field(default=default, metadata={"help": words, **how})
+
+
+class Listed(argparse.Action):
+    """A flag that may be repeated: its values become one text, commas between them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        earlier = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if earlier is None else f"{earlier},{values}")
 
 
 @dataclass(frozen=True)
@@ -117,8 +129,10 @@ class Settings:
     clock: str = flag("virtual", "wall paces the run in real time", choices=CLOCKS)
     device: str | None = flag(
         None,
-        "really run the batches; without --live idle time is skipped (--clock virtual)",
-        choices=("cpu", "cuda"),
+        "really run the batches: cpu, cuda, or http://HOST:PORT, a running server (repeatable, a device each); "
+        "without --live idle time is skipped (--clock virtual)",
+        action=Listed,
+        metavar="DEVICE",
     )
     weights: str | None = flag(
         None, "checkpoint of the model (default: random, which takes the same time)", metavar="DIR|FILE"
@@ -208,6 +222,7 @@ def prepare(
         refuse_beyond(name, getattr(settings, name))
     for name in ("adapter_budget", "host_budget"):
         _budget(name, getattr(settings, name))
+    settings = replace(settings, gpus=devices_of(settings.device, settings.gpus))
     made = make(settings.policy, parameters)
     policy = describe(made)
     deployment = Deployment.of(table or settings.table, settings.model, settings.task, settings.levels)
@@ -218,6 +233,17 @@ def prepare(
         its = replace(its, rate=_rate(its, its.load, deployment), load=None)
     its = replace(its, digests=_digests(its, answers_of(made)))
     return Prepared(its, _load(its, deployment), deployment, imported)
+
+
+def devices_of(device: str | None, gpus: int) -> int:
+    """How many devices serve: of servers, one per address. Raises ValueError for an unknown device or another count."""
+    if not (urls := addresses(device)):
+        if device not in (None, *DEVICES):
+            raise ValueError(f"device is {device!r:.60}; it must be one of {', '.join(DEVICES)}, or http://HOST:PORT")
+        return gpus
+    if gpus not in (1, len(urls)):
+        raise ValueError(f"--gpus is {gpus}, but {len(urls)} servers are named: each of them is one device")
+    return len(urls)
 
 
 def unchanged(settings: Settings) -> None:

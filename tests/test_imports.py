@@ -51,15 +51,17 @@ FOLDERS = {
         "device": "",
         "models.kernels": "",
         "models": "device models.kernels table",
-        "executors": "device events models models.kernels table",
+        "servers": "models",
+        "executors": "device events models models.kernels servers table",
         "measuring": "device executors models table",
+        "blackbox": "executors measuring models servers table",
         "modelled": "measuring models table",
         "campaign": "device executors measuring models table",
         "distill.learning": "models",
         "studies": "answers distill.learning models table",
         "distill": "answers distill.learning executors models studies table",
-        "commands": "answers campaign device distill distill.learning executors measuring modelled models studies "
-        "table",
+        "commands": "answers blackbox campaign device distill distill.learning executors measuring modelled models "
+        "studies table",
     },
     "policies": {
         "interface": "",

@@ -19,6 +19,7 @@ from profiler.executors.interface import Engine
 from profiler.executors.staged import StagedExecutor
 from profiler.measuring import gate, gpu_probes
 from profiler.measuring.grid import Grid
+from profiler.measuring.inputs import random_batch
 from profiler.measuring.session import Entry
 from profiler.models.weights import Weights
 from profiler.table import ShapeKey
@@ -123,7 +124,7 @@ def _energy(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
 
 
 def _energy_of(card: nvml.Nvml, executor: Engine, key: ShapeKey, campaign: Campaign) -> dict[str, float]:
-    ids = gate.random_batch(key, executor.spec.vocab, np.random.default_rng(campaign.seed))
+    ids = random_batch(key, executor.spec.vocab, np.random.default_rng(campaign.seed))
     joules, seconds, runs = _joules(card.energy_j, lambda: executor.run(key.students, ids), campaign.plan.energy_s)
     return {"j_per_request": joules / (runs * key.batch), "power_w": joules / seconds, "seconds": round(seconds, 2)}
 

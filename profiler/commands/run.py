@@ -9,8 +9,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from profiler.commands.keys import add_key_arguments, add_table_arguments, chosen_grids, set_threads
+from profiler.commands.keys import (
+    BATCHES,
+    TOKENS,
+    add_key_arguments,
+    add_table_arguments,
+    chosen_grids,
+    set_threads,
+)
 from profiler.commands.printing import noise_words, progress_bar
+from profiler.commands.server import add_server_arguments, measure
 from profiler.measuring.grid import Grid, measured_as
 from profiler.measuring.rules import Rules
 from profiler.table import TEACHER, LatencyTable
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
     from profiler.models.weights import Weights
     from profiler.table.metadata import Ceilings
 
+#: Seconds of measuring.
+BUDGET_S = 600.0
 #: Shapes that the numerics gate tries per model.
 GATE_KEYS = 3
 
@@ -33,7 +43,7 @@ GATE_KEYS = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=list(DEVICES), default="cpu", help="what to measure (default: cpu)")
     add_key_arguments(parser)
-    parser.add_argument("--budget-s", type=float, default=600.0, help="seconds of measuring (default: 600)")
+    parser.add_argument("--budget-s", type=float, help="seconds of measuring (default: 600; of a server 200)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
     parser.add_argument("--checkpoint", metavar="DIR", help="measure this classifier of texts, in place of --models")
     parser.add_argument(
@@ -47,13 +57,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
     parser.add_argument("--keep-samples", action="store_true", help="keep every timing beside the table (samples.csv)")
     add_table_arguments(parser)
+    add_server_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Measure; 0 with a table written, 1 when the budget ended before every key had its samples, 130 interrupted."""
-    grids = chosen_grids(arguments) if arguments.checkpoint is None else [_checkpoint_grid(arguments)]
-    if not 0 < arguments.budget_s < math.inf:
+    if arguments.budget_s is not None and not 0 < arguments.budget_s < math.inf:
         raise ValueError(f"--budget-s is {arguments.budget_s}: measuring needs a positive number of seconds")
+    if arguments.url is not None:
+        return measure(arguments)
+    _refuse_flags_of_servers(arguments)
+    arguments.budget_s = arguments.budget_s or BUDGET_S
+    grids = chosen_grids(arguments) if arguments.checkpoint is None else [_checkpoint_grid(arguments)]
     _refuse_flags_of_the_other_device(arguments)
     refuse_existing(arguments.out, arguments.replace)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -76,14 +91,21 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _checkpoint_grid(arguments: argparse.Namespace) -> Grid:
     """The keys of a checkpoint. Raises ValueError for flags that are not for one."""
-    given = [f"--{name}" for name in ("plan", "ramps", "executor", "dtype") if getattr(arguments, name) is not None]
+    foreign = ("plan", "models", "students", "ramps", "executor", "dtype")
+    given = [f"--{name}" for name in foreign if getattr(arguments, name) is not None]
     if given or arguments.device != "cpu":
         what = ", ".join(given) or f"--device {arguments.device}"
         raise ValueError(f"--checkpoint does not go with {what}: it is measured on a CPU, at --batches and --tokens")
     from profiler.models.foreign import look_at
 
     spec = look_at(arguments.checkpoint).spec
-    return Grid(spec.name, (1,), arguments.batches, arguments.tokens, dims=spec)
+    return Grid(spec.name, (1,), arguments.batches or BATCHES, arguments.tokens or TOKENS, dims=spec)
+
+
+def _refuse_flags_of_servers(arguments: argparse.Namespace) -> None:
+    """Raise ValueError for a flag that only a server would heed."""
+    if given := [f"--{name}" for name in ("model", "tokenizer", "vocab") if getattr(arguments, name) is not None]:
+        raise ValueError(f"{', '.join(given)}: only with --url; models of this machine are named by --models")
 
 
 def _refuse_flags_of_the_other_device(arguments: argparse.Namespace) -> None:

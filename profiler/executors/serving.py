@@ -18,6 +18,7 @@ from profiler.models.foreign import Foreign, look_at
 from profiler.models.ramps import RampWeights, load_ramps, random_ramps
 from profiler.models.spec import parse_spec
 from profiler.models.weights import Weights
+from profiler.servers.client import addresses
 from profiler.table import LatencyTable
 from profiler.table.plan import BucketPlan
 
@@ -78,14 +79,22 @@ def open_devices(
 ) -> Served:
     """Load these models of a table onto `count` devices and make every key of the plan ready.
 
-    device: "cpu" (with the table's threads; several are threads of this process that share the weights) or "cuda".
+    device: "cpu" (with the table's threads; several are threads of this process that share the weights), "cuda", or
+    the addresses of servers, each of them a device.
     checkpoint: a safetensors file of an ensemble, or a folder with one or with a Hugging Face model, for the one model
     that is served; without it weights are random by seed, which takes the same time. A model that the table has layers
     of gets its ramps, from the ramps.safetensors beside its weights. Raises LookupError, ValueError or
     RuntimeError (`Unavailable`) where something cannot be had.
     """
+    if urls := addresses(device):
+        from profiler.executors.servers import open_servers
+
+        began = perf_counter()
+        servers, said = open_servers(urls, table, models, plan, tokenizer=checkpoint, on_progress=on_progress)
+        named, models_of = f"{servers[0].dialect.name} at {', '.join(urls)}", tuple({models[0]: own} for own in servers)
+        return Served(named, models_of, (lambda: None,) * len(urls), tuple(said), 0.0, perf_counter() - began)
     if device not in DEVICES:
-        raise LookupError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}")
+        raise LookupError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}, or http://HOST:PORT")
     if checkpoint is not None and len(models) > 1:
         raise ValueError(f"one checkpoint cannot hold {len(models)} models ({', '.join(models)}): name one --model")
     counts = {model: sorted({level.students for level in table.levels(model)}) for model in models}

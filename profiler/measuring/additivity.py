@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from profiler.executors.interface import Layered
-from profiler.measuring.gate import random_batch
 from profiler.measuring.grid import ModelKey
+from profiler.measuring.inputs import random_batch
 from profiler.measuring.layers import LayerMeasurement, timed_set
 from profiler.measuring.measure import Progress
 from profiler.measuring.rules import MINIMUM

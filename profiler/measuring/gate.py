@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from profiler.executors.interface import Engine, Ids
 from profiler.measuring import reference
+from profiler.measuring.inputs import random_batch
 from profiler.models.foreign import Foreign
 from profiler.models.weights import Weights
 from profiler.table import ShapeKey
@@ -20,13 +21,6 @@ TOLERANCE = {"float32": 1e-6, "float16": 3e-3, "bfloat16": 1.5e-2}
 #: A single batch may be so many times further off: one request has few logits, and where they happen to be near zero,
 #: rounding is large against them (1.5e-2 in bfloat16 was seen for a correct forward pass of two layers).
 SINGLE = 10.0
-
-
-def random_batch(key: ShapeKey, vocab: int, rng: np.random.Generator) -> list[Ids]:
-    """Requests that run at this key: random ids, lengths uniform in 1 to `key.tokens`, one row of full length."""
-    lengths = rng.integers(1, key.tokens, size=key.batch, endpoint=True)
-    lengths[rng.integers(key.batch)] = key.tokens
-    return [rng.integers(0, vocab, size=length, dtype=np.int32) for length in lengths]
 
 
 def check(executor: Engine, weights: Weights | Foreign, rng: np.random.Generator, *, keys: int = 3) -> dict[str, float]:

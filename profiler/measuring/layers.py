@@ -14,8 +14,8 @@ from scipy.special import softmax
 
 from profiler.executors.interface import Engine, Ids, Layered
 from profiler.measuring import gate
-from profiler.measuring.gate import random_batch
 from profiler.measuring.grid import ModelKey
+from profiler.measuring.inputs import random_batch
 from profiler.measuring.measure import Progress
 from profiler.measuring.rules import MINIMUM
 

@@ -18,6 +18,7 @@ import numpy as np
 from profiler.executors.interface import BackToBack, Engine
 from profiler.measuring import gate, noise, summary
 from profiler.measuring.grid import Grid, ModelKey
+from profiler.measuring.inputs import random_batch
 from profiler.measuring.journal import SampleJournal
 from profiler.measuring.measure import Measurement, Progress
 from profiler.measuring.ramps import ramp_times
@@ -222,7 +223,7 @@ def _compare(executor: Engine, other: Engine, cells: Sequence[ModelKey], rng: np
     for cell in dict.fromkeys((cells[0], cells[len(cells) // 2], cells[-1])):
         if cell.key in getattr(executor, "skipped", {}) or cell.key in getattr(other, "skipped", {}):
             continue
-        ids = gate.random_batch(cell.key, executor.spec.vocab, rng)
+        ids = random_batch(cell.key, executor.spec.vocab, rng)
         answers = [each.run(cell.key.students, ids).logits for each in (executor, other)]
         worst = max(worst, gate.distance(*answers))
     tolerance = gate.SINGLE * gate.TOLERANCE[executor.dtype] * math.sqrt(max(1.0, executor.spec.layers / 2))

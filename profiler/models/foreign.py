@@ -114,6 +114,7 @@ def look_at(folder: str | os.PathLike[str], name: str | None = None) -> Foreign:
     accepts = inspect.signature(kind.forward).parameters
     types = int(getattr(config, "type_vocab_size", 1) or 1) if "token_type_ids" in accepts else 1
     pads = int(config.pad_token_id or 0)
+    wide: Any = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None)
     heads, hidden = int(config.num_attention_heads), int(config.hidden_size)
     spec = Dims(
         name or re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name),
@@ -121,7 +122,7 @@ def look_at(folder: str | os.PathLike[str], name: str | None = None) -> Foreign:
         layers=int(config.num_hidden_layers),
         hidden=hidden,
         heads=heads,
-        ffn=int(config.intermediate_size),
+        ffn=int(wide or 4 * hidden),
         vocab=int(config.vocab_size),
         positions=_positions(config, pads),
         classes=int(config.num_labels),
@@ -165,7 +166,7 @@ def _said(folder: Path) -> Iterator[None]:
     talk.disable_progress_bar()
     try:
         yield
-    except (OSError, RuntimeError, KeyError, TypeError, ImportError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, ImportError) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"checkpoint {folder} cannot be read: {first}") from None
     finally:

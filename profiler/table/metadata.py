@@ -68,6 +68,25 @@ class CheckpointMeta(_Document):
     classes: Annotated[int, Field(ge=1, le=10_000_000)]
 
 
+class BlackBoxMeta(_Document):
+    """How a running server was measured from outside, and what that showed (`profiler.blackbox`).
+
+    way: what its times come from. padding: what it makes of sizes between others. valid: whether all gates were passed;
+    reasons: why not. vocab: how many token ids there are. capacity: of a server that takes one text at a time.
+    """
+
+    url: _Line
+    protocol: str
+    way: Literal["replies", "counters", "round trips"]
+    vocab: Annotated[int, Field(ge=1, le=2**30)]
+    valid: bool
+    reasons: list[str]
+    gates: _Free
+    padding: dict[str, str]
+    unknown: list[str]
+    capacity: str = ABSENT
+
+
 @dataclass(frozen=True)
 class Ceilings:
     """What a device can do at best. given or measured, as `source` says.
@@ -127,6 +146,7 @@ class TableMeta(_Document):
     note: str = ABSENT
     cards: dict[str, list[_Card]] = ABSENT
     checkpoints: dict[str, CheckpointMeta] = ABSENT
+    black_box: BlackBoxMeta = ABSENT
     vocabulary: str = ABSENT
     token_ratio: dict[str, dict[str, _Positive]] = ABSENT
     # How it was measured.

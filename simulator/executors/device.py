@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,20 +18,24 @@ from policies.machinery.raised import attribute, one_line
 from policies.machinery.wrapped import chain
 from profiler.events import BatchPlan, Event, Execution, Kind, Requests
 from profiler.executors.exits import exits
-from profiler.executors.interface import Layered, PartKey, Parts
+from profiler.executors.interface import Away, BatchResult, Layered, PartKey, Parts
+from profiler.executors.server import ServerExecutor
 from profiler.executors.stages import Stage, parts, stages
-from profiler.table import Level
+from profiler.table import Level, ShapeKey
 from profiler.table.predictions import Predictions
 from simulator.core import ExecutorError, blamed
 from simulator.executors.planned import answers
 from simulator.serving.clock import Clock, WallClock
 
 if TYPE_CHECKING:
-    from profiler.executors.interface import BatchResult, Ids
     from profiler.executors.interface import Engine as Device
+    from profiler.executors.interface import Ids
     from profiler.executors.serving import Served
 
 
+log = logging.getLogger("cohort.devices")
+#: What a batch ran at that did not run.
+NO_KEY = ShapeKey(0, 0, 0)
 #: How long the end of a run waits for its devices, all of which are idle unless one is stuck. Seconds.
 LEAVING_S = 5.0
 
@@ -118,6 +123,7 @@ class DeviceExecutor:
 
     def __init__(self, devices: Sequence[Mapping[str, Device]], askers: Askers, clock: Clock) -> None:
         self._devices, self._askers, self._clock = devices, askers, clock
+        self._leaving = False
 
     def __str__(self) -> str:
         return "a real device"
@@ -134,7 +140,7 @@ class DeviceExecutor:
     ) -> Execution | None:
         running = self._running(number, gpu, level, requests, now)
         events = tuple(self._events(running, plan))
-        return Execution(events[-1].after, () if plan is None else events)
+        return Execution(events[-1].after, events if len(events) > 1 else ())
 
     def working(self) -> AbstractContextManager[None]:
         """Within it, batches can begin."""
@@ -154,7 +160,11 @@ class DeviceExecutor:
         _, gpu, level, requests, _, _ = running
         askers, device = self._askers, self._devices[gpu][level.model]
         if plan is None:
-            found = device.run(level.students, askers.ids(requests))
+            try:
+                found = device.run(level.students, askers.ids(requests))
+            except Away as away:
+                yield from self._away(running, away)
+                return
             after = self._after(running, found.seconds)
             askers.take(running, None, found.logits, level.students, running.now + after)
             askers.done(running, found)
@@ -173,6 +183,16 @@ class DeviceExecutor:
         askers.done(running, found)
         finals = None if agrees is None else {"agrees": agrees}
         yield Event(after, Kind.DONE, None if finals is None else range(len(requests)), finals, ramps)
+
+    def _away(self, running: Running, away: Away) -> Iterator[Event]:
+        """Let the requests of a batch wait again; the batch is done, and its GPU free, once the device is back."""
+        log.warning("a device is out", extra={"gpu": running.gpu, "why": str(away)})
+        yield Event(self._after(running, 0.0), Kind.RETURN)
+        away.back(lambda: not self._leaving)
+        after = self._after(running, 0.0)
+        nothing = np.empty((0, 0), np.float32)
+        self._askers.done(running, BatchResult(nothing, NO_KEY, after, 0.0, float("nan")))
+        yield Event(after, Kind.DONE)
 
     def _after(self, running: Running, seconds: float) -> float:
         """The seconds charged to a batch until now: those measured, or the clock's where these are more."""
@@ -208,6 +228,7 @@ class ParallelExecutor(DeviceExecutor):
         try:
             yield
         finally:
+            self._leaving = True
             for jobs in self._jobs:
                 jobs.put(None)
             for thread in self._threads:
@@ -231,8 +252,12 @@ class ParallelExecutor(DeviceExecutor):
 
 
 def on_devices(served: Served, askers: Askers, clock: Clock) -> DeviceExecutor:
-    """An executor for these devices: several on the wall clock work at once."""
-    if isinstance(clock, WallClock) and len(served.executors) > 1:
+    """An executor for these devices: several on the wall clock work at once, and so do servers.
+
+    One that is away must not keep the loop.
+    """
+    elsewhere = any(isinstance(each, ServerExecutor) for models in served.executors for each in models.values())
+    if isinstance(clock, WallClock) and (len(served.executors) > 1 or elsewhere):
         return ParallelExecutor(served, askers, clock)
     return DeviceExecutor(served.executors, askers, clock)
 

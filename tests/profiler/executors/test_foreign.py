@@ -80,7 +80,7 @@ def test_what_cannot_be_run_is_refused_in_a_line(tmp_path: Path) -> None:
     executor = ForeignExecutor(own, PLAN)
     executor.warm()
     with pytest.raises(ValueError, match="outside the vocabulary"):
-        executor.run(1, [np.array([60], np.int32)])
+        executor.run(1, [np.array([own.spec.inputs], np.int32)])
     with pytest.raises(LookupError, match="2 students"):
         executor.run(2, [np.array([3], np.int32)])
     config = json.loads((folder / "config.json").read_text())
