@@ -62,7 +62,7 @@ class Devices:
         clock = self.prepared.clock
         classes = max(each.spec.outputs for each in self.served.executors[0].values())
         askers = TraceAskers(self.ids, classes)
-        executor = on_devices(self.served, askers, clock)
+        executor = on_devices(self.served, askers, clock, PATIENCE_S)
         records = journal.records(askers.measured)
         watch = Watch(canary(self.served))
         with watch.watching(), executor.working():

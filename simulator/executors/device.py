@@ -7,7 +7,9 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from math import inf
 from queue import SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, cast
 
 import numpy as np
@@ -118,12 +120,16 @@ class DeviceExecutor:
     """Runs batches on real devices, blocking.
 
     A batch is charged what the wall clock says, where that is more than its cycle: the work of the loop costs capacity
-    too. An answer leaves when it is in hand, and that is the time of its event.
+    too. An answer leaves when it is in hand, and that is the time of its event. out_s: how long, in seconds, all
+    devices may be away.
     """
 
-    def __init__(self, devices: Sequence[Mapping[str, Device]], askers: Askers, clock: Clock) -> None:
-        self._devices, self._askers, self._clock = devices, askers, clock
+    def __init__(
+        self, devices: Sequence[Mapping[str, Device]], askers: Askers, clock: Clock, out_s: float = inf
+    ) -> None:
+        self._devices, self._askers, self._clock, self._out_s = devices, askers, clock, out_s
         self._leaving = False
+        self._out: dict[int, float] = {}  # since when, by GPU
 
     def __str__(self) -> str:
         return "a real device"
@@ -187,12 +193,21 @@ class DeviceExecutor:
     def _away(self, running: Running, away: Away) -> Iterator[Event]:
         """Let the requests of a batch wait again; the batch is done, and its GPU free, once the device is back."""
         log.warning("a device is out", extra={"gpu": running.gpu, "why": str(away)})
-        yield Event(self._after(running, 0.0), Kind.RETURN)
-        away.back(lambda: not self._leaving)
+        self._out[running.gpu] = monotonic()
         after = self._after(running, 0.0)
-        nothing = np.empty((0, 0), np.float32)
-        self._askers.done(running, BatchResult(nothing, NO_KEY, after, 0.0, float("nan")))
-        yield Event(after, Kind.DONE)
+        self._askers.done(running, BatchResult(np.empty((0, 0), np.float32), NO_KEY, after, 0.0, float("nan")))
+        yield Event(after, Kind.RETURN)
+        if away.back(partial(self._waits_for, running.gpu, away)):
+            log.warning("a device is back", extra={"gpu": running.gpu})
+        del self._out[running.gpu]
+        yield Event(self._after(running, after), Kind.DONE)
+
+    def _waits_for(self, gpu: int, away: Away) -> bool:
+        """Whether to wait on for a device. Raises ExecutorError where none has been there for too long."""
+        since = max(self._out.copy().values())
+        if len(self._out) == len(self._devices) and monotonic() - since > self._out_s:
+            raise ExecutorError(f"no device has been there for {self._out_s:g} s; the last words of GPU {gpu}: {away}")
+        return not self._leaving
 
     def _after(self, running: Running, seconds: float) -> float:
         """The seconds charged to a batch until now: those measured, or the clock's where these are more."""
@@ -209,8 +224,8 @@ def _stages(device: Device, level: Level, plan: BatchPlan, ids: Sequence[Ids]) -
 class ParallelExecutor(DeviceExecutor):
     """The same for several devices at once: a thread each, which posts events to the wall clock's inbox."""
 
-    def __init__(self, served: Served, askers: Askers, clock: WallClock) -> None:
-        super().__init__(served.executors, askers, clock)
+    def __init__(self, served: Served, askers: Askers, clock: WallClock, out_s: float = inf) -> None:
+        super().__init__(served.executors, askers, clock, out_s)
         self._wall = clock
         self._jobs: list[SimpleQueue[tuple[Running, BatchPlan | None] | None]] = [
             SimpleQueue() for _ in served.executors
@@ -251,15 +266,15 @@ class ParallelExecutor(DeviceExecutor):
                 self._wall.call(partial(fail, error))
 
 
-def on_devices(served: Served, askers: Askers, clock: Clock) -> DeviceExecutor:
+def on_devices(served: Served, askers: Askers, clock: Clock, out_s: float = inf) -> DeviceExecutor:
     """An executor for these devices: several on the wall clock work at once, and so do servers.
 
     One that is away must not keep the loop.
     """
     elsewhere = any(isinstance(each, ServerExecutor) for models in served.executors for each in models.values())
     if isinstance(clock, WallClock) and (len(served.executors) > 1 or elsewhere):
-        return ParallelExecutor(served, askers, clock)
-    return DeviceExecutor(served.executors, askers, clock)
+        return ParallelExecutor(served, askers, clock, out_s)
+    return DeviceExecutor(served.executors, askers, clock, out_s)
 
 
 def fail(error: BaseException) -> NoReturn:

@@ -22,7 +22,8 @@ class Hidden:
     """A model on one device. seconds: of a batch of so many texts of these lengths. counts: whether /stats is there.
 
     most: texts of a request. protocol: `ids` or `text` of the Open Inference Protocol, `openai`, `infinity`, `tei`.
-    slower: factor on all times, which a test may change. told: whether replies say what their batch took.
+    slower: factor on all times. told: whether replies say what their batch took. fails: the length of texts that are
+    refused. remembers: how much slower it is after five requests waited at once.
     """
 
     seconds: object
@@ -40,6 +41,7 @@ class Hidden:
     stats: dict = field(default_factory=dict)
     batches: list = field(default_factory=list)
     waiting: int = 0
+    fails: int = 0
     free: float = 0.0
 
     def run(self, texts, began):
@@ -148,6 +150,8 @@ class Handler(BaseHTTPRequestHandler):
             texts = [row[: sum(mask)] for row, mask in zip(rows["input_ids"], rows["attention_mask"], strict=True)]
         else:
             texts = [row[0] for row in rows["text"]]
+        if own.fails and any(len(text) == own.fails for text in texts):
+            return self.say(400, {"error": f"no text may have {own.fails} tokens"})
         if len(texts) > own.most:
             return self.say(400, {"error": f"at most {own.most} texts"})
         answers, seconds = own.run(texts, began)
