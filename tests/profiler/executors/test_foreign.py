@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,38 +12,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra gpu is not installed")
 transformers = pytest.importorskip("transformers", reason="the extra gpu is not installed")
 
+from foreign_doubles import CONFIGS, saved  # noqa: E402
+
 from profiler.__main__ import main  # noqa: E402
 from profiler.executors.foreign import ForeignExecutor, open_checkpoint  # noqa: E402
 from profiler.measuring import gate  # noqa: E402
 from profiler.models.foreign import look_at  # noqa: E402
 from profiler.table import BucketPlan, LatencyTable  # noqa: E402
 
-SIZES = {"vocab_size": 60, "num_labels": 3, "pad_token_id": 1}
-USUAL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-USUAL |= {"max_position_embeddings": 40}
-#: A tiny configuration of each architecture.
-CONFIGS: dict[str, dict[str, Any]] = {
-    "BertConfig": USUAL,
-    "RobertaConfig": USUAL,
-    "ElectraConfig": USUAL | {"embedding_size": 32},
-    "MPNetConfig": USUAL,
-    "DebertaV2Config": USUAL | {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "pooler_hidden_size": 32},
-    "DistilBertConfig": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48, "max_position_embeddings": 40},
-    "ModernBertConfig": USUAL | {"global_attn_every_n_layers": 2, "local_attention": 8},
-}
 PLAN = BucketPlan((1, 4), (8, 16))
-
-
-def saved(folder: Path, kind: str, **changes: Any) -> Path:
-    """A tiny random checkpoint, every parameter moved, so that nothing is neutral."""
-    torch.manual_seed(0)
-    config = getattr(transformers, kind)(**SIZES | CONFIGS[kind] | changes)
-    model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape))
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
