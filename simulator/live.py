@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from policies import make
 from profiler.events import Event, Kind
+from profiler.executors.interface import Away
 from profiler.executors.server import ServerExecutor
 from profiler.servers.client import addresses
 from profiler.table import Deployment, ShapeKey
@@ -26,6 +28,7 @@ from simulator.settings import Prepared, Settings
 if TYPE_CHECKING:
     from profiler.executors.interface import Ids
     from profiler.executors.serving import Served
+    from profiler.servers.wording import Wording
 
 #: A disturbed run is repeated until so many attempts were made.
 ATTEMPTS = 3
@@ -133,13 +136,16 @@ def _stages(report: Report, requests: Sequence[int], releases: Sequence[Event]) 
 
 
 def canary(served: Served) -> Callable[[], object]:
-    """The first model's smallest batch, with all its students, on the first device."""
+    """The first model's smallest batch, with all its students, on the first device; nothing where that is away."""
     executor = next(iter(served.executors[0].values()))
-    shortest = np.zeros(executor.plan.tokens[0], np.int32)
+    length = executor.plan.tokens[0]
+    shortest = [np.zeros(length, np.int32)]
+    if isinstance(executor, ServerExecutor):
+        shortest = executor.draw(ShapeKey(1, 1, length), np.random.default_rng(0))
 
     def run() -> None:
-        with device_errors("GPU 0 failed in the canary"):
-            executor.run(executor.students[-1], [shortest])
+        with device_errors("GPU 0 failed in the canary"), suppress(Away):
+            executor.run(executor.students[-1], shortest)
 
     return run
 
@@ -189,11 +195,19 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
         prepared = replace(
             prepared, trace=replace(trace, tokens=lengths).noted("tokens counted by the model's tokenizer")
         )
+    elif (wording := _wording(served)) is not None:
+        ids = tokens.worded(trace.tokens, wording, its.seed)
     else:
         ids = tokens.synthetic(trace.tokens, vocab, its.seed)
     devices = Devices(prepared, served, ids, tokenizing)
     on_progress(f"warming the stages of {its.policy}")
     return replace(devices, served=replace(served, warm_s=served.warm_s + devices.warm()))
+
+
+def _wording(served: Served) -> Wording | None:
+    """What makes texts of ids, where the devices are servers that take texts."""
+    first = next(iter(served.executors[0].values()))
+    return first.wording if isinstance(first, ServerExecutor) else None
 
 
 def _check_task(its: Settings, deployment: Deployment) -> None:

@@ -62,6 +62,8 @@ def measure(arguments: argparse.Namespace) -> int:
     if "capacity" in about:
         print(f"one text per request: what the server's own batches take cannot be measured; {about['capacity']}")
     print(f"not known: {'; '.join(about['unknown'])}")
+    known = table.meta["precision"]["median"]
+    print(f"medians are known within {known:.1%}" if known is not None else "no median is known well enough to say")
     print(f"the machine was {noise_words(table.meta)}")
     print("VALID" if about["valid"] else f"INVALID: {'; '.join(about['reasons'])}")
     return 0 if about["valid"] else 1

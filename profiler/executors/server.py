@@ -53,8 +53,8 @@ class ServerExecutor:
     ) -> None:
         if dialect.takes == "texts" and wording is None:
             raise LookupError(
-                f"{client.url} takes texts: give --tokenizer DIR, the folder of its model's tokenizer.json, so that "
-                "texts of a known number of tokens can be sent"
+                f"{client.url} takes texts: give the folder of its model's tokenizer.json, so that texts of a known "
+                "number of tokens can be sent (--tokenizer DIR to measure it, --weights DIR to serve with it)"
             )
         self.client, self.dialect, self.plan, self.wording = client, dialect, plan, wording
         self.refused, self.why = 0, ""

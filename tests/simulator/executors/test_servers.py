@@ -153,3 +153,26 @@ def test_devices_are_counted_and_named(table, capsys):
     for device, words in (("http://127.0.0.1:1", "gives no whole answer"), ("http://", "is no address of a server")):
         assert main([*run, device]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_a_server_of_texts_gets_texts_of_the_traces_lengths(table, tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {word: at for at, word in enumerate(["[UNK]", "[CLS]", "[SEP]", "good", "film", "bad"])}
+    found = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    found.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    special = [("[CLS]", 1), ("[SEP]", 2)]
+    found.post_processor = tokenizers.processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=special)
+    found.add_special_tokens(["[CLS]", "[SEP]", "[UNK]"])
+    found.save(str(tmp_path / "tokenizer.json"))
+    hidden = Hidden(seconds, protocol="infinity", tokenize=lambda text: len(text.split()) + 2)
+    trace = {"trace": "poisson:rate=100,duration=0.2", "lengths": "uniform:low=3,high=16"}
+    with serving(hidden) as url:
+        with pytest.raises(LookupError, match="--weights DIR"):
+            live(table, [url], **trace)
+        devices = live(table, [url], weights=str(tmp_path), **trace)
+        before = len(hidden.batches)
+        report = devices.run()
+        devices.served.close()
+    sent = sorted(length for batch in hidden.batches[before:] for length in batch)
+    canaries = len(sent) - len(report.trace)
+    assert sorted([*report.trace.tokens.tolist(), *[8] * canaries]) == sent
