@@ -101,9 +101,9 @@ def detect(path: Path) -> tuple[str, str]:
     if files.is_json(head):
         if b'"bin_s"' in head:
             raise ValueError(f"{path} holds fitted parameters, not requests: use fit:{path}")
-        for name, telling in (("aiperf", b'"request_start_ns"'), ("guidellm", b'"benchmarks"')):
-            if telling in head:
-                return name, f"it is JSON with {telling.decode()}"
+        for name, key in (("aiperf", "request_start_ns"), ("guidellm", "benchmarks")):
+            if f'"{key}"'.encode() in head:
+                return name, f"it is JSON with {key}"
         return "mooncake", "it is JSON"
     names = files.header(path)
     names = [name for name in names if name not in _INDEX]
