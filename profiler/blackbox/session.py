@@ -75,13 +75,14 @@ def measure_server(
     with HttpClient(target.url) as client:
         offer = look_at_server(client, target.model)
         wording = None if target.tokenizer is None else Wording(target.tokenizer)
-        batches, tokens = _below(batches, offer.most_texts), _below(tokens, offer.most_tokens)
+        batches, beyond = _within(batches, offer.most_texts, "texts")
+        tokens, longer = _within(tokens, offer.most_tokens, "tokens")
         plan, rng = BucketPlan(tuple(batches), tuple(tokens)), np.random.default_rng(seed)
         server = ServerExecutor(client, offer.dialect, plan, target.model, target.vocab, wording)
         way, gates = _way(server, offer, rng), Gates()
         progress(0.0, "warming the server")
         gates.warm(way, batches[0], tokens[0])
-        batches, tokens, skipped = reach(way, batches, tokens)
+        batches, tokens, refused = reach(way, batches, tokens)
         grid = Grid(target.model, (1,), tuple(batches), tuple(tokens), dims=server.spec)
         settings = {"url": client.url, "way": way.name, "cells": [str(cell) for cell in grid.cells()], "seed": seed}
         with SampleJournal(out.with_name(out.name + ".partial"), settings) as journal:
@@ -91,7 +92,7 @@ def measure_server(
             progress(1.0, "passing the gates")
             rows, about = _rows(journal, grid, way), _passed(gates, way, batches, tokens)
             about |= _padding(rows, way, batches, tokens)
-            whole = {**meta, "seed": seed, "skipped": skipped, **_found(journal, waiting, grid)}
+            whole = {**meta, "seed": seed, "skipped": beyond | longer | refused, **_found(journal, waiting, grid)}
             whole |= {"kind": "black-box", "device": f"{offer.dialect.name} at {client.url}", "black_box": about}
             fills = [about["padding"][name] != "steps" for name in ("texts", "tokens")]
             jitter = summary.jitter_rows(_computed(journal, way))
@@ -132,10 +133,11 @@ def _found(journal: SampleJournal, waiting: float, grid: Grid) -> dict[str, Any]
     return found | {"measured_s": round(journal.elapsed_s, 1), "precision": summary.precision(journal.samples)}
 
 
-def _below(sizes: Sequence[int], most: int | None) -> list[int]:
-    """The sizes that a server says it takes; the most where none is."""
-    kept = [size for size in sorted(set(sizes)) if most is None or size <= most]
-    return kept or [most or 1]
+def _within(sizes: Sequence[int], most: int | None, what: str) -> tuple[list[int], dict[str, str]]:
+    """The sizes that a server says it takes (the most where none is), and why not the others."""
+    beyond = {size for size in sizes if most is not None and size > most}
+    kept = sorted(set(sizes) - beyond) or [most or 1]
+    return kept, {f"{size} {what}": f"the server says that it takes {most}" for size in sorted(beyond)}
 
 
 def _way(server: ServerExecutor, offer: Offer, rng: np.random.Generator) -> Way:

@@ -96,7 +96,7 @@ class ByCounters(Way):
     def run(self, students: int, ids: Sequence[Ids]) -> BatchResult:
         key = self.server.plan.key(1, [len(row) for row in ids])
         shape = ShapeKey(1, len(ids), max(map(len, ids)))
-        count = int(np.clip(COUNTED_S / self._usual.get(shape, COUNTED_S), 1, MOST_COUNTED))
+        count = int(np.clip(COUNTED_S / max(1e-6, self._usual.get(shape, COUNTED_S)), 1, MOST_COUNTED))
         moved: dict[int, int] = {}
         for _ in range(TRIES):
             batches = [ids, *(self.server.draw(shape, self.rng) for _ in range(count - 1))]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from server_doubles import MODEL, Hidden, padded, serving
+from server_doubles import MODEL, Hidden, VirtualTime, padded, serving
 
 from profiler.__main__ import main
-from profiler.executors.server import ServerExecutor
-from profiler.servers.client import HttpClient
-from profiler.servers.offer import look_at_server
-from profiler.table import BucketPlan, Deployment, LatencyTable, ShapeKey
+from profiler.table import Deployment, LatencyTable
 
 SMALL = ["--batches", "1,2,3,4", "--tokens", "16,17,32"]
 
@@ -25,40 +22,27 @@ def exact(lengths):
     return 0.012 + 0.0004 * sum(lengths)
 
 
-def wire_s(url):
-    """What a round trip takes besides the sleep of the server, on this machine, now."""
-    client = HttpClient(url)
-    server = ServerExecutor(client, look_at_server(client, MODEL).dialect, BucketPlan((1,), (16,)), MODEL)
-    ids = server.draw(ShapeKey(1, 1, 16), np.random.default_rng(0))
-    taken = float(np.median([server.ask(ids).seconds for _ in range(15)]))
-    client.close()
-    return taken
-
-
 def run(url, out, *more):
     return main(["run", "--url", url, "--model", MODEL, "--out", str(out), "--budget-s", "4", *more])
 
 
-def errors(table, hidden, wire=0.0):
+def errors(table, hidden):
     """Relative errors of the measured rows."""
     rows = [row for row in table.records() if row["impl"] != "interpolated"]
-    found = [row["latency_us"] / ((hidden([row["tokens"]] * row["batch"]) + wire) * 1e6) - 1 for row in rows]
+    found = [row["latency_us"] / (hidden([row["tokens"]] * row["batch"]) * 1e6) - 1 for row in rows]
     return np.abs(found)
 
 
 @pytest.mark.parametrize("way", ["replies", "counters", "round trips"])
-def test_a_hidden_table_is_recovered(way, tmp_path, capsys):
+def test_a_hidden_table_is_recovered(way, tmp_path, capsys, monkeypatch):
     hidden = Hidden(exact if way == "round trips" else stepped, way == "counters", way == "replies", most=4)
-    hidden.binary, own, wire = way == "counters", hidden.seconds, 0.0
+    hidden.binary, hidden.clock = way == "counters", VirtualTime(monkeypatch)
     with serving(hidden) as url:
-        if way == "round trips":
-            hidden.seconds = lambda lengths: 0.005
-            wire, hidden.seconds = wire_s(url) - 0.005, own
         assert run(url, tmp_path / "table", *SMALL) == 0, capsys.readouterr()
     table = LatencyTable.load(tmp_path / "table")
     about = table.meta["black_box"]
     assert (table.meta["kind"], about["way"], about["valid"]) == ("black-box", way, True)
-    found = errors(table, hidden.seconds, wire)
+    found = errors(table, hidden.seconds)
     assert len(found) == 12
     assert np.median(found) < 0.05
     assert found.max() < 0.1
@@ -72,7 +56,7 @@ def test_a_hidden_table_is_recovered(way, tmp_path, capsys):
         assert "wire_us" not in table.columns
         between = {(row["batch"], row["tokens"]): row for row in table.records()}[2, 25]
         assert between["impl"] == "interpolated"
-        assert between["latency_us"] == pytest.approx((exact([25, 25]) + wire) * 1e6, rel=0.1)
+        assert between["latency_us"] == pytest.approx(exact([25, 25]) * 1e6, rel=0.02)
     else:
         assert padding == {"texts": "steps", "tokens": "steps", "lengths": "longest"}
         assert {row["impl"] for row in table.records()} == {way}
@@ -82,8 +66,8 @@ def test_a_hidden_table_is_recovered(way, tmp_path, capsys):
         assert seconds == pytest.approx(((latency + wire) * 1e-6).tolist())
 
 
-def test_a_server_of_one_text_per_request_gives_batch_one_and_its_capacity_alone(tmp_path, capsys):
-    hidden = Hidden(exact, most=1)
+def test_a_server_of_one_text_per_request_gives_batch_one_and_its_capacity_alone(tmp_path, capsys, monkeypatch):
+    hidden = Hidden(exact, most=1, clock=VirtualTime(monkeypatch))
     with serving(hidden) as url:
         assert run(url, tmp_path / "table", *SMALL) == 0
     table = LatencyTable.load(tmp_path / "table")

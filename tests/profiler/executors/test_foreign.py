@@ -83,14 +83,24 @@ def test_a_checkpoint_becomes_a_table_that_live_mode_serves(tmp_path: Path, caps
     folder = saved(tmp_path / "my roberta", "RobertaConfig")
     keys = ["--batches", "1,2", "--tokens", "8,16", "--threads", "1", "--budget-s", "0.5"]
     try:
-        assert main(["run", "--checkpoint", str(folder), *keys, "--out", str(tmp_path / "table")]) == 0
+        measure = ["run", "--checkpoint", str(folder), *keys, "--out", str(tmp_path / "table")]
+        assert 0 in (main(measure) for _ in range(20))  # a busy machine goes on where it ended
         table = LatencyTable.load(tmp_path / "table")
         assert table.models == ("my-roberta",)
         assert table.meta["checkpoints"]["my-roberta"]["engine"] == "sdpa"
         from simulator.__main__ import main as simulate
 
         run = ["--trace", "poisson:rate=50,duration=0.2", "--lengths", "constant:tokens=8", "--device", "cpu"]
-        run += ["--table", str(tmp_path / "table"), "--reference", "none", "--out", str(tmp_path / "run")]
+        run += [
+            "--table",
+            str(tmp_path / "table"),
+            "--reference",
+            "none",
+            "--attempts",
+            "1",
+            "--out",
+            str(tmp_path / "run"),
+        ]
         assert simulate(["--policy", "greedy", *run, "--weights", str(folder)]) == 0
         assert "weights from" in capsys.readouterr().out
         assert simulate(["--policy", "greedy", *run]) == 2

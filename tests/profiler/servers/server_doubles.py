@@ -17,13 +17,24 @@ def padded(size: int) -> int:
     return 1 << (size - 1).bit_length()
 
 
+class VirtualTime:
+    """A clock of the tests' own: a server moves it on instead of sleeping, and whoever measures reads it."""
+
+    read_by = ("profiler.servers.client", "profiler.executors.server", "profiler.blackbox.gates")
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        for module in self.read_by:
+            monkeypatch.setattr(f"{module}.perf_counter", lambda: self.now)
+
+
 @dataclass
 class Hidden:
     """A model on one device. seconds: of a batch of so many texts of these lengths. counts: whether /stats is there.
 
     most: texts of a request. protocol: `ids` or `text` of the Open Inference Protocol, `openai`, `infinity`, `tei`.
     slower: factor on all times. told: whether replies say what their batch took. fails: the length of texts that are
-    refused. remembers: how much slower it is after five requests waited at once.
+    refused. clock: moved on in place of sleeping. remembers: how much slower it is after five requests waited at once.
     """
 
     seconds: object
@@ -40,6 +51,7 @@ class Hidden:
     device: object = field(default_factory=threading.Lock)
     stats: dict = field(default_factory=dict)
     batches: list = field(default_factory=list)
+    clock: object = None
     waiting: int = 0
     fails: int = 0
     free: float = 0.0
@@ -58,7 +70,10 @@ class Hidden:
             if self.caches:
                 self.stats["seen"].add(str(texts))
             self.free = start + own
-            time.sleep(max(0.0, self.free - time.perf_counter()))
+            if self.clock is None:
+                time.sleep(max(0.0, self.free - time.perf_counter()))
+            else:
+                self.clock.now += own
             count, ns = self.stats.get(len(texts), (0, 0))
             self.stats[len(texts)] = (count + 1, ns + int(own * 1e9))
             self.batches.append(lengths)
