@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from profiler.executors.interface import BatchResult, Engine, Ids, all_keys
-from profiler.models.foreign import ATTENTION, Foreign
+from profiler.models.foreign import Foreign
 from profiler.models.spec import Dims
 from profiler.table import BucketPlan, ShapeKey
+from profiler.table.metadata import CHECKPOINT_ENGINES
 
-#: How a checkpoint can be run: plain attention, PyTorch's fused one, that compiled by torch.compile, ONNX Runtime.
-ENGINES = (*ATTENTION, "onnx")
+#: What runs a checkpoint here: transformers with plain, fused or compiled attention, or ONNX Runtime.
+ENGINES = tuple(each for each in CHECKPOINT_ENGINES if each != "own")
 Inputs = dict[str, NDArray[np.int64]]
 
 

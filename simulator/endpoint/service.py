@@ -103,7 +103,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether requests should come here."""
-        return self.alive and self._thread.is_alive() and not self.draining
+        return self.alive and self._thread.is_alive() and not self.draining and not self._executor.away
 
     async def open(self) -> None:
         """Let time begin."""

@@ -148,6 +148,11 @@ class DeviceExecutor:
         events = tuple(self._events(running, plan))
         return Execution(events[-1].after, events if len(events) > 1 else ())
 
+    @property
+    def away(self) -> bool:
+        """Whether no device is there."""
+        return len(self._out) == len(self._devices)
+
     def working(self) -> AbstractContextManager[None]:
         """Within it, batches can begin."""
         return nullcontext()
@@ -205,7 +210,7 @@ class DeviceExecutor:
     def _waits_for(self, gpu: int, away: Away) -> bool:
         """Whether to wait on for a device. Raises ExecutorError where none has been there for too long."""
         since = max(self._out.copy().values())
-        if len(self._out) == len(self._devices) and monotonic() - since > self._out_s:
+        if self.away and monotonic() - since > self._out_s:
             raise ExecutorError(f"no device has been there for {self._out_s:g} s; the last words of GPU {gpu}: {away}")
         return not self._leaving
 

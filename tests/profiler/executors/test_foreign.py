@@ -91,16 +91,8 @@ def test_a_checkpoint_becomes_a_table_that_live_mode_serves(tmp_path: Path, caps
         from simulator.__main__ import main as simulate
 
         run = ["--trace", "poisson:rate=50,duration=0.2", "--lengths", "constant:tokens=8", "--device", "cpu"]
-        run += [
-            "--table",
-            str(tmp_path / "table"),
-            "--reference",
-            "none",
-            "--attempts",
-            "1",
-            "--out",
-            str(tmp_path / "run"),
-        ]
+        run += ["--table", str(tmp_path / "table"), "--reference", "none", "--attempts", "1"]
+        run += ["--out", str(tmp_path / "run")]
         assert simulate(["--policy", "greedy", *run, "--weights", str(folder)]) == 0
         assert "weights from" in capsys.readouterr().out
         assert simulate(["--policy", "greedy", *run]) == 2

@@ -125,7 +125,17 @@ def test_the_gateway_serves_on_while_a_server_is_dead(table, tmp_path):
                     while len(servers[1].batches) < before + 3 and time.monotonic() < deadline:
                         list(pool.map(lambda at: call(address, path=infer, content=body((at, 5))), range(3, 13)))
                     assert len(servers[1].batches) >= before + 3
-            assert get(address, "/v2/health/live")[0] == 200
+            assert (get(address, "/v2/health/live")[0], get(address, "/v2/health/ready")[0]) == (200, 200)
+            servers[0].down = servers[1].down = True
+            with ThreadPoolExecutor(1) as pool:
+                waits = pool.submit(call, address, path=infer, content=body((77, 5)))
+                deadline = time.monotonic() + 10
+                while get(address, "/v2/health/ready")[0] == 200 and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                assert get(address, "/v2/health/ready")[0] == 503  # no server is there
+                assert get(address, "/v2/health/live")[0] == 200  # a restart would not help
+                servers[0].down = False
+                assert waits.result()[2]["outputs"][0]["data"][0] == 77  # what was waiting is answered
         served.close()
 
 
