@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,10 +11,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from policies import POLICIES, describe, make
 from policies.registry import answers_of
-from profiler.servers.client import addresses
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.core import MOST_GPUS
 from simulator.defaults import default_trace, saturation, short_text_saturation
+from simulator.devices import Listed, devices_of
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
 from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
@@ -26,8 +25,6 @@ from traces.shared.modules import appeared, digest, outside
 from traces.shared.text import bytes_of
 
 CLOCKS = ("virtual", "wall")
-#: What this machine may run batches on.
-DEVICES = ("cpu", "cuda")
 
 
 def flag(default: Any, words: str, **how: Any) -> Any:
@@ -36,14 +33,6 @@ def flag(default: Any, words: str, **how: Any) -> Any:
     within: the least and the greatest value that makes sense, of a number.
     """
     return field(default=default, metadata={"help": words, **how})
-
-
-class Listed(argparse.Action):
-    """A flag that may be repeated: its values become one text, commas between them."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        earlier = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, values if earlier is None else f"{earlier},{values}")
 
 
 @dataclass(frozen=True)
@@ -233,17 +222,6 @@ def prepare(
         its = replace(its, rate=_rate(its, its.load, deployment), load=None)
     its = replace(its, digests=_digests(its, answers_of(made)))
     return Prepared(its, _load(its, deployment), deployment, imported)
-
-
-def devices_of(device: str | None, gpus: int) -> int:
-    """How many devices serve: of servers, one per address. Raises ValueError for an unknown device or another count."""
-    if not (urls := addresses(device)):
-        if device not in (None, *DEVICES):
-            raise ValueError(f"device is {device!r:.60}; it must be one of {', '.join(DEVICES)}, or http://HOST:PORT")
-        return gpus
-    if gpus not in (1, len(urls)):
-        raise ValueError(f"--gpus is {gpus}, but {len(urls)} servers are named: each of them is one device")
-    return len(urls)
 
 
 def unchanged(settings: Settings) -> None:

@@ -79,18 +79,20 @@ FOLDERS = {
     "simulator": {
         "core": "",
         "defaults": "",
+        "devices": "",
         "queue": "core",
         "serving": "core queue",
         "executors": "core serving",
         "reporting": "core serving",
         "simulate": "core defaults executors queue reporting serving",
-        "settings": "core defaults reporting serving simulate",
+        "settings": "core defaults devices reporting serving simulate",
         "contenders": "reporting",
         "rivals": "contenders reporting settings",
         "arguments": "settings simulate",
         "live": "executors reporting serving settings",
         "endpoint.protocol": "",
-        "endpoint": "arguments core defaults endpoint.protocol executors queue reporting serving settings simulate",
+        "endpoint": "arguments core defaults devices endpoint.protocol executors queue reporting serving settings "
+        "simulate",
         "conformance": "core endpoint executors queue reporting serving simulate",
     },
     "analysis": {

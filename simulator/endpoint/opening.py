@@ -17,13 +17,14 @@ from profiler.executors.texts import open_texts
 from profiler.table import Deployment, provenance
 from simulator.arguments import parameters
 from simulator.defaults import default_slo_s
+from simulator.devices import devices_of
 from simulator.endpoint.app import Endpoint
 from simulator.endpoint.keys import read_keys
 from simulator.endpoint.metrics import Metrics
 from simulator.endpoint.protocol import Limits, offered
 from simulator.endpoint.recording import Recorder
 from simulator.endpoint.service import Service
-from simulator.settings import Settings, devices_of
+from simulator.settings import Settings
 from traces.lengths import SHORT_TEXT
 from traces.shared.modules import digest, outside
 from traces.shared.origin import origin, version

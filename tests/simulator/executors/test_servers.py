@@ -17,8 +17,9 @@ from server_doubles import Hidden, serving
 from profiler.table.writing import write_table
 from simulator.__main__ import main
 from simulator.core import ExecutorError
+from simulator.devices import devices_of
 from simulator.live import open_live
-from simulator.settings import Settings, devices_of, prepare
+from simulator.settings import Settings, prepare
 
 
 def seconds(lengths):
