@@ -9,6 +9,7 @@ from traces.shared.command import command_line, subcommand
 #: Subcommands by name: the module that has `add_arguments` and `main`, and a line of help. Only the chosen is loaded.
 COMMANDS = {
     "run": ("profiler.commands.run", "measure a device and write a table"),
+    "import": ("profiler.commands.importing", "make a table of what perf_analyzer measured of a server"),
     "plan": ("profiler.commands.plan", "list the keys of a run and predict how long it takes"),
     "show": ("profiler.commands.show", "print a table and plot it"),
     "validate": ("profiler.commands.validate", "check a table"),

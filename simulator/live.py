@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 
 from policies import make, needs
 from profiler.events import Event, Kind
+from profiler.executors.interface import Away
+from profiler.executors.server import ServerExecutor
+from profiler.servers.client import addresses
 from profiler.table import Deployment, ShapeKey
 from simulator.core import Records
 from simulator.executors.device import TraceAskers, device_errors, on_devices, warm_plans
@@ -26,6 +31,7 @@ from simulator.settings import Prepared, Settings
 if TYPE_CHECKING:
     from profiler.executors.interface import Ids
     from profiler.executors.serving import Served
+    from profiler.servers.wording import Wording
 
 #: A disturbed run is repeated until so many attempts were made.
 ATTEMPTS = 3
@@ -66,6 +72,8 @@ class Devices:
         records = journal.records(askers.measured)
         ready = self._ready(askers, clock, records)
         watch = Watch(canary(self.served))
+        # A server that is out keeps its device for as long as that lasts; a request to it has a limit of its own.
+        patience_s = inf if addresses(self.prepared.settings.device) else PATIENCE_S
         with watch.watching(), ready.working:
             named: dict[str, Any] = {
                 "clock": clock,
@@ -73,13 +81,13 @@ class Devices:
                 "memory": ready.memory,
                 "records": records,
             }
-            named |= {"patience_s": PATIENCE_S, **how}
+            named |= {"patience_s": patience_s, **how}
             report = self.prepared.run(policy, **named)
         report = replace(report, records=journal.read(records, report.levels))
         validity = self._verdict(report, watch)
         live: dict[str, Any] = {
             "device": self.served.name,
-            "notes": list(self.served.notes),
+            "notes": [*self.served.notes, *self._refused()],
             "load_s": round(self.served.weights_s, 3),
             "warm_s": round(warm_s, 3),
             "validity": validity.as_dict(),
@@ -98,7 +106,7 @@ class Devices:
         """What runs the batches of one run."""
         if self.tenants is not None:
             return self.tenants.ready(self.prepared.trace, askers, clock, records)
-        executor = on_devices(self.served, askers, clock)
+        executor = on_devices(self.served, askers, clock, PATIENCE_S)
         return Ready(executor, None, executor.working())
 
     def attempts(self, policy: str | None = None, most: int = ATTEMPTS, **how: Any) -> list[Report]:
@@ -109,6 +117,11 @@ class Devices:
             if validity(made[-1])["valid"] or made[-1].run.get("interrupted"):
                 break
         return made
+
+    def _refused(self) -> list[str]:
+        """What to say of texts that servers refused to answer: their answers are NaN."""
+        each = [own for models in self.served.executors for own in models.values() if isinstance(own, ServerExecutor)]
+        return [f"{own.client.url} refused {own.refused} texts ({own.why})" for own in each if own.refused]
 
     def _verdict(self, report: Report, watch: Watch) -> Validity:
         clocked = self.prepared.settings.clock == "wall"
@@ -145,13 +158,16 @@ def _stages(report: Report, requests: Sequence[int], releases: Sequence[Event]) 
 
 
 def canary(served: Served) -> Callable[[], object]:
-    """The first model's smallest batch, with all its students, on the first device."""
+    """The first model's smallest batch, with all its students, on the first device; nothing where that is away."""
     executor = next(iter(served.executors[0].values()))
-    shortest = np.zeros(executor.plan.tokens[0], np.int32)
+    length = executor.plan.tokens[0]
+    shortest = [np.zeros(length, np.int32)]
+    if isinstance(executor, ServerExecutor):
+        shortest = executor.draw(ShapeKey(1, 1, length), np.random.default_rng(0))
 
     def run() -> None:
-        with device_errors("GPU 0 failed in the canary"):
-            executor.run(executor.students[-1], [shortest])
+        with device_errors("GPU 0 failed in the canary"), suppress(Away):
+            executor.run(executor.students[-1], shortest)
 
     return run
 
@@ -205,6 +221,8 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
         prepared = replace(
             prepared, trace=replace(trace, tokens=lengths).noted("tokens counted by the model's tokenizer")
         )
+    elif (wording := _wording(served)) is not None:
+        ids = tokens.worded(trace.tokens, wording, its.seed)
     else:
         ids = tokens.synthetic(trace.tokens, vocab, its.seed)
     tenants = None
@@ -221,6 +239,12 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
     devices = Devices(prepared, served, ids, tokenizing, tenants)
     on_progress(f"warming the stages of {its.policy}")
     return replace(devices, served=replace(served, warm_s=served.warm_s + devices.warm()))
+
+
+def _wording(served: Served) -> Wording | None:
+    """What makes texts of ids, where the devices are servers that take texts."""
+    first = next(iter(served.executors[0].values()))
+    return first.wording if isinstance(first, ServerExecutor) else None
 
 
 def _check_task(its: Settings, deployment: Deployment) -> None:

@@ -14,6 +14,7 @@ from policies.registry import answers_of
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.core import MOST_GPUS
 from simulator.defaults import default_trace, saturation, short_text_saturation
+from simulator.devices import Listed, devices_of
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
 from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
@@ -120,8 +121,10 @@ class Settings:
     clock: str = flag("virtual", "wall paces the run in real time", choices=CLOCKS)
     device: str | None = flag(
         None,
-        "really run the batches; without --live idle time is skipped (--clock virtual)",
-        choices=("cpu", "cuda"),
+        "really run the batches: cpu, cuda, or http://HOST:PORT, a running server (repeatable, a device each); "
+        "without --live idle time is skipped (--clock virtual)",
+        action=Listed,
+        metavar="DEVICE",
     )
     weights: str | None = flag(
         None, "checkpoint of the model (default: random, which takes the same time)", metavar="DIR|FILE"
@@ -213,6 +216,7 @@ def prepare(
         raise ValueError("--adapters names what a real device loads: add --live or --device, or leave it out")
     for name in ("adapter_budget", "host_budget"):
         _budget(name, getattr(settings, name))
+    settings = replace(settings, gpus=devices_of(settings.device, settings.gpus))
     made = make(settings.policy, parameters)
     policy = describe(made)
     deployment = Deployment.of(table or settings.table, settings.model, settings.task, settings.levels)

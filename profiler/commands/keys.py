@@ -7,15 +7,16 @@ from pathlib import Path
 
 from profiler.measuring.grid import Grid, grids, read_plan
 
+#: The keys of a model of which nothing else is said.
+MODELS, STUDENTS, BATCHES, TOKENS = "students-2x384", (1, 2, 3, 4, 6, 8), (1, 2, 4, 8, 16, 32), (16, 32, 64, 128)
+
 
 def add_key_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which keys; a flag that is not given is None."""
     parser.add_argument("--plan", metavar="NAME|FILE", help="which keys, from a plan instead of the four flags below")
-    parser.add_argument(
-        "--models", default="students-2x384", help="comma-separated, e.g. students-2x384,teacher-12x768"
-    )
-    parser.add_argument("--students", type=whole_numbers, default=(1, 2, 3, 4, 6, 8), help="default: 1,2,3,4,6,8")
-    parser.add_argument("--batches", type=whole_numbers, default=(1, 2, 4, 8, 16, 32), help="default: 1,2,4,8,16,32")
-    parser.add_argument("--tokens", type=whole_numbers, default=(16, 32, 64, 128), help="default: 16,32,64,128")
+    parser.add_argument("--models", help="comma-separated, e.g. students-2x384,teacher-12x768 (default: the first)")
+    for name, sizes in (("students", STUDENTS), ("batches", BATCHES), ("tokens", TOKENS)):
+        parser.add_argument(f"--{name}", type=whole_numbers, help=f"default: {','.join(map(str, sizes))}")
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,8 @@ def chosen_grids(arguments: argparse.Namespace) -> list[Grid]:
     """The grids that the flags name. Raises LookupError or ValueError saying what is wrong."""
     if arguments.plan:
         return read_plan(arguments.plan)
-    return grids(arguments.models.split(","), arguments.students, arguments.batches, arguments.tokens)
+    models = (arguments.models or MODELS).split(",")
+    return grids(models, arguments.students or STUDENTS, arguments.batches or BATCHES, arguments.tokens or TOKENS)
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:

@@ -9,11 +9,20 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from profiler.commands.keys import add_key_arguments, add_table_arguments, chosen_grids, set_threads
+from profiler.commands.keys import (
+    BATCHES,
+    TOKENS,
+    add_key_arguments,
+    add_table_arguments,
+    chosen_grids,
+    set_threads,
+)
 from profiler.commands.printing import noise_words, progress_bar
+from profiler.commands.server import add_server_arguments, measure
 from profiler.measuring.grid import Grid, measured_as
 from profiler.measuring.rules import Rules
 from profiler.table import TEACHER, LatencyTable
+from profiler.table.metadata import CHECKPOINT_ENGINES
 from profiler.table.writing import refuse_existing
 
 if TYPE_CHECKING:
@@ -21,9 +30,12 @@ if TYPE_CHECKING:
 
     from profiler.executors.interface import Engine
     from profiler.measuring.session import Entry
+    from profiler.models.foreign import Foreign
     from profiler.models.weights import Weights
     from profiler.table.metadata import Ceilings
 
+#: Seconds of measuring.
+BUDGET_S = 600.0
 #: Shapes that the numerics gate tries per model.
 GATE_KEYS = 3
 
@@ -31,8 +43,12 @@ GATE_KEYS = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=list(DEVICES), default="cpu", help="what to measure (default: cpu)")
     add_key_arguments(parser)
-    parser.add_argument("--budget-s", type=float, default=600.0, help="seconds of measuring (default: 600)")
+    parser.add_argument("--budget-s", type=float, help="seconds of measuring (default: 600; of a server 200)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--checkpoint", metavar="DIR", help="measure this classifier of texts, in place of --models")
+    parser.add_argument(
+        "--engine", choices=CHECKPOINT_ENGINES, help="how it runs (default: own where it can, else sdpa)"
+    )
     parser.add_argument("--executor", help="how a GPU runs the models (default: cuda, the best)")
     parser.add_argument("--dtype", help="of the numbers (default: bfloat16 on a GPU, float32 on a CPU)")
     parser.add_argument(
@@ -41,13 +57,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
     parser.add_argument("--keep-samples", action="store_true", help="keep every timing beside the table (samples.csv)")
     add_table_arguments(parser)
+    add_server_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Measure; 0 with a table written, 1 when the budget ended before every key had its samples, 130 interrupted."""
-    grids = chosen_grids(arguments)
-    if not 0 < arguments.budget_s < math.inf:
+    if arguments.budget_s is not None and not 0 < arguments.budget_s < math.inf:
         raise ValueError(f"--budget-s is {arguments.budget_s}: measuring needs a positive number of seconds")
+    if arguments.url is not None:
+        return measure(arguments)
+    _refuse_flags_of_servers(arguments)
+    arguments.budget_s = arguments.budget_s or BUDGET_S
+    grids = chosen_grids(arguments) if arguments.checkpoint is None else [_checkpoint_grid(arguments)]
     _refuse_flags_of_the_other_device(arguments)
     refuse_existing(arguments.out, arguments.replace)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +93,25 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _checkpoint_grid(arguments: argparse.Namespace) -> Grid:
+    """The keys of a checkpoint. Raises ValueError for flags that are not for one."""
+    foreign = ("plan", "models", "students", "ramps", "executor", "dtype")
+    given = [f"--{name}" for name in foreign if getattr(arguments, name) is not None]
+    if given or arguments.device != "cpu":
+        what = ", ".join(given) or f"--device {arguments.device}"
+        raise ValueError(f"--checkpoint does not go with {what}: it is measured on a CPU, at --batches and --tokens")
+    from profiler.models.foreign import look_at
+
+    spec = look_at(arguments.checkpoint).spec
+    return Grid(spec.name, (1,), arguments.batches or BATCHES, arguments.tokens or TOKENS, dims=spec)
+
+
+def _refuse_flags_of_servers(arguments: argparse.Namespace) -> None:
+    """Raise ValueError for a flag that only a server would heed."""
+    if given := [f"--{name}" for name in ("model", "tokenizer", "vocab") if getattr(arguments, name) is not None]:
+        raise ValueError(f"{', '.join(given)}: only with --url; models of this machine are named by --models")
+
+
 def _refuse_flags_of_the_other_device(arguments: argparse.Namespace) -> None:
     """Raise ValueError for a flag that this device would not heed."""
     foreign = ("threads", "ramps") if arguments.device == "cuda" else ("executor",)
@@ -91,6 +131,8 @@ def _measure(arguments: argparse.Namespace, grids: Sequence[Grid]) -> dict[str, 
         progress(0.0, "probing the device")
         alike = measured_as(grids)
         entries, meta, ceilings = DEVICES[arguments.device](arguments, [grid for grid in grids if grid not in alike])
+        if arguments.checkpoint is not None:
+            entries, meta["checkpoints"] = _of_checkpoint(arguments, grids[0])
         meta["rank"] = arguments.rank
         accuracy = illustrative.accuracy_rows(grids) if arguments.illustrative_accuracy else []
         if accuracy:
@@ -134,6 +176,24 @@ def _cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Ent
         meta["layers"] = {"ramps": arguments.ramps}
     ceilings = cpu_ceilings(min(5.0, 0.02 * arguments.budget_s), DTYPES[dtype])
     return [_entry(grid, arguments.seed, opened) for grid in grids], meta, ceilings
+
+
+def _of_checkpoint(arguments: argparse.Namespace, grid: Grid) -> tuple[list[Entry], dict[str, Any]]:
+    """How to open a checkpoint of the user's, and what the table says of it."""
+    from profiler.executors.foreign import open_checkpoint
+    from profiler.measuring.session import Entry
+    from profiler.models.foreign import look_at
+
+    own = look_at(arguments.checkpoint)
+    engine = arguments.engine or own.fastest
+
+    def open_model() -> tuple[Engine, Weights | Foreign]:
+        executor = open_checkpoint(own, grid.plan, engine)
+        return executor, own
+
+    about = {"folder": own.folder.resolve().name, "architecture": own.architecture, "engine": engine}
+    entry = Entry(grid.model, grid.spec, grid, open_model, gate_keys=GATE_KEYS)
+    return [entry], {grid.model: about | {"classes": own.spec.classes}}
 
 
 def _check_ramps(shape: str, grids: Sequence[Grid]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,6 +29,17 @@ class BatchResult(NamedTuple):
     seconds: float
     staging_s: float
     device_s: float
+
+
+class Away(RuntimeError):
+    """The device took no batch, and its requests are to wait again. back: returns once the device takes batches.
+
+    It is asked whether to go on waiting (`goes_on`), and returns whether the device is back.
+    """
+
+    def __init__(self, words: str, back: Callable[[Callable[[], bool]], bool]) -> None:
+        super().__init__(words)
+        self.back = back
 
 
 class PartKey(NamedTuple):

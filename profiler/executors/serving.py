@@ -15,15 +15,17 @@ import torch
 from profiler.device.seam import Unavailable
 from profiler.executors.interface import Engine, PartKey, Parts, all_keys
 from profiler.models import weights
+from profiler.models.foreign import Foreign, look_at
 from profiler.models.ramps import RampWeights, load_ramps, random_ramps
 from profiler.models.spec import parse_spec
 from profiler.models.weights import Weights
+from profiler.servers.client import addresses
 from profiler.table import LatencyTable
 from profiler.table.plan import BucketPlan
 
 Progress = Callable[[str], None]
 #: By model: weights, numbers of students, ramps. A device: its name, its executors, what binds a thread to it, notes.
-Loaded = Mapping[str, Weights]
+Loaded = Mapping[str, Weights | Foreign]
 Counts = Mapping[str, Sequence[int]]
 RampsBy = Mapping[str, RampWeights]
 Ready = tuple[str, dict[str, Engine], Callable[[], object], list[str]]
@@ -78,23 +80,32 @@ def open_devices(
 ) -> Served:
     """Load these models of a table onto `count` devices and make every key of the plan ready.
 
-    device: "cpu" (with the table's threads; several are threads of this process that share the weights) or "cuda".
+    device: "cpu" (with the table's threads; several are threads of this process that share the weights), "cuda", or
+    the addresses of servers, each of them a device.
     checkpoint: a safetensors file of an ensemble, or a folder with one or with a Hugging Face model, for the one model
     that is served; without it weights are random by seed, which takes the same time. A model that the table has layers
     of gets its ramps, from the ramps.safetensors beside its weights. Raises LookupError, ValueError or
     RuntimeError (`Unavailable`) where something cannot be had.
     """
+    if urls := addresses(device):
+        from profiler.executors.servers import open_servers
+
+        began = perf_counter()
+        servers, said = open_servers(urls, table, models, plan, tokenizer=checkpoint, on_progress=on_progress)
+        named, models_of = f"{servers[0].dialect.name} at {', '.join(urls)}", tuple({models[0]: own} for own in servers)
+        return Served(named, models_of, (lambda: None,) * len(urls), tuple(said), 0.0, perf_counter() - began)
     if device not in DEVICES:
-        raise LookupError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}")
+        raise LookupError(f"unknown device {device!r}: use one of {', '.join(DEVICES)}, or http://HOST:PORT")
     if checkpoint is not None and len(models) > 1:
         raise ValueError(f"one checkpoint cannot hold {len(models)} models ({', '.join(models)}): name one --model")
     counts = {model: sorted({level.students for level in table.levels(model)}) for model in models}
     began = perf_counter()
     on_progress("loading weights")
-    loaded = {model: load_weights(model, max(counts[model]), checkpoint, seed) for model in models}
+    loaded = {model: _loaded(table, model, max(counts[model]), checkpoint, seed) for model in models}
     notes: list[str] = []
     layered = table.layers.models if table.layers else ()
-    ramps = {model: own for model in layered if (own := _ramps(loaded.get(model), checkpoint, seed, notes))}
+    plain = {model: own for model, own in loaded.items() if isinstance(own, Weights)}
+    ramps = {model: own for model in layered if (own := _ramps(plain.get(model), checkpoint, seed, notes))}
     weights_s = perf_counter() - began
     executors, binds = [], []
     for index in range(count):
@@ -154,6 +165,23 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _loaded(
+    table: LatencyTable, model: str, students: int, checkpoint: str | os.PathLike[str] | None, seed: int
+) -> Weights | Foreign:
+    """What a model of a table runs: weights, or a checkpoint that the table is of."""
+    if (named := table.meta.get("checkpoints", {}).get(model)) is None:
+        return load_weights(model, students, checkpoint, seed)
+    if checkpoint is None:
+        raise LookupError(f"{model} is the checkpoint {named['folder']}: name its folder (--weights DIR)")
+    found = look_at(checkpoint, model)
+    if (found.architecture, found.spec.classes) != (named["architecture"], named["classes"]):
+        raise ValueError(
+            f"{checkpoint} is a {found.architecture} of {found.spec.classes} classes; "
+            f"{model} was measured as a {named['architecture']} of {named['classes']}"
+        )
+    return found
+
+
 def load_weights(model: str, students: int, checkpoint: str | os.PathLike[str] | None, seed: int) -> Weights:
     """The weights of a checkpoint, which must be those of this model and have enough students; else random ones."""
     spec = parse_spec(model, students)
@@ -198,6 +226,7 @@ def _ramps(
 def _cpu(index: int, table: LatencyTable, loaded: Loaded, ramps: RampsBy, plan: BucketPlan, counts: Counts) -> Ready:
     """Executors on this processor, with the threads and the number format that a CPU's table was measured with."""
     from profiler.executors.cpu import CpuExecutor, number_format
+    from profiler.executors.foreign import open_checkpoint
     from traces.shared.origin import cpu_name
 
     threads, dtype, notes = int(table.meta.get("threads", 1)), "float32", []
@@ -208,10 +237,12 @@ def _cpu(index: int, table: LatencyTable, loaded: Loaded, ramps: RampsBy, plan: 
             notes.append(f"float32 stands in for {table.meta['dtype']}: {error}")
     torch.set_num_threads(threads)
     name = cpu_name(threads)
-    executors: dict[str, Engine] = {
-        model: CpuExecutor(own, plan, counts[model], dtype=dtype, ramps=ramps.get(model))
-        for model, own in loaded.items()
-    }
+    executors: dict[str, Engine] = {}
+    for model, own in loaded.items():
+        if isinstance(own, Foreign):
+            executors[model] = open_checkpoint(own, plan, table.meta["checkpoints"][model]["engine"])
+        else:
+            executors[model] = CpuExecutor(own, plan, counts[model], dtype=dtype, ramps=ramps.get(model))
     return name, executors, partial(torch.set_num_threads, threads), notes
 
 
@@ -225,6 +256,8 @@ def _cuda(index: int, table: LatencyTable, loaded: Loaded, ramps: RampsBy, plan:
     executors: dict[str, Engine] = {}
     notes = ["no answer leaves at a ramp: ramps run on a CPU alone so far"] if ramps else []
     for model, own in loaded.items():
+        if isinstance(own, Foreign):
+            raise LookupError(f"{model} is a checkpoint that runs on a CPU alone so far: --device cpu")
         _, executors[model], reasons = best_executor("cuda", own, plan, counts[model], dtype=dtype, device=gpu)
         notes += list(reasons)
     return torch.cuda.get_device_name(index), executors, partial(torch.cuda.set_device, index), notes

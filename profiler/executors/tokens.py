@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from profiler.executors.interface import Ids
 from profiler.executors.texts import open_texts
+from profiler.servers.wording import Wording
 
 #: BERT's [CLS] and [SEP], and where its ordinary words begin.
 CLS, SEP, WORDS = 101, 102, 1000
@@ -28,6 +29,13 @@ def synthetic(tokens: NDArray[np.int32], vocab: int, seed: int = 0) -> list[Ids]
         texts[:, -1] = min(SEP, vocab - 1)
         texts[:, 0] = min(CLS, vocab - 1)
         rows[length] = list(texts)
+    return [rows[length][index % TEXTS] for index, length in enumerate(tokens.tolist())]
+
+
+def worded(tokens: NDArray[np.int32], wording: Wording, seed: int = 0) -> list[Ids]:
+    """The same of whole words, for a server of texts: other ids would be other tokens once they are text."""
+    rng = np.random.default_rng(seed)
+    rows = {length: [wording.ids(length, rng) for _ in range(TEXTS)] for length in np.unique(tokens).tolist()}
     return [rows[length][index % TEXTS] for index, length in enumerate(tokens.tolist())]
 
 

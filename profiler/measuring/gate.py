@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from profiler.executors.interface import Engine, Ids
 from profiler.measuring import reference
 from profiler.measuring.mixes import random_batch
+from profiler.models.foreign import Foreign
 from profiler.models.weights import Weights
 from profiler.table import BucketPlan, ShapeKey
 
@@ -26,7 +27,7 @@ SHORT = 16
 SINGLE = 10.0
 
 
-def check(executor: Engine, weights: Weights, rng: np.random.Generator, *, keys: int = 3) -> dict[str, float]:
+def check(executor: Engine, weights: Weights | Foreign, rng: np.random.Generator, *, keys: int = 3) -> dict[str, float]:
     """Compare an executor with the float64 reference of `weights` on a few keys; returns the largest errors.
 
     reference: relative distance to the reference, pooled over prefixes and shapes. worst: the same of a single batch.

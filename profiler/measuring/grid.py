@@ -39,6 +39,7 @@ class Grid:
     """The keys of one model that its plan runs, with so many students.
 
     padded: all combinations of batches and tokens. packed: `totals` in place of `tokens`, for texts up to `longest`.
+    dims: the shape of a model whose name does not say it.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -49,6 +50,7 @@ class Grid:
     tokens: tuple[int, ...] = ()
     totals: tuple[int, ...] = ()
     longest: int | None = None
+    dims: Dims | None = None
 
     def __post_init__(self) -> None:
         for name, most in (("students", SIZES["students"]), ("batches", SIZES["batch"])):
@@ -62,12 +64,12 @@ class Grid:
         self.plan  # noqa: B018
         if self.plan.max_tokens > self.spec.positions:
             raise ValueError(
-                f"{self.model}: BERT has {self.spec.positions} positions, {self.plan.max_tokens} asked for"
+                f"{self.model}: the model has {self.spec.positions} positions, {self.plan.max_tokens} asked for"
             )
 
     @property
     def spec(self) -> Dims:
-        return parse_spec(self.model, self.students[-1])
+        return self.dims or parse_spec(self.model, self.students[-1])
 
     @property
     def plan(self) -> BucketPlan:

@@ -5,33 +5,52 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 
-from profiler.executors.interface import Engine, Ids
+from profiler.executors.interface import BatchResult, Engine, Ids
 from profiler.measuring.grid import ModelKey
 from profiler.measuring.journal import SampleJournal, TimingSample
 from profiler.measuring.mixes import random_batch
 from profiler.measuring.rules import Rules
+from profiler.models.spec import Dims
+from profiler.table import ShapeKey
 
 #: Called now and then with the share of the work that is done (0 to 1) and what is being done.
 Progress = Callable[[float, str], None]
+
+
+class Runs(Protocol):
+    """What can be timed: the part of an Engine that is needed for that."""
+
+    @property
+    def spec(self) -> Dims: ...
+
+    def run(self, students: int, ids: Sequence[Ids]) -> BatchResult: ...
+
+
+def drawn(executor: Engine, key: ShapeKey, rng: np.random.Generator) -> list[Ids]:
+    """A random batch of a key of an executor's plan."""
+    return random_batch(executor.plan, key, executor.spec.vocab, rng)
 
 
 @dataclass
 class Measurement:
     """A measurement under way: executors by model, the cells to time, and the journal that keeps every timing.
 
-    canary: the cell that is timed again and again. After `run`, `unfinished` lists the cells without enough samples.
+    canary: the cell that is timed again and again. draw: makes a batch of a key for an executor. After
+    `run`, `unfinished` lists the cells without enough samples.
     """
 
-    executors: Mapping[str, Engine]
+    executors: Mapping[str, Runs]
     cells: Sequence[ModelKey]
     journal: SampleJournal
     rules: Rules
     rng: np.random.Generator
     canary: ModelKey
     progress: Progress = lambda share, what: None
+    draw: Callable[[Any, ShapeKey, np.random.Generator], list[Ids]] = drawn
     _times: dict[ModelKey, list[float]] = field(default_factory=dict, init=False)
     _inputs: dict[ModelKey, list[list[Ids]]] = field(default_factory=dict, init=False)
     _began: float = field(default=0.0, init=False)
@@ -99,7 +118,7 @@ class Measurement:
         executor = self.executors[cell.model]
         inputs = self._inputs.setdefault(cell, [])
         if len(inputs) < self.rules.rotations:
-            inputs.insert(0, random_batch(executor.plan, cell.key, executor.spec.vocab, self.rng))
+            inputs.insert(0, self.draw(executor, cell.key, self.rng))
         else:
             inputs.append(inputs.pop(0))
         answers = executor.run(cell.key.students, inputs[0])

@@ -1,4 +1,7 @@
-"""The oracle: BERT by the book, in float64, one student and one sequence at a time, with none of the short cuts."""
+"""The oracle: BERT by the book, in float64, one student and one sequence at a time, with none of the short cuts.
+
+Of a foreign checkpoint it is transformers, likewise.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from profiler.executors.interface import Ids
+from profiler.models.foreign import Foreign
 from profiler.models.weights import Layer, Weights
 
 
-def logits(weights: Weights, students: int, ids: Sequence[Ids]) -> NDArray[np.float64]:
+def logits(weights: Weights | Foreign, students: int, ids: Sequence[Ids]) -> NDArray[np.float64]:
     """What the first `students` students answer, float64 [requests, classes]. Slow: for checks only."""
+    if isinstance(weights, Foreign):
+        return weights.exact(ids)
     rows = [torch.from_numpy(np.asarray(row, np.int64)) for row in ids]
     with torch.inference_mode():
         total = sum((_student(weights, index, rows) for index in range(students)), torch.zeros(()).double())

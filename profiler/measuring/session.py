@@ -24,6 +24,7 @@ from profiler.measuring.mixes import random_batch
 from profiler.measuring.notes import TableNotes, complete
 from profiler.measuring.ramps import parts, ramp_times
 from profiler.measuring.rules import Rules
+from profiler.models.foreign import Foreign
 from profiler.models.spec import Dims
 from profiler.models.weights import Weights
 from profiler.table import ShapeKey
@@ -45,7 +46,7 @@ class Entry:
     name: str
     spec: Dims
     grid: Grid
-    open: Callable[[], tuple[Engine, Weights]]
+    open: Callable[[], tuple[Engine, Weights | Foreign]]
     gate_keys: int = 2
     like: str = ""
 

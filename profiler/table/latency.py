@@ -111,9 +111,10 @@ class LatencyTable:
 
     @cached_property
     def _rows(self) -> dict[tuple[str, int], dict[tuple[int, int], float]]:
-        """Seconds by (batch, tokens), by (model, students)."""
+        """Seconds by (batch, tokens), by (model, students): the latency and, of a server, the wire."""
         rows: dict[tuple[str, int], dict[tuple[int, int], float]] = {}
         shape: dict[str, tuple[int, int]] = {}
+        wire = np.nan_to_num(self.columns.get("wire_us", np.zeros(len(self.columns["model"])))).tolist()
         for number, (model, students, depth, hidden, batch, tokens, latency) in enumerate(
             zip(*(self.columns[name].tolist() for name in REQUIRED), strict=True)
         ):
@@ -128,7 +129,7 @@ class LatencyTable:
                     f"table {self.name}, row {number}: {model}/{students} at batch {batch}, "
                     f"{tokens} tokens is there twice"
                 )
-            cells[batch, tokens] = float(latency) * 1e-6
+            cells[batch, tokens] = (float(latency) + wire[number]) * 1e-6
         return rows
 
     def layout(self, model: str) -> str:

@@ -20,6 +20,9 @@ NO_LONGER = {
     "students_per_gpu": "it follows from gpus= of split:TABLE,gpus=N,reduce_us=R",
 }
 
+#: How a checkpoint can run: our engine, or transformers with plain, fused or compiled attention, or ONNX Runtime.
+CHECKPOINT_ENGINES = ("own", "eager", "sdpa", "compile", "onnx")
+
 _Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 _Amount = Annotated[float, Field(ge=0, le=1e15)]
 _Positive = Annotated[float, Field(gt=0, le=1e15)]
@@ -54,6 +57,34 @@ class _Card(_Document):
     models: list[str]
     teacher: str
     about: str
+
+
+class CheckpointMeta(_Document):
+    """What a model is that is named after a checkpoint: the folder it was in, its class, how it ran, its classes."""
+
+    folder: str
+    architecture: str
+    engine: Literal[CHECKPOINT_ENGINES]  # type: ignore[valid-type]
+    classes: Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+class BlackBoxMeta(_Document):
+    """How a running server was measured from outside, and what that showed (`profiler.blackbox`).
+
+    way: what its times come from. padding: what it makes of sizes between others. valid: whether all gates were passed;
+    reasons: why not. vocab: how many token ids there are. capacity: of a server that takes one text at a time.
+    """
+
+    url: _Line
+    protocol: str
+    way: Literal["replies", "counters", "round trips"]
+    vocab: Annotated[int, Field(ge=1, le=2**30)]
+    valid: bool
+    reasons: list[str]
+    gates: _Free
+    padding: dict[str, str]
+    unknown: list[str]
+    capacity: str = ABSENT
 
 
 @dataclass(frozen=True)
@@ -114,6 +145,8 @@ class TableMeta(_Document):
     cores: _Count | None = ABSENT
     note: str = ABSENT
     cards: dict[str, list[_Card]] = ABSENT
+    checkpoints: dict[str, CheckpointMeta] = ABSENT
+    black_box: BlackBoxMeta = ABSENT
     vocabulary: str = ABSENT
     token_ratio: dict[str, dict[str, _Positive]] = ABSENT
     # How it was measured.

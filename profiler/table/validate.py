@@ -100,8 +100,11 @@ def _noise(table: LatencyTable) -> Iterator[Finding]:
     samples = _column(table, "samples")
     if samples is not None and (few := int((samples < FEW_SAMPLES).sum())):
         yield Finding(False, f"{few} of {len(samples)} rows have fewer than {FEW_SAMPLES} samples: raise --budget-s")
-    if table.meta.get("kind") not in ("measured", "modelled"):
-        yield Finding(True, 'meta.json does not say whether the table is "measured" or "modelled" (kind)')
+    about: dict[str, Any] = table.meta.get("black_box") or {}
+    if about.get("reasons"):
+        yield Finding(True, "the server did not pass the gates: " + "; ".join(about["reasons"]))
+    if table.meta.get("kind") not in ("measured", "modelled", "black-box"):
+        yield Finding(True, 'meta.json does not say whether the table is "measured", "modelled" or "black-box" (kind)')
 
 
 def _column(table: LatencyTable, name: str) -> NDArray[np.float64] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -69,6 +70,8 @@ class Endpoint:
                 ("/infer", self._infer, "POST"),
                 ("/ready", self._model_ready, "GET"),
                 ("", self._metadata, "GET"),
+                ("/stats", self._statistics, "GET"),
+                ("/config", self._config, "GET"),
             )
             for path in (model, f"{model}/versions/{{version}}")
         ]
@@ -76,6 +79,7 @@ class Endpoint:
             Route("/v2/health/live", self._live, methods=["GET"]),
             Route("/v2/health/ready", self._ready, methods=["GET"]),
             Route("/metrics", self._show_metrics, methods=["GET"]),
+            Route("/v2/repository/index", self._index, methods=["POST"]),
             Route("/v2", self._server, methods=["GET"]),
         ]
         handlers: Any = {
@@ -122,13 +126,23 @@ class Endpoint:
         self._refuse_unknown(request)
         return _json(protocol.metadata(self.model, self.classes, self.limits, self.about))
 
+    async def _statistics(self, request: Request) -> Response:
+        self._refuse_unknown(request)
+        return _json(self.metrics.statistics())
+
+    async def _config(self, request: Request) -> Response:
+        self._refuse_unknown(request)
+        return _json(protocol.config(self.model, self.classes, self.limits))
+
+    async def _index(self, request: Request) -> Response:
+        state = "READY" if self.service.ready else "UNAVAILABLE"
+        return _json([{"name": self.model, "version": protocol.VERSION, "state": state}])
+
     async def _show_metrics(self, request: Request) -> Response:
         return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def _infer(self, request: Request) -> Response:
         self._refuse_unknown(request)
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise HTTPException(415, "compressed bodies are not understood")
         body = await self._body(request)
         asked = protocol.read(body, request.headers.get("inference-header-content-length"), self.limits)
         ids, about = (asked.ids, {}) if asked.ids is not None else await self._tokenized(request, asked.texts or [])
@@ -140,7 +154,7 @@ class Endpoint:
         return Response(content, headers=headers)
 
     async def _body(self, request: Request) -> bytes:
-        """The whole body; HTTPException 413 as soon as it is known to be too large."""
+        """The whole body, unpacked; HTTPException 413 as soon as it is known to be too large."""
         length = request.headers.get("content-length", "0")
         pieces = bytearray()
         if not (length.isdigit() and int(length) > self.body):
@@ -149,8 +163,22 @@ class Endpoint:
                 if len(pieces) > self.body:
                     break
             else:
-                return bytes(pieces)
+                return self._unpacked(request.headers.get("content-encoding", "identity"), bytes(pieces))
         raise HTTPException(413, f"a request may have {self.body} bytes", {"connection": "close"})
+
+    def _unpacked(self, encoding: str, body: bytes) -> bytes:
+        """A body as it was before it was compressed; HTTPException 413 where that is too large, 415 for others."""
+        if encoding == "identity":
+            return body
+        if encoding not in ("gzip", "deflate"):
+            raise HTTPException(415, "bodies may be compressed by gzip or deflate")
+        try:
+            found = zlib.decompressobj(32 + zlib.MAX_WBITS).decompress(body, self.body + 1)
+        except zlib.error:
+            raise BadRequest(f"the body is not {encoding}") from None
+        if len(found) > self.body:
+            raise HTTPException(413, f"a request may have {self.body} bytes")
+        return found
 
     async def _tokenized(
         self, request: Request, texts: Sequence[tuple[str, str | None]]

@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from profiler.events import Kind
 from simulator.core import Row
 from simulator.endpoint.asking import Answer, Listener
 from simulator.serving.passing import TimedEvent
@@ -92,9 +93,15 @@ class Metrics(Listener):
         self._triton.answered(len(answers), queued, lasted)
 
     def batch(self, number: int, row: Row, events: Sequence[TimedEvent], cycle_s: float, late_s: float) -> None:
+        if any(event.kind is Kind.RETURN and event.rows is None for _, event in events):
+            return  # its device was away: it ran nothing
         self._size.observe(len(row[5]))
         self._compute.observe(cycle_s)
-        self._triton.executions += 1
+        self._triton.ran(len(row[5]), cycle_s)
+
+    def statistics(self) -> dict[str, Any]:
+        """What Triton's extension `statistics` answers of a model."""
+        return self._triton.statistics()
 
     def unanswered(self, outcome: str, klass: str) -> None:
         self._requests.labels(outcome, klass).inc()
@@ -112,6 +119,30 @@ class TritonCounters(Collector):
         self.successes = self.failures = self.executions = 0
         self.request_s = self.queue_s = self.compute_s = 0.0
         self.pending: Any = lambda: 0
+        self._batches: dict[int, tuple[int, float]] = {}
+
+    def ran(self, size: int, seconds: float) -> None:
+        """A batch of so many texts was computed."""
+        count, before = self._batches.get(size, (0, 0.0))
+        self._batches[size] = count + 1, before + seconds
+        self.executions += 1
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts and nanoseconds: of requests, summed over them, and of batches by size."""
+
+        def spent(count: int, seconds: float) -> dict[str, int]:
+            return {"count": count, "ns": round(seconds * 1e9)}
+
+        whole = {
+            "success": spent(self.successes, self.request_s),
+            "fail": spent(self.failures, 0.0),
+            "queue": spent(self.successes, self.queue_s),
+            "compute_infer": spent(self.successes, self.compute_s),
+        }
+        sizes = [{"batch_size": size, "compute_infer": spent(*each)} for size, each in sorted(self._batches.items())]
+        own: dict[str, Any] = {"name": self._labels["model"], "version": self._labels["version"]}
+        own |= {"inference_count": self.successes, "execution_count": self.executions}
+        return {"model_stats": [{**own, "inference_stats": whole, "batch_stats": sizes}]}
 
     def answered(self, count: int, queue_s: float, request_s: float) -> None:
         """Requests were answered. Seconds are summed over them."""

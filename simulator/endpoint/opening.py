@@ -17,6 +17,7 @@ from profiler.executors.texts import open_texts
 from profiler.table import Deployment, provenance
 from simulator.arguments import parameters
 from simulator.defaults import default_slo_s
+from simulator.devices import devices_of
 from simulator.endpoint.app import Endpoint
 from simulator.endpoint.keys import read_keys
 from simulator.endpoint.metrics import Metrics
@@ -41,12 +42,13 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
     slo_s = default_slo_s(deployment.predictions, lengths) if options.slo_ms is None else options.slo_ms / 1e3
     policy = make(options.policy, parameters(options.p))
     device = options.device or default_device()
+    gpus = devices_of(device, options.gpus)
     served = open_devices(
         device,
         table,
         deployment.models,
         plan,
-        count=options.gpus,
+        count=gpus,
         checkpoint=options.weights,
         seed=options.seed,
         on_progress=lambda what: log.info(what),
@@ -78,7 +80,7 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         task=deployment.task,
         levels=options.levels,
         slo_ms=slo_s * 1e3,
-        gpus=options.gpus,
+        gpus=gpus,
         device=device,
         clock="wall",
         weights=options.weights,
@@ -90,7 +92,7 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         "slo_ms": settings.slo_ms,
         "task": deployment.task,
         "device": served.name,
-        "gpus": options.gpus,
+        "gpus": gpus,
         "levels": [
             {"model": each.model, "students": each.students, "depth": each.depth, "accuracy": _known(each.accuracy)}
             for each in deployment.levels

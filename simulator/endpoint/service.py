@@ -103,7 +103,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether requests should come here."""
-        return self.alive and self._thread.is_alive() and not self.draining
+        return self.alive and self._thread.is_alive() and not self.draining and not self._executor.away
 
     async def open(self) -> None:
         """Let time begin."""
@@ -156,8 +156,7 @@ class Service:
         own = self.slo_s if slo_s is None else slo_s
         asked = [Asked(each, own, klass, self._loop.create_future()) for each in ids]
         self._inside.update(asked)
-        for one in asked:
-            self._clock.call(partial(self._let_in, one))
+        self._clock.call(partial(self._let_in, asked))
         try:
             async with asyncio.timeout(within_s):
                 return await asyncio.gather(*(one.answer for one in asked))
@@ -170,16 +169,17 @@ class Service:
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(what, *about)
 
-    def _let_in(self, asked: Asked) -> None:
-        """A request has arrived; in the loop's thread."""
-        now = asked.arrival_s = self._clock.now
-        own = None if asked.slo_s == self.slo_s else asked.slo_s
-        plan = self.predictions.plan
-        bucket = plan.tokens.index(plan.padded_tokens(len(asked.ids)))
-        asked.number = number = self._backlog.append(now, len(asked.ids), bucket, own, asked.klass)
-        self._askers.asked[number] = asked
-        for each in self._listeners:
-            each.arrived(number, now, len(asked.ids), own, asked.klass)
+    def _let_in(self, asked: Sequence[Asked]) -> None:
+        """Requests that were sent as one have arrived, before the policy decides on any; in the loop's thread."""
+        now, plan = self._clock.now, self.predictions.plan
+        for one in asked:
+            one.arrival_s = now
+            own = None if one.slo_s == self.slo_s else one.slo_s
+            bucket = plan.tokens.index(plan.padded_tokens(len(one.ids)))
+            one.number = number = self._backlog.append(now, len(one.ids), bucket, own, one.klass)
+            self._askers.asked[number] = one
+            for each in self._listeners:
+                each.arrived(number, now, len(one.ids), own, one.klass)
         if self._backlog.satisfied():
             self._server.interrupt()
 

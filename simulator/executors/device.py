@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from math import inf
 from queue import SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, cast
 
 import numpy as np
@@ -17,20 +20,24 @@ from policies.machinery.raised import attribute, one_line
 from policies.machinery.wrapped import chain
 from profiler.events import BatchPlan, Event, Execution, Kind, Requests
 from profiler.executors.exits import exits
-from profiler.executors.interface import Layered, PartKey, Parts
+from profiler.executors.interface import Away, BatchResult, Layered, PartKey, Parts
+from profiler.executors.server import ServerExecutor
 from profiler.executors.stages import Stage, parts, stages
-from profiler.table import Level
+from profiler.table import Level, ShapeKey
 from profiler.table.predictions import Predictions
 from simulator.core import ExecutorError, blamed
 from simulator.executors.planned import answers
 from simulator.serving.clock import Clock, WallClock
 
 if TYPE_CHECKING:
-    from profiler.executors.interface import BatchResult, Ids
     from profiler.executors.interface import Engine as Device
+    from profiler.executors.interface import Ids
     from profiler.executors.serving import Served
 
 
+log = logging.getLogger("cohort.devices")
+#: What a batch ran at that did not run.
+NO_KEY = ShapeKey(0, 0, 0)
 #: How long the end of a run waits for its devices, all of which are idle unless one is stuck. Seconds.
 LEAVING_S = 5.0
 
@@ -133,7 +140,7 @@ class DeviceExecutor:
 
     A batch is charged what the wall clock says, where that is more than its cycle: the work of the loop costs capacity
     too. An answer leaves when it is in hand, and that is the time of its event. whole: where others than the devices'
-    own executors run the batches.
+    own executors run the batches. out_s: how long, in seconds, all devices may be away.
     """
 
     def __init__(
@@ -142,8 +149,11 @@ class DeviceExecutor:
         askers: Askers,
         clock: Clock,
         whole: WholeBatches | None = None,
+        out_s: float = inf,
     ) -> None:
         self._devices, self._askers, self._clock, self._whole = devices, askers, clock, whole
+        self._out_s, self._leaving = out_s, False
+        self._out: dict[int, float] = {}  # since when, by GPU
 
     def __str__(self) -> str:
         return "a real device"
@@ -162,7 +172,12 @@ class DeviceExecutor:
     ) -> Execution | None:
         running = self._running(number, gpu, level, requests, now)
         events = tuple(self._events(running, plan))
-        return Execution(events[-1].after, () if plan is None else events)
+        return Execution(events[-1].after, events if len(events) > 1 else ())
+
+    @property
+    def away(self) -> bool:
+        """Whether no device is there."""
+        return len(self._out) == len(self._devices)
 
     def working(self) -> AbstractContextManager[None]:
         """Within it, batches can begin."""
@@ -183,7 +198,11 @@ class DeviceExecutor:
         askers, device = self._askers, self._devices[gpu][level.model]
         if plan is None:
             ids = askers.ids(requests)
-            found = device.run(level.students, ids) if self._whole is None else self._whole(running, ids)
+            try:
+                found = device.run(level.students, ids) if self._whole is None else self._whole(running, ids)
+            except Away as away:
+                yield from self._away(running, away)
+                return
             after = self._after(running, found.seconds)
             askers.take(running, None, found.logits, Used(level.students, level.depth), running.now + after)
             askers.done(running, found)
@@ -202,6 +221,25 @@ class DeviceExecutor:
         finals = None if agrees is None else {"agrees": agrees}
         yield Event(after, Kind.DONE, None if finals is None else range(len(requests)), finals, ramps)
 
+    def _away(self, running: Running, away: Away) -> Iterator[Event]:
+        """Let the requests of a batch wait again; the batch is done, and its GPU free, once the device is back."""
+        log.warning("a device is out", extra={"gpu": running.gpu, "why": str(away)})
+        self._out[running.gpu] = monotonic()
+        after = self._after(running, 0.0)
+        self._askers.done(running, BatchResult(np.empty((0, 0), np.float32), NO_KEY, after, 0.0, float("nan")))
+        yield Event(after, Kind.RETURN)
+        if away.back(partial(self._waits_for, running.gpu, away)):
+            log.warning("a device is back", extra={"gpu": running.gpu})
+        del self._out[running.gpu]
+        yield Event(self._after(running, after), Kind.DONE)
+
+    def _waits_for(self, gpu: int, away: Away) -> bool:
+        """Whether to wait on for a device. Raises ExecutorError where none has been there for too long."""
+        since = max(self._out.copy().values())
+        if self.away and monotonic() - since > self._out_s:
+            raise ExecutorError(f"no device has been there for {self._out_s:g} s; the last words of GPU {gpu}: {away}")
+        return not self._leaving
+
     def _after(self, running: Running, seconds: float) -> float:
         """The seconds charged to a batch until now: those measured, or the clock's where these are more."""
         return max(seconds, self._clock.wall - running.now)
@@ -217,8 +255,15 @@ def _stages(device: Device, level: Level, plan: BatchPlan, ids: Sequence[Ids]) -
 class ParallelExecutor(DeviceExecutor):
     """The same for several devices at once: a thread each, which posts events to the wall clock's inbox."""
 
-    def __init__(self, served: Served, askers: Askers, clock: WallClock, whole: WholeBatches | None = None) -> None:
-        super().__init__(served.executors, askers, clock, whole)
+    def __init__(
+        self,
+        served: Served,
+        askers: Askers,
+        clock: WallClock,
+        whole: WholeBatches | None = None,
+        out_s: float = inf,
+    ) -> None:
+        super().__init__(served.executors, askers, clock, whole, out_s)
         self._wall = clock
         self._jobs: list[SimpleQueue[tuple[Running, BatchPlan | None] | None]] = [
             SimpleQueue() for _ in served.executors
@@ -236,6 +281,7 @@ class ParallelExecutor(DeviceExecutor):
         try:
             yield
         finally:
+            self._leaving = True
             for jobs in self._jobs:
                 jobs.put(None)
             for thread in self._threads:
@@ -258,11 +304,15 @@ class ParallelExecutor(DeviceExecutor):
                 self._wall.call(partial(fail, error))
 
 
-def on_devices(served: Served, askers: Askers, clock: Clock) -> DeviceExecutor:
-    """An executor for these devices: several on the wall clock work at once."""
-    if isinstance(clock, WallClock) and len(served.executors) > 1:
-        return ParallelExecutor(served, askers, clock)
-    return DeviceExecutor(served.executors, askers, clock)
+def on_devices(served: Served, askers: Askers, clock: Clock, out_s: float = inf) -> DeviceExecutor:
+    """An executor for these devices: several on the wall clock work at once, and so do servers.
+
+    One that is away must not keep the loop.
+    """
+    elsewhere = any(isinstance(each, ServerExecutor) for models in served.executors for each in models.values())
+    if isinstance(clock, WallClock) and (len(served.executors) > 1 or elsewhere):
+        return ParallelExecutor(served, askers, clock, out_s=out_s)
+    return DeviceExecutor(served.executors, askers, clock, out_s=out_s)
 
 
 def fail(error: BaseException) -> NoReturn:

@@ -57,6 +57,25 @@ def post(state: State, number: int, event: Event) -> bool:
     return True
 
 
+def abandoned(state: State, now: float) -> bool:
+    """End the batches that run elsewhere where no request is left: all of theirs were answered by other devices.
+
+    Returns whether that is so. Without it a run would wait for a device that never comes back.
+    """
+    backlog = state.backlog
+    if backlog.open or backlog.left < backlog.total:
+        return False
+    if any(len(state.left.get(number, ())) < len(state.batches[number][5]) for number in state.elsewhere):
+        return False
+    for number in list(state.elsewhere):
+        start, _, gpu, level, bucket, requests = state.batches[number]
+        state.batches[number] = (start, now, gpu, level, bucket, requests)
+        del state.elsewhere[number]
+        state.given_up.add(number)
+        take_in(state, number, now, Event(now - start, Kind.DONE), now)
+    return True
+
+
 def take_in(state: State, number: int, time: float, event: Event, now: float) -> None:
     """Handle an event of a batch."""
     HAPPENS[event.kind](state, number, time, event, now)

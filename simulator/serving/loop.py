@@ -16,7 +16,7 @@ from simulator.queue.backlog import Backlog
 from simulator.queue.view import ServerView
 from simulator.serving.actions import ACTS, drop
 from simulator.serving.clock import Clock
-from simulator.serving.events import post, take_in, tell
+from simulator.serving.events import abandoned, post, take_in, tell
 from simulator.serving.fleet import STARTED
 from simulator.serving.memory import Memory
 from simulator.serving.state import State, blame, blame_values
@@ -90,7 +90,7 @@ class Server:
 
     def _receive(self, number: int, event: Event) -> None:
         """Take an event of a batch that runs elsewhere from the inbox."""
-        if post(self.state, number, event):
+        if number not in self.state.given_up and post(self.state, number, event):
             self.interrupt()
 
     def _go_on(self, alarm: Any) -> None:
@@ -169,7 +169,11 @@ class Server:
                 wake = due[0][0]
             if wake < inf:
                 now = wake if clock.skip(wake) else (yield self._alarm(wake))
-            elif state.elsewhere or backlog.open or (state.memory is not None and state.memory.coming):
+            elif (
+                (state.elsewhere and not abandoned(state, now))
+                or backlog.open
+                or (state.memory is not None and state.memory.coming)
+            ):
                 now = yield clock.silence()
             elif view.waiting:
                 raise PolicyError(f"waits for what cannot come: {view.waiting} requests wait and nothing runs")

@@ -25,6 +25,14 @@ SAMPLES = {
     "counts": "count\n2\n0\n3\n",
     "azure-functions-2021": "app,func,end_timestamp,duration\na1,f1,10.5,0.5\na2,f2,4.25,0.25\n",
     "gentd26": "arrival_s,tenant,base_model,adapters\n0,G0000,M0000,0\n4704,G0001,M0001,1\n",
+    "aiperf": '{"metadata": {"benchmark_phase": "warmup", "request_start_ns": 1700000000000000000}, "metrics": {}}\n'
+    '{"metadata": {"benchmark_phase": "profiling", "request_start_ns": 1700000009250000001}, '
+    '"metrics": {"input_sequence_length": {"value": 40, "unit": "tokens"}}, "error": null}\n'
+    '{"metadata": {"benchmark_phase": "profiling", "request_start_ns": 1700000009000000001}, '
+    '"metrics": {"input_sequence_length": {"value": 17, "unit": "tokens"}}, "error": null}\n'
+    '{"metadata": {"request_start_ns": 1700000009500000001}, "metrics": {}, "error": {"message": "429"}}\n',
+    "guidellm": '{"benchmarks": [{"requests": {"successful": [{"request_start_time": 1700000001.5, '
+    '"prompt_tokens": 9}], "errored": [{"request_start_time": 1700000000.0, "prompt_tokens": 8}], "incomplete": []}}]}',
 }
 ARRIVALS = {
     "csv": [0.5, 0.75],
@@ -33,8 +41,11 @@ ARRIVALS = {
     "mooncake": [0.0, 1.5],
     "azure-functions-2021": [4.0, 10.0],
     "gentd26": [0.0, 4704.0],
+    "aiperf": [0.0, 0.25],
+    "guidellm": [0.0, 1.5],
 }
 TOKENS = {"csv": [12, 7], "azure-llm": [374, 396], "burstgpt": [472, 1087], "mooncake": [6755, 7319]}
+TOKENS |= {"aiperf": [17, 40], "guidellm": [8, 9]}
 
 
 def sample(folder: Path, name: str, *, zipped: bool = False) -> Path:
@@ -66,6 +77,25 @@ def test_arrivals_are_read_in_seconds(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", TOKENS)
 def test_tokens_are_read(tmp_path: Path, name: str) -> None:
     assert load(sample(tmp_path, name)).tokens.tolist() == TOKENS[name]
+
+
+def test_what_is_left_out_of_a_load_tools_file_is_noted_and_nonsense_refused(tmp_path: Path) -> None:
+    notes = load(sample(tmp_path, "aiperf")).notes
+    assert "1 requests of the warm-up are left out" in notes
+    assert "1 requests without a start or a length are left out" in notes
+    for name, text, words in (
+        ("aiperf", '{"metadata": {"request_start_ns": 1}, "metrics": 3}\n', "line 1"),
+        (
+            "aiperf",
+            '{"metadata": {"request_start_ns": "1"}, "metrics": {"input_sequence_length": {"value": 3}}}',
+            "start",
+        ),
+        ("guidellm", '{"benchmarks": [{"requests": {"successful": [3]}}]}', "request 0"),
+        ("guidellm", '{"benchmarks": [{"requests": {"successful": []}}]}', "no request"),
+        ("guidellm", '{"benchmarks": 3}', "no list"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            load(file(tmp_path, text), format=name)
 
 
 def test_every_format_has_a_sample_here() -> None:

@@ -17,6 +17,7 @@ from traces.draft import Draft
 from traces.readers import recorded
 from traces.readers.counts import counts
 from traces.readers.findings import findings
+from traces.readers.load_tools import aiperf, guidellm
 from traces.readers.reading import Reading
 from traces.readers.times import read_timed, refuse_backwards, seconds
 from traces.writing import Declared, declared
@@ -80,6 +81,8 @@ FORMATS: dict[str, Reader] = {
     "counts": counts,
     "azure-functions-2021": azure_functions_2021,
     "gentd26": gentd26,
+    "aiperf": aiperf,
+    "guidellm": guidellm,
 }
 #: The columns that tell a format, most telling first.
 _TELLING: dict[str, tuple[str, ...]] = {
@@ -98,6 +101,9 @@ def detect(path: Path) -> tuple[str, str]:
     if files.is_json(head):
         if b'"bin_s"' in head:
             raise ValueError(f"{path} holds fitted parameters, not requests: use fit:{path}")
+        for name, key in (("aiperf", "request_start_ns"), ("guidellm", "benchmarks")):
+            if f'"{key}"'.encode() in head:
+                return name, f"it is JSON with {key}"
         return "mooncake", "it is JSON"
     names = files.header(path)
     names = [name for name in names if name not in _INDEX]

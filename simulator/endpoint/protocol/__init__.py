@@ -3,8 +3,8 @@
 https://github.com/kserve/open-inference-protocol, and Triton's extension "binary_tensor_data".
 """
 
-from simulator.endpoint.protocol.reply import VERSION, Reply, metadata, offered, write
+from simulator.endpoint.protocol.reply import VERSION, Reply, config, metadata, offered, write
 from simulator.endpoint.protocol.request import Inference, Limits, read
 from simulator.endpoint.protocol.tensors import BadRequest
 
-__all__ = ["VERSION", "BadRequest", "Inference", "Limits", "Reply", "metadata", "offered", "read", "write"]
+__all__ = ["VERSION", "BadRequest", "Inference", "Limits", "Reply", "config", "metadata", "offered", "read", "write"]

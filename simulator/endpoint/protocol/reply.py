@@ -13,6 +13,8 @@ from scipy.special import softmax
 
 from simulator.endpoint.protocol.request import IDS, TEXTS, Limits
 
+#: The types that Triton's configuration calls otherwise.
+KINDS = {"BYTES": "STRING"}
 #: The version that is served of every model; requests may name it.
 VERSION = "1"
 
@@ -83,6 +85,20 @@ def metadata(model: str, classes: int, limits: Limits, parameters: dict[str, Any
         "outputs": [{"name": name, "datatype": kind, "shape": shape} for name, kind, shape in outputs],
         "parameters": parameters,
     }
+
+
+def config(model: str, classes: int, limits: Limits) -> dict[str, Any]:
+    """What Triton's extension `model_configuration` answers: sizes without the batch, which is the first dimension."""
+    found = metadata(model, classes, limits, {})
+    listed = {
+        name: [
+            {"name": each["name"], "data_type": f"TYPE_{KINDS.get(each['datatype'], each['datatype'])}",
+             "dims": each["shape"][1:] or [1]}
+            for each in found[f"{name}s"]
+        ]
+        for name in ("input", "output")
+    }  # fmt: skip
+    return {"name": model, "platform": "cohort", "max_batch_size": limits.texts, **listed}
 
 
 def _datatype(values: NDArray[Any]) -> str:

@@ -1,0 +1,30 @@
+"""Which devices a run names: this machine's, or running servers."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from profiler.servers.client import addresses
+
+#: What this machine may run batches on.
+DEVICES = ("cpu", "cuda")
+
+
+class Listed(argparse.Action):
+    """A flag that may be repeated: its values become one text, commas between them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        earlier = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if earlier is None else f"{earlier},{values}")
+
+
+def devices_of(device: str | None, gpus: int) -> int:
+    """How many devices serve: of servers, one per address. Raises ValueError for an unknown device or another count."""
+    if not (urls := addresses(device)):
+        if device not in (None, *DEVICES):
+            raise ValueError(f"device is {device!r:.60}; it must be one of {', '.join(DEVICES)}, or http://HOST:PORT")
+        return gpus
+    if gpus not in (1, len(urls)):
+        raise ValueError(f"--gpus is {gpus}, but {len(urls)} servers are named: each of them is one device")
+    return len(urls)
