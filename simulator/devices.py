@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from profiler.servers.client import addresses
-
 #: What this machine may run batches on.
 DEVICES = ("cpu", "cuda")
 
@@ -21,10 +19,13 @@ class Listed(argparse.Action):
 
 def devices_of(device: str | None, gpus: int) -> int:
     """How many devices serve: of servers, one per address. Raises ValueError for an unknown device or another count."""
-    if not (urls := addresses(device)):
+    if device is None or "://" not in device:
         if device not in (None, *DEVICES):
             raise ValueError(f"device is {device!r:.60}; it must be one of {', '.join(DEVICES)}, or http://HOST:PORT")
         return gpus
+    from profiler.servers.client import addresses
+
+    urls = addresses(device)
     if gpus not in (1, len(urls)):
         raise ValueError(f"--gpus is {gpus}, but {len(urls)} servers are named: each of them is one device")
     return len(urls)

@@ -58,14 +58,14 @@ def post(state: State, number: int, event: Event) -> bool:
 
 
 def abandoned(state: State, now: float) -> bool:
-    """End the batches that run elsewhere where no request is left: all of theirs were answered by other devices.
+    """End the batches that run elsewhere where no request is left, and all of theirs were given to other devices.
 
     Returns whether that is so. Without it a run would wait for a device that never comes back.
     """
     backlog = state.backlog
     if backlog.open or backlog.left < backlog.total:
         return False
-    if any(len(state.left.get(number, ())) < len(state.batches[number][5]) for number in state.elsewhere):
+    if not state.elsewhere.keys() <= state.away:
         return False
     for number in list(state.elsewhere):
         start, _, gpu, level, bucket, requests = state.batches[number]
@@ -82,6 +82,7 @@ def take_in(state: State, number: int, time: float, event: Event, now: float) ->
     if event.kind is not Kind.DONE:
         return
     state.left.pop(number, None)
+    state.away.discard(number)
     if number in state.accepted:
         state.accepted.remove(number)
     else:
@@ -140,6 +141,8 @@ def _return(state: State, number: int, time: float, event: Event, now: float) ->
     state.records.events.append((number, time, event))
     requests = state.batches[number][5]
     again = requests if event.rows is None else [requests[row] for row in event.rows]
+    if event.rows is None and number in state.elsewhere:
+        state.away.add(number)
     state.backlog.give_back(again)
     if state.observe is not None:
         state.returned.setdefault(number, []).extend(again)

@@ -24,8 +24,8 @@ class State:
     idle: the GPUs that take a batch, lowest first. due: what will happen, a heap, soonest first. accepted: batches
     whose GPU is free before they are done. left: rows that left or wait again before the end, and returned: requests
     that wait again, both by batch that is not done. elsewhere: the batches that run elsewhere, in the order of their
-    starts, each with the time of its last event and when it really began; given_up: those that ended with the run all
-    the same; posted: how many events came from there.
+    starts, each with the time of its last event and when it really began; away: those of them whose requests all wait
+    again, given_up: those that ended with the run all the same; posted: how many events came from there.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class State:
         self.begin = executor.begin
         self.elsewhere: dict[int, tuple[float, float]] = {}
         self.given_up: set[int] = set()
+        self.away: set[int] = set()
         self.posted = 0
         self.largest = view.plan.max_batch
         self.levels = {id(level) for level in view.levels}

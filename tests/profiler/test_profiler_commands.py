@@ -39,7 +39,9 @@ def table(**columns: list[float]) -> LatencyTable:
 def test_shipped_tables_have_no_errors(name: str) -> None:
     shipped_table = LatencyTable.load(name)
     assert [finding.text for finding in findings(shipped_table) if finding.error] == []
-    assert shipped_table.accuracy is not None
+    if shipped_table.accuracy is None:  # times alone; never of the default
+        assert name != shipped()[0]
+        return
     if "illustrative" not in shipped_table.accuracy.tasks:
         return
     assert "not measured" in shipped_table.meta["accuracy"]["illustrative"]

@@ -90,6 +90,7 @@ def settings(folder, policy, device, **more):
 @pytest.mark.parametrize("more", [{}, {"clock": "wall", "gpus": 2}])
 def test_a_gpus_executor_stops_and_answers_as_the_cpus(folder, monkeypatch, more):
     monkeypatch.setitem(serving.DEVICES, "double", on_host)
+    monkeypatch.setattr("simulator.devices.DEVICES", ("cpu", "double"))
     policy = f"margin(greedy, flips=0.0, items={str(folder / 'items.parquet')!r})"
     reports = []
     for device in ("cpu", "double"):
