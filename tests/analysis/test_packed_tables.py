@@ -31,7 +31,7 @@ def tables(tmp_path_factory):
     return {name: str(folder / name) for name in made}
 
 
-@pytest.mark.parametrize(("policy", "least"), [("greedy", 1.2), ("adaptive", 1.05)])
+@pytest.mark.parametrize(("policy", "least"), [("greedy", 1.2), pytest.param("adaptive", 1.05, marks=pytest.mark.slow)])
 def test_the_capacity_of_a_packed_table_is_that_of_its_tokens(tables, policy, least):
     """adaptive keeps texts of like length together, so that padding costs it less."""
     found = {name: analysis.capacity(policy=[policy], table=table, requests=3000, tolerance=0.05, **ASKED)

@@ -80,7 +80,6 @@ def test_packed_and_padded_requests_are_answered_alike(folder):
         open_live(prepare(settings(folder, "fixed(students=2)", layout))).run() for layout in ("packed", "padded")
     )
     np.testing.assert_allclose(packed.logits, padded.logits, rtol=0, atol=1e-4)
-    assert packed.summary["padding"] < padded.summary["padding"]
 
 
 def test_several_devices_run_packed_batches_at_once(folder):

@@ -15,6 +15,7 @@ from profiler.__main__ import main
 from profiler.table import LatencyTable
 
 
+@pytest.mark.slow
 def test_replies_give_the_devices_own_time(tmp_path, capsys):
     with running(endpoint([SleepingDevice(0.02)])) as address:
         run = ["run", "--url", f"http://127.0.0.1:{address.port}", "--model", MODEL, "--vocab", str(VOCAB)]

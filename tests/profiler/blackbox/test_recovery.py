@@ -79,6 +79,7 @@ def test_a_server_of_one_text_per_request_gives_batch_one_and_its_capacity_alone
     assert "cannot be measured" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_server_that_remembers_a_burst_is_invalid_and_a_cache_is_seen(tmp_path, capsys):
     hidden = Hidden(exact, most=4, remembers=3.0, caches=True)
     with serving(hidden) as url:

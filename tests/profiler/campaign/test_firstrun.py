@@ -55,6 +55,7 @@ def test_a_run_leaves_an_archive_that_becomes_a_table_a_page_and_a_plan(
     assert "dry run" in page
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_what_was_timed(tmp_path: Path) -> None:
     """SIGKILL at any second: the archive is whole, and its timings make a table."""
     out, archive = tmp_path / "work", tmp_path / "b.tar.gz"
