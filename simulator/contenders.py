@@ -126,6 +126,8 @@ def _students(contenders: Sequence[Contender], scores: Sequence[Score], winner: 
     if with_them is None or without is None:
         lacking = "other model" if without is None else "ensemble of students"
         return f"whether students pay stays open: there is no {lacking} here to compare with"
+    if not its.task:
+        return "whether students pay stays open: that is a matter of accuracy"
     if not own.students:
         return f"students do not pay: with them {_figures(scores[with_them])}"
     against = "" if by_role(its.table, its.task)[SINGLE] else " against the teacher (there is no single model here)"

@@ -180,6 +180,7 @@ def test_a_table_without_accuracies_is_judged_by_what_is_on_time(tmp_path):
     _, found = stood(table(tmp_path / "toy", teacher=6, single=1, accuracies=False))
     assert all(each.score.value == each.summary["attainment"] for each in found)
     assert "on time" in lines(found)[0]
+    assert "stays open" in lines(found)[1]  # one student is as good as all of them where nobody knows how right each is
     assert "no accuracies" in lines(found)[2]
 
 
