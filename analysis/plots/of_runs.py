@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -119,8 +120,10 @@ def timeline(runs: Sequence[Run], width_mm: float = style.COLUMN_MM, *, number: 
 
 
 def named(runs: Sequence[Run]) -> list[str]:
-    """A name for each run: its policy, and where that is not enough what else tells it apart."""
-    names = [run.name for run in runs]
+    """A name for each run: its policy, files without their folders, and what else tells it apart where it is needed."""
+    names = [re.sub(r"[^=\s'\"(,;]*/", "", run.name) for run in runs]
+    if len(set(names)) < len({run.name for run in runs}):
+        names = [run.name for run in runs]
     for more in (
         lambda run: run.setup,
         lambda run: f"SLO {run.slo_s * 1e3:.4g} ms",

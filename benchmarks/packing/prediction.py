@@ -14,8 +14,8 @@ from profiler.table import Level, Predictions
 
 #: The median and the 95th percentile of the relative error that are allowed.
 MEDIAN, P95 = 0.03, 0.08
-#: Runs of each mix and of the canary beside it, of which the median counts.
-REPEATS = 5
+#: Runs of each batch and of the one beside it, of which the median counts; keys of the table among the mixes.
+REPEATS, KEYS = 3, 20
 
 
 def errors(
@@ -23,24 +23,27 @@ def errors(
 ) -> list[float]:
     """Relative errors of the table's prediction, one per random mix of texts of the pool.
 
-    A mix is timed beside a canary, one middling key of the table: what slows both is not the table's error. Times are
-    of the processor, not of the wall, so that a process that is made to wait is not charged for it.
+    The table was measured at another speed of the machine, so that KEYS keys of it are timed among the mixes, and the
+    median of their ratios to the table is no error. Every batch is timed beside one middling batch: a speed that moves
+    within the run is no error either. Times are of the processor, not of the wall, so that a process that is made to
+    wait is not charged for it.
     """
-    plan, service = known.plan, known.service[level.index]
-    kind, size = plan.max_tokens // 4, plan.batches[len(plan.batches) // 2]
-    canary = random_batch(plan, plan.shape(level.students, kind, size), executor.spec.vocab, rng)
-    canary_s = service[plan.kind([len(row) for row in canary])][len(canary)]
-    found = []
-    for _ in range(mixes):
-        batch = [pool[row] for row in rng.integers(0, len(pool), int(rng.integers(1, plan.max_batch, endpoint=True)))]
-        own, beside = [], []
-        executor.run(level.students, batch)
-        for _ in range(REPEATS):
-            own.append(_seconds(executor, level.students, batch))
-            beside.append(_seconds(executor, level.students, canary))
-        predicted = service[plan.kind([len(row) for row in batch])][len(batch)]
-        found.append(float(np.median(own) / np.median(beside) / (predicted / canary_s) - 1))
-    return found
+    plan, vocab = known.plan, executor.spec.vocab
+    sizes = rng.integers(1, plan.max_batch, mixes, endpoint=True)
+    batches = [[pool[row] for row in rng.integers(0, len(pool), int(size))] for size in sizes]
+    keys = sorted(plan.keys(level.students))
+    batches += [random_batch(plan, keys[at], vocab, rng) for at in np.linspace(0, len(keys) - 1, KEYS).astype(int)]
+    middle = random_batch(plan, plan.shape(level.students, plan.max_tokens // 4, plan.batches[-2]), vocab, rng)
+    took, speed = np.empty(len(batches)), np.empty(len(batches))
+    for at in rng.permutation(len(batches)):
+        executor.run(level.students, batches[at])
+        pairs = [[_seconds(executor, level.students, each) for each in (batches[at], middle)] for _ in range(REPEATS)]
+        took[at], speed[at] = np.median(pairs, axis=0)
+    kinds = [plan.kind([len(row) for row in batch]) for batch in batches]
+    service = known.service[level.index]
+    predicted = [service[kind][len(batch)] for kind, batch in zip(kinds, batches, strict=True)]
+    ratios = took / speed / np.array(predicted)
+    return list((ratios[:mixes] / np.median(ratios[mixes:]) - 1).tolist())
 
 
 def _seconds(executor: CpuExecutor, students: int, batch: Sequence[Ids]) -> float:

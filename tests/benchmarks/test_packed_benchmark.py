@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from packing import capacities, prediction
 from packing.tables import TODAY, _with_today, grids
 from packing.texts import UNIFORM, texts
 
 from profiler.measuring.grid import Grid, read_plan
+from profiler.measuring.mixes import random_batch
 from profiler.table import BucketPlan, Deployment, LatencyTable
 from profiler.table.writing import write_table
 
@@ -61,6 +64,37 @@ def test_errors_beyond_the_bounds_are_named():
     assert not good
     assert [line.endswith("not within") for line in lines] == [False, False, True]
     assert prediction.judged({"sst2": [0.02, -0.02]})[1]
+
+
+class Clocked:
+    """An executor on a clock of its own: a table's times at another speed of the machine, which doubles half-way."""
+
+    spec = SimpleNamespace(vocab=50)
+
+    def __init__(self, known, level, extra):
+        self.now, self._runs, self._known, self._level, self._extra = 0.0, 0, known, level, extra
+
+    def run(self, students, batch):
+        self._runs += 1
+        plan = self._known.plan
+        took = self._known.service[self._level.index][plan.kind([len(row) for row in batch])][len(batch)]
+        real = self._extra if batch[0][0] == 0 else 1.0  # texts of the pool begin with 0
+        self.now += took * real * (1.3 if self._runs < 300 else 2.6)
+
+
+@pytest.mark.parametrize("extra", [1.0, 1.05])
+def test_the_speed_of_the_machine_is_no_error_of_the_prediction(extra, tmp_path, monkeypatch):
+    _, packed = grids(*(next(g for g in read_plan(name) if g.model == MODEL) for name in ("cpu", "cpu-packed")), (1,))
+    write_table(tmp_path / "table", rows("packed", packed.plan), {"kind": "modelled", "device": "a formula"})
+    known = Deployment.of(LatencyTable.load(tmp_path / "table"), f"{MODEL}+packed").predictions
+    rng = np.random.default_rng(0)
+    pool = [np.array([0, *[1] * int(n)], np.int32) for n in rng.integers(1, 60, 64)]
+    executor = Clocked(known, known.levels[0], extra)
+    monkeypatch.setattr(prediction, "process_time", lambda: executor.now)
+    monkeypatch.setattr(prediction, "random_batch", lambda *given: [row + 1 for row in random_batch(*given)])
+    found = prediction.errors(executor, known.levels[0], known, pool, 20, rng)
+    assert len(found) == 20
+    np.testing.assert_allclose(found, extra - 1, atol=0.01)
 
 
 def test_a_capacity_that_is_wanted_and_missed_is_named():

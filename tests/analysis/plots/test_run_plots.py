@@ -166,6 +166,9 @@ def test_runs_of_one_policy_are_labelled_by_what_differs():
         "greedy: seed 1",
     ]
     assert of_runs.named([RUN, MIXED]) == ["greedy", "admission(greedy, max_waiting=8)"]
+    files = [RUN._replace(name=f"static(greedy, items='{folder}/rows.parquet')") for folder in ("a/b", "c")]
+    assert of_runs.named([RUN, files[0]]) == ["greedy", "static(greedy, items='rows.parquet')"]
+    assert of_runs.named(files) == [run.name for run in files]
 
 
 @pytest.mark.parametrize("arrivals", [[1.0], [3.0, 3.0, 3.0]])
