@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from profiler.distill.learning.corpus import Corpus
 from profiler.distill.learning.encoder import Tensors, encode, vectors
 from profiler.distill.learning.recipe import Recipe
 from profiler.distill.learning.teacher import Target, cross_entropy, divergence
-from profiler.distill.learning.training import Setup, TextStream, answers, fit
+from profiler.distill.learning.training import Setup, TextStream, answers, fit, read, write
 from profiler.models.spec import Dims
 from profiler.models.weights import EMBEDDINGS
 
@@ -36,8 +37,7 @@ class Lesson:
     said: Tensor
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A line search. size: the step taken. before, after: mean squared residual. identity: relative error of the law
 
     after = before - step (2 <r, s> - step <s, s>), which is before - <r, s>^2 / <s, s> for the full step.
@@ -105,9 +105,12 @@ def boost(
     """All students in turn, each a file of its own, with boosting's step folded into its projection; what is left.
 
     starts: the body that a student begins as. tuning: texts and labels on which every prefix is looked at.
+
+    The residual and the steps are kept until the phase `steps` is done: to work them out anew, every student would have
+    to answer all fitting texts again.
     """
     found: list[Tensors] = []
-    residual = lesson.wanted.clone()
+    residual, steps = _kept(run, lesson)
     total = torch.zeros(len(tuning[1]), spec.outputs, device=run.device)
     for number in range(1, recipe.students + 1):
         start = starts(number)
@@ -116,9 +119,12 @@ def boost(
         make = partial(student, run, recipe, number, spec, start, lesson, residual)
         own = {key: start[key] for key in EMBEDDINGS} | run.cached(f"student-{number}", make)
         alone = replace(spec, students=1)
-        says = answers(run, alone, own, lesson.corpus, quick=True)[0]
-        step = line_search(residual, says, recipe.shrinkage)
-        residual -= step.size * says
+        if number > len(steps):
+            says = answers(run, alone, own, lesson.corpus, quick=True)[0]
+            steps.append(line_search(residual, says, recipe.shrinkage))
+            residual -= steps[-1].size * says
+            write(run.partial("steps"), {"residual": residual, "steps": torch.tensor(steps, dtype=torch.float64)})
+        step = steps[number - 1]
         found.append(scaled(own, step.size))
         total += answers(run, alone, found[-1], tuning[0])[0]
         right = float((lesson.target.logits(total).argmax(-1) == tuning[1]).float().mean())
@@ -126,6 +132,16 @@ def boost(
         figures = {"step_size": step.size, "residual": step.after, "identity": step.identity, "tuning": round(right, 6)}
         run.journal.note(f"student-{number}", words, **figures)
     return found, inner(residual, residual)
+
+
+def _kept(run: Setup, lesson: Lesson) -> tuple[Tensor, list[Step]]:
+    """What students of an earlier run have left of the residual, and their steps; else all of it, and none."""
+    if run.partial("steps").exists():
+        kept = read(run.partial("steps"), run.device)
+        steps = [Step(*own) for own in kept["steps"].tolist()]
+        if all(run.has(f"student-{number}") for number in range(1, len(steps) + 1)):
+            return kept["residual"], steps
+    return lesson.wanted.clone(), []
 
 
 def line_search(residual: Tensor, says: Tensor, share: float = 1.0) -> Step:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from profiler.__main__ import main
 from profiler.answers.recorded import Answers
 from profiler.distill.card import leaks, read_card, source
+from profiler.distill.learning import boosting
 from profiler.distill.learning.initial import load_teacher
 from profiler.distill.learning.journal import StudyLog
 from profiler.distill.preparation import alone
@@ -177,7 +178,13 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_weights(
     toy: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Interrupted within the teacher, within a student with its helper, and within the corrective phase."""
-    looked = StudyLog.step
+    looked, answers, answered = StudyLog.step, boosting.answers, []
+
+    def counted(*given: Any, **how: Any) -> torch.Tensor:
+        answered.append(bool(how))
+        return answers(*given, **how)
+
+    monkeypatch.setattr(boosting, "answers", counted)
     for phase in ("teacher", "student-2", "joint", None):
 
         def step(self: StudyLog, name: str, *more: float, phase: str | None = phase) -> None:
@@ -190,6 +197,7 @@ def test_an_interrupted_study_goes_on_and_ends_with_the_same_weights(
         assert distill(toy, toy / "halves", SMALLEST, "-pbaselines=deep,wide") == (0 if phase is None else 130)
         assert phase is None or (toy / "halves" / "work" / f"{phase}.partial.safetensors").exists()
     assert "same command" in capsys.readouterr().err
+    assert sum(answered) == 2  # no student answers the fitting texts again
     once, halves = (load_file(folder / "ensemble.safetensors") for folder in (whole, toy / "halves"))
     assert all(torch.equal(once[name], halves[name]) for name in once)
     assert (whole / "accuracy.csv").read_text() == (toy / "halves" / "accuracy.csv").read_text()
