@@ -25,6 +25,7 @@ _PLANNED = (
     "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 400 --slo-ms 60 --min-accuracy 0.925 "
     "--models students-2x384 --seeds 2"
 )
+_EXITS = "--table cpu-xeon-1thread --model teacher-12x384 --trace poisson:duration=1200 --load 0.2 --slo-ms 100"
 #: What the plots are of: the commands, by what they write into the scratch folder.
 INPUTS = {
     "adaptive": "python -m simulator --policy adaptive --out adaptive",
@@ -47,6 +48,10 @@ INPUTS = {
     "compared.parquet": "python -m analysis compare --trace poisson:duration=100 --load 0.7 --replications 5 "
     f"--policies {_SEVEN} --out compared.parquet",
     "plan": f"python -m analysis plan {_PLANNED} --policies 'adaptive;nexus;timeout' --jobs 1 --out plan",
+    "certain": f"python -m simulator --policy 'certain(greedy)' {_EXITS} --reference none --out certain",
+    "static": f"python -m simulator --policy 'static(greedy)' {_EXITS} --reference none --out static",
+    "kept": "python -m analysis sweep --policy 'certain(greedy);static(greedy);apparate(greedy);apparate_released(greedy);"
+    f"greedy' {_EXITS} --seeds 0-2 --jobs 1 --out kept",
     "depends.csv": f"python -m analysis sensitivity {_PLANNED} --policies adaptive --jobs 1 --out depends.csv",
 }
 
@@ -91,6 +96,9 @@ PICTURES = (
     Picture("differences", "compared.parquet", "Paired, on common random numbers; the intervals hold together."),
     Picture("capacity", "capacities.parquet", "One number per policy: how much traffic it carries."),
     Picture("plan", "plan", "The first filled point is what to buy."),
+    Picture("exits", "certain static", "Half of the answers need two thirds of the layers."),
+    Picture("ramps", "certain static", "Both go by the same ramps; one of them follows what it sees."),
+    Picture("agreement-latency", "kept", "Sooner to the left; what is below 99 % breaks the promise."),
     Picture("tornado", "depends.csv", "The longest bar is the assumption to check first."),
 )
 

@@ -20,9 +20,8 @@ PICTURES = (gallery.Picture("batch-sizes", "one", "Small."), gallery.Picture("at
 
 
 def test_every_plot_is_in_the_gallery_and_its_inputs_are_made():
-    # Of the first two others are special cases; of studies and exits, in docs; no shipped table has adapters.
+    # Of the first two others are special cases; of studies, in docs; no shipped table has adapters.
     elsewhere = {"map", "students", "adapters", "hits-budget", "overlap-budget", "working-set", "loads"}
-    elsewhere |= {"exits", "ramps", "agreement-latency"}
     assert {picture.plot for picture in gallery.PICTURES} == set(PLOTS) - elsewhere
     for name, command in gallery.INPUTS.items():
         words = shlex.split(command)
