@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -29,7 +30,7 @@ class Gaps(Strict):
         self._longest = view.slo_s / 10 if self.longest_s is None else self.longest_s
         if not self._longest > 0:
             raise ValueError(f"longest_s is {self._longest} (must be more than 0 seconds)")
-        self._sizes = sorted({1, *view.plan.batches}, reverse=True)
+        self._sizes = sorted({1, *view.plan.batches})
         self._running: Counter[int] = Counter()  # batches of bulk, by their first request
         super().start(view)
 
@@ -53,12 +54,16 @@ class Gaps(Strict):
     def _bulk(self, view: View, most_s: float, alone: bool) -> Dispatch | None:
         """The largest batch of bulk that lasts no longer; of one request at least where nothing else waits."""
         queue, level = self._queues[-1], view.levels[-1]
+        batch: Sequence[int] = ()
         for size in self._sizes:
             requests = queue.oldest(size)
             lasts_s = view.service[level.index][view.kind(requests)][len(requests)]
-            if lasts_s <= most_s or (alone and size == 1):
-                queue.take(requests)
-                self._copies.parts[-1].taken += len(requests)
-                self._running[requests[0]] += 1
-                return Dispatch(requests, level)
-        return None
+            if len(requests) == len(batch) or not (lasts_s <= most_s or (alone and size == 1)):
+                break
+            batch = requests
+        if not len(batch):
+            return None
+        queue.take(batch)
+        self._copies.parts[-1].taken += len(batch)
+        self._running[batch[0]] += 1
+        return Dispatch(batch, level)

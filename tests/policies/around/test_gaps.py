@@ -12,6 +12,8 @@ from traces import Trace
 
 TABLE = formula_table(lambda k, b, t: 100 + 5 * b * t, batches=(1, 2, 4, 8), tokens=(32, 128))
 CLASSES = "classes=('', 'bulk')"
+#: Sizes without steps: a p99 of greedy batches jumps where one more request is a batch of twice the size.
+FINE = formula_table(lambda k, b, t: 100 + 5 * b * t, batches=range(1, 33), tokens=(32, 128))
 
 
 def interactive(seconds=2.0, rate=900.0):
@@ -36,13 +38,13 @@ def p99_s(report):
 
 def test_bulk_gets_most_of_the_idle_time_and_costs_the_others_little():
     arrivals = interactive()
-    alone = simulate(mixed(arrivals, 0), "greedy", TABLE, slo_s=0.05)
+    alone = simulate(mixed(arrivals, 0), "greedy", FINE, slo_s=0.05)
     end = arrivals[-1]
     idle_s = end - alone.batches["service_s"].sum()
-    assert 0.25 * end < idle_s < 0.6 * end
+    assert 0.3 * end < idle_s < 0.4 * end
 
     def with_bulk(spec):
-        report = simulate(mixed(arrivals, 8_000), spec, TABLE, slo_s=0.05)
+        report = simulate(mixed(arrivals, 4_000), spec, FINE, slo_s=0.05)
         ran = report.batches[report.batches["start_s"] < end]
         bulk = ran[ran["tokens_max"] == 32]
         return bulk["service_s"].sum() / idle_s, p99_s(report) / p99_s(alone), report
@@ -50,9 +52,9 @@ def test_bulk_gets_most_of_the_idle_time_and_costs_the_others_little():
     share, longer, report = with_bulk(f"gaps(greedy, {CLASSES}, longest_s=0.0003)")
     assert share > 0.8
     assert longer < 1.05
-    assert (report.requests["outcome"][:8_000] == "ok").all()  # without a target nothing is late
-    assert report.summary["ok"] > 8_000
-    assert with_bulk(f"strict(greedy, {CLASSES})")[1] > longer
+    assert (report.requests["outcome"][:4_000] == "ok").all()  # without a target nothing is late
+    assert report.summary["ok"] > 4_000
+    assert with_bulk(f"strict(greedy, {CLASSES})")[1] > 1.5
 
 
 def test_bulk_batches_are_as_large_as_fit_and_one_request_always_does():
@@ -75,5 +77,4 @@ def test_bulk_runs_while_the_others_wait_on_purpose_and_ends_before_they_go_on()
 
 
 def test_it_keeps_the_rules_of_the_loop_around_policies_that_learn():
-    for inner in ("bentoml", "tokenbudget"):
-        check_policy(f"gaps({inner}, classes=('gold', 'silver', 'bronze'))", seeds=range(2))
+    check_policy("gaps(tokenbudget, classes=('gold', 'silver', 'bronze'))", seeds=range(1))

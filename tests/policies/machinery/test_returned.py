@@ -1,4 +1,4 @@
-"""A device that goes out with its batch: the requests wait again, and the batch ends after they were served elsewhere."""
+"""A device that goes out with its batch: its requests wait again, and are served before that batch ends."""
 
 from __future__ import annotations
 
