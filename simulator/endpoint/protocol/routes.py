@@ -59,7 +59,7 @@ def embeddings(body: bytes, header_length: str | None, limits: Limits) -> tuple[
     asked = partial(inference, message, limits, model=_name(message))
     if isinstance(listed, list) and listed and all(_whole(each) for each in listed):
         return asked(ids=checked_ids(listed, limits)), partial(_embeddings, form)
-    texts = [(text, None) for text in _texts(listed, "input")]
+    texts: list[tuple[str, str | None]] = [(text, None) for text in _texts(listed, "input")]
     return asked(texts=checked_texts(texts, limits)), partial(_embeddings, form)
 
 
@@ -81,12 +81,15 @@ def predict(body: bytes, header_length: str | None, limits: Limits) -> tuple[Inf
     if "probabilities" not in limits.outputs:
         raise BadRequest("probabilities of this model's classes are not known: ask /v2/models/NAME/infer")
     raw, given = _flag(message, "raw_scores"), message.get("inputs")
-    alone = not (isinstance(given, list) and given and all(isinstance(each, list) for each in given))
-    rows = [_texts([each] if isinstance(each, str) else each, "inputs") for each in ([given] if alone else given)]
+    several = isinstance(given, list) and given and all(isinstance(each, list) for each in given)
+    listed: list[Any] = [*given] if isinstance(given, list) and several else [given]
+    rows = [_texts([each] if isinstance(each, str) else each, "inputs") for each in listed]
     if not all(1 <= len(row) <= 2 for row in rows):
         raise BadRequest("inputs must be a text, two texts of a pair, or a list of lists of one or two texts")
     texts = [(row[0], row[1] if len(row) > 1 else None) for row in rows]
-    return inference(message, limits, texts=checked_texts(texts, limits)), partial(_predictions, raw, alone, len(rows))
+    return inference(message, limits, texts=checked_texts(texts, limits)), partial(
+        _predictions, raw, not several, len(rows)
+    )
 
 
 #: The thin routes by their paths.
