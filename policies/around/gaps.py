@@ -18,8 +18,8 @@ class Gaps(Strict):
     A batch that has begun is finished, so whoever comes next waits for what is left of it: its length is what bulk
     costs the others. It runs where none of the others waits, or where their policies wait on purpose and it ends before
     they would go on. longest_s: default a tenth of the SLO; a batch of one request is always short enough where nobody
-    waits, else bulk would starve. Bulk is served first in, first out, at the highest level. A request without a target
-    has an infinite `slo_s`.
+    waits, else bulk would starve. Bulk is served first in, first out, at the highest level; its own target is not
+    looked at: give it a long one (`slo_s` of an hour), by which it counts as on time.
     """
 
     longest_s: float | None = None

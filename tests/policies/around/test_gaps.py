@@ -27,7 +27,7 @@ def mixed(arrivals, bulk):
         np.concatenate([np.zeros(bulk), arrivals]),
         np.concatenate([np.full(bulk, 32), np.full(n, 128)]).astype(np.int32),
         klass=np.array(["bulk"] * bulk + [""] * n, object),
-        slo_s=np.concatenate([np.full(bulk, np.inf), np.full(n, np.nan)]),
+        slo_s=np.concatenate([np.full(bulk, 3600.0), np.full(n, np.nan)]),
     )
 
 
@@ -52,7 +52,7 @@ def test_bulk_gets_most_of_the_idle_time_and_costs_the_others_little():
     share, longer, report = with_bulk(f"gaps(greedy, {CLASSES}, longest_s=0.0003)")
     assert share > 0.8
     assert longer < 1.05
-    assert (report.requests["outcome"][:4_000] == "ok").all()  # without a target nothing is late
+    assert (report.requests["outcome"][:4_000] == "ok").all()  # within its hour
     assert report.summary["ok"] > 4_000
     assert with_bulk(f"strict(greedy, {CLASSES})")[1] > 1.5
 
