@@ -71,7 +71,7 @@ def serve_nothing(arguments: argparse.Namespace) -> int:
     metrics = Metrics(model)
     recorder = Recorder(Path(tempfile.mkdtemp()), {}, 0.1, 1 << 26)
     service = Service(predictions, make("greedy"), served, 0.1, most=8192, listeners=[metrics, recorder])
-    endpoint = Endpoint(service, model, 2, Limits(30522, predictions.plan.max_tokens, False), {}, metrics, "benchmark")
+    endpoint = Endpoint(service, model, Limits(30522, predictions.plan.max_tokens, False), {}, metrics, "benchmark")
     listening = socket.create_server(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
     config = uvicorn.Config(

@@ -5,6 +5,7 @@ from policies.around.autoscale import Autoscale, Hpa, Tail
 from policies.around.buckets import Buckets
 from policies.around.classes import Edf, Strict, Weighted
 from policies.around.codel import Codel
+from policies.around.gaps import Gaps
 from policies.around.predicted import Predicted
 from policies.around.routing import Router
 from policies.around.tokenbucket import TokenBucket
@@ -13,14 +14,17 @@ from policies.batching.bentoml import BentoML
 from policies.batching.clipper import Clipper
 from policies.batching.clockwork import Clockwork
 from policies.batching.greedy import Greedy
+from policies.batching.infinity import Infinity
 from policies.batching.lazybatching import LazyBatching
 from policies.batching.lengths import Lengths
 from policies.batching.nexus import Nexus
 from policies.batching.nobatching import NoBatching
+from policies.batching.rayserve import RayServe
 from policies.batching.shepherd import Shepherd
 from policies.batching.symphony import Symphony
 from policies.batching.timeout import Timeout
 from policies.batching.tokenbudget import TokenBudget
+from policies.batching.torchserve import TorchServe
 from policies.batching.triton import Triton
 from policies.bounds.optimum import Optimum
 from policies.exits.apparate import Apparate
@@ -81,6 +85,9 @@ POLICIES: dict[str, type] = {
     "timeout": Timeout,
     "triton": Triton,
     "tokenbudget": TokenBudget,
+    "infinity": Infinity,
+    "rayserve": RayServe,
+    "torchserve": TorchServe,
     "aimd": Aimd,
     "fixed": Fixed,
     "adaptive": Adaptive,
@@ -94,6 +101,7 @@ POLICIES: dict[str, type] = {
     "edf": Edf,
     "strict": Strict,
     "weighted": Weighted,
+    "gaps": Gaps,
     "smdp": Smdp,
     "mpc": Mpc,
     "autoscale": Autoscale,

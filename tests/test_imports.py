@@ -26,7 +26,8 @@ FOLDERS = {
     "traces": {
         "shared": "",
         "columns": "",
-        "trace": "columns",
+        "clients": "",
+        "trace": "clients columns",
         "streams": "",
         "spec": "",
         "typed": "",
@@ -36,7 +37,7 @@ FOLDERS = {
         "arrivals": "",
         "locality": "",
         "readers": "arrivals columns draft files shared streams trace typed writing",
-        "scaling": "arrivals readers streams trace",
+        "scaling": "arrivals clients readers streams trace",
         "processes": "arrivals draft files locality readers scaling shared trace",
         "tenancy": "processes spec trace",
         "lengths": "processes spec",

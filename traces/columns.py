@@ -17,9 +17,10 @@ TYPES = {
     "slo_s": pa.float64(),
     "text": pa.string(),
     "item": pa.int64(),
+    "parent": pa.string(),
 }
 COLUMNS = tuple(TYPES)
-TEXTS = ("tenant", "klass", "text")
+TEXTS = ("tenant", "klass", "text", "parent")
 #: Request lengths are kept in 32 bits.
 MOST_TOKENS = 2**31 - 1
 
@@ -28,7 +29,7 @@ def checked(name: str, column: NDArray[Any], source: str) -> NDArray[Any]:
     """A column of a trace in its own type; the same array where nothing is to be done.
 
     arrival_s: finite, at least 0. tokens: whole, 1 to MOST_TOKENS. slo_s: positive, or NaN for the run's. item: whole,
-    at least 0. tenant, klass, text: text; one that is missing (None, NaN) is empty. Raises ValueError that names the
+    at least 0. tenant, klass, text, parent: text; a missing one (None, NaN) is empty. Raises ValueError that names the
     first request with another value.
     """
     column = np.asarray(column)

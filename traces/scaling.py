@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.arrivals import bounded
+from traces.clients import client_numbers, renamed
 from traces.readers.findings import tick
 from traces.streams import Stream, stream
 from traces.trace import Trace
@@ -98,7 +99,8 @@ def spread_ticks(trace: Trace, seed: int = 0) -> Trace:
     step = tick(np.diff(trace.arrival_s))
     if step is None:
         return trace.noted("stamps lie on no coarse tick: nothing was spread")
-    moved = trace.arrival_s + stream(seed, Stream.SCALING).random(len(trace)) * step
+    whose, clients = _clients(trace)
+    moved = trace.arrival_s + stream(seed, Stream.SCALING).random(clients)[whose] * step
     if trace.duration_s is not None:  # the last tick may reach beyond the window
         trace = replace(trace, duration_s=max(trace.duration_s, float(moved.max()) - trace.start_s))
     return _rearranged(trace, np.arange(len(trace)), moved).noted(f"spread over ticks of {step:g} s")
@@ -116,6 +118,10 @@ def join(traces: Sequence[Trace]) -> Trace:
     columns["arrival_s"] = np.concatenate(
         [trace.arrival_s + (seam - start) for trace, (start, _), seam in zip(traces, windows, seams[:-1], strict=True)]
     )
+    if "parent" in columns:  # the same name in two files is two requests
+        file = np.repeat(np.arange(len(traces)), [len(trace) for trace in traces])
+        own = client_numbers(columns["parent"])
+        columns["parent"] = renamed(columns["parent"], file * (int(own.max()) + 1) + own)
     at = ", ".join(f"{seam:.6g}" for seam in seams[1:-1])
     notes = tuple(note for trace in traces for note in trace.notes) + (f"joined {len(traces)} files; seams at {at} s",)
     return Trace(**columns, duration_s=seams[-1], source=" + ".join(trace.source for trace in traces), notes=notes)
@@ -128,7 +134,8 @@ def compress(trace: Trace, factor: float) -> Trace:
 
 
 def _subset(trace: Trace, share: float, rng: np.random.Generator) -> Trace:
-    rows = _choose(len(trace), round(share * len(trace)), rng)
+    whose, clients = _clients(trace)
+    rows = _rows_of(whose, _choose(clients, round(share * clients), rng))
     if not len(rows):
         raise ValueError(f"trace {trace.source}: {share:.3g} of its {len(trace)} requests is less than one")
     return trace.take(rows)
@@ -137,24 +144,52 @@ def _subset(trace: Trace, share: float, rng: np.random.Generator) -> Trace:
 def _superpose(trace: Trace, factor: float, jitter_s: float, rng: np.random.Generator) -> Trace:
     n = len(trace)
     bounded(n * factor)
-    copies, part = int(factor), round((factor - int(factor)) * n)
-    rows = np.concatenate([np.tile(np.arange(n), copies), _choose(n, part, rng)])
+    whose, clients = _clients(trace)
+    copies, part = int(factor), round((factor - int(factor)) * clients)
+    last = _rows_of(whose, _choose(clients, part, rng))
+    rows = np.concatenate([np.tile(np.arange(n), copies), last])
     start, end = trace.window
     moved = trace.arrival_s[rows]
-    moved[n:] += rng.uniform(-jitter_s, jitter_s, len(rows) - n)
+    if trace.parent is None:
+        moved[n:] += rng.uniform(-jitter_s, jitter_s, len(rows) - n)
+        parent = None
+    else:  # texts of one client request move together, and are another request in each copy
+        number = np.repeat(np.arange(copies + 1), [n] * copies + [len(last)]) * clients + whose[rows]
+        names, together = np.unique(number[n:], return_inverse=True)
+        moved[n:] += rng.uniform(-jitter_s, jitter_s, len(names))[together]
+        parent = renamed(trace.parent[rows], number)
     # What is moved out of the observed time is reflected into it: the first and last second keep their counts.
     np.abs(moved - start, out=moved)
     moved = end - np.abs(end - (start + moved))
     np.clip(moved, start, np.nextafter(end, 0) if trace.duration_s is not None else end, out=moved)
     moved[:n] = trace.arrival_s
-    return _rearranged(trace, rows, moved)
+    return _rearranged(trace, rows, moved, parent)
 
 
-def _rearranged(trace: Trace, rows: NDArray[np.intp], arrival_s: NDArray[np.float64]) -> Trace:
-    """The requests `rows` at new times, which need not be sorted."""
+def _rearranged(
+    trace: Trace, rows: NDArray[np.intp], arrival_s: NDArray[np.float64], parent: NDArray[Any] | None = None
+) -> Trace:
+    """The requests `rows` at new times, which need not be sorted. parent: their new parents, where these change."""
     order = np.argsort(arrival_s, kind="stable")
     columns: dict[str, Any] = {name: column[rows[order]] for name, column in trace.columns()}
+    if parent is not None:
+        columns["parent"] = parent[order]
     return replace(trace, **(columns | {"arrival_s": arrival_s[order]}))
+
+
+def _clients(trace: Trace) -> tuple[NDArray[np.int64], int]:
+    """The number of each text's client request, and how many there are: what is kept, and moved, as a whole."""
+    whose = np.arange(len(trace)) if trace.parent is None else client_numbers(trace.parent)
+    return whose, int(whose.max()) + 1
+
+
+def _rows_of(whose: NDArray[np.int64], chosen: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The rows of these client requests, ascending."""
+    if len(whose) == int(whose.max()) + 1:  # none has two texts
+        return chosen
+    kept = np.zeros(int(whose.max()) + 1, bool)
+    kept[chosen] = True
+    return np.flatnonzero(kept[whose])
 
 
 def _choose(n: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.clients import check_clients
 from traces.columns import COLUMNS, checked
 
 
@@ -18,7 +19,9 @@ class Trace:
 
     arrival_s: float64 seconds, never negative, never shifted. tokens: int32, at least 1, [CLS] and [SEP] included.
     tenant, klass, text: arrays of str, or None. slo_s: float64 seconds (NaN: the run's SLO), or None.
-    item: int64 row of a recorded file of answers, or None. notes: what was done to make it, for the reader of a report.
+    item: int64 row of a recorded file of answers, or None. parent: array of str, or None: texts of one parent are one
+    request to its client, which is answered when its last text is; they arrive together, with one target. Empty: a
+    request of its own. notes: what was done to make it, for the reader of a report.
     start_s, duration_s: the window in which the trace was observed, where that is declared (seconds, duration_s from
     start_s on); without duration_s it is from the first to the last arrival. All rates are over the window.
 
@@ -33,6 +36,7 @@ class Trace:
     slo_s: NDArray[np.float64] | None = None
     text: NDArray[Any] | None = None
     item: NDArray[np.int64] | None = None
+    parent: NDArray[Any] | None = None
     duration_s: float | None = None
     source: str = "memory"
     notes: tuple[str, ...] = ()
@@ -102,6 +106,9 @@ class Trace:
                 f"trace {self.source}, request {row}: arrival_s is {arrival_s[row]}, earlier than the row before "
                 f"(sort the file, or convert with --sort)"
             )
+        if self.parent is not None:
+            shared = {name: column for name, column in self.columns() if name in ("arrival_s", "slo_s")}
+            check_clients(self.parent, shared, self.source)
         if self.duration_s is None:
             return
         if not (0 < self.duration_s < np.inf and 0 <= self.start_s < np.inf):

@@ -25,8 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recorded",
         type=Path,
+        nargs="+",
         metavar="DIR",
-        help="instead: a session that an endpoint recorded, against the simulation of its arrivals",
+        help="instead: a session that an endpoint recorded, against the simulation of its arrivals; further ones of "
+        "the same traffic say how far such sessions are apart",
     )
     parser.add_argument(
         "--device",
@@ -88,7 +90,8 @@ def _recorded(arguments: argparse.Namespace) -> int:
     """Compare a recorded session with its simulation; the figures go to --out, if that is given."""
     from analysis.validation import recorded, report
 
-    found = recorded.compare(recorded.read(arguments.recorded), arguments.seed)
+    first, *repeats = map(recorded.read, arguments.recorded)
+    found = recorded.compare(first, arguments.seed, repeats)
     print(recorded.page(found))
     if arguments.out is not None:
         report.write_values(arguments.out / "recorded.json", found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
@@ -13,6 +14,7 @@ from pandas import DataFrame, concat
 
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
 from analysis.validation.figures_of_merit import decisions, figures
+from analysis.validation.verdicts import of_session
 from profiler.events import Event, Kind
 from profiler.table import Deployment
 from simulator.core import Records
@@ -90,17 +92,24 @@ def read(folder: Path) -> Recorded:
     return Recorded(report, replace(prepared, trace=trace), refused, unknown, reasons)
 
 
-def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
+def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ()) -> dict[str, Any]:
     """The figures of what happened and of three simulations, as plain values.
 
-    table: the bare medians. calibrated: plus a residual drawn from what the session's own batches took beyond them.
-    replayed: with the very times that the batches took, which must lead to the same decisions.
+    table: the bare medians. calibrated, the session's twin: plus a residual drawn from what batches took beyond them,
+    those of the repeats, or of the session itself where there are none. replayed: with the very times that the batches
+    took, which must lead to the same decisions. repeats: further sessions of the same traffic, of which the VALID ones
+    count; `spread` is how far all of them are apart.
     """
     happened, prepared = recorded.happened, recorded.prepared
     predictions = prepared.deployment.predictions
+    for each in repeats:
+        if replace(each.prepared.settings, trace=None) != replace(prepared.settings, trace=None):
+            its = each.prepared.settings.trace
+            raise ValueError(f"{its} was served with other settings: name sessions of the same traffic, served alike")
+    others = [each.happened for each in repeats if not each.reasons]
     runs = {"table": prepared.run()}
     if happened.records.batches:
-        residuals, rng = Residuals.of([happened], predictions), np.random.default_rng(seed)
+        residuals, rng = Residuals.of(others or [happened], predictions), np.random.default_rng(seed)
         runs["calibrated"] = prepared.run(executor=CalibratedExecutor(predictions, residuals, rng))
     found: dict[str, Any] = {
         "requests": len(happened.trace),
@@ -109,6 +118,8 @@ def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
         "valid": not recorded.reasons,
         "reasons": list(recorded.reasons),
         "happened": figures(happened),
+        "repeats": len(others),
+        "spread": _spread([happened, *others]),
         **{name: figures(run) for name, run in runs.items()},
         **{f"{name}_decisions": decisions(happened, run) for name, run in runs.items()},
     }
@@ -119,6 +130,8 @@ def compare(recorded: Recorded, seed: int = 0) -> dict[str, Any]:
     else:
         found["replayed"] = figures(replayed)
         found["replayed_same_decisions"] = _dispatched(happened) == _dispatched(replayed)
+    if "calibrated" in found:
+        found["verdicts"] = of_session(found)
     return found
 
 
@@ -138,8 +151,34 @@ def page(found: dict[str, Any]) -> str:
         "replayed with the recorded times, the simulator decides "
         + ("the same, batch by batch" if found["replayed_same_decisions"] else "otherwise somewhere"),
         "session: " + ("VALID" if found["valid"] else f"INVALID: {'; '.join(found['reasons'])}"),
+        *_judged(found),
     ]
     return "\n".join(lines)
+
+
+def _spread(happened: Sequence[Report]) -> dict[str, float] | None:
+    """How far the figures of these sessions are apart; None of one."""
+    found = [figures(each) for each in happened]
+    return {name: float(np.ptp([each[name] for each in found])) for name in found[0]} if len(found) > 1 else None
+
+
+def _judged(found: dict[str, Any]) -> list[str]:
+    """The verdicts on the twin, beside how far the sessions themselves are apart."""
+    if "verdicts" not in found:
+        return []
+    spread, happened = found["spread"], found["happened"]
+    lines = [["twin (calibrated) against what happened", "bound", "apart", "sessions apart", ""]]
+    for (what, bound, reached, word), name in zip(found["verdicts"], ("p50_s", "p99_s", "attainment"), strict=True):
+        own = "-"
+        if spread is not None:
+            own = f"{spread[name] * 100:.2f}" if name == "attainment" else percent(spread[name] / happened[name], 1)
+        lines.append([what, bound, reached, own, word.strip("*")])
+    source = (
+        f"its residuals are of {found['repeats']} further VALID sessions"
+        if found["repeats"]
+        else ("its residuals are the session's own: name further sessions of the same traffic to have others'")
+    )
+    return ["", aligned(lines), source]
 
 
 def _dispatched(report: Report) -> list[tuple[Any, ...]]:

@@ -59,6 +59,23 @@ def verdicts(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     ]  # fmt: skip
 
 
+def of_session(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The same bounds for a recorded session against its twin: the simulation of its requests, with residuals.
+
+    found: as `recorded.compare` has it. Judged where the session is VALID.
+    """
+    happened, twin, spread = found["happened"], found["calibrated"], found["spread"]
+    p50, p99 = (abs(twin[name] / happened[name] - 1) for name in ("p50_s", "p99_s"))
+    apart = 2 * spread["p99_s"] / happened["p99_s"] if spread else 0.0
+    points = abs(twin["attainment"] - happened["attainment"])
+    rows = [
+        ("p50", f"{P50:.0%}", percent(p50, 1), _under(p50, P50)),
+        ("p99", f"{P99:.0%} or 2 x spread", percent(p99, 1), _under(p99, max(P99, apart))),
+        ("on time", "0.5 points", _points(points), _under(points, ATTAINMENT_MEAN)),
+    ]
+    return rows if found["valid"] else [(*row[:3], _word(None)) for row in rows]
+
+
 def judged(found: dict[str, Any], rows: DataFrame) -> DataFrame:
     """The rows whose policy's residuals come from VALID runs of all other policies."""
     disturbed = {run["policy"] for run in found["calibration"]["runs"] if not run["valid"]}

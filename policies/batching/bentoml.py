@@ -70,7 +70,9 @@ class BentoML:
         return rest > 1 and view.now - view.arrival(waiting[at]) + self._each * rest + self._once >= self._latency
 
     def observe(self, event: Completion) -> None:
-        wait = self._waits.pop(event.requests[0])
+        wait = self._waits.pop(event.requests[0], None)
+        if wait is None or event.returned:  # their device went out
+            return
         self._done += 1
         if self._done <= self.skipped:
             return

@@ -1,4 +1,4 @@
-"""Fixed batch with a timeout, as in TensorFlow Serving, KServe's batcher and Ray Serve's `batch`."""
+"""Fixed batch with a timeout, as in TensorFlow Serving and KServe's batcher."""
 
 from __future__ import annotations
 

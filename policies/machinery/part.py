@@ -140,7 +140,7 @@ class Copies:
         self.policies: list[Policy] = []
         self._views: list[View] = []
         self.every_arrival = False
-        self._whose: dict[int, int] = {}  # a batch's part, by its first request
+        self._whose: dict[int, list[int]] = {}  # the parts of batches, by their first request, which may come back
         for part in parts:
             self.add(part)
 
@@ -170,12 +170,17 @@ class Copies:
                     wrapped.observe(policy, event if part.gpu is None else event._replace(gpu=0))
             return
         first = event.requests[0]
-        whose = self._whose.pop(first) if type(event) is Completion else self._whose[first]
+        running = self._whose[first]
+        whose = running[-1]
+        if type(event) is Completion:
+            running.pop()
+            if not running:
+                del self._whose[first]
         wrapped.observe(self.policies[whose], event)
 
     def _note(self, index: int, action: Action) -> None:
         if type(action) is Dispatch:
-            self._whose[action.requests[0]] = index
+            self._whose.setdefault(action.requests[0], []).append(index)
         if type(action) is Dispatch or type(action) is Drop:
             arrived = [part.taken + part.queue.waiting for part in self.parts]
             for part, count in zip(self.parts, arrived, strict=True):

@@ -33,13 +33,19 @@ class Written(NamedTuple):
 
 
 class Dialect(Protocol):
-    """How one model of a server is asked. takes: whether `write` is given token ids or texts."""
+    """How one model of a server is asked. takes: whether `write` is given token ids or texts.
+
+    gives: what an answer holds: logits, scores (of which it is not known whether they are probabilities) or embeddings.
+    """
 
     @property
     def name(self) -> str: ...
 
     @property
     def takes(self) -> str: ...
+
+    @property
+    def gives(self) -> str: ...
 
     def write(self, batch: Sequence[Any]) -> Written:
         """A request for the answers to all of these at once: int arrays of ids, or strings."""

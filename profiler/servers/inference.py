@@ -46,6 +46,10 @@ class OpenInference:
     def takes(self) -> str:
         return "texts" if "BYTES" in self.inputs.values() else "ids"
 
+    @property
+    def gives(self) -> str:
+        return "logits" if self.output == "logits" else "embeddings" if "embedding" in self.output else "scores"
+
     def write(self, batch: Sequence[Any]) -> Written:
         """As of Dialect. Ids of unequal lengths are filled up to the longest, where there is a mask to say so."""
         tensors = self._texts(batch) if self.takes == "texts" else self._ids(batch)

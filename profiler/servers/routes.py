@@ -24,6 +24,7 @@ class Embeddings:
     prefix: str = "/v1"
     takes = "texts"
     name = "OpenAI embeddings"
+    gives = "embeddings"
 
     def write(self, batch: Sequence[str]) -> Written:
         return Written(f"{self.prefix}/embeddings", _json({"model": self.model, "input": list(batch)}), {})
@@ -45,6 +46,7 @@ class Classify:
     prefix: str = ""
     takes = "texts"
     name = "infinity /classify"
+    gives = "scores"
 
     def write(self, batch: Sequence[str]) -> Written:
         return Written(f"{self.prefix}/classify", _json({"model": self.model, "input": list(batch)}), {})
@@ -62,6 +64,7 @@ class Embed:
     model: str
     takes = "texts"
     name = "TEI /embed"
+    gives = "embeddings"
 
     def write(self, batch: Sequence[str]) -> Written:
         return Written("/embed", _json({"inputs": list(batch)}), {})
@@ -78,6 +81,7 @@ class Predict:
     model: str
     takes = "texts"
     name = "TEI /predict"
+    gives = "scores"
 
     def write(self, batch: Sequence[str]) -> Written:
         return Written("/predict", _json({"inputs": [[text] for text in batch]}), {})

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator.endpoint import protocol
-from simulator.endpoint.asking import Answer, Unanswered
+from simulator.endpoint.answering import answered, figures, missing
+from simulator.endpoint.asking import Unanswered
 from simulator.endpoint.metrics import Metrics
 from simulator.endpoint.middleware import Closing, Guarded
 from simulator.endpoint.protocol import BadRequest, Limits, Reply
@@ -48,7 +50,6 @@ class Endpoint:
 
     service: Service
     model: str
-    classes: int
     limits: Limits
     about: dict[str, Any]
     metrics: Metrics
@@ -67,7 +68,7 @@ class Endpoint:
         routes = [  # in the order of how often they are asked for
             Route(f"{path}{end}", handler, methods=[method])
             for end, handler, method in (
-                ("/infer", self._infer, "POST"),
+                ("/infer", partial(self._answer, protocol.infer), "POST"),
                 ("/ready", self._model_ready, "GET"),
                 ("", self._metadata, "GET"),
                 ("/stats", self._statistics, "GET"),
@@ -76,6 +77,7 @@ class Endpoint:
             for path in (model, f"{model}/versions/{{version}}")
         ]
         routes += [
+            *(Route(path, partial(self._answer, route), methods=["POST"]) for path, route in protocol.THIN.items()),
             Route("/v2/health/live", self._live, methods=["GET"]),
             Route("/v2/health/ready", self._ready, methods=["GET"]),
             Route("/metrics", self._show_metrics, methods=["GET"]),
@@ -124,7 +126,7 @@ class Endpoint:
 
     async def _metadata(self, request: Request) -> Response:
         self._refuse_unknown(request)
-        return _json(protocol.metadata(self.model, self.classes, self.limits, self.about))
+        return _json(protocol.metadata(self.model, self.limits, self.about))
 
     async def _statistics(self, request: Request) -> Response:
         self._refuse_unknown(request)
@@ -132,7 +134,7 @@ class Endpoint:
 
     async def _config(self, request: Request) -> Response:
         self._refuse_unknown(request)
-        return _json(protocol.config(self.model, self.classes, self.limits))
+        return _json(protocol.config(self.model, self.limits))
 
     async def _index(self, request: Request) -> Response:
         state = "READY" if self.service.ready else "UNAVAILABLE"
@@ -141,17 +143,29 @@ class Endpoint:
     async def _show_metrics(self, request: Request) -> Response:
         return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    async def _infer(self, request: Request) -> Response:
+    async def _answer(self, route: protocol.Route, request: Request) -> Response:
+        """Read a request as its route does, tokenize, ask, and answer as the route writes it."""
         self._refuse_unknown(request)
+        began = perf_counter()
         body = await self._body(request)
-        asked = protocol.read(body, request.headers.get("inference-header-content-length"), self.limits)
+        asked, written = route(body, request.headers.get("inference-header-content-length"), self.limits)
+        self._refuse_unknown(request, asked.model)
+        tokenizing = perf_counter()
         ids, about = (asked.ids, {}) if asked.ids is not None else await self._tokenized(request, asked.texts or [])
-        answers = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
-        reply = Reply(
-            np.stack([each.logits for each in answers]), [each.used.students for each in answers], self.labels
-        )
-        content, headers = protocol.write(self.model, asked.id, reply, _figures(answers) | about, asked.outputs)
-        return Response(content, headers=headers)
+        asking = perf_counter()
+        found = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
+        answers = answered(found, asked.partial)
+        logits = np.stack([each.logits for each in answers.values()])
+        students, tokens = [each.used.students for each in answers.values()], sum(map(len, ids))
+        about |= figures(answers.values()) | missing(found)
+        content, headers = written(self.model, Reply(logits, students, self.labels, list(answers), tokens), about)
+        times = {
+            "x-total-time": perf_counter() - began,
+            "x-tokenization-time": asking - tokenizing,
+            "x-queue-time": about["queue_us"] / 1e6,
+            "x-inference-time": about["compute_us"] / 1e6,
+        }
+        return Response(content, headers=headers | {name: f"{1e3 * value:.3f}" for name, value in times.items()})
 
     async def _body(self, request: Request) -> bytes:
         """The whole body, unpacked; HTTPException 413 as soon as it is known to be too large."""
@@ -198,23 +212,13 @@ class Endpoint:
             raise BadRequest(f"input text: it has {max(cut)} tokens; at most {self.limits.tokens} are served")
         return [each.ids for each in found], {"truncated": True, "text_tokens": max(cut)} if cut else {}
 
-    def _refuse_unknown(self, request: Request) -> None:
+    def _refuse_unknown(self, request: Request, named: str = "") -> None:
+        """Raise HTTPException for another model than is served. named: the model by the request's body."""
         found = request.path_params
-        if found["model"] != self.model:
+        if (named or found.get("model", self.model)) != self.model:
             raise HTTPException(404, f"there is no such model; {self.model} is served")
         if found.get("version", protocol.VERSION) != protocol.VERSION:
             raise HTTPException(404, f"there is no such version of {self.model}; {protocol.VERSION} is served")
-
-
-def _figures(answers: Sequence[Answer]) -> dict[str, Any]:
-    """How answers were made; of several, the largest figures."""
-    return {
-        "students_used": max(each.used.students for each in answers),
-        "layers_used": max(each.used.layers for each in answers),
-        "queue_us": max(round((each.start_s - each.arrival_s) * 1e6) for each in answers),
-        "batch_size": max(each.batch_size for each in answers),
-        "compute_us": max(round((each.finish_s - each.start_s) * 1e6) for each in answers),
-    }
 
 
 def _unanswered(request: Request, error: Exception) -> Response:

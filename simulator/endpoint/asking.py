@@ -55,6 +55,13 @@ class Asked:
     number: int = -1
     arrival_s: float = field(default=float("nan"))
 
+    @property
+    def became(self) -> Answer | Unanswered:
+        """What became of it, once that is known."""
+        why = self.answer.exception()
+        assert why is None or isinstance(why, Unanswered)
+        return why or self.answer.result()
+
 
 class Listener:
     """Null listener of what the service does; override what you need.
@@ -62,11 +69,11 @@ class Listener:
     `answered` and `unanswered` are called in the event loop's thread, the others in the serving loop's.
     """
 
-    def arrived(self, number: int, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
-        """A request has arrived in the queue."""
+    def arrived(self, number: int, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "") -> None:
+        """A text has arrived in the queue. parent: the name of its request, where that has several texts."""
 
-    def refused(self, now: float, tokens: int, slo_s: float | None, klass: str) -> None:
-        """A request was turned away before the queue."""
+    def refused(self, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "") -> None:
+        """A text was turned away before the queue."""
 
     def batch(self, number: int, row: Row, events: Sequence[TimedEvent], cycle_s: float, late_s: float) -> None:
         """A batch is done. events: of one that is more than DONE alone."""

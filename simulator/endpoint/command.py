@@ -57,7 +57,7 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
         help="after SIGTERM, answer for so long with health not ready, then end (default: 5)",
     )  # fmt: skip
     limits = flags.add_argument_group("limits")
-    limits.add_argument("--queue", type=int, default=1024, metavar="N", help="requests inside; more get 503")
+    limits.add_argument("--queue", type=int, default=1024, metavar="N", help="texts inside, in all; more get 503")
     limits.add_argument("--connections", type=int, default=1024, metavar="N", help="open connections; more get 503")
     limits.add_argument("--body-kib", type=int, default=256, metavar="N", help="a request's body; more gets 413")
     limits.add_argument("--timeout-s", type=float, default=30.0, metavar="S", help="until a request gets 504")
@@ -70,6 +70,7 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
     record = flags.add_argument_group("record")
     record.add_argument("--record", type=Path, metavar="DIR", help="write what arrives, and what becomes of it")
     record.add_argument("--record-mib", type=int, default=256, metavar="N", help="the most disk for it (default: 256)")
+    record.add_argument("--otlp", metavar="URL", help="send spans to this OpenTelemetry collector (extra otlp)")
     record.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return flags
 

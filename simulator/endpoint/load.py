@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import numpy as np
 
 from simulator.arguments import settings_flags
 from simulator.endpoint.keys import read_keys
+from simulator.endpoint.protocol.request import LONGEST_SLO_MS
 from simulator.endpoint.sender import Sender, Sent
 from simulator.reporting.output import to_json
 from traces import Trace, load
+from traces.clients import client_numbers, first_rows
 from traces.shared.atomic import replacing
 from traces.shared.command import Flags, command_line
 
@@ -27,31 +30,61 @@ WORDS = (1000, 2000)
 
 
 def requests(trace: Trace, model: str, vocab: int, seed: int, key: str = "") -> list[bytes]:
-    """What is sent for each request of a trace: its text, or as many ids as it has tokens. key: of the endpoint."""
+    """What is sent for each client request of a trace: its texts, or as many ids as these have tokens.
+
+    key: of the endpoint.
+    """
     guard = f"x-api-key: {key}\r\n" if key else ""
     rng = np.random.default_rng(seed)
-    first, last = min(WORDS[0], vocab - 1), min(WORDS[1], vocab)
     made: dict[Any, bytes] = {}
     listed = []
     slo_s = np.full(len(trace), np.nan) if trace.slo_s is None else trace.slo_s
-    for row, tokens in enumerate(trace.tokens.tolist()):
-        slo = float(slo_s[row])
-        klass = "" if trace.klass is None else str(trace.klass[row])
-        asked = (str(trace.text[row]) if trace.text is not None else tokens, None if np.isnan(slo) else slo, klass)
+    its = (trace.tokens if trace.text is None else trace.text).tolist()
+    for rows in _clients(trace):
+        slo = float(slo_s[rows[0]])
+        klass = "" if trace.klass is None else str(trace.klass[rows[0]])
+        texts = tuple(its[row] for row in rows)
+        asked = (texts, None if np.isnan(slo) else slo, klass)
         if asked not in made:
-            if trace.text is not None:
-                tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": [asked[0]]}
-            else:
-                ids = rng.integers(first, last, tokens).tolist()
-                tensor = {"name": "input_ids", "datatype": "INT64", "shape": [1, tokens], "data": ids}
-            parameters: dict[str, Any] = {} if np.isnan(slo) else {"slo_ms": slo * 1e3}
+            parameters: dict[str, Any] = {} if np.isnan(slo) else {"slo_ms": min(slo * 1e3, LONGEST_SLO_MS)}
             if klass.isdigit():
                 parameters["priority"] = int(klass)
-            content = json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
+            inputs = [_tensor("text", "BYTES", texts)] if trace.text is not None else _ids(texts, vocab, rng)
+            content = json.dumps({"inputs": inputs, "parameters": parameters}).encode()
             head = f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: load\r\nContent-Length: {len(content)}\r\n"
             made[asked] = f"{head}{guard}\r\n".encode() + content
         listed.append(made[asked])
     return listed
+
+
+def _clients(trace: Trace) -> Iterable[Sequence[int]]:
+    """The rows of each client request, in the order of their arrivals."""
+    if trace.parent is None:
+        return ((row,) for row in range(len(trace)))
+    members: dict[int, list[int]] = {}
+    for row, number in enumerate(client_numbers(trace.parent).tolist()):
+        members.setdefault(number, []).append(row)
+    return members.values()
+
+
+def _ids(lengths: Sequence[int], vocab: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """The tensors of random texts of these lengths."""
+    first, last = min(WORDS[0], vocab - 1), min(WORDS[1], vocab)
+    width = max(lengths)
+    rows = [rng.integers(first, last, length).tolist() + [0] * (width - length) for length in lengths]
+    found = [_tensor("input_ids", "INT64", rows)]
+    if min(lengths) < width:
+        mask = [[1] * length + [0] * (width - length) for length in lengths]
+        found.append(_tensor("attention_mask", "INT64", mask))
+    return found
+
+
+def _tensor(name: str, datatype: str, rows: Sequence[Any]) -> dict[str, Any]:
+    """A tensor of a request: texts, or rows of equal length."""
+    if datatype == "BYTES":
+        return {"name": name, "datatype": datatype, "shape": [len(rows)], "data": rows}
+    flat = [value for row in rows for value in row]
+    return {"name": name, "datatype": datatype, "shape": [len(rows), len(rows[0])], "data": flat}
 
 
 def send(
@@ -65,11 +98,12 @@ def send(
     seed: int = 0,
     key: str = "",
 ) -> Sent:
-    """Send a trace's requests at their times. Raises ValueError where no server answers at that address."""
+    """Send a trace's client requests at their times. Raises ValueError where no server answers at that address."""
     bodies = requests(trace, model, vocab, seed, key)
+    due_s = trace.arrival_s if trace.parent is None else trace.arrival_s[np.unique(first_rows(trace.parent))]
 
     async def run() -> Sent:
-        return await Sender(url, bodies, trace.arrival_s, connections).run(patience_s)
+        return await Sender(url, bodies, due_s, connections).run(patience_s)
 
     return asyncio.run(run())
 

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from profiler.events import Kind
 from simulator.core import Row
 from simulator.endpoint.asking import Answer, Listener
+from simulator.endpoint.demand import RecentDemand
 from simulator.serving.passing import TimedEvent
 
 if TYPE_CHECKING:
@@ -53,19 +54,33 @@ class Metrics(Listener):
         self._decision = histogram("cohort_policy_decision_seconds", "Of a decision of the policy", buckets=DECISIONS)
         self.record_failures = Counter("cohort_record_failures", "Failed writes of the record", registry=registry)
         self._triton = TritonCounters(model)
+        self._demand: RecentDemand | None = None
         self.registry.register(self._triton)
         ProcessCollector(registry=self.registry)
 
     def watch(self, service: Service) -> None:
-        """Show the current state of a service."""
+        """Show the current state of a service, and what its traffic needs."""
+        self._demand = demand = RecentDemand(service.predictions, service.gpus)
         for name, about, value in (
             ("cohort_queue_length", "Requests that wait for a batch", lambda: service.waiting),
             ("cohort_pending_requests", "Requests that wait or run", lambda: service.pending),
             ("cohort_gpus", "Devices", lambda: service.gpus),
+            ("cohort_offered_rate", "Texts per second that arrived of late, refused ones too", lambda: demand.rate),
+            ("cohort_headroom", "Share of what the devices can serve that is free; below 0 in overload",
+             lambda: demand.headroom),
+            ("cohort_gpus_needed", "Devices that the offered rate needs, by the table", lambda: demand.gpus_needed),
             ("cohort_ready", "1 where requests are let in", lambda: service.ready),
-        ):
+        ):  # fmt: skip
             Gauge(name, about, registry=self.registry).set_function(value)
         self._triton.pending = lambda: service.pending
+
+    def arrived(self, number: int, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "") -> None:
+        if self._demand is not None:
+            self._demand.note(tokens)
+
+    def refused(self, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "") -> None:
+        if self._demand is not None:
+            self._demand.note(tokens)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""

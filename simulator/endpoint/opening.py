@@ -12,6 +12,7 @@ from typing import Any
 
 from policies import describe, make
 from policies.registry import answers_of, modules_of
+from profiler.executors.server import ServerExecutor
 from profiler.executors.serving import Served, default_device, labels_of, open_devices
 from profiler.executors.texts import open_texts
 from profiler.table import Deployment, provenance
@@ -21,7 +22,7 @@ from simulator.devices import devices_of
 from simulator.endpoint.app import Endpoint
 from simulator.endpoint.keys import read_keys
 from simulator.endpoint.metrics import Metrics
-from simulator.endpoint.protocol import Limits, offered
+from simulator.endpoint.protocol import LOGITS, Limits, offered
 from simulator.endpoint.recording import Recorder
 from simulator.endpoint.service import Service
 from simulator.settings import Settings
@@ -61,7 +62,9 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         log.info(notes[-1])
     specs = [each.spec for each in served.executors[0].values()]
     classes = max(each.classes for each in specs)
-    labels = labels_of(options.weights, classes)
+    first = next(iter(served.executors[0].values()))
+    gives = first.dialect.gives if isinstance(first, ServerExecutor) else LOGITS
+    labels = labels_of(options.weights, classes) if gives == LOGITS else ()
     vocab, types, tokenize = min(each.vocab for each in specs), min(each.types for each in specs), None
     if options.weights is not None and _has_tokenizer(Path(options.weights)):
         tokenize = open_texts(options.weights, plan.max_tokens, vocab, types)
@@ -70,8 +73,10 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         plan.max_tokens,
         tokenize is not None,
         types=types,
-        texts=min(Limits.texts, options.queue),
+        texts=options.queue,
         outputs=offered(labels),
+        width=classes,
+        gives=gives,
     )
     settings = Settings(
         policy=describe(policy),
@@ -115,6 +120,12 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         log.info("recording", extra={"folder": str(recorder.folder)})
         listeners.append(recorder)
         closed.append(recorder.close)
+    if options.otlp is not None:
+        from simulator.endpoint.spans import open_spans
+
+        spans, end = open_spans(options.otlp, name)
+        listeners.append(spans)
+        closed.append(end)
     try:
         service = Service(
             deployment.predictions,
@@ -133,7 +144,6 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
     endpoint = Endpoint(
         service,
         name,
-        classes,
         limits,
         about,
         metrics,

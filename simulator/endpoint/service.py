@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ class Service:
         started(policy, view, None)
         self._server = Server(clock, executor, timed(policy, self._decided), self._backlog, view, records, idle)
         self._inside: set[Asked] = set()
+        self._parents = count(1)  # the requests of several texts, by number
         self.draining, self._closing, self._failure = False, False, ""
         self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
         self._ended = asyncio.Event()
@@ -133,43 +135,45 @@ class Service:
 
     async def ask(
         self, ids: Sequence[Ids], slo_s: float | None = None, klass: str = "", within_s: float = 30.0
-    ) -> list[Answer]:
-        """The answers to requests that were sent as one. slo_s: their own target. within_s: how long to wait for them.
+    ) -> list[Answer | Unanswered]:
+        """What becomes of the texts of one request: the answer to each, or why it has none.
 
-        Raises Unanswered where there is none for one of them: refused (all are, or none), dropped, late beyond
-        `within_s`, not a number, or the executor has failed.
+        slo_s: the request's own target. within_s: how long to wait for all of them. A text has no answer where the
+        policy dropped it, where that is not a number or comes too late, or where the executor fails. Raises Unanswered
+        where none is let in: all are, or none.
         """
-        count = len(ids)
+        texts = len(ids)
         if self._failure:
-            raise self._unanswered(*FAILED, klass, count)
+            raise self._unanswered(*FAILED, klass, texts)
         if self._closing:
-            raise self._unanswered(503, "refused", "the server is shutting down", klass, count)
+            raise self._unanswered(503, "refused", "the server is shutting down", klass, texts)
         if not self.alive:  # nothing would take in what is posted
             raise self._unanswered(
-                503, "refused", "a batch or the policy takes too long: try again later", klass, count
+                503, "refused", "a batch or the policy takes too long: try again later", klass, texts
             )
-        if len(self._inside) + count > self.most:
-            for each in ids:
-                self._clock.call(partial(self._refuse, len(each), slo_s, klass))
-            crowded = f"{len(self._inside)} requests are waiting already, of at most {self.most}: try again later"
-            raise self._unanswered(503, "refused", crowded, klass, count)
+        parent = str(next(self._parents)) if texts > 1 else ""
+        if len(self._inside) + texts > self.most:
+            self._clock.call(partial(self._refuse, [len(each) for each in ids], slo_s, klass, parent))
+            inside = f"{len(self._inside)} texts are waiting already, of at most {self.most}"
+            raise self._unanswered(503, "refused", f"{inside}: try again later", klass, texts)
         own = self.slo_s if slo_s is None else slo_s
         asked = [Asked(each, own, klass, self._loop.create_future()) for each in ids]
         self._inside.update(asked)
-        self._clock.call(partial(self._let_in, asked))
-        try:
+        self._clock.call(partial(self._let_in, asked, parent))
+        with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                return await asyncio.gather(*(one.answer for one in asked))
-        except TimeoutError:
-            late = sum(one.answer.cancelled() for one in asked)
-            raise self._unanswered(504, "dropped", f"there was no answer within {within_s:g} s", klass, late) from None
+                await asyncio.gather(*(one.answer for one in asked), return_exceptions=True)
+        if late := sum(one.answer.cancelled() for one in asked):
+            why = self._unanswered(504, "dropped", f"there was no answer within {within_s:g} s", klass, late)
+            return [why if one.answer.cancelled() else one.became for one in asked]
+        return [one.became for one in asked]
 
     def _post(self, what: Callable[..., object], *about: Any) -> None:
         """Call this in the event loop's thread. After an end with a stuck batch that loop is closed."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(what, *about)
 
-    def _let_in(self, asked: Sequence[Asked]) -> None:
+    def _let_in(self, asked: Sequence[Asked], parent: str) -> None:
         """Requests that were sent as one have arrived, before the policy decides on any; in the loop's thread."""
         now, plan = self._clock.now, self.predictions.plan
         for one in asked:
@@ -179,13 +183,15 @@ class Service:
             one.number = number = self._backlog.append(now, len(one.ids), bucket, own, one.klass)
             self._askers.asked[number] = one
             for each in self._listeners:
-                each.arrived(number, now, len(one.ids), own, one.klass)
+                each.arrived(number, now, len(one.ids), own, one.klass, parent)
         if self._backlog.satisfied():
             self._server.interrupt()
 
-    def _refuse(self, tokens: int, slo_s: float | None, klass: str) -> None:
+    def _refuse(self, tokens: Sequence[int], slo_s: float | None, klass: str, parent: str) -> None:
+        now = self._clock.now
         for each in self._listeners:
-            each.refused(self._clock.now, tokens, slo_s, klass)
+            for length in tokens:
+                each.refused(now, length, slo_s, klass, parent)
 
     def _batch(self, number: int, row: Row, events: Sequence[TimedEvent]) -> None:
         cycle_s, late_s = self._askers.measured.pop(number)

@@ -20,10 +20,15 @@ _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "padding": lambda s: percent(s["padding"]),
     "busy": lambda s: percent(s["utilisation"]),
 }
-#: Beside these, where one of the summaries has this figure: where answers leave at ramps, where adapters are bound.
+#: Beside these, where one of the summaries has this figure: where answers leave at ramps, where adapters are bound,
+#: where requests have many texts.
 _OF_SOME: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "agreement": {"agreement": lambda s: percent(s.get("agreement"))},
     "hit_rate": {"hits": lambda s: percent(s.get("hit_rate")), "overlap": lambda s: percent(s.get("overlap"))},
+    "client_requests": {
+        "client p99 ms": lambda s: milliseconds(s.get("client_p99_s")),
+        "client on time": lambda s: percent(s.get("client_attainment")),
+    },
 }
 
 

@@ -269,6 +269,8 @@ class Report:
             hits, waits = np.frombuffer(its.hits, np.uint8)[: len(self.trace)], np.asarray(its.load_wait_s)
             extra["hit"] = np.where(served, np.asarray(HITS, object)[hits[rows]], np.asarray(None, object))
             extra["load_wait_s"] = np.where(served, waits[: len(self.trace)][rows], np.nan)
+        if self.trace.parent is not None:
+            extra["parent"] = self.trace.parent[rows].astype(object)
         return extra
 
     @cached_property

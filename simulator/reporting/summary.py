@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from profiler.events import Kind
 from profiler.table import Level
 from simulator.core import HITS, OK, OUTCOMES, Records
+from simulator.reporting.clients import of_clients
 from traces import Trace
 from traces.shared.sums import dot
 
@@ -48,7 +49,8 @@ class Ran(Protocol):
 
 def summarised(report: Ran) -> dict[str, Any]:
     """The figures of a run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
-    return _of_batches(report) | _of_requests(report) | _of_adapters(report)
+    found = _of_batches(report) | _of_requests(report) | _of_adapters(report)
+    return found | of_clients(report.trace, report.times)
 
 
 def _of_batches(report: Ran) -> dict[str, Any]:

@@ -7,16 +7,26 @@ import logging
 import re
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 from serving_doubles import MODEL, SleepingDevice, body, endpoint, get, running
 
-from simulator.endpoint.protocol import BadRequest, Limits, read
+from simulator.endpoint.protocol import THIN, BadRequest, Limits, infer, offered
 
 #: Seconds that a client has for a request, and after which an answer is taken to be missing.
 PATIENCE_S, LAST_S = 0.5, 5.0
-LIMITS = Limits(1000, 16, text=True)
+LIMITS = Limits(1000, 16, text=True, types=2)
+#: Every route by its path, with a body that is right, for a model that the route is for.
+ROUTES = {
+    "/predict": (
+        {"inputs": [["a"], ["b", "c"]], "raw_scores": True},
+        replace(LIMITS, outputs=offered(("bad", "good"))),
+    ),
+    "/rerank": ({"query": "q", "texts": ["a", "b"], "return_text": True}, replace(LIMITS, width=1)),
+    "/v1/embeddings": ({"model": MODEL, "input": ["a", "b"]}, replace(LIMITS, gives="embeddings")),
+}
 _PIECES = (
     b"\r\n", b"\n", b"\0", b" ", b":", b"\xff", b"0", b"-1", b"9" * 30, b"{", b"[" * 3000, b'"', b"null", b"1e999",
     b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n",
@@ -36,12 +46,16 @@ def request(rng: np.random.Generator) -> bytes:
         header = json.dumps({"inputs": [tensor]}).encode()
         content = header + np.array([1, 2], "<i8").tobytes()
         more = f"Inference-Header-Content-Length: {len(header)}\r\n"
+    path = f"/v2/models/{MODEL}/infer"
+    if rng.random() < 0.3:
+        path, more = list(ROUTES)[rng.integers(len(ROUTES))], ""
+        content = json.dumps(ROUTES[path][0]).encode()
     if rng.random() < 0.2:
         content = b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content)
         length = "Transfer-Encoding: chunked"
     else:
         length = f"Content-Length: {len(content)}"
-    return f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: a\r\n{more}{length}\r\n\r\n".encode() + content
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\n{more}{length}\r\n\r\n".encode() + content
 
 
 def spoiled_bytes(stream: bytes, rng: np.random.Generator) -> bytes:
@@ -85,8 +99,11 @@ def findings(seed: int, numbers: range) -> Iterator[str]:
 
 def _body(content: bytes, rng: np.random.Generator) -> str:
     """What is wrong with how a body by itself is read."""
+    length = (None, "0", "3", str(len(content)), "x", "-1")[rng.integers(6)]
+    path = [*ROUTES, ""][rng.integers(len(ROUTES) + 1)]
+    route, limits = (THIN[path], ROUTES[path][1]) if path else (infer, LIMITS)
     try:
-        read(content, (None, "0", "3", str(len(content)), "x", "-1")[rng.integers(6)], LIMITS)
+        route(content, length, limits)
     except BadRequest as error:
         return "" if str(error) and "\n" not in str(error) else f"not one line: {error}"
     except Exception as error:

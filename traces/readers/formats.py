@@ -28,7 +28,7 @@ _INDEX = ("", "Unnamed: 0", "__index_level_0__")
 
 
 def csv(path: Path, reading: Reading) -> Draft:
-    """Our own format as .csv or .csv.gz: arrival_s, optionally tokens, tenant, klass, slo_s, text, item."""
+    """Our own format as .csv or .csv.gz: arrival_s, optionally tokens, tenant, klass, slo_s, text, item, parent."""
     return _own(path, files.header(path), reading)
 
 

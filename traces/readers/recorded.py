@@ -27,7 +27,8 @@ from traces.trace import Trace
 _MOMENTS = {"start_s": pa.float64(), "finish_s": pa.float64()}
 #: The files of a segment that grows, and their columns. row: of a request within its segment.
 LINES = {
-    "arrivals": {"row": pa.int32()} | {name: TYPES[name] for name in ("arrival_s", "tokens", "slo_s", "klass")}
+    "arrivals": {"row": pa.int32()}
+    | {name: TYPES[name] for name in ("arrival_s", "tokens", "slo_s", "klass", "parent")}
     | {"outcome": pa.string()},
     "ends": {"row": pa.int32(), **_MOMENTS, "batch": pa.int64(), "students": pa.int32(), "outcome": pa.string()},
     "batches": {"batch": pa.int64(), "gpu": pa.int32(), **_MOMENTS, "size": pa.int32(), "cycle_s": pa.float64(),
@@ -48,7 +49,7 @@ ALWAYS = {"arrivals": ("row", "arrival_s", "tokens"), "ends": ("row", "outcome")
 #: The files of a complete segment; where its trace is, the others are.
 KINDS = ("trace", "outcomes", "batches")
 #: What a column holds for requests of a segment that lacks it.
-MISSING = {"slo_s": np.nan, "klass": np.asarray("", object)}
+MISSING = {"slo_s": np.nan, **dict.fromkeys(("klass", "parent"), np.asarray("", object))}
 
 
 class Piece(NamedTuple):
@@ -138,12 +139,13 @@ def _trace(folder: Path, number: int) -> Trace | None:
 def _arrivals(arrived: pa.Table) -> Trace | None:
     if not len(arrived):
         return None
-    slo_s, klass = _column(arrived, "slo_s"), _column(arrived, "klass")
+    slo_s, klass, parent = (_column(arrived, name) for name in ("slo_s", "klass", "parent"))
     return Trace(
         _column(arrived, "arrival_s"),
         _column(arrived, "tokens"),
         slo_s=None if np.isnan(slo_s).all() else slo_s,
         klass=klass if any(klass) else None,
+        parent=parent if any(parent) else None,
         source="recorded by an endpoint",
     )
 

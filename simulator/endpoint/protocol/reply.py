@@ -21,11 +21,16 @@ VERSION = "1"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answers to the texts of a request. logits: float32 [texts, classes], finite. labels: the classes' names."""
+    """The answers to the texts of a request. logits: float32 [answered, width], finite. labels: the classes' names.
+
+    rows: which texts were answered, ascending: all, unless the request takes less. tokens: of all its texts.
+    """
 
     logits: NDArray[np.float32]
     students: Sequence[int]
     labels: Sequence[str]
+    rows: Sequence[int] = ()
+    tokens: int = 0
 
     def output(self, name: str) -> NDArray[Any]:
         """An output by its name in `offered`; names of classes as objects."""
@@ -70,13 +75,13 @@ def write(
     return header + tail, headers
 
 
-def metadata(model: str, classes: int, limits: Limits, parameters: dict[str, Any]) -> dict[str, Any]:
+def metadata(model: str, limits: Limits, parameters: dict[str, Any]) -> dict[str, Any]:
     """What `GET /v2/models/NAME` answers."""
     ids = [{"name": name, "datatype": "INT64", "shape": [-1, -1]} for name in IDS]
     names = (TEXTS if limits.types > 1 else TEXTS[:1]) if limits.text else ()
     texts = [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in names]
     kinds = {"label": ("BYTES", [-1]), "students_used": ("INT32", [-1])}
-    outputs = [(name, *kinds.get(name, ("FP32", [-1, classes]))) for name in limits.outputs]
+    outputs = [(name, *kinds.get(name, ("FP32", [-1, limits.width]))) for name in limits.outputs]
     return {
         "name": model,
         "versions": [VERSION],
@@ -87,9 +92,9 @@ def metadata(model: str, classes: int, limits: Limits, parameters: dict[str, Any
     }
 
 
-def config(model: str, classes: int, limits: Limits) -> dict[str, Any]:
+def config(model: str, limits: Limits) -> dict[str, Any]:
     """What Triton's extension `model_configuration` answers: sizes without the batch, which is the first dimension."""
-    found = metadata(model, classes, limits, {})
+    found = metadata(model, limits, {})
     listed = {
         name: [
             {"name": each["name"], "data_type": f"TYPE_{KINDS.get(each['datatype'], each['datatype'])}",

@@ -15,6 +15,8 @@ from simulator.endpoint.protocol.tensors import BOOL, INTEGERS, BadRequest, Tens
 
 IDS = ("input_ids", "attention_mask", "token_type_ids")
 TEXTS = ("text", "text_pair")
+#: What an answer holds.
+LOGITS, SCORES, EMBEDDINGS = "logits", "scores", "embeddings"
 #: Targets that a request may ask for, in milliseconds.
 LONGEST_SLO_MS = 3_600_000.0
 #: Classes that a request may ask for by `priority`: names of `klass` in traces, and bounded, since they label metrics.
@@ -26,22 +28,26 @@ class Limits:
     """What a model takes: token ids below `vocab`, at most `tokens` of a text; texts as such, where it has a tokenizer.
 
     types: of tokens; a token of type t is handed on as its id + t * vocab. texts: how many one request may have.
-    outputs: the names of what it may ask for; the first is what it gets unless it asks.
+    outputs: the names of what it may ask for; the first is what it gets unless it asks. width: how many numbers an
+    answer has, and `gives` what they are: logits, scores (which stay as they are), or embeddings.
     """
 
     vocab: int
     tokens: int
     text: bool
     types: int = 1
-    texts: int = 64
+    texts: int = 1024
     outputs: tuple[str, ...] = ("logits",)
+    width: int = 2
+    gives: str = LOGITS
 
 
 @dataclass(frozen=True, slots=True)
 class Inference:
     """A request. Either ids (int32, of each text) or texts, each with its second text or None.
 
-    slo_s: its own target in seconds. outputs: the names of what it asks for, and whether in binary.
+    slo_s: its own target in seconds. outputs: the names of what it asks for, and whether in binary. partial: whether it
+    takes an answer where some of its texts have none. model: as the body names it; empty where only the path does.
     """
 
     ids: list[NDArray[np.int32]] | None
@@ -50,6 +56,8 @@ class Inference:
     klass: str
     id: str | None
     outputs: dict[str, bool]
+    partial: bool = False
+    model: str = ""
 
 
 def read(body: bytes, header_length: str | None, limits: Limits) -> Inference:
@@ -58,16 +66,10 @@ def read(body: bytes, header_length: str | None, limits: Limits) -> Inference:
     Raises BadRequest.
     """
     header, tail = _split(body, header_length)
-    try:
-        message = json.loads(header)
-    except (ValueError, RecursionError):
-        raise BadRequest("the body is not JSON") from None
-    if not isinstance(message, dict):
-        raise BadRequest("the body must be a JSON object")
+    message = message_of(header)
     name = message.get("id")
     if not (name is None or (isinstance(name, str) and len(name) <= 256)):
         raise BadRequest("id must be a string of at most 256 characters")
-    parameters = tensors.parameters(message)
     inputs = tensors.read(message.get("inputs"), IDS + TEXTS, tail)
     ids = texts = None
     if inputs.keys() & set(TEXTS):
@@ -76,8 +78,35 @@ def read(body: bytes, header_length: str | None, limits: Limits) -> Inference:
         ids = _ids(inputs, limits)
     else:
         raise BadRequest("an input named input_ids or text is needed")
-    outputs = _outputs(message, parameters, limits)
-    return Inference(ids, texts, _slo_s(parameters), _klass(parameters), name, outputs)
+    return inference(message, limits, ids=ids, texts=texts, id=name, outputs=_outputs(message, limits))
+
+
+def message_of(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises BadRequest."""
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(message, dict):
+        raise BadRequest("the body must be a JSON object")
+    return message
+
+
+def inference(
+    message: dict[str, Any],
+    limits: Limits,
+    *,
+    ids: list[NDArray[np.int32]] | None = None,
+    texts: list[tuple[str, str | None]] | None = None,
+    id: str | None = None,
+    outputs: dict[str, bool] | None = None,
+    model: str = "",
+) -> Inference:
+    """The request for these texts, with what its `parameters` say. Raises BadRequest."""
+    its = tensors.parameters(message)
+    if type(partial := its.get("partial", False)) is not bool:
+        raise BadRequest("parameter partial must be true or false")
+    return Inference(ids, texts, _slo_s(its), _klass(its), id, outputs or {limits.outputs[0]: False}, partial, model)
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
@@ -96,18 +125,29 @@ def _texts(inputs: dict[str, Tensor], limits: Limits) -> list[tuple[str, str | N
         raise BadRequest("give input_ids or text, not both")
     if "text" not in inputs:
         raise BadRequest("text_pair needs text, which stands before it")
-    if not limits.text:
-        raise BadRequest("this model has no tokenizer here: give input_ids")
     first = tensors.texts(inputs["text"])
-    _refuse_count(len(first), limits)
-    if "text_pair" not in inputs:
-        return [(text, None) for text in first]
-    if limits.types < 2:
-        raise BadRequest("input text_pair: the weights served here have one token type: they take no pairs")
-    second = tensors.texts(inputs["text_pair"])
+    second: Sequence[str | None] = [None] * len(first)
+    if "text_pair" in inputs:
+        second = tensors.texts(inputs["text_pair"])
     if len(second) != len(first):
         raise BadRequest(f"input text_pair: there are {len(second)}, of text there are {len(first)}")
-    return list(zip(first, second, strict=True))
+    return checked_texts(list(zip(first, second, strict=True)), limits)
+
+
+def checked_texts(texts: list[tuple[str, str | None]], limits: Limits) -> list[tuple[str, str | None]]:
+    """These texts, each with its second or None. Raises BadRequest where the model does not take them."""
+    if not limits.text:
+        raise BadRequest("this model has no tokenizer here: give input_ids")
+    _refuse_count(len(texts), limits)
+    if limits.types < 2 and any(second is not None for _, second in texts):
+        raise BadRequest("the weights served here have one token type: they take no pairs (text_pair)")
+    return texts
+
+
+def checked_ids(rows: Sequence[list[int]], limits: Limits) -> list[NDArray[np.int32]]:
+    """These rows of whole numbers as token ids of type 0. Raises BadRequest where the model does not take them."""
+    _refuse_count(len(rows), limits)
+    return [_checked(row, None, limits) for row in rows]
 
 
 def _ids(inputs: dict[str, Tensor], limits: Limits) -> list[NDArray[np.int32]]:
@@ -170,9 +210,9 @@ def _klass(parameters: dict[str, Any]) -> str:
     return str(value)
 
 
-def _outputs(message: dict[str, Any], parameters: dict[str, Any], limits: Limits) -> dict[str, bool]:
+def _outputs(message: dict[str, Any], limits: Limits) -> dict[str, bool]:
     """The outputs that are asked for, each with whether it is to be binary."""
-    binary = parameters.get("binary_data_output") is True
+    binary = tensors.parameters(message).get("binary_data_output") is True
     listed = message.get("outputs")
     if listed is None or listed == []:
         return {limits.outputs[0]: binary}

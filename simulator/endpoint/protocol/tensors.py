@@ -96,9 +96,14 @@ def texts(tensor: Tensor) -> list[str]:
     for text in found:
         if not isinstance(text, str):
             raise tensor.refuse("data must be a list of strings")
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
+        if lone_surrogate(text):
             raise tensor.refuse("it is not Unicode text (a lone surrogate)")
     return found
+
+
+def lone_surrogate(text: str) -> bool:
+    """Whether this is no Unicode text: JSON may hold half a character."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _unpacked(tensor: Tensor) -> list[str]:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 from conftest import formula_table
 
-from policies import Dispatch, make
+from policies import Dispatch, Drop, make
 from profiler.events import BatchPlan, Cut
 from profiler.executors.interface import BatchResult
 from profiler.executors.serving import Served
@@ -96,6 +96,15 @@ class StopsEarly:
         return Dispatch(view.oldest(view.plan.max_batch), view.levels[-1], plan=self.plan)
 
 
+class DropsOdd:
+    """Drops every second text, by its number."""
+
+    def decide(self, view):
+        if odd := [request for request in view.oldest(view.waiting) if request % 2]:
+            return Drop(odd, "odd")
+        return Dispatch(view.oldest(view.plan.max_batch), view.levels[-1])
+
+
 #: While it is set, a policy that is Held does not return.
 holding = threading.Event()
 
@@ -158,9 +167,9 @@ def endpoint(devices, policy="greedy", *, slo_s=0.1, most=64, patience_s=30.0, l
     )
     metrics.watch(service)
     limits = {"within_s": 5.0} | limits
-    taken = Limits(VOCAB, 16, tokenize is not None, types=2, texts=min(8, most), outputs=offered(LABELS))
+    taken = Limits(VOCAB, 16, tokenize is not None, types=2, texts=min(8, most), outputs=offered(LABELS), width=CLASSES)
     about = {"policy": policy}
-    return Endpoint(service, MODEL, CLASSES, taken, about, metrics, "test", labels=LABELS, tokenize=tokenize, **limits)
+    return Endpoint(service, MODEL, taken, about, metrics, "test", labels=LABELS, tokenize=tokenize, **limits)
 
 
 @contextmanager

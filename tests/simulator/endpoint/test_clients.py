@@ -159,3 +159,18 @@ def test_an_address_without_a_server_is_an_error_in_one_line(capsys):
     assert "127.0.0.1:1" in capsys.readouterr().err
     with pytest.raises(ValueError, match="must be http"):
         Sender("ftp://x", [], np.zeros(1), 1)
+
+
+def test_texts_of_one_parent_are_sent_as_one_request():
+    trace = Trace(
+        np.asarray([0.0, 0.0, 0.0, 0.1]), np.asarray([2, 3, 1, 2], np.int32),
+        parent=np.asarray(["a", "", "a", ""], object),
+    )  # fmt: skip
+    first, *others = (json.loads(each.partition(b"\r\n\r\n")[2])["inputs"] for each in requests(trace, MODEL, 1000, 0))
+    assert first[0]["shape"] == [2, 2]
+    assert first[1]["data"] == [1, 1, 1, 0]
+    assert [each[0]["shape"] for each in others] == [[1, 3], [1, 2]]
+    with running(endpoint([SleepingDevice()])) as address:
+        sent = send(f"http://127.0.0.1:{address.port}", trace, MODEL, vocab=1000)
+    assert sent.status.tolist() == [200] * 3
+    assert sent.due_s.tolist() == [0.0, 0.0, 0.1]

@@ -33,6 +33,7 @@ from serving_doubles import (
 
 from analysis.__main__ import main as analysis
 from analysis.validation import recorded
+from analysis.validation.verdicts import of_session
 from profiler.table.writing import write_table
 from simulator import simulate
 from simulator.endpoint.recording import Recorder
@@ -145,6 +146,31 @@ def test_the_command_prints_what_happened_beside_what_would_have(session, capsys
     assert "no run.json" in capsys.readouterr().err
 
 
+def test_a_session_as_the_table_has_it_meets_every_bound_of_its_twin(session):
+    its = recorded.read(session[0])
+    ideal = its._replace(happened=its.prepared.run(), reasons=())
+    found = recorded.compare(ideal, repeats=(ideal, its._replace(reasons=("a stall",))))
+    assert [row[3] for row in found["verdicts"]] == ["met"] * 3
+    assert found["repeats"] == 1  # the INVALID one does not count
+    assert found["spread"]["p99_s"] == 0.0
+    assert "further VALID session" in recorded.page(found)
+
+
+@pytest.mark.parametrize(
+    ("twin", "spread", "valid", "words"),
+    [
+        ({}, None, True, ["met", "met", "met"]),
+        ({"p50_s": 1.04, "p99_s": 1.06, "attainment": 0.91}, None, True, ["**missed**"] * 3),
+        ({"p99_s": 1.06}, {"p99_s": 0.04}, True, ["met", "met", "met"]),  # no further off than two sessions
+        ({}, None, False, ["not judged: no VALID runs"] * 3),
+    ],
+)
+def test_a_twin_is_judged_by_the_bounds_of_live_validation(twin, spread, valid, words):
+    happened = {"p50_s": 1.0, "p99_s": 1.0, "attainment": 0.9}
+    found = {"happened": happened, "calibrated": happened | twin, "spread": spread, "valid": valid}
+    assert [row[3] for row in of_session(found)] == words
+
+
 def test_metrics_and_record_agree(session):
     _, statuses, metrics = session
     lines = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
@@ -216,3 +242,21 @@ def test_a_request_that_never_ends_does_not_hold_the_record_in_memory(tmp_path):
 def test_a_folder_that_is_no_session_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="folder without trace"):
         load(tmp_path)
+
+
+def test_texts_of_one_request_are_recorded_and_replayed_as_one(tmp_path):
+    where = str(written_table(tmp_path / "table"))
+    from profiler.table import LatencyTable
+
+    settings = {"policy": "greedy", "table": where, "model": MODEL, "task": "toy", "slo_ms": 100.0}
+    run = {"settings": settings, "table": {"digest": LatencyTable.load(where).digest}}
+    recorder = Recorder(tmp_path / "record", run, 0.1, 1 << 20, rows=4)
+    three = {"inputs": [{"name": "input_ids", "datatype": "INT64", "shape": [3, 1], "data": [1, 2, 3]}]}
+    with running(endpoint([SleepingDevice()], most=6, listeners=[recorder], closed=[recorder.close])) as address:
+        for content in (three, body((4,)), three):
+            assert call(address, content=content)[0] == 200
+    trace = load(recorder.folder)
+    assert trace.parent.tolist() == ["1", "1", "1", "", "2", "2", "2"]
+    happened = recorded.read(recorder.folder).happened
+    assert happened.summary["client_requests"] == 3
+    assert happened.summary["client_attainment"] == happened.summary["attainment"]
