@@ -61,6 +61,8 @@ def skipped(table: LatencyTable, entries: int, cost: float | None = None, model:
     derived = {"table": table.name, "digest": table.digest, "kind": table.meta.get("kind", "unknown")}
     said = f"{name}: {model} less its first {layers} layers, more a look-up among {entries} windows"
     meta = {**table.meta, "kind": "modelled", "model": said, "derived_from": derived}
+    if model in (known := meta.get("adapters", {})):
+        meta["adapters"] = {**known, name: known[model]}
     spec = f"{PREFIX}{table.name},entries={entries}" + ("" if cost is None else f",cost={cost:g}")
     return replace(table, name=spec, columns=columns, accuracy=accuracy, adapters=adapters, meta=meta)
 

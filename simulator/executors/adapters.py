@@ -7,10 +7,11 @@ from functools import cache
 
 from profiler.events import BatchPlan, Execution, Requests
 from profiler.table import Adapter, BucketPlan, LatencyTable, Level
+from profiler.table.adapters import slower_beside
 from simulator.core import Executor, Records
 from simulator.executors.table import refuse
 from simulator.serving.host import HostMemory
-from simulator.serving.link import Carrier
+from simulator.serving.link import Carrier, slowed
 from simulator.serving.memory import Memory
 from traces import Trace
 
@@ -22,7 +23,9 @@ class AdapterExecutor:
     """Runs whole batches as `whole` does, each layer once its adapters are there, and adds what distinct tenants cost.
 
     Layer i ends at max(end of layer i - 1, its adapters are there) + its time: all layers take the same, and those with
-    adapters, the last ones, share what the tenants add. extra_s: nothing where `whole` applies the adapters itself.
+    adapters, the last ones, share what the tenants add. While the GPU's link loads, for this batch or others, a layer
+    takes longer by the memory's factor; the loop adds that of loads that are asked for later. extra_s: nothing where
+    `whole` applies the adapters itself.
     """
 
     def __init__(self, whole: Executor, memory: Memory, plan: BucketPlan, extra_s: ExtraSeconds) -> None:
@@ -42,13 +45,14 @@ class AdapterExecutor:
         service_s = execution.seconds
         padded = self._plan.padded_batch(size), self._plan.tokens[bucket]
         extra_s = self._extra_s(level.model, len(tenants), *padded)
-        if not ready:
+        until, slower = self._memory.slow_until(gpu, now), self._memory.slower
+        if not ready and until <= now:
             return Execution(service_s + extra_s)
         layer_s, adapted_s = service_s / level.depth, extra_s / self._layers
-        time = now + layer_s * (level.depth - self._layers)
-        time += (layer_s + adapted_s) * (self._layers - len(ready))
+        time = slowed(now, layer_s * (level.depth - self._layers), until, slower)
+        time = slowed(time, (layer_s + adapted_s) * (self._layers - len(ready)), until, slower)
         for there in ready:
-            time = max(time, there) + layer_s + adapted_s
+            time = slowed(max(time, there), layer_s + adapted_s, until, slower)
         seconds = max(time - now, service_s + extra_s)
         self._memory.waits(requests, seconds - service_s - extra_s)
         return Execution(seconds)
@@ -111,7 +115,8 @@ def bound(
             f"a host budget needs a column disk_us in adapters.csv, and room for an adapter of {adapter.bytes} bytes"
         )
     host = None if host_budget is None else HostMemory(host_budget)
-    return Memory(budget, gpus, adapters, tenants, records, host, links)
+    slower = max(slower_beside(table.meta, each) for each in found)
+    return Memory(budget, gpus, adapters, tenants, records, host, links, slower)
 
 
 def _adapter(table: LatencyTable, model: str) -> Adapter:

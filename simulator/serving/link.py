@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 from math import ceil, inf
 from typing import Protocol
 
@@ -39,6 +40,15 @@ class Transfer:
         return [self.finish] * self.left
 
 
+def slowed(begin: float, seconds: float, until: float, factor: float) -> float:
+    """When work of so many seconds is done that takes `factor` times as long until a time, and no longer from then."""
+    if begin >= until:
+        return begin + seconds
+    if seconds * factor <= until - begin:
+        return begin + seconds * factor
+    return until + seconds - (until - begin) / factor
+
+
 class Carrier(Protocol):
     """Brings adapters to one GPU: `Link`, which is simulated, or `loading.LiveLink`, which really copies them.
 
@@ -63,6 +73,9 @@ class Carrier(Protocol):
 
     def evict(self, tenant: str) -> None:
         """The room of an adapter that is there is free now."""
+
+    def until(self, now: float) -> float:
+        """When everything that it was asked for is there; now where that is not foretold."""
 
 
 class Link:
@@ -140,6 +153,13 @@ class Link:
 
     def evict(self, tenant: str) -> None:
         """Nothing to do: the memory counts the bytes."""
+
+    def until(self, now: float) -> float:
+        """When everything that it was asked for is there."""
+        time = self._sending[-1].finish if self._sending else now
+        for load in chain(self._needed, self._ahead):
+            time = max(time, load.there) + load.left * load.layer_s
+        return time
 
     def _interrupt(self, now: float) -> None:
         """Stop what is being sent at the end of the layer that it is at, unless that is its last one."""

@@ -98,6 +98,10 @@ class LiveLink:
         """Free the slot of an adapter that is there."""
         self._pool.give_back(tenant)
 
+    def until(self, now: float) -> float:
+        """Now: when copies end is not foretold."""
+        return now
+
     @contextmanager
     def working(self) -> Iterator[None]:
         """Within it adapters are copied."""

@@ -47,7 +47,8 @@ class Memory:
     """Which adapters are on which GPU (invariant I10): a `policies.interface.Residency`, and what changes it.
 
     budget: bytes per GPU. adapters: of every tenant. tenants: of every request. host: what adapters are loaded from;
-    None: all of them are in the host's memory. links: one of each GPU; default: simulated ones.
+    None: all of them are in the host's memory. links: one of each GPU; default: simulated ones. slower: by which factor
+    a batch takes longer while its GPU's link loads.
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class Memory:
         records: Records,
         host: HostMemory | None = None,
         links: Sequence[Carrier] | None = None,
+        slower: float = 1.0,
     ) -> None:
-        self._host = host
+        self._host, self.slower = host, slower
         self._adapters, self._tenants, self.distinct = adapters, tenants, len(adapters)
         self._spaces = [Space(budget, link) for link in links or [Link() for _ in range(gpus)]]
         self.pinned: dict[int, Pinned] = {}  # by the number of the batch
@@ -98,6 +100,10 @@ class Memory:
     def coming(self) -> bool:
         """Whether loads are under way whose end is not foretold."""
         return any(on.loading and not on.link.foretold for on in self._spaces)
+
+    def slow_until(self, gpu: int, now: float) -> float:
+        """Until when batches of a GPU take longer, by the loads that are known now; now where they do not."""
+        return self._on(gpu).link.until(now) if self.slower > 1 else now
 
     def load(self, action: Load, now: float) -> None:
         """Queue a load on its link."""
@@ -176,9 +182,9 @@ class Memory:
         self.pinned[number] = Pinned(gpu, held, ready)
 
     def waits(self, requests: Sequence[int], seconds: float) -> None:
-        """Note by how much a batch takes longer because of its loads."""
+        """Note that a batch takes so much longer because of loads."""
         for request in requests:
-            self._became.load_wait_s[request] = seconds
+            self._became.load_wait_s[request] += seconds
         self._became.waits.append(seconds)
 
     def unpin(self, number: int) -> None:

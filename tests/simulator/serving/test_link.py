@@ -16,7 +16,7 @@ from policies import Dispatch, Load, Wait
 from profiler.table import Adapter, AdapterTable
 from simulator import simulate
 from simulator.conformance.on_demand import OnDemand
-from simulator.serving.link import Link, Transfer
+from simulator.serving.link import Link, Transfer, slowed
 from traces import Trace
 
 NEEDS = frozenset({"memory"})
@@ -177,3 +177,47 @@ def test_the_host_is_an_lru_before_the_disk():
     assert (waits > 2).sum() >= read
     with pytest.raises(ValueError, match="disk_us"):
         simulate(requests, OnDemand(), layered(6), **how)
+
+
+def beside(factor, **named):
+    """Batches take so many times as long while the link loads, by metadata."""
+    plain = layered(6, **named)
+    return replace(plain, meta=dict(plain.meta) | {"adapters": {"students-2x8": {"beside": {"compute": factor}}}})
+
+
+@pytest.mark.parametrize(("asked", "took"), [(-2, 22 / 3), (0, 8.0), (2, 8.0), (4, 7.0), (6, 6.0)])
+def test_a_load_slows_the_batch_that_runs_beside_it_whenever_it_is_asked_for(asked, took):
+    """Half as long again: a batch of 6 s begins at 10, a load of 6 s for another one is asked for before or after."""
+    served = []
+
+    def answer(view, _):
+        if "a" not in view.resident(0) and "a" not in view.loading(0):
+            return Load(0, "a")
+        if view.now >= 10 + asked and "b" not in view.resident(0) and "b" not in view.loading(0):
+            return Load(0, "b", True)
+        if view.idle and view.now >= 10 and len(served) < 2 and (not served or view.now > 10):
+            served.append(len(served))
+            return Dispatch([served[-1]], view.levels[-1])
+        later = [time for time in (10.0, 10.0 + asked) if time > view.now]
+        return Wait(until=min(later)) if later else Wait()
+
+    requests = trace(0.0, 0.0, tenant=np.array(["a", "b"]))
+    report = simulate(requests, Says(answer, needs=NEEDS, every_arrival=True), beside(1.5), slo_s=100.0)
+    first = report.batches.iloc[0]
+    assert first["finish_s"] - first["start_s"] == pytest.approx(took, abs=1e-9)
+    assert report.requests["load_wait_s"][0] == pytest.approx(took - 6, abs=1e-9)
+
+
+def test_a_batch_is_slowed_by_its_own_loads_layer_by_layer():
+    """A layer a second, there and computed: 1, then 1.5 each until the last load ends at 6, then 1."""
+    report = latency(beside(1.5))
+    assert report.batches["finish_s"][0] == pytest.approx(26 / 3, abs=1e-9)
+    assert latency(beside(1.0)).batches["finish_s"][0] == latency(layered(6)).batches["finish_s"][0]
+
+
+@given(st.floats(0, 9), st.floats(0, 9), st.floats(0, 9), st.floats(1, 3))
+def test_slowed_work_is_what_small_steps_of_it_come_to(begin, seconds, until, factor):
+    end, half = slowed(begin, seconds, until, factor), slowed(begin, seconds / 2, until, factor)
+    assert slowed(half, seconds / 2, until, factor) == pytest.approx(end, abs=1e-9)
+    done = max(0.0, min(end, until) - begin) / factor + (end - max(begin, until) if end > until else 0.0)
+    assert done == pytest.approx(seconds, abs=1e-9)
