@@ -137,6 +137,8 @@ def simulate(
     clock.start()
     with uncollected():
         server.serve()
+    if memory is not None:
+        memory.leave(clock.now)
     if interrupted := backlog.total < len(trace):
         if not backlog.total:
             raise ValueError("interrupted before the first request arrived: there is nothing to report")

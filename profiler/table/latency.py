@@ -105,6 +105,7 @@ class LatencyTable:
                 *(["beside", [slower_beside(self.meta, each) for each in self.models]] if self.meta.get("adapters") else []),
                 *(["layers", self.layers.rows] if self.layers else []),
                 *(["lookup", self.lookup.rows] if self.lookup else []),
+                *(["updates", self.lookup.updates] if self.lookup and self.lookup.updates else []),
                 *([self._layouts] if PACKED in self._layouts.values() else []),
             )
         )

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from profiler.events import BatchPlan, Execution, Requests
 from profiler.table import Adapter, BucketPlan, LatencyTable, Level
 from profiler.table.adapters import slower_beside
+from profiler.table.skipping import SUFFIX
 from simulator.core import Executor, Records
 from simulator.executors.table import refuse
 from simulator.serving.host import HostMemory
-from simulator.serving.link import Carrier, slowed
+from simulator.serving.link import Background, Carrier, Link, slowed
 from simulator.serving.memory import Memory
 from traces import Trace
 
+#: Windows of a look-up table that are inserted at once.
+CHUNK = 512
 #: Seconds that so many distinct tenants add to a batch of a model padded to (texts, tokens).
 ExtraSeconds = Callable[[str, int, int, int], float]
 
@@ -115,8 +118,24 @@ def bound(
             f"a host budget needs a column disk_us in adapters.csv, and room for an adapter of {adapter.bytes} bytes"
         )
     host = None if host_budget is None else HostMemory(host_budget)
+    if links is None:
+        links = [Link(_background(table, found)) for _ in range(gpus)]
     slower = max(slower_beside(table.meta, each) for each in found)
     return Memory(budget, gpus, adapters, tenants, records, host, links, slower)
+
+
+def _background(table: LatencyTable, found: Mapping[str, Adapter]) -> Background | None:
+    """The inserts into the look-up table of a model of these, CHUNK windows at a time, at the speed of its adapters.
+
+    A window is a key and three states in float16. Reckoned with while nothing else is sent: see `Background`.
+    """
+    model = next((each for each in found if each.endswith(SUFFIX)), None)
+    if model is None or table.lookup is None or not table.lookup.updates:
+        return None
+    size = CHUNK * (8 + 3 * 2 * table.levels(model)[0].hidden)
+    seconds = size * found[model].load_s / found[model].bytes
+    host_s = CHUNK * table.lookup.window_s(model.removesuffix(SUFFIX))
+    return Background(CHUNK / table.lookup.updates, seconds, CHUNK, host_s)
 
 
 def _adapter(table: LatencyTable, model: str) -> Adapter:

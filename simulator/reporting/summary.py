@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from profiler.events import Kind
 from profiler.table import Level
-from simulator.core import HITS, OK, OUTCOMES, Records
+from simulator.core import HITS, OK, OUTCOMES, Adapters, Records
 from traces import Trace
 from traces.shared.sums import dot
 
@@ -140,14 +140,22 @@ def _of_adapters(report: Ran) -> dict[str, Any]:
     end = float(max(report.batch_columns["finish_s"], default=0.0))
     done = [load for load in its.loads if load.finish < np.inf]
     used = sum(min(load.seconds, max(0.0, end - load.start)) for load in done)
+    seconds = end - float(report.trace.arrival_s[0])
     return {
         "hit_rate": _mean(hits == HITS.index("resident")),
         "bytes_loaded": its.bytes_loaded,
-        "link_busy": _ratio(used, report.gpus * (end - float(report.trace.arrival_s[0]))),
+        "link_busy": _ratio(used, report.gpus * seconds),
         "overlap": 1 - sum(its.waits) / sum(load.seconds for load in done) if done else None,
         "fairness": _fairness(report),
         **({"bytes_read": its.bytes_read} if its.bytes_read else {}),
+        **(_of_inserts(its, report.gpus, seconds) if its.inserted else {}),
     }
+
+
+def _of_inserts(its: Adapters, gpus: int, seconds: float) -> dict[str, Any]:
+    """Windows that were inserted into the look-up table, and the shares of the links and of one processor it took."""
+    busy = _ratio(its.insert_link_s, gpus * seconds), _ratio(its.insert_host_s, seconds)
+    return {"windows_inserted": its.inserted, "insert_link_busy": busy[0], "insert_host_busy": busy[1]}
 
 
 def _fairness(report: Ran) -> float | None:

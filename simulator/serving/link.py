@@ -49,14 +49,33 @@ def slowed(begin: float, seconds: float, until: float, factor: float) -> float:
     return until + seconds - (until - begin) / factor
 
 
+class Background:
+    """What a link sends when nothing else is to be sent: a piece is due every `every_s`, and takes `seconds`.
+
+    windows: of a look-up table, in a piece, which the host computes in host_s. sent: how many pieces so far.
+    """
+
+    def __init__(self, every_s: float, seconds: float, windows: int = 0, host_s: float = 0.0) -> None:
+        self.every_s, self.seconds, self.windows, self.host_s, self.sent = every_s, seconds, windows, host_s, 0
+
+    def send(self, free_s: float, now: float) -> float:
+        """Send the pieces that begin before now on a link that is free from then on; returns when it is free again."""
+        while (begin := max(free_s, self.sent * self.every_s)) < now:
+            free_s = begin + self.seconds
+            self.sent += 1
+        return free_s
+
+
 class Carrier(Protocol):
     """Brings adapters to one GPU: `Link`, which is simulated, or `loading.LiveLink`, which really copies them.
 
-    foretold: whether it knows when a load ends before it has.
+    foretold: whether it knows when a load ends before it has. background: what it sends beside loads.
     """
 
     @property
     def foretold(self) -> bool: ...
+    @property
+    def background(self) -> Background | None: ...
 
     @property
     def next_s(self) -> float:
@@ -77,17 +96,22 @@ class Carrier(Protocol):
     def until(self, now: float) -> float:
         """When everything that it was asked for is there; now where that is not foretold."""
 
+    def leave(self, now: float) -> None:
+        """The run is over."""
+
 
 class Link:
     """Sends one layer at a time, and ends the layer that it is at before it turns to another adapter.
 
     In the order they were asked for, each adapter as a whole: first the loads that batches need, then prefetches. The
     adapters of one batch come together, layer by layer: their first layers, then their second ones (`gather`).
+    background: what goes behind all of these; a piece of it that has begun is finished first.
     """
 
     foretold = True
 
-    def __init__(self) -> None:
+    def __init__(self, background: Background | None = None) -> None:
+        self.background = background
         self._sending: deque[Transfer] = deque()  # with known ends, the next one first
         self._needed: deque[Transfer] = deque()
         self._ahead: deque[Transfer] = deque()
@@ -154,6 +178,11 @@ class Link:
     def evict(self, tenant: str) -> None:
         """Nothing to do: the memory counts the bytes."""
 
+    def leave(self, now: float) -> None:
+        """Send in the background what there was time for since the last load."""
+        if self.background is not None and not self._sending:
+            self._free_s = self.background.send(self._free_s, now)
+
     def until(self, now: float) -> float:
         """When everything that it was asked for is there."""
         time = self._sending[-1].finish if self._sending else now
@@ -180,6 +209,8 @@ class Link:
         """Send the next adapter, unless one is being sent: of those that the host has the first."""
         if self._sending or not (queue := self._needed or self._ahead):
             return
+        if self.background is not None:
+            self._free_s = self.background.send(self._free_s, now)
         time = max(now, self._free_s)
         load = next((each for each in queue if each.there <= time), None) or min(queue, key=lambda each: each.there)
         queue.remove(load)

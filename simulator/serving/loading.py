@@ -55,6 +55,7 @@ class LiveLink:
     """
 
     foretold = False
+    background = None
 
     def __init__(self, gpu: int, pool: Slots, clock: WallClock) -> None:
         self._gpu, self._pool, self._clock = gpu, pool, clock
@@ -101,6 +102,9 @@ class LiveLink:
     def until(self, now: float) -> float:
         """Now: when copies end is not foretold."""
         return now
+
+    def leave(self, now: float) -> None:
+        """Nothing to do: `working` ends the thread."""
 
     @contextmanager
     def working(self) -> Iterator[None]:

@@ -197,6 +197,16 @@ class Memory:
             else:
                 pins[tenant] -= 1
 
+    def leave(self, now: float) -> None:
+        """The run is over: note what links sent in the background. The host computes it once for all of them."""
+        its = self._became
+        for gpu, on in enumerate(self._spaces):
+            on.link.leave(now)
+            if (own := on.link.background) is not None:
+                its.insert_link_s += own.sent * own.seconds
+                if not gpu:
+                    its.inserted, its.insert_host_s = own.sent * own.windows, own.sent * own.host_s
+
     def _on(self, gpu: int) -> Space:
         if not (isinstance(gpu, (int, np.integer)) and 0 <= gpu < len(self._spaces)):
             raise PolicyError(f"named GPU {gpu!r}; there are {len(self._spaces)}, from 0")

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import Dispatch, Load, Wait
-from profiler.table import Adapter, AdapterTable
+from profiler.table import Adapter, AdapterTable, LookupTable
+from profiler.table.skipping import skipped
 from simulator import simulate
 from simulator.conformance.on_demand import OnDemand
-from simulator.serving.link import Link, Transfer, slowed
+from simulator.serving.link import Background, Link, Transfer, slowed
 from traces import Trace
 
 NEEDS = frozenset({"memory"})
@@ -221,3 +222,28 @@ def test_slowed_work_is_what_small_steps_of_it_come_to(begin, seconds, until, fa
     assert slowed(half, seconds / 2, until, factor) == pytest.approx(end, abs=1e-9)
     done = max(0.0, min(end, until) - begin) / factor + (end - max(begin, until) if end > until else 0.0)
     assert done == pytest.approx(seconds, abs=1e-9)
+
+
+def test_what_is_sent_in_the_background_goes_behind_loads_but_a_piece_that_has_begun_is_finished():
+    link = Link(Background(2.0, 1.5))  # due at 0, 2, 4 and so on
+    load = Transfer(0, "a", Adapter(10, 4.0, 1), 3.0, False, 3.0)
+    link.add(load, 3.0)
+    assert (load.start, load.finish, link.background.sent) == (3.5, 7.5, 2)
+    assert link.end() is load
+    link.leave(11.0)  # from 7.5, from 9, and one that began at 10.5
+    assert link.background.sent == 5
+
+
+def test_inserts_into_the_look_up_table_are_reported():
+    """512 windows every 10 s for 101 s; a piece takes 0.6 s of the link and 2.56 ms of the host."""
+    model, plain = "students-2x8", layered(6)
+    adapters = AdapterTable(tuple((model, "toy", 286_720, 6e6, n, 8, 16, 0.0) for n in (1, 8)), (5, 5))
+    lookup = LookupTable(tuple((model, 1, 10, b, 16, 1e6, 1e6, 5.0) for b in (1, 2, 4, 8)))
+    table = skipped(replace(plain, adapters=adapters, lookup=lookup), 10, updates=51.2)
+    requests = trace(0.0, 95.0, tenant=np.array(["a", "a"]))
+    how = {"model": f"{model}-lookup", "slo_s": 100.0, "adapter_budget": 286_720}
+    summary = simulate(requests, OnDemand(), table, **how).summary
+    assert summary["windows_inserted"] == 11 * 512
+    assert summary["insert_link_busy"] == pytest.approx(6.6 / 101)
+    assert summary["insert_host_busy"] == pytest.approx(11 * 512 * 5e-6 / 101)
+    assert "windows_inserted" not in simulate(requests, OnDemand(), replace(plain, adapters=adapters), **how | {"model": model}).summary  # fmt: skip
