@@ -48,7 +48,8 @@ class Ran(Protocol):
 
 def summarised(report: Ran) -> dict[str, Any]:
     """The figures of a run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
-    return _of_batches(report) | _of_requests(report) | _of_adapters(report)
+    found = _of_batches(report) | _of_requests(report)
+    return found | _of_adapters(report) | _of_partial(report, found)
 
 
 def _of_batches(report: Ran) -> dict[str, Any]:
@@ -150,6 +151,19 @@ def _of_adapters(report: Ran) -> dict[str, Any]:
         **({"bytes_read": its.bytes_read} if its.bytes_read else {}),
         **(_of_inserts(its, report.gpus, seconds) if its.inserted else {}),
     }
+
+
+def _of_partial(report: Ran, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The share of served requests whose adapter was there in part, and accuracies less what was declared for it."""
+    its = report.records.adapters
+    if its is None or not its.partial:
+        return {}
+    cost, part = np.zeros(len(report.trace)), np.fromiter(its.partial, np.int64)
+    cost[part] = list(its.partial.values())
+    served, on_time = report.times["batch"] >= 0, report.times["outcome"] == OK
+    lost = {"accuracy": cost[served].mean(), "accuracy_weighted_goodput": cost[on_time].sum() / len(cost)}
+    accuracies = {name: None if found[name] is None else found[name] - float(less) for name, less in lost.items()}
+    return {**accuracies, "partial_adapters": len(part) / int(served.sum())}
 
 
 def _of_inserts(its: Adapters, gpus: int, seconds: float) -> dict[str, Any]:

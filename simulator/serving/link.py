@@ -18,19 +18,21 @@ class Transfer:
     """A load on its way. Seconds.
 
     number: its place among the run's loads. asked: when. ahead: a prefetch, which goes behind what a batch needs.
-    there: when the host has it. layers: in all. left: those that are to come. seconds: of its own on the link. start:
-    when the link began with it. began: when it began with those that are left, if it is at them. finish: when the last
-    layer is there, once that is known.
+    there: when the host has it. layers: in all. left: those that are to come, the last
+    ones. seconds: of its own on the link. start: when the link began with it. began: when it began with those that are
+    left, if it is at them. finish: when the last layer is there, once that is known.
     """
 
     __slots__ = ("ahead", "asked", "began", "finish", "layer_s", "layers", "left", "number", "seconds", "start",
                  "tenant", "there")  # fmt: skip
 
-    def __init__(self, number: int, tenant: str, adapter: Adapter, asked: float, ahead: bool, there: float) -> None:
+    def __init__(
+        self, number: int, tenant: str, adapter: Adapter, asked: float, ahead: bool, there: float, left: int = 0
+    ) -> None:
         self.number, self.tenant, self.asked, self.ahead, self.there = number, tenant, asked, ahead, there
-        self.layers = self.left = adapter.layers
-        self.seconds = adapter.load_s
+        self.layers, self.left = adapter.layers, left or adapter.layers
         self.layer_s = adapter.load_s / adapter.layers
+        self.seconds = adapter.load_s if self.left == self.layers else self.left * self.layer_s
         self.start = self.began = self.finish = inf
 
     def ends(self) -> list[float]:

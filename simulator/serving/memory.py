@@ -32,12 +32,16 @@ class Pinned(NamedTuple):
 
 
 class Space:
-    """The memory of one GPU. loading: in the order they were asked for. rings_s: when its link's next end is due."""
+    """The memory of one GPU. loading: in the order they were asked for. rings_s: when its link's next end is due.
+
+    partial: of adapters whose last layers alone were asked for, what that costs in accuracy.
+    """
 
     def __init__(self, budget: int, link: Carrier) -> None:
         self.room = budget
         self.resident: dict[str, None] = {}
         self.loading: dict[str, Transfer] = {}
+        self.partial: dict[str, float] = {}
         self.pins: Counter[str] = Counter()
         self.link = link
         self.rings_s = inf
@@ -107,7 +111,9 @@ class Memory:
 
     def load(self, action: Load, now: float) -> None:
         """Queue a load on its link."""
-        (gpu, tenant, ahead), on, its = action, self._on(action.gpu), self.adapter(action.tenant)
+        (gpu, tenant, ahead, layers, cost), on, its = action, self._on(action.gpu), self.adapter(action.tenant)
+        if not (isinstance(layers, int) and 0 <= layers <= its.layers and 0 <= cost <= 1):
+            raise PolicyError(f"loads {layers} layers of {its.layers} at a cost of {cost}, which must lie in 0 to 1")
         if tenant in on.resident or tenant in on.loading:
             state = "resident" if tenant in on.resident else "loading"
             raise PolicyError(f"loads {tenant!r} onto GPU {gpu}, where it is {state} already")
@@ -121,9 +127,11 @@ class Memory:
         if self._host is not None:
             there = self._host.fetch(tenant, its, now)
             became.bytes_read = self._host.bytes_read
-        on.loading[tenant] = load = Transfer(len(became.loads), tenant, its, now, bool(ahead), there)
-        became.loads.append(Loaded(gpu, tenant, inf, inf, its.load_s))
-        became.bytes_loaded += its.bytes
+        on.loading[tenant] = load = Transfer(len(became.loads), tenant, its, now, bool(ahead), there, layers)
+        became.loads.append(Loaded(gpu, tenant, inf, inf, load.seconds))
+        became.bytes_loaded += its.bytes * load.left // its.layers
+        if load.left < its.layers:
+            on.partial[tenant] = cost
         on.link.add(load, now)
 
     def rings(self, gpu: int) -> float | None:
@@ -156,6 +164,7 @@ class Memory:
                 f"evicts {tenant!r} from GPU {gpu}, where it is {'loading' if tenant in on.loading else state}"
             )
         del on.resident[tenant]
+        on.partial.pop(tenant, None)
         on.link.evict(tenant)
         on.room += self._adapters[tenant].bytes
 
@@ -176,6 +185,12 @@ class Memory:
                     f"dispatched request {request} to GPU {gpu}, where the adapter of its tenant {tenant!r} is neither "
                     f"resident nor loading: load it first"
                 )
+        if on.partial or became.partial:
+            for request in requests:
+                if (cost := on.partial.get(tenants[request])) is None:
+                    became.partial.pop(request, None)
+                else:
+                    became.partial[request] = cost
         ready = on.link.gather(list(coming.values()), now) if coming else ()
         held = frozenset(tenants[request] for request in requests)
         on.pins.update(held)
