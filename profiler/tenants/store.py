@@ -97,6 +97,10 @@ class AdapterStore:
         flat = flat.reshape(-1, its.layers, its.parameters)
         return TenantAdapters(flat, weight.reshape(-1, its.hidden, its.classes), bias.clone())
 
+    def classes(self, row: int) -> int:
+        """How many classes a tenant has: the bias of others is -inf."""
+        return int((self.rows[row, -self.shape.classes :] > -np.inf).sum())
+
     def numbered(self, names: Iterable[str]) -> list[int]:
         """The rows of these tenants. Raises LookupError for one that is not there."""
         place = {name: row for row, name in enumerate(self.names)}
