@@ -146,7 +146,7 @@ class Endpoint:
         body = await self._body(request)
         asked = protocol.read(body, request.headers.get("inference-header-content-length"), self.limits)
         ids, about = (asked.ids, {}) if asked.ids is not None else await self._tokenized(request, asked.texts or [])
-        answers = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
+        answers = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s, asked.tenant)
         reply = Reply(
             np.stack([each.logits for each in answers]), [each.used.students for each in answers], self.labels
         )

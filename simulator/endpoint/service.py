@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from array import array
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from policies.interface import Policy
 from profiler.table import Predictions
-from simulator.core import Row
+from simulator.core import Adapters, Records, Row
 from simulator.endpoint.asking import (
     FAILED,
     NOT_A_NUMBER,
@@ -30,10 +31,12 @@ from simulator.endpoint.asking import (
 from simulator.endpoint.backlog import OpenBacklog
 from simulator.endpoint.timed import timed
 from simulator.executors.device import on_devices, warm_plans
+from simulator.executors.tenants import Ready, TenantDevices
 from simulator.queue.view import ServerView
+from simulator.queue.window import Window
 from simulator.serving.clock import WallClock
 from simulator.serving.loop import Server
-from simulator.serving.passing import Sink, TimedEvent, passing
+from simulator.serving.passing import Latest, Sink, TimedEvent, passing
 from simulator.simulate import check_offers, started
 
 if TYPE_CHECKING:
@@ -47,8 +50,9 @@ class Service:
     """One queue, warm devices and a policy. Open it, ask, close it.
 
     most: how many requests may wait or run; more are refused. patience_s: a batch that runs for longer counts as stuck,
-    and so does a loop that takes longer for one step (a policy that does not return). The policy is
-    the service's own from now on. Raises ValueError for one that needs what a device does not offer.
+    and so does a loop that takes longer for one step (a policy that does not return). tenants: whose requests are
+    served, where they have adapters. The policy is the service's own from now on. Raises ValueError for one that needs
+    what a device does not offer.
     """
 
     def __init__(
@@ -61,24 +65,43 @@ class Service:
         most: int,
         patience_s: float = 30.0,
         listeners: Sequence[Listener] = (),
+        tenants: TenantDevices | None = None,
     ) -> None:
         self.predictions, self.policy, self.slo_s, self.most = predictions, policy, slo_s, most
         self._served, self._patience_s, self._listeners = served, patience_s, listeners
         self._clock = clock = WallClock(spin_s=0.0)  # an endpoint's thread must not spin: others need the interpreter
-        self._askers = Clients(partial(self._post, self._release))
-        gpus = len(served.executors)
-        self._executor = executor = on_devices(served, self._askers, clock)
-        check_offers(executor, policy)
-        self._backlog = OpenBacklog(len(predictions.plan.tokens), slo_s, layout=predictions.plan.layout)
+        released = partial(self._post, self._release)
+        self._askers = Clients(released) if tenants is None else Clients(released, cache(tenants.classes))
+        gpus, plan = len(served.executors), predictions.plan
+        self._backlog = OpenBacklog(len(plan.tokens), slo_s, layout=plan.layout, tenants=tenants is not None)
         records, idle = passing(Sink(self._batch, self._dropped)), list(range(gpus))
-        view = ServerView(self._backlog, predictions, gpus, slo_s, self._backlog.tokens, records, idle)  # type: ignore[arg-type]
+        ready = self._opened(served, tenants, records)
+        self._executor, self._working = ready.executor, ready.working
+        check_offers(ready.executor, policy)
+        view = ServerView(
+            self._backlog, predictions, gpus, slo_s, self._backlog.tokens, records, idle, ready.memory  # type: ignore[arg-type]
+        )
         warm_plans(served, policy, predictions)
         started(policy, view, None)
-        self._server = Server(clock, executor, timed(policy, self._decided), self._backlog, view, records, idle)
+        self._server = Server(
+            clock, ready.executor, timed(policy, self._decided), self._backlog, view, records, idle, memory=ready.memory
+        )
         self._inside: set[Asked] = set()
         self.draining, self._closing, self._failure = False, False, ""
         self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
         self._ended = asyncio.Event()
+
+    def _opened(self, served: Served, tenants: TenantDevices | None, records: Records) -> Ready:
+        """What runs batches; where there are tenants, with memory for their adapters, noted in bounded records."""
+        if tenants is None:
+            executor = on_devices(served, self._askers, self._clock)
+            return Ready(executor, None, executor.working())
+        hits, waits = Window(bytearray()), Window(array("d"))
+        self._backlog.beside(hits, 0)
+        self._backlog.beside(waits, 0.0)
+        records.adapters = Adapters(hits, waits, Latest(), Latest())  # type: ignore[arg-type]
+        asking: Any = self._backlog.tenants
+        return tenants.ready(asking, self._askers, self._clock, records, self._askers.tenants)
 
     @property
     def gpus(self) -> int:
@@ -132,7 +155,12 @@ class Service:
         self._thread.join()
 
     async def ask(
-        self, ids: Sequence[Ids], slo_s: float | None = None, klass: str = "", within_s: float = 30.0
+        self,
+        ids: Sequence[Ids],
+        slo_s: float | None = None,
+        klass: str = "",
+        within_s: float = 30.0,
+        tenant: str = "",
     ) -> list[Answer]:
         """The answers to requests that were sent as one. slo_s: their own target. within_s: how long to wait for them.
 
@@ -154,7 +182,7 @@ class Service:
             crowded = f"{len(self._inside)} requests are waiting already, of at most {self.most}: try again later"
             raise self._unanswered(503, "refused", crowded, klass, count)
         own = self.slo_s if slo_s is None else slo_s
-        asked = [Asked(each, own, klass, self._loop.create_future()) for each in ids]
+        asked = [Asked(each, own, klass, self._loop.create_future(), tenant) for each in ids]
         self._inside.update(asked)
         self._clock.call(partial(self._let_in, asked))
         try:
@@ -176,7 +204,7 @@ class Service:
             one.arrival_s = now
             own = None if one.slo_s == self.slo_s else one.slo_s
             bucket = plan.tokens.index(plan.padded_tokens(len(one.ids)))
-            one.number = number = self._backlog.append(now, len(one.ids), bucket, own, one.klass)
+            one.number = number = self._backlog.append(now, len(one.ids), bucket, own, one.klass, one.tenant)
             self._askers.asked[number] = one
             for each in self._listeners:
                 each.arrived(number, now, len(one.ids), own, one.klass)
@@ -235,7 +263,7 @@ class Service:
         ended: Callable[[], object] = self._ended.set
         try:
             self._served.bind[0]()
-            with self._executor.working():
+            with self._working:
                 self._clock.start()
                 self._server.serve()
         except BaseException as error:

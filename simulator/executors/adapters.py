@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
 from profiler.events import BatchPlan, Execution, Requests
@@ -14,7 +14,6 @@ from simulator.executors.table import refuse
 from simulator.serving.host import HostMemory
 from simulator.serving.link import Background, Carrier, Link, slowed
 from simulator.serving.memory import Memory
-from traces import Trace
 
 #: Windows of a look-up table that are inserted at once.
 CHUNK = 512
@@ -85,22 +84,23 @@ def bound(
     budget: int | None,
     table: LatencyTable,
     model: str,
-    trace: Trace,
+    tenants: Sequence[str] | None,
     gpus: int,
     records: Records,
     host_budget: int | None = None,
     links: Sequence[Carrier] | None = None,
+    names: Iterable[str] | None = None,
 ) -> Memory:
-    """The memory of a run that binds the tenants of its trace to adapters of the model's default kind.
+    """The memory of a run that binds the tenants of its requests to adapters of the model's default kind.
 
-    model: several with commas share the adapters, which must be the same for all of them.
+    model: several with commas share the adapters, which must be the same for all of them. tenants: of every request.
     budget, host_budget: bytes on each GPU and in the host's memory; None: enough for all tenants. links: as of
-    `Memory`. Raises LookupError or
-    ValueError where the table has no adapters, the trace no tenants, or not even one fits.
+    `Memory`. names: of the tenants that there are; default: those of the requests. Raises LookupError or ValueError
+    where the table has no adapters, the requests no tenants, or not even one fits.
     """
     if table.adapters is None:
         raise LookupError(f"table {table.name} has no adapters.csv: profile adapters, or give no adapter budget")
-    if trace.tenant is None:
+    if tenants is None:
         raise ValueError("an adapter budget is for the tenants of a trace, which has no column tenant")
     found = {each: _adapter(table, each) for each in table.named(model)}
     adapter = next(iter(found.values()))
@@ -108,8 +108,7 @@ def bound(
         raise ValueError(
             f"{other} has other adapters than {model.partition(',')[0]}: models that share tenants may not"
         )
-    tenants = trace.tenant.tolist()
-    adapters = dict.fromkeys(tenants, adapter)
+    adapters = dict.fromkeys(tenants if names is None else names, adapter)
     budget = adapter.bytes * len(adapters) if budget is None else budget
     if budget < adapter.bytes:
         raise ValueError(f"the adapter budget is {budget} bytes; an adapter of {model} takes {adapter.bytes}")
@@ -120,7 +119,8 @@ def bound(
     host = None if host_budget is None else HostMemory(host_budget)
     if links is None:
         links = [Link(_background(table, found)) for _ in range(gpus)]
-    slower = max(slower_beside(table.meta, each) for each in found)
+    simulated = all(link.foretold for link in links)
+    slower = max(slower_beside(table.meta, each) for each in found) if simulated else 1.0
     return Memory(budget, gpus, adapters, tenants, records, host, links, slower)
 
 

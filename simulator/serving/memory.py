@@ -50,9 +50,10 @@ class Space:
 class Memory:
     """Which adapters are on which GPU (invariant I10): a `policies.interface.Residency`, and what changes it.
 
-    budget: bytes per GPU. adapters: of every tenant. tenants: of every request. host: what adapters are loaded from;
-    None: all of them are in the host's memory. links: one of each GPU; default: simulated ones. slower: by which factor
-    a batch takes longer while its GPU's link loads.
+    budget: bytes per GPU. adapters: of every tenant. tenants: of every request. records: that it notes everything in;
+    their `adapters` may be there. host: what adapters are loaded from; None: all of them are in the host's memory.
+    links: one of each GPU; default: simulated ones. slower: by which factor a batch takes longer while its GPU's link
+    loads.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class Memory:
         self._spaces = [Space(budget, link) for link in links or [Link() for _ in range(gpus)]]
         self.pinned: dict[int, Pinned] = {}  # by the number of the batch
         count = len(tenants)
-        records.adapters = self._became = Adapters(bytearray(count), array("d", bytes(8 * count)))
+        if records.adapters is None:
+            records.adapters = Adapters(bytearray(count), array("d", bytes(8 * count)))
+        self._became = records.adapters
 
     def resident(self, gpu: int) -> AbstractSet[str]:
         return self._on(gpu).resident.keys()

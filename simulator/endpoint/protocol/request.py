@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,8 @@ class Limits:
     """What a model takes: token ids below `vocab`, at most `tokens` of a text; texts as such, where it has a tokenizer.
 
     types: of tokens; a token of type t is handed on as its id + t * vocab. texts: how many one request may have.
-    outputs: the names of what it may ask for; the first is what it gets unless it asks.
+    outputs: the names of what it may ask for; the first is what it gets unless it asks. tenants: of which a request
+    names one; None where there are none.
     """
 
     vocab: int
@@ -35,13 +36,15 @@ class Limits:
     types: int = 1
     texts: int = 64
     outputs: tuple[str, ...] = ("logits",)
+    tenants: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Inference:
     """A request. Either ids (int32, of each text) or texts, each with its second text or None.
 
-    slo_s: its own target in seconds. outputs: the names of what it asks for, and whether in binary.
+    slo_s: its own target in seconds. outputs: the names of what it asks for, and whether in binary. tenant: "" where
+    there are none.
     """
 
     ids: list[NDArray[np.int32]] | None
@@ -50,6 +53,7 @@ class Inference:
     klass: str
     id: str | None
     outputs: dict[str, bool]
+    tenant: str = ""
 
 
 def read(body: bytes, header_length: str | None, limits: Limits) -> Inference:
@@ -77,7 +81,7 @@ def read(body: bytes, header_length: str | None, limits: Limits) -> Inference:
     else:
         raise BadRequest("an input named input_ids or text is needed")
     outputs = _outputs(message, parameters, limits)
-    return Inference(ids, texts, _slo_s(parameters), _klass(parameters), name, outputs)
+    return Inference(ids, texts, _slo_s(parameters), _klass(parameters), name, outputs, _tenant(parameters, limits))
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
@@ -168,6 +172,19 @@ def _klass(parameters: dict[str, Any]) -> str:
     if type(value) is not int or not 0 <= value < PRIORITIES:
         raise BadRequest(f"parameter priority must be a whole number, 0 to {PRIORITIES - 1}")
     return str(value)
+
+
+def _tenant(parameters: dict[str, Any], limits: Limits) -> str:
+    value, known = parameters.get("tenant"), limits.tenants
+    if known is None:
+        if value is not None:
+            raise BadRequest("parameter tenant: no tenants are served here, leave it out")
+        return ""
+    if value is None:
+        raise BadRequest("parameter tenant is needed: whose adapters answer")
+    if not isinstance(value, str) or value not in known:
+        raise BadRequest(f"parameter tenant: there is no tenant {str(value)[:64]!r} here; there are {len(known):,}")
+    return value
 
 
 def _outputs(message: dict[str, Any], parameters: dict[str, Any], limits: Limits) -> dict[str, bool]:
