@@ -34,12 +34,14 @@ def mixed(model: str, seed: int = 0) -> DataFrame:
     with torch.inference_mode():
         x = lower(own, ids, None, own.spec.layers - LAYERS)
         alone = torch.cat([its.answer(own, tenants[row, None], x[row, None], None, loop) for row in range(TEXTS)])
-        worst = {name: float((its.answer(own, tenants, x, None, way) - alone).abs().max()) for name, way in WAYS.items()}
+        worst = {
+            name: float((its.answer(own, tenants, x, None, way) - alone).abs().max()) for name, way in WAYS.items()
+        }
     return DataFrame([{"model": model, "way": name, "worst": value} for name, value in worst.items()])
 
 
 def looked_up(texts: int, seed: int = 0) -> DataFrame:
-    """A complete table's states beside computed ones, and the fall-backs beside those of a dictionary, token by token."""
+    """A complete table's states beside computed ones, and its fall-backs beside a dictionary's, token by token."""
     spec = replace(parse_spec("teacher-3x64"), vocab=WORDS, positions=16, heads=4, ffn=96, pooler=False)
     own, rng = weights.random(spec, seed), torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, 13, (texts,), generator=rng)
@@ -52,7 +54,9 @@ def looked_up(texts: int, seed: int = 0) -> DataFrame:
         computed = lookup.compute(own, LOOKED_UP, keys.flatten())
         exact = table.merge.states(table.merge.mapped(keys.flatten(), computed).view(*keys.shape, 3, -1))[keys > 0]
         found = table.states(few, its)[keys > 0]
-    rows = [{"part": f"complete table, {count(len(few), 'text')}", "error": float((found - exact).norm() / exact.norm())}]
+    rows = [
+        {"part": f"complete table, {count(len(few), 'text')}", "error": float((found - exact).norm() / exact.norm())}
+    ]
     keys = lookup.windows(ids, lengths)
     for entries in (0, 60, 400, 4000):
         known = torch.cat([torch.zeros(1, dtype=torch.int64), lookup.commonest(keys, entries).sort().values])

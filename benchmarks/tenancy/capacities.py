@@ -20,7 +20,7 @@ MOST, REQUESTS = 100_000, 6_000
 
 
 def capacities(folder: Path, model: str) -> DataFrame:
-    """The most tenants at a rate and the highest rate with TENANTS, in every cell. Other links than the own: modelled."""
+    """The most tenants at a rate and the highest rate with TENANTS, by cell; other links than the own are modelled."""
     table = LatencyTable.load(folder)
     size, tokens, service_s = batch_of(table, model)
     slo_ms, rate = 1e3 * BATCHES * service_s, LOAD * size / service_s
@@ -33,9 +33,12 @@ def capacities(folder: Path, model: str) -> DataFrame:
     )  # fmt: skip
     rates = analysis.capacity(
         table=[str(folder) if factor == 1 else f"{PREFIX}{folder},times={factor:g}" for factor in LINKS],
-        tenants=[f"zipf:count={TENANTS},exponent={each}" for each in EXPONENTS], requests=REQUESTS, tolerance=0.1, **same,
+        tenants=[f"zipf:count={TENANTS},exponent={each}" for each in EXPONENTS], requests=REQUESTS,
+        tolerance=0.1, **same,
     )  # fmt: skip
-    found = _cells(most, unit, "most", "limited").merge(_cells(rates, unit, "capacity"), on=["slots", "exponent", "link"])
+    found = _cells(most, unit, "most", "limited").merge(
+        _cells(rates, unit, "capacity"), on=["slots", "exponent", "link"]
+    )
     return found.assign(device=table.device, slo_ms=slo_ms, rate=rate)
 
 

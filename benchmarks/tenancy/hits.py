@@ -22,7 +22,7 @@ from traces.locality import RULES, SHARES
 #: Policies whose hits are compared; the first has the future, the last keeps nothing.
 POLICIES = ("belady", "lfu", "gdsf", "tinylfu", "lru", "slo", "random", "serial")
 EXACT = {"lru(none)": "lru", "lfu(none, half_life=1e999)": "lfu", "belady(none)": "belady"}
-#: Reference page, section 5.6, of 10,000 tenants: hit ratios of LRU, LFU and the most popular ones, by exponent and slots.
+#: Reference page, section 5.6, 10,000 tenants: hit ratios of LRU, LFU, the most popular ones, by exponent and slots.
 PUBLISHED = {
     0.6: {100: (0.04, 0.14, 0.14), 500: (0.15, 0.29, 0.29), 1000: (0.25, 0.38, 0.39), 2500: (0.44, 0.56, 0.57),
           5000: (0.67, 0.73, 0.75)},
@@ -81,7 +81,9 @@ def exactness(table: LatencyTable, data: Path, requests: int) -> DataFrame:
     rows = []
     for name, codes, slots in (("gentd26", recorded(data)[:requests], 100), ("Zipf 0.9", zipf(500, 0.9, requests), 25)):
         for spec, rule in EXACT.items():
-            different = hits(table, spec, one_by_one(codes), slots) != np.array(RULES[rule](list(map(int, codes)), slots))
+            different = hits(table, spec, one_by_one(codes), slots) != np.array(
+                RULES[rule](list(map(int, codes)), slots)
+            )
             rows.append({"policy": spec, "trace": name, "requests": len(codes), "different": int(different.sum())})
     return DataFrame(rows)
 
@@ -91,7 +93,9 @@ def anchors(table: LatencyTable, requests: int) -> DataFrame:
     rows, (count, exponent), cold = [], (500, 0.9), requests // 4
     own, codes = shares(count, exponent), zipf(count, exponent, requests)
     for slots in (25, 100):
-        lru, pinned = (hits(table, f"{name}(none)", one_by_one(codes), slots)[cold:].mean() for name in ("lru", "resident"))
+        lru, pinned = (
+            hits(table, f"{name}(none)", one_by_one(codes), slots)[cold:].mean() for name in ("lru", "resident")
+        )
         rows.append({"anchor": "Che", "slots": slots, "expected": che(own, slots), "found": lru})
         # The others pass through one place: one of them is there where the last to pass was the same.
         others = own[slots - 1 :]

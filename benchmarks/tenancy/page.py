@@ -6,25 +6,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from exits.judged import Verdict
+from exits.page import grid_of
 from pandas import DataFrame
 
 from analysis.plots.axes import style
 from analysis.plots.axes.style import grid, log_axis, marked_look, target
 from analysis.plots.figures import save
-from exits.judged import Verdict
-from exits.page import grid_of
 from profiler.table import LatencyTable
 from tenancy.runs import CROSSED
 from tenancy.tables import CARDS, FIXED_US
 from traces.shared.origin import origin
 
 INTRODUCTION = """Thousands of tenants share one encoder; each has adapters and a head of its own, of which a budget
-holds some on the GPU ([policies](policies.md#tenants), [live mode](live.md), [what is measured](profiler.md#what-tenants-take)).
-Below is what was asked of this (reference/tenants.md, section 6.6, and the issue) and what was found. The criteria for a
-GPU (8, 9, 12, 13) are open: [measurements](measurements.md)."""
+holds some on the GPU ([policies](policies.md#tenants), [live mode](live.md),
+[what is measured](profiler.md#what-tenants-take)). Below is what was asked of this (reference/tenants.md, section 6.6,
+and the issue) and what was found. The criteria for a GPU (8, 9, 12, 13) are open: [measurements](measurements.md)."""
 
 
-def page(command: str, setup: Sequence[str], verdicts: dict[str, Sequence[Verdict]], found: dict[str, DataFrame]) -> str:
+def page(
+    command: str, setup: Sequence[str], verdicts: dict[str, Sequence[Verdict]], found: dict[str, DataFrame]
+) -> str:
     """Markdown: what was asked and found, then the figures behind it."""
     lines = ["# Tenants", "", f"Written by `{command}`; not edited by hand.", "", INTRODUCTION, "", *setup, ""]
     lines += ["## Asked and found", ""]
@@ -62,7 +64,9 @@ def _tables(found: dict[str, DataFrame]) -> Iterator[tuple[str, str, list[str]]]
     head = ("answers per second at so many tenants per slot", *(f"{share:g}" for share in CROSSED))
     yield "Throughput as tenants outgrow the budget", "tenants-crossing.png", grid_of(head, rows)
     own = found["pipelining"]
-    rows = [(row.device, row.batch, f"{row.ratio:.2f}", f"{row.gain:.3f}", f"{row.bound:.3f}") for row in own.itertuples()]
+    rows = [
+        (row.device, row.batch, f"{row.ratio:.2f}", f"{row.gain:.3f}", f"{row.bound:.3f}") for row in own.itertuples()
+    ]
     yield "What pipelining gains", "", grid_of(("device", "batch", "load to compute", "over serial", "bound"), rows)
     own = found["capacity"]
     rows = [(row.device, f"{row.slots:,}", f"{row.exponent:g}", f"{row.link:g}", f"{row.slo_ms:.1f}",
@@ -111,7 +115,9 @@ def _capacity(frame: DataFrame, axes: Any) -> None:
         for link, part in own.groupby("link"):
             look = marked_look(index) | ({} if link == 1 else {"markerfacecolor": "none", "linestyle": ":"})
             name = f"{device}, exponent {exponent:g}"
-            axes.plot(part["slots"], part["share"], label=name if link == 1 else f"_{name}, loads take {link:g}", **look)
+            axes.plot(
+                part["slots"], part["share"], label=name if link == 1 else f"_{name}, loads take {link:g}", **look
+            )
     axes.set(xlabel="slots for 10,000 tenants", ylabel="capacity (% of full batches)", ylim=(0, None))
     grid(axes)
     log_axis(axes, "x")
@@ -123,7 +129,11 @@ def _devices(frame: DataFrame) -> Iterable[str]:
 
 #: Title, small print and drawing of each figure, by the frame that it shows.
 FIGURES: dict[str, Any] = {
-    "real": ("Hits on gentd26: locality rules", lambda frame: ["the order of 16,093 real requests, one at a time"], _hits),
+    "real": (
+        "Hits on gentd26: locality rules",
+        lambda frame: ["the order of 16,093 real requests, one at a time"],
+        _hits,
+    ),
     "crossing": ("No cliff where tenants outgrow the slots", _devices, _crossing),
     "capacity": ("Capacity within the target; hollow: loads take 4 times as long", _devices, _capacity),
 }

@@ -52,7 +52,7 @@ def at_once(tenants: Sequence[int], tokens: int) -> Trace:
 
 
 def invariants(count: int) -> DataFrame:
-    """Random traffic on random tables, a policy after the other: which rules each run breaks. Run twice, it is the same."""
+    """Random traffic on random tables, a policy after the other: which rules each run breaks, run twice."""
     rows = []
     for seed in range(count):
         spec, case = TRIED[seed % len(TRIED)], bound(random_case(seed))
@@ -92,7 +92,7 @@ def pipelining(table: LatencyTable, model: str, requests: int, ratios: Sequence[
 
 
 def single_batch(table: LatencyTable, model: str) -> DataFrame:
-    """How long one batch takes whose adapters all miss, beside the closed form of section 5.3; layers have adapters all."""
+    """How long one batch takes whose adapters all miss, beside the closed form of section 5.3; all layers have some."""
     size, tokens, service_s = batch_of(table, model)
     its, rows = adapter_of(table, model), []
     for ratio in RATIOS:
@@ -127,7 +127,7 @@ def _mixing(table: LatencyTable) -> Iterator[dict[str, Any]]:
 
 
 def crossing(table: LatencyTable, model: str, slots: int, requests: int, policy: str = CROSSING) -> DataFrame:
-    """Answers per second as tenants outgrow the slots, all requests waiting from the start; who asks, and how evenly."""
+    """Answers per second as tenants outgrow the slots, all requests waiting from the start, by exponent of popularity."""
     _, tokens, _ = batch_of(table, model)
     deployment, its, rows = Deployment.of(table, model), adapter_of(table, model), []
     for exponent in (0.0, 0.9):

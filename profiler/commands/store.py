@@ -26,7 +26,9 @@ def main(arguments: argparse.Namespace) -> int:
     its, out = found.shape, arguments.out
     print(f"{out}: {len(found.names)} tenants, {its.layers} layers of {KIND}{its.width}, {its.classes} classes, "
           f"{its.bytes:,} bytes each")  # fmt: skip
-    print(f"measure: python -m profiler tenants TABLE --layers {its.layers} --width {its.width} --classes {its.classes}")
+    print(
+        f"measure: python -m profiler tenants TABLE --layers {its.layers} --width {its.width} --classes {its.classes}"
+    )
     print(f"serve:   python -m simulator serve --table TABLE --weights {out} --adapters {out / STORE} "
           f'--adapter-budget 64MiB --policy "lru(greedy)"')  # fmt: skip
     return 0

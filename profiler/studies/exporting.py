@@ -19,7 +19,9 @@ STORE, ENCODER, TOKENIZER = "adapters.npy", "ensemble.safetensors", "tokenizer.j
 TRAINED = ("adapters", "adapters-on-look-up")
 
 
-def export(study: Path, teacher: Path, out: Path, trained: str = TRAINED[0], classes: int | None = None) -> AdapterStore:
+def export(
+    study: Path, teacher: Path, out: Path, trained: str = TRAINED[0], classes: int | None = None
+) -> AdapterStore:
     """Write a folder that serves a study's tenants: their store, the encoder without a head of its own, its tokenizer.
 
     study: what `python -m profiler adapters` wrote. teacher: the encoder's folder that it was given. classes: of the

@@ -102,7 +102,11 @@ class LatencyTable:
                 self.accuracy.rows if self.accuracy else None,
                 self.meta.get("idle_factor"),
                 *(self.adapters.key if self.adapters else []),
-                *(["beside", [slower_beside(self.meta, each) for each in self.models]] if self.meta.get("adapters") else []),
+                *(
+                    ["beside", [slower_beside(self.meta, each) for each in self.models]]
+                    if self.meta.get("adapters")
+                    else []
+                ),
                 *(["layers", self.layers.rows] if self.layers else []),
                 *(["lookup", self.lookup.rows] if self.lookup else []),
                 *(["updates", self.lookup.updates] if self.lookup and self.lookup.updates else []),

@@ -23,7 +23,7 @@ REMEMBERED = 1 << 18
 class OpenBacklog(Backlog):
     """A backlog whose future is unknown. Requests are numbered from 0 as they arrive.
 
-    tokens: the lengths, by request; tenants likewise, where requests have some. remembered: how many that left are kept.
+    tokens: the lengths, by request; tenants likewise, if they have some. remembered: how many that left are kept.
     """
 
     open = True

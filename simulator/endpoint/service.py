@@ -79,7 +79,14 @@ class Service:
         self._executor, self._working = ready.executor, ready.working
         check_offers(ready.executor, policy)
         view = ServerView(
-            self._backlog, predictions, gpus, slo_s, self._backlog.tokens, records, idle, ready.memory  # type: ignore[arg-type]
+            self._backlog,
+            predictions,
+            gpus,
+            slo_s,
+            self._backlog.tokens,
+            records,
+            idle,
+            ready.memory,  # type: ignore[arg-type]
         )
         warm_plans(served, policy, predictions)
         started(policy, view, None)

@@ -28,7 +28,16 @@ def pairs(expected: float, found: float, **more: object) -> dict[str, list[objec
     return {"expected": [expected], "found": [found], **{name: [value] for name, value in more.items()}}
 
 
-ORDERED = {"belady": 0.8, "lfu": 0.7, "gdsf": 0.7, "tinylfu": 0.69, "lru": 0.5, "slo": 0.5, "random": 0.45, "serial": 0.0}
+ORDERED = {
+    "belady": 0.8,
+    "lfu": 0.7,
+    "gdsf": 0.7,
+    "tinylfu": 0.69,
+    "lru": 0.5,
+    "slo": 0.5,
+    "random": 0.45,
+    "serial": 0.0,
+}
 
 
 def ordered(aged: float = 0.6, **changed: float) -> dict[str, list[object]]:
@@ -61,7 +70,10 @@ CASES = {
     "anchors": (pairs(0.5, 0.509, anchor="Che"), pairs(0.5, 0.511, anchor="Che")),
     "published": (pairs(0.5, 0.509, rule="LRU"), pairs(0.5, 0.511, rule="LRU")),
     "speed": (MILLION | {"cpu_s": [59.0]}, MILLION | {"cpu_s": [61.0]}),
-    "exactness": ({**HALF, "policy": ["lru(none)"], "different": [0]}, {**HALF, "policy": ["lru(none)"], "different": [1]}),
+    "exactness": (
+        {**HALF, "policy": ["lru(none)"], "different": [0]},
+        {**HALF, "policy": ["lru(none)"], "different": [1]},
+    ),
     "ordering": (ordered(), ordered(lru=0.72)),
     "real": (real(0.77), real(0.75)),
     "pipelining": ({"ratio": [0.25, 1.0], "gain": [1.2, 1.6]}, {"ratio": [0.25, 1.0], "gain": [1.2, 1.4]}),

@@ -16,7 +16,9 @@ CROWD = "partial(lru(greedy), layers=1, cost=0.25, burst=1.0)"
 
 def served(spec, names, arrivals, times=None, **named):
     trace = Trace(np.asarray(arrivals, float), np.full(len(names), 9, np.int32), tenant=np.array(list(names), object))
-    return simulate(trace, spec, times or table(load_s=0.4, service_s=0.04), **{"slo_s": 99.0, "adapter_budget": 40 * BYTES} | named)
+    return simulate(
+        trace, spec, times or table(load_s=0.4, service_s=0.04), **{"slo_s": 99.0, "adapter_budget": 40 * BYTES} | named
+    )
 
 
 def crowd():

@@ -246,4 +246,5 @@ def test_inserts_into_the_look_up_table_are_reported():
     assert summary["windows_inserted"] == 11 * 512
     assert summary["insert_link_busy"] == pytest.approx(6.6 / 101)
     assert summary["insert_host_busy"] == pytest.approx(11 * 512 * 5e-6 / 101)
-    assert "windows_inserted" not in simulate(requests, OnDemand(), replace(plain, adapters=adapters), **how | {"model": model}).summary  # fmt: skip
+    plain = replace(plain, adapters=adapters)
+    assert "windows_inserted" not in simulate(requests, OnDemand(), plain, **how | {"model": model}).summary
