@@ -171,7 +171,7 @@ def parity(rows: DataFrame) -> Iterator[Verdict]:
 
 
 class Fidelity(NamedTuple):
-    """What tenants_fidelity.py printed. cells: a row each. gains: of pipelining, live and simulated. notes: of the file."""
+    """What tenants_fidelity.py printed. cells: a row each. gains: of pipelining, live and simulated. notes: its own."""
 
     cells: DataFrame
     gains: DataFrame

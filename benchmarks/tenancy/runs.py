@@ -127,7 +127,7 @@ def _mixing(table: LatencyTable) -> Iterator[dict[str, Any]]:
 
 
 def crossing(table: LatencyTable, model: str, slots: int, requests: int, policy: str = CROSSING) -> DataFrame:
-    """Answers per second as tenants outgrow the slots, all requests waiting from the start, by exponent of popularity."""
+    """Answers per second as tenants outgrow the slots, all requests waiting at the start, by exponent of popularity."""
     _, tokens, _ = batch_of(table, model)
     deployment, its, rows = Deployment.of(table, model), adapter_of(table, model), []
     for exponent in (0.0, 0.9):
