@@ -14,6 +14,7 @@ from analysis.plots.axes import style
 from analysis.plots.axes.style import grid, log_axis, marked_look, target
 from analysis.plots.figures import save
 from profiler.table import LatencyTable
+from tenancy.capacities import LOAD
 from tenancy.runs import CROSSED
 from tenancy.tables import CARDS, FIXED_US
 from traces.shared.origin import origin
@@ -110,7 +111,7 @@ def _crossing(frame: DataFrame, axes: Any) -> None:
 
 
 def _capacity(frame: DataFrame, axes: Any) -> None:
-    shares = frame.assign(share=100 * frame["capacity"] * 0.7 / frame["rate"])
+    shares = frame.assign(share=100 * frame["capacity"] * LOAD / frame["rate"])
     for index, ((device, exponent), own) in enumerate(shares.groupby(["device", "exponent"], sort=False)):
         for link, part in own.groupby("link"):
             look = marked_look(index) | ({} if link == 1 else {"markerfacecolor": "none", "linestyle": ":"})

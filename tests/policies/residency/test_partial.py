@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from adapted import BYTES, table
@@ -44,7 +46,7 @@ def test_what_is_declared_is_taken_off_the_accuracy():
     names, arrivals = crowd()
     plain = formula_table(lambda k, b, t: 1e4, batches=(1, 16), accuracy=lambda k: 0.9)
     rows = tuple(("students-2x8", "toy", BYTES, 1e4, n, 16, 16, 0.0) for n in (1, 16))
-    times = type(plain)(plain.name, plain.columns, plain.meta, plain.accuracy, adapters=AdapterTable(rows))
+    times = replace(plain, adapters=AdapterTable(rows))
     summary = served(CROWD, names, arrivals, times).summary
     assert summary["accuracy"] == pytest.approx(0.9 - 0.25 / 2)
     assert summary["accuracy_weighted_goodput"] == pytest.approx(0.9 - 0.25 / 2)
