@@ -98,7 +98,7 @@ def _found(options: argparse.Namespace, table: LatencyTable, scratch: Path) -> I
     yield "mixing", runs.mixing(table)
     yield "parity", runs.parity(options.table, model, scratch, many(400), 100)
     yield "speed", runs.speed(h200, many(1_000_000), TENANTS, "lru(greedy)")
-    yield "capacity", concat([capacities(path, its) for _, its, path in served], ignore_index=True)
+    yield "capacity", concat([capacities(path, its, many(6_000)) for _, its, path in served], ignore_index=True)
 
 
 def _verdicts(found: dict[str, DataFrame], live: judged.Fidelity | None) -> dict[str, list[Verdict]]:

@@ -12,7 +12,7 @@ from profiler.models.adapters import WAYS, TenantAdapters, loop, lower, paramete
 from profiler.models.spec import parse_spec
 from traces.shared.text import count
 
-#: Layers with adapters, classes, tenants, and texts of a mixed batch with so many tokens.
+#: Layers with adapters at most, classes, tenants, and texts of a mixed batch with so many tokens.
 LAYERS, CLASSES, TENANTS, TEXTS, TOKENS = 6, 20, 12, 32, 16
 #: Of the look-up's model: layers that are looked up, and words.
 LOOKED_UP, WORDS = 2, 30
@@ -21,18 +21,18 @@ LOOKED_UP, WORDS = 2, 30
 def mixed(model: str, seed: int = 0) -> DataFrame:
     """By way, the largest difference of a mixed batch's answers from those of each text alone with its tenant."""
     own, rng = weights.random(parse_spec(model), seed), torch.Generator().manual_seed(seed)
-    hidden = own.spec.hidden
+    hidden, layers = own.spec.hidden, min(LAYERS, own.spec.layers)
 
     def drawn(*shape: int) -> torch.Tensor:
         return 0.05 * torch.randn(*shape, generator=rng)
 
     its = TenantAdapters(
-        drawn(TENANTS, LAYERS, parameters(hidden)), drawn(TENANTS, hidden, CLASSES), drawn(TENANTS, CLASSES)
+        drawn(TENANTS, layers, parameters(hidden)), drawn(TENANTS, hidden, CLASSES), drawn(TENANTS, CLASSES)
     )
     ids = torch.randint(1, own.spec.vocab, (TEXTS, TOKENS), generator=rng)
     tenants = torch.randint(0, TENANTS, (TEXTS,), generator=rng)
     with torch.inference_mode():
-        x = lower(own, ids, None, own.spec.layers - LAYERS)
+        x = lower(own, ids, None, own.spec.layers - layers)
         alone = torch.cat([its.answer(own, tenants[row, None], x[row, None], None, loop) for row in range(TEXTS)])
         worst = {
             name: float((its.answer(own, tenants, x, None, way) - alone).abs().max()) for name, way in WAYS.items()

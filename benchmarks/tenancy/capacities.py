@@ -15,12 +15,15 @@ from tenancy.runs import CROSSING, adapter_of, batch_of
 SLOTS, EXPONENTS, LINKS = (100, 1000), (0.6, 1.1), (1.0, 4.0)
 #: The target in largest batches; tenants of the highest rate; the rate of the most tenants, of what full batches serve.
 BATCHES, TENANTS, LOAD = 3, 10_000, 0.7
-#: More tenants than that are not looked for; requests of a run.
-MOST, REQUESTS = 100_000, 6_000
+#: More tenants than that are not looked for.
+MOST = 100_000
 
 
-def capacities(folder: Path, model: str) -> DataFrame:
-    """The most tenants at a rate and the highest rate with TENANTS, by cell; other links than the own are modelled."""
+def capacities(folder: Path, model: str, requests: int) -> DataFrame:
+    """The most tenants at a rate and the highest rate with TENANTS, by cell; other links than the own are modelled.
+
+    requests: of a run, or more, so that a steady rate lasts.
+    """
     table = LatencyTable.load(folder)
     size, tokens, service_s = batch_of(table, model)
     slo_ms, rate = 1e3 * BATCHES * service_s, LOAD * size / service_s
@@ -28,12 +31,12 @@ def capacities(folder: Path, model: str) -> DataFrame:
     same = {"model": model, "policy": CROSSING, "slo_ms": slo_ms, "lengths": f"constant:{tokens}", "seeds": 1,
             "adapter_budget": [str(slots * unit) for slots in SLOTS]}  # fmt: skip
     most = analysis.tenants_that_fit(
-        table=str(folder), trace=f"poisson:rate={rate:g},duration={REQUESTS / rate:g}", link=LINKS, most=MOST,
+        table=str(folder), trace=f"poisson:rate={rate:g},duration={requests / rate:g}", link=LINKS, most=MOST,
         tenants=[f"zipf:exponent={each}" for each in EXPONENTS], tolerance=0.1, **same,
     )  # fmt: skip
     rates = analysis.capacity(
         table=[str(folder) if factor == 1 else f"{PREFIX}{folder},times={factor:g}" for factor in LINKS],
-        tenants=[f"zipf:count={TENANTS},exponent={each}" for each in EXPONENTS], requests=REQUESTS,
+        tenants=[f"zipf:count={TENANTS},exponent={each}" for each in EXPONENTS], requests=requests,
         tolerance=0.1, **same,
     )  # fmt: skip
     found = _cells(most, unit, "most", "limited").merge(

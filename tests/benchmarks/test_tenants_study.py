@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pandas import DataFrame
-from tenancy import hits, judged, runs
+from tenancy import capacities, hits, judged, runs
 from tenancy.tables import MODEL, assumed
 
 PRINTED = """# a note
@@ -54,7 +54,7 @@ def curve(lost: float) -> dict[str, list[object]]:
     return {"share": [0.5, 1.1, 4.0], "lost": [0.0, lost, 0.5]}
 
 
-def capacities(*devices: str) -> dict[str, list[object]]:
+def cells(*devices: str) -> dict[str, list[object]]:
     return {"device": [*devices], "most": [100] * len(devices), "capacity": [5.0] * len(devices)}
 
 
@@ -80,7 +80,7 @@ CASES = {
     "crossing": (curve(0.09), curve(0.11)),
     "mixing": ({"tax": [0.1], "batch": [16], "tokens": [16]}, {"tax": [0.11], "batch": [16], "tokens": [16]}),
     "parity": ({**HALF, "different": [0]}, {**HALF, "different": [1]}),
-    "capacity": (capacities("EPYC", "T4 (modelled)"), capacities("H200 (modelled)", "T4 (modelled)")),
+    "capacity": (cells("EPYC", "T4 (modelled)"), cells("H200 (modelled)", "T4 (modelled)")),
 }
 
 
@@ -136,11 +136,16 @@ def test_the_hits_of_a_policy_are_compared_request_by_request(h200) -> None:  # 
 
 
 @pytest.mark.slow
-def test_a_small_study_writes_its_page_and_figures(shared: Path, tmp_path: Path) -> None:
+def test_a_small_study_writes_its_page_and_figures(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch")
     import tenants_study
     from tenant_doubles import tenant_table
 
+    monkeypatch.setattr(capacities, "SLOTS", (100,))
+    monkeypatch.setattr(capacities, "EXPONENTS", (0.9,))
+    monkeypatch.setattr(capacities, "LINKS", (1.0,))
     tenant_table(tmp_path / "table")
     page = tmp_path / "tenants.md"
     flags = ["--share", "0.005", "--data", str(shared), "--page", str(page)]
