@@ -32,7 +32,7 @@ CLASSES = {"acme": 2, "beta-three": 3}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder of eight layers, and what a study leaves of two tenants."""
     folder = tmp_path_factory.mktemp("export")
-    write_teacher(folder / "encoder", layers=8)
+    write_teacher(folder / "encoder", layers=8, hidden=64)
     own, rng = load_teacher(folder / "encoder").encoder(), torch.Generator().manual_seed(0)
     (folder / "study" / "work").mkdir(parents=True)
     (folder / "study" / "card.json").write_text(json.dumps({"weights": digest(own.tensors)}))
@@ -52,7 +52,7 @@ def command(folder: Path, *more: str) -> list[str]:
 def test_what_serves_answers_as_the_study_does(folder: Path) -> None:
     assert main(command(folder, "--classes", "5")) == 0
     store = AdapterStore.open(folder / "out" / "adapters.npy")
-    own = load_weights("teacher-8x32", 1, folder / "out", 0)
+    own = load_weights("teacher-8x64", 1, folder / "out", 0)
     teacher = load_teacher(folder / "encoder").encoder()
     assert (store.names, store.shape.classes, store.shape.width) == (("acme", "beta-three"), 5, 4)
     ids = torch.randint(0, teacher.spec.vocab, (6, 7), generator=torch.Generator().manual_seed(1))
@@ -75,6 +75,6 @@ def test_what_cannot_be_exported_is_refused(folder: Path, tmp_path: Path, capsys
     assert "3" in capsys.readouterr().err
     assert main(command(folder, "--on-look-up")) == 2
     assert "adapters-on-look-up" in capsys.readouterr().err
-    other = write_teacher(tmp_path / "other", layers=9)
+    other = write_teacher(tmp_path / "other", layers=9, hidden=64)
     assert main([*command(folder), "--teacher", str(other)]) == 2
     assert "not the encoder" in capsys.readouterr().err
