@@ -14,7 +14,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +29,7 @@ from tenancy.page import draw, page, setup_of
 from tenancy.tables import CARDS, MODEL, assumed
 
 from analysis.outputs import file_for
+from analysis.sweeps.frames import read_parquet, write
 from analysis.sweeps.origin import ROOT
 from profiler.table import LatencyTable
 from traces.shared.atomic import write_text
@@ -43,6 +45,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--fidelity", type=Path, metavar="FILE", help="what tenants_fidelity.py printed for that table")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", metavar="DIR", help="real traces")
     parser.add_argument("--share", type=float, default=1.0, help="of the requests of every part, for a trial")
+    parser.add_argument("--rows", type=Path, metavar="DIR", help="keep each part here, and go on from those that are")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "tenants.md", metavar="FILE")
     return parser
 
@@ -58,7 +61,7 @@ def main(arguments: list[str], prog: str) -> int:
     torch.set_num_threads(1)
     live = None if options.fidelity is None else judged.read_fidelity(options.fidelity)
     with TemporaryDirectory(prefix="cohort-study-") as scratch:
-        found = dict(_found(options, table, Path(scratch)))
+        found = {name: _kept(options.rows, name, make) for name, make in _parts(options, table, Path(scratch))}
     verdicts = _verdicts(found, live)
     if live is not None:
         found["fidelity"] = live.cells
@@ -70,8 +73,21 @@ def main(arguments: list[str], prog: str) -> int:
     return 0
 
 
-def _found(options: argparse.Namespace, table: LatencyTable, scratch: Path) -> Iterator[tuple[str, DataFrame]]:
-    """Every part of the study, by name."""
+def _kept(folder: Path | None, name: str, make: Callable[[], DataFrame]) -> DataFrame:
+    """A part from its file; made, and written, where there is none."""
+    if folder is None:
+        return make()
+    path = folder / f"{name.replace(' ', '-')}.parquet"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write(make(), path)
+    return read_parquet(path)
+
+
+def _parts(
+    options: argparse.Namespace, table: LatencyTable, scratch: Path
+) -> Iterator[tuple[str, Callable[[], DataFrame]]]:
+    """Every part of the study by name, and what makes it."""
     assert table.adapters is not None
     cards = {name: assumed(scratch, name) for name in CARDS}
     h200, model = cards["h200"], table.adapters.rows[0][0]
@@ -83,22 +99,25 @@ def _found(options: argparse.Namespace, table: LatencyTable, scratch: Path) -> I
     def each(part: Any, *about: Any) -> DataFrame:
         return concat([part(own, its, *about) for own, its, _ in served], ignore_index=True)
 
-    yield "mixed", answers.mixed(model)
-    yield "looked up", answers.looked_up(many(10_000))
-    yield "invariants", runs.invariants(max(len(runs.TRIED), round(100 * options.share)))
-    yield "queueing", runs.queueing(h200, MODEL, many(400_000))
-    yield "anchors", hits.anchors(h200, many(60_000))
-    yield "published", hits.published(many(300_000))
-    yield "ordering", hits.ordering(h200, many(10_000))
-    yield "exactness", hits.exactness(h200, options.data, many(16_093))
-    yield "real", hits.real(h200, options.data)
-    yield "single batch", runs.single_batch(h200, MODEL)
-    yield "pipelining", each(runs.pipelining, many(2_000), (None, *runs.RATIOS))
-    yield "crossing", each(runs.crossing, SLOTS, many(8_000))
-    yield "mixing", runs.mixing(table)
-    yield "parity", runs.parity(options.table, model, scratch, many(400), 100)
-    yield "speed", runs.speed(h200, many(1_000_000), TENANTS, "lru(greedy)")
-    yield "capacity", concat([capacities(path, its, many(6_000)) for _, its, path in served], ignore_index=True)
+    def capacity(requests: int) -> DataFrame:
+        return concat([capacities(path, its, requests) for _, its, path in served], ignore_index=True)
+
+    yield "mixed", partial(answers.mixed, model)
+    yield "looked up", partial(answers.looked_up, many(10_000))
+    yield "mixing", partial(runs.mixing, table)
+    yield "single batch", partial(runs.single_batch, h200, MODEL)
+    yield "pipelining", partial(each, runs.pipelining, many(1_000), (None, *runs.RATIOS))
+    yield "parity", partial(runs.parity, options.table, model, scratch, many(400), 100)
+    yield "ordering", partial(hits.ordering, h200, many(8_000))
+    yield "exactness", partial(hits.exactness, h200, options.data, many(16_093))
+    yield "real", partial(hits.real, h200, options.data)
+    yield "invariants", partial(runs.invariants, max(len(runs.TRIED), round(100 * options.share)))
+    yield "crossing", partial(each, runs.crossing, SLOTS, many(4_000))
+    yield "anchors", partial(hits.anchors, h200, many(40_000))
+    yield "queueing", partial(runs.queueing, h200, MODEL, many(300_000))
+    yield "published", partial(hits.published, many(100_000))
+    yield "speed", partial(runs.speed, h200, many(1_000_000), TENANTS, "lru(greedy)")
+    yield "capacity", partial(capacity, many(1_000))
 
 
 def _verdicts(found: dict[str, DataFrame], live: judged.Fidelity | None) -> dict[str, list[Verdict]]:

@@ -20,7 +20,7 @@ from traces import Trace, load
 from traces.locality import RULES, SHARES
 
 #: Policies whose hits are compared; the first has the future, the last keeps nothing.
-POLICIES = ("belady", "lfu", "gdsf", "tinylfu", "lru", "slo", "random", "serial")
+POLICIES = ("belady", "lfu", "gdsf", "tinylfu", "lru", "slo", "random", "pipelined")
 EXACT = {"lru(none)": "lru", "lfu(none, half_life=1e999)": "lfu", "belady(none)": "belady"}
 #: Reference page, section 5.6, 10,000 tenants: hit ratios of LRU, LFU, the most popular ones, by exponent and slots.
 PUBLISHED = {

@@ -85,7 +85,7 @@ def ordering(rows: DataFrame) -> Iterator[Verdict]:
         steady[["lfu", "gdsf", "tinylfu"]],
         steady[["lru"]],
         steady[["random"]],
-        steady[["serial"]],
+        steady[["pipelined"]],
     ]
     holds = all(above.min() >= below.max() - 0.005 for above, below in pairwise(tiers))
     said = ", ".join(f"{name} {value:.3f}" for name, value in steady.drop("slo").items())

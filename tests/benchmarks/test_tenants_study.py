@@ -36,7 +36,7 @@ ORDERED = {
     "lru": 0.5,
     "slo": 0.5,
     "random": 0.45,
-    "serial": 0.0,
+    "pipelined": 0.0,
 }
 
 
