@@ -130,7 +130,7 @@ def real(rows: DataFrame) -> Iterator[Verdict]:
         worst = min(worst, ratio[best] / ratio["belady"])
         parts.append(f"{share:.0%}: {best} {ratio[best] / ratio['belady']:.3f}")
     yield Verdict(
-        "best policy on gentd26, of Belady's hits", "0.95 at 1, 5 and 10 % slots", ", ".join(parts), worst >= 0.95
+        "best policy on gentd26, of Belady's hits", "0.95 at 1, 5 and 10 % slots", ", ".join(parts), bool(worst >= 0.95)
     )
 
 
