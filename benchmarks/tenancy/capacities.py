@@ -12,7 +12,7 @@ from profiler.table.slower import PREFIX
 from tenancy.runs import CROSSING, adapter_of, batch_of
 
 #: Slots, exponents of popularity, factors on the time of loads.
-SLOTS, EXPONENTS, LINKS = (100, 1000), (0.9,), (1.0, 4.0)
+SLOTS, EXPONENTS, LINKS = (100, 1000), (0.6, 0.9), (1.0, 4.0)
 #: The target in largest batches; tenants of the highest rate; the rate of the most tenants, of what full batches serve.
 BATCHES, TENANTS, LOAD = 2, 10_000, 0.7
 #: More tenants than that are not looked for.

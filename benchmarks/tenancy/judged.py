@@ -12,6 +12,7 @@ from exits.judged import Verdict
 from pandas import DataFrame
 
 from tenancy.hits import EXACT
+from traces.shared.text import count
 
 #: The live cells that are wanted, and their largest relative errors.
 CELLS, ERRORS = 8, {"goodput": 0.05, "p50_s": 0.10, "p99_s": 0.15}
@@ -51,7 +52,7 @@ def anchors(rows: DataFrame) -> Iterator[Verdict]:
         own = rows[rows["anchor"] == name]
         off = 100 * (own["found"] - own["expected"]).abs().max()
         what = "lru against Che's approximation" if name == "Che" else "resident against its closed form"
-        yield Verdict(f"4. {what}", f"within {points:g} points", f"{off:.2f} points off at most", bool(off <= points))
+        yield Verdict(f"4. {what}", f"within {count(points, 'point')}", f"{off:.2f} points off at most", bool(off <= points))
 
 
 def queueing(rows: DataFrame) -> Iterator[Verdict]:

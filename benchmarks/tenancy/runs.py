@@ -40,9 +40,12 @@ def adapter_of(table: LatencyTable, model: str) -> Adapter:
 
 
 def batch_of(table: LatencyTable, model: str) -> tuple[int, int, float]:
-    """The largest batch of a model, at its shortest length: texts, tokens, seconds."""
+    """The largest batch of a model, at its shortest length: texts, tokens, seconds with as many tenants."""
     (level, *_), plan = table.levels(model), table.plan(model)
-    return plan.max_batch, plan.tokens[0], float(table.service(level, plan)[0, plan.max_batch - 1])
+    size, tokens = plan.max_batch, plan.tokens[0]
+    assert table.adapters is not None
+    extra_s = table.adapters.extra_s(model, next(iter(table.adapters.adapters(model))), size, size, tokens)
+    return size, tokens, float(table.service(level, plan)[0, size - 1]) + extra_s
 
 
 def at_once(tenants: Sequence[int], tokens: int) -> Trace:

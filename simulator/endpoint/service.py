@@ -76,18 +76,11 @@ class Service:
         self._backlog = OpenBacklog(len(plan.tokens), slo_s, layout=plan.layout, tenants=tenants is not None)
         records, idle = passing(Sink(self._batch, self._dropped)), list(range(gpus))
         ready = self._opened(served, tenants, records)
-        self._executor, self._working = ready.executor, ready.working
+        self._executor: Any = ready.executor
+        self._working = ready.working
         check_offers(ready.executor, policy)
-        view = ServerView(
-            self._backlog,
-            predictions,
-            gpus,
-            slo_s,
-            self._backlog.tokens,
-            records,
-            idle,
-            ready.memory,  # type: ignore[arg-type]
-        )
+        seen: Any = self._backlog.tokens
+        view = ServerView(self._backlog, predictions, gpus, slo_s, seen, records, idle, ready.memory)
         warm_plans(served, policy, predictions)
         started(policy, view, None)
         self._server = Server(
