@@ -52,7 +52,8 @@ def anchors(rows: DataFrame) -> Iterator[Verdict]:
         own = rows[rows["anchor"] == name]
         off = 100 * (own["found"] - own["expected"]).abs().max()
         what = "lru against Che's approximation" if name == "Che" else "resident against its closed form"
-        yield Verdict(f"4. {what}", f"within {count(points, 'point')}", f"{off:.2f} points off at most", bool(off <= points))
+        asked, said = f"within {count(points, 'point')}", f"{off:.2f} points off at most"
+        yield Verdict(f"4. {what}", asked, said, bool(off <= points))
 
 
 def queueing(rows: DataFrame) -> Iterator[Verdict]:

@@ -97,7 +97,7 @@ def draw(found: dict[str, DataFrame], out: Path) -> None:
 def _hits(frame: DataFrame, axes: Any) -> None:
     for index, (policy, own) in enumerate(frame.groupby("policy", sort=False)):
         axes.plot(100 * own["share"], 100 * own["hits"], label=policy, **marked_look(index))
-    axes.set(xlabel="slots (% of the tenants)", ylabel="adapter was resident (% of requests)", ylim=(60, None))
+    axes.set(xlabel="slots (% of the tenants)", ylabel="resident (% of requests)", ylim=(60, None))
     grid(axes)
 
 
