@@ -117,7 +117,7 @@ def _parts(
     yield "queueing", partial(runs.queueing, h200, MODEL, many(300_000))
     yield "published", partial(hits.published, many(100_000))
     yield "speed", partial(runs.speed, h200, many(1_000_000), TENANTS, "lru(greedy)")
-    yield "capacity", partial(capacity, many(1_000))
+    yield "capacity", partial(capacity, many(4_000))
 
 
 def _verdicts(found: dict[str, DataFrame], live: judged.Fidelity | None) -> dict[str, list[Verdict]]:
