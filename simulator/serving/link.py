@@ -54,15 +54,19 @@ def slowed(begin: float, seconds: float, until: float, factor: float) -> float:
 class Background:
     """What a link sends when nothing else is to be sent: a piece is due every `every_s`, and takes `seconds`.
 
-    windows: of a look-up table, in a piece, which the host computes in host_s. sent: how many pieces so far.
+    windows: of a look-up table, in a piece, which the host computes in host_s. sent: how many pieces so far. since:
+    when the first was due, which is when the link is first asked for something.
     """
+
+    since: float | None = None
 
     def __init__(self, every_s: float, seconds: float, windows: int = 0, host_s: float = 0.0) -> None:
         self.every_s, self.seconds, self.windows, self.host_s, self.sent = every_s, seconds, windows, host_s, 0
 
     def send(self, free_s: float, now: float) -> float:
         """Send the pieces that begin before now on a link that is free from then on; returns when it is free again."""
-        while (begin := max(free_s, self.sent * self.every_s)) < now:
+        self.since = now if self.since is None else self.since
+        while (begin := max(free_s, self.since + self.sent * self.every_s)) < now:
             free_s = begin + self.seconds
             self.sent += 1
         return free_s

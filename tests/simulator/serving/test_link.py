@@ -225,12 +225,13 @@ def test_slowed_work_is_what_small_steps_of_it_come_to(begin, seconds, until, fa
 
 
 def test_what_is_sent_in_the_background_goes_behind_loads_but_a_piece_that_has_begun_is_finished():
-    link = Link(Background(2.0, 1.5))  # due at 0, 2, 4 and so on
-    load = Transfer(0, "a", Adapter(10, 4.0, 1), 3.0, False, 3.0)
-    link.add(load, 3.0)
-    assert (load.start, load.finish, link.background.sent) == (3.5, 7.5, 2)
-    assert link.end() is load
-    link.leave(11.0)  # from 7.5, from 9, and one that began at 10.5
+    link = Link(Background(2.0, 1.5))  # due at 3, 5, 7 and so on
+    first, second = (Transfer(n, "ab"[n], Adapter(10, 4.0, 1), at, False, at) for n, at in enumerate((3.0, 9.0)))
+    link.add(first, 3.0)
+    assert (first.start, link.end()) == (3.0, first)
+    link.add(second, 9.0)  # from 7 and from 8.5 a piece was sent
+    assert (second.start, link.background.sent, link.end()) == (10.0, 2, second)
+    link.leave(18.0)  # from 14, from 15.5, and one that began at 17
     assert link.background.sent == 5
 
 
