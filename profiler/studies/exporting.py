@@ -38,7 +38,7 @@ def export(
     shape = _shape(paths, own.spec.hidden, classes)
     out.mkdir(parents=True, exist_ok=True)
     weights.save(encoder(own.spec, own.tensors), out / ENCODER)
-    shutil.copy(teacher / TOKENIZER, out / TOKENIZER)
+    shutil.copyfile(teacher / TOKENIZER, out / TOKENIZER)
     names = [path.stem.partition("_")[2] for path in paths]
     return write_store(out / STORE, shape, names, lambda row: _numbers(paths[row], shape))
 
