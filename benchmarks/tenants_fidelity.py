@@ -26,6 +26,7 @@ from simulator.reporting.report import Report
 from simulator.serving.clock import VirtualClock
 from simulator.settings import Settings, prepare
 from traces import Trace, write
+from traces.shared.origin import origin
 
 LOADS, SKEWS, SHARES = (0.4, 0.8), (0.6, 1.1), (0.1, 0.5)
 #: The largest relative errors that are allowed.
@@ -47,6 +48,8 @@ def main() -> int:
         parser.error(f"{asked.table} has no adapters.csv: python -m profiler tenants measures it")
     asked.model = asked.model or table.adapters.rows[0][0]
     asked.bytes = next(iter(table.adapters.adapters(asked.model).values())).bytes
+    made = origin()
+    print(f"# {table.device}, {made['created'][:10]}, commit {str(made['commit'])[:7]}")
     missed = [PARTS[part](asked, table) for part in asked.part or PARTS]
     return int(any(missed))
 

@@ -10,29 +10,13 @@ the making of the trace.
 from __future__ import annotations
 
 import argparse
-import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import numpy as np
-
-from profiler.table import AdapterTable, LatencyTable
-from simulator import simulate
-from traces import load
+from tenancy.runs import speed
+from tenancy.tables import assumed
 
 POLICIES = "lru(greedy);lfu(greedy);gdsf(greedy);lru(balanced)"
-MODEL, DEPTH, ADAPTED, BYTES = "teacher-12x768", 12, 6, 1_190_000
-SIZES = (1, 2, 4, 8, 16, 32, 64)
-
-
-def modelled() -> LatencyTable:
-    """The H200 of the reference page, one length."""
-    ones = np.ones(len(SIZES), np.int64)
-    columns = {"model": np.full(len(SIZES), MODEL), "students": ones, "depth": DEPTH * ones, "hidden": 768 * ones}
-    columns |= {"batch": np.array(SIZES), "tokens": 128 * ones, "latency_us": 350 + 27.9 * np.array(SIZES)}
-    rows = tuple((MODEL, "bottleneck-64", BYTES, 21.6, size, size, 128, 0.0) for size in SIZES)
-    adapters = AdapterTable(rows, (ADAPTED,) * len(SIZES))
-    return LatencyTable(
-        "h200-assumed", columns, {"device": "H200, assumed rates", "kind": "modelled"}, None, adapters=adapters
-    )
 
 
 def main() -> None:
@@ -41,20 +25,16 @@ def main() -> None:
     parser.add_argument("--tenants", type=int, default=10_000)
     parser.add_argument("--policies", default=POLICIES, metavar="A;B")
     asked = parser.parse_args()
-    spec = f"poisson:rate=20000,duration={asked.requests / 20_000}"
-    trace = load(spec, tenants=f"zipf:count={asked.tenants},exponent=0.9", lengths="constant:128")
-    table, budget = modelled(), BYTES * max(1, asked.tenants // 10)
-    print(f"{len(trace):,} requests, {asked.tenants:,} tenants, room for {budget // BYTES:,}; modelled")
+    with TemporaryDirectory() as folder:
+        table = assumed(Path(folder), "h200")
+    print(f"about {asked.requests:,} requests, {asked.tenants:,} tenants, a tenth in slots; {table.device}")
     for policy in asked.policies.split(";"):
-        cpu, wall = time.process_time(), time.perf_counter()
-        summary = simulate(trace, policy, table, slo_s=0.02, adapter_budget=budget).summary
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        found = speed(table, asked.requests, asked.tenants, policy).iloc[0]
         figures = (
-            f"hits {summary['hit_rate']:.3f}, batches {summary['batch_mean']:.1f}, overlap {summary['overlap']:.3f}"
+            f"hits {found['hit_rate']:.3f}, batches {found['batch_mean']:.1f}, overlap {found['overlap']:.3f}, "
+            f"p99 {1e3 * found['p99_s']:.2f} ms"
         )
-        print(
-            f"{policy:24} {cpu:6.1f} CPU s, {wall:6.1f} s; {figures}, p99 {1e3 * summary['p99_s']:.2f} ms", flush=True
-        )
+        print(f"{policy:24} {found['cpu_s']:6.1f} CPU s, {found['wall_s']:6.1f} s; {figures}", flush=True)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ from policies.residency.full_copy import FullCopy
 from policies.residency.gdsf import Gdsf
 from policies.residency.lfu import Lfu
 from policies.residency.lru import Lru
+from policies.residency.partial import Partial
 from policies.residency.random import Random
 from policies.residency.resident import Resident
 from policies.residency.resident_first import ResidentFirst
@@ -73,6 +74,7 @@ RESIDENCY: dict[str, type] = {
     "serial": Serial,
     "pipelined": Pipelined,
     "slora": Slora,
+    "partial": Partial,
     "resident_first": ResidentFirst,
     "cluster": Cluster,
     "balanced": Balanced,

@@ -64,12 +64,16 @@ class Preempt(NamedTuple):
 class Load(NamedTuple):
     """Bring a tenant's adapter to this GPU, over its link: behind the loads that were asked for before.
 
-    ahead: a prefetch, which goes behind all loads that are none, until a batch that needs it is dispatched.
+    ahead: a prefetch, which goes behind all loads that are none, until a batch that needs it is dispatched. layers: so
+    many of its last layers alone, which takes as much room all the same; 0: all. cost: by how much that lowers the
+    accuracy of an answer, as a share.
     """
 
     gpu: int
     tenant: str
     ahead: bool = False
+    layers: int = 0
+    cost: float = 0.0
 
 
 class Evict(NamedTuple):

@@ -23,6 +23,7 @@ COMMANDS = {
     "report": ("profiler.commands.report", "what studies found, one or several seeds, against what serving it costs"),
     "adopt": ("profiler.commands.adopt", "give a table the accuracies of a study"),
     "adapters": ("profiler.commands.adapters", "train adapters of real tenants; what skipped lower layers cost"),
+    "store": ("profiler.commands.store", "write the trained adapters of a study into a folder that serves them"),
     "tenants": ("profiler.commands.tenants", "measure what tenants' adapters and looked-up layers take, for a table"),
     "synth": ("profiler.commands.synth", "compute a modelled table for a device nobody has measured"),
 }

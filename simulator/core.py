@@ -50,7 +50,9 @@ class Adapters:
     """What became of adapters. By request, at its last Dispatch: hits, the place in HITS; load_wait_s, of its batch.
 
     load_wait_s: by how much the batch took longer because of its loads. loads: in the order they were asked for. waits:
-    of each batch that had to wait. bytes_read: from the disk.
+    of each batch that had to wait. bytes_read: from the disk. inserted: windows of a look-up table, in the background;
+    insert_link_s, insert_host_s: what that took of the links and of the host. partial: the requests with the adapters
+    of the last layers alone, and what that costs each in accuracy.
     """
 
     hits: bytearray
@@ -59,6 +61,10 @@ class Adapters:
     waits: list[float] = field(default_factory=list)
     bytes_loaded: int = 0
     bytes_read: int = 0
+    inserted: int = 0
+    insert_link_s: float = 0.0
+    insert_host_s: float = 0.0
+    partial: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass

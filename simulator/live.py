@@ -105,7 +105,9 @@ class Devices:
     def _ready(self, askers: TraceAskers, clock: Clock, records: Records) -> Ready:
         """What runs the batches of one run."""
         if self.tenants is not None:
-            return self.tenants.ready(self.prepared.trace, askers, clock, records)
+            tenant = self.prepared.trace.tenant
+            assert tenant is not None  # or its store would not have opened
+            return self.tenants.ready(tenant.tolist(), askers, clock, records)
         executor = on_devices(self.served, askers, clock, PATIENCE_S)
         return Ready(executor, None, executor.working())
 
@@ -228,9 +230,8 @@ def open_live(prepared: Prepared, on_progress: Callable[[str], None] = lambda wh
     tenants = None
     if its.adapter_budget is not None or "memory" in needs(make(its.policy)):
         on_progress("opening the store of adapters")
-        tenants = open_tenants(
-            served, deployment, prepared.trace, its.adapter_budget, its.adapters, its.weights, its.seed
-        )
+        asking = None if trace.tenant is None else trace.tenant.tolist()
+        tenants = open_tenants(served, deployment, asking, its.adapter_budget, its.adapters, its.weights, its.seed)
         served = tenants.served
     elif its.adapters is not None:
         raise ValueError(

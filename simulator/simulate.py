@@ -110,7 +110,8 @@ def simulate(
     backlog = Backlog(trace, buckets, len(plan.tokens), slo_s, plan.layout)
     records, idle = Records() if records is None else records, list(range(gpus))
     if memory is None and (adapter_budget is not None or "memory" in needs(policy)):
-        memory = bound(adapter_budget, table, deployment.model, trace, gpus, records, host_budget)
+        tenants = None if trace.tenant is None else trace.tenant.tolist()
+        memory = bound(adapter_budget, table, deployment.model, tenants, gpus, records, host_budget)
     elif memory is None and host_budget is not None:
         raise ValueError("a host budget is for a run with adapters: give an adapter budget, or a policy of adapters")
     view = ServerView(backlog, predictions, gpus, slo_s, trace.tokens, records, idle, memory)
@@ -137,6 +138,8 @@ def simulate(
     clock.start()
     with uncollected():
         server.serve()
+    if memory is not None:
+        memory.leave(clock.now)
     if interrupted := backlog.total < len(trace):
         if not backlog.total:
             raise ValueError("interrupted before the first request arrived: there is nothing to report")

@@ -61,7 +61,7 @@ FOLDERS = {
         "modelled": "measuring models table",
         "campaign": "device executors measuring models table",
         "distill.learning": "models",
-        "studies": "answers distill.learning models table",
+        "studies": "answers distill.learning models table tenants",
         "distill": "answers distill.learning executors models studies table",
         "commands": "answers blackbox campaign device distill distill.learning executors measuring measuring.tenants "
         "modelled models studies table tenants",

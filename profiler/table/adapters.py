@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -109,3 +110,9 @@ class AdapterTable:
         _, _, size, load_us, *_ = self.rows[number]
         layers = self.layers[number] if self.layers else 0
         return Adapter(size, load_us * 1e-6, layers, self.disk_us[number] * 1e-6 if self.disk_us else 0.0)
+
+
+def slower_beside(meta: Mapping[str, Any], model: str) -> float:
+    """By which factor a batch of a model takes longer while an adapter is loaded, as metadata has it; else 1."""
+    own = meta.get("adapters", {}).get(model, {})
+    return float(max(1.0, own.get("beside", {}).get("compute", 1.0)))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.table.accuracy import AccuracyTable
-from profiler.table.adapters import AdapterTable
+from profiler.table.adapters import AdapterTable, slower_beside
 from profiler.table.jitter import Jitter
 from profiler.table.layers import LayerTable
 from profiler.table.lookup import LookupTable
@@ -102,8 +102,14 @@ class LatencyTable:
                 self.accuracy.rows if self.accuracy else None,
                 self.meta.get("idle_factor"),
                 *(self.adapters.key if self.adapters else []),
+                *(
+                    ["beside", [slower_beside(self.meta, each) for each in self.models]]
+                    if self.meta.get("adapters")
+                    else []
+                ),
                 *(["layers", self.layers.rows] if self.layers else []),
                 *(["lookup", self.lookup.rows] if self.lookup else []),
+                *(["updates", self.lookup.updates] if self.lookup and self.lookup.updates else []),
                 *([self._layouts] if PACKED in self._layouts.values() else []),
             )
         )

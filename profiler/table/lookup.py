@@ -27,11 +27,13 @@ class LookupTimes(NamedTuple):
 class LookupTable:
     """Rows of these COLUMNS. layers: how many of the first layers are looked up. entries: of the table of windows.
 
+    updates: windows per second that are computed and inserted while others are served; no file says that.
     Raises ValueError for times that cannot be, for a model of which two numbers of layers are looked up, and for a row
     that is there twice.
     """
 
     rows: tuple[tuple[str, int, int, int, int, float, float, float], ...]
+    updates: float = 0.0
 
     def __post_init__(self) -> None:
         layers: dict[str, int] = {}
@@ -55,6 +57,11 @@ class LookupTable:
                 f"lookup.csv has none for {model}; it has {known}: python -m profiler tenants measures it"
             )
         return found[0]
+
+    def window_s(self, model: str) -> float:
+        """Seconds to compute the entry of one window. Raises LookupError as `layers`."""
+        self.layers(model)
+        return next(row[7] for row in self.rows if row[0] == model) * 1e-6
 
     def entries(self, model: str) -> tuple[int, ...]:
         """The sizes of tables that were measured for a model, ascending."""

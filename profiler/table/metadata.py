@@ -120,6 +120,14 @@ class Ceilings:
         return cls(**own) if own else None
 
 
+class _AdapterMeta(BaseModel):
+    """How adapters of a model were measured. beside: the factors by which batches and loads slow each other."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    beside: dict[Literal["compute", "load"], _Factor] = ABSENT
+
+
 class TableMeta(_Document):
     """Every key that a table's metadata may have."""
 
@@ -134,6 +142,7 @@ class TableMeta(_Document):
     cold_start_s: _Amount = ABSENT
     power_w: _Amount = ABSENT
     price_per_gpu_hour: _Amount = ABSENT
+    adapters: dict[str, _AdapterMeta] = ABSENT
     noise: _Noise = ABSENT
     ceilings: Ceilings = ABSENT
     # Where it comes from.
@@ -162,7 +171,6 @@ class TableMeta(_Document):
     products_refused: _Free = ABSENT
     products_untried: dict[str, _Count] = ABSENT
     layers: _Free = ABSENT
-    adapters: _Free = ABSENT
     campaign_part: str = ABSENT
     # What a GPU says of itself.
     multiprocessors: _Count | None = ABSENT

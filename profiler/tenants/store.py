@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -97,10 +97,18 @@ class AdapterStore:
         flat = flat.reshape(-1, its.layers, its.parameters)
         return TenantAdapters(flat, weight.reshape(-1, its.hidden, its.classes), bias.clone())
 
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        """The row of each tenant."""
+        return {name: row for row, name in enumerate(self.names)}
+
+    def classes(self, row: int) -> int:
+        """How many classes a tenant has: the bias of others is -inf."""
+        return int((self.rows[row, -self.shape.classes :] > -np.inf).sum())
+
     def numbered(self, names: Iterable[str]) -> list[int]:
         """The rows of these tenants. Raises LookupError for one that is not there."""
-        place = {name: row for row, name in enumerate(self.names)}
-        found = []
+        place, found = self._place, list[int]()
         for name in names:
             if name not in place:
                 raise LookupError(

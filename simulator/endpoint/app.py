@@ -153,7 +153,7 @@ class Endpoint:
         tokenizing = perf_counter()
         ids, about = (asked.ids, {}) if asked.ids is not None else await self._tokenized(request, asked.texts or [])
         asking = perf_counter()
-        found = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s)
+        found = await self.service.ask(ids, asked.slo_s, asked.klass, self.within_s, asked.tenant)
         answers = answered(found, asked.partial)
         logits = np.stack([each.logits for each in answers.values()])
         students, tokens = [each.used.students for each in answers.values()], sum(map(len, ids))

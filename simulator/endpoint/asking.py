@@ -46,12 +46,13 @@ class Answer:
 
 @dataclass(eq=False, slots=True)
 class Asked:
-    """A request on its way. number and arrival_s are known once the loop has it."""
+    """A request on its way. tenant: "" where there are none. number and arrival_s are known once the loop has it."""
 
     ids: Ids
     slo_s: float
     klass: str
     answer: asyncio.Future[Answer]
+    tenant: str = ""
     number: int = -1
     arrival_s: float = field(default=float("nan"))
 
@@ -94,12 +95,17 @@ class Listener:
 class Clients:
     """The requests of clients: their token ids, and their answers on the way back.
 
-    release: called with requests and their answers, in the device's thread. running: when each batch that is on
-    a device began. measured: (cycle, lateness) of batches, in seconds, until the service takes them.
+    release: called with requests and their answers, in the device's thread. classes: how many a tenant has; None: all
+    that there are. running: when each batch that is on a device began. measured: (cycle, lateness) of batches, in
+    seconds, until the service takes them.
     """
 
-    def __init__(self, release: Callable[[Sequence[Asked], Sequence[Answer]], None]) -> None:
-        self._release = release
+    def __init__(
+        self,
+        release: Callable[[Sequence[Asked], Sequence[Answer]], None],
+        classes: Callable[[str], int | None] = lambda tenant: None,
+    ) -> None:
+        self._release, self._classes = release, classes
         self.asked: dict[int, Asked] = {}
         self.running: dict[int, float] = {}
         self.measured: dict[int, tuple[float, float]] = {}
@@ -111,13 +117,18 @@ class Clients:
         asked = self.asked
         return [asked[each].ids for each in requests]
 
+    def tenants(self, requests: Sequence[int]) -> list[str]:
+        """Those of requests on a device; in its thread, as the next one."""
+        asked = self.asked
+        return [asked[each].tenant for each in requests]
+
     def take(
         self, running: Running, rows: Sequence[int] | None, logits: NDArray[np.float32], used: Used, finish_s: float
     ) -> None:
         requests, start_s = running.requests, running.now + running.late
         asked = [self.asked.pop(each) for each in (requests if rows is None else [requests[row] for row in rows])]
         made = [
-            Answer(row, used, len(requests), one.arrival_s, start_s, finish_s, one.klass)
+            Answer(row[: self._classes(one.tenant)], used, len(requests), one.arrival_s, start_s, finish_s, one.klass)
             for one, row in zip(asked, logits, strict=True)
         ]
         self._release(asked, made)

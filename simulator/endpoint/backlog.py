@@ -23,19 +23,29 @@ REMEMBERED = 1 << 18
 class OpenBacklog(Backlog):
     """A backlog whose future is unknown. Requests are numbered from 0 as they arrive.
 
-    tokens: the lengths, by request. remembered: how many that left are kept.
+    tokens: the lengths, by request; tenants likewise, if they have some. remembered: how many that left are kept.
     """
 
     open = True
 
-    def __init__(self, bucket_count: int, slo_s: float, remembered: int = REMEMBERED, *, layout: str = PADDED) -> None:
+    def __init__(
+        self,
+        bucket_count: int,
+        slo_s: float,
+        remembered: int = REMEMBERED,
+        *,
+        layout: str = PADDED,
+        tenants: bool = False,
+    ) -> None:
         self.arrivals = Window(array("d"))  # type: ignore[assignment]
         self.tokens = Window(array("i"))
         self.holes = Window(bytearray())  # type: ignore[assignment]
         self.total = 0
         self._codes = Window(bytearray() if bucket_count <= 256 else [])
         self._buckets = self._codes  # type: ignore[assignment]
-        self._klass = Window([])
+        self._klass, self.tenants = Window([]), Window([])
+        self._beside: list[tuple[Window, Any]] = []
+        self._has_tenants = tenants
         self._descending = range(bucket_count)[::-1]
         self._own_slo = Window(array("d"))  # type: ignore[assignment]
         self._begin(bucket_count, slo_s, layout)
@@ -43,9 +53,18 @@ class OpenBacklog(Backlog):
         self._remembered = remembered
         self._awaited: list[tuple[Sequence[int] | None, int]] = []  # places that the loop waits to see filled
 
-    def append(self, now: float, tokens: int, bucket: int, slo_s: float | None = None, klass: str = "") -> int:
+    def beside(self, column: Window, value: Any) -> None:
+        """Let a column grow by this value with every request, and forget with them."""
+        self._beside.append((column, value))
+
+    def append(
+        self, now: float, tokens: int, bucket: int, slo_s: float | None = None, klass: str = "", tenant: str = ""
+    ) -> int:
         """Admit a request that arrives now; returns its number. slo_s: its own, in seconds; klass: its class."""
         number = self.total
+        for column, value in self._beside:
+            column.append(value)
+        self.tenants.append(tenant)
         self.arrivals.append(now)
         self.tokens.append(tokens)
         self.sums.append(self.sums[number] + tokens)  # type: ignore[attr-defined]
@@ -112,6 +131,8 @@ class OpenBacklog(Backlog):
     def _names(self, column: str) -> Any:
         if column == "klass":
             return self._klass
+        if column == "tenant" and self._has_tenants:
+            return self.tenants
         raise PolicyError(f"asked for a {column}, but requests of an endpoint have none")
 
     def _forget(self, until: int) -> None:
@@ -120,7 +141,8 @@ class OpenBacklog(Backlog):
             group.refresh()
             for line in group.lines.values():
                 forget_line(line, until)
-        for kept in (self.arrivals, self.tokens, self.sums, self.holes, self._codes, self._klass, self._own_slo):
+        own = (self.arrivals, self.tokens, self.sums, self.holes, self._codes, self._klass, self.tenants, self._own_slo)
+        for kept in (*own, *(column for column, _ in self._beside)):
             kept.forget(until)  # type: ignore[union-attr]
         self._deadlines.forget(self, until)
         if self._awaited:

@@ -36,11 +36,13 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
     device = flags.add_argument_group("device")
     settings_flags(
         device,
-        *("device", "gpus", "table", "model", "task", "levels", "weights", "seed"),
+        *("device", "gpus", "table", "model", "task", "levels", "weights", "adapters", "adapter_budget", "seed"),
         device="default: cuda if there is one",
         gpus="devices behind one queue",
         table="measured latencies, which the policy believes",
         weights="checkpoint, with tokenizer.json for texts",
+        adapters="a store of tenants, of which every request names one",
+        adapter_budget="on each device, for the adapters of tenants: bytes, or with KiB, MiB, GiB (default: for all)",
         seed="of random weights",
     )
     device.add_argument("--name", metavar="NAME", help="of the model, as clients ask for it (default: the table's)")

@@ -10,7 +10,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from policies import describe, make
+from policies import describe, make, needs
+from policies.interface import Policy
 from policies.registry import answers_of, modules_of
 from profiler.executors.server import ServerExecutor
 from profiler.executors.serving import Served, default_device, labels_of, open_devices
@@ -25,6 +26,7 @@ from simulator.endpoint.metrics import Metrics
 from simulator.endpoint.protocol import LOGITS, Limits, offered
 from simulator.endpoint.recording import Recorder
 from simulator.endpoint.service import Service
+from simulator.executors.tenants import TenantDevices, open_tenants
 from simulator.settings import Settings
 from traces.lengths import SHORT_TEXT
 from traces.shared.modules import digest, outside
@@ -54,6 +56,8 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         seed=options.seed,
         on_progress=lambda what: log.info(what),
     )
+    tenants = _tenants(options, deployment, served, policy)
+    served = served if tenants is None else tenants.served
     notes = [*deployment.notes, *served.notes]
     for note in notes:
         log.warning(note)
@@ -61,10 +65,10 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         notes.append(f"accuracy: {deployment.task} ({source})")
         log.info(notes[-1])
     specs = [each.spec for each in served.executors[0].values()]
-    classes = max(each.classes for each in specs)
+    classes = max(each.classes for each in specs) if tenants is None else -1
     first = next(iter(served.executors[0].values()))
     gives = first.dialect.gives if isinstance(first, ServerExecutor) else LOGITS
-    labels = labels_of(options.weights, classes) if gives == LOGITS else ()
+    labels = labels_of(options.weights, classes) if gives == LOGITS and tenants is None else ()
     vocab, types, tokenize = min(each.vocab for each in specs), min(each.types for each in specs), None
     if options.weights is not None and _has_tokenizer(Path(options.weights)):
         tokenize = open_texts(options.weights, plan.max_tokens, vocab, types)
@@ -77,6 +81,7 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         outputs=offered(labels),
         width=classes,
         gives=gives,
+        tenants=None if tenants is None else frozenset(tenants.names),
     )
     settings = Settings(
         policy=describe(policy),
@@ -89,6 +94,8 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         device=device,
         clock="wall",
         weights=options.weights,
+        adapters=options.adapters,
+        adapter_budget=options.adapter_budget,
         seed=options.seed,
         digests={path: digest(Path(path)) for path in answers_of(policy)},
     )
@@ -103,6 +110,7 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
             for each in deployment.levels
         ],
         "labels": list(labels),
+        **({} if tenants is None else {"tenants": len(tenants.names)}),
         "table": {"name": table.name, "device": table.device, "digest": table.digest},
         "notes": notes,
     }
@@ -135,6 +143,7 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
             most=options.queue,
             patience_s=options.timeout_s,
             listeners=listeners,
+            tenants=tenants,
         )
     except BaseException:
         for close in closed:
@@ -157,6 +166,26 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
         closed=closed,
     )
     return endpoint, served, recorder
+
+
+def _tenants(
+    options: argparse.Namespace, deployment: Deployment, served: Served, policy: Policy
+) -> TenantDevices | None:
+    """The tenants of a store, where one is named. Raises ValueError where the other options do not fit that."""
+    loads = "memory" in needs(policy)
+    if options.adapters is None:
+        if loads or options.adapter_budget is not None:
+            raise ValueError(f"{options.policy} and an adapter budget are for tenants: name their store by --adapters")
+        return None
+    if not loads:
+        raise ValueError(f"--adapters is given, but {options.policy} loads none: take a policy such as lru(greedy)")
+    if options.record is not None:
+        raise ValueError("--record keeps no tenants as yet, so that nobody could replay it: leave it or --adapters out")
+    from profiler.tenants.store import AdapterStore
+
+    names = AdapterStore.open(Path(options.adapters)).names
+    its = options.adapter_budget, options.adapters, options.weights, options.seed
+    return open_tenants(served, deployment, names, *its)
 
 
 def _known(value: float) -> float | None:

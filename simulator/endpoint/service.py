@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from array import array
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from policies.interface import Policy
 from profiler.table import Predictions
-from simulator.core import Row
+from simulator.core import Adapters, Records, Row
 from simulator.endpoint.asking import (
     FAILED,
     NOT_A_NUMBER,
@@ -31,10 +32,12 @@ from simulator.endpoint.asking import (
 from simulator.endpoint.backlog import OpenBacklog
 from simulator.endpoint.timed import timed
 from simulator.executors.device import on_devices, warm_plans
+from simulator.executors.tenants import Ready, TenantDevices
 from simulator.queue.view import ServerView
+from simulator.queue.window import Window
 from simulator.serving.clock import WallClock
 from simulator.serving.loop import Server
-from simulator.serving.passing import Sink, TimedEvent, passing
+from simulator.serving.passing import Latest, Sink, TimedEvent, passing
 from simulator.simulate import check_offers, started
 
 if TYPE_CHECKING:
@@ -48,8 +51,9 @@ class Service:
     """One queue, warm devices and a policy. Open it, ask, close it.
 
     most: how many requests may wait or run; more are refused. patience_s: a batch that runs for longer counts as stuck,
-    and so does a loop that takes longer for one step (a policy that does not return). The policy is
-    the service's own from now on. Raises ValueError for one that needs what a device does not offer.
+    and so does a loop that takes longer for one step (a policy that does not return). tenants: whose requests are
+    served, where they have adapters. The policy is the service's own from now on. Raises ValueError for one that needs
+    what a device does not offer.
     """
 
     def __init__(
@@ -62,25 +66,44 @@ class Service:
         most: int,
         patience_s: float = 30.0,
         listeners: Sequence[Listener] = (),
+        tenants: TenantDevices | None = None,
     ) -> None:
         self.predictions, self.policy, self.slo_s, self.most = predictions, policy, slo_s, most
         self._served, self._patience_s, self._listeners = served, patience_s, listeners
         self._clock = clock = WallClock(spin_s=0.0)  # an endpoint's thread must not spin: others need the interpreter
-        self._askers = Clients(partial(self._post, self._release))
-        gpus = len(served.executors)
-        self._executor = executor = on_devices(served, self._askers, clock)
-        check_offers(executor, policy)
-        self._backlog = OpenBacklog(len(predictions.plan.tokens), slo_s, layout=predictions.plan.layout)
+        released = partial(self._post, self._release)
+        self._askers = Clients(released) if tenants is None else Clients(released, cache(tenants.classes))
+        gpus, plan = len(served.executors), predictions.plan
+        self._backlog = OpenBacklog(len(plan.tokens), slo_s, layout=plan.layout, tenants=tenants is not None)
         records, idle = passing(Sink(self._batch, self._dropped)), list(range(gpus))
-        view = ServerView(self._backlog, predictions, gpus, slo_s, self._backlog.tokens, records, idle)  # type: ignore[arg-type]
+        ready = self._opened(served, tenants, records)
+        self._executor: Any = ready.executor
+        self._working = ready.working
+        check_offers(ready.executor, policy)
+        seen: Any = self._backlog.tokens
+        view = ServerView(self._backlog, predictions, gpus, slo_s, seen, records, idle, ready.memory)
         warm_plans(served, policy, predictions)
         started(policy, view, None)
-        self._server = Server(clock, executor, timed(policy, self._decided), self._backlog, view, records, idle)
+        self._server = Server(
+            clock, ready.executor, timed(policy, self._decided), self._backlog, view, records, idle, memory=ready.memory
+        )
         self._inside: set[Asked] = set()
         self._parents = count(1)  # the requests of several texts, by number
         self.draining, self._closing, self._failure = False, False, ""
         self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
         self._ended = asyncio.Event()
+
+    def _opened(self, served: Served, tenants: TenantDevices | None, records: Records) -> Ready:
+        """What runs batches; where there are tenants, with memory for their adapters, noted in bounded records."""
+        if tenants is None:
+            executor = on_devices(served, self._askers, self._clock)
+            return Ready(executor, None, executor.working())
+        hits, waits = Window(bytearray()), Window(array("d"))
+        self._backlog.beside(hits, 0)
+        self._backlog.beside(waits, 0.0)
+        records.adapters = Adapters(hits, waits, Latest(), Latest())  # type: ignore[arg-type]
+        asking: Any = self._backlog.tenants
+        return tenants.ready(asking, self._askers, self._clock, records, self._askers.tenants)
 
     @property
     def gpus(self) -> int:
@@ -134,7 +157,12 @@ class Service:
         self._thread.join()
 
     async def ask(
-        self, ids: Sequence[Ids], slo_s: float | None = None, klass: str = "", within_s: float = 30.0
+        self,
+        ids: Sequence[Ids],
+        slo_s: float | None = None,
+        klass: str = "",
+        within_s: float = 30.0,
+        tenant: str = "",
     ) -> list[Answer | Unanswered]:
         """What becomes of the texts of one request: the answer to each, or why it has none.
 
@@ -157,7 +185,7 @@ class Service:
             inside = f"{len(self._inside)} texts are waiting already, of at most {self.most}"
             raise self._unanswered(503, "refused", f"{inside}: try again later", klass, texts)
         own = self.slo_s if slo_s is None else slo_s
-        asked = [Asked(each, own, klass, self._loop.create_future()) for each in ids]
+        asked = [Asked(each, own, klass, self._loop.create_future(), tenant) for each in ids]
         self._inside.update(asked)
         self._clock.call(partial(self._let_in, asked, parent))
         with suppress(TimeoutError):
@@ -180,7 +208,7 @@ class Service:
             one.arrival_s = now
             own = None if one.slo_s == self.slo_s else one.slo_s
             bucket = plan.tokens.index(plan.padded_tokens(len(one.ids)))
-            one.number = number = self._backlog.append(now, len(one.ids), bucket, own, one.klass)
+            one.number = number = self._backlog.append(now, len(one.ids), bucket, own, one.klass, one.tenant)
             self._askers.asked[number] = one
             for each in self._listeners:
                 each.arrived(number, now, len(one.ids), own, one.klass, parent)
@@ -241,7 +269,7 @@ class Service:
         ended: Callable[[], object] = self._ended.set
         try:
             self._served.bind[0]()
-            with self._executor.working():
+            with self._working:
                 self._clock.start()
                 self._server.serve()
         except BaseException as error:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
 from profiler.events import BatchPlan, Execution, Requests
 from profiler.table import Adapter, BucketPlan, LatencyTable, Level
+from profiler.table.adapters import slower_beside
+from profiler.table.skipping import SUFFIX
 from simulator.core import Executor, Records
 from simulator.executors.table import refuse
 from simulator.serving.host import HostMemory
-from simulator.serving.link import Carrier
+from simulator.serving.link import Background, Carrier, Link, slowed
 from simulator.serving.memory import Memory
-from traces import Trace
 
+#: Windows of a look-up table that are inserted at once.
+CHUNK = 512
 #: Seconds that so many distinct tenants add to a batch of a model padded to (texts, tokens).
 ExtraSeconds = Callable[[str, int, int, int], float]
 
@@ -22,7 +25,9 @@ class AdapterExecutor:
     """Runs whole batches as `whole` does, each layer once its adapters are there, and adds what distinct tenants cost.
 
     Layer i ends at max(end of layer i - 1, its adapters are there) + its time: all layers take the same, and those with
-    adapters, the last ones, share what the tenants add. extra_s: nothing where `whole` applies the adapters itself.
+    adapters, the last ones, share what the tenants add. While the GPU's link loads, for this batch or others, a layer
+    takes longer by the memory's factor; the loop adds that of loads that are asked for later. extra_s: nothing where
+    `whole` applies the adapters itself.
     """
 
     def __init__(self, whole: Executor, memory: Memory, plan: BucketPlan, extra_s: ExtraSeconds) -> None:
@@ -42,13 +47,14 @@ class AdapterExecutor:
         service_s = execution.seconds
         padded = self._plan.padded_batch(size), self._plan.tokens[bucket]
         extra_s = self._extra_s(level.model, len(tenants), *padded)
-        if not ready:
+        until, slower = self._memory.slow_until(gpu, now), self._memory.slower
+        if not ready and until <= now:
             return Execution(service_s + extra_s)
         layer_s, adapted_s = service_s / level.depth, extra_s / self._layers
-        time = now + layer_s * (level.depth - self._layers)
-        time += (layer_s + adapted_s) * (self._layers - len(ready))
+        time = slowed(now, layer_s * (level.depth - self._layers), until, slower)
+        time = slowed(time, (layer_s + adapted_s) * (self._layers - len(ready)), until, slower)
         for there in ready:
-            time = max(time, there) + layer_s + adapted_s
+            time = slowed(max(time, there), layer_s + adapted_s, until, slower)
         seconds = max(time - now, service_s + extra_s)
         self._memory.waits(requests, seconds - service_s - extra_s)
         return Execution(seconds)
@@ -78,22 +84,23 @@ def bound(
     budget: int | None,
     table: LatencyTable,
     model: str,
-    trace: Trace,
+    tenants: Sequence[str] | None,
     gpus: int,
     records: Records,
     host_budget: int | None = None,
     links: Sequence[Carrier] | None = None,
+    names: Iterable[str] | None = None,
 ) -> Memory:
-    """The memory of a run that binds the tenants of its trace to adapters of the model's default kind.
+    """The memory of a run that binds the tenants of its requests to adapters of the model's default kind.
 
-    model: several with commas share the adapters, which must be the same for all of them.
+    model: several with commas share the adapters, which must be the same for all of them. tenants: of every request.
     budget, host_budget: bytes on each GPU and in the host's memory; None: enough for all tenants. links: as of
-    `Memory`. Raises LookupError or
-    ValueError where the table has no adapters, the trace no tenants, or not even one fits.
+    `Memory`. names: of the tenants that there are; default: those of the requests. Raises LookupError or ValueError
+    where the table has no adapters, the requests no tenants, or not even one fits.
     """
     if table.adapters is None:
         raise LookupError(f"table {table.name} has no adapters.csv: profile adapters, or give no adapter budget")
-    if trace.tenant is None:
+    if tenants is None:
         raise ValueError("an adapter budget is for the tenants of a trace, which has no column tenant")
     found = {each: _adapter(table, each) for each in table.named(model)}
     adapter = next(iter(found.values()))
@@ -101,8 +108,7 @@ def bound(
         raise ValueError(
             f"{other} has other adapters than {model.partition(',')[0]}: models that share tenants may not"
         )
-    tenants = trace.tenant.tolist()
-    adapters = dict.fromkeys(tenants, adapter)
+    adapters = dict.fromkeys(tenants if names is None else names, adapter)
     budget = adapter.bytes * len(adapters) if budget is None else budget
     if budget < adapter.bytes:
         raise ValueError(f"the adapter budget is {budget} bytes; an adapter of {model} takes {adapter.bytes}")
@@ -111,7 +117,25 @@ def bound(
             f"a host budget needs a column disk_us in adapters.csv, and room for an adapter of {adapter.bytes} bytes"
         )
     host = None if host_budget is None else HostMemory(host_budget)
-    return Memory(budget, gpus, adapters, tenants, records, host, links)
+    if links is None:
+        links = [Link(_background(table, found)) for _ in range(gpus)]
+    simulated = all(link.foretold for link in links)
+    slower = max(slower_beside(table.meta, each) for each in found) if simulated else 1.0
+    return Memory(budget, gpus, adapters, tenants, records, host, links, slower)
+
+
+def _background(table: LatencyTable, found: Mapping[str, Adapter]) -> Background | None:
+    """The inserts into the look-up table of a model of these, CHUNK windows at a time, at the speed of its adapters.
+
+    A window is a key and three states in float16. Reckoned with while nothing else is sent: see `Background`.
+    """
+    model = next((each for each in found if each.endswith(SUFFIX)), None)
+    if model is None or table.lookup is None or not table.lookup.updates:
+        return None
+    size = CHUNK * (8 + 3 * 2 * table.levels(model)[0].hidden)
+    seconds = size * found[model].load_s / found[model].bytes
+    host_s = CHUNK * table.lookup.window_s(model.removesuffix(SUFFIX))
+    return Background(CHUNK / table.lookup.updates, seconds, CHUNK, host_s)
 
 
 def _adapter(table: LatencyTable, model: str) -> Adapter:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from profiler.events import Kind
 from profiler.table import Level
-from simulator.core import HITS, OK, OUTCOMES, Records
+from simulator.core import HITS, OK, OUTCOMES, Adapters, Records
 from simulator.reporting.clients import of_clients
 from traces import Trace
 from traces.shared.sums import dot
@@ -49,8 +49,8 @@ class Ran(Protocol):
 
 def summarised(report: Ran) -> dict[str, Any]:
     """The figures of a run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
-    found = _of_batches(report) | _of_requests(report) | _of_adapters(report)
-    return found | of_clients(report.trace, report.times)
+    found = _of_batches(report) | _of_requests(report)
+    return found | _of_adapters(report) | _of_partial(report, found) | of_clients(report.trace, report.times)
 
 
 def _of_batches(report: Ran) -> dict[str, Any]:
@@ -142,14 +142,35 @@ def _of_adapters(report: Ran) -> dict[str, Any]:
     end = float(max(report.batch_columns["finish_s"], default=0.0))
     done = [load for load in its.loads if load.finish < np.inf]
     used = sum(min(load.seconds, max(0.0, end - load.start)) for load in done)
+    seconds = end - float(report.trace.arrival_s[0])
     return {
         "hit_rate": _mean(hits == HITS.index("resident")),
         "bytes_loaded": its.bytes_loaded,
-        "link_busy": _ratio(used, report.gpus * (end - float(report.trace.arrival_s[0]))),
+        "link_busy": _ratio(used, report.gpus * seconds),
         "overlap": 1 - sum(its.waits) / sum(load.seconds for load in done) if done else None,
         "fairness": _fairness(report),
         **({"bytes_read": its.bytes_read} if its.bytes_read else {}),
+        **(_of_inserts(its, report.gpus, seconds) if its.inserted else {}),
     }
+
+
+def _of_partial(report: Ran, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The share of served requests whose adapter was there in part, and accuracies less what was declared for it."""
+    its = report.records.adapters
+    if its is None or not its.partial:
+        return {}
+    cost, part = np.zeros(len(report.trace)), np.fromiter(its.partial, np.int64)
+    cost[part] = list(its.partial.values())
+    served, on_time = report.times["batch"] >= 0, report.times["outcome"] == OK
+    lost = {"accuracy": cost[served].mean(), "accuracy_weighted_goodput": cost[on_time].sum() / len(cost)}
+    accuracies = {name: None if found[name] is None else found[name] - float(less) for name, less in lost.items()}
+    return {**accuracies, "partial_adapters": len(part) / int(served.sum())}
+
+
+def _of_inserts(its: Adapters, gpus: int, seconds: float) -> dict[str, Any]:
+    """Windows that were inserted into the look-up table, and the shares of the links and of one processor it took."""
+    busy = _ratio(its.insert_link_s, gpus * seconds), _ratio(its.insert_host_s, seconds)
+    return {"windows_inserted": its.inserted, "insert_link_busy": busy[0], "insert_host_busy": busy[1]}
 
 
 def _fairness(report: Ran) -> float | None:

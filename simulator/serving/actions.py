@@ -13,6 +13,7 @@ from policies.interface import Dispatch, Drop, Evict, Load, Preempt, Scale, Wait
 from profiler.events import BatchPlan, Event, Kind
 from simulator.core import ExecutorError, PolicyError
 from simulator.serving.events import free, release, ring
+from simulator.serving.link import slowed
 from simulator.serving.memory import Memory
 from simulator.serving.state import State
 
@@ -87,8 +88,28 @@ def _expect(state: State, number: int, now: float, finish: float, events: Sequen
 
 
 def _load(state: State, action: Load, now: float) -> None:
-    _bound(state).load(action, now)
+    memory = _bound(state)
+    until = memory.slow_until(action.gpu, now)
+    memory.load(action, now)
     ring(state, action.gpu)
+    if memory.slower > 1:
+        _slow_down(state, action.gpu, until, memory.slow_until(action.gpu, now), memory)
+
+
+def _slow_down(state: State, gpu: int, begin: float, until: float, memory: Memory) -> None:
+    """Let the batch of a GPU end later: from one time until another a load runs beside it that it did not know of."""
+    due, batches = state.due, state.batches
+    running = next((entry for entry in due if entry[1] >= 0 and batches[entry[1]][2] == gpu), None)
+    if running is None or running[0] <= begin:
+        return
+    end, number, order, event = running
+    later = slowed(begin, end - begin, until, memory.slower)
+    due.remove(running)
+    heapify(due)
+    heappush(due, (later, number, order, event))
+    start, _, _, level, bucket, requests = batches[number]
+    batches[number] = (start, later, gpu, level, bucket, requests)
+    memory.waits(requests, later - end)
 
 
 def _evict(state: State, action: Evict, now: float) -> None:

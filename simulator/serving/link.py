@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import chain
 from math import ceil, inf
 from typing import Protocol
 
@@ -17,19 +18,21 @@ class Transfer:
     """A load on its way. Seconds.
 
     number: its place among the run's loads. asked: when. ahead: a prefetch, which goes behind what a batch needs.
-    there: when the host has it. layers: in all. left: those that are to come. seconds: of its own on the link. start:
-    when the link began with it. began: when it began with those that are left, if it is at them. finish: when the last
-    layer is there, once that is known.
+    there: when the host has it. layers: in all. left: those that are to come, the last
+    ones. seconds: of its own on the link. start: when the link began with it. began: when it began with those that are
+    left, if it is at them. finish: when the last layer is there, once that is known.
     """
 
     __slots__ = ("ahead", "asked", "began", "finish", "layer_s", "layers", "left", "number", "seconds", "start",
                  "tenant", "there")  # fmt: skip
 
-    def __init__(self, number: int, tenant: str, adapter: Adapter, asked: float, ahead: bool, there: float) -> None:
+    def __init__(
+        self, number: int, tenant: str, adapter: Adapter, asked: float, ahead: bool, there: float, left: int = 0
+    ) -> None:
         self.number, self.tenant, self.asked, self.ahead, self.there = number, tenant, asked, ahead, there
-        self.layers = self.left = adapter.layers
-        self.seconds = adapter.load_s
+        self.layers, self.left = adapter.layers, left or adapter.layers
         self.layer_s = adapter.load_s / adapter.layers
+        self.seconds = adapter.load_s if self.left == self.layers else self.left * self.layer_s
         self.start = self.began = self.finish = inf
 
     def ends(self) -> list[float]:
@@ -39,14 +42,46 @@ class Transfer:
         return [self.finish] * self.left
 
 
+def slowed(begin: float, seconds: float, until: float, factor: float) -> float:
+    """When work of so many seconds is done that takes `factor` times as long until a time, and no longer from then."""
+    if begin >= until:
+        return begin + seconds
+    if seconds * factor <= until - begin:
+        return begin + seconds * factor
+    return until + seconds - (until - begin) / factor
+
+
+class Background:
+    """What a link sends when nothing else is to be sent: a piece is due every `every_s`, and takes `seconds`.
+
+    windows: of a look-up table, in a piece, which the host computes in host_s. sent: how many pieces so far. since:
+    when the first was due, which is when the link is first asked for something.
+    """
+
+    since: float | None = None
+
+    def __init__(self, every_s: float, seconds: float, windows: int = 0, host_s: float = 0.0) -> None:
+        self.every_s, self.seconds, self.windows, self.host_s, self.sent = every_s, seconds, windows, host_s, 0
+
+    def send(self, free_s: float, now: float) -> float:
+        """Send the pieces that begin before now on a link that is free from then on; returns when it is free again."""
+        self.since = now if self.since is None else self.since
+        while (begin := max(free_s, self.since + self.sent * self.every_s)) < now:
+            free_s = begin + self.seconds
+            self.sent += 1
+        return free_s
+
+
 class Carrier(Protocol):
     """Brings adapters to one GPU: `Link`, which is simulated, or `loading.LiveLink`, which really copies them.
 
-    foretold: whether it knows when a load ends before it has.
+    foretold: whether it knows when a load ends before it has. background: what it sends beside loads.
     """
 
     @property
     def foretold(self) -> bool: ...
+    @property
+    def background(self) -> Background | None: ...
 
     @property
     def next_s(self) -> float:
@@ -64,17 +99,25 @@ class Carrier(Protocol):
     def evict(self, tenant: str) -> None:
         """The room of an adapter that is there is free now."""
 
+    def until(self, now: float) -> float:
+        """When everything that it was asked for is there; now where that is not foretold."""
+
+    def leave(self, now: float) -> None:
+        """The run is over."""
+
 
 class Link:
     """Sends one layer at a time, and ends the layer that it is at before it turns to another adapter.
 
     In the order they were asked for, each adapter as a whole: first the loads that batches need, then prefetches. The
     adapters of one batch come together, layer by layer: their first layers, then their second ones (`gather`).
+    background: what goes behind all of these; a piece of it that has begun is finished first.
     """
 
     foretold = True
 
-    def __init__(self) -> None:
+    def __init__(self, background: Background | None = None) -> None:
+        self.background = background
         self._sending: deque[Transfer] = deque()  # with known ends, the next one first
         self._needed: deque[Transfer] = deque()
         self._ahead: deque[Transfer] = deque()
@@ -141,6 +184,18 @@ class Link:
     def evict(self, tenant: str) -> None:
         """Nothing to do: the memory counts the bytes."""
 
+    def leave(self, now: float) -> None:
+        """Send in the background what there was time for since the last load."""
+        if self.background is not None and not self._sending:
+            self._free_s = self.background.send(self._free_s, now)
+
+    def until(self, now: float) -> float:
+        """When everything that it was asked for is there."""
+        time = self._sending[-1].finish if self._sending else now
+        for load in chain(self._needed, self._ahead):
+            time = max(time, load.there) + load.left * load.layer_s
+        return time
+
     def _interrupt(self, now: float) -> None:
         """Stop what is being sent at the end of the layer that it is at, unless that is its last one."""
         load = self._sending[0]
@@ -160,6 +215,8 @@ class Link:
         """Send the next adapter, unless one is being sent: of those that the host has the first."""
         if self._sending or not (queue := self._needed or self._ahead):
             return
+        if self.background is not None:
+            self._free_s = self.background.send(self._free_s, now)
         time = max(now, self._free_s)
         load = next((each for each in queue if each.there <= time), None) or min(queue, key=lambda each: each.there)
         queue.remove(load)

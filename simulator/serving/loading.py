@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 
 from policies.machinery.raised import one_line
 from profiler.events import Event, Kind
-from simulator.core import ExecutorError
+from simulator.core import ExecutorError, PolicyError
 from simulator.serving.clock import WallClock
 from simulator.serving.fleet import LOADED
 from simulator.serving.link import Link, Transfer
@@ -38,7 +38,7 @@ class CopyingLink(Link):
         self._pool = pool
 
     def add(self, load: Transfer, now: float) -> None:
-        self._pool.take(load.tenant)
+        _take(self._pool, load)
         for layer in range(load.left):
             self._pool.copy(load.tenant, layer)
         super().add(load, now)
@@ -55,6 +55,7 @@ class LiveLink:
     """
 
     foretold = False
+    background = None
 
     def __init__(self, gpu: int, pool: Slots, clock: WallClock) -> None:
         self._gpu, self._pool, self._clock = gpu, pool, clock
@@ -74,7 +75,7 @@ class LiveLink:
 
     def add(self, load: Transfer, now: float) -> None:
         """Queue a load."""
-        self._pool.take(load.tenant)
+        _take(self._pool, load)
         load.seconds = 0.0
         with self._changed:
             (self._ahead if load.ahead else self._needed).append(load)
@@ -97,6 +98,13 @@ class LiveLink:
     def evict(self, tenant: str) -> None:
         """Free the slot of an adapter that is there."""
         self._pool.give_back(tenant)
+
+    def until(self, now: float) -> float:
+        """Now: when copies end is not foretold."""
+        return now
+
+    def leave(self, now: float) -> None:
+        """Nothing to do: `working` ends the thread."""
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -148,6 +156,15 @@ class LiveLink:
         load.finish = self._last_s = max(self._clock.wall, nextafter(self._last_s, inf))
         self._ended.append(load)
         self._clock.post(LOADED - self._gpu, Event(0.0, Kind.LOADED))
+
+
+def _take(pool: Slots, load: Transfer) -> None:
+    """Give a load a slot. Raises PolicyError for one of some layers: what was in the others would be applied."""
+    if load.left < load.layers:
+        raise PolicyError(
+            f"loads the last {load.left} layers of {load.tenant!r} alone, which a real device cannot: leave out partial"
+        )
+    pool.take(load.tenant)
 
 
 def _end(message: str) -> NoReturn:

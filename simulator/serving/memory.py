@@ -32,12 +32,16 @@ class Pinned(NamedTuple):
 
 
 class Space:
-    """The memory of one GPU. loading: in the order they were asked for. rings_s: when its link's next end is due."""
+    """The memory of one GPU. loading: in the order they were asked for. rings_s: when its link's next end is due.
+
+    partial: of adapters whose last layers alone were asked for, what that costs in accuracy.
+    """
 
     def __init__(self, budget: int, link: Carrier) -> None:
         self.room = budget
         self.resident: dict[str, None] = {}
         self.loading: dict[str, Transfer] = {}
+        self.partial: dict[str, float] = {}
         self.pins: Counter[str] = Counter()
         self.link = link
         self.rings_s = inf
@@ -46,8 +50,10 @@ class Space:
 class Memory:
     """Which adapters are on which GPU (invariant I10): a `policies.interface.Residency`, and what changes it.
 
-    budget: bytes per GPU. adapters: of every tenant. tenants: of every request. host: what adapters are loaded from;
-    None: all of them are in the host's memory. links: one of each GPU; default: simulated ones.
+    budget: bytes per GPU. adapters: of every tenant. tenants: of every request. records: that it notes everything in;
+    their `adapters` may be there. host: what adapters are loaded from; None: all of them are in the host's memory.
+    links: one of each GPU; default: simulated ones. slower: by which factor a batch takes longer while its GPU's link
+    loads.
     """
 
     def __init__(
@@ -59,13 +65,16 @@ class Memory:
         records: Records,
         host: HostMemory | None = None,
         links: Sequence[Carrier] | None = None,
+        slower: float = 1.0,
     ) -> None:
-        self._host = host
+        self._host, self.slower = host, slower
         self._adapters, self._tenants, self.distinct = adapters, tenants, len(adapters)
         self._spaces = [Space(budget, link) for link in links or [Link() for _ in range(gpus)]]
         self.pinned: dict[int, Pinned] = {}  # by the number of the batch
         count = len(tenants)
-        records.adapters = self._became = Adapters(bytearray(count), array("d", bytes(8 * count)))
+        if records.adapters is None:
+            records.adapters = Adapters(bytearray(count), array("d", bytes(8 * count)))
+        self._became = records.adapters
 
     def resident(self, gpu: int) -> AbstractSet[str]:
         return self._on(gpu).resident.keys()
@@ -99,9 +108,15 @@ class Memory:
         """Whether loads are under way whose end is not foretold."""
         return any(on.loading and not on.link.foretold for on in self._spaces)
 
+    def slow_until(self, gpu: int, now: float) -> float:
+        """Until when batches of a GPU take longer, by the loads that are known now; now where they do not."""
+        return self._on(gpu).link.until(now) if self.slower > 1 else now
+
     def load(self, action: Load, now: float) -> None:
         """Queue a load on its link."""
-        (gpu, tenant, ahead), on, its = action, self._on(action.gpu), self.adapter(action.tenant)
+        (gpu, tenant, ahead, layers, cost), on, its = action, self._on(action.gpu), self.adapter(action.tenant)
+        if not (isinstance(layers, int) and 0 <= layers <= its.layers and 0 <= cost <= 1):
+            raise PolicyError(f"loads {layers} layers of {its.layers} at a cost of {cost}, which must lie in 0 to 1")
         if tenant in on.resident or tenant in on.loading:
             state = "resident" if tenant in on.resident else "loading"
             raise PolicyError(f"loads {tenant!r} onto GPU {gpu}, where it is {state} already")
@@ -115,9 +130,11 @@ class Memory:
         if self._host is not None:
             there = self._host.fetch(tenant, its, now)
             became.bytes_read = self._host.bytes_read
-        on.loading[tenant] = load = Transfer(len(became.loads), tenant, its, now, bool(ahead), there)
-        became.loads.append(Loaded(gpu, tenant, inf, inf, its.load_s))
-        became.bytes_loaded += its.bytes
+        on.loading[tenant] = load = Transfer(len(became.loads), tenant, its, now, bool(ahead), there, layers)
+        became.loads.append(Loaded(gpu, tenant, inf, inf, load.seconds))
+        became.bytes_loaded += its.bytes * load.left // its.layers
+        if load.left < its.layers:
+            on.partial[tenant] = cost
         on.link.add(load, now)
 
     def rings(self, gpu: int) -> float | None:
@@ -150,6 +167,7 @@ class Memory:
                 f"evicts {tenant!r} from GPU {gpu}, where it is {'loading' if tenant in on.loading else state}"
             )
         del on.resident[tenant]
+        on.partial.pop(tenant, None)
         on.link.evict(tenant)
         on.room += self._adapters[tenant].bytes
 
@@ -170,15 +188,21 @@ class Memory:
                     f"dispatched request {request} to GPU {gpu}, where the adapter of its tenant {tenant!r} is neither "
                     f"resident nor loading: load it first"
                 )
+        if on.partial or became.partial:
+            for request in requests:
+                if (cost := on.partial.get(tenants[request])) is None:
+                    became.partial.pop(request, None)
+                else:
+                    became.partial[request] = cost
         ready = on.link.gather(list(coming.values()), now) if coming else ()
         held = frozenset(tenants[request] for request in requests)
         on.pins.update(held)
         self.pinned[number] = Pinned(gpu, held, ready)
 
     def waits(self, requests: Sequence[int], seconds: float) -> None:
-        """Note by how much a batch takes longer because of its loads."""
+        """Note that a batch takes so much longer because of loads."""
         for request in requests:
-            self._became.load_wait_s[request] = seconds
+            self._became.load_wait_s[request] += seconds
         self._became.waits.append(seconds)
 
     def unpin(self, number: int) -> None:
@@ -190,6 +214,16 @@ class Memory:
                 del pins[tenant]
             else:
                 pins[tenant] -= 1
+
+    def leave(self, now: float) -> None:
+        """The run is over: note what links sent in the background. The host computes it once for all of them."""
+        its = self._became
+        for gpu, on in enumerate(self._spaces):
+            on.link.leave(now)
+            if (own := on.link.background) is not None:
+                its.insert_link_s += own.sent * own.seconds
+                if not gpu:
+                    its.inserted, its.insert_host_s = own.sent * own.windows, own.sent * own.host_s
 
     def _on(self, gpu: int) -> Space:
         if not (isinstance(gpu, (int, np.integer)) and 0 <= gpu < len(self._spaces)):

@@ -54,6 +54,22 @@ class Batches(Window):
             self.forget(min(len(self) - KEPT, *self.running))
 
 
+class Latest(Window):
+    """The last values alone, of what is only looked at soon after."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+
+    def append(self, value: Any) -> None:
+        super().append(value)
+        if len(self.values) > 2 * KEPT:
+            self.forget(len(self) - KEPT)
+
+    def __setitem__(self, position: int | slice, value: Any) -> None:
+        if isinstance(position, slice) or position >= self.first:
+            super().__setitem__(position, value)
+
+
 class Events(list[Any]):
     """The events of batches that are not done."""
 

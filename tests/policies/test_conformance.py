@@ -19,7 +19,9 @@ from simulator.conformance import check_policy
 def specs():
     """Every policy; a wrapper around one that waits. Random compositions: tests/simulator/test_invariants.py."""
     for name, cls in POLICIES.items():
-        if "inner" in cls.__dataclass_fields__:
+        if name == "partial":
+            yield "partial(lru(timeout), layers=1, cost=0.1, burst=0.2)"
+        elif "inner" in cls.__dataclass_fields__:
             yield f"{name}(timeout)"
         elif name in RESIDENCY:  # batches, which load nothing themselves
             yield f"lru({name}, prefetch='queue')"

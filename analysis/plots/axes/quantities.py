@@ -45,7 +45,7 @@ QUANTITIES = {
     "students_mean": Quantity("mean students"),
     "padding": Quantity("padding", "% of tokens run", 100),
     "hit_rate": Quantity("adapter was resident", "% of answers", 100),
-    "overlap": Quantity("loads hidden behind batches", "% of load time", 100),
+    "overlap": Quantity("loads hidden", "% of load time", 100),
     "budget_gib": Quantity("budget for adapters", "GiB per GPU"),
     "tenant_count": Quantity("tenants"),
     "utilisation": Quantity("busy", "% of GPU time", 100),

@@ -29,7 +29,8 @@ def overlap_against_budget(frame: DataFrame, axes: Axes) -> Axes:
 def loads(batches: DataFrame, loads: DataFrame, axes: Axes, *, start_s: float, window_s: float) -> Axes:
     """What GPUs and their links do over a window: for each GPU a lane of batches, and below it one of loads.
 
-    A bar of loads goes from a load's first layer to its last; bars of the adapters of one batch lie over each other.
+    A bar of loads goes from a load's first layer to its last, and is a hair wide at least; those of the adapters of one
+    batch lie over each other, and are one block.
     """
     lanes: list[str] = []
     for gpu in range(int(batches["gpu"].max()) + 1):
@@ -37,8 +38,8 @@ def loads(batches: DataFrame, loads: DataFrame, axes: Axes, *, start_s: float, w
             own = rows[(rows["gpu"] == gpu) & (rows["finish_s"] > start_s) & (rows["start_s"] < start_s + window_s)]
             left, width = 1e3 * (own["start_s"] - start_s), 1e3 * (own["finish_s"] - own["start_s"])
             label = ("batches", "loads of adapters")[place] if gpu == 0 else None
-            axes.barh([len(lanes)] * len(own), width, 0.78, left, color=COLOURS[place], alpha=(1.0, 0.35)[place],
-                      ec="white", lw=0.4, label=label)  # fmt: skip
+            axes.barh([len(lanes)] * len(own), width, 0.78, left, color=COLOURS[place], lw=0.4, label=label,
+                      ec=("white", COLOURS[1])[place])  # fmt: skip
             lanes.append(f"{name} {gpu}")
     axes.set(xlim=(0, 1e3 * window_s), ylim=(len(lanes) - 0.5, -0.5), xlabel=f"time after {start_s:,.3f} s (ms)")
     axes.set_yticks(range(len(lanes)), lanes)

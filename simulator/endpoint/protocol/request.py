@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,8 @@ class Limits:
 
     types: of tokens; a token of type t is handed on as its id + t * vocab. texts: how many one request may have.
     outputs: the names of what it may ask for; the first is what it gets unless it asks. width: how many numbers an
-    answer has, and `gives` what they are: logits, scores (which stay as they are), or embeddings.
+    answer has, and `gives` what they are: logits, scores (which stay as they are), or embeddings. tenants: of which a
+    request names one; None where there are none.
     """
 
     vocab: int
@@ -40,6 +41,7 @@ class Limits:
     outputs: tuple[str, ...] = ("logits",)
     width: int = 2
     gives: str = LOGITS
+    tenants: Collection[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Inference:
 
     slo_s: its own target in seconds. outputs: the names of what it asks for, and whether in binary. partial: whether it
     takes an answer where some of its texts have none. model: as the body names it; empty where only the path does.
+    tenant: "" where there are none.
     """
 
     ids: list[NDArray[np.int32]] | None
@@ -58,6 +61,7 @@ class Inference:
     outputs: dict[str, bool]
     partial: bool = False
     model: str = ""
+    tenant: str = ""
 
 
 def read(body: bytes, header_length: str | None, limits: Limits) -> Inference:
@@ -106,7 +110,8 @@ def inference(
     its = tensors.parameters(message)
     if type(partial := its.get("partial", False)) is not bool:
         raise BadRequest("parameter partial must be true or false")
-    return Inference(ids, texts, _slo_s(its), _klass(its), id, outputs or {limits.outputs[0]: False}, partial, model)
+    asked, tenant = outputs or {limits.outputs[0]: False}, _tenant(its, limits)
+    return Inference(ids, texts, _slo_s(its), _klass(its), id, asked, partial, model, tenant)
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
@@ -208,6 +213,19 @@ def _klass(parameters: dict[str, Any]) -> str:
     if type(value) is not int or not 0 <= value < PRIORITIES:
         raise BadRequest(f"parameter priority must be a whole number, 0 to {PRIORITIES - 1}")
     return str(value)
+
+
+def _tenant(parameters: dict[str, Any], limits: Limits) -> str:
+    value, known = parameters.get("tenant"), limits.tenants
+    if known is None:
+        if value is not None:
+            raise BadRequest("parameter tenant: no tenants are served here, leave it out")
+        return ""
+    if value is None:
+        raise BadRequest("parameter tenant is needed: whose adapters answer")
+    if not isinstance(value, str) or value not in known:
+        raise BadRequest(f"parameter tenant: there is no tenant {str(value)[:64]!r} here; there are {len(known):,}")
+    return value
 
 
 def _outputs(message: dict[str, Any], limits: Limits) -> dict[str, bool]:

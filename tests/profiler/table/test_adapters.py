@@ -8,6 +8,7 @@ import pytest
 from conftest import formula_table
 
 from profiler.table import Adapter, AdapterTable, LatencyTable
+from profiler.table.adapters import slower_beside
 
 HEAD = "model,kind,bytes,load_us,distinct,batch,tokens,extra_us\n"
 ROWS = "m,full,100,50,1,1,16,3\nm,full,100,50,1,8,16,4\nm,full,100,50,8,8,16,9\nm,top,40,20,1,1,16,1\n"
@@ -87,3 +88,16 @@ def test_layers_and_the_disk_are_optional_columns(tmp_path):
     path.write_text(f"{head},layers,disk_us\n{row},6,900\nm,full,100,50,1,8,16,4,5,900\n")
     with pytest.raises(ValueError, match="another"):
         AdapterTable.read(path)
+
+
+def test_how_loads_slow_batches_is_measured_per_model_checked_and_part_of_the_digest():
+    plain = formula_table(lambda *_: 100)
+    found = replace(plain, meta=dict(plain.meta) | {"adapters": {MODEL: {"beside": {"compute": 1.2, "load": 1.5}}}})
+    assert (slower_beside(found.meta, MODEL), slower_beside(found.meta, "other")) == (1.2, 1.0)
+    assert slower_beside(plain.meta, MODEL) == 1.0
+    assert found.digest != plain.digest
+    faster = replace(plain, meta=dict(plain.meta) | {"adapters": {MODEL: {"beside": {"compute": 0.98}}}})
+    assert slower_beside(faster.meta, MODEL) == 1.0  # noise
+    for wrong in (0.0, "fast", None):
+        with pytest.raises(ValueError, match="compute"):
+            replace(plain, meta=dict(plain.meta) | {"adapters": {MODEL: {"beside": {"compute": wrong}}}})

@@ -85,8 +85,10 @@ def test_derived_tables_are_named_on_the_command_line(table, tmp_path):
     (folder / "lookup.csv").write_text(HEAD + ROWS)
     assert LatencyTable.load(folder).lookup.rows == table.lookup.rows
     assert as_table(f"lookup:{folder},entries=50").models[1] == f"{MODEL}-lookup"
-    for wrong in ("", "entries=x", "entries=0", "entries=5,cost=2", "cost=1", "entries=5,x=1"):
-        with pytest.raises(ValueError, match=r"lookup:|cost"):
+    assert as_table(f"lookup:{folder},entries=50,updates=9").lookup.updates == 9
+    assert as_table(f"lookup:{folder},entries=50,updates=9").digest != as_table(f"lookup:{folder},entries=50").digest
+    for wrong in ("", "entries=x", "entries=0", "entries=5,cost=2", "cost=1", "entries=5,x=1", "entries=5,updates=-1"):
+        with pytest.raises(ValueError, match=r"lookup:|cost|updates"):
             as_table(f"lookup:{folder},{wrong}")
     with pytest.raises(LookupError, match=r"adapters.csv"):
         as_table(f"link:{folder},times=2")

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import Dispatch, Load, Wait
-from profiler.table import Adapter, AdapterTable
+from profiler.table import Adapter, AdapterTable, LookupTable
+from profiler.table.skipping import skipped
 from simulator import simulate
 from simulator.conformance.on_demand import OnDemand
-from simulator.serving.link import Link, Transfer
+from simulator.serving.link import Background, Link, Transfer, slowed
 from traces import Trace
 
 NEEDS = frozenset({"memory"})
@@ -177,3 +178,74 @@ def test_the_host_is_an_lru_before_the_disk():
     assert (waits > 2).sum() >= read
     with pytest.raises(ValueError, match="disk_us"):
         simulate(requests, OnDemand(), layered(6), **how)
+
+
+def beside(factor, **named):
+    """Batches take so many times as long while the link loads, by metadata."""
+    plain = layered(6, **named)
+    return replace(plain, meta=dict(plain.meta) | {"adapters": {"students-2x8": {"beside": {"compute": factor}}}})
+
+
+@pytest.mark.parametrize(("asked", "took"), [(-2, 22 / 3), (0, 8.0), (2, 8.0), (4, 7.0), (6, 6.0)])
+def test_a_load_slows_the_batch_that_runs_beside_it_whenever_it_is_asked_for(asked, took):
+    """Half as long again: a batch of 6 s begins at 10, a load of 6 s for another one is asked for before or after."""
+    served = []
+
+    def answer(view, _):
+        if "a" not in view.resident(0) and "a" not in view.loading(0):
+            return Load(0, "a")
+        if view.now >= 10 + asked and "b" not in view.resident(0) and "b" not in view.loading(0):
+            return Load(0, "b", True)
+        if view.idle and view.now >= 10 and len(served) < 2 and (not served or view.now > 10):
+            served.append(len(served))
+            return Dispatch([served[-1]], view.levels[-1])
+        later = [time for time in (10.0, 10.0 + asked) if time > view.now]
+        return Wait(until=min(later)) if later else Wait()
+
+    requests = trace(0.0, 0.0, tenant=np.array(["a", "b"]))
+    report = simulate(requests, Says(answer, needs=NEEDS, every_arrival=True), beside(1.5), slo_s=100.0)
+    first = report.batches.iloc[0]
+    assert first["finish_s"] - first["start_s"] == pytest.approx(took, abs=1e-9)
+    assert report.requests["load_wait_s"][0] == pytest.approx(took - 6, abs=1e-9)
+
+
+def test_a_batch_is_slowed_by_its_own_loads_layer_by_layer():
+    """A layer a second, there and computed: 1, then 1.5 each until the last load ends at 6, then 1."""
+    report = latency(beside(1.5))
+    assert report.batches["finish_s"][0] == pytest.approx(26 / 3, abs=1e-9)
+    assert latency(beside(1.0)).batches["finish_s"][0] == latency(layered(6)).batches["finish_s"][0]
+
+
+@given(st.floats(0, 9), st.floats(0, 9), st.floats(0, 9), st.floats(1, 3))
+def test_slowed_work_is_what_small_steps_of_it_come_to(begin, seconds, until, factor):
+    end, half = slowed(begin, seconds, until, factor), slowed(begin, seconds / 2, until, factor)
+    assert slowed(half, seconds / 2, until, factor) == pytest.approx(end, abs=1e-9)
+    done = max(0.0, min(end, until) - begin) / factor + (end - max(begin, until) if end > until else 0.0)
+    assert done == pytest.approx(seconds, abs=1e-9)
+
+
+def test_what_is_sent_in_the_background_goes_behind_loads_but_a_piece_that_has_begun_is_finished():
+    link = Link(Background(2.0, 1.5))  # due at 3, 5, 7 and so on
+    first, second = (Transfer(n, "ab"[n], Adapter(10, 4.0, 1), at, False, at) for n, at in enumerate((3.0, 9.0)))
+    link.add(first, 3.0)
+    assert (first.start, link.end()) == (3.0, first)
+    link.add(second, 9.0)  # from 7 and from 8.5 a piece was sent
+    assert (second.start, link.background.sent, link.end()) == (10.0, 2, second)
+    link.leave(18.0)  # from 14, from 15.5, and one that began at 17
+    assert link.background.sent == 5
+
+
+def test_inserts_into_the_look_up_table_are_reported():
+    """512 windows every 10 s for 101 s; a piece takes 0.6 s of the link and 2.56 ms of the host."""
+    model, plain = "students-2x8", layered(6)
+    adapters = AdapterTable(tuple((model, "toy", 286_720, 6e6, n, 8, 16, 0.0) for n in (1, 8)), (5, 5))
+    lookup = LookupTable(tuple((model, 1, 10, b, 16, 1e6, 1e6, 5.0) for b in (1, 2, 4, 8)))
+    table = skipped(replace(plain, adapters=adapters, lookup=lookup), 10, updates=51.2)
+    requests = trace(0.0, 95.0, tenant=np.array(["a", "a"]))
+    how = {"model": f"{model}-lookup", "slo_s": 100.0, "adapter_budget": 286_720}
+    summary = simulate(requests, OnDemand(), table, **how).summary
+    assert summary["windows_inserted"] == 11 * 512
+    assert summary["insert_link_busy"] == pytest.approx(6.6 / 101)
+    assert summary["insert_host_busy"] == pytest.approx(11 * 512 * 5e-6 / 101)
+    plain = replace(plain, adapters=adapters)
+    assert "windows_inserted" not in simulate(requests, OnDemand(), plain, **how | {"model": model}).summary
