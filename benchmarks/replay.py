@@ -51,7 +51,7 @@ Result = TypeVar("Result")
 #: Per table, about how many requests per second full batches of like lengths serve at the highest level, and the
 #: default target in seconds. Written down here, so that the traffic stays what it is whatever the code says.
 TABLES = {"synthetic": (14_600.0, 0.004), "cpu-epyc-1thread": (59.0, 0.16)}
-GROUPS = {"split:h200-modelled,gpus=4,reduce_us=8": (225_000.0, 0.00047)}
+GROUPS = {"split:tests/data/tables/h200-modelled,gpus=4,reduce_us=8": (225_000.0, 0.00047)}
 TRAFFIC = ("poisson", "burst", "overload")
 #: Loads of each kind, and up to which share of the requests.
 LOADS = {
