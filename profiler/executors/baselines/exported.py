@@ -78,10 +78,8 @@ def _onnx(path: Path, spec: Dims, *, int8: bool = False) -> Vote:
     fused = optimize_model(str(path), model_type="bert", num_heads=spec.heads, hidden_size=spec.hidden)
     fused.save_model_to_file(str(path))
     if int8:
-        how_int8 = {
-            "DefaultTensorType": TensorProto.FLOAT
-        }  # what stands behind a fused operator has no type of its own
-        quantize_dynamic(path, path, per_channel=True, weight_type=QuantType.QInt8, extra_options=how_int8)
+        known = {"DefaultTensorType": TensorProto.FLOAT}  # behind a fused operator no type is inferred
+        quantize_dynamic(path, path, per_channel=True, weight_type=QuantType.QInt8, extra_options=known)
     how = onnxruntime.SessionOptions()
     how.intra_op_num_threads = torch.get_num_threads()
     session: Any = onnxruntime.InferenceSession(str(path), how, providers=["CPUExecutionProvider"])
