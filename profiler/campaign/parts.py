@@ -142,7 +142,7 @@ def _energy_of(card: nvml.Nvml, executor: Engine, key: ShapeKey, campaign: Campa
 
 def _slots(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
     """Batches per second of our executor in a closed loop, with one staging slot and with two."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for grid in campaign.plan.students:
         own = campaign.random(shape(grid))
         for students in grid.students[:2]:

@@ -22,7 +22,8 @@ from profiler.table import ShapeKey
 def errors(device: ModelledGpu, published: Sequence[PublishedTime]) -> NDArray[np.float64]:
     """The logarithm of modelled over published time, by figure."""
     modelled = [seconds(each.spec, each.key, device, cls_only=False) for each in published]
-    return np.log(np.array(modelled) / np.array([each.seconds for each in published]))
+    logs: NDArray[np.float64] = np.log(modelled) - np.log([each.seconds for each in published])
+    return logs
 
 
 def root_mean_square(values: NDArray[np.float64]) -> float:

@@ -14,7 +14,7 @@ from profiler.table import ShapeKey
 
 _MODELS = {12: "teacher-12x768", 24: "teacher-24x1024"}
 #: By runtime the figures that are taken, as layers, batch and tokens; and in that order the milliseconds by GPU.
-_TAKEN = {
+_TAKEN: dict[str, tuple[tuple[tuple[int, int, int], ...], dict[str, tuple[float, ...]]]] = {
     "TensorRT": (
         ((12, 1, 128), (12, 8, 128), (12, 32, 128), (12, 128, 128), (12, 1, 384), (12, 32, 384),
          (24, 1, 128), (24, 8, 128), (24, 32, 128), (24, 128, 128)),
