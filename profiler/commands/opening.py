@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 GATE_KEYS = 3
 
 
-def on_cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings]:
+def on_cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[Entry], dict[str, Any], Ceilings | None]:
     """How to open every grid's model on this processor, what the processor is, what it can do at best."""
     import torch
 
@@ -38,7 +38,7 @@ def on_cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[E
     engine = "own" if arguments.checkpoint is not None else _engine(arguments)
     about = _threads(arguments, grids, dtype)
     threads = torch.get_num_threads()
-    meta = {"device": cpu_name(threads), "threads": threads, "dtype": dtype} | about
+    meta: dict[str, Any] = {"device": cpu_name(threads), "threads": threads, "dtype": dtype} | about
 
     def opened(grid: Grid, own: Weights) -> Engine:
         ramped = arguments.ramps is not None and _may_have_ramps(grid)
@@ -55,7 +55,8 @@ def on_cpu(arguments: argparse.Namespace, grids: Sequence[Grid]) -> tuple[list[E
         meta["layers"] = {"ramps": arguments.ramps}
     if engine != "own":
         meta |= {"device": f"{meta['device']}, engine {engine}", "dtype": "int8" if "int8" in engine else dtype}
-    ceilings = cpu_ceilings(min(5.0, 0.02 * arguments.budget_s), DTYPES[dtype])
+    known = meta["dtype"] in DTYPES  # of int8 no floor is known
+    ceilings = cpu_ceilings(min(5.0, 0.02 * arguments.budget_s), DTYPES[dtype]) if known else None
     how = opened if engine == "own" else opened_by_another
     return [_entry(grid, arguments.seed, how) for grid in grids], meta, ceilings
 
