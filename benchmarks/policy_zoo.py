@@ -4,8 +4,8 @@
 
 calm, busy: Poisson at 0.5 and 0.9 of what full batches at the highest level serve. burst: 3,000 a second, 10,000 for
 60 ms. All on the table `synthetic`, 128 tokens, 20 ms, one GPU. four: a Markov-modulated load of 0.9 on four GPUs of
-`h200-modelled`, lengths of short texts. cpu: Poisson at 0.9 on `cpu-epyc-1thread`, measured, likewise. All policies
-meet the same requests; the mean over seeds. The accuracies of all three tables are illustrative.
+`h200-modelled` as of 2026-11-21, lengths of short texts. cpu: Poisson at 0.9 on `cpu-epyc-1thread`, measured, likewise.
+All policies meet the same requests; the mean over seeds. The accuracies of all three tables are illustrative.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def situations(seed: int) -> dict[str, Run]:
     settings = {
         "calm": Settings(trace="poisson:duration=2", load=0.5, seed=seed, **fixed),
         "busy": Settings(trace="poisson:duration=2", load=0.9, seed=seed, **fixed),
-        "four": Settings(trace="mmpp:duration=0.1", load=0.9, seed=seed, table="h200-modelled", gpus=4),
+        "four": Settings(
+            trace="mmpp:duration=0.1", load=0.9, seed=seed, table="tests/data/tables/h200-modelled", gpus=4
+        ),
         "cpu": Settings(
             trace="poisson:duration=200", load=0.9, seed=seed, table="cpu-epyc-1thread", task="illustrative"
         ),

@@ -16,6 +16,8 @@ from profiler.table import AccuracyTable, LatencyTable
 
 #: The measured table of a CPU as it was at commit 3157bd8: a later one does not move the figures of tests.
 EPYC = str(Path(__file__).parent / "data" / "tables" / "cpu-epyc-1thread")
+#: The modelled table of a GPU, of the same commit.
+H200 = str(Path(__file__).parent / "data" / "tables" / "h200-modelled")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

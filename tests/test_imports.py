@@ -54,17 +54,18 @@ FOLDERS = {
         "models": "device models.kernels table",
         "servers": "models",
         "executors": "device events models models.kernels servers table",
+        "executors.baselines": "device executors models models.kernels table",
         "tenants": "device executors models table",
         "measuring": "device executors models table",
         "measuring.tenants": "device executors measuring models table tenants",
         "blackbox": "executors measuring models servers table",
         "modelled": "measuring models table",
-        "campaign": "device executors measuring models table",
+        "campaign": "device executors executors.baselines measuring models table",
         "distill.learning": "models",
         "studies": "answers distill.learning models table tenants",
         "distill": "answers distill.learning executors models studies table",
-        "commands": "answers blackbox campaign device distill distill.learning executors measuring measuring.tenants "
-        "modelled models studies table tenants",
+        "commands": "answers blackbox campaign device distill distill.learning executors executors.baselines measuring "
+        "measuring.tenants modelled models studies table tenants",
     },
     "policies": {
         "interface": "",

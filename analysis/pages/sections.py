@@ -161,7 +161,8 @@ def _said_of(run: Run) -> Iterator[str]:
     if live is not None and not live["validity"]["valid"]:
         yield f"This live run is INVALID: {'; '.join(live['validity']['reasons'])}."
     if live is None and table["meta"].get("kind") == "modelled":
-        yield f"The latencies of table {table['name']} are modelled, not measured."
+        band = table["meta"].get("band")
+        yield f"The latencies of table {table['name']} are modelled, not measured" + (f": {band}." if band else ".")
     yield from accuracies([run.settings.get("task")], "Accuracies: {}.")
 
 

@@ -25,7 +25,11 @@ class Offered(NamedTuple):
 
     @property
     def warnings(self) -> list[str]:
-        """What must not be believed of the accuracies."""
+        """What must not be believed of the accuracies, and how far modelled times may be off."""
+        band = self.table.meta.get("band")
+        return [*self._of_accuracies(), *([f"table {self.table.name} is modelled: {band}"] if band else [])]
+
+    def _of_accuracies(self) -> list[str]:
         if self.task is None:
             return [f"table {self.table.name} has no accuracies: pruning means nothing, since the fewest students look "
                     f"as good as all; evaluate the models, or do not choose between them by this plan"]  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from packing.tables import TODAY
-from profiler.executors.baselines import HuggingFaceForward
+from profiler.executors.baselines.hugging_face import hugging_face
 from profiler.executors.cpu import CpuExecutor
 from profiler.executors.interface import Ids
 from profiler.measuring.gate import distance
@@ -29,7 +29,7 @@ class Ways:
     def __init__(self, own: Weights, padded: BucketPlan, packed: BucketPlan, dtypes: Sequence[str]) -> None:
         spec = own.spec
         self._students = spec.students
-        self._hugging = HuggingFaceForward(own, "float32", torch.device("cpu"))
+        self._hugging = hugging_face(own, "float32", torch.device("cpu"))
         exact = BucketPlan(tuple(range(1, packed.max_batch + 1)), tuple(range(1, packed.max_tokens + 1)))
         plans = {"today": BucketPlan(*TODAY), "fine": padded, "exact": exact, "packed": packed}
         self._executors = {name: CpuExecutor(own, plan, [spec.students]) for name, plan in plans.items()}

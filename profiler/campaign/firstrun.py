@@ -32,6 +32,7 @@ PARTS = {
         "students-384",
         "packed",
         "energy",
+        "slots",
         "depths",
         "numerics",
         "compiled",

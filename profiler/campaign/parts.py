@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -13,9 +14,10 @@ from profiler.campaign.campaign import Campaign, Part
 from profiler.campaign.plan import BASELINES, Baseline, shape
 from profiler.device import nvml
 from profiler.device.seam import Unavailable
-from profiler.executors.baselines import HuggingFaceForward
+from profiler.executors.baselines.hugging_face import hugging_face
 from profiler.executors.cuda import DTYPES
 from profiler.executors.interface import Engine
+from profiler.executors.pipelined import PipelinedExecutor
 from profiler.executors.staged import StagedExecutor
 from profiler.measuring import gate, gpu_probes
 from profiler.measuring.grid import Grid
@@ -109,7 +111,7 @@ def _open_baseline(campaign: Campaign, baseline: Baseline, grid: Grid) -> tuple[
         exact = baseline.simplifications
         return campaign.open(kind, own, grid.plan, grid.students, simplifications=exact, **options), own
     device, dtype, how = campaign.eager, campaign.plan.dtype, (baseline.attention, baseline.compiled)
-    forward = HuggingFaceForward(own, dtype, device.torch_device, attention=how[0], compiled=how[1])
+    forward = hugging_face(own, dtype, device.torch_device, attention=how[0], compiled=how[1])
     return StagedExecutor(forward, grid.plan, grid.students, device), own
 
 
@@ -138,6 +140,33 @@ def _energy_of(card: nvml.Nvml, executor: Engine, key: ShapeKey, campaign: Campa
     return {"j_per_request": joules / (runs * key.batch), "power_w": joules / seconds, "seconds": round(seconds, 2)}
 
 
+def _slots(campaign: Campaign, name: str, deadline: float) -> dict[str, Any]:
+    """Batches per second of our executor in a closed loop, with one staging slot and with two."""
+    rows: list[dict[str, Any]] = []
+    for grid in campaign.plan.students:
+        own = campaign.random(shape(grid))
+        for students in grid.students[:2]:
+            if time.monotonic() >= deadline:
+                return {"status": "unfinished", "rows": rows}
+            key = grid.plan.keys(students)[0]
+            one = campaign.open(campaign.plan.ours, own, grid.plan, (students,))
+            assert isinstance(one, StagedExecutor)
+            both = PipelinedExecutor(one)
+            both.warm([key])
+            ids = random_batch(grid.plan, key, own.spec.vocab, np.random.default_rng(campaign.seed))
+            runs = [ids] * campaign.plan.enough
+            began = time.perf_counter()
+            for each in runs:
+                one.run(students, each)
+            between = time.perf_counter()
+            deque(both.run(students, runs), maxlen=0)
+            ended = time.perf_counter()
+            both.close()
+            rates = {"one_per_s": len(runs) / (between - began), "two_per_s": len(runs) / (ended - between)}
+            rows.append({"model": grid.model, **key._asdict(), **rates})
+    return {"status": "done", "rows": rows}
+
+
 def _joules(
     counter: Callable[[], float | None], work: Callable[[], object], least_s: float
 ) -> tuple[float, float, int]:
@@ -159,6 +188,7 @@ PARTS: dict[str, Part] = {
     "teachers": _table,
     "packed": _table,
     "baselines": _baselines,
+    "slots": _slots,
     "depths": _table,
     "energy": _energy,
     "compiled": _compiled,

@@ -134,6 +134,7 @@ def full() -> CampaignPlan:
             "teachers": 45.0,
             "packed": 40.0,
             "baselines": 70.0,
+            "slots": 5.0,
             "depths": 35.0,
             "energy": 25.0,
             "compiled": 30.0,

@@ -37,6 +37,13 @@ def set_threads(count: int | None) -> None:
     torch.set_num_threads(count or torch.get_num_threads())
 
 
+def threads(text: str) -> int | str:
+    """A number of threads, or `auto`."""
+    if text != "auto" and not text.removeprefix("-").isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of threads nor auto")
+    return text if text == "auto" else int(text)
+
+
 def chosen_grids(arguments: argparse.Namespace) -> list[Grid]:
     """The grids that the flags name. Raises LookupError or ValueError saying what is wrong."""
     if arguments.plan:

@@ -59,6 +59,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _print_origin(table: LatencyTable) -> None:
     meta = table.meta
     print(f"{table.name}: {table.device}, {meta.get('kind', 'unknown kind')}, {meta.get('created', 'no date')}")
+    if "band" in meta:
+        print(f"modelled: {meta.get('model', '')}; {meta['band']}")
     if "noise" in meta:
         print(f"noise: {noise_words(meta)}")
     for task, note in (meta.get("accuracy") or {}).items():

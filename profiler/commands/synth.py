@@ -11,7 +11,7 @@ from profiler.table.writing import refuse_existing, write_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from profiler.modelled.estimate import DEVICES
+    from profiler.modelled.gpus import DEVICES
 
     parser.add_argument("--device", choices=list(DEVICES), default="NVIDIA H200", help="default: NVIDIA H200")
     parser.add_argument("--plan", default="h200", metavar="NAME|FILE", help="which keys (default: h200)")
@@ -21,18 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Write a table whose every figure is computed, and says so."""
     from profiler.modelled import estimate, illustrative
+    from profiler.modelled.gpus import DEVICES
     from traces.shared.origin import origin
 
     refuse_existing(arguments.out, arguments.replace)
     plan = read_plan(arguments.plan)
-    device = estimate.DEVICES[arguments.device]
+    device = DEVICES[arguments.device]
     rows = [row for grid in plan for row in estimate.rows(grid, device)]
     meta = {
         "kind": "modelled",
         "rank": arguments.rank,
         "device": arguments.device,
-        "dtype": "bfloat16",
-        "model": f"{device.label}; treat as +-30 %; nothing here was measured",
+        "dtype": device.dtype,
+        "model": f"{device.label}; nothing here was measured",
+        "band": estimate.said(rows),
         "ceilings": asdict(device.ceilings),
         **origin(),
     }
@@ -40,5 +42,5 @@ def main(arguments: argparse.Namespace) -> int:
     if accuracy:
         meta["accuracy"] = {illustrative.TASK: illustrative.NOTE}
     table = write_table(arguments.out, rows, meta, accuracy=accuracy, replace=arguments.replace)
-    print(f"{arguments.out}: {len(rows)} keys, {table.device}")
+    print(f"{arguments.out}: {len(rows)} keys, {table.device}; {meta['band']}")
     return 0

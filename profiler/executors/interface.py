@@ -54,7 +54,7 @@ class Engine(Protocol):
     """One device with one model loaded, whose every key is ready to run.
 
     spec: the model. plan: the sizes it runs at. students: the prefix lengths that are ready, ascending. dtype: float32,
-    bfloat16 or float16. Executors are not thread-safe: one dispatcher calls one executor.
+    bfloat16, float16 or int8. Executors are not thread-safe: one dispatcher calls one executor.
     """
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from time import perf_counter
@@ -22,7 +22,7 @@ from profiler.table import BucketPlan, ShapeKey
 
 #: Largest relative distance between a replay and the eager run it was captured from. Both run the same kernels, but a
 #: library may split a sum differently for memory that is aligned differently; what a stale replay does is of order one.
-REPLAY_TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
+REPLAY_TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2, "int8": 1e-5}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +121,13 @@ class StagedExecutor:
 
     def run(self, students: int, ids: Sequence[Ids]) -> BatchResult:
         """Answer a batch; see profiler.executors.interface.Engine."""
+        return self.begin(students, ids)()
+
+    def begin(self, students: int, ids: Sequence[Ids]) -> Callable[[], BatchResult]:
+        """Stage and launch a batch; what is returned blocks until it is done, and gives its answers.
+
+        Errors as of `run`. The next batch may not begin before that: it is staged where this one is (but see `twin`).
+        """
         started = perf_counter()
         size = len(ids)
         key = self.plan.key(students, [len(row) for row in ids])
@@ -133,10 +140,14 @@ class StagedExecutor:
         replay = slot.replay
         replay.launch()
         staged = perf_counter()
-        replay.wait()
-        logits = slot.logits[:size].copy()
-        finished = perf_counter()
-        return BatchResult(logits, key, finished - started, staged - started, replay.device_s())
+
+        def end() -> BatchResult:
+            replay.wait()
+            logits = slot.logits[:size].copy()
+            finished = perf_counter()
+            return BatchResult(logits, key, finished - started, staged - started, replay.device_s())
+
+        return end
 
     def warm_parts(self, keys: Iterable[PartKey]) -> float:
         """Prepare these parts as `warm` prepares keys, and fetch the heads; see profiler.executors.interface.Parts."""
@@ -160,6 +171,10 @@ class StagedExecutor:
                 f"them before serving (a policy names its stages in `plans`)"
             )
         return self._parts[first, last].run(last - first, ids)
+
+    def twin(self) -> StagedExecutor:
+        """Another one of the same weights on the same device, with buffers and graphs of its own, not warm yet."""
+        return StagedExecutor(self._forward, self.plan, self.students, self._device)
 
     def back_to_back(self, key: ShapeKey, repetitions: int) -> float:
         """Seconds per batch of so many batches queued one behind the other, on the inputs that were staged last."""

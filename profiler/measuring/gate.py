@@ -17,7 +17,8 @@ from profiler.table import BucketPlan, ShapeKey
 
 #: Largest relative distance (2-norm over all answers of a check) from the float64 reference of a model of two layers.
 #: Rounding errors of the layers add up like a random walk: deeper models get the square root of their depth.
-TOLERANCE = {"float32": 1e-6, "float16": 3e-3, "bfloat16": 1.5e-2}
+#: int8 has no bound of its own: what weights and activations in 8 bits lose depends on the model (1.7e-2 was seen).
+TOLERANCE = {"float32": 1e-6, "float16": 3e-3, "bfloat16": 1.5e-2, "int8": 5e-2}
 #: Rows of the first batch that are compared: the answers of three requests alone are too few to judge rounding by.
 ROWS = 8
 #: Tokens of the texts of that batch where it is packed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from profiler.measuring.grid import Grid
-from profiler.models.roofline import H200, Kernel, floor, kernels
+from profiler.models.roofline import Kernel, floor, kernels
 from profiler.models.spec import Dims
 from profiler.table import LatencyTable, ShapeKey
 from profiler.table.metadata import Ceilings
@@ -20,58 +21,57 @@ from profiler.table.metadata import Ceilings
 TILES = {(16, 64): 0.25, (32, 64): 0.45, (64, 64): 0.7, (128, 64): 0.85, (128, 128): 1.0}
 #: The inner dimension may be split, so that few tiles fill more multiprocessors.
 SPLITS = (1, 2, 4, 8)
+#: What is left of a kernel's fixed cost in a CUDA graph, against published runtimes: an assumption (3 us on an H200)
+#: that the probes of a first run settle.
+GRAPHED = 0.56
+#: The host's part of a cycle, fixed and per request: assumed, since published figures are of the device alone.
+HOST_S, REQUEST_S = 20e-6, 0.9e-6
+
+
+@dataclass(frozen=True)
+class KernelCosts:
+    """What kernels cost.
+
+    kernel_s: the fixed cost of any kernel; efficiency: the share of the peak that large products reach; both fitted to
+    published figures. fill_s: to fill a tile's pipeline, assumed.
+    """
+
+    kernel_s: float
+    fill_s: float
+    efficiency: float
+
+    def at(self, clock: float) -> KernelCosts:
+        """These at a clock that is so many times as fast."""
+        return KernelCosts(self.kernel_s / clock, self.fill_s / clock, self.efficiency)
 
 
 @dataclass(frozen=True)
 class ModelledGpu:
     """A GPU as the estimator sees it.
 
-    multiprocessors: that run tiles in waves. kernel_s: the cost of any kernel in a graph. fill_s: to fill a tile's
-    pipeline. efficiency: the share of the peak that large products reach. host_s, request_s: the host's part of a
-    cycle, fixed and per request. label: goes into the table.
+    multiprocessors: that run tiles in waves. clock_hz: of these, under load. costs: as published runtimes have them.
+    error: of the fit, root mean square of the logarithms, each figure left out in turn. label: goes into the table.
     """
 
     ceilings: Ceilings
     multiprocessors: int
-    kernel_s: float
-    fill_s: float
-    efficiency: float
-    host_s: float
-    request_s: float
+    clock_hz: float
+    costs: KernelCosts
+    error: float
     label: str
+    dtype: str = "bfloat16"
 
-
-#: Fitted to ten published TensorRT figures for BERT-base and BERT-large on an A100 (NVIDIA/TensorRT demo/BERT), rms
-#: error 9 %. The host's part is not in those figures and is taken to be that of the H200.
-A100 = ModelledGpu(
-    ceilings=Ceilings(312e12, 1.555e12, 4e12, 30e6, 20e6, 2.5e-6, 2, "A100 40 GB data sheet, rest assumed"),
-    multiprocessors=108,
-    kernel_s=5.5e-6,
-    fill_s=1.0e-6,
-    efficiency=0.75,
-    host_s=20e-6,
-    request_s=0.9e-6,
-    label="estimator fitted to published TensorRT figures on an A100 (rms 9 %)",
-)
-#: The same form with the H200's ceilings and multiprocessors, and costs of a kernel scaled by clock and to CUDA graphs.
-H200_MODEL = replace(
-    A100,
-    ceilings=H200,
-    multiprocessors=132,
-    kernel_s=2.2e-6,
-    fill_s=0.75e-6,
-    efficiency=0.72,
-    label="estimator fitted on published A100 figures, carried to the H200 by its ceilings",
-)
-DEVICES = {"NVIDIA H200": H200_MODEL, "NVIDIA A100": A100}
+    def costing(self, kernels: float) -> ModelledGpu:
+        """The same with kernels that cost so many times as much."""
+        return replace(self, costs=replace(self.costs, kernel_s=kernels * self.costs.kernel_s))
 
 
 def seconds(spec: Dims, key: ShapeKey, device: ModelledGpu, *, cls_only: bool = True) -> float:
-    """Modelled device time of a batch in one CUDA graph of fused kernels."""
-    own = kernels(spec, key, cls_only=cls_only)
-    weights = sum(kernel.weights for kernel in own) * device.ceilings.width
+    """Modelled device time of a batch of fused kernels, at the device's costs."""
+    own = Counter(kernels(spec, key, cls_only=cls_only))
+    weights = sum(kernel.weights * count for kernel, count in own.items()) * device.ceilings.width
     resident = weights <= device.ceilings.resident_bytes
-    return sum(_kernel_s(kernel, device, resident) for kernel in own)
+    return sum(count * _kernel_s(kernel, device, resident) for kernel, count in own.items())
 
 
 def _kernel_s(kernel: Kernel, device: ModelledGpu, resident: bool) -> float:
@@ -81,39 +81,67 @@ def _kernel_s(kernel: Kernel, device: ModelledGpu, resident: bool) -> float:
     activations_s = activations / (ceilings.bytes_s if activations > ceilings.spill_bytes else ceilings.cache_bytes_s)
     weights_s = kernel.weights * ceilings.width / (ceilings.cache_bytes_s if resident else ceilings.bytes_s)
     arithmetic = _product_s(kernel, device) if kernel.products else kernel.flops / (0.3 * ceilings.flops)
-    return device.kernel_s + max(arithmetic, weights_s + activations_s)
+    return device.costs.kernel_s + max(arithmetic, weights_s + activations_s)
 
 
 def _product_s(kernel: Kernel, device: ModelledGpu) -> float:
     """Waves of tiles, with the best tile and split."""
-    peak = device.efficiency * device.ceilings.flops / device.multiprocessors
+    peak = device.costs.efficiency * device.ceilings.flops / device.multiprocessors
     best = math.inf
     for (rows, columns), share in TILES.items():
         tiles = kernel.products * math.ceil(kernel.rows / rows) * math.ceil(kernel.columns / columns)
         for split in SPLITS:
             waves = math.ceil(tiles * split / device.multiprocessors)
             inner = kernel.inner / split
-            tile_s = device.fill_s * (1.0 if split == 1 else 1.5) + 2.0 * rows * columns * inner / (peak * share)
+            tile_s = device.costs.fill_s * (1.0 if split == 1 else 1.5)
+            tile_s += 2.0 * rows * columns * inner / (peak * share)
             best = min(best, waves * tile_s)
     return best
 
 
+def band(spec: Dims, key: ShapeKey, device: ModelledGpu) -> tuple[float, float, float]:
+    """Modelled device time of a batch in one CUDA graph: the least, the middle, the most.
+
+    The least has kernels as cheap as a graph may make them, the most as dear as published runtimes have them, and the
+    fit's error is added at both ends. The middle has the geometric mean of the two costs.
+    """
+    cheap, middle, dear = (seconds(spec, key, device.costing(GRAPHED**power)) for power in (1.0, 0.5, 0.0))
+    return cheap * math.exp(-device.error), middle, dear * math.exp(device.error)
+
+
 def rows(grid: Grid, device: ModelledGpu) -> list[dict[str, Any]]:
-    """The modelled rows of a grid: the columns of latency.csv."""
+    """The modelled rows of a grid: the columns of latency.csv. low_us and high_us are the band around latency_us."""
     result = []
     for cell in grid.cells():
         spec, key = grid.spec, cell.key
-        inner = seconds(spec, key, device)
-        cycle = inner + device.host_s + device.request_s * key.batch
+        host_s = HOST_S + REQUEST_S * key.batch
+        least, inner, most = band(spec, key, device)
         result.append(
             cell.columns(spec)
             | {
-                "latency_us": round(cycle * 1e6, 1),
-                "device_us": round(inner * 1e6, 1),
-                "floor_us": round(floor(spec, key, device.ceilings).serial_s * 1e6, 1),
+                "latency_us": _us(inner + host_s),
+                "low_us": _us(least + host_s),
+                "high_us": _us(most + host_s),
+                "device_us": _us(inner),
+                "floor_us": _us(floor(spec, key, device.ceilings).serial_s),
             }
         )
     return result
+
+
+def said(table_rows: list[dict[str, Any]]) -> str:
+    """The band of rows in words: how far the middle, which runs use, may be off at the smallest and largest batch."""
+    sizes = sorted({row["batch"] for row in table_rows})
+    ends = []
+    for size in dict.fromkeys((sizes[0], sizes[-1])):
+        own = [row for row in table_rows if row["batch"] == size]
+        low, high = (float(np.median([row[name] / row["latency_us"] for row in own])) for name in ("low_us", "high_us"))
+        ends.append(f"{low - 1:+.0%} to {high - 1:+.0%} at batch {size}")
+    return f"its times are the middle of a band: {', '.join(ends)} (medians)"
+
+
+def _us(time_s: float) -> float:
+    return round(time_s * 1e6, 1)
 
 
 def predictor(table: LatencyTable) -> Callable[[Dims, ShapeKey], float]:

@@ -32,7 +32,7 @@ SIZES = {"students": 10_000, "depth": 10_000, "hidden": 1_000_000, "batch": 100_
 LEAST_US, MOST_US = 1e-3, 1e12
 #: Further columns that have a meaning; cells may be empty.
 MEASURED = ("device_us", "staging_us", "wire_us", "p10_us", "p90_us", "p99_us", "samples", "floor_us",
-            "back_to_back_us")  # fmt: skip
+            "back_to_back_us", "low_us", "high_us")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,8 @@ NO_LONGER = {
 
 #: How a checkpoint can run: our engine, or transformers with plain, fused or compiled attention, or ONNX Runtime.
 CHECKPOINT_ENGINES = ("own", "eager", "sdpa", "compile", "onnx")
+#: How a model of random weights can run on a CPU: our engine, or others to compare it with.
+MODEL_ENGINES = ("own", "eager", "sdpa", "onnx", "onnx-int8", "openvino")
 
 _Number = Annotated[float, Field(ge=-1e15, le=1e15)]
 _Amount = Annotated[float, Field(ge=0, le=1e15)]
@@ -134,7 +136,7 @@ class TableMeta(_Document):
     # What acts on a run or a plan.
     kind: Literal["measured", "modelled", "black-box", "unknown"] = ABSENT
     device: _Line = ABSENT
-    dtype: Literal["float32", "bfloat16", "float16"] = ABSENT
+    dtype: Literal["float32", "bfloat16", "float16", "int8"] = ABSENT
     threads: Annotated[int, Field(ge=1, le=4096)] = ABSENT
     rank: int = ABSENT
     accuracy: dict[str, str] = ABSENT
@@ -168,6 +170,7 @@ class TableMeta(_Document):
     cold_start: _Free = ABSENT
     skipped: dict[str, str] = ABSENT
     measured_as: dict[str, str] = ABSENT
+    threads_tried: dict[str, _Positive] = ABSENT
     products_refused: _Free = ABSENT
     products_untried: dict[str, _Count] = ABSENT
     layers: _Free = ABSENT
@@ -181,6 +184,7 @@ class TableMeta(_Document):
     card: _Free = ABSENT
     # What it was made from.
     model: str = ABSENT
+    band: _Line = ABSENT
     parts: _Free = ABSENT
     scaled: _Positive = ABSENT
     gpus_per_device: _Count = ABSENT

@@ -51,6 +51,7 @@ def heading(report: Report) -> str:
         f"        {summary['requests']:,} requests {seconds}{offered}",
         *(f"        {note}" for note in trace["notes"]),
         f"table   {table['name']}: {run['model']} on {table['device']}",
+        *(f"        {note}" for note in [table["meta"].get("band")] if note),
         *(f"        {note}" for note in left_out),
         f"        {task}",
         *(f"        {note}" for note in _vocabularies(table["meta"], run)),

@@ -272,12 +272,29 @@ def test_a_bug_still_shows_its_traceback(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("flags", "said"), [(("--dtype", "float16"), "float32 and bfloat16"),
+                                             (("--engine", "compile"), "onnx-int8"),
+                                             (("--engine", "sdpa", "--ramps", "linear"), "--ramps"),
+                                             (("--threads", "0"), "at least one"),
                                              (("--executor", "stock"), "--device cpu .*--executor")])  # fmt: skip
 def test_what_a_cpu_does_not_have_is_refused(
-    flags: tuple[str, str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path / "table", *flags) == 2
     assert re.search(said, capsys.readouterr().err)
+
+
+def test_another_engine_and_the_best_number_of_threads_stand_in_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
+    keys = ["--models", "students-1x64", "--students", "2", "--batches", "1", "--tokens", "8", "--threads", "auto"]
+    assert main(["run", *keys, "--engine", "sdpa", "--budget-s", "0.5", "--out", str(tmp_path / "table")]) == 0
+    table = LatencyTable.load(tmp_path / "table")
+    assert table.device.endswith(", engine sdpa")
+    assert "hugging-face sdpa" in table.columns["impl"][0]
+    assert list(table.meta["threads_tried"]) == ["1"]
+    assert table.meta["threads"] == 1
 
 
 def test_a_packed_plan_is_measured_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,6 +313,7 @@ def test_a_packed_plan_is_measured_by_one_command(tmp_path: Path, capsys: pytest
     assert "tokens in all" in capsys.readouterr().out
 
 
-def test_threads_are_refused_on_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path / "table", "--device", "cuda", "--threads", "2") == 2
-    assert re.search("--device cuda .*--threads", capsys.readouterr().err)
+def test_threads_and_engines_are_refused_on_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for flags in (("--threads", "2"), ("--engine", "onnx")):
+        assert run(tmp_path / "table", "--device", "cuda", *flags) == 2
+        assert re.search(f"--device cuda .*{flags[0]}", capsys.readouterr().err)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from profiler.measuring.grid import Grid
 from profiler.modelled import estimate
 from profiler.models.roofline import H200, _floor, floor, kernels
 from profiler.models.spec import parse_spec
@@ -81,29 +78,6 @@ def test_ceilings_survive_metadata_and_refuse_nonsense() -> None:
     assert Ceilings.of({}) is None
     with pytest.raises(ValueError, match="flops is 0"):
         replace(H200, flops=0.0)
-
-
-#: NVIDIA/TensorRT demo/BERT, A100, FP16: layers, batch, tokens, milliseconds.
-TENSORRT = [
-    (12, 1, 128, 0.67), (12, 8, 128, 1.38), (12, 32, 128, 4.10), (12, 128, 128, 16.14), (12, 1, 384, 1.31),
-    (12, 32, 384, 13.51), (24, 1, 128, 1.64), (24, 8, 128, 4.51), (24, 32, 128, 13.85), (24, 128, 128, 51.6),
-]  # fmt: skip
-
-
-def test_the_estimator_is_near_published_tensorrt_figures() -> None:
-    errors = []
-    for layers, batch, tokens, published in TENSORRT:
-        spec = parse_spec("teacher-12x768" if layers == 12 else "teacher-24x1024")
-        modelled = estimate.seconds(spec, ShapeKey(1, batch, tokens), estimate.A100, cls_only=False)
-        errors.append(math.log(modelled * 1e3 / published))
-    assert np.sqrt(np.mean(np.square(errors))) < 0.10
-    assert max(map(abs, errors)) < 0.30
-
-
-def test_a_modelled_gpu_never_beats_its_floor() -> None:
-    grid = Grid("students-2x768", (1, 8, 32), (1, 8, 128), (16, 128))
-    for row in estimate.rows(grid, estimate.H200_MODEL):
-        assert row["floor_us"] < row["device_us"] < row["latency_us"]
 
 
 def test_a_prediction_is_the_row_where_there_is_one_and_scales_the_floor_elsewhere() -> None:

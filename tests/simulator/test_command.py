@@ -40,6 +40,12 @@ def test_a_run_prints_what_was_served_on_what_and_a_line_per_policy(command):
     assert command.complained == "", "a pipe gets no progress bar"
 
 
+def test_a_run_on_a_modelled_table_says_how_far_off_its_times_may_be(command):
+    write_table(command.table, band="-20% to +30% at batch 1")
+    assert command("--reference", "none") == 0
+    assert re.search(r"\(modelled\)\n +-20% to \+30% at batch 1", command.printed)
+
+
 def test_the_rivals_are_left_out_on_request_and_a_reference_that_is_the_policy_itself_is_shown_once(command):
     command("--reference", "none")
     assert "slackfit" not in command.printed

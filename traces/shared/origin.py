@@ -15,7 +15,10 @@ from typing import Any
 
 from traces.shared.text import count
 
-_PACKAGES = ("cohort-serving", "numpy", "simpy", "pyarrow", "torch", "triton", "transformers", "safetensors")
+_PACKAGES = (
+    *("cohort-serving", "numpy", "simpy", "pyarrow", "torch", "triton", "transformers", "safetensors"),
+    *("onnxruntime", "openvino"),
+)
 
 
 def origin() -> dict[str, Any]:

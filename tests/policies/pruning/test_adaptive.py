@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import formula_table
+from conftest import H200, formula_table
 
 from analysis.comparisons.optimum import ceiling
 from policies.interface import Wait
@@ -67,7 +67,7 @@ def test_it_sheds_within_one_decision_of_a_step():
 def test_in_a_burst_it_does_not_cling_to_the_oldest_and_fall_behind_what_the_fastest_level_serves(slo_s):
     arrivals = np.concatenate([poisson(60e3, 0.02), poisson(290e3, 0.02, start=0.02)])
     tokens = np.minimum(np.random.default_rng(1).geometric(1 / 14, len(arrivals)) + 2, 120)
-    latency = LatencyTable.load("h200-modelled")
+    latency = LatencyTable.load(H200)
     adaptive, fastest = (
         run(spec, Trace(arrivals, tokens), latency, slo_s=slo_s).summary for spec in ("adaptive", "fixed(students=1)")
     )
@@ -98,7 +98,7 @@ def test_in_steady_traffic_it_stays_at_two_neighbouring_levels(load):
 
 def test_many_gpus_at_a_tight_target_are_not_clung_to_one_request_at_a_time():
     """Eight GPUs, 1.2 times what they serve with all students, twice the time of one request: batches must grow."""
-    latency = LatencyTable.load("h200-modelled")
+    latency = LatencyTable.load(H200)
     requests = load_trace("poisson:duration=0.03,rate=720000", lengths="constant:tokens=32")
     adaptive, rule = (
         run(spec, requests, latency, gpus=8, slo_s=252.4e-6).summary["accuracy_weighted_goodput"]

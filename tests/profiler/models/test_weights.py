@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from profiler.executors.baselines import HuggingFaceForward
+from profiler.executors.baselines.hugging_face import hugging_face
 from profiler.executors.cpu import CpuExecutor
 from profiler.measuring import reference
 from profiler.models import weights
@@ -173,7 +173,7 @@ def test_token_types_are_computed_as_by_hugging_face(shared: bool, rows: int, tm
                 own[index, place] = model(**inputs).logits[0].numpy()
     executor = CpuExecutor(stacked, BucketPlan((4,), (16,)), stacked_rows=rows)
     executor.warm()
-    baseline = HuggingFaceForward(stacked, "float32", torch.device("cpu"))
+    baseline = hugging_face(stacked, "float32", torch.device("cpu"))
     padded = torch.zeros(3, 16, dtype=torch.int32)
     for place, row in enumerate(given):
         padded[place, : len(row)] = torch.from_numpy(row)

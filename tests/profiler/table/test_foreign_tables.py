@@ -177,7 +177,7 @@ WRONG_META = [
     *(({name: None}, name) for name in ("kind", "device", "dtype", "threads", "noise", "ceilings", "accuracy")),
     ({"device": 5}, "device"),
     ({"device": ""}, "device"),
-    ({"dtype": "int8"}, "dtype"),
+    ({"dtype": "int4"}, "dtype"),
     ({"rank": "first"}, "rank"),
     ({"accuracy": "measured"}, "accuracy"),
     ({"accuracy": {"a": 1}}, "accuracy.a"),

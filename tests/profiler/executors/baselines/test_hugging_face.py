@@ -12,7 +12,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from profiler.device.nvml import Nvml, open_nvml
 from profiler.device.seam import HostDevice
-from profiler.executors.baselines import HuggingFaceForward, model_state
+from profiler.executors.baselines.hugging_face import classifiers, hugging_face, model_state
 from profiler.executors.interface import PartKey
 from profiler.executors.staged import StagedExecutor
 from profiler.measuring import gate, reference
@@ -35,7 +35,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_hugging_face_gives_the_answers_of_the_reference(attention: str) -> None:
     own = weights.random(SPEC, 0)
-    model = HuggingFaceForward(own, "float32", torch.device("cpu"), attention=attention)
+    model = hugging_face(own, "float32", torch.device("cpu"), attention=attention)
     executor = StagedExecutor(model, BucketPlan((1, 2), (8, 16)), (1, 2), HostDevice())
     executor.warm()
     assert max(gate.check(executor, own, np.random.default_rng(0)).values()) < 1e-6
@@ -47,11 +47,8 @@ def test_hugging_face_gives_the_answers_of_the_reference(attention: str) -> None
 
 
 def test_model_state_is_the_inverse_of_from_checkpoints() -> None:
-    from transformers import BertForSequenceClassification
-
     own = weights.random(SPEC, 0)
-    model = HuggingFaceForward(own, "float32", torch.device("cpu"))
-    again = from_checkpoints([one for one in model._models if isinstance(one, BertForSequenceClassification)])
+    again = from_checkpoints(classifiers(own))
     for name, tensor in own.tensors().items():
         if not name.startswith("head_"):
             assert torch.equal(again.tensors()[name], tensor), name

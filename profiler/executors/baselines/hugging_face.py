@@ -2,78 +2,43 @@
 
 from __future__ import annotations
 
-from copy import copy
-from dataclasses import replace
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from profiler.executors.baselines.voted import VotedForward, one_by_one
 from profiler.executors.cuda import DTYPES
 from profiler.models.checkpoints import LAYER, OUTSIDE, THEIR_TYPES, turned
-from profiler.models.kernels.spans import Spans
 from profiler.models.weights import EMBEDDINGS, TYPES, Layer, Weights
 
 
-class HuggingFaceForward:
-    """One BertForSequenceClassification per student, one after the other, with the ensemble's sum and head.
+def hugging_face(
+    weights: Weights, dtype: str, device: torch.device, *, attention: str = "sdpa", compiled: str | None = None
+) -> VotedForward:
+    """One BertForSequenceClassification per student, one after the other.
 
     attention: `eager` or `sdpa`. compiled: a mode of torch.compile, or None. weights: float32 with all biases; the
     models compute in `dtype` on `device`.
     """
+    placed: list[Any] = [model.to(device, DTYPES[dtype]) for model in classifiers(weights, attention)]
+    if compiled:
+        placed = [torch.compile(model, mode=compiled, dynamic=False) for model in placed]
+    how = f"hugging-face {attention}" + (f" torch.compile {compiled}" if compiled else "")
+    return VotedForward(weights, one_by_one([partial(vote, model) for model in placed]), how, dtype, device)
 
-    def __init__(
-        self,
-        weights: Weights,
-        dtype: str,
-        device: torch.device,
-        *,
-        attention: str = "sdpa",
-        compiled: str | None = None,
-    ) -> None:
-        self.spec = weights.spec
-        self.dtype = dtype
-        self._how = f"hugging-face {attention}" + (f" torch.compile {compiled}" if compiled else "")
-        placed = [_model(weights, index, attention) for index in range(self.spec.students)]
-        self._models: list[Any] = [model.to(device, DTYPES[dtype]) for model in placed]
-        if compiled:
-            self._models = [torch.compile(model, mode=compiled, dynamic=False) for model in self._models]
-        self._head_weight = weights.head_weight.to(device, DTYPES[dtype])
-        self._head_bias = weights.head_bias.to(device, DTYPES[dtype])
 
-    def __call__(self, students: int, ids: Tensor, spans: Spans) -> Tensor:
-        mask = torch.arange(ids.shape[1], device=ids.device) < spans.lens[:, None]
-        given = {"input_ids": ids % self.spec.vocab, "token_type_ids": ids // self.spec.vocab}
-        votes = [model(**given, attention_mask=mask.long()).logits for model in self._models[:students]]
-        total = torch.stack(votes).sum(0)
-        return torch.addmm(self._head_bias[students - 1], total, self._head_weight[students - 1]).float()
+def vote(model: Any, ids: Tensor, types: Tensor, mask: Tensor) -> Tensor:
+    """What a classifier of Hugging Face answers, [B, O]."""
+    logits: Tensor = model(input_ids=ids, token_type_ids=types, attention_mask=mask).logits
+    return logits
 
-    @property
-    def heads(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return self._head_weight.float().cpu().numpy(), self._head_bias.float().cpu().numpy()
 
-    def part(self, first: int, last: int) -> HuggingFaceForward:
-        """See profiler.executors.passes.Forward."""
-        own, students, outputs = copy(self), last - first, self.spec.outputs
-        own.spec = replace(self.spec, name=f"{self.spec.name}/{first + 1}-{last}", students=students, classes=outputs)
-        own._models = self._models[first:last]
-        own._head_weight = torch.eye(outputs).to(self._head_weight).expand(students, -1, -1)
-        own._head_bias = self._head_bias.new_zeros(students, outputs)
-        return own
-
-    def describe(self) -> str:
-        return self._how
-
-    def choose(self, students: int, ids: Tensor, spans: Spans) -> None:
-        return
-
-    def freeze(self) -> None:
-        return
-
-    def close(self) -> None:
-        self._models.clear()
+def classifiers(weights: Weights, attention: str = "sdpa") -> Sequence[Any]:
+    """Every student as a BertForSequenceClassification in float32."""
+    return [_model(weights, index, attention) for index in range(weights.spec.students)]
 
 
 def _model(weights: Weights, index: int, attention: str) -> Any:
