@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from profiler.table import Deployment
 from simulator.endpoint.command import parser
 
 yaml = pytest.importorskip("yaml")
@@ -23,8 +24,8 @@ COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 def exposed() -> set[str]:
     from simulator.endpoint.metrics import Metrics
 
-    metrics = Metrics("m")
-    metrics.watch(cast(Any, SimpleNamespace(waiting=0, pending=0, gpus=1, ready=1)))
+    metrics, known = Metrics("m"), Deployment.of("synthetic").predictions
+    metrics.watch(cast(Any, SimpleNamespace(waiting=0, pending=0, gpus=1, ready=1, predictions=known)))
     return set(re.findall(r"(?m)^(\w+)", metrics.text().decode())) - {""}
 
 

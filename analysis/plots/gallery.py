@@ -50,8 +50,8 @@ INPUTS = {
     "plan": f"python -m analysis plan {_PLANNED} --policies 'adaptive;nexus;timeout' --jobs 1 --out plan",
     "certain": f"python -m simulator --policy 'certain(greedy)' {_EXITS} --reference none --out certain",
     "static": f"python -m simulator --policy 'static(greedy)' {_EXITS} --reference none --out static",
-    "kept": "python -m analysis sweep --policy 'certain(greedy);static(greedy);apparate(greedy);apparate_released(greedy);"
-    f"greedy' {_EXITS} --seeds 0-2 --jobs 1 --out kept",
+    "kept": "python -m analysis sweep --policy 'certain(greedy);static(greedy);apparate(greedy);"
+    f"apparate_released(greedy);greedy' {_EXITS} --seeds 0-2 --jobs 1 --out kept",
     "depends.csv": f"python -m analysis sensitivity {_PLANNED} --policies adaptive --jobs 1 --out depends.csv",
 }
 

@@ -45,7 +45,7 @@ class Gaps(Strict):
     def _serve(self, view: View) -> Action:
         waiting, last = self._waiting(view), len(self.classes) - 1
         action, _ = self._ask(index for index in waiting if index != last)
-        if type(action) is not Wait or waiting[-1] != last or not view.idle:
+        if type(action) is not Wait or last not in waiting or not view.idle:
             return action
         alone = waiting == [last]
         gap_s = inf if alone else action.until - view.now

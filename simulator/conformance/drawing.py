@@ -15,7 +15,7 @@ from simulator.conformance.cases import CLASSES
 ON_DEMAND = "simulator.conformance.on_demand:OnDemand"
 AROUND_ON_DEMAND = {"admission", "predicted", "codel", "tokenbucket", "router"}
 #: Wrappers that show what they wrap a part of the queue, and those that add and remove GPUs.
-SPLIT, SCALE = {"buckets", "strict", "weighted", "router"}, {"autoscale", "hpa", "tail"}
+SPLIT, SCALE = {"buckets", "strict", "weighted", "gaps", "router"}, {"autoscale", "hpa", "tail"}
 #: Wrappers that let answers leave at ramps, and what they cannot be around.
 EXITS = {"static", "patience", "apparate_released", "apparate", "certain", "oracle_agree", "oracle_static"}
 NO_EXITS = EXITS | {"lazybatching", "shepherd", "deferral"}
