@@ -21,6 +21,7 @@ from profiler.table import LatencyTable, ShapeKey, shipped
 #: How the shipped tables are written.
 WRITTEN = {
     "h200-modelled": ["--device", "NVIDIA H200"],
+    "h200-modelled-packed": ["--device", "NVIDIA H200", "--plan", "h200-packed"],
     "a100-modelled": ["--device", "NVIDIA A100", "--plan", "cards"],
     "l4-modelled": ["--device", "NVIDIA L4", "--plan", "cards"],
     "t4-modelled": ["--device", "NVIDIA T4", "--plan", "cards"],
