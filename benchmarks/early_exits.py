@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from exits.cells import Cell, deployment, figures, grid
+from exits.cells import PLAIN, Cell, deployment, figures, grid
 from exits.further import listed, overload, rate, throughput, tuner
 from exits.judged import controller, latency, promise, rivals
 from exits.page import draw, page, setup_of
@@ -44,6 +44,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     parser.add_argument("--requests", type=int, default=20_000, metavar="N", help="of a run (default: 20000)")
+    parser.add_argument("--around", default="greedy", metavar="SPEC", help="forms the batches (default: greedy)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "early-exits.md", metavar="FILE")
     parser.add_argument("--rows", type=Path, metavar="FILE", help="write every run to this .csv or .parquet, too")
@@ -58,9 +59,9 @@ def main(arguments: list[str], prog: str) -> int:
     file_for(options.page, (".md",))
     teachers = [tuple(named.split("+")) for named in options.answers]
     kinds, loads = options.streams.split(","), [float(load) for load in options.loads.split(",")]
-    how = (options.seeds, options.requests, options.table)
+    how = (options.seeds, options.requests, options.table, options.around)
     cells = list(grid(teachers, kinds, loads, *how))
-    bases = [Cell(own, "even", loads[0], seed, "greedy", *how[1:]) for own in teachers for seed in range(options.seeds)]
+    bases = [Cell(own, "even", loads[0], seed, PLAIN, *how[1:]) for own in teachers for seed in range(options.seeds)]
     tasks: list[tuple[Any, tuple[Any, ...]]] = [(figures, (cell,)) for cell in cells] + listed(bases)
     found: dict[int, dict[str, Any]] = {}
     with Pool(options.jobs) as pool, progress("runs") as told:
@@ -78,6 +79,7 @@ def main(arguments: list[str], prog: str) -> int:
     verdicts = {
         "B1. The promise": list(promise(own)),
         f"B2. Sooner answers ({deep})": list(latency(own, model=deep)),
+        f"B2. The same, where batches may shrink ({deep}, compact)": list(latency(own, "certain, compact", deep)),
         "B2, B3. Against the others": list(rivals(own)),
         "B4. Throughput": list(throughput(rates)),
         "B5. Overload": list(overload(further[further["burst"].notna()])),
@@ -86,9 +88,9 @@ def main(arguments: list[str], prog: str) -> int:
     }
     command = shlex.join(["python", "benchmarks/early_exits.py", *arguments])
     device = deployment(options.table, own["model"][0]).table.device
-    write_text(options.page, page(command, setup_of(cells, device), verdicts, own, further))
+    write_text(options.page, page(command, options.page.stem, setup_of(cells, device), verdicts, own, further))
     drifting = next(cell for cell in cells if cell.kind == kinds[-1] and cell.load == loads[len(loads) // 2])
-    draw(drifting, options.page.parent / "images")
+    draw(drifting, options.page)
     missed = [each.name for its in verdicts.values() for each in its if not each.met]
     print(f"{options.page}: {len(tasks):,} runs; missed: {'; '.join(missed) or 'nothing'}")
     return 0

@@ -27,21 +27,21 @@ from simulator.defaults import default_slo_s
 from simulator.reporting.report import Report
 from traces import Trace
 
-#: What is compared, each around `greedy`; the first lets no answer leave.
-PLAIN = "greedy"
+#: What is compared, each around the policy that forms the batches; the first lets no answer leave.
+PLAIN = "plain"
 POLICIES = {
-    PLAIN: PLAIN,
-    "static": "static(greedy{})",
-    "static, one threshold": "static(greedy, uniform=True{})",
-    "static, all ramps": "static(greedy, uniform=True, budget=1, most=11{})",
-    "patience": "patience(greedy{})",
-    "apparate_released": "apparate_released(greedy{})",
-    "apparate": "apparate(greedy{})",
-    "certain": "certain(greedy{})",
-    "certain, compact": "certain(greedy, mode='compact'{})",
-    "certain, truncate": "certain(greedy, mode='truncate'{})",
-    "oracle_static": "oracle_static(greedy{})",
-    "oracle_agree": "oracle_agree(greedy{})",
+    PLAIN: "{around}",
+    "static": "static({around}{more})",
+    "static, one threshold": "static({around}, uniform=True{more})",
+    "static, all ramps": "static({around}, uniform=True, budget=1, most=11{more})",
+    "patience": "patience({around}{more})",
+    "apparate_released": "apparate_released({around}{more})",
+    "apparate": "apparate({around}{more})",
+    "certain": "certain({around}{more})",
+    "certain, compact": "certain({around}, mode='compact'{more})",
+    "certain, truncate": "certain({around}, mode='truncate'{more})",
+    "oracle_static": "oracle_static({around}{more})",
+    "oracle_agree": "oracle_agree({around}{more})",
 }
 #: Requests of a rolling window.
 WINDOW = 2000
@@ -49,7 +49,10 @@ WINDOW = 2000
 
 @dataclass(frozen=True)
 class Cell:
-    """answers: the files of recorded answers, of one model. burst: the load of the middle third, if another."""
+    """answers: the files of recorded answers, of one model. burst: the load of the middle third, if another.
+
+    around: the policy that forms the batches.
+    """
 
     answers: tuple[str, ...]
     kind: str
@@ -58,6 +61,7 @@ class Cell:
     policy: str
     requests: int
     table: str
+    around: str = "greedy"
     legacy: bool = False
     burst: float | None = None
     more: str = ""
@@ -70,7 +74,7 @@ class Cell:
     def spec(self) -> str:
         """The policy, told which answers are recorded."""
         named = f", items={joined(self.answers)!r}{self.more}"
-        return POLICIES[self.policy].format(named)
+        return POLICIES[self.policy].format(around=self.around, more=named)
 
 
 @cache
@@ -99,7 +103,7 @@ def trace(cell: Cell) -> Trace:
     """Poisson arrivals at a share of the capacity, in the order of the stream."""
     own = deployment(cell.table, cell.model)
     rows, tokens = texts(cell.answers, cell.kind, cell.requests, cell.seed, own.predictions.plan.max_tokens)
-    full = capacity(cell.answers, cell.kind, cell.requests, cell.table)
+    full = capacity(cell.answers, cell.kind, cell.requests, cell.table, cell.around)
     rate = np.full(cell.requests, cell.load * full)
     if cell.burst is not None:
         rate[in_burst(cell)] = cell.burst * full
@@ -118,12 +122,12 @@ def texts(
 
 
 @cache
-def capacity(answers: tuple[str, ...], kind: str, requests: int, table: str) -> float:
+def capacity(answers: tuple[str, ...], kind: str, requests: int, table: str, around: str) -> float:
     """Requests per second that plain batches serve where all of them wait from the start: a load of 1."""
     own = deployment(table, read(answers).about["model"])
     rows, tokens = texts(answers, kind, requests, 0, own.predictions.plan.max_tokens)
     waiting = Trace(np.zeros(requests), tokens, item=rows)
-    report = simulate(waiting, POLICIES[PLAIN], own, slo_s=LONGEST_SLO_S)
+    report = simulate(waiting, around, own, slo_s=LONGEST_SLO_S)
     return requests / float(report.batch_columns["finish_s"].max())
 
 
@@ -199,7 +203,8 @@ def grid(
     seeds: int,
     requests: int,
     table: str,
+    around: str,
 ) -> Iterator[Cell]:
     """Every policy in every cell."""
     for answers, kind, load, seed, policy in product(teachers, kinds, loads, range(seeds), POLICIES):
-        yield Cell(answers, kind, load, seed, policy, requests, table)
+        yield Cell(answers, kind, load, seed, policy, requests, table, around)

@@ -29,22 +29,27 @@ WORDS = {
     "agreement": "share of answers that are the whole model's; the mean over seeds",
     "worst": "the least agreement of 2,000 requests in a row, over all seeds",
     "saving": "mean share of a whole batch's time, without ramps, by which an answer came earlier; service alone",
-    "mean, p50, p99": "how much lower the latency of answers is than with `greedy` without exits, same requests",
+    "mean, p50, p99": "how much lower the latency of answers is than with the plain policy, same requests",
 }
 
 
 def page(
-    command: str, setup: Sequence[str], verdicts: dict[str, Sequence[Verdict]], grid: DataFrame, further: DataFrame
+    command: str,
+    name: str,
+    setup: Sequence[str],
+    verdicts: dict[str, Sequence[Verdict]],
+    grid: DataFrame,
+    further: DataFrame,
 ) -> str:
-    """Markdown: what was asked and found, then every figure behind it."""
+    """Markdown of the page of this name: what was asked and found, then every figure behind it."""
     lines = ["# Early exits", "", f"Written by `{command}`; not edited by hand.", "", INTRODUCTION, "", *setup, ""]
     lines += ["## Asked and found", ""]
     for title, own in verdicts.items():
         rows = [(each.name, each.asked, each.found, "met" if each.met else "**missed**") for each in own]
         lines += [f"### {title}", "", *grid_of(("", "asked", "found", ""), rows), ""]
-    lines += ["## Every policy", "", *(f"- {name}: {words}" for name, words in WORDS.items()), ""]
-    for name in FIGURES:
-        lines += [f"![{name}](images/early-{name}.png)", ""]
+    lines += ["## Every policy", "", *(f"- {word}: {words}" for word, words in WORDS.items()), ""]
+    for each in FIGURES:
+        lines += [f"![{each}](images/{name}-{each}.png)", ""]
     compared = by_cell(against_plain(grid))
     for (model, texts, kind), own in compared.groupby(["model", "texts", "kind"], sort=False):
         lines += [f"### {model}, {kind}", "", f"Texts: {texts}.", "", *_policies(own), ""]
@@ -111,7 +116,7 @@ def setup_of(cells: Sequence[Cell], device: str) -> list[str]:
     lines = [
         f"Table `{Path(first.table).name}` ({device}); {first.requests:,} requests a run, {count(len(seeds), 'seed')}, "
         f"Poisson arrivals at loads {', '.join(f'{load:g}' for load in loads)}; 1 is what plain batches serve of a "
-        "queue that never ends.",
+        f"queue that never ends. `{first.around}` forms the batches.",
         "",
     ]
     rows = []
@@ -125,12 +130,12 @@ def setup_of(cells: Sequence[Cell], device: str) -> list[str]:
     return [*lines, *grid_of(("model", "task", "texts", "right", "% as the end, by layer"), rows)]
 
 
-def draw(cell: Cell, out: Path) -> None:
-    """The figures of the page, of runs of one cell."""
-    out.mkdir(parents=True, exist_ok=True)
+def draw(cell: Cell, page: Path) -> None:
+    """The figures of a page, of runs of one cell."""
+    (out := page.parent / "images").mkdir(parents=True, exist_ok=True)
     for name, policies in FIGURES.items():
         runs = [Run.of(simulated(replace(cell, policy=policy)))._replace(name=policy) for policy in policies]
-        save(PLOTS[name].draw(runs, 130.0), out / f"early-{name}.png", dpi=160)
+        save(PLOTS[name].draw(runs, 130.0), out / f"{page.stem}-{name}.png", dpi=160)
 
 
 def grid_of(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

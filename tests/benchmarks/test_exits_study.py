@@ -8,7 +8,7 @@ import early_exits
 import numpy as np
 import pytest
 from exit_doubles import LAYERS, made_up, write, write_times
-from exits.cells import Cell, figures, rolling, simulated
+from exits.cells import PLAIN, Cell, figures, rolling, simulated
 from exits.further import exhaustive
 from exits.judged import against_plain, latency, lower_bound, promise, rivals
 from pandas import DataFrame
@@ -37,7 +37,7 @@ def test_the_figures_of_a_cell_are_counted_from_its_requests(inputs: tuple[str, 
     columns = report.request_columns()
     assert found["errors"] == (columns["agrees"] == 0).sum()
     assert found["agreement"] == pytest.approx(1 - found["errors"] / REQUESTS)
-    whole = figures(cell(inputs, "greedy"))
+    whole = figures(cell(inputs, PLAIN))
     assert (whole["agreement"], whole["errors"], whole["saving"]) == (1.0, 0, pytest.approx(0.0, abs=1e-9))
     assert whole["label_accuracy"] == pytest.approx(found["label_accuracy"], abs=0.05)
     # Layers are 8.3 % each, so that an answer after layer k is out after about that share of its batch.
@@ -59,9 +59,9 @@ def rows(**changes: dict[str, float]) -> DataFrame:
     """Two loads of one stream, three policies; some of their figures changed."""
     made = []
     for load in (0.3, 0.6):
-        for policy in ("greedy", "certain", "apparate", "apparate_released", "static", "oracle_static"):
+        for policy in (PLAIN, "certain", "apparate", "apparate_released", "static", "oracle_static"):
             times = dict.fromkeys(("mean_s", "p25_s", "p50_s", "p75_s", "p99_s"), 1.0)
-            quick = {} if policy == "greedy" else dict.fromkeys(("mean_s", "p25_s", "p50_s"), 0.8)
+            quick = {} if policy == PLAIN else dict.fromkeys(("mean_s", "p25_s", "p50_s"), 0.8)
             figures = {"agreement": 0.995, "worst": 0.99, "saving": 0.2, "errors": 100, "label_accuracy": 0.9}
             about = {"model": "m", "texts": "t", "kind": "even", "load": load, "seed": 0, "policy": policy}
             made.append(about | times | quick | figures | {"requests": 20_000} | changes.get(policy, {}))
@@ -91,7 +91,7 @@ def test_a_criterion_is_missed_where_its_figures_say_so(changes, judge, missed) 
 def test_latencies_are_compared_with_the_plain_run_of_the_same_cell() -> None:
     own = against_plain(rows(certain={"mean_s": 0.5}))
     assert own.loc[own["policy"] == "certain", "mean_s_cut"].tolist() == [0.5, 0.5]
-    assert own.loc[own["policy"] == "greedy", "mean_s_cut"].tolist() == [0.0, 0.0]
+    assert own.loc[own["policy"] == PLAIN, "mean_s_cut"].tolist() == [0.0, 0.0]
 
 
 def test_the_exhaustive_search_is_never_beaten_where_it_tries_every_combination() -> None:
@@ -110,12 +110,14 @@ def test_a_small_study_writes_its_page_and_figures(inputs: tuple[str, str], tmp_
     answers, own = inputs
     page = tmp_path / "early-exits.md"
     flags = ["--table", own, "--streams", "even", "--loads", "0.5", "--seeds", "1", "--requests", "400"]
+    flags += ["--around", "buckets(greedy)"]
     assert early_exits.main([answers, *flags, "--page", str(page), "--rows", str(tmp_path / "rows.csv")]) == 0
     text = page.read_text()
     assert "## Asked and found" in text
     assert "nan" not in text
+    assert "`buckets(greedy)` forms the batches" in text
     assert text.count("### ") >= 8
     assert {path.name for path in (tmp_path / "images").iterdir()} == {
-        "early-exits.png", "early-ramps.png", "early-latency-cdf.png"
+        "early-exits-exits.png", "early-exits-ramps.png", "early-exits-latency-cdf.png"
     }  # fmt: skip
     assert len((tmp_path / "rows.csv").read_text().splitlines()) > 40
