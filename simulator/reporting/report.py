@@ -294,7 +294,7 @@ class Report:
     def _named(self, number: int, event: Event) -> Sequence[int]:
         """The requests that an event of a batch is about."""
         requests, rows = self.records.batches[number][5], event.rows
-        if rows is None or rows == range(len(requests)):
+        if rows is None or len(rows) == len(requests) == 1 or rows == range(len(requests)):
             return requests
         return [requests[row] for row in rows]
 
