@@ -14,7 +14,7 @@ from pandas import DataFrame
 from analysis.plans.capacity import Search
 from exits.cells import PLAIN, Cell, figures, read, simulated
 from exits.judged import Verdict
-from policies.machinery.thresholds import NEVER, Costs, binned, tuned
+from policies.machinery.exits.thresholds import NEVER, Costs, binned, tuned
 
 TARGETS, BUDGETS, MOST = (0.005, 0.01, 0.02, 0.05), (0.01, 0.02, 0.05), (1, 2, 3, 4, 6, 8, 11)
 #: The load of the trends, and of a burst and around it.

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import View
-from policies.machinery.apparate import Adjusting, changed
-from policies.machinery.raising import raised
-from policies.machinery.ramped import refuse
+from policies.machinery.exits.apparate import Adjusting, changed
+from policies.machinery.exits.raising import raised
+from policies.machinery.exits.ramped import refuse
 from profiler.events import Ramps
 
 #: Steps of thresholds: the first, and the least.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 from time import thread_time
+from typing import NamedTuple
 
 import numpy as np
 
 from policies.interface import Dispatch, Final, Heard, View
-from policies.machinery.ending import MODES, EarlyEnd
-from policies.machinery.observed import Frontier, Observed, frontier
-from policies.machinery.promise import Changes, Promise, kept
-from policies.machinery.ramped import Ramped, refuse, wrong
-from policies.machinery.thresholds import NEVER, binned, chosen, settled, tuned
+from policies.machinery.exits.ending import AUDIT, MODES, EarlyEnd
+from policies.machinery.exits.observed import Frontier, Observed, frontier
+from policies.machinery.exits.promise import Changes, Promise, kept
+from policies.machinery.exits.ramped import Ramped, refuse, wrong
+from policies.machinery.exits.thresholds import NEVER, binned, chosen, leaving, settled, tuned
 from profiler.events import BatchPlan, Ramps
 
 #: Requests between two choices of thresholds, unless so many errors come before; between two searches for better ones,
@@ -34,11 +36,11 @@ class Certain(Ramped):
     best on the tuning rows; then, while there is room, one more is on now and then, as a shadow that lets none leave,
     and is taken if what is saved with it is more than its time. A ramp that adds nothing goes.
 
-    Every request runs to the end, so that all errors are known. tune_s: virtual seconds until what was tuned is used.
-    mode: while other requests wait, batches go on with those that are left ("compact") or end at the last ramp
-    ("truncate"), where the table predicts that this takes less time, and no more than the share `overload` of answers
-    is changed by the same bound. What such a batch changes is not known but taken from the window, and made up for;
-    one in eight runs on, to be learned from.
+    tune_s: virtual seconds until what was tuned is used. mode: while other requests wait, batches go on with those that
+    are left ("compact") or end at the last ramp ("truncate"), where the table predicts that this takes less time, and
+    no more than the share `overload` of answers is changed by the same bound. What such a batch changes is not known
+    but taken from the window, and made up for; one in eight runs on, to be learned from. With "result" every request
+    runs to the end, so that all errors are known.
     """
 
     target: float = 0.01
@@ -46,7 +48,7 @@ class Certain(Ramped):
     delta: float = 0.1
     window: int = 4096
     tune_s: float = 0.0
-    mode: str = "result"
+    mode: str = "compact"
     overload: float = 0.02
     uses = Ramped.uses | {"finals", "now", "waiting", "kind"}
 
@@ -67,20 +69,21 @@ class Certain(Ramped):
         self._points = frontier(bins[own], off[own], self.costs.gain(own))
         self._frontier = Frontier(self._window, self.costs, self._ramps, self._points)
         self._shadow: int | None = None
-        self._ending = EarlyEnd(view, self.level, self.mode, self.overload, self.delta)
+        self._view, self._coming, self._early, self._changed = view, deque[Use](), 0, 0.0
         self._point, self._new, self._errors = 0, list[Ramps](), 0
         self._rows, self._searched, self._turned, self._turns = 0, 0, 0, 0
         self.tuning_s: list[float] = []
         self._use(0.0)
-        self._plan = self._next
 
     def planned(self, view: View, action: Dispatch) -> BatchPlan:
-        if self._plan is not self._next and view.now >= self._from:
-            self._plan = self._next
-        if self._early is None or view.waiting <= len(action.requests):
-            return self._plan
-        pays = self._ending.pays(view.kind(action.requests), len(action.requests))
-        return self._early if pays else self._plan
+        while self._coming and self._coming[0].since <= view.now:
+            self._used = self._coming.popleft()
+        _, plan, early, ending = self._used
+        if early is None or ending is None or view.waiting <= len(action.requests):
+            return plan
+        self._early += 1
+        audited = self._early % AUDIT == 0
+        return early if not audited and ending.sooner(view.kind(action.requests), len(action.requests)) else plan
 
     def observe(self, event: Heard) -> None:
         if type(event) is not Final or event.ramps is None:
@@ -88,7 +91,7 @@ class Certain(Ramped):
             return
         if event.ramps.final.min() < 0:  # some left for good
             count = len(event.ramps.final)
-            self._promise.add(count, self._ending.changed * count)
+            self._promise.add(count, self._changed * count)
             return
         self._new.append(event.ramps)
         self._rows += len(event.ramps.final)
@@ -182,20 +185,33 @@ class Certain(Ramped):
     def _use(self, when: float) -> None:
         """Make the plan of the chosen point, for batches from some time on."""
         at = dict(zip(self._ramps, self._frontier.at[self._point].tolist(), strict=True))
-        self._early = self._ended(at) if self.mode != "result" and self._point else None
+        early, ending = self._ended(at) if self.mode != "result" and self._point else (None, None)
         if self._shadow is not None:
             at[self._shadow] = NEVER
-        made = tuple(sorted(at.items()))
-        if made != getattr(self, "_made", None):
-            self._made, self._from = made, when
-            self._next = self.on_grid([layer for layer, _ in made], [each for _, each in made])
+        if at != getattr(self, "_made", None):
+            self._made, ramps = at, sorted(at)
+            self._plan = self.on_grid(ramps, [at[layer] for layer in ramps])
+        self._coming.append(Use(when, self._plan, early, ending))
 
-    def _ended(self, at: dict[int, int]) -> BatchPlan:
-        """The plan of batches that end early at these thresholds."""
-        thresholds = list(at.values())
-        self._ending.tuned(self._ramps, *self._window.of(self._ramps), thresholds)
+    def _ended(self, at: dict[int, int]) -> tuple[BatchPlan | None, EarlyEnd | None]:
+        """The plan of batches that end early at these thresholds, and when they do; none where too much changes."""
+        assert self.level is not None
+        thresholds, (bins, off) = list(at.values()), self._window.of(self._ramps)
+        ending = EarlyEnd(self._view, self.level, self.mode, self._ramps, leaving(bins, thresholds), off)
+        self._changed = ending.changed
+        if not ending.within(self.overload, self.delta):
+            return None, None
         plan = self.on_grid(self._ramps, thresholds, self.mode)
-        return replace(plan, cuts=plan.cuts[:-1]) if self.mode == "truncate" else plan
+        return replace(plan, cuts=plan.cuts[:-1]) if self.mode == "truncate" else plan, ending
+
+
+class Use(NamedTuple):
+    """How batches run from some time on. early: those that end early, where `ending` says so; none where none may."""
+
+    since: float
+    plan: BatchPlan
+    early: BatchPlan | None
+    ending: EarlyEnd | None
 
 
 def errors_in(ramps: Ramps) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from policies.exits.static import Static
 from policies.interface import Dispatch, View
-from policies.machinery.ramped import Ramped
+from policies.machinery.exits.ramped import Ramped
 from profiler.events import BatchPlan
 from traces import Trace
 
@@ -42,4 +42,4 @@ class OracleStatic(Static):
 
     def prepare(self, view: View) -> None:
         items, rows = self.answers, self._trace.item
-        self._plan = self.tuned_on(items.drawn(len(self._trace)) if rows is None else rows)
+        self.tune(view, items.drawn(len(self._trace)) if rows is None else rows)

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policies.interface import Dispatch, View
-from policies.machinery.ramped import Ramped, refuse, wrong
-from profiler.events import BatchPlan
+from policies.interface import View
+from policies.machinery.exits.fixed import Fixed
+from policies.machinery.exits.ramped import refuse, wrong
 
 
 @dataclass
-class Patience(Ramped):
+class Patience(Fixed):
     """Exits at the first ramp that answers as the ones before it do (PABEE, NeurIPS 2020), a ramp after every layer.
 
     streak: how many ramps in a row have to answer alike; none: the fewest that change at most a share `target` of the
-    answers to the tuning rows (as many as there are ramps where none does). Answers leave and the batch runs on, where
-    the source stops a batch of one.
+    answers to the tuning rows (as many as there are ramps where none does).
     """
 
     target: float = 0.01
@@ -29,13 +28,12 @@ class Patience(Ramped):
         valid = 0 <= self.target < 1 and (self.streak is None or self.streak >= 1)
         refuse("patience", valid, "0 <= target < 1 and a streak of at least 1", self)
         rows, streak = items.learning, self.streak
+        runs, off = _runs(items.answer[:layers, rows]), wrong(items, rows, layers)
         if streak is None:
-            runs, off = _runs(items.answer[:layers, rows]), wrong(items, rows, layers)
             streak = next((k for k in range(1, layers) if _changed(runs >= k, off) <= self.target), layers)
-        self._plan = self.plan(range(layers), [float(streak)] * layers, by="streak")
-
-    def planned(self, view: View, action: Dispatch) -> BatchPlan:
-        return self._plan
+        sure = runs >= streak
+        first = np.where(sure.any(0), sure.argmax(0), layers)
+        self.fix(view, self.plan(range(layers), [float(streak)] * layers, by="streak"), first, off)
 
 
 def _runs(answer: np.ndarray) -> np.ndarray:

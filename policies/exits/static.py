@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from policies.interface import Dispatch, View
-from policies.machinery.ramped import Ramped, refuse, wrong
-from policies.machinery.thresholds import GRID, NEVER, binned, chosen, tuned
-from profiler.events import BatchPlan
+from policies.interface import View
+from policies.machinery.exits.fixed import Fixed
+from policies.machinery.exits.ramped import refuse, wrong
+from policies.machinery.exits.thresholds import GRID, NEVER, binned, chosen, leaving, tuned
 
 
 @dataclass
-class Static(Ramped):
+class Static(Fixed):
     """Exits at thresholds tuned once, on the tuning rows: those that save most while at most `target` answers change.
 
     uniform: one threshold for a ramp after every layer, as DeeBERT (ACL 2020) has it, with the ramp's confidence for
@@ -29,22 +29,21 @@ class Static(Ramped):
 
     def prepare(self, view: View) -> None:
         refuse("static", 0 <= self.target < 1 and self.budget >= 0, "0 <= target < 1 and budget >= 0", self)
-        self._plan = self.tuned_on(self.answers.learning)
+        self.tune(view, self.answers.learning)
 
-    def tuned_on(self, rows: np.ndarray) -> BatchPlan:
-        """The plan that is best on these rows."""
+    def tune(self, view: View, rows: np.ndarray) -> None:
+        """Let all batches run by the plan that is best on these rows."""
         assert self.level is not None
         layers = self.level.depth - 1
         bins, off = binned(self.answers.confidence[:layers, rows]), wrong(self.answers, rows, layers)
         allowed = int(self.target * len(rows))
         if self.uniform:
-            return self.on_grid(range(layers), [_uniform(bins, off, allowed)] * layers)
-        ramps = chosen(bins, off, self.costs, allowed, self.budget, self.most)
-        found, _ = tuned(bins[list(ramps)], off[list(ramps)], self.costs.gain(ramps), allowed)
-        return self.on_grid(ramps, found.at)
-
-    def planned(self, view: View, action: Dispatch) -> BatchPlan:
-        return self._plan
+            ramps, at = tuple(range(layers)), [_uniform(bins, off, allowed)] * layers
+        else:
+            ramps = chosen(bins, off, self.costs, allowed, self.budget, self.most)
+            at = list(tuned(bins[list(ramps)], off[list(ramps)], self.costs.gain(ramps), allowed)[0].at)
+        own = list(ramps)
+        self.fix(view, self.on_grid(ramps, at), leaving(bins[own], at), off[own])
 
 
 def _uniform(bins: np.ndarray, off: np.ndarray, allowed: int) -> int:

@@ -14,7 +14,7 @@ from exits.judged import against_plain, latency, lower_bound, promise, rivals
 from pandas import DataFrame
 from scipy.stats import binom
 
-from policies.machinery.thresholds import binned, tuned
+from policies.machinery.exits.thresholds import binned, tuned
 
 REQUESTS = 2500
 

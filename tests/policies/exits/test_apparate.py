@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from exit_doubles import LAYERS, made_up, table, traffic, write
 
-from policies.machinery.raising import RampRecords, raised, utilities
+from policies.machinery.exits.raising import RampRecords, raised, utilities
 from profiler.answers.recorded import Answers
 from simulator import simulate
 from simulator.reporting.report import Report

@@ -10,9 +10,9 @@ import pytest
 from exit_doubles import LAYERS, made_up, table, traffic, write
 from scipy.stats import binom, binomtest
 
-from policies.machinery.observed import Frontier, Observed, frontier
-from policies.machinery.promise import AIM, HORIZON, Changes, Promise, kept
-from policies.machinery.thresholds import GRID, Costs, binned
+from policies.machinery.exits.observed import Frontier, Observed, frontier
+from policies.machinery.exits.promise import AIM, HORIZON, Changes, Promise, kept
+from policies.machinery.exits.thresholds import GRID, Costs, binned
 from policies.registry import answers_of, make
 from profiler.answers.recorded import Answers
 from profiler.events import Ramps

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from exit_doubles import LAYERS, made_up, table, traffic, write
 
-from policies.machinery.ramped import wrong
-from policies.machinery.thresholds import GRID, NEVER, Costs, binned, settled, tuned
+from policies.machinery.exits.ramped import wrong
+from policies.machinery.exits.thresholds import GRID, NEVER, Costs, binned, settled, tuned
 from profiler.answers.recorded import Answers
 from simulator import simulate
 from simulator.reporting.report import Report

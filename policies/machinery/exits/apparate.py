@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Dispatch, Final, Heard, View
-from policies.machinery.raising import RampRecords, utilities
-from policies.machinery.ramped import Ramped
+from policies.machinery.exits.raising import RampRecords, utilities
+from policies.machinery.exits.ramped import Ramped
 from profiler.events import BatchPlan, Ramps
 
 

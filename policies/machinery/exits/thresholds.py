@@ -25,6 +25,12 @@ def binned(confidence: NDArray[np.floating]) -> Bins:
     return np.asarray(np.searchsorted(GRID, confidence, side="left"), np.uint8)
 
 
+def leaving(bins: Bins, at: Sequence[int]) -> NDArray[np.int64]:
+    """The place of the ramp at which each row leaves, at these indices in GRID; their number where it stays."""
+    sure = bins > np.asarray(at, np.int64)[:, None]
+    return np.where(sure.any(0), sure.argmax(0) if len(sure) else 0, len(sure))
+
+
 class Costs(NamedTuple):
     """Shares of a whole batch's time, by layer. lead: what an answer saves that leaves at its end; ramp; release."""
 

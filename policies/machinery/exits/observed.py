@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.machinery.thresholds import NEVER, Bins, Costs, Tuned, Wrong, binned, swept
+from policies.machinery.exits.thresholds import NEVER, Bins, Costs, Tuned, Wrong, binned, swept
 from profiler.events import Ramps
 
 #: Prices of a changed answer, from the strictest to the most eager thresholds, in whole batches saved.

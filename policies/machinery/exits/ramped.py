@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import Action, Dispatch, View
+from policies.machinery.exits.thresholds import GRID, Costs
 from policies.machinery.recorded import recorded_answers
-from policies.machinery.thresholds import GRID, Costs
 from policies.machinery.wrapped import Wrapper, chain, declared
 from profiler.answers.recorded import Answers
 from profiler.events import BatchPlan, Cut
