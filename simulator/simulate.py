@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import gc
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -20,7 +18,7 @@ from policies.interface import Policy
 from policies.machinery.wrapped import chain, foresee, hears, start
 from policies.registry import modules_of
 from profiler.table import LEVELS, Deployment, LatencyTable, Predictions
-from simulator.core import LONGEST_SLO_S, MOST_GPUS, SHORTEST_SLO_S, Executor, Records, blamed
+from simulator.core import LONGEST_SLO_S, MOST_GPUS, SHORTEST_SLO_S, Executor, Records, blamed, uncollected
 from simulator.defaults import default_slo_s, saturation
 from simulator.executors.adapters import AdapterExecutor, bound, measured_extra
 from simulator.executors.planned import PlannedExecutor, Times
@@ -124,7 +122,8 @@ def simulate(
             executor = AdapterExecutor(times, memory, plan, extra_s)
         elif needs(policy) & PlannedExecutor.plans:
             planned = partial(PlannedExecutor, times, deployment.levels, trace, backlog.kind, deployment.other_tasks)
-            executor = planned(predictions=predictions, hears=hears(policy), legacy=legacy_accounting)
+            later = records.ended is None
+            executor = planned(predictions=predictions, hears=hears(policy), legacy=legacy_accounting, later=later)
     elif memory is not None and "memory" not in executor.offers:
         raise ValueError(f"{_named(executor)} has no adapters, so it cannot keep to an adapter budget")
     if legacy_accounting and "exits" not in needs(policy):
@@ -138,6 +137,8 @@ def simulate(
     clock.start()
     with uncollected():
         server.serve()
+        if isinstance(executor, PlannedExecutor):
+            records.exited = executor.exited(records.batches)
     if memory is not None:
         memory.leave(clock.now)
     if interrupted := backlog.total < len(trace):
@@ -183,18 +184,6 @@ def refuse_coarse_times(trace: Trace, predictions: Predictions) -> None:
             f"trace {trace.source}: at {last_s:g} s times are {np.spacing(last_s):.2g} s apart, and the fastest batch "
             f"takes {fastest_s:.2g} s: give the unit of its times with --time-unit, or let them begin at 0"
         )
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Disable GC during a run: no cycles are created, and it costs 10 %."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def check_offers(executor: Executor, policy: Policy) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 from analysis.sweeps.grid import AXES
 from analysis.sweeps.origin import code_digest
 from profiler.table import LatencyTable, as_table
+from simulator.core import uncollected
 from simulator.defaults import default_slo_s
 from simulator.reporting.report import OK, Report
 from simulator.settings import Settings, prepare
-from simulator.simulate import uncollected
 
 #: One cell's figures by name: its settings, `Report.summary`, and where they clash what `row` says.
 Row = dict[str, Any]

@@ -32,13 +32,13 @@ PLAIN = "plain"
 POLICIES = {
     PLAIN: "{around}",
     "static": "static({around}{more})",
+    "static, result": "static({around}, mode='result'{more})",
     "static, one threshold": "static({around}, uniform=True{more})",
-    "static, all ramps": "static({around}, uniform=True, budget=1, most=11{more})",
     "patience": "patience({around}{more})",
     "apparate_released": "apparate_released({around}{more})",
     "apparate": "apparate({around}{more})",
     "certain": "certain({around}{more})",
-    "certain, compact": "certain({around}, mode='compact'{more})",
+    "certain, result": "certain({around}, mode='result'{more})",
     "certain, truncate": "certain({around}, mode='truncate'{more})",
     "oracle_static": "oracle_static({around}{more})",
     "oracle_agree": "oracle_agree({around}{more})",
@@ -61,7 +61,7 @@ class Cell:
     policy: str
     requests: int
     table: str
-    around: str = "greedy"
+    around: str = "buckets(greedy)"
     legacy: bool = False
     burst: float | None = None
     more: str = ""

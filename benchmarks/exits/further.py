@@ -20,7 +20,10 @@ TARGETS, BUDGETS, MOST = (0.005, 0.01, 0.02, 0.05), (0.01, 0.02, 0.05), (1, 2, 3
 #: The load of the trends, and of a burst and around it.
 LOAD, AROUND, BURST = 0.6, 0.5, 1.3
 #: Policies whose highest rate is sought, and those of a burst.
-FAST, IN_BURSTS = (PLAIN, "certain"), (PLAIN, "apparate", "certain", "certain, compact", "certain, truncate")
+FAST, IN_BURSTS = (
+    (PLAIN, "certain"),
+    (PLAIN, "static", "apparate", "certain, result", "certain", "certain, truncate"),
+)
 #: The exhaustive search tries every so many thresholds of the grid, on so many ramps and rows.
 EVERY, RAMPS, ROWS = 4, 3, 3000
 
@@ -77,7 +80,7 @@ def overload(rows: DataFrame) -> Iterator[Verdict]:
     """B5: answers on time within the burst, against Apparate's controller, and what they cost in agreement."""
     for model, own in rows.groupby("model", sort=False):
         means = own.groupby("policy").mean(numeric_only=True)
-        for policy in ("certain, compact", "certain, truncate"):
+        for policy in ("certain", "certain, truncate"):
             gain = means.at[policy, "on_time_burst"] / max(means.at["apparate", "on_time_burst"], 1e-9)
             kept = means.at[policy, "agreement_burst"] >= 0.98 and means.at[policy, "agreement"] >= 0.99
             yield Verdict(

@@ -20,11 +20,13 @@ from traces.shared.text import count
 FIGURES = {
     "exits": ("static", "certain", "apparate"),
     "ramps": ("certain", "apparate"),
-    "latency-cdf": (PLAIN, "certain", "certain, compact"),
+    "latency-cdf": (PLAIN, "certain, result", "certain"),
 }
 INTRODUCTION = """Answers may leave a deep model at a ramp that is sure of them ([policies.md](policies.md#exits)). How
-often are they still the whole model's, and what does it save? Batches run on after answers have left, but for `compact`
-and `truncate`, so ramps cost the queue time and never save it any."""
+often are they still the whole model's, and what does it save? With `result`, and in both controllers of Apparate, a
+batch runs on after answers have left: its ramps cost the queue time and never save it any. With `truncate` it ends at
+the last ramp. Else it goes on with those that are left, where the table says that this takes less time; `certain` does
+so only while others wait, since it learns from whole batches."""
 WORDS = {
     "agreement": "share of answers that are the whole model's; the mean over seeds",
     "worst": "the least agreement of 2,000 requests in a row, over all seeds",

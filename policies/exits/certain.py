@@ -216,9 +216,8 @@ class Use(NamedTuple):
 
 def errors_in(ramps: Ramps) -> int:
     """How many of the answers that left at ramps are not the final ones."""
-    stayed = len(ramps.layers)
-    places = ((place, row) for row, place in enumerate(ramps.left) if place != stayed)
-    return sum(ramps.answer[place, row] != ramps.final[row] for place, row in places)
+    stayed, answer, final = len(ramps.layers), ramps.answer, ramps.final
+    return sum([answer[place, row] != final[row] for row, place in enumerate(ramps.left) if place != stayed])
 
 
 def joined(batches: list[Ramps]) -> list[Ramps]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from policies.interface import View
-from policies.machinery.exits.fixed import Fixed
 from policies.machinery.exits.ramped import refuse, wrong
+from policies.machinery.exits.steady import Steady
 
 
 @dataclass
-class Patience(Fixed):
+class Patience(Steady):
     """Exits at the first ramp that answers as the ones before it do (PABEE, NeurIPS 2020), a ramp after every layer.
 
     streak: how many ramps in a row have to answer alike; none: the fewest that change at most a share `target` of the

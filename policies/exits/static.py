@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from policies.interface import View
-from policies.machinery.exits.fixed import Fixed
 from policies.machinery.exits.ramped import refuse, wrong
+from policies.machinery.exits.steady import Steady
 from policies.machinery.exits.thresholds import GRID, NEVER, binned, chosen, leaving, tuned
 
 
 @dataclass
-class Static(Fixed):
+class Static(Steady):
     """Exits at thresholds tuned once, on the tuning rows: those that save most while at most `target` answers change.
 
     uniform: one threshold for a ramp after every layer, as DeeBERT (ACL 2020) has it, with the ramp's confidence for

@@ -68,6 +68,14 @@ def observe(policy: Policy, event: Heard) -> None:
         hear(event)
 
 
+def listens(policy: Policy) -> Any:
+    """The `observe` of a policy; None where it has none, or only passes on what no policy within hears."""
+    own: Any = policy
+    while isinstance(own, Wrapper) and type(own).observe is Wrapper.observe:
+        own = own.inner
+    return None if attribute(own, "observe") is None else attribute(policy, "observe")
+
+
 @dataclass
 class Wrapper:
     """A policy around another, which is called as it would be alone."""

@@ -105,5 +105,9 @@ def _left(cards: Sequence[Row], replaced: Sequence[str]) -> list[Row]:
 
 def _note(cards: Sequence[Row]) -> str:
     """What a heading says of the accuracies, up to the colon; then the cards that they come from."""
-    about = "; on ".join(dict.fromkeys(card["about"] for card in cards))
-    return f"measured on {about}: {', '.join(card['card'] for card in cards)}"
+    about: dict[str, list[str]] = {}
+    for card in cards:
+        where, _, right = card["about"].rpartition(", ")
+        about.setdefault(where, []).append(right)
+    said = "; on ".join(f"{where}, {' and '.join(dict.fromkeys(rights))}" for where, rights in about.items())
+    return f"measured on {said}: {', '.join(card['card'] for card in cards)}"

@@ -96,6 +96,10 @@ def _leaving(report: Report) -> list[tuple[float, int]]:
     """When answers left, and how many at once: released before the end of their batch, or with it."""
     released = [(number, time, len(event.rows or ())) for number, time, event in _events(report, Kind.RELEASE)]
     left = report.answers.copy()
+    if (exited := report.records.exited) is not None:
+        out = ~np.isnan(exited.finish_s)
+        batch = report.times["batch"][exited.requests[out]].tolist()
+        released += zip(batch, exited.finish_s[out].tolist(), [1] * len(batch), strict=True)
     for number, _, count in released:
         left[number] -= count
     return [(time, count) for _, time, count in released] + list(

@@ -14,8 +14,9 @@ from profiler.answers.recorded import Answers
 from profiler.answers.together import same_texts
 from profiler.events import BatchPlan, Cut, Event, Execution, Kind, Requests
 from profiler.table import Level, Predictions
-from simulator.core import Executor, PolicyError
+from simulator.core import Executor, Exited, PolicyError, Row
 from simulator.executors.exits import Exits
+from simulator.executors.leaving import Known
 from traces import Trace
 
 
@@ -28,6 +29,10 @@ def answers(recorded: str, other_tasks: Collection[str], axis: str = "students")
             f"the other one (-p items=FILE, the items.parquet of python -m profiler distill)"
         )
     return items
+
+
+#: Plans with ramps that are remembered; a policy that tunes makes new ones all the time.
+PLANS = 64
 
 
 class Times(Executor, Protocol):
@@ -47,7 +52,7 @@ class PlannedExecutor:
     teacher's. Some layers take their share of the level's time.
 
     Where answers leave at ramps, `Exits` says when; columns exit, confidence, correct, agrees. predictions: with
-    layers, for exits; hears and legacy: as of `Exits`.
+    layers, for exits; hears, legacy and later: as of `Exits`.
 
     Raises PolicyError for stages that no level of the model has, or that were not recorded, for layers that the level
     does not have, and for answers to one of `other_tasks`: the run is about another.
@@ -66,15 +71,17 @@ class PlannedExecutor:
         predictions: Predictions | None = None,
         hears: frozenset[str] = frozenset(),
         legacy: bool = False,
+        later: bool = False,
     ) -> None:
         self._times, self.offers = times, times.offers | self.plans - ({"exits"} if predictions is None else set())
-        self._predictions, self._hears, self._legacy = predictions, hears, legacy
+        self._predictions, self._hears, self._legacy, self._later = predictions, hears, legacy, later
         self._levels = {(level.model, level.students): level for level in levels}
         self._trace, self._kind = trace, kind
         self._items = cache(partial(answers, other_tasks=other_tasks))
         self._named: list[Answers] = []
         self._rows, self._own = cache(self._drawn), cache(self._answers_of)
         self._exits: dict[tuple[str, str], Exits] = {}
+        self._followed: dict[tuple[int, int], tuple[Known, Callable[..., Execution]]] = {}
 
     def begin(
         self, number: int, gpu: int, level: Level, bucket: int, requests: Requests, plan: BatchPlan | None, now: float
@@ -83,7 +90,8 @@ class PlannedExecutor:
             return self._times.begin(number, gpu, level, bucket, requests, None, now)
         if plan.exits:
             whole_s = self._times.seconds(number, gpu, level, bucket, len(requests), now)
-            return self._exits_of(plan.recorded, level).run(level, bucket, requests, plan, whole_s)
+            known, run = self._followed.get((id(plan), level.index)) or self._follow(plan, level)
+            return run(number, known, bucket, requests, whole_s)
         if plan.span is None:
             return self._stages(number, gpu, level, requests, plan, now)
         first, last = plan.span
@@ -94,6 +102,11 @@ class PlannedExecutor:
         if last == level.depth:
             return Execution(seconds)
         return Execution(seconds, (Event(seconds, Kind.RETURN), Event(seconds, Kind.DONE)))
+
+    def exited(self, batches: Sequence[Row]) -> Exited | None:
+        """Where requests left at ramps, where no event told; None where all of it was told, or none had ramps."""
+        found = [each for its in self._exits.values() for each in its.exited(batches)]
+        return Exited.joined(found) if found else None
 
     def _stages(
         self, number: int, gpu: int, level: Level, requests: Sequence[int], plan: BatchPlan, now: float
@@ -132,19 +145,19 @@ class PlannedExecutor:
         done = Event(seconds, Kind.DONE, range(len(ids)) if finals else None, finals)
         return Execution(seconds, (*events, done))
 
-    def _exits_of(self, recorded: str, level: Level) -> Exits:
-        """The exits of a model, by its recorded answers."""
-        if (found := self._exits.get((recorded, level.model))) is not None:
-            return found
-        items = self._items(recorded, axis="layers")
-        if self._predictions is None or items.about.get("model") != level.model:
-            raise PolicyError(
-                f"plans exits of {level} by {recorded}, which holds answers of {items.about.get('model')}"
-            )
-        rows = self._rows(recorded, "layers")
-        found = Exits(self._predictions, items, rows, self._kind, hears=self._hears, legacy=self._legacy)
-        self._exits[recorded, level.model] = found
-        return found
+    def _follow(self, plan: BatchPlan, level: Level) -> tuple[Known, Callable[..., Execution]]:
+        """What a plan makes of the requests at a level, and what runs a batch by it."""
+        if (exits := self._exits.get((plan.recorded, level.model))) is None:
+            items = self._items(plan.recorded, axis="layers")
+            if self._predictions is None or items.about.get("model") != level.model:
+                model = items.about.get("model")
+                raise PolicyError(f"plans exits of {level} by {plan.recorded}, which holds answers of {model}")
+            rows, how = self._rows(plan.recorded, "layers"), (self._hears, self._legacy, self._later)
+            self._exits[plan.recorded, level.model] = exits = Exits(self._predictions, items, rows, self._kind, *how)
+        if len(self._followed) >= PLANS:
+            self._followed.clear()
+        self._followed[id(plan), level.index] = followed = exits.known(plan, level), exits.run
+        return followed
 
     def _check(self, plan: BatchPlan, level: Level, items: Answers) -> None:
         last = plan.cuts[-1]

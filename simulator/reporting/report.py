@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from profiler.events import BatchPlan, Event, Kind
 from profiler.table import BucketPlan, Level
-from simulator.core import DROPPED, HITS, LATE, OK, OUTCOMES, REJECTED, Records
+from simulator.core import DROPPED, HITS, LATE, OK, OUTCOMES, REJECTED, Records, uncollected
 from simulator.reporting.summary import summarised
 from traces import Trace
 
@@ -113,6 +113,7 @@ class Report:
         }
 
     @cached_property
+    @uncollected()
     def _columns_of_batches(self) -> tuple[Any, ...]:
         """The records of the batches by column: arrays, and lists of the levels and of the requests."""
         rows = self.records.batches
@@ -164,6 +165,7 @@ class Report:
         return kept, numbers
 
     @cached_property
+    @uncollected()
     def times(self) -> Columns:
         """Per request: `start_s`, `finish_s` (NaN where not served), `batch` (-1), `outcome` (index of OUTCOMES)."""
         n = len(self.trace)
@@ -180,6 +182,9 @@ class Report:
         if released:
             counts = np.array([len(them) for them, _ in released])
             finish[_joined((them for them, _ in released), counts)] = np.repeat([time for _, time in released], counts)
+        if (exited := self.records.exited) is not None:
+            left = ~np.isnan(exited.finish_s)
+            finish[exited.requests[left]] = exited.finish_s[left]
         outcome = np.full(n, OK, np.int8)
         outcome[finish > self.trace.arrival_s + self._slo] = LATE
         if self.records.drops:
@@ -223,6 +228,7 @@ class Report:
         return self.slo_s if own is None else np.where(np.isnan(own), self.slo_s, own)
 
     @cached_property
+    @uncollected()
     def _order(self) -> tuple[NDArray[np.int64] | slice, NDArray[np.int64]]:
         """The served requests in the order of dispatch (a slice where that is the trace's), and each batch's size."""
         requests, numbers = self._served_batches
@@ -274,6 +280,7 @@ class Report:
         return extra
 
     @cached_property
+    @uncollected()
     def reported(self) -> Columns:
         """Per-request values that executors reported, NaN where they did not."""
         said: dict[str, tuple[list[Sequence[int]], list[Sequence[Any]]]] = {}
@@ -289,6 +296,10 @@ class Report:
             columns[name] = column = np.full(len(self.trace), np.nan)
             sizes = np.fromiter(map(len, whose), np.int64, len(whose))
             column[_joined(whose, sizes)] = np.fromiter(chain.from_iterable(own), np.float64, int(sizes.sum()))
+        if (exited := self.records.exited) is not None:
+            for name, values in exited.columns.items():
+                column = columns.setdefault(name, np.full(len(self.trace), np.nan))
+                column[exited.requests] = values
         return columns
 
     def _named(self, number: int, event: Event) -> Sequence[int]:

@@ -163,10 +163,9 @@ def _once(state: State, number: int, event: Event) -> None:
 
 def _finals(state: State, number: int, time: float, event: Event, now: float) -> None:
     """Note what the end of a batch says of answers that left before it."""
-    if event.columns is None:
-        return
-    state.records.events.append((number, time, event if event.ramps is None else event._replace(ramps=None)))
-    if "finals" not in state.hears:
+    if event.columns:
+        state.records.events.append((number, time, event if event.ramps is None else event._replace(ramps=None)))
+    if "finals" not in state.hears or not (event.columns or event.ramps):
         return
     if event.ramps is None:
         _heard(state, Final, number, time, event, ("agrees",))

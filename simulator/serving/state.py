@@ -7,8 +7,8 @@ from traceback import walk_tb
 from typing import Any, NoReturn
 
 from policies.interface import Policy
-from policies.machinery.raised import attribute, heed_interrupt, one_line
-from policies.machinery.wrapped import hears
+from policies.machinery.raised import heed_interrupt, one_line
+from policies.machinery.wrapped import hears, listens
 from profiler.events import BatchPlan
 from simulator.core import Executor, PolicyError, Records
 from simulator.queue.backlog import Backlog
@@ -43,7 +43,7 @@ class State:
     ) -> None:
         self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
         self.records, self.batches, self.idle = records, records.batches, idle
-        self.observe: Callable[[Any], None] | None = attribute(policy, "observe")
+        self.observe: Callable[[Any], None] | None = listens(policy)
         self.hears = hears(policy) if self.observe is not None else frozenset()
         self.on_progress, self.scales, self.memory = on_progress, cold_start_s is not None, memory
         watched = (self.observe, on_progress, records.ended, memory)

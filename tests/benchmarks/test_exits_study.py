@@ -110,12 +110,12 @@ def test_a_small_study_writes_its_page_and_figures(inputs: tuple[str, str], tmp_
     answers, own = inputs
     page = tmp_path / "early-exits.md"
     flags = ["--table", own, "--streams", "even", "--loads", "0.5", "--seeds", "1", "--requests", "400"]
-    flags += ["--around", "buckets(greedy)"]
+    flags += ["--around", "greedy"]
     assert early_exits.main([answers, *flags, "--page", str(page), "--rows", str(tmp_path / "rows.csv")]) == 0
     text = page.read_text()
     assert "## Asked and found" in text
     assert "nan" not in text
-    assert "`buckets(greedy)` forms the batches" in text
+    assert "`greedy` forms the batches" in text
     assert text.count("### ") >= 8
     assert {path.name for path in (tmp_path / "images").iterdir()} == {
         "early-exits-exits.png", "early-exits-ramps.png", "early-exits-latency-cdf.png"

@@ -217,8 +217,8 @@ def test_ramps_that_are_off_and_other_requests_change_nothing(items: Answers) ->
     found = []
     for own in (items, replace(items, confidence=blind)):
         exits = Exits(known, own, rows, waiting.kind, hears=frozenset({"finals", "releases"}))
-        plan = planned("x")
-        batches = [exits.run(known.levels[0], 1, range(at, at + 5), plan, 1.0) for at in range(0, 1000, 5)]
+        plan = exits.known(planned("x"), known.levels[0])
+        batches = [exits.run(at, plan, 1, range(at, at + 5), 1.0) for at in range(0, 1000, 5)]
         found.append(repr(batches))
     assert found[0] == found[1]
 

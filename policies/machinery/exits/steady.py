@@ -15,7 +15,7 @@ from profiler.events import BatchPlan
 
 
 @dataclass
-class Fixed(Ramped):
+class Steady(Ramped):
     """mode: a batch goes on with those that are left where the table predicts that it then takes less time ("compact"),
     or runs on with all ("result"). No answer changes by it: it is known beforehand where each leaves."""
 
