@@ -64,17 +64,12 @@ def asked_for(deployment: Deployment, policy: str) -> Contender:
 
 
 def scored(deployment: Deployment, report: Report) -> Score:
-    """What a run reached; NaN where the accuracy of its answers is not that of the table, though it has some.
-
-    It may be unknown, or that of recorded answers: these are of other texts than those that the table was made with.
-    """
+    """What a run reached; NaN where the accuracy of its answers is unknown, though the table has some."""
     name = "attainment" if deployment.task is None else "accuracy_weighted_goodput"
     models = {report.levels[at].model for at in np.unique(report.level_of_batch).tolist()}
     students = any(ensemble(deployment.table, model) for model in models)
     value = report.summary[name]
-    if value is None or (deployment.task is not None and "correct" in report.reported):
-        value = math.nan
-    return Score(value, busy_seconds(report), students, len(deployment.models))
+    return Score(math.nan if value is None else value, busy_seconds(report), students, len(deployment.models))
 
 
 def best(scores: Sequence[Score]) -> int | None:
@@ -112,7 +107,7 @@ def right(contenders: Sequence[Contender], scores: Sequence[Score]) -> str:
         [
             f"right here: {winner.serves} with {winner.label}, {_figures(own, what)}{modelled}{tie}",
             _students(contenders, scores, winner, own),
-            *([f"not judged: {', '.join(open_)}, whose accuracy is not the table's"] if open_ else []),
+            *([f"not judged: {', '.join(open_)}, whose accuracy is not known"] if open_ else []),
             *([] if its.task else ["the table has no accuracies: this goes by what is on time alone"]),
         ]
     )

@@ -132,7 +132,8 @@ def of_crossover(frame: DataFrame) -> Section:
              *(percent(each).rstrip("%") for each in (row.value, row.attainment, row.accuracy))]
             for row in best.itertuples()]  # fmt: skip
     said = "Value: the sum of accuracies over the answers in time, per request that was offered."
-    return Section("Which technique is best", [said, *_accuracies(frame)], [Table(head, rows)])
+    return Section("Which technique is best", [said, *_accuracies(frame)], [Table(head, rows)],
+                   [_figure("techniques", frame)])  # fmt: skip
 
 
 def of_sensitivity(frame: DataFrame) -> Section:

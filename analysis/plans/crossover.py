@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pandas import DataFrame
 
 from analysis.comparisons.statistics import mean_intervals
 from analysis.plans.planning import POLICIES
-from analysis.plans.techniques import Offered, by_recorded_answers, offered
+from analysis.plans.techniques import Offered, offered
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import axis
 from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
-from profiler.table import as_table, technique
+from profiler.answers.recorded import shipped
+from profiler.table import TEACHER, as_table, by_role, technique
 from simulator.defaults import default_slo_s
 from simulator.settings import Prepared, Settings, prepare
 
@@ -28,6 +29,16 @@ TARGETS = (0.4, 1.0, 4.0)
 LOADS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)
 #: What a technique is worth: the sum of accuracies over its answers in time, per request that was offered.
 VALUE = "accuracy_weighted_goodput"
+#: What lets answers leave early, for the technique `exits`: around what drops none, and around what drops the late.
+EXITS = ("certain(buckets(greedy))", "certain(adaptive)")
+
+
+class Option(NamedTuple):
+    """A technique to choose: a model or mix, and the policies of which the best counts."""
+
+    technique: str
+    model: str
+    policies: Sequence[str]
 
 
 def crossover(
@@ -59,17 +70,20 @@ def crossover(
     Columns: load, rate, slo_ms, technique, model, policy (the one with the most value of those named), value (see
     VALUE) with value_low and value_high, attainment, accuracy; best (the most value at this load and target); behind:
     how much less value than the best, by seed, with behind_low and behind_high; seeds, gpus, table, task, trace. The
-    intervals are those of `mean_intervals`, NaN for one seed. None is the best where all have a value of 0. Raises
-    ValueError, LookupError or OSError for bad input, where the table has no accuracies, and for policies that go by
-    recorded answers.
+    intervals are those of `mean_intervals`, NaN for one seed. None is the best where all have a value of 0. The teacher
+    has a second row, of the technique `exits`, where the table has times of its layers and its answers are recorded:
+    with EXITS, whatever the policies. Raises ValueError, LookupError or OSError for bad input, and where the table has
+    no accuracies.
     """
     opened_table = as_table(table)
     specs = [describe(make(each)) for each in axis("policy", policies)]
-    if said := by_recorded_answers(specs):
-        raise ValueError(f"{said}, so it has no value to compare: leave it out")
     offer = offered(opened_table, None if models is None else axis("model", models), task, levels)
     if offer.task is None:
         raise ValueError(f"table {opened_table.name} has no accuracies to compare by: give it an accuracy.csv")
+    options = [
+        *(Option(technique(each.table, each.model, each.task), each.model, specs) for each in offer.deployments),
+        *(Option("exits", teacher, [describe(make(each)) for each in EXITS]) for teacher in exiting(offer)),
+    ]
     names = [each.model for each in offer.deployments]
     first = opened_table.default_model()
     base = Settings(table=None if table is None else str(table), model=first if first in names else names[0],
@@ -78,19 +92,18 @@ def crossover(
     asked = [prepare(replace(base, load=each)) for each in loads]
     targets = _targets(asked[0]) if slo_ms is None else axis("slo_ms", slo_ms)
     cells = [
-        replace(base, trace=its.settings.trace, rate=its.settings.rate, slo_ms=target, model=model, levels=levels,
+        replace(base, trace=its.settings.trace, rate=its.settings.rate, slo_ms=target, model=each.model, levels=levels,
                 policy=policy, seed=seed)
-        for its in asked for target in targets for model in names for policy in specs for seed in numbers
+        for its in asked for target in targets for each in options for policy in each.policies for seed in numbers
     ]  # fmt: skip
     with Laboratory(jobs, backend, address, store, on_progress) as opened:
-        rows = opened.rows(cells)
-    shape = (len(loads) * len(targets), len(names), len(specs), len(numbers))
-    values = np.reshape([row[VALUE] or 0.0 for row in rows], shape)
-    by_place = np.reshape(np.arange(len(rows)), shape)
+        rows = iter(opened.rows(cells))
     return frame(
         found
-        for place, own in enumerate(by_place)
-        for found in _compared(offer, [rows[each] for each in own.ravel()], values[place], loads[place // len(targets)])
+        for each, _ in product(loads, targets)
+        for found in _compared(
+            opened_table.name, each, [(one, [[next(rows) for _ in numbers] for _ in one.policies]) for one in options]
+        )
     )
 
 
@@ -99,26 +112,33 @@ def _targets(its: Prepared) -> list[float]:
     return [float(f"{share * default_ms:.4g}") for share in TARGETS]
 
 
-def _compared(offer: Offered, rows: Sequence[Row], values: NDArray[np.float64], load: float) -> Iterator[Row]:
-    """The rows of one load and target. rows: by model, policy and seed, as the array of their values."""
-    policy = values.mean(2).round(9).argmax(1)  # rounding errors prefer nobody
-    by_seed = values[np.arange(len(policy)), policy]  # model, seed
-    best, worth = int(by_seed.mean(1).round(9).argmax()), bool(by_seed.any())
-    own, behind = (mean_intervals(each.T) for each in (by_seed, by_seed - by_seed[best]))
-    seeds = by_seed.shape[1]
-    for at, each in enumerate(offer.deployments):
-        first = (at * values.shape[1] + int(policy[at])) * seeds
-        its = rows[first : first + seeds]
+def exiting(offer: Offered) -> list[str]:
+    """The teacher whose answers may leave at ramps: where its layers were timed, and its answers recorded."""
+    teachers = by_role(offer.table, offer.task)[TEACHER]
+    named = {each.model: each for each in offer.deployments}
+    able = [each for each in teachers if each in named and any(named[each].predictions.layers)]
+    own = [shipped((each,), "layers", offer.task) for each in able]
+    return [each for each, path in zip(able, own, strict=True) if path and path == shipped((each,), "layers")]
+
+
+def _compared(table: str, load: float, ran: Sequence[tuple[Option, list[list[Row]]]]) -> Iterator[Row]:
+    """The rows of one load and target. ran: of each option, the rows by policy and seed."""
+    by_seed, chosen = [], []
+    for _, rows in ran:
+        values = np.array([[row[VALUE] or 0.0 for row in own] for own in rows])
+        policy = int(values.mean(1).round(9).argmax())  # rounding errors prefer nobody
+        by_seed.append(values[policy])
+        chosen.append(rows[policy])
+    values = np.array(by_seed)  # option, seed
+    best, worth = int(values.mean(1).round(9).argmax()), bool(values.any())
+    own, behind = (mean_intervals(each.T) for each in (values, values - values[best]))
+    for at, ((option, _), its) in enumerate(zip(ran, chosen, strict=True)):
         row: Row = {"load": load, **{name: its[0][name] for name in ("rate", "slo_ms")}}
-        row |= {
-            "technique": technique(each.table, each.model, each.task),
-            "model": each.model,
-            "policy": its[0]["policy"],
-        }
+        row |= {"technique": option.technique, "model": option.model, "policy": its[0]["policy"]}
         row |= _ends("value", own.iloc[at])
         row |= {name: _mean([one[name] for one in its]) for name in ("attainment", "accuracy")}
-        row |= {"best": at == best and worth, **_ends("behind", behind.iloc[at]), "seeds": seeds}
-        yield row | {"table": each.table.name, **{name: its[0][name] for name in ("gpus", "task", "trace")}}
+        row |= {"best": at == best and worth, **_ends("behind", behind.iloc[at]), "seeds": len(its)}
+        yield row | {"table": table, **{name: its[0][name] for name in ("gpus", "task", "trace")}}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

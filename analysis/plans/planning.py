@@ -17,7 +17,7 @@ from analysis.plans.candidates import Candidate, Demand, candidates
 from analysis.plans.options import Option, options, ranked
 from analysis.plans.planner import Closest, Less, Planner, Point, rounded
 from analysis.plans.sampling import Sample, whole, windows
-from analysis.plans.techniques import by_recorded_answers, offered
+from analysis.plans.techniques import offered
 from analysis.sweeps.frames import frame
 from analysis.sweeps.grid import axis
 from analysis.sweeps.sweeping import Laboratory, Progress
@@ -154,8 +154,6 @@ def plan(
         choices.sort(key=lambda each: planner.rank(each.best), reverse=True)
     tasks = {offer.table.name: offer.task for offer in offers}
     warnings = [line for offer in offers for line in offer.warnings]
-    if said := by_recorded_answers(specs):
-        warnings.append(f"{said}: do not compare it with others by it")
     if len(set(tasks.values())) > 1:
         warnings.append(f"the accuracies of the tables are of different tasks ({', '.join(map(str, tasks.values()))}): "
                         f"do not compare them, or name one --task")  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from policies import make, needs
 from profiler.table import ROLES, SINGLE, STUDENTS, TEACHER, Deployment, LatencyTable, by_role, evaluated
 
 #: The task of accuracies that nobody measured.
@@ -67,12 +66,6 @@ def offered(table: LatencyTable, models: Sequence[str] | None, task: str | None,
                 left_out.append(f"without {'+'.join(roles)}: {error.args[0]}")
     left_out += dict.fromkeys(note for each in deployments for note in each.notes) if models is not None else ()
     return Offered(table, deployments, task, left_out)
-
-
-def by_recorded_answers(policies: Sequence[str]) -> str:
-    """What to say of those that stop requests by recorded answers; empty where none does."""
-    found = ", ".join(each for each in policies if "stops" in needs(make(each)))
-    return f"{found}: the accuracy is of recorded answers to other texts than those of the table" if found else ""
 
 
 def _tasks(table: LatencyTable) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ PLOTS = {
     "differences": Plot("comparison", of_comparisons.against_reference),
     "capacity": Plot("capacity", of_comparisons.capacity),
     "plan": Plot("plan", of_plans.attainment_against_gpus),
+    "techniques": Plot("crossover", of_plans.technique_map),
     "tornado": Plot("sensitivity", of_plans.sensitivity),
     "students": Plot("study", of_studies.accuracy_against_cost),
     "adapters": Plot("adapters", of_adapters.accuracy_of_tenants),

@@ -7,10 +7,11 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from analysis.plans.planning import Plan
-from analysis.plots.axes import style
+from analysis.plots.axes import style, techniques
 from analysis.plots.axes.quantities import quantity
 from analysis.plots.axes.tornado import tornado
 from analysis.words import accuracies
+from traces.shared.text import count
 
 #: Curves that fit into one plot: the candidates that get furthest with the fewest GPUs.
 _MOST = 6
@@ -44,6 +45,20 @@ def sensitivity(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
     title, height_mm = "What the number of GPUs depends on", 16 + 7.0 * len(frame)
     with style.titled(title, small_print, width_mm, height_mm, named=slice(0)) as (figure, (axes,)):
         tornado(frame, axes, base=float(frame["base"].iloc[0]))
+        return figure
+
+
+def technique_map(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
+    """Which technique is best over load and latency target: its value, and its lead over the best other one alone."""
+    its, targets = frame.iloc[0], frame["slo_ms"].nunique()
+    small_print = [
+        f"{its['table']}, {count(its['gpus'], 'GPU')}", str(its["trace"]), count(its["seeds"], "seed"),
+        *accuracies(frame["task"].unique(), "accuracies: {}"),
+        "value: accuracy of the answers in time; lead: over the best other technique alone",
+    ]  # fmt: skip
+    title = "Best technique: its value (%), its lead (points)"
+    with style.titled(title, small_print, width_mm, max(30.0, 14 + 8.0 * targets)) as (figure, (axes,)):
+        techniques.technique_map(frame, axes)
         return figure
 
 

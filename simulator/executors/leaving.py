@@ -16,7 +16,7 @@ from profiler.table import LayerTimes, Level
 #: Requests whose exits are worked out at a time.
 CHUNK = 1024
 #: Columns of the output, per request.
-COLUMNS = ("exit", "confidence", "correct", "agrees")
+COLUMNS = ("exit", "confidence", "correct", "agrees", "changed")
 
 
 class Leads(NamedTuple):
@@ -165,7 +165,8 @@ class Known:
         correct = np.where(label == UNKNOWN, np.nan, given == label)
         exits = np.array([cut.at for cut in self.plan.cuts])[place]
         agrees = (given == final).astype(np.float64)
-        return dict(zip(COLUMNS, (exits, chance, correct, agrees), strict=True))
+        changed = correct - np.where(label == UNKNOWN, np.nan, final == label)
+        return dict(zip(COLUMNS, (exits, chance, correct, agrees, changed), strict=True))
 
 
 def is_ramp(cut: Cut, level: Level) -> bool:

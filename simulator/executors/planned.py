@@ -47,12 +47,12 @@ class PlannedExecutor:
     A stage of n students takes what the table says of the first n, for the requests that run it, at the length of the
     longest of them. A request's margins and votes are those of the row that the trace's column `item` names, else of a
     row drawn for it from those that no rule is learned from (`Answers.served`). Columns of the output: students,
-    confidence, and whether the answer was right (`correct`, 0 or 1; NaN where the label is unknown); where answers
-    leave and the batch runs on, `agrees` with the last. At the level of the recorded model's teacher, answers are the
-    teacher's. Some layers take their share of the level's time.
+    confidence, whether the answer was right (`correct`, 0 or 1; NaN where the label is unknown), and that less whether
+    the whole level's is (`changed`); where answers leave and the batch runs on, `agrees` with the last. At the level of
+    the recorded model's teacher, answers are the teacher's. Some layers take their share of the level's time.
 
-    Where answers leave at ramps, `Exits` says when; columns exit, confidence, correct, agrees. predictions: with
-    layers, for exits; hears, legacy and later: as of `Exits`.
+    Where answers leave at ramps, `Exits` says when; columns exit, confidence, correct, agrees, changed. predictions:
+    with layers, for exits; hears, legacy and later: as of `Exits`.
 
     Raises PolicyError for stages that no level of the model has, or that were not recorded, for layers that the level
     does not have, and for answers to one of `other_tasks`: the run is about another.
@@ -127,10 +127,12 @@ class PlannedExecutor:
             leaving = left[sure]
             if len(leaving):
                 answered[leaving] = cut.at
+                right = items.judged(cut.at - 1, rows[leaving])
                 columns = {
                     "students": [cut.at] * len(leaving),
                     "confidence": items.confidence[cut.at - 1, rows[leaving]].tolist(),
-                    "correct": items.judged(cut.at - 1, rows[leaving]).tolist(),
+                    "correct": right.tolist(),
+                    "changed": (right - items.judged(min(level.students, items.stages) - 1, rows[leaving])).tolist(),
                 }
                 events.append(Event(seconds, Kind.RELEASE, leaving.tolist(), columns))
             left, before = left[~sure], cut.at

@@ -104,8 +104,10 @@ def _of_batches(report: Ran) -> dict[str, Any]:
 def _of_requests(report: Ran) -> dict[str, Any]:
     """Students, exits and accuracy where an executor reported them request by request.
 
-    What ran whole has its level's accuracy, and answers as the whole model does. Where the executor does not report
-    which answers were right, the accuracy of requests that stopped early is unknown.
+    What ran whole has its level's accuracy, and answers as the whole model does. What stopped early has it, too, and
+    what that changed by recorded answers, +1 or -1: these are of other texts than the table's accuracies, so the two
+    are compared on the same texts. Where the table has none, it counts which recorded answers were right; where the
+    executor does not report these, the accuracy is unknown.
     """
     of, batch, served = report.reported, report.times["batch"], report.times["batch"] >= 0
     stopped = of.get("students", of.get("exit"))
@@ -113,7 +115,9 @@ def _of_requests(report: Ran) -> dict[str, Any]:
         return {}
     whole = np.isnan(stopped)
     accuracy = np.asarray([level.accuracy for level in report.levels])[report.level_of_batch][batch]
-    right = np.where(whole, accuracy, of.get("correct", np.full(len(batch), np.nan)))
+    unknown = np.full(len(batch), np.nan)
+    correct = np.where(whole, accuracy, of.get("correct", unknown))
+    right = np.where(whole | np.isnan(accuracy), correct, accuracy + of.get("changed", unknown))
     found = {
         "accuracy": _known(_mean(right[served])),
         "accuracy_weighted_goodput": _known(float(right[report.times["outcome"] == OK].sum()) / len(batch)),
@@ -123,9 +127,9 @@ def _of_requests(report: Ran) -> dict[str, Any]:
         found["students_mean"] = _mean(students[served])
     if "exit" in of:
         depth = np.asarray([level.depth for level in report.levels])[report.level_of_batch][batch]
-        agrees = np.where(whole, 1.0, of.get("agrees", np.full(len(batch), np.nan)))
+        agrees = np.where(whole, 1.0, of.get("agrees", unknown))
         found["agreement"] = _known(_mean(agrees[served]))
-        found["label_accuracy"] = found["accuracy"]
+        found["label_accuracy"] = _known(_mean(correct[served]))
         found["exit_layer_mean"] = _mean(np.where(whole, depth, of["exit"])[served])
     return found
 

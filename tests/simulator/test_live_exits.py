@@ -84,9 +84,9 @@ def settings(folder: Path, policy: str, device: str | None, **more: object) -> S
     return Settings(policy=policy, **inputs, **live, **more)
 
 
-@pytest.mark.parametrize("more", [{}, {"clock": "wall", "gpus": 2}])
-def test_requests_leave_where_the_simulation_says(folder: Path, more: dict[str, object]) -> None:
-    policy = f"patience(greedy, streak=2, items={str(folder / 'answers.parquet')!r})"
+@pytest.mark.parametrize(("mode", "more"), [("result", {}), ("compact", {"clock": "wall", "gpus": 2})])
+def test_requests_leave_where_the_simulation_says(folder: Path, mode: str, more: dict[str, object]) -> None:
+    policy = f"patience(greedy, streak=2, mode={mode!r}, items={str(folder / 'answers.parquet')!r})"
     devices = open_live(prepare(settings(folder, policy, "cpu", **more)))
     live = devices.run()
     table = LatencyTable.load(folder / "table")
@@ -95,7 +95,8 @@ def test_requests_leave_where_the_simulation_says(folder: Path, more: dict[str, 
     simulated = simulate(load(folder / "traffic.parquet"), policy, table, slo_s=10.0)
     assert set(simulated.requests["exit"]) == {2, 3, 4}
     np.testing.assert_array_equal(live.requests["exit"], simulated.requests["exit"])
-    np.testing.assert_array_equal(live.requests["agrees"], simulated.requests["agrees"])
+    if mode == "result":  # else a device never learns the final answers of those that left
+        np.testing.assert_array_equal(live.requests["agrees"], simulated.requests["agrees"])
     items = Answers.read(folder / "answers.parquet", "layers")
     exits = live.requests["exit"].to_numpy().astype(int)
     expected = np.where(exits == DEPTH, items.teacher_answer, items.answer[exits - 1, np.arange(TEXTS)])
@@ -103,7 +104,7 @@ def test_requests_leave_where_the_simulation_says(folder: Path, more: dict[str, 
     assert set(live.batches["ramps"]) == {"1:2x 2:2x 3:2x"} == set(simulated.batches["ramps"])
     requests, batches = live.request_columns(), live.batch_columns
     taken = (requests["finish_s"] - batches["start_s"][requests["batch"]]) / batches["service_s"][requests["batch"]]
-    assert (taken[exits < DEPTH] < 1).all()  # the answer leaves before its batch is done
+    assert (taken[exits < DEPTH] < 1).all() or mode == "compact"  # the answer leaves before its batch is done
 
 
 def test_ramps_beside_the_weights_belong_to_them_or_are_left_out(folder: Path, tmp_path: Path) -> None:

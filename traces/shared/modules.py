@@ -51,7 +51,10 @@ def outside(roots: Iterable[str]) -> dict[str, str]:
 def appeared(before: Collection[str]) -> list[str]:
     """The modules that were imported since `sys.modules` was `before` and are neither ours nor installed."""
     new = [name for name in list(sys.modules) if name not in before and name.partition(".")[0] not in _OURS]
-    return [name for name in new if (file := _file(name)) is not None and not _installed(file)]
+    tops = {name.partition(".")[0] for name in new} - sys.stdlib_module_names
+    installed = {top for top in tops if (file := _file(top)) is not None and _installed(file)}
+    rest = [name for name in new if name.partition(".")[0] in tops - installed]
+    return [name for name in rest if (file := _file(name)) is not None and not _installed(file)]
 
 
 def refuse_changed(recorded: Mapping[str, str]) -> None:

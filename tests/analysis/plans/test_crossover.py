@@ -43,10 +43,13 @@ def test_where_nothing_is_on_time_nothing_is_best(made, tmp_path, capsys):
     assert len(write_report([out], tmp_path / "report.html")) == 1
 
 
-@pytest.mark.parametrize("policy", ["cascadeserve", "margin(adaptive)"])
-def test_accuracies_of_recorded_answers_are_not_compared_with_those_of_the_table(made, policy):
-    with pytest.raises(ValueError, match="recorded answers"):
-        analysis.crossover(made(), load=0.5, slo_ms=11, **ASKED | {"policies": ["greedy", policy]})
+def test_the_teacher_has_a_row_with_exits_where_its_layers_were_timed_and_its_answers_recorded():
+    asked = {"load": 0.2, "slo_ms": 100, "trace": "poisson:duration=5", "policies": "greedy", "seeds": 0}
+    found = analysis.crossover("cpu-xeon-1thread", models="teacher-12x384;single-2x384", **asked).set_index("technique")
+    assert sorted(found.index) == ["exits", "single", "teacher"]
+    assert found.loc["exits", "model"] == found.loc["teacher", "model"] == "teacher-12x384"
+    assert found.loc["exits", "policy"].startswith("certain(")
+    assert abs(found.loc["exits", "accuracy"] - found.loc["teacher", "accuracy"]) <= 0.02
 
 
 def test_targets_by_default_are_parts_and_times_of_the_default_target(made):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.plans.techniques import by_recorded_answers, offered
+from analysis.plans.techniques import offered
 from profiler.table import as_table
 
 MIXES = ["students-1x8,teacher-4x8", "single-1x8,teacher-4x8", "students-1x8,single-1x8,teacher-4x8"]
@@ -76,10 +76,3 @@ def test_a_mix_without_a_size_in_common_is_said(models, made):
     assert names(offer) == [*models, MIXES[0]]
     assert len(offer.left_out) == 2
     assert all("no batch size in common" in each for each in offer.left_out)
-
-
-def test_policies_by_recorded_answers_are_named():
-    assert by_recorded_answers(["adaptive", "smdp"]) == ""
-    assert by_recorded_answers(["adaptive", "margin(greedy)", "cascadeserve"]).startswith(
-        "margin(greedy), cascadeserve:"
-    )

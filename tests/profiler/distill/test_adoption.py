@@ -107,7 +107,7 @@ def test_models_of_a_shallower_teacher_than_the_tables_say_so(table: Path, tmp_p
         assert accuracy["teacher-6x64"] < 0.92 < accuracy["teacher-12x64"]
         of = {name: card["seed"] for card in found.meta["cards"]["toy"] for name in card["models"]}
         assert of == {name: 0 if "6x64" in name else 1 for name in names}
-        assert re.search("12x64 right.*; on .*6x64 right", found.meta["accuracy"]["toy"].partition(":")[0])
+        assert re.search("12x64 right.* and .*6x64 right", found.meta["accuracy"]["toy"].partition(":")[0])
 
 
 def test_the_default_task_may_be_kept(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
