@@ -1,4 +1,4 @@
-"""How far a long command is, with the time left: on a terminal's standard error, and nowhere else."""
+"""How far a long command is, with the time left: a bar on a terminal, a line now and then in a pipe."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from traces.shared.progress import Lines
+
 
 @contextmanager
-def progress(doing: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Something to tell (done, total) to; None in a pipe."""
+def progress(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """Something to tell (done, total) to."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        lines = Lines()
+        yield lambda done, total: lines(done / max(total, 1), f"{doing} {done:,}/{total:,}")
+        return
     columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+    with Progress(*columns, console=console, transient=True) as shown:
         task = shown.add_task(doing, total=None)
-        yield None if shown.disable else lambda done, total: shown.update(task, completed=done, total=total)
+        yield lambda done, total: shown.update(task, completed=done, total=total)

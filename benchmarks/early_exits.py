@@ -69,8 +69,7 @@ def main(arguments: list[str], prog: str) -> int:
     with Pool(options.jobs) as pool, progress("runs") as told:
         for number, row in pool.each(_called, tasks):
             found[number] = row
-            if told is not None:
-                told(len(found), len(tasks))
+            told(len(found), len(tasks))
     own = DataFrame([found[at] for at in range(len(cells))])
     rest = [found[at] for at in range(len(cells), len(tasks)) if tasks[at][0] is not rate]
     rates = DataFrame([found[at] for at in range(len(tasks)) if tasks[at][0] is rate])

@@ -1,4 +1,4 @@
-"""The Python of README.md and docs/ runs as printed."""
+"""The Python of docs/ runs as printed; README.md and the index of docs/ name pages that are there."""
 
 from __future__ import annotations
 
@@ -18,18 +18,51 @@ def blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
-def test_the_example_of_the_readme_runs(capsys):
-    example = next(block for block in blocks("README.md") if "simulate(" in block)
+def test_the_example_of_the_index_runs(capsys):
+    (example,) = blocks("docs/README.md")
     assert len(example.strip().splitlines()) == 5
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(example, "docs/README.md", "exec"), {})
     assert "on time" in capsys.readouterr().out
+
+
+def links(page: Path) -> list[str]:
+    """What a page links to within the project, and the pictures that it shows."""
+    found = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    return [link for link in found if not link.startswith(("http:", "https:", "mailto:"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(page: Path) -> list[str]:
+    """The links of a page that lead nowhere."""
+    found = []
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            found.append(f"{page.relative_to(ROOT)}: {link}")
+    return found
+
+
+def test_links_lead_somewhere():
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    assert [link for page in pages for link in broken(page)] == []
+
+
+def test_the_index_names_every_page():
+    named = {(ROOT / "docs" / link.partition("#")[0]).resolve() for link in links(ROOT / "docs" / "README.md")}
+    assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if page.resolve() not in named] == ["README.md"]
 
 
 @pytest.mark.parametrize(
     ("page", "spec", "parameter"),
-    [("README.md", "my_policy:HalfInABurst", "limit=12"), ("docs/policies.md", "pairs:Pairs", "patience_s=0.01")],
+    [("docs/policies.md", "pairs:Pairs", "patience_s=0.01")],
 )
-def test_the_policies_of_the_pages_run_from_one_file(tmp_path, page, spec, parameter):
+def test_the_policy_of_the_page_runs_from_one_file(tmp_path, page, spec, parameter):
     module, name = spec.split(":")
     code = next(block for block in blocks(page) if f"class {name}" in block)
     (tmp_path / f"{module}.py").write_text(code)

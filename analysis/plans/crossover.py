@@ -33,7 +33,7 @@ VALUE = "accuracy_weighted_goodput"
 EXITS = ("certain(buckets(greedy))", "certain(adaptive)")
 
 
-class Option(NamedTuple):
+class Choosable(NamedTuple):
     """A technique to choose: a model or mix, and the policies of which the best counts."""
 
     technique: str
@@ -81,8 +81,8 @@ def crossover(
     if offer.task is None:
         raise ValueError(f"table {opened_table.name} has no accuracies to compare by: give it an accuracy.csv")
     options = [
-        *(Option(technique(each.table, each.model, each.task), each.model, specs) for each in offer.deployments),
-        *(Option("exits", teacher, [describe(make(each)) for each in EXITS]) for teacher in exiting(offer)),
+        *(Choosable(technique(each.table, each.model, each.task), each.model, specs) for each in offer.deployments),
+        *(Choosable("exits", teacher, [describe(make(each)) for each in EXITS]) for teacher in exiting(offer)),
     ]
     names = [each.model for each in offer.deployments]
     first = opened_table.default_model()
@@ -121,7 +121,7 @@ def exiting(offer: Offered) -> list[str]:
     return [each for each, path in zip(able, own, strict=True) if path and path == shipped((each,), "layers")]
 
 
-def _compared(table: str, load: float, ran: Sequence[tuple[Option, list[list[Row]]]]) -> Iterator[Row]:
+def _compared(table: str, load: float, ran: Sequence[tuple[Choosable, list[list[Row]]]]) -> Iterator[Row]:
     """The rows of one load and target. ran: of each option, the rows by policy and seed."""
     by_seed, chosen = [], []
     for _, rows in ran:

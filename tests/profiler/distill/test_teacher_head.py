@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from profiler.__main__ import main
-from profiler.commands import printing
 from profiler.distill.answered import Answered
 from profiler.distill.learning.initial import load_teacher
 from profiler.executors.serving import labels_of
 from profiler.studies import tasks
+from traces.shared import progress as shown
 
 pytest.importorskip("transformers")
 from distill_toy import write_task, write_teacher
@@ -121,7 +121,7 @@ def test_labels_that_the_teacher_does_not_know_are_named(toy: Path, capsys: pyte
 def test_a_pipe_gets_lines_with_the_time_left(
     toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(printing, "LINE_S", 0.0)
+    monkeypatch.setattr(shown, "EVERY_S", 0.0)
     assert distill(toy, "out") == 0
     output = capsys.readouterr()
     shares = [int(found[1]) for found in re.finditer(r"^ *(\d+)% ", output.err, re.MULTILINE)]
