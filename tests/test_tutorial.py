@@ -30,7 +30,7 @@ def test_the_tutorial_goes_from_a_trace_to_a_decision(tmp_path, monkeypatch, cap
     printed = capsys.readouterr().out
     assert "index of dispersion" in printed
     assert names["best"].attainment.mean >= 0.99
-    assert names["best"].accuracy >= 0.89
+    assert names["best"].accuracy >= 0.87
     assert f"{names['best'].gpus} devices with adaptive" in printed
     assert len(names["axes"].lines) == 3  # two policies and the target
     written = {path.name for path in tmp_path.iterdir()}
