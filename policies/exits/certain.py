@@ -39,7 +39,7 @@ class Certain(Ramped):
     tune_s: virtual seconds until what was tuned is used. mode: while other requests wait, batches go on with those that
     are left ("compact") or end at the last ramp ("truncate"), where the table predicts that this takes less time, and
     no more than the share `overload` of answers is changed by the same bound. What such a batch changes is not known
-    but taken from the window, and made up for; one in eight runs on, to be learned from. With "result" every request
+    but taken from the window, and made up for; one in three runs on, to be learned from. With "result" every request
     runs to the end, so that all errors are known.
     """
 

@@ -16,7 +16,7 @@ from profiler.table import Level
 #: What a batch may do when its answers have left: run on, go on with those that are left, or end at the last ramp.
 MODES = ("result", "compact", "truncate")
 #: Of batches that might end early, one in so many runs on where final answers are learned from.
-AUDIT = 8
+AUDIT = 3
 
 
 class EarlyEnd:
