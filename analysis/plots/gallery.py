@@ -22,7 +22,7 @@ from traces.shared.atomic import make_folder, write_text
 
 _SEVEN = "'adaptive;fixed(students=1);fixed(students=2);fixed(students=4);nexus;clipper;slackfit'"
 _PLANNED = (
-    "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 400 --slo-ms 60 --min-accuracy 0.858 "
+    "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 1000 --slo-ms 60 --min-accuracy 0.858 "
     "--models students-2x384 --seeds 2"
 )
 _EXITS = "--model teacher-12x384 --trace poisson:duration=1200 --load 0.2 --slo-ms 100"
@@ -52,6 +52,8 @@ INPUTS = {
     "static": f"python -m simulator --policy 'static(greedy)' {_EXITS} --reference none --out static",
     "kept": "python -m analysis sweep --policy 'certain(greedy);static(greedy);apparate(greedy);"
     f"apparate_released(greedy);greedy' {_EXITS} --seeds 0-2 --jobs 1 --out kept",
+    "crossover.parquet": "python -m analysis crossover --trace burst:duration=60,factor=5,start=25,length=9 "
+    "--load 0.2,0.6,1,2 --slo-ms 50,100,200,400 --policies adaptive --seeds 0 --jobs 1 --out crossover.parquet",
     "depends.csv": f"python -m analysis sensitivity {_PLANNED} --policies adaptive --jobs 1 --out depends.csv",
 }
 
@@ -96,6 +98,7 @@ PICTURES = (
     Picture("differences", "compared.parquet", "Paired, on common random numbers; the intervals hold together."),
     Picture("capacity", "capacities.parquet", "One number per policy: how much traffic it carries."),
     Picture("plan", "plan", "The first filled point is what to buy."),
+    Picture("techniques", "crossover.parquet", "The stronger a colour, the longer its lead."),
     Picture("exits", "certain static", "Half of the answers need two thirds of the layers."),
     Picture("ramps", "certain static", "Both go by the same ramps; one of them follows what it sees."),
     Picture("agreement-latency", "kept", "Sooner to the left; what is below 99 % breaks the promise."),

@@ -20,7 +20,8 @@ def by_layer(runs: Sequence[Run], width_mm: float = style.COLUMN_MM) -> Figure:
     _refuse_others(runs)
     with style.titled("Answers by the layer that they left after", signs(runs), width_mm, 42) as (figure, (axes,)):
         for index, (name, run) in enumerate(zip(named(runs), runs, strict=True)):
-            exits.share_by_layer(run.requests, axes, label=name, **style.marked_look(index))
+            aside = 0.16 * (index - (len(runs) - 1) / 2)
+            exits.share_by_layer(run.requests, axes, aside, label=name, **style.marked_look(index))
         style.grid(axes)
         return figure
 

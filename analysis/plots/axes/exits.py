@@ -30,11 +30,17 @@ class On(NamedTuple):
     least: float
 
 
-def share_by_layer(requests: DataFrame, axes: Axes, **look: Any) -> Axes:
-    """The share of answers that left after each layer; those that stayed to the end of the model are at its depth."""
+def share_by_layer(requests: DataFrame, axes: Axes, aside: float = 0.0, **look: Any) -> Axes:
+    """The share of answers that left after each layer; those that stayed to the end of the model are at its depth.
+
+    aside: by how much the marks stand beside their layer, so that those of several runs are seen.
+    """
     layers = exit_layers(requests)
-    counts = np.bincount(layers)[1:]
-    axes.plot(np.arange(1, len(counts) + 1), 100 * counts / len(layers), **look)
+    counts = np.bincount(layers)
+    at = np.flatnonzero(counts)
+    shares = 100 * counts[at] / len(layers)
+    axes.plot(at + aside, shares, **look | {"linestyle": ""})
+    axes.vlines(at + aside, 0, shares, color=look.get("color"), lw=0.9, label=f"_{look.get('label')} stems")
     from_zero(axes)
     whole_numbers(axes)
     axes.set(xlabel="layer that the answer left after", ylabel="answers (%)")

@@ -34,9 +34,10 @@ def test_the_shares_by_layer_are_those_of_the_requests(runs: dict[str, Run]) -> 
     points = drawn(PLOTS["exits"].draw(own))
     for run in own:
         shown = points[points["series"] == run.name].set_index("x")["y"]
-        counts = np.bincount(run.requests["exit"], minlength=LAYERS + 1)[1:]
-        np.testing.assert_allclose(shown[shown.index >= 1].to_numpy(), 100 * counts / REQUESTS)
-        assert 0 < shown[LAYERS] < 100
+        counts = np.bincount(run.requests["exit"], minlength=LAYERS + 1)
+        assert shown.index.to_numpy().round().astype(int).tolist() == np.flatnonzero(counts).tolist()
+        np.testing.assert_allclose(shown.to_numpy(), 100 * counts[counts > 0] / REQUESTS)
+        assert 0 < counts[LAYERS] < REQUESTS
 
 
 def test_ramps_are_on_from_their_first_batch_to_the_next_plan() -> None:
