@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.settings import KINDS, Settings
-from traces.shared.command import Flags
+from traces.shared.flags import Flags
 
 EPILOG = """examples:
   python -m simulator --policy adaptive

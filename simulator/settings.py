@@ -14,13 +14,14 @@ from policies.registry import answers_of
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.core import MOST_GPUS
 from simulator.defaults import default_trace, saturation, short_text_saturation
-from simulator.devices import Listed, devices_of
+from simulator.devices import devices_of
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
 from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
 from traces import FORMATS, Trace, load
 from traces.readers.times import UNITS
 from traces.scaling import MODES
+from traces.shared.flags import Several
 from traces.shared.modules import appeared, digest, outside
 from traces.shared.text import bytes_of
 
@@ -123,7 +124,8 @@ class Settings:
         None,
         "really run the batches: cpu, cuda, or http://HOST:PORT, a running server (repeatable, a device each); "
         "without --live idle time is skipped (--clock virtual)",
-        action=Listed,
+        action=Several,
+        const=",",
         metavar="DEVICE",
     )
     weights: str | None = flag(

@@ -19,6 +19,7 @@ from traces.readers import formats
 from traces.readers.reading import Reading
 from traces.readers.tokenizing import count_tokens
 from traces.scaling import cut, scale
+from traces.shared.text import did_you_mean
 from traces.spec import Spec, call
 from traces.streams import Stream, stream
 from traces.tenancy import with_tenants
@@ -94,6 +95,7 @@ def generate(source: str, rate: float | None, duration: float | None, seed: int)
         raise LookupError(
             f"no trace {source!r}: neither a file, nor one of {', '.join(NAMED)}, "
             f"nor a generator ({', '.join(GENERATORS)}, as in poisson:rate=2000,duration=60)"
+            f"{did_you_mean(spec.kind, (*NAMED, *GENERATORS))}"
         )
     given = {name: value for name, value in (("rate", rate), ("duration", duration)) if value is not None}
     if "rate" in given and "base" in spec.values:

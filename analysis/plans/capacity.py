@@ -15,7 +15,7 @@ from analysis.comparisons.statistics import Interval, mean_intervals, verdict
 from analysis.comparisons.steady import STEADY
 from analysis.sweeps.cells import Row, with_targets
 from analysis.sweeps.frames import frame
-from analysis.sweeps.grid import ALIASES, axis, grid
+from analysis.sweeps.grid import ALIASES, grid, seeds_of
 from analysis.sweeps.sweeping import Laboratory, Progress
 from profiler.table import Deployment, Predictions
 from simulator.defaults import default_slo_s, short_text_saturation
@@ -98,9 +98,7 @@ def capacity(
     given = {name: value for name, value in {**(axes or {}), **further}.items() if value is not None}
     _refuse(attainment, tolerance, requests, given)
     points = grid({"trace": "poisson"} | given, parameters)
-    which = list(range(seeds)) if isinstance(seeds, int) else axis("seed", seeds)
-    if not which:
-        raise ValueError("a capacity needs at least one seed")
+    which = seeds_of(seeds)
     targets = with_targets([_at(point, _guess(point), which[0], requests) for point in points])
     points = [replace(point, slo_ms=own.slo_ms) for point, own in zip(points, targets, strict=True)]
     with Laboratory(jobs, backend, address, store, on_progress) as opened:

@@ -16,7 +16,7 @@ from analysis.plans.planning import POLICIES
 from analysis.plans.techniques import Offered, by_recorded_answers, offered
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame
-from analysis.sweeps.grid import axis
+from analysis.sweeps.grid import axis, seeds_of
 from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
 from profiler.table import as_table, technique
@@ -74,7 +74,7 @@ def crossover(
     first = opened_table.default_model()
     base = Settings(table=None if table is None else str(table), model=first if first in names else names[0],
                     task=offer.task, trace=trace, lengths=lengths, gpus=gpus)  # fmt: skip
-    loads, numbers = axis("load", load), axis("seed", seeds)
+    loads, numbers = axis("load", load), seeds_of(seeds)
     asked = [prepare(replace(base, load=each)) for each in loads]
     targets = _targets(asked[0]) if slo_ms is None else axis("slo_ms", slo_ms)
     cells = [

@@ -19,7 +19,7 @@ from analysis.plans.planner import Closest, Less, Planner, Point, rounded
 from analysis.plans.sampling import Sample, whole, windows
 from analysis.plans.techniques import by_recorded_answers, offered
 from analysis.sweeps.frames import frame
-from analysis.sweeps.grid import axis
+from analysis.sweeps.grid import axis, seeds_of
 from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
 from profiler.table import Deployment, LatencyTable, as_table
@@ -91,7 +91,7 @@ def plan(
     adapter_budget: str | None = None,
     bin_s: float | None = None,
     time_unit: str | None = None,
-    seeds: int = 3,
+    seeds: Any = 3,
     simulated: int = 400_000,
     jobs: int = 1,
     backend: str = "loky",
@@ -112,13 +112,15 @@ def plan(
     The best has the fewest GPUs, and of those the highest accuracy.
 
     A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
-    `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with so many
-    `seeds`; the intervals are over them, as for a recorded trace that grows by copies of itself, moved at random.
+    `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with
+    `seeds` (which, or how many); the intervals are over them, as for a recorded trace that grows by copies of itself,
+    moved at random.
 
     Raises ValueError, LookupError or OSError for bad input, in one line. A target out of reach is no error: `closest`.
     """
     shares = {"attainment": attainment, "min_accuracy": min_accuracy, "min_agreement": min_agreement}
-    _refuse(slo_ms, shares, growth, max_gpus, seeds, simulated)
+    which = seeds_of(seeds)
+    _refuse(slo_ms, shares, growth, max_gpus, len(which), simulated)
     named = [None] if tables is None else axis("table", tables)
     opened_tables = [as_table(each) for each in named]
     bound = adapter_budget is not None
@@ -131,7 +133,7 @@ def plan(
            "max_tokens": longest}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch, Laboratory(jobs, backend, address, store, on_progress) as opened:
         folder = Path(scratch if store is None else store) / "windows"
-        sample, traffic = _sampled(trace, how, growth, seeds, simulated, slo_ms / 1e3, folder)
+        sample, traffic = _sampled(trace, how, growth, which, simulated, slo_ms / 1e3, folder)
         histogram = traffic.pop("histogram")
         asked_lengths = np.flatnonzero(histogram)
         demand = Demand(
@@ -198,13 +200,13 @@ def _sampled(
     trace: str | os.PathLike[str] | Trace,
     how: dict[str, Any],
     growth: float,
-    seeds: int,
+    seeds: Sequence[int],
     simulated: int,
     slo_s: float,
     folder: Path,
 ) -> tuple[Sample, dict[str, Any]]:
     """What is simulated of a trace, and what it is: requests, seconds, rate, a histogram of its lengths."""
-    first = trace if isinstance(trace, Trace) else load(trace, seed=0, **how)
+    first = trace if isinstance(trace, Trace) else load(trace, seed=seeds[0], **how)
     if first.seconds is None:
         raise ValueError(f"trace {first.source}: all requests arrive at one instant: there is no rate to plan for")
     if first.tokens.max() > how["max_tokens"]:
@@ -214,9 +216,9 @@ def _sampled(
     generated = not isinstance(trace, Trace) and not os.path.exists(trace)
     sample = windows(first, most, slo_s, 0, folder) if len(first) > most else None
     if sample is None and generated:
-        sample = whole([first, *(load(trace, seed=seed, **how) for seed in range(1, seeds))], folder)  # type: ignore[arg-type]
+        sample = whole([first, *(load(trace, seed=seed, **how) for seed in seeds[1:])], folder)  # type: ignore[arg-type]
     elif sample is None:  # growth is by copies that are moved at random
-        sample = whole([first] * (1 if growth == 1 else seeds), folder)
+        sample = whole([first] * (1 if growth == 1 else len(seeds)), folder)
     replications = 0 if sample.sampled else len(sample.stretches)
     exact = not sample.sampled and not generated and growth == 1
     traffic = {"source": first.source, "requests": len(first), "seconds": first.seconds, "rate": first.rate,

@@ -82,6 +82,20 @@ def axis(name: str, value: Any) -> list[Any]:
     return found
 
 
+def seeds_of(seeds: Any) -> list[int]:
+    """Which seeds: a number says how many, from 0 on; else the values of an axis, as "0-4" or [1, 5, 8].
+
+    Raises ValueError for none at all, and for what cannot be a seed.
+    """
+    if isinstance(seeds, str) and seeds.strip().isdecimal():
+        seeds = int(seeds)
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        if not 1 <= seeds <= MOST:
+            raise ValueError(f"seeds is {seeds}, which says how many; it must lie in 1 to {MOST:,} (0-0: seed 0 alone)")
+        return list(range(seeds))
+    return axis("seed", seeds)
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The axes in a TOML file: keys as in AXES, and a table `parameters` for those of policies.
 
