@@ -72,6 +72,12 @@ class Settings:
     lengths: str | None = flag(
         None, "draw token counts from here (default: the trace's own, else short texts)", metavar="FILE|SPEC"
     )
+    max_tokens: int | None = flag(
+        None,
+        "clip every length to this (default: to the table's, but not of our own format)",
+        metavar="N",
+        within=(1, 2**31 - 1),
+    )
     tenants: str | None = flag(
         None, "draw tenants, such as zipf:count=10000,exponent=0.9 (default: the trace's own)", metavar="SPEC"
     )
@@ -269,7 +275,8 @@ def _load(its: Settings, deployment: Deployment) -> Trace:
         seed=its.seed,
         bin_s=its.bin_s,
         time_unit=its.time_unit,
-        max_tokens=deployment.plan.max_tokens,
+        max_tokens=its.max_tokens,
+        longest=deployment.plan.max_tokens,
     )
 
 

@@ -92,7 +92,7 @@ def simulate(
     deployment = Deployment.of(table, model, task, levels)
     table, predictions = deployment.table, deployment.predictions
     if not isinstance(trace, Trace):
-        trace = load(trace, seed=seed, max_tokens=predictions.plan.max_tokens)
+        trace = load(trace, seed=seed, longest=predictions.plan.max_tokens)
     refuse_coarse_times(trace, predictions)
     buckets = predictions.plan.buckets(trace.tokens)
     slo_s = default_slo_s(predictions, trace.tokens) if slo_s is None else slo_s

@@ -77,7 +77,7 @@ def _source_flags(command: argparse.ArgumentParser) -> None:
     flags.add_argument("--duration", type=float, metavar="S", help="only so many seconds")
     flags.add_argument("--lengths", metavar="FILE|SPEC", help="draw lengths, such as lognormal:median=20,sigma=0.6")
     flags.add_argument("--tenants", metavar="SPEC", help="draw tenants, such as zipf:count=10000,exponent=0.9")
-    flags.add_argument("--max-tokens", type=int, metavar="N", help="clip the lengths of LLM traces and of --lengths")
+    flags.add_argument("--max-tokens", type=int, metavar="N", help="clip every length to this")
     flags.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
     flags = command.add_argument_group("reading a file")
     formats = ["auto", *FORMATS]

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     traffic = parser.add_argument_group("traffic")
     settings_flags(traffic, "trace", required=True, trace="as in python -m simulator")
-    settings_flags(traffic, "trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths", "tenants")
+    settings_flags(traffic, "trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths", "max_tokens",
+                   "tenants")  # fmt: skip
     traffic.add_argument("--growth", default="1", metavar="G", help="times that traffic: 2x (default: 1x)")
     choice = parser.add_argument_group("to choose from")
     add_several(choice, "table", "tables", "measured latencies (default: the first shipped)", metavar="NAME|DIR|CSV")
@@ -69,8 +70,8 @@ def main(options: argparse.Namespace) -> int:
     if out is not None:
         folder_for(out, "plan.json", "plan")
     names = ("slo_ms", "attainment", "min_accuracy", "min_agreement", "trace_format", "bin_s", "time_unit", "rate",
-             "start", "duration", "lengths", "tenants", "adapter_budget", "models", "task", "levels", "max_gpus",
-             "seeds", "simulated")  # fmt: skip
+             "start", "duration", "lengths", "max_tokens", "tenants", "adapter_budget", "models", "task", "levels",
+             "max_gpus", "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:
         found = plan(
             options.trace,

@@ -21,7 +21,7 @@ EXAMPLE = """example:
   python -m analysis sensitivity --trace poisson:rate=400,duration=20 --slo-ms 60 --out depends.csv
   python -m analysis plot tornado depends.csv
 """
-_SETTINGS = ("trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths", "table")
+_SETTINGS = ("trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths", "max_tokens", "table")
 #: Further flags, as in python -m analysis plan: their kinds and help.
 _FLAGS: dict[str, tuple[type, str]] = {
     "min_accuracy": (float, "mean accuracy of the answers at least"),

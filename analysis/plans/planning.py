@@ -87,6 +87,7 @@ def plan(
     start: float | None = None,
     duration: float | None = None,
     lengths: str | None = None,
+    max_tokens: int | None = None,
     tenants: str | None = None,
     adapter_budget: str | None = None,
     bin_s: float | None = None,
@@ -130,7 +131,7 @@ def plan(
     longest = min(each.plan.max_tokens for offer in offers for each in offer.deployments)
     how = {"format": trace_format, "rate": rate, "rate_mode": rate_mode, "start": start, "duration": duration,
            "lengths": lengths, "tenants": tenants, "bin_s": bin_s, "time_unit": time_unit,
-           "max_tokens": longest}  # fmt: skip
+           "max_tokens": max_tokens, "longest": longest}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch, Laboratory(jobs, backend, address, store, on_progress) as opened:
         folder = Path(scratch if store is None else store) / "windows"
         sample, traffic = _sampled(trace, how, growth, which, simulated, slo_ms / 1e3, folder)
@@ -209,9 +210,9 @@ def _sampled(
     first = trace if isinstance(trace, Trace) else load(trace, seed=seeds[0], **how)
     if first.seconds is None:
         raise ValueError(f"trace {first.source}: all requests arrive at one instant: there is no rate to plan for")
-    if first.tokens.max() > how["max_tokens"]:
+    if first.tokens.max() > how["longest"]:
         raise ValueError(f"trace {first.source}: a request has {first.tokens.max():,} tokens, and the tables end at "
-                         f"{how['max_tokens']:,}: profile that length, or draw others with --lengths")  # fmt: skip
+                         f"{how['longest']:,}: profile that length, or clip it (--max-tokens)")  # fmt: skip
     most = round(simulated / growth)
     generated = not isinstance(trace, Trace) and not os.path.exists(trace)
     sample = windows(first, most, slo_s, 0, folder) if len(first) > most else None
