@@ -15,7 +15,7 @@ import numpy as np
 
 from traces import files
 from traces.draft import Draft
-from traces.readers.logs import Seen, requests
+from traces.readers.logs import Logged, requests
 from traces.readers.reading import Reading
 
 #: Common and combined formats, whatever stands before the time or after the size.
@@ -93,7 +93,7 @@ def triton_trace(path: Path, reading: Reading) -> Draft:
 def detected(head: bytes) -> tuple[str, str] | None:
     """The format of a log by its beginning, and by what it was told; None where it is none of these."""
     lines = head.decode("utf-8", errors="replace").splitlines()[:20]
-    kinds: dict[str, Callable[[str], Seen | None]] = {"access": _text, "triton-log": _triton}
+    kinds: dict[str, Callable[[str], Logged | None]] = {"access": _text, "triton-log": _triton}
     for name, reads in kinds.items():
         if any(map(reads, lines)):
             return name, "it has lines of requests to a server"
@@ -105,7 +105,7 @@ def detected(head: bytes) -> tuple[str, str] | None:
     return None
 
 
-def _text(line: str) -> Seen | None:
+def _text(line: str) -> Logged | None:
     if (found := _COMMON.search(line)) is not None:
         stamp, request, rest = found.groups()
         with suppress(ValueError):
@@ -113,23 +113,23 @@ def _text(line: str) -> Seen | None:
             if (seconds := _SECONDS.search(rest)) is not None:  # Nginx logs a request when it ends
                 took = round(float(seconds[1]) * 1e6)
             # Apache's time is that of the start: its %D changes nothing.
-            return Seen(_clock(stamp), took, _path(request))
+            return Logged(_clock(stamp), took, _path(request))
     if (found := _ENVOY.search(line)) is not None:
         with suppress(ValueError):
-            return Seen(_iso(found[1]), 0, _path(found[2]))
+            return Logged(_iso(found[1]), 0, _path(found[2]))
     return None
 
 
-def _triton(line: str) -> Seen | None:
+def _triton(line: str) -> Logged | None:
     if (found := _TRITON.match(line)) is None:
         return None
     month, day, clock, path = found.groups()
     with suppress(ValueError):
-        return Seen(_iso(f"{_YEAR}-{month}-{day}T{clock}"), 0, path)
+        return Logged(_iso(f"{_YEAR}-{month}-{day}T{clock}"), 0, path)
     return None
 
 
-def _json(line: str) -> Seen | None:
+def _json(line: str) -> Logged | None:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -140,11 +140,11 @@ def _json(line: str) -> Seen | None:
     with suppress(ValueError, TypeError, OverflowError):
         for name in _STARTS:
             if name in found:
-                return Seen(_moment(found[name]), 0, path)
+                return Logged(_moment(found[name]), 0, path)
         took = next((round(float(found[name]) * unit) for name, unit in _DURATIONS.items() if name in found), 0)
         for name in (*_ENDS, *_EITHER):
             if name in found and took >= 0:
-                return Seen(_moment(found[name]), took, path)
+                return Logged(_moment(found[name]), took, path)
     return None
 
 

@@ -23,7 +23,7 @@ _SECOND_US = 1_000_000
 _PATHS = 3
 
 
-class Seen(NamedTuple):
+class Logged(NamedTuple):
     """What a line tells of a request.
 
     stamp_us: the logged time, in us of the epoch. took_us: how long the request took, where the stamp is that of its
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 
 #: Reads a line; None where it is no request.
-Reads = Callable[[str], Seen | None]
+Reads = Callable[[str], Logged | None]
 
 
 def requests(path: Path, reads: Reads, like: str, reading: Reading) -> Draft:

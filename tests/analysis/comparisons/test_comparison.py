@@ -267,7 +267,7 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
     assert main(["compare", "--policies", "gready", *FLAGS]) == 2
     assert capsys.readouterr().err.startswith("error: no policy 'gready'")
     assert main(["compare", *FLAGS, "--out", str(tmp_path / "rows.txt")]) == 2
-    assert ".csv or .parquet" in capsys.readouterr().err
+    assert ".parquet or .csv" in capsys.readouterr().err
 
 
 def test_the_regret_is_what_the_ceiling_is_above_the_policy():
