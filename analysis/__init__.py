@@ -28,6 +28,13 @@ NAMES = {
 }
 
 
+__all__ = sorted(NAMES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *NAMES})
+
+
 def __getattr__(name: str) -> Any:
     if name in NAMES:
         return getattr(importlib.import_module(NAMES[name]), name)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 from numpy.typing import NDArray
 
 from traces import files
@@ -25,6 +29,9 @@ from traces.streams import Stream, stream
 from traces.tenancy import with_tenants
 from traces.trace import Trace
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 SHIPPED = Path(__file__).parent / "shipped"
 #: Traces that come with the package: parameters fitted to real traffic, for `fit:`.
 NAMED = {
@@ -35,7 +42,7 @@ NAMED = {
 
 
 def load(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | DataFrame,
     *,
     format: str = "auto",
     rate: float | None = None,
@@ -56,6 +63,8 @@ def load(
 ) -> Trace:
     """Load a trace file, run a generator's spec (`poisson:rate=2000,duration=60`), or a shipped name (`twitter-like`).
 
+    A DataFrame is read as a file with its columns would be; an index of times becomes the column timestamp.
+
     start and duration cut a file: so many seconds of its observed time, from start seconds into it on. Of a generator
     duration sets the duration, and start leaves out its head. rate then sets the mean rate: of a generator (with its
     head) by its settings, of a file by `scale` with rate_mode (a generator too, where the mode is not superpose);
@@ -72,6 +81,9 @@ def load(
 
     Raises LookupError for an unknown source, ValueError for bad input, in one line.
     """
+    if not isinstance(source, str | os.PathLike):
+        how = {name: value for name, value in locals().items() if name != "source"}
+        return _of_frame(source, how)
     path = Path(source)
     if os.path.exists(source):
         reading = Reading(bin_s, seed, sort, columns or {}, time_unit)
@@ -89,6 +101,21 @@ def load(
     for most in (max_tokens, None if kept else longest):
         trace = trace if most is None else _clip(trace, most)
     return trace if tenants is None else with_tenants(trace, tenants, stream(seed, Stream.TENANTS))
+
+
+def _of_frame(frame: DataFrame, how: dict[str, Any]) -> Trace:
+    """The trace of a DataFrame, by way of Parquet: every check of a file is made. how: the arguments of `load`."""
+    from pandas import DatetimeIndex
+
+    if isinstance(frame.index, DatetimeIndex):
+        frame = frame.rename_axis(index="timestamp").reset_index()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.parquet"
+        try:
+            pyarrow.parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+            return replace(load(path, **how), source="a DataFrame")
+        except (ValueError, TypeError, pa.ArrowException) as error:
+            raise ValueError(str(error).splitlines()[0].replace(str(path), "the DataFrame")) from None
 
 
 def generate(source: str, rate: float | None, duration: float | None, seed: int) -> Draft:

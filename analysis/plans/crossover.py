@@ -16,7 +16,7 @@ from analysis.plans.planning import POLICIES
 from analysis.plans.techniques import Offered, by_recorded_answers, offered
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame
-from analysis.sweeps.grid import axis, seeds_of
+from analysis.sweeps.grid import axis, seeds_of, target_ms
 from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
 from profiler.table import as_table, technique
@@ -35,6 +35,7 @@ def crossover(
     *,
     load: Any = LOADS,
     slo_ms: Any = None,
+    slo_s: Any = None,
     models: Any = None,
     policies: Any = POLICIES,
     task: str | None = None,
@@ -54,7 +55,8 @@ def crossover(
         crossover("h200-modelled", load=[0.3, 1, 3], slo_ms=[5, 20], seeds=range(5))
 
     All see the same arrivals: load is of the table's default model (of those tried), as in `python -m simulator`, and
-    so is the default trace. models, task and levels: as of `analysis.plans.planning.plan`. slo_ms: default TARGETS.
+    so is the default trace. models, task and levels: as of `analysis.plans.planning.plan`. slo_ms (or slo_s):
+    default TARGETS.
 
     Columns: load, rate, slo_ms, technique, model, policy (the one with the most value of those named), value (see
     VALUE) with value_low and value_high, attainment, accuracy; best (the most value at this load and target); behind:
@@ -63,6 +65,7 @@ def crossover(
     ValueError, LookupError or OSError for bad input, where the table has no accuracies, and for policies that go by
     recorded answers.
     """
+    slo_ms = target_ms(slo_ms, slo_s)
     opened_table = as_table(table)
     specs = [describe(make(each)) for each in axis("policy", policies)]
     if said := by_recorded_answers(specs):

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ import numpy as np
 from pandas import DataFrame
 
 from analysis.plans.candidates import Candidate, Demand, candidates
-from analysis.plans.options import Option, options, ranked
+from analysis.plans.options import Option, as_html, options, ranked
 from analysis.plans.planner import Closest, Less, Planner, Point, rounded
 from analysis.plans.sampling import Sample, whole, windows
 from analysis.plans.techniques import by_recorded_answers, offered
 from analysis.sweeps.frames import frame
-from analysis.sweeps.grid import axis, seeds_of
+from analysis.sweeps.grid import axis, seeds_of, target_ms
 from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
 from profiler.table import Deployment, LatencyTable, as_table
 from simulator.core import MOST_GPUS
 from simulator.settings import Settings, refuse_beyond
 from traces import Trace, load
+from traces.shared.text import percent
 
 POLICIES = ("adaptive", "greedy", "timeout")
 #: Those that are tried where tenants share a budget.
@@ -66,11 +68,17 @@ class Plan:
     ran: int = 0
     found: int = 0
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row per model and mix, the winner first, and bars of the GPUs that they need."""
+        about = f"{self.traffic['source']}, {percent(self.asked['attainment'])} within {self.asked['slo_ms']:g} ms"
+        return f"<p>{escape(about)}</p>{as_html(self.options)}"
+
 
 def plan(
-    trace: str | os.PathLike[str] | Trace,
+    trace: str | os.PathLike[str] | Trace | DataFrame,
     *,
-    slo_ms: float,
+    slo_ms: float | None = None,
+    slo_s: float | None = None,
     attainment: float = 0.99,
     min_accuracy: float | None = None,
     min_agreement: float | None = None,
@@ -104,7 +112,8 @@ def plan(
 
         plan("requests.parquet", slo_ms=20, attainment=0.99, min_accuracy=0.9, growth=2)
 
-    min_agreement: the share of answers that must be the whole model's, where a policy lets some leave at ramps; of
+    trace: whatever `traces.load` takes, or a Trace. slo_ms, or slo_s: one of them. min_agreement: the share of answers
+    that must be the whole model's, where a policy lets some leave at ramps; of
     students it is not known. growth: times the traffic (superposed, as `traces.scale` does). tables, policies: several
     of each (default: the first shipped table, POLICIES). adapter_budget: of each GPU, for the adapters of the trace's
     tenants, or of those that `tenants` draws; then models are those with adapters, and the default policies
@@ -119,6 +128,9 @@ def plan(
 
     Raises ValueError, LookupError or OSError for bad input, in one line. A target out of reach is no error: `closest`.
     """
+    slo_ms = target_ms(slo_ms, slo_s)
+    if slo_ms is None:
+        raise ValueError("a plan needs a latency target: give slo_ms, or slo_s in seconds")
     shares = {"attainment": attainment, "min_accuracy": min_accuracy, "min_agreement": min_agreement}
     which = seeds_of(seeds)
     _refuse(slo_ms, shares, growth, max_gpus, len(which), simulated)
@@ -198,7 +210,7 @@ def _nearest(deployments: Sequence[Deployment], specs: Sequence[str], demand: De
 
 
 def _sampled(
-    trace: str | os.PathLike[str] | Trace,
+    trace: str | os.PathLike[str] | Trace | DataFrame,
     how: dict[str, Any],
     growth: float,
     seeds: Sequence[int],
@@ -214,7 +226,7 @@ def _sampled(
         raise ValueError(f"trace {first.source}: a request has {first.tokens.max():,} tokens, and the tables end at "
                          f"{how['longest']:,}: profile that length, or clip it (--max-tokens)")  # fmt: skip
     most = round(simulated / growth)
-    generated = not isinstance(trace, Trace) and not os.path.exists(trace)
+    generated = not isinstance(trace, Trace | DataFrame) and not os.path.exists(trace)
     sample = windows(first, most, slo_s, 0, folder) if len(first) > most else None
     if sample is None and generated:
         sample = whole([first, *(load(trace, seed=seed, **how) for seed in seeds[1:])], folder)  # type: ignore[arg-type]

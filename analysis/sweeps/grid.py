@@ -22,6 +22,8 @@ AXES = ("table", "model", "task", "levels", "trace", "trace_format", "bin_s", "t
         "service_noise", "policy", "rate", "load", "seed")  # fmt: skip
 #: Other words for an axis.
 ALIASES = {"seeds": "seed", "policies": "policy", "traces": "trace", "tables": "table", "models": "model"}
+#: A target of so many seconds and more was meant in milliseconds.
+MOST_SLO_S = 5.0
 #: Cells that are more than anybody means; the grid is refused before it fills the memory.
 MOST = 1_000_000
 
@@ -62,7 +64,27 @@ def named(axes: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} is given twice, the second time as {word}: give it once")
         if value is not None:
             found[name] = value
+    if "slo_s" in found:
+        found["slo_ms"] = target_ms(found.get("slo_ms"), found.pop("slo_s"))
     return found
+
+
+def target_ms(slo_ms: Any, slo_s: Any) -> Any:
+    """The latency targets in milliseconds, of which one or several are given in one unit or the other.
+
+    Raises ValueError where both are given, and for seconds that look like milliseconds.
+    """
+    if slo_s is None:
+        return slo_ms
+    if slo_ms is not None:
+        raise ValueError("slo_ms and slo_s both say the latency target: give one of them")
+    found = _numbers("slo_s", slo_s, float) if isinstance(slo_s, str) else np.atleast_1d(slo_s).tolist()
+    found = [_one("slo_s", each, float) for each in found]
+    for each in found:
+        if each >= MOST_SLO_S:
+            raise ValueError(f"slo_s is {each:g}, which are seconds: did you mean slo_ms={each:g}?")
+    values = [float(f"{1e3 * each:.12g}") for each in found]
+    return values if np.ndim(slo_s) or isinstance(slo_s, str) else values[0]
 
 
 def axis(name: str, value: Any) -> list[Any]:

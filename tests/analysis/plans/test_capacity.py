@@ -102,7 +102,7 @@ def test_one_seed_has_no_interval():
         ({"attainment": 1.5}, "attainment is 1.5"),
         ({"tolerance": 0}, "tolerance is 0"),
         ({"seeds": []}, "seed has no values"),
-        ({"seeds": 0}, "seed has no values"),
+        ({"seeds": 0}, "seeds is 0"),
         ({"requests": 0}, "requests is 0"),
         ({"lode": 1}, "no axis lode"),
     ],
