@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from analysis.commands.flags import add_delivery, add_several, deliver, refuse_delivery
 from analysis.sweeps.grid import seeds_of
 from analysis.words import accuracies
+from traces.shared.flags import Several
 from traces.shared.text import aligned, count, milliseconds, number, percent
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ EXAMPLE = """examples:
   python -m analysis compare --policy all --table synthetic --lengths constant:tokens=64 --trace mmpp:duration=3
 """
 POLICIES = "slackfit;nexus;adaptive"
+_SEVERAL = ("trace", "rate", "load")
 _MEANING = {
     "exact": "the exact optimum of one who knows the future",
     "bound": "a bound, which no policy exceeds, and which perhaps none can reach",
@@ -55,26 +57,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     add_delivery(parser)
-    settings_flags(parser.add_argument_group("what is served, as in python -m simulator"), *SETTINGS)
+    several = parser.add_argument_group("traffic, one comparison for each")
+    add_several(several, "trace", "trace", "as in python -m simulator", metavar="FILE|SPEC|NAME")
+    for name, words in (("rate", "mean requests per second"), ("load", "of what all GPUs serve at full accuracy")):
+        several.add_argument(f"--{name}", action=Several, const=",", metavar="VALUES", help=f"{words}: 0.5,0.9")
+    rest = [each for each in SETTINGS if each not in _SEVERAL]
+    settings_flags(parser.add_argument_group("what is served, as in python -m simulator"), *rest)
 
 
 def main(options: argparse.Namespace) -> int:
     """Run the comparison and print one line per policy, the best first."""
-    from analysis.comparisons.comparison import SETTINGS, compare
+    from analysis.comparisons.comparison import SETTINGS
+    from analysis.comparisons.several import compare_each, together
     from analysis.progress import progress
 
     refuse_delivery(options)
     named = ("exact_requests", "warm_up", "jobs", *SETTINGS)
     alone = options.reference == "none"
     with progress("replications") as told:
-        compared = compare(
+        found = compare_each(
             options.policies or POLICIES,
             reference=None if alone else options.reference,
             rivals=not (alone or options.csv or options.json),
             on_progress=told,
             **{name: getattr(options, name) for name in named} | _seeds(options),
         )
-    deliver(compared.standings, lambda: text(compared), options)
+    deliver(together(found), lambda: "\n\n".join(text(each.comparison) for each in found), options)
     return 0
 
 

@@ -16,7 +16,7 @@ from analysis.comparisons.rivalry import rivals as standing
 from analysis.comparisons.rivalry import summed
 from analysis.comparisons.statistics import mean_intervals, verdict
 from analysis.sweeps.backends import Pool
-from analysis.sweeps.frames import frame
+from analysis.sweeps.frames import each_of, frame
 from analysis.sweeps.grid import target_ms
 from policies import POLICIES, make
 from policies.registry import needs
@@ -41,6 +41,8 @@ class Comparison(NamedTuple):
     one replication, and NaN where windows of a recorded file lack a backlog (`CARRIED`). reached: the share of the
     ceiling, regret: by how much it is missed; NaN where that does not bound this policy. verdict: whether 99 % of all
     requests are on time, at 99 % confidence (`analysis.comparisons.statistics.verdict`). The settings are at the end.
+
+    per_seed: the accuracy-weighted goodput of each replication in their order, semicolons between them.
 
     settings: resolved. left_out: levels that others dominate. replicated: what the replications are. ceiling: the mean,
     of kind "exact", "bound" or, where some replications have the one and some the other, "exact or bound"; None for
@@ -106,9 +108,10 @@ def compare(
     whose difference is taken, by default the first named, or adaptive for all. settings: as of
     `simulator.settings.Settings`, and slo_s in place of slo_ms. Replication r of a generator has seed + r; those of a
     recorded file are consecutive windows of it, equally long, each counting the same. exact_requests: the exact
-    optimum is found for replications of up to so many requests. warm_up: leave out the first requests of each replication, until the latencies of all
-    policies are in a steady state (MSER-5); who reaches none is refused. jobs: processes. rivals: run the
-    standing rivals (`simulator.rivals`) on the same requests, too. on_progress: told (done, all) replications.
+    optimum is found for replications of up to so many requests. warm_up: leave out the first requests of each
+    replication, until the latencies of all policies are in a steady state (MSER-5); who reaches none is refused. jobs:
+    processes. rivals: run the standing rivals (`simulator.rivals`) on the same requests, too. on_progress: told (done,
+    all) replications.
 
     Raises ValueError or LookupError for bad input, as for warm_up on traffic that is not steady, and where the
     reference does not run.
@@ -181,6 +184,7 @@ def _summed(
             "reached": mean / most if bounds and most else None,
             "regret": most - mean if bounds else None,
             **{f"{name}{suffix}": of.at[spec, end] for name, of in intervals.items() for suffix, end in ENDS.items()},
+            "per_seed": each_of(values[spec]),
             "reference": reference, "ceiling": most, "ceiling_kind": kind, "replications": said, **shown,
         })  # fmt: skip
     standings = frame(sorted(rows, key=lambda row: -row[weighted]))

@@ -14,7 +14,7 @@ from pandas import DataFrame
 from analysis.comparisons.statistics import Interval, mean_intervals, verdict
 from analysis.comparisons.steady import STEADY
 from analysis.sweeps.cells import Row, with_targets
-from analysis.sweeps.frames import frame
+from analysis.sweeps.frames import each_of, frame
 from analysis.sweeps.grid import ALIASES, grid, seeds_of
 from analysis.sweeps.sweeping import Laboratory, Progress
 from profiler.table import Deployment, Predictions
@@ -89,7 +89,8 @@ def capacity(
     searched by itself, on the same unit-rate arrivals at every rate, until the ends are within `tolerance`.
 
     Columns beside the settings: `capacity` is the mean over seeds of the highest rate that met the target,
-    `capacity_low` and `capacity_high` its 95 % interval (`interval`); `rate` is the highest at which every seed met it,
+    `capacity_low` and `capacity_high` its 95 % interval (`interval`), `per_seed` the values as
+    text with semicolons; `rate` is the highest at which every seed met it,
     and the rest is of that rate: `verdict` ("valid" as in MLPerf's early stopping, see
     `analysis.comparisons.statistics.verdict`), `offered`, `late` (late, dropped or rejected), `attainment`, `p50_s`,
     `p99_s`, `accuracy`, `students_mean`. Zero and NaN where no rate meets the target. Raises ValueError, LookupError or
@@ -150,6 +151,7 @@ def _row(there: Sequence[Row], rate: float, searches: Sequence[Search], target: 
         "capacity": mean,
         "capacity_low": low,
         "capacity_high": high,
+        "per_seed": each_of(each.low for each in searches),
         "load": mean / (there[0]["gpus"] * own["saturation"].mean()),
         "rate": rate,
     }

@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 from traces.shared.html import Bar, bars, table
 from traces.shared.text import milliseconds, number, percent
 
-if TYPE_CHECKING:
-    from simulator.reporting.report import Report
-
 _PERCENTILES = ("p50_s", "p95_s", "p99_s")
 
 
-def shown(report: Report) -> str:
-    """HTML: what served what, a table of the figures, and bars of the latencies with a line at the target."""
-    its, run = report.summary, report.run
-    head = [
-        "policy",
-        "requests",
-        "on time",
-        "goodput/s",
-        "accuracy",
-        "mean batch",
-        "mean students",
-        "busy",
-    ]
-    row = [
-        str(run.get("policy", "")),
-        f"{its['requests']:,}",
-        percent(its["attainment"]),
-        number(its["goodput"]),
-        percent(its["accuracy"]),
-        number(its["batch_mean"]),
-        number(its["students_mean"]),
-        percent(its["utilisation"]),
-    ]
+def shown(summary: Mapping[str, Any], run: Mapping[str, Any], source: str, slo_s: float) -> str:
+    """HTML: what served what, a table of the figures, and bars of the latencies with a line at the target.
+
+    summary, run: those of a report. source: of its trace. slo_s: its target in seconds.
+    """
     device = run.get("table", {}).get("device", "")
-    said = table(["", ""], [["served by", f"{run.get('model', '')} on {report.gpus} x {device}"],
-                            ["traffic", report.trace.source]])  # fmt: skip
-    known = [(name.removesuffix("_s"), its[name]) for name in _PERCENTILES if its[name] is not None]
+    about = [["served by", f"{run.get('model', '')} on {summary['gpus']} x {device}"], ["traffic", source]]
+    figures = {
+        "policy": str(run.get("policy", "")),
+        "requests": f"{summary['requests']:,}",
+        "on time": percent(summary["attainment"]),
+        "goodput/s": number(summary["goodput"]),
+        "accuracy": percent(summary["accuracy"]),
+        "mean batch": number(summary["batch_mean"]),
+        "mean students": number(summary["students_mean"]),
+        "busy": percent(summary["utilisation"]),
+    }
+    said = table(["", ""], about) + table(list(figures), [list(figures.values())])
+    known = [(name.removesuffix("_s"), summary[name]) for name in _PERCENTILES if summary[name] is not None]
+    if not known:
+        return said
     latencies = [Bar(name, seconds, f"{milliseconds(seconds)} ms") for name, seconds in known]
-    mark = (report.slo_s, f"target {milliseconds(report.slo_s)} ms")
-    return (
-        said + table(head, [row]) + (bars("Latency of the requests that were served", latencies, mark) if known else "")
-    )
+    mark = (slo_s, f"target {milliseconds(slo_s)} ms")
+    return said + bars("Latency of the requests that were served", latencies, mark)

@@ -221,7 +221,7 @@ class Report:
         """What a notebook shows: the figures of the run and its latencies against the target."""
         from simulator.reporting.notebook import shown
 
-        return shown(self)
+        return shown(self.summary, self.run, self.trace.source, self.slo_s)
 
     @property
     def _slo(self) -> NDArray[np.float64] | float:

@@ -6,7 +6,7 @@ import argparse
 import json
 
 import pytest
-from pandas import DataFrame
+from pandas import DataFrame, read_csv
 
 from analysis.commands.compare import _seeds
 from analysis.commands.flags import add_axes, add_delivery, add_several, axes_of, deliver
@@ -72,3 +72,26 @@ def test_rows_are_printed_as_they_are_asked_for_and_nothing_else_is(tmp_path, fo
         assert json.loads(printed) == [{"policy": "greedy", "rate": 1.5}, {"policy": "none", "rate": None}]
     else:
         assert printed == ("said\n" if form == "text" else out.read_text())
+
+
+def test_a_comparison_of_several_loads_is_each_of_them_with_the_values_of_every_seed(tmp_path, capsys):
+    from analysis import compare_each
+    from analysis.__main__ import main
+    from analysis.commands.compare import text
+
+    asked = {"trace": "poisson:duration=1", "slo_ms": 200.0, "replications": 2, "exact_requests": 0}
+    found = compare_each("greedy;none", load="0.2,0.9", **asked)
+    assert [each.load for each in found] == [0.2, 0.9]
+    for each in found:
+        for row in each.comparison.standings.itertuples():
+            values = [float(value) for value in row.per_seed.split(";")]
+            assert values == pytest.approx(each.comparison.values[row.policy].tolist(), rel=1e-5)
+            assert sum(values) / 2 == pytest.approx(row.accuracy_weighted_goodput, rel=1e-5)
+    out = tmp_path / "rows.csv"
+    line = "compare --policy greedy --policy none --load 0.2 --load 0.9 --trace poisson:duration=1 --slo-ms 200"
+    line += " --seeds 0-1 --exact-requests 0 --reference none"
+    assert main([*line.split(), "--out", str(out)]) == 0
+    assert text(found[1].comparison) in capsys.readouterr().out
+    rows = read_csv(out)
+    assert rows["load"].tolist() == [0.2, 0.2, 0.9, 0.9]
+    assert main(["plot", "weighted", str(out), "--out", str(tmp_path / "w.png")]) == 2
