@@ -28,7 +28,8 @@ SHELLS = ("bash", "zsh")
 @command_line("cohort")
 def cohort(arguments: list[str], prog: str) -> int:
     """Run a command. The current folder comes last where modules are looked for, such as policies of the user's."""
-    sys.path.append(os.getcwd())
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
     name = next((word for word in arguments if not word.startswith("-")), "")
     if name not in OTHERS:
         return subcommand(arguments, prog, DESCRIPTION, OTHERS | COMMANDS)

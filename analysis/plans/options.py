@@ -36,9 +36,11 @@ def as_html(rows: Sequence[Option]) -> str:
         if best is None:
             cells.append([name, each.technique, "-", "-", "-", "-", each.why])
             continue
-        ends = f"{100 * best.attainment.low:.2f} to {100 * best.attainment.high:.2f}"
-        cells.append([name, each.technique, best.candidate.policy, str(best.gpus),
-                      f"{percent(best.attainment.mean)} ({ends})", percent(best.accuracy), each.why])  # fmt: skip
+        on_time = best.attainment
+        met = f"{percent(on_time.mean)} ({percent(on_time.low)} to {percent(on_time.high)})"
+        cells.append(
+            [name, each.technique, best.candidate.policy, str(best.gpus), met, percent(best.accuracy), each.why]
+        )
         drawn.append(Bar(name, best.gpus, f"{best.gpus}, accuracy {percent(best.accuracy)}"))
     head = ["model", "technique", "policy", "GPUs", "on time (95 %)", "accuracy", "why"]
     return table(head, cells) + (bars("GPUs that meet the target", drawn) if drawn else "")

@@ -229,7 +229,7 @@ def _sampled(
     generated = not isinstance(trace, Trace | DataFrame) and not os.path.exists(trace)
     sample = windows(first, most, slo_s, 0, folder) if len(first) > most else None
     if sample is None and generated:
-        sample = whole([first, *(load(trace, seed=seed, **how) for seed in seeds[1:])], folder)  # type: ignore[arg-type]
+        sample = whole([first, *(load(trace, seed=seed, **how) for seed in seeds[1:])], folder)
     elif sample is None:  # growth is by copies that are moved at random
         sample = whole([first] * (1 if growth == 1 else len(seeds)), folder)
     replications = 0 if sample.sampled else len(sample.stretches)

@@ -18,7 +18,12 @@ from traces.shared.flags import Flags
 def test_a_flag_of_which_several_are_taken_is_repeated_or_has_semicolons_and_keeps_its_old_name():
     flags = Flags()
     add_several(flags, "policy", "policies", "policies")
-    for line in ("--policy greedy;none", "--policy greedy --policy none", "--policies greedy --policy none"):
+    for line in (
+        "--policy greedy;none",
+        "--policy greedy --policy none",
+        "--policies greedy --policy none",
+        "--pol greedy --polic none",
+    ):
         assert flags.parse_args(line.split()).policies == "greedy;none"
 
 

@@ -143,7 +143,7 @@ def _json(line: str) -> Logged | None:
                 return Logged(_moment(found[name]), 0, path)
         took = next((round(float(found[name]) * unit) for name, unit in _DURATIONS.items() if name in found), 0)
         for name in (*_ENDS, *_EITHER):
-            if name in found and took >= 0:
+            if name in found:
                 return Logged(_moment(found[name]), took, path)
     return None
 

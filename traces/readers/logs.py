@@ -19,6 +19,8 @@ from traces.readers.reading import Reading
 from traces.streams import Stream, stream
 
 _SECOND_US = 1_000_000
+#: A request does not take longer than that, some 11 days.
+_MOST_US = 10**12
 #: Paths that a note names.
 _PATHS = 3
 
@@ -42,15 +44,15 @@ Reads = Callable[[str], Logged | None]
 def requests(path: Path, reads: Reads, like: str, reading: Reading) -> Draft:
     """The requests of a log, sorted by arrival; t = 0 is the first.
 
-    Lines that are no requests are left out and counted. Where all stamps are whole seconds, they are spread uniformly
-    within their second, by the seed, as counts are. like: what a line looks like. Raises ValueError where more than
-    half of the lines are no requests, or none is one.
+    Lines that are no requests, or have no duration that can be, are left out and counted. Where all stamps are whole
+    seconds, they are spread uniformly within their second, by the seed, as counts are. like: what a line looks like.
+    Raises ValueError where more than half of the lines are no requests, or none is one.
     """
     stamps, took, paths = array("q"), array("q"), Counter[str]()
     lines = broken = first = 0
     for number, line in _lines(path):
         lines += 1
-        if (seen := reads(line)) is None:
+        if (seen := reads(line)) is None or not 0 <= seen.took_us <= _MOST_US:
             broken += 1
             first = first or number
             continue

@@ -35,6 +35,11 @@ class Flags(argparse.ArgumentParser):
                 self.error(f"unknown flag {name}{did_you_mean(name, known)}")
         return super().parse_known_args(words, namespace)
 
+    def _get_option_tuples(self, option_string: str) -> Any:
+        """What an abbreviation may stand for: two names of one flag are one."""
+        found: list[Any] = super()._get_option_tuples(option_string)
+        return list({id(each[0]): each for each in reversed(found)}.values())
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse what is none of the choices, a subcommand's name among them, with the nearest."""
         if action.choices is not None and value not in action.choices:

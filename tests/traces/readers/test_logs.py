@@ -99,6 +99,13 @@ def test_broken_lines_are_counted_unless_they_are_most(tmp_path):
         load(written(tmp_path, [good, bad, bad, bad]))
 
 
+@pytest.mark.parametrize("took", ["-", "-1", "1e300", "nan", None, [1], {}])
+def test_a_duration_that_cannot_be_is_a_broken_line(tmp_path, took):
+    good = {"msec": "1700000001.500", "request_time": "0.250"}
+    lines = [json.dumps(each) for each in (good, good, good | {"request_time": took})]
+    assert len(load(written(tmp_path, lines))) == 2
+
+
 def test_several_paths_are_named(tmp_path):
     health = COMBINED.format(second=2).replace("/predict?a=1", "/healthz")
     trace = load(written(tmp_path, [COMBINED.format(second=1)] * 3 + [health]))
