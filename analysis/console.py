@@ -75,7 +75,8 @@ def _complete(flags: Any, shtab: Any) -> None:
     from policies import POLICIES
     from profiler.table import shipped
 
-    names = {"policy": list(POLICIES), "table": shipped()}
+    policies, tables = list(POLICIES), shipped()
+    names = {"policy": policies, "policies": policies, "table": tables, "tables": tables}
     for each in flags._actions:
         if isinstance(each, argparse._SubParsersAction):
             for own in each.choices.values():

@@ -110,8 +110,17 @@ def test_cohort_prints_what_a_shell_completes_by(shell, capsys):
     assert cohort(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert all(word in script for word in ("capacity", "distill", "--min-accuracy", "h200-modelled", "slackfit"))
-    if shell == "bash":
-        assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    if shell == "zsh":
+        return
+    function = re.search(r"^complete .*-F (\S+)", script, re.MULTILINE)[1]
+    for line, expected in (("cohort pl", "plan plot"), ("cohort plan --table h200-modelled-", "h200-modelled-packed")):
+        *_, before, last = typed = line.split()
+        words = " ".join(f"'{word}'" for word in typed)
+        program = f"COMP_WORDS=({words}); COMP_CWORD={len(typed) - 1}; {function} cohort {last} {before}"
+        done = subprocess.run(
+            ["bash"], input=f'{script}\n{program}; echo "${{COMPREPLY[*]}}"', capture_output=True, text=True
+        )
+        assert done.stdout.split() == expected.split()
 
 
 @pytest.mark.parametrize(
