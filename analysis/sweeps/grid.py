@@ -32,8 +32,9 @@ def grid(axes: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -
     """One Settings per cell of the product of the axes, each once; `seed` varies fastest.
 
     axes: by the names of AXES, each a value, a sequence of values, or text (numbers with commas, `0-9` for whole
-    numbers, `0.1:1.2:0.1` for a range with its end; texts with semicolons, since specs contain commas). parameters: of
-    policies, likewise; each goes to the policies that have it, the others stay as they are.
+    numbers, `0.1:1.2:0.1` for a range with its end; texts with semicolons, since specs contain commas). `seeds`: how
+    many, or which; `slo_s` in place of `slo_ms`. parameters: of policies, likewise; each goes to the policies that have
+    it, the others stay as they are.
 
     Raises ValueError or LookupError for unknown axes, values of the wrong kind, unknown policies and an empty grid.
     """
@@ -63,7 +64,7 @@ def named(axes: Mapping[str, Any]) -> dict[str, Any]:
         if name in found:
             raise ValueError(f"{name} is given twice, the second time as {word}: give it once")
         if value is not None:
-            found[name] = value
+            found[name] = seeds_of(value) if word == "seeds" else value
     if "slo_s" in found:
         found["slo_ms"] = target_ms(found.get("slo_ms"), found.pop("slo_s"))
     return found

@@ -41,6 +41,8 @@ def test_axes_are_repeated_too():
 def test_seeds_are_how_many_or_which():
     assert seeds_of("0-4") == seeds_of("5") == seeds_of(5) == seeds_of(range(5)) == [0, 1, 2, 3, 4]
     assert seeds_of("5-5") == [5]
+    assert [each.seed for each in grid({"seeds": 2})] == [0, 1]
+    assert [each.seed for each in grid({"seed": 2})] == [2]
     assert seeds_of("1,5,8") == [1, 5, 8]
     for wrong in ("0", 0, -1, "a", [], 10**20):
         with pytest.raises(ValueError, match="seed"):
