@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.comparisons.comparison import compare as compare
+    from analysis.comparisons.several import compare_each as compare_each
     from analysis.plans.capacity import capacity as capacity
     from analysis.plans.crossover import crossover as crossover
     from analysis.plans.planning import plan as plan
@@ -20,12 +21,20 @@ if TYPE_CHECKING:
 #: Where each name of the package's interface lies.
 NAMES = {
     "compare": "analysis.comparisons.comparison",
+    "compare_each": "analysis.comparisons.several",
     "sweep": "analysis.sweeps.sweeping",
     "capacity": "analysis.plans.capacity",
     "plan": "analysis.plans.planning",
     "crossover": "analysis.plans.crossover",
     "tenants_that_fit": "analysis.plans.tenants",
 }
+
+
+__all__ = sorted(NAMES)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *NAMES})
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 from policies.interface import Policy
 from policies.machinery.raised import attribute, described, heed_interrupt
 from policies.machinery.wrapped import chain, declared
+from traces.shared.text import did_you_mean
 
 #: A text in quotes, or (as group 1) a class outside the repository.
 _OUTSIDE = re.compile(r"""'[^']*'|"[^"]*"|([A-Za-z_][\w.]*:[A-Za-z_]\w*)""")
@@ -152,7 +153,8 @@ def _class(name: str) -> type[Any]:
 
     if ":" not in name:
         if name not in POLICIES:
-            raise LookupError(f"no policy {name!r}; there is {', '.join(POLICIES)}, or package.module:Class")
+            near = did_you_mean(name, POLICIES)
+            raise LookupError(f"no policy {name!r}; there is {', '.join(POLICIES)}, or package.module:Class{near}")
         return POLICIES[name]
     module, _, attribute = name.partition(":")
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from traces.shared.command import command_line, subcommand
+from traces.shared.command import command_line, subcommand, subcommands
+from traces.shared.flags import Flags
 
+DESCRIPTION = "Measure what a device takes to answer, and look at the tables."
 #: Subcommands by name: the module that has `add_arguments` and `main`, and a line of help. Only the chosen is loaded.
 COMMANDS = {
     "run": ("profiler.commands.run", "measure a device and write a table"),
@@ -32,7 +34,12 @@ COMMANDS = {
 @command_line("python -m profiler")
 def main(arguments: list[str], prog: str) -> int:
     """Run a subcommand. Exit status: 0 done, 1 unfinished or not valid, 2 bad usage, 130 interrupted."""
-    return subcommand(arguments, prog, "Measure what a device takes to answer, and look at the tables.", COMMANDS)
+    return subcommand(arguments, prog, DESCRIPTION, COMMANDS)
+
+
+def parser(prog: str) -> Flags:
+    """The parser of all subcommands with all their flags."""
+    return subcommands(prog, DESCRIPTION, COMMANDS, COMMANDS)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.settings import KINDS, Settings
-from traces.shared.command import Flags
+from traces.shared.flags import Flags
 
 EPILOG = """examples:
   python -m simulator --policy adaptive
@@ -38,7 +38,7 @@ def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
     traffic = flags.add_argument_group("traffic")
     settings_flags(traffic, "trace", "trace_format")
     settings_flags(traffic.add_mutually_exclusive_group(), "rate", "load")
-    settings_flags(traffic, "rate_mode", "start", "duration", "lengths", "tenants", "bin_s", "time_unit")
+    settings_flags(traffic, "rate_mode", "start", "duration", "lengths", "max_tokens", "tenants", "bin_s", "time_unit")
     settings_flags(
         flags.add_argument_group("device"),
         "table",

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
-
 #: What this machine may run batches on.
 DEVICES = ("cpu", "cuda")
-
-
-class Listed(argparse.Action):
-    """A flag that may be repeated: its values become one text, commas between them."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        earlier = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, values if earlier is None else f"{earlier},{values}")
 
 
 def devices_of(device: str | None, gpus: int) -> int:

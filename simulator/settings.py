@@ -14,13 +14,14 @@ from policies.registry import answers_of
 from profiler.table import LEVELS, Deployment, LatencyTable
 from simulator.core import MOST_GPUS
 from simulator.defaults import default_trace, saturation, short_text_saturation
-from simulator.devices import Listed, devices_of
+from simulator.devices import devices_of
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
 from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
 from traces import FORMATS, Trace, load
 from traces.readers.times import UNITS
 from traces.scaling import MODES
+from traces.shared.flags import Several
 from traces.shared.modules import appeared, digest, outside
 from traces.shared.text import bytes_of
 
@@ -70,6 +71,12 @@ class Settings:
     duration: float | None = flag(None, "only so many seconds", metavar="S", within=(1e-9, 1e10))
     lengths: str | None = flag(
         None, "draw token counts from here (default: the trace's own, else short texts)", metavar="FILE|SPEC"
+    )
+    max_tokens: int | None = flag(
+        None,
+        "clip every length to this (default: to the table's, but not of our own format)",
+        metavar="N",
+        within=(1, 2**31 - 1),
     )
     tenants: str | None = flag(
         None, "draw tenants, such as zipf:count=10000,exponent=0.9 (default: the trace's own)", metavar="SPEC"
@@ -123,7 +130,8 @@ class Settings:
         None,
         "really run the batches: cpu, cuda, or http://HOST:PORT, a running server (repeatable, a device each); "
         "without --live idle time is skipped (--clock virtual)",
-        action=Listed,
+        action=Several,
+        const=",",
         metavar="DEVICE",
     )
     weights: str | None = flag(
@@ -267,7 +275,8 @@ def _load(its: Settings, deployment: Deployment) -> Trace:
         seed=its.seed,
         bin_s=its.bin_s,
         time_unit=its.time_unit,
-        max_tokens=deployment.plan.max_tokens,
+        max_tokens=its.max_tokens,
+        longest=deployment.plan.max_tokens,
     )
 
 

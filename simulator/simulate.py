@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from traces import Trace, load
 from traces.shared.modules import appeared, outside
 from traces.streams import Stream, stream
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 SERVICE_NOISE_CHOICES = ("none", "profiled")
 #: Until a GPU that a policy adds serves, where the table does not say: a process start, a load, a warm-up.
 COLD_START_S = 10.0
@@ -41,7 +44,7 @@ COARSE = 0.01
 
 
 def simulate(
-    trace: Trace | str | os.PathLike[str],
+    trace: Trace | DataFrame | str | os.PathLike[str],
     policy: Policy | str = "adaptive",
     table: Deployment | LatencyTable | str | os.PathLike[str] | None = None,
     *,
@@ -49,6 +52,7 @@ def simulate(
     task: str | None = None,
     levels: str = LEVELS[0],
     slo_s: float | None = None,
+    slo_ms: float | None = None,
     gpus: int = 1,
     service_noise: str = "none",
     cold_start_s: float | None = None,
@@ -65,9 +69,10 @@ def simulate(
 ) -> Report:
     """Serve a trace with a policy on devices that take what the table says, or on real ones.
 
-    trace: arrays, or anything `traces.load` takes. policy: an object (which stays as it is: the run uses a copy), or a
-    spec such as "timeout(max_batch=8)". table: default the first shipped one; model, task and slo_s (seconds) as in
-    DESIGN section 6; levels as of `Deployment.of`. A Deployment in the place of the table has all of these but slo_s.
+    trace: arrays, or anything `traces.load` takes, a DataFrame too. policy: an object (which stays as it is: the run
+    uses a copy), or a spec such as "timeout(max_batch=8)". table: default the first shipped one; model, task and slo_s
+    (seconds; or slo_ms) as in DESIGN section 6; levels as of `Deployment.of`. A Deployment in the place of the table
+    has all of these but slo_s.
     service_noise: "none" takes medians, "profiled" draws from what was measured. cold_start_s: until a GPU that the
     policy adds serves; default the table's, else 10 s (modelled). adapter_budget: bytes on each GPU for the adapters of
     the trace's tenants; None leaves a tenant a label, unless the policy needs memory, which then has room for all.
@@ -87,13 +92,14 @@ def simulate(
         raise ValueError(f"service_noise is {service_noise!r}; it must be one of {', '.join(SERVICE_NOISE_CHOICES)}")
     if cold_start_s is not None and not 0 <= cold_start_s < float("inf"):
         raise ValueError(f"cold_start_s is {cold_start_s}; it must be a number of seconds, 0 or more")
+    made = isinstance(table, Deployment | LatencyTable)
     deployment = Deployment.of(table, model, task, levels)
     table, predictions = deployment.table, deployment.predictions
     if not isinstance(trace, Trace):
-        trace = load(trace, seed=seed, max_tokens=predictions.plan.max_tokens)
+        trace = load(trace, seed=seed, longest=predictions.plan.max_tokens)
     refuse_coarse_times(trace, predictions)
     buckets = predictions.plan.buckets(trace.tokens)
-    slo_s = default_slo_s(predictions, trace.tokens) if slo_s is None else slo_s
+    slo_s = _target_s(slo_s, slo_ms, default_slo_s(predictions, trace.tokens), made=made)
     if not SHORTEST_SLO_S <= slo_s <= LONGEST_SLO_S:
         raise ValueError(f"slo_s is {slo_s}; it must lie in {SHORTEST_SLO_S:g} to {LONGEST_SLO_S:g} seconds")
 
@@ -184,6 +190,24 @@ def refuse_coarse_times(trace: Trace, predictions: Predictions) -> None:
             f"trace {trace.source}: at {last_s:g} s times are {np.spacing(last_s):.2g} s apart, and the fastest batch "
             f"takes {fastest_s:.2g} s: give the unit of its times with --time-unit, or let them begin at 0"
         )
+
+
+def _target_s(slo_s: float | None, slo_ms: float | None, default_s: float, *, made: bool) -> float:
+    """The target in seconds, of which one unit is given, or neither.
+
+    Raises ValueError for both, and for a value that looks like the other unit: as it is, it is a thousand times what a
+    request takes by itself, or a small part of it. made: the table was made by the caller, who may try anything.
+    """
+    if slo_s is not None and slo_ms is not None:
+        raise ValueError("slo_s and slo_ms both say the latency target: give one of them")
+    alone_s = default_s / 5
+    if slo_ms is not None:
+        if not made and slo_ms / 1e3 < 0.05 * alone_s and slo_ms > alone_s:
+            raise ValueError(f"slo_ms is {slo_ms:g}, and a request takes {1e3 * alone_s:.4g} ms: did you mean slo_s?")
+        return slo_ms / 1e3
+    if slo_s is not None and not made and slo_s >= 5 and slo_s / 1e3 > alone_s:
+        raise ValueError(f"slo_s is {slo_s:g}, and a request takes {alone_s:.4g} s: did you mean slo_ms?")
+    return default_s if slo_s is None else slo_s
 
 
 def check_offers(executor: Executor, policy: Policy) -> None:

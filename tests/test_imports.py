@@ -41,7 +41,7 @@ FOLDERS = {
         "processes": "arrivals draft files locality readers scaling shared trace",
         "tenancy": "processes spec trace",
         "lengths": "processes spec",
-        "load": "columns draft files lengths processes readers scaling spec streams tenancy trace",
+        "load": "columns draft files lengths processes readers scaling shared spec streams tenancy trace",
         "statistics": "readers scaling trace",
         "printing": "lengths load processes readers scaling shared spec statistics tenancy",
     },
@@ -115,6 +115,7 @@ FOLDERS = {
         "pages": "inputs plans plots plots.axes runs words",
         "validation": "comparisons sweeps",
         "commands": "comparisons inputs outputs pages plans plots progress sweeps validation words",
+        "console": "commands",
     },
 }
 #: Libraries with a home of their own.

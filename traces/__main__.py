@@ -18,8 +18,9 @@ from traces.processes.fit import fit as fitting
 from traces.readers.formats import FORMATS
 from traces.readers.times import UNITS
 from traces.scaling import MODES, join, spread_ticks
-from traces.shared.command import Flags, command_line
+from traces.shared.command import command_line
 from traces.shared.documents import json_text
+from traces.shared.flags import Flags
 from traces.statistics import statistics
 from traces.trace import Trace
 from traces.writing import write
@@ -41,19 +42,21 @@ def parser(prog: str) -> argparse.ArgumentParser:
     convert.add_argument("sources", metavar="FILE", nargs="+", help="several are joined end to end")
     convert.add_argument("--spread-ticks", action="store_true", help="spread arrivals within coarse clock ticks")
     for command in (make, convert):
-        command.add_argument("-o", "--out", type=Path, help=".csv, .csv.gz or .parquet (default: CSV on stdout)")
+        command.add_argument(
+            "-o", "--out", type=Path, metavar="FILE", help=".csv, .csv.gz or .parquet (default: CSV on stdout)"
+        )
 
     stats = commands.add_parser("stats", help="rate, peaks, burstiness by time scale, lengths")
-    stats.add_argument("source", metavar="FILE|SPEC")
+    stats.add_argument("source", metavar="FILE|SPEC", help="what is described")
     compare = commands.add_parser("compare", help="the same of two traces, side by side")
-    compare.add_argument("sources", metavar="FILE|SPEC", nargs=2)
+    compare.add_argument("sources", metavar="FILE|SPEC", nargs=2, help="the two that are compared")
     for command in (stats, compare):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--plot", type=Path, metavar="FILE", help="also draw it: .png, .pdf or .svg")
 
     fit = commands.add_parser("fit", help="fit a generator to a trace and save its parameters, for fit:PARAMETERS.json")
-    fit.add_argument("source", metavar="FILE|SPEC")
-    fit.add_argument("-o", "--out", type=Path, required=True, help="where the parameters go (.json)")
+    fit.add_argument("source", metavar="FILE|SPEC", help="what is fitted")
+    fit.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="where the parameters go (.json)")
     commands.add_parser("list", help="formats, generators, shipped traces, length models, scaling modes")
 
     for command in (make, convert, stats, compare, fit):
@@ -65,13 +68,16 @@ def _source_flags(command: argparse.ArgumentParser) -> None:
     flags = command.add_argument_group("source")
     flags.add_argument("--rate", type=float, metavar="R", help="mean rate in requests/s")
     flags.add_argument(
-        "--rate-mode", default="superpose", choices=list(MODES), help="how a file is rescaled (see list)"
+        "--rate-mode",
+        default="superpose",
+        choices=list(MODES),
+        help="how a file is rescaled, see list (default: superpose)",
     )
     flags.add_argument("--start", type=float, metavar="S", help="leave out so many seconds at the beginning")
     flags.add_argument("--duration", type=float, metavar="S", help="only so many seconds")
     flags.add_argument("--lengths", metavar="FILE|SPEC", help="draw lengths, such as lognormal:median=20,sigma=0.6")
     flags.add_argument("--tenants", metavar="SPEC", help="draw tenants, such as zipf:count=10000,exponent=0.9")
-    flags.add_argument("--max-tokens", type=int, metavar="N", help="clip the lengths of LLM traces and of --lengths")
+    flags.add_argument("--max-tokens", type=int, metavar="N", help="clip every length to this")
     flags.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
     flags = command.add_argument_group("reading a file")
     formats = ["auto", *FORMATS]
@@ -81,7 +87,7 @@ def _source_flags(command: argparse.ArgumentParser) -> None:
         default="auto",
         choices=formats,
         metavar="FORMAT",
-        help=", ".join(formats),
+        help=f"of a file: {', '.join(formats)} (default: auto)",
     )
     bins = "seconds per row of counts (default: 1, or as far apart as most bins are)"
     flags.add_argument("--bin-s", type=float, metavar="S", help=bins)

@@ -41,9 +41,9 @@ _KINDS = {"int": "a whole number", "double": "a number", "timestamp": "a date an
 def first_bytes(path: Path, count: int = 1 << 16) -> bytes:
     """The beginning of a file, unzipped. Raises ValueError for an empty file or a broken gzip stream."""
     try:
-        zipped = _zipped(path)
-        with gzip.open(path) if zipped else path.open("rb") as file:
-            head = file.read(count) if not zipped else file.read1(count)
+        is_zipped = zipped(path)
+        with gzip.open(path) if is_zipped else path.open("rb") as file:
+            head = file.read(count) if not is_zipped else file.read1(count)
     except IsADirectoryError:
         raise ValueError(f"{path} is a folder: name a file in it") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -51,6 +51,15 @@ def first_bytes(path: Path, count: int = 1 << 16) -> bytes:
     if not head.strip():
         raise ValueError(f"{path} is empty: at least a header and one row are needed")
     return head
+
+
+def content(path: Path) -> bytes:
+    """The whole of a file, unzipped. Raises ValueError for a broken gzip stream."""
+    try:
+        with gzip.open(path) if zipped(path) else path.open("rb") as file:
+            return file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
 
 
 def header(path: Path) -> list[str]:
@@ -107,7 +116,7 @@ def read_csv(path: Path, types: Mapping[str, pa.DataType], *, blank_lines: bool 
     convert = pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=asked, null_values=empty)
     with _clear_errors(path, found):
         # By its content, not its name, since that is how the header was read.
-        source = pa.input_stream(str(path), compression="gzip" if _zipped(path) else None)
+        source = pa.input_stream(str(path), compression="gzip" if zipped(path) else None)
         return _collect(pyarrow.csv.open_csv(source, read, parse, convert), types)
 
 
@@ -158,23 +167,22 @@ def missing_columns(path: Path, missing: Sequence[str], found: Sequence[str]) ->
     return f"{path}: no column {', '.join(missing)} (found: {', '.join(found)[:200]}){hint}"
 
 
-def _zipped(path: Path) -> bool:
+def zipped(path: Path) -> bool:
+    """Whether a file is gzipped, by its content."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 
 def _lines(path: Path) -> Any:
     """A file of JSON as lines of objects."""
-    source = gzip.open(path) if _zipped(path) else path.open("rb")  # noqa: SIM115
-    with source:
-        content = source.read().removeprefix(codecs.BOM_UTF8)
-    if content.lstrip().startswith(b"["):
+    found = content(path).removeprefix(codecs.BOM_UTF8)
+    if found.lstrip().startswith(b"["):
         try:
-            objects = json.loads(content)
+            objects = json.loads(found)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not valid JSON: {error}") from None
-        content = "\n".join(json.dumps(each) for each in objects).encode()
-    return io.BytesIO(content)
+        found = "\n".join(json.dumps(each) for each in objects).encode()
+    return io.BytesIO(found)
 
 
 def _exact(read: Reader, path: Path, types: Mapping[str, pa.DataType]) -> dict[str, NDArray[Any]]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 from numpy.typing import NDArray
 
 from traces import files
@@ -15,14 +19,18 @@ from traces.columns import TYPES
 from traces.draft import Draft
 from traces.lengths import length_model
 from traces.processes.generators import GENERATORS
-from traces.readers import formats
+from traces.readers import formats, named
 from traces.readers.reading import Reading
-from traces.readers.tokenizing import count_tokens
+from traces.readers.tokenizing import PER_WORD, count_tokens, estimated_tokens
 from traces.scaling import cut, scale
+from traces.shared.text import did_you_mean
 from traces.spec import Spec, call
 from traces.streams import Stream, stream
 from traces.tenancy import with_tenants
 from traces.trace import Trace
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SHIPPED = Path(__file__).parent / "shipped"
 #: Traces that come with the package: parameters fitted to real traffic, for `fit:`.
@@ -34,7 +42,7 @@ NAMED = {
 
 
 def load(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | DataFrame,
     *,
     format: str = "auto",
     rate: float | None = None,
@@ -45,6 +53,7 @@ def load(
     tenants: str | None = None,
     seed: int = 0,
     max_tokens: int | None = None,
+    longest: int | None = None,
     bin_s: float | None = None,
     sort: bool = False,
     columns: Mapping[str, str] | None = None,
@@ -54,12 +63,15 @@ def load(
 ) -> Trace:
     """Load a trace file, run a generator's spec (`poisson:rate=2000,duration=60`), or a shipped name (`twitter-like`).
 
+    A DataFrame is read as a file with its columns would be; an index of times becomes the column timestamp.
+
     start and duration cut a file: so many seconds of its observed time, from start seconds into it on. Of a generator
     duration sets the duration, and start leaves out its head. rate then sets the mean rate: of a generator (with its
     head) by its settings, of a file by `scale` with rate_mode (a generator too, where the mode is not superpose);
     a file to be compressed gives its first rate x duration requests. lengths, a file or a spec, draws or replaces
-    token counts; without it a trace that has none gets short-text. max_tokens clips the counts of LLM traces and of
-    `lengths`; a trace of our own format is never clipped. tenants, a spec, draws or
+    token counts; without it those of texts are estimated from their words, and a trace without texts gets short-text.
+    max_tokens clips every length; longest, what a table can serve, those of other formats than ours and of `lengths`,
+    while a longer request of our own format is for the caller to refuse. tenants, a spec, draws or
     replaces who asks. What was decided and altered is said in `Trace.notes`.
 
     For files: bin_s is the length of a bin of counts (default: 1 s, or as far apart as the bins are); sort allows rows
@@ -69,6 +81,9 @@ def load(
 
     Raises LookupError for an unknown source, ValueError for bad input, in one line.
     """
+    if not isinstance(source, str | os.PathLike):
+        how = {name: value for name, value in locals().items() if name != "source"}
+        return _of_frame(source, how)
     path = Path(source)
     if os.path.exists(source):
         reading = Reading(bin_s, seed, sort, columns or {}, time_unit)
@@ -81,8 +96,26 @@ def load(
         lasts = None if duration is None else duration + (start or 0.0)
         draft = generate(str(source), None if by_mode else rate, lasts, seed)
         trace = _resize(draft.trace(str(source)), by_mode, rate_mode, start or 0.0, None, seed)
-    trace = _with_lengths(trace, draft, lengths, seed, max_tokens)
+    trace = _with_lengths(trace, draft, lengths, seed)
+    kept = draft.own and draft.has_lengths and lengths is None
+    for most in (max_tokens, None if kept else longest):
+        trace = trace if most is None else _clip(trace, most)
     return trace if tenants is None else with_tenants(trace, tenants, stream(seed, Stream.TENANTS))
+
+
+def _of_frame(frame: DataFrame, how: dict[str, Any]) -> Trace:
+    """The trace of a DataFrame, by way of Parquet: every check of a file is made. how: the arguments of `load`."""
+    from pandas import DatetimeIndex
+
+    if isinstance(frame.index, DatetimeIndex):
+        frame = frame.rename_axis(index="timestamp").reset_index()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.parquet"
+        try:
+            pyarrow.parquet.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
+            return replace(load(path, **how), source="a DataFrame")
+        except (ValueError, TypeError, pa.ArrowException) as error:
+            raise ValueError(str(error).splitlines()[0].replace(str(path), "the DataFrame")) from None
 
 
 def generate(source: str, rate: float | None, duration: float | None, seed: int) -> Draft:
@@ -94,6 +127,7 @@ def generate(source: str, rate: float | None, duration: float | None, seed: int)
         raise LookupError(
             f"no trace {source!r}: neither a file, nor one of {', '.join(NAMED)}, "
             f"nor a generator ({', '.join(GENERATORS)}, as in poisson:rate=2000,duration=60)"
+            f"{did_you_mean(spec.kind, (*NAMED, *GENERATORS))}"
         )
     given = {name: value for name, value in (("rate", rate), ("duration", duration)) if value is not None}
     if "rate" in given and "base" in spec.values:
@@ -105,7 +139,7 @@ def _timed(path: Path, reading: Reading, arrivals: str) -> Draft:
     """The rows of a file without times, at the first arrivals of a spec."""
     if {"arrival", "arrival_s"} & set(reading.columns):
         raise ValueError("--columns names an arrival column and --arrivals gives other times: leave one of them out")
-    columns = formats.read_columns(path, reading.columns or {"text": "text"})
+    columns = named.read_columns(path, reading.columns or {"text": "text"})
     draft = generate(arrivals, None, None, reading.seed)
     rows = len(next(iter(columns.values())))
     used = min(rows, len(draft.arrival_s))
@@ -139,15 +173,19 @@ def _resize(trace: Trace, rate: float | None, mode: str, start: float, duration:
     return trace if rate is None else scale(trace, rate, mode=mode, seed=seed)
 
 
-def _with_lengths(
-    trace: Trace, draft: Draft, lengths: str | os.PathLike[str] | None, seed: int, max_tokens: int | None
-) -> Trace:
-    if draft.has_lengths and lengths is None:
-        return trace if draft.own or max_tokens is None else _clip(trace, max_tokens)
+def _with_lengths(trace: Trace, draft: Draft, lengths: str | os.PathLike[str] | None, seed: int) -> Trace:
+    if lengths is None and (draft.has_lengths or trace.text is not None):
+        return trace if draft.has_lengths else _estimated(trace)
     model = length_model(str(lengths or "short-text"), _recorded)
     trace = replace(trace, tokens=model(stream(seed, Stream.LENGTHS), places(trace)))
-    trace = trace.noted(f"lengths drawn from {lengths or 'short-text'}" + (", replacing its own" * draft.has_lengths))
-    return trace if max_tokens is None else _clip(trace, max_tokens)
+    return trace.noted(f"lengths drawn from {lengths or 'short-text'}" + (", replacing its own" * draft.has_lengths))
+
+
+def _estimated(trace: Trace) -> Trace:
+    """Lengths by the words of the texts, as nobody counted their tokens."""
+    assert trace.text is not None
+    note = f"tokens estimated: 2 and {PER_WORD} for each word or mark of the text; --tokenizer DIR counts them"
+    return replace(trace, tokens=estimated_tokens(trace.text.tolist())).noted(note)
 
 
 def _clip(trace: Trace, max_tokens: int) -> Trace:

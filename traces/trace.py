@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from traces.clients import check_clients
 from traces.columns import COLUMNS, checked
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,26 @@ class Trace:
         for name, column in self.columns():
             object.__setattr__(self, name, checked(name, column, self.source))
         self._check()
+
+    @classmethod
+    def from_frame(cls, frame: DataFrame, **names: str) -> Trace:
+        """The trace of a DataFrame with our columns, in its order; others are left out.
+
+        names: of columns that are called otherwise, as in from_frame(frame, arrival_s="at", tokens="n"). Seconds stay
+        as they are; of dates the first is 0. Raises ValueError where arrival_s or tokens is not there (`traces.load`
+        estimates or draws lengths, and reads other formats), and for a value that cannot be.
+        """
+        if unknown := sorted(set(names) - set(COLUMNS)):
+            raise ValueError(f"a trace has no column {', '.join(unknown)}; it has {', '.join(COLUMNS)}")
+        asked = {name: names.get(name, name) for name in COLUMNS}
+        there = {ours: theirs for ours, theirs in asked.items() if theirs in frame}
+        if missing := [asked[name] for name in ("arrival_s", "tokens", *names) if name not in there]:
+            raise ValueError(f"the DataFrame has no column {', '.join(missing)}; it has {', '.join(map(str, frame))}")
+        columns: dict[str, Any] = {ours: frame[theirs].to_numpy() for ours, theirs in there.items()}
+        stamps = frame[there["arrival_s"]]
+        if hasattr(stamps, "dt"):  # dates, with a zone or without, and durations
+            columns["arrival_s"] = (stamps - stamps.min()).dt.total_seconds().to_numpy()
+        return cls(**columns, source="a DataFrame")
 
     def __len__(self) -> int:
         return len(self.arrival_s)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands.sweep import add_axes, add_engine, engine, parameters_of
-from analysis.sweeps.grid import AXES
+from analysis.commands.flags import (
+    add_attainment,
+    add_axes,
+    add_delivery,
+    add_engine,
+    add_seeds,
+    add_tolerance,
+    axes_of,
+    deliver,
+    engine,
+    parameters_of,
+    refuse_delivery,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,32 +30,27 @@ _LEFT_OUT = ("rate", "load", "seed")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
-    parser.add_argument("--attainment", type=float, default=0.99, metavar="A", help="share on time (default: 0.99)")
+    add_attainment(parser)
     add_axes(parser.add_argument_group("axes: several values of each, as for sweep"), without=_LEFT_OUT)
     search = parser.add_argument_group("search")
-    search.add_argument("--seeds", default="0-4", metavar="SEEDS", help="each is searched by itself (default: 0-4)")
+    add_seeds(search, "0-4", "each is searched by itself")
     search.add_argument(
         "--requests", type=int, default=100_000, metavar="N", help="of a steady trace at every rate (default: 100000)"
     )
-    search.add_argument(
-        "--tolerance", type=float, default=0.01, metavar="X", help="between the ends of a search (default: 0.01)"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as .parquet or .csv, too")
+    add_tolerance(search, 0.01)
+    add_delivery(parser)
     add_engine(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     """Search and print a table, a row per combination."""
-    from analysis.outputs import file_for
     from analysis.plans.capacity import capacity
     from analysis.progress import progress
-    from analysis.sweeps.frames import write
 
-    axes = {name: getattr(options, name) for name in AXES if name not in _LEFT_OUT}
-    file_for(options.out, (".parquet", ".csv"))
+    refuse_delivery(options)
     with progress("probes") as told:
         found = capacity(
-            axes,
+            axes_of(options),
             attainment=options.attainment,
             seeds=options.seeds,
             requests=options.requests,
@@ -54,10 +59,7 @@ def main(options: argparse.Namespace) -> int:
             on_progress=told,
             **engine(options),
         )
-    print(_printed(found, options.attainment))
-    if options.out is not None:
-        write(found, options.out)
-        print(f"\nwritten to {options.out}")
+    deliver(found, lambda: _printed(found, options.attainment), options)
     return 0
 
 

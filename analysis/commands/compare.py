@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from math import isfinite, isnan
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.commands.flags import add_delivery, add_several, deliver, refuse_delivery
+from analysis.sweeps.grid import seeds_of
 from analysis.words import accuracies
+from traces.shared.flags import Several
 from traces.shared.text import aligned, count, milliseconds, number, percent
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from analysis.comparisons.comparison import Comparison
 
 EXAMPLE = """examples:
-  python -m analysis compare --policies "greedy;timeout;adaptive;nexus" --trace poisson:duration=5 --load 0.9
-  python -m analysis compare --policies all --table synthetic --lengths constant:tokens=64 --trace mmpp:duration=3
+  python -m analysis compare --policy "greedy;timeout;adaptive;nexus" --trace poisson:duration=5 --load 0.9
+  python -m analysis compare --policy all --table synthetic --lengths constant:tokens=64 --trace mmpp:duration=3
 """
+POLICIES = "slackfit;nexus;adaptive"
+_SEVERAL = ("trace", "rate", "load")
 _MEANING = {
     "exact": "the exact optimum of one who knows the future",
     "bound": "a bound, which no policy exceeds, and which perhaps none can reach",
@@ -33,10 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from simulator.arguments import settings_flags
 
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
-    parser.add_argument(
-        "--policies", default="slackfit;nexus;adaptive", metavar="SPECS",
-        help='specs with semicolons between them, or all (default: "slackfit;nexus;adaptive")',
-    )  # fmt: skip
+    add_several(parser, "policy", "policies", f'specs, or all (default: "{POLICIES}")')
     parser.add_argument(
         "--reference",
         metavar="SPEC",
@@ -44,8 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "none: the default, without the standing rivals (teacher, single model, students, mixes of them)",
     )
     parser.add_argument(
-        "--replications", type=int, default=10, metavar="N",
-        help="seeds from --seed on, or windows of a recorded file (default: 10)",
+        "--seeds", "--replications", default="10", metavar="SEEDS",
+        help="seeds that follow each other, as 0-9, or how many from --seed on; of a recorded file, how many windows "
+        "(default: 10)",
     )  # fmt: skip
     parser.add_argument(
         "--exact-requests", type=int, default=EXACT_REQUESTS, metavar="N",
@@ -55,38 +56,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--warm-up", action="store_true", help="leave out the warm-up of steady traffic, by MSER-5 on latencies"
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: 1)")
-    parser.add_argument("--csv", action="store_true", help="print the rows as CSV, and nothing else")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the rows to a .csv or .parquet file, too")
-    settings_flags(parser.add_argument_group("what is served, as in python -m simulator"), *SETTINGS)
+    add_delivery(parser)
+    several = parser.add_argument_group("traffic, one comparison for each")
+    add_several(several, "trace", "trace", "as in python -m simulator", metavar="FILE|SPEC|NAME")
+    for name, words in (("rate", "mean requests per second"), ("load", "of what all GPUs serve at full accuracy")):
+        several.add_argument(f"--{name}", action=Several, const=",", metavar="VALUES", help=f"{words}: 0.5,0.9")
+    rest = [each for each in SETTINGS if each not in _SEVERAL]
+    settings_flags(parser.add_argument_group("what is served, as in python -m simulator"), *rest)
 
 
 def main(options: argparse.Namespace) -> int:
     """Run the comparison and print one line per policy, the best first."""
-    from analysis.comparisons.comparison import SETTINGS, compare
-    from analysis.outputs import file_for
+    from analysis.comparisons.comparison import SETTINGS
+    from analysis.comparisons.several import compare_each, together
     from analysis.progress import progress
-    from analysis.sweeps.frames import write
 
-    file_for(options.out, (".csv", ".parquet"))
-    named = ("replications", "exact_requests", "warm_up", "jobs", *SETTINGS)
+    refuse_delivery(options)
+    named = ("exact_requests", "warm_up", "jobs", *SETTINGS)
     alone = options.reference == "none"
     with progress("replications") as told:
-        compared = compare(
-            options.policies,
+        found = compare_each(
+            options.policies or POLICIES,
             reference=None if alone else options.reference,
-            rivals=not (alone or options.csv),
+            rivals=not (alone or options.csv or options.json),
             on_progress=told,
-            **{name: getattr(options, name) for name in named},
+            **{name: getattr(options, name) for name in named} | _seeds(options),
         )
-    if options.out is not None:
-        write(compared.standings, options.out)
-    if options.csv:
-        print(compared.standings.to_csv(index=False), end="")
-        return 0
-    print(text(compared))
-    if options.out is not None:
-        print(f"\nwritten to {options.out}", file=sys.stderr)
+    deliver(together(found), lambda: "\n\n".join(text(each.comparison) for each in found), options)
     return 0
+
+
+def _seeds(options: argparse.Namespace) -> dict[str, int]:
+    """The first seed and how many follow. Raises ValueError for seeds that do not follow each other."""
+    found = seeds_of(options.seeds)
+    if options.seeds.strip().isdecimal():
+        return {"seed": options.seed, "replications": len(found)}
+    if found != list(range(found[0], found[0] + len(found))):
+        raise ValueError(f"--seeds {options.seeds}: those of a comparison follow each other, as 0-9")
+    if options.seed:
+        raise ValueError("--seed and --seeds both say which seeds: give one of them")
+    return {"seed": found[0], "replications": len(found)}
 
 
 def text(compared: Comparison) -> str:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands.sweep import add_engine, engine
+from analysis.commands.flags import (
+    add_delivery,
+    add_engine,
+    add_seeds,
+    add_several,
+    deliver,
+    engine,
+    refuse_delivery,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -23,34 +30,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
     choice = parser.add_argument_group("to choose from")
     settings_flags(choice, "table")
-    choice.add_argument("--models", metavar="M1;M2", help="as in python -m analysis plan (default: all, and mixes)")
-    choice.add_argument("--policies", metavar="P1;P2", help="policies, semicolons between them; the best counts")
+    add_several(choice, "model", "models", "as in python -m analysis plan (default: all, and mixes)")
+    add_several(choice, "policy", "policies", "of which the best counts (default: adaptive, greedy, timeout)")
     settings_flags(choice, "task", "levels", levels="which of a mix, as in python -m simulator")
     parser.set_defaults(levels="useful")
     traffic = parser.add_argument_group("traffic and targets")
     settings_flags(traffic, "trace", "lengths", "gpus")
-    traffic.add_argument("--load", metavar="VALUES", help="of the default model, as 0.3,0.6 or 0.2:2:0.2")
+    traffic.add_argument(
+        "--load", metavar="VALUES", help="of the default model: 0.3,0.6 or 0.2:2:0.2 (default: seven from 0.2 to 2)"
+    )
     traffic.add_argument("--slo-ms", metavar="VALUES", help="latency targets (default: 0.4, 1 and 4 default targets)")
-    traffic.add_argument("--seeds", metavar="SEEDS", help="0-9 or 1,5,8 (default: 0-2)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write all rows as .parquet or .csv, too")
+    add_seeds(traffic, "0-2", "their mean counts")
+    add_delivery(parser)
     add_engine(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     """Simulate, and print the best technique by load and target."""
-    from analysis.outputs import file_for
     from analysis.plans.crossover import crossover
     from analysis.progress import progress
-    from analysis.sweeps.frames import write
 
-    file_for(options.out, (".parquet", ".csv"))
+    refuse_delivery(options)
     given = {name: getattr(options, name) for name in _ASKED if getattr(options, name) is not None}
     with progress("cells") as told:
         found = crossover(given.pop("table", None), on_progress=told, **given, **engine(options))
-    print(_printed(found))
-    if options.out is not None:
-        write(found, options.out)
-        print(f"\nwritten to {options.out}")
+    deliver(found, lambda: _printed(found), options)
     return 0
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands.sweep import add_engine, engine
+from analysis.commands.flags import add_attainment, add_engine, add_seeds, add_several, engine
 
 if TYPE_CHECKING:
     from analysis.plans.planning import Plan
 
 EXAMPLE = """examples:
   python -m analysis plan --trace requests.parquet --slo-ms 20 --attainment 0.99 --min-accuracy 0.9 --growth 2x
-  python -m analysis plan --trace burst:rate=60000,duration=4,start=1,length=0.5 --slo-ms 10 --tables h200-modelled
+  python -m analysis plan --trace burst:rate=60000,duration=4,start=1,length=0.5 --slo-ms 10 --table h200-modelled
 """
 
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, EXAMPLE
     target = parser.add_argument_group("target")
     settings_flags(target, "slo_ms", required=True, slo_ms="latency target")
-    target.add_argument("--attainment", type=float, default=0.99, metavar="A", help="share on time (default: 0.99)")
+    add_attainment(target)
     target.add_argument("--min-accuracy", type=float, metavar="A", help="mean accuracy of the answers at least")
     target.add_argument(
         "--min-agreement",
@@ -34,18 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     traffic = parser.add_argument_group("traffic")
     settings_flags(traffic, "trace", required=True, trace="as in python -m simulator")
-    settings_flags(traffic, "trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths", "tenants")
+    settings_flags(traffic, "trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths", "max_tokens",
+                   "tenants")  # fmt: skip
     traffic.add_argument("--growth", default="1", metavar="G", help="times that traffic: 2x (default: 1x)")
     choice = parser.add_argument_group("to choose from")
-    choice.add_argument("--tables", metavar="T1,T2", help="tables, commas between them (default: the first shipped)")
-    choice.add_argument("--policies", metavar="P1;P2", help="policies, semicolons between them")
-    choice.add_argument("--models", metavar="M1;M2", help="models, semicolons between them, commas between "
-                        "those of a mix (default: all, and the useful mixes)")  # fmt: skip
+    add_several(choice, "table", "tables", "measured latencies (default: the first shipped)", metavar="NAME|DIR|CSV")
+    add_several(choice, "policy", "policies", "of which the best counts (default: adaptive, greedy, timeout)")
+    add_several(choice, "model", "models", "commas between those of a mix (default: all, and the useful mixes)")
     settings_flags(choice, "task", "adapter_budget", "levels", levels="which of a mix, as in python -m simulator")
     parser.set_defaults(levels="useful")
     choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
     run = parser.add_argument_group("simulation")
-    run.add_argument("--seeds", type=int, default=3, metavar="N", help="of a generated trace (default: 3)")
+    add_seeds(run, "0-2", "of a generated trace")
     run.add_argument(
         "--simulated",
         type=int,
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="requests; of a longer trace windows are simulated (default: 400000)",
     )
     run.add_argument("--out", type=Path, metavar="DIR", help="write plan.json and points.parquet, too")
+    run.add_argument("--json", action="store_true", help="print what plan.json holds, and nothing else")
     add_engine(parser)
 
 
@@ -68,22 +70,22 @@ def main(options: argparse.Namespace) -> int:
     if out is not None:
         folder_for(out, "plan.json", "plan")
     names = ("slo_ms", "attainment", "min_accuracy", "min_agreement", "trace_format", "bin_s", "time_unit", "rate",
-             "start", "duration", "lengths", "tenants", "adapter_budget", "models", "task", "levels", "max_gpus",
-             "seeds", "simulated")  # fmt: skip
+             "start", "duration", "lengths", "max_tokens", "tenants", "adapter_budget", "models", "task", "levels",
+             "max_gpus", "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:
         found = plan(
             options.trace,
             **{name: getattr(options, name) for name in names},
             growth=_growth(options.growth),
-            tables=None if options.tables is None else options.tables.replace(",", ";"),
+            tables=_tables(options.tables),
             policies=options.policies,
             on_progress=told,
             **engine(options),
         )
-    print(printed(found))
+    print(_json(found) if options.json else printed(found) + "\n", end="")
     if out is not None:
         _save(found, out)
-        print(f"\nwritten to {out}/: plan.json, points.parquet, points.csv")
+        print(f"written to {out}/: plan.json, points.parquet, points.csv", file=sys.stderr)
     return 0 if found.choices else 1
 
 
@@ -94,14 +96,23 @@ def _growth(text: str) -> float:
         raise ValueError(f"--growth is {text!r}; write a factor such as 2x or 1.5") from None
 
 
+def _tables(text: str | None) -> str | None:
+    """Tables with semicolons between them. A comma does, too, where it is none of a spec's own."""
+    return text if text is None or ":" in text else text.replace(",", ";")
+
+
+def _json(found: Plan) -> str:
+    from simulator.reporting.output import to_json
+    from traces.shared.origin import origin
+
+    return to_json({name: value for name, value in asdict(found).items() if name != "points"} | origin())
+
+
 def _save(found: Plan, out: Path) -> None:
     from analysis.sweeps.frames import write
-    from simulator.reporting.output import to_json
     from traces.shared.atomic import make_folder, write_text
-    from traces.shared.origin import origin
 
     make_folder(out)
     write(found.points, out / "points.parquet")
     write(found.points, out / "points.csv")
-    values = {name: value for name, value in asdict(found).items() if name != "points"}
-    write_text(out / "plan.json", to_json({**values, **origin()}))
+    write_text(out / "plan.json", _json(found))

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folders of python -m simulator --out (drawn together), of a sweep, the file of a comparison or a plan",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="default: report.html")
-    parser.add_argument("--title", default="Cohort report", help='default: "Cohort report"')
+    parser.add_argument("--title", default="Cohort report", metavar="TEXT", help='default: "Cohort report"')
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from analysis.commands.sweep import add_engine, engine
+from analysis.commands.flags import (
+    add_attainment,
+    add_delivery,
+    add_engine,
+    add_seeds,
+    add_several,
+    deliver,
+    engine,
+    refuse_delivery,
+)
 from simulator.arguments import settings_flags
 
 EXAMPLE = """example:
   python -m analysis sensitivity --trace poisson:rate=400,duration=20 --slo-ms 60 --out depends.csv
   python -m analysis plot tornado depends.csv
 """
-_SETTINGS = ("trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths", "table")
+_SETTINGS = ("trace_format", "bin_s", "time_unit", "rate", "start", "duration", "lengths", "max_tokens", "table")
 #: Further flags, as in python -m analysis plan: their kinds and help.
 _FLAGS: dict[str, tuple[type, str]] = {
-    "attainment": (float, "share on time (default: 0.99)"),
     "min_accuracy": (float, "mean accuracy of the answers at least"),
     "growth": (float, "times that traffic (default: 1)"),
-    "policies": (str, "policies, semicolons between them"),
-    "models": (str, "as in python -m analysis plan (default: all, and the useful mixes)"),
     "max_gpus": (int, "at most so many (default: 64)"),
-    "seeds": (int, "of a generated trace (default: 3)"),
     "simulated": (int, "requests; of a longer trace windows are simulated (default: 400000)"),
     "by": (float, "how wrong an assumption is (default: 0.2, that is 20 %%)"),
 }
@@ -34,26 +38,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings_flags(parser, *_SETTINGS)
     for name, (kind, line) in _FLAGS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="X", help=line)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as .parquet or .csv, too")
+    add_attainment(parser)
+    add_several(parser, "policy", "policies", "as in python -m analysis plan (default: adaptive, greedy, timeout)")
+    add_several(parser, "model", "models", "as in python -m analysis plan (default: all, and the useful mixes)")
+    add_seeds(parser, "0-2", "of a generated trace")
+    add_delivery(parser)
     add_engine(parser)
 
 
 def main(options: argparse.Namespace) -> int:
     """Plan nine times, and print a line per assumption."""
-    from analysis.outputs import file_for
     from analysis.plans.sensitivity import sensitivity
     from analysis.progress import progress
-    from analysis.sweeps.frames import write
 
-    file_for(options.out, (".parquet", ".csv"))
-    asked = ("trace", "slo_ms", *_SETTINGS, *_FLAGS)
+    refuse_delivery(options)
+    asked = ("trace", "slo_ms", *_SETTINGS, *_FLAGS, "attainment", "policies", "models", "seeds")
     given: dict[str, Any] = {name: getattr(options, name) for name in asked if getattr(options, name) is not None}
     with progress("plans") as told:
         found = sensitivity(given.pop("trace"), on_progress=told, **given, **engine(options))
-    print(_printed(found))
-    if options.out is not None:
-        write(found, options.out)
-        print(f"\nwritten to {options.out}")
+    deliver(found, lambda: _printed(found), options)
     return 0
 
 

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slo-ms", type=float, metavar="MS", help="target (default: five times batch 1, or twice the largest batch)"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
     parser.add_argument("--report", action="store_true", help="write page and plots from the files in --out")
 
 

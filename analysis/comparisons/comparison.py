@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -15,10 +16,13 @@ from analysis.comparisons.rivalry import rivals as standing
 from analysis.comparisons.rivalry import summed
 from analysis.comparisons.statistics import mean_intervals, verdict
 from analysis.sweeps.backends import Pool
-from analysis.sweeps.frames import frame
+from analysis.sweeps.frames import each_of, frame
+from analysis.sweeps.grid import target_ms
 from policies import POLICIES, make
 from policies.registry import needs
 from simulator.settings import KINDS, WITHIN, Prepared, Settings, refuse_beyond
+from traces.shared.html import Bar, bars, table
+from traces.shared.text import milliseconds, percent
 
 #: Replications that are more than anybody means.
 MOST_REPLICATIONS = 100_000
@@ -38,6 +42,8 @@ class Comparison(NamedTuple):
     ceiling, regret: by how much it is missed; NaN where that does not bound this policy. verdict: whether 99 % of all
     requests are on time, at 99 % confidence (`analysis.comparisons.statistics.verdict`). The settings are at the end.
 
+    per_seed: the accuracy-weighted goodput of each replication in their order, semicolons between them.
+
     settings: resolved. left_out: levels that others dominate. replicated: what the replications are. ceiling: the mean,
     of kind "exact", "bound" or, where some replications have the one and some the other, "exact or bound"; None for
     drawn service times. values: the accuracy-weighted goodput by replication (row) and policy (column).
@@ -54,6 +60,23 @@ class Comparison(NamedTuple):
     rivals: DataFrame
     right: str
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row per policy, and bars of their accuracy-weighted goodput with its intervals."""
+        its, rows, drawn = self.settings, [], []
+        for row in self.standings.itertuples():
+            mean, low, high = (getattr(row, f"accuracy_weighted_goodput{end}") for end in ENDS)
+            interval = f"{100 * low:.2f} to {100 * high:.2f}" if np.isfinite([low, high]).all() else "-"
+            rows.append([row.policy, percent(row.attainment), row.verdict, percent(row.accuracy), percent(mean),
+                         interval, milliseconds(row.p99_s), f"{100 * row.difference:+.2f}"])  # fmt: skip
+            ends = (low, high) if np.isfinite([low, high]).all() else (None, None)
+            drawn.append(Bar(row.policy, mean, percent(mean), *ends))
+        head = ["policy", "on time", "99 %?", "accuracy", "weighted", "95 %", "p99 ms", f"from {self.reference}"]
+        about = f"{its.model} on {its.table}, {its.trace}, target {its.slo_ms:.4g} ms, {self.replicated}"
+        most = None if self.ceiling is None else (self.ceiling.accuracy_weighted_goodput, self.ceiling.kind)
+        return (
+            f"<p>{escape(about)}</p>{table(head, rows)}{bars('Accuracy-weighted goodput, 95 % intervals', drawn, most)}"
+        )
+
 
 #: A window of a recorded file begins with an empty queue. Where its p99 is more than this share of it, the trace would
 #: have brought a backlog along: ten windows then had 2.8 % on time, of which the whole trace had 0.7 %.
@@ -62,8 +85,8 @@ CARRIED = 0.1
 ENDS = {"": "mean", "_low": "low", "_high": "high"}
 #: What all policies have in common: all settings but those of a single run, and of live ones.
 SETTINGS = [each for each in KINDS if each not in ("policy", "clock", "device", "weights")]
-_SHOWN = ("trace", "rate", "start", "duration", "lengths", "tenants", "table", "model", "task", "levels", "slo_ms",
-          "gpus", "adapter_budget", "host_budget", "service_noise", "seed")  # fmt: skip
+_SHOWN = ("trace", "rate", "start", "duration", "lengths", "max_tokens", "tenants", "table", "model", "task", "levels",
+          "slo_ms", "gpus", "adapter_budget", "host_budget", "service_noise", "seed")  # fmt: skip
 
 
 def compare(
@@ -83,17 +106,20 @@ def compare(
 
     policies: specs, in a list or with semicolons between them; "all" for every online policy that there is. reference:
     whose difference is taken, by default the first named, or adaptive for all. settings: as of
-    `simulator.settings.Settings`. Replication r of a generator has seed + r; those of a recorded file are consecutive
-    windows of it, equally long, each counting the same. exact_requests: the exact optimum is found for replications of
-    up to so many requests. warm_up: leave out the first requests of each replication, until the latencies of all
-    policies are in a steady state (MSER-5); who reaches none is refused. jobs: processes. rivals: run the
-    standing rivals (`simulator.rivals`) on the same requests, too. on_progress: told (done, all) replications.
+    `simulator.settings.Settings`, and slo_s in place of slo_ms. Replication r of a generator has seed + r; those of a
+    recorded file are consecutive windows of it, equally long, each counting the same. exact_requests: the exact
+    optimum is found for replications of up to so many requests. warm_up: leave out the first requests of each
+    replication, until the latencies of all policies are in a steady state (MSER-5); who reaches none is refused. jobs:
+    processes. rivals: run the standing rivals (`simulator.rivals`) on the same requests, too. on_progress: told (done,
+    all) replications.
 
     Raises ValueError or LookupError for bad input, as for warm_up on traffic that is not steady, and where the
     reference does not run.
     """
     if not 1 <= replications <= MOST_REPLICATIONS:
         raise ValueError(f"replications is {replications}; it must lie in 1 to {MOST_REPLICATIONS:,}")
+    if "slo_s" in settings:
+        settings |= {"slo_ms": target_ms(settings.get("slo_ms"), settings.pop("slo_s"))}
     for name in WITHIN.keys() & settings:
         refuse_beyond(name, settings[name])
     specs = _specs(policies)
@@ -158,6 +184,7 @@ def _summed(
             "reached": mean / most if bounds and most else None,
             "regret": most - mean if bounds else None,
             **{f"{name}{suffix}": of.at[spec, end] for name, of in intervals.items() for suffix, end in ENDS.items()},
+            "per_seed": each_of(values[spec]),
             "reference": reference, "ceiling": most, "ceiling_kind": kind, "replications": said, **shown,
         })  # fmt: skip
     standings = frame(sorted(rows, key=lambda row: -row[weighted]))

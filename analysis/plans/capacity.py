@@ -14,8 +14,8 @@ from pandas import DataFrame
 from analysis.comparisons.statistics import Interval, mean_intervals, verdict
 from analysis.comparisons.steady import STEADY
 from analysis.sweeps.cells import Row, with_targets
-from analysis.sweeps.frames import frame
-from analysis.sweeps.grid import ALIASES, axis, grid
+from analysis.sweeps.frames import each_of, frame
+from analysis.sweeps.grid import ALIASES, grid, seeds_of
 from analysis.sweeps.sweeping import Laboratory, Progress
 from profiler.table import Deployment, Predictions
 from simulator.defaults import default_slo_s, short_text_saturation
@@ -89,7 +89,8 @@ def capacity(
     searched by itself, on the same unit-rate arrivals at every rate, until the ends are within `tolerance`.
 
     Columns beside the settings: `capacity` is the mean over seeds of the highest rate that met the target,
-    `capacity_low` and `capacity_high` its 95 % interval (`interval`); `rate` is the highest at which every seed met it,
+    `capacity_low` and `capacity_high` its 95 % interval (`interval`), `per_seed` the values as
+    text with semicolons; `rate` is the highest at which every seed met it,
     and the rest is of that rate: `verdict` ("valid" as in MLPerf's early stopping, see
     `analysis.comparisons.statistics.verdict`), `offered`, `late` (late, dropped or rejected), `attainment`, `p50_s`,
     `p99_s`, `accuracy`, `students_mean`. Zero and NaN where no rate meets the target. Raises ValueError, LookupError or
@@ -98,9 +99,7 @@ def capacity(
     given = {name: value for name, value in {**(axes or {}), **further}.items() if value is not None}
     _refuse(attainment, tolerance, requests, given)
     points = grid({"trace": "poisson"} | given, parameters)
-    which = list(range(seeds)) if isinstance(seeds, int) else axis("seed", seeds)
-    if not which:
-        raise ValueError("a capacity needs at least one seed")
+    which = seeds_of(seeds)
     targets = with_targets([_at(point, _guess(point), which[0], requests) for point in points])
     points = [replace(point, slo_ms=own.slo_ms) for point, own in zip(points, targets, strict=True)]
     with Laboratory(jobs, backend, address, store, on_progress) as opened:
@@ -152,6 +151,7 @@ def _row(there: Sequence[Row], rate: float, searches: Sequence[Search], target: 
         "capacity": mean,
         "capacity_low": low,
         "capacity_high": high,
+        "per_seed": each_of(each.low for each in searches),
         "load": mean / (there[0]["gpus"] * own["saturation"].mean()),
         "rate": rate,
     }

@@ -16,7 +16,7 @@ from analysis.plans.planning import POLICIES
 from analysis.plans.techniques import Offered, offered
 from analysis.sweeps.cells import Row
 from analysis.sweeps.frames import frame
-from analysis.sweeps.grid import axis
+from analysis.sweeps.grid import axis, seeds_of, target_ms
 from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
 from profiler.answers.recorded import shipped
@@ -46,6 +46,7 @@ def crossover(
     *,
     load: Any = LOADS,
     slo_ms: Any = None,
+    slo_s: Any = None,
     models: Any = None,
     policies: Any = POLICIES,
     task: str | None = None,
@@ -65,7 +66,8 @@ def crossover(
         crossover("h200-modelled", load=[0.3, 1, 3], slo_ms=[5, 20], seeds=range(5))
 
     All see the same arrivals: load is of the table's default model (of those tried), as in `python -m simulator`, and
-    so is the default trace. models, task and levels: as of `analysis.plans.planning.plan`. slo_ms: default TARGETS.
+    so is the default trace. models, task and levels: as of `analysis.plans.planning.plan`. slo_ms (or slo_s):
+    default TARGETS.
 
     Columns: load, rate, slo_ms, technique, model, policy (the one with the most value of those named), value (see
     VALUE) with value_low and value_high, attainment, accuracy; best (the most value at this load and target); behind:
@@ -75,6 +77,7 @@ def crossover(
     with EXITS, whatever the policies. Raises ValueError, LookupError or OSError for bad input, and where the table has
     no accuracies.
     """
+    slo_ms = target_ms(slo_ms, slo_s)
     opened_table = as_table(table)
     specs = [describe(make(each)) for each in axis("policy", policies)]
     offer = offered(opened_table, None if models is None else axis("model", models), task, levels)
@@ -88,7 +91,7 @@ def crossover(
     first = opened_table.default_model()
     base = Settings(table=None if table is None else str(table), model=first if first in names else names[0],
                     task=offer.task, trace=trace, lengths=lengths, gpus=gpus)  # fmt: skip
-    loads, numbers = axis("load", load), axis("seed", seeds)
+    loads, numbers = axis("load", load), seeds_of(seeds)
     asked = [prepare(replace(base, load=each)) for each in loads]
     targets = _targets(asked[0]) if slo_ms is None else axis("slo_ms", slo_ms)
     cells = [

@@ -9,6 +9,7 @@ from analysis.plans.candidates import Candidate
 from analysis.plans.planner import Planner, Point
 from analysis.plans.techniques import Offered
 from profiler.table import technique
+from traces.shared.html import Bar, bars, table
 from traces.shared.text import count, percent
 
 
@@ -25,6 +26,24 @@ class Option:
     best: Point | None
     wins: bool = False
     why: str = ""
+
+
+def as_html(rows: Sequence[Option]) -> str:
+    """A table of these rows, and bars of the GPUs that they need."""
+    cells, drawn = [], []
+    for each in rows:
+        name, best = f"{each.model} on {each.table}", each.best
+        if best is None:
+            cells.append([name, each.technique, "-", "-", "-", "-", each.why])
+            continue
+        on_time = best.attainment
+        met = f"{percent(on_time.mean)} ({percent(on_time.low)} to {percent(on_time.high)})"
+        cells.append(
+            [name, each.technique, best.candidate.policy, str(best.gpus), met, percent(best.accuracy), each.why]
+        )
+        drawn.append(Bar(name, best.gpus, f"{best.gpus}, accuracy {percent(best.accuracy)}"))
+    head = ["model", "technique", "policy", "GPUs", "on time (95 %)", "accuracy", "why"]
+    return table(head, cells) + (bars("GPUs that meet the target", drawn) if drawn else "")
 
 
 def options(

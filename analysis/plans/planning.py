@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,19 @@ import numpy as np
 from pandas import DataFrame
 
 from analysis.plans.candidates import Candidate, Demand, candidates
-from analysis.plans.options import Option, options, ranked
+from analysis.plans.options import Option, as_html, options, ranked
 from analysis.plans.planner import Closest, Less, Planner, Point, rounded
 from analysis.plans.sampling import Sample, whole, windows
 from analysis.plans.techniques import offered
 from analysis.sweeps.frames import frame
-from analysis.sweeps.grid import axis
+from analysis.sweeps.grid import axis, seeds_of, target_ms
 from analysis.sweeps.sweeping import Laboratory, Progress
 from policies import describe, make
 from profiler.table import Deployment, LatencyTable, as_table
 from simulator.core import MOST_GPUS
 from simulator.settings import Settings, refuse_beyond
 from traces import Trace, load
+from traces.shared.text import percent
 
 POLICIES = ("adaptive", "greedy", "timeout")
 #: Those that are tried where tenants share a budget.
@@ -66,11 +68,17 @@ class Plan:
     ran: int = 0
     found: int = 0
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row per model and mix, the winner first, and bars of the GPUs that they need."""
+        about = f"{self.traffic['source']}, {percent(self.asked['attainment'])} within {self.asked['slo_ms']:g} ms"
+        return f"<p>{escape(about)}</p>{as_html(self.options)}"
+
 
 def plan(
-    trace: str | os.PathLike[str] | Trace,
+    trace: str | os.PathLike[str] | Trace | DataFrame,
     *,
-    slo_ms: float,
+    slo_ms: float | None = None,
+    slo_s: float | None = None,
     attainment: float = 0.99,
     min_accuracy: float | None = None,
     min_agreement: float | None = None,
@@ -87,11 +95,12 @@ def plan(
     start: float | None = None,
     duration: float | None = None,
     lengths: str | None = None,
+    max_tokens: int | None = None,
     tenants: str | None = None,
     adapter_budget: str | None = None,
     bin_s: float | None = None,
     time_unit: str | None = None,
-    seeds: int = 3,
+    seeds: Any = 3,
     simulated: int = 400_000,
     jobs: int = 1,
     backend: str = "loky",
@@ -103,7 +112,8 @@ def plan(
 
         plan("requests.parquet", slo_ms=20, attainment=0.99, min_accuracy=0.9, growth=2)
 
-    min_agreement: the share of answers that must be the whole model's, where a policy lets some leave at ramps; of
+    trace: whatever `traces.load` takes, or a Trace. slo_ms, or slo_s: one of them. min_agreement: the share of answers
+    that must be the whole model's, where a policy lets some leave at ramps; of
     students it is not known. growth: times the traffic (superposed, as `traces.scale` does). tables, policies: several
     of each (default: the first shipped table, POLICIES). adapter_budget: of each GPU, for the adapters of the trace's
     tenants, or of those that `tenants` draws; then models are those with adapters, and the default policies
@@ -112,13 +122,18 @@ def plan(
     The best has the fewest GPUs, and of those the highest accuracy.
 
     A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
-    `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with so many
-    `seeds`; the intervals are over them, as for a recorded trace that grows by copies of itself, moved at random.
+    `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with
+    `seeds` (which, or how many); the intervals are over them, as for a recorded trace that grows by copies of itself,
+    moved at random.
 
     Raises ValueError, LookupError or OSError for bad input, in one line. A target out of reach is no error: `closest`.
     """
+    slo_ms = target_ms(slo_ms, slo_s)
+    if slo_ms is None:
+        raise ValueError("a plan needs a latency target: give slo_ms, or slo_s in seconds")
     shares = {"attainment": attainment, "min_accuracy": min_accuracy, "min_agreement": min_agreement}
-    _refuse(slo_ms, shares, growth, max_gpus, seeds, simulated)
+    which = seeds_of(seeds)
+    _refuse(slo_ms, shares, growth, max_gpus, len(which), simulated)
     named = [None] if tables is None else axis("table", tables)
     opened_tables = [as_table(each) for each in named]
     bound = adapter_budget is not None
@@ -128,10 +143,10 @@ def plan(
     longest = min(each.plan.max_tokens for offer in offers for each in offer.deployments)
     how = {"format": trace_format, "rate": rate, "rate_mode": rate_mode, "start": start, "duration": duration,
            "lengths": lengths, "tenants": tenants, "bin_s": bin_s, "time_unit": time_unit,
-           "max_tokens": longest}  # fmt: skip
+           "max_tokens": max_tokens, "longest": longest}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch, Laboratory(jobs, backend, address, store, on_progress) as opened:
         folder = Path(scratch if store is None else store) / "windows"
-        sample, traffic = _sampled(trace, how, growth, seeds, simulated, slo_ms / 1e3, folder)
+        sample, traffic = _sampled(trace, how, growth, which, simulated, slo_ms / 1e3, folder)
         histogram = traffic.pop("histogram")
         asked_lengths = np.flatnonzero(histogram)
         demand = Demand(
@@ -193,28 +208,28 @@ def _nearest(deployments: Sequence[Deployment], specs: Sequence[str], demand: De
 
 
 def _sampled(
-    trace: str | os.PathLike[str] | Trace,
+    trace: str | os.PathLike[str] | Trace | DataFrame,
     how: dict[str, Any],
     growth: float,
-    seeds: int,
+    seeds: Sequence[int],
     simulated: int,
     slo_s: float,
     folder: Path,
 ) -> tuple[Sample, dict[str, Any]]:
     """What is simulated of a trace, and what it is: requests, seconds, rate, a histogram of its lengths."""
-    first = trace if isinstance(trace, Trace) else load(trace, seed=0, **how)
+    first = trace if isinstance(trace, Trace) else load(trace, seed=seeds[0], **how)
     if first.seconds is None:
         raise ValueError(f"trace {first.source}: all requests arrive at one instant: there is no rate to plan for")
-    if first.tokens.max() > how["max_tokens"]:
+    if first.tokens.max() > how["longest"]:
         raise ValueError(f"trace {first.source}: a request has {first.tokens.max():,} tokens, and the tables end at "
-                         f"{how['max_tokens']:,}: profile that length, or draw others with --lengths")  # fmt: skip
+                         f"{how['longest']:,}: profile that length, or clip it (--max-tokens)")  # fmt: skip
     most = round(simulated / growth)
-    generated = not isinstance(trace, Trace) and not os.path.exists(trace)
+    generated = not isinstance(trace, Trace | DataFrame) and not os.path.exists(trace)
     sample = windows(first, most, slo_s, 0, folder) if len(first) > most else None
     if sample is None and generated:
-        sample = whole([first, *(load(trace, seed=seed, **how) for seed in range(1, seeds))], folder)  # type: ignore[arg-type]
+        sample = whole([first, *(load(trace, seed=seed, **how) for seed in seeds[1:])], folder)
     elif sample is None:  # growth is by copies that are moved at random
-        sample = whole([first] * (1 if growth == 1 else seeds), folder)
+        sample = whole([first] * (1 if growth == 1 else len(seeds)), folder)
     replications = 0 if sample.sampled else len(sample.stretches)
     exact = not sample.sampled and not generated and growth == 1
     traffic = {"source": first.source, "requests": len(first), "seconds": first.seconds, "rate": first.rate,

@@ -13,7 +13,7 @@ from pandas import DataFrame
 from analysis.plans.capacity import LEAST_ATTAINMENT, LEAST_TOLERANCE, Search
 from analysis.sweeps.cells import Row, with_targets
 from analysis.sweeps.frames import frame
-from analysis.sweeps.grid import ALIASES, axis, grid
+from analysis.sweeps.grid import ALIASES, grid, seeds_of
 from analysis.sweeps.sweeping import Laboratory, Progress
 from profiler.table import Deployment, shipped
 from profiler.table.slower import PREFIX
@@ -63,7 +63,7 @@ def tenants_that_fit(
     given = {name: value for name, value in {**(axes or {}), **further}.items() if value is not None}
     if taken := [name for name in given if ALIASES.get(name, name) == "seed"]:
         raise ValueError(f"{taken[0]} has its own word: seeds")
-    which = list(range(seeds)) if isinstance(seeds, int) else axis("seed", seeds)
+    which = seeds_of(seeds)
     points = [_over(point, factor) for point in grid(given, parameters) for factor in _factors(link)]
     for point in points:
         _refuse(point)

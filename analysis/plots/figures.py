@@ -23,10 +23,10 @@ def save(figure: Figure, out: Path, *, dpi: int = 150) -> None:
 
 
 def encode(figure: Figure, kind: str, *, dpi: int = 150, name: str = "figure") -> bytes:
-    """The bytes of a figure as "png", "pdf" or "svg". Raises ValueError for any other kind."""
+    """The bytes of a figure as "png", "pdf" (with TrueType fonts) or "svg". Raises ValueError for any other kind."""
     if kind not in _TIMELESS:
         raise ValueError(f"{name}: figures are written as {', '.join(f'.{each}' for each in _TIMELESS)}")
     content = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "cohort"}):
+    with mpl.rc_context({"svg.hashsalt": "cohort", "pdf.fonttype": 42}):
         figure.savefig(content, format=kind, dpi=dpi, metadata=_TIMELESS[kind])
     return content.getvalue()

@@ -38,6 +38,8 @@ def capacity(frame: DataFrame, width_mm: float = style.COLUMN_MM) -> Figure:
 def _forest(
     frame: DataFrame, width_mm: float, draw: Callable[[DataFrame, Axes], Axes], title: str, *, of_tasks: bool = False
 ) -> Figure:
+    if of_tasks and frame["policy"].duplicated().any():
+        raise ValueError("these are comparisons on several traces or loads: draw the rows of one of them")
     small_print = [*setup(frame), *distinct(frame, "replications")]
     small_print += accuracies(distinct(frame, "task"), "accuracies {}") if of_tasks else []
     with style.titled(title, small_print, width_mm, 12 + 3.6 * len(frame)) as (figure, (axes,)):

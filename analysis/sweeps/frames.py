@@ -20,6 +20,11 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> DataFrame:
     return found.astype(dict.fromkeys(found.columns[found.isna().all()], float))
 
 
+def each_of(values: Iterable[float]) -> str:
+    """The values of seeds or replications in a cell of a table, semicolons between them."""
+    return ";".join(f"{float(each):.6g}" for each in values)
+
+
 def write(found: DataFrame, path: Path) -> None:
     """Write .parquet or .csv: the file appears when it is complete. Raises OSError that names it, as on a full disk."""
     try:

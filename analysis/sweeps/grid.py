@@ -18,10 +18,12 @@ from simulator.settings import KINDS, WITHIN, Settings, refuse_beyond
 
 #: What a sweep may vary, the slowest first; each is a field of Settings.
 AXES = ("table", "model", "task", "levels", "trace", "trace_format", "bin_s", "time_unit", "rate_mode", "start",
-        "duration", "lengths", "tenants", "gpus", "adapter_budget", "host_budget", "slo_ms", "service_noise", "policy",
-        "rate", "load", "seed")  # fmt: skip
+        "duration", "lengths", "max_tokens", "tenants", "gpus", "adapter_budget", "host_budget", "slo_ms",
+        "service_noise", "policy", "rate", "load", "seed")  # fmt: skip
 #: Other words for an axis.
 ALIASES = {"seeds": "seed", "policies": "policy", "traces": "trace", "tables": "table", "models": "model"}
+#: A target of so many seconds and more was meant in milliseconds.
+MOST_SLO_S = 5.0
 #: Cells that are more than anybody means; the grid is refused before it fills the memory.
 MOST = 1_000_000
 
@@ -30,8 +32,9 @@ def grid(axes: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -
     """One Settings per cell of the product of the axes, each once; `seed` varies fastest.
 
     axes: by the names of AXES, each a value, a sequence of values, or text (numbers with commas, `0-9` for whole
-    numbers, `0.1:1.2:0.1` for a range with its end; texts with semicolons, since specs contain commas). parameters: of
-    policies, likewise; each goes to the policies that have it, the others stay as they are.
+    numbers, `0.1:1.2:0.1` for a range with its end; texts with semicolons, since specs contain commas). `seeds`: how
+    many, or which; `slo_s` in place of `slo_ms`. parameters: of policies, likewise; each goes to the policies that have
+    it, the others stay as they are.
 
     Raises ValueError or LookupError for unknown axes, values of the wrong kind, unknown policies and an empty grid.
     """
@@ -61,8 +64,28 @@ def named(axes: Mapping[str, Any]) -> dict[str, Any]:
         if name in found:
             raise ValueError(f"{name} is given twice, the second time as {word}: give it once")
         if value is not None:
-            found[name] = value
+            found[name] = seeds_of(value) if word == "seeds" else value
+    if "slo_s" in found:
+        found["slo_ms"] = target_ms(found.get("slo_ms"), found.pop("slo_s"))
     return found
+
+
+def target_ms(slo_ms: Any, slo_s: Any) -> Any:
+    """The latency targets in milliseconds, of which one or several are given in one unit or the other.
+
+    Raises ValueError where both are given, and for seconds that look like milliseconds.
+    """
+    if slo_s is None:
+        return slo_ms
+    if slo_ms is not None:
+        raise ValueError("slo_ms and slo_s both say the latency target: give one of them")
+    found = _numbers("slo_s", slo_s, float) if isinstance(slo_s, str) else np.atleast_1d(slo_s).tolist()
+    found = [_one("slo_s", each, float) for each in found]
+    for each in found:
+        if each >= MOST_SLO_S:
+            raise ValueError(f"slo_s is {each:g}, which are seconds: did you mean slo_ms={each:g}?")
+    values = [float(f"{1e3 * each:.12g}") for each in found]
+    return values if np.ndim(slo_s) or isinstance(slo_s, str) else values[0]
 
 
 def axis(name: str, value: Any) -> list[Any]:
@@ -80,6 +103,20 @@ def axis(name: str, value: Any) -> list[Any]:
         if name in WITHIN:
             refuse_beyond(name, each)
     return found
+
+
+def seeds_of(seeds: Any) -> list[int]:
+    """Which seeds: a number says how many, from 0 on; else the values of an axis, as "0-4" or [1, 5, 8].
+
+    Raises ValueError for none at all, and for what cannot be a seed.
+    """
+    if isinstance(seeds, str) and seeds.strip().isdecimal():
+        seeds = int(seeds)
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        if not 1 <= seeds <= MOST:
+            raise ValueError(f"seeds is {seeds}, which says how many; it must lie in 1 to {MOST:,} (0-0: seed 0 alone)")
+        return list(range(seeds))
+    return axis("seed", seeds)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, default=DATA, metavar="DIR", help=f"where {', '.join(NAMED)} lie (default: {DATA})"
     )
     parser.add_argument("--tenants", type=int, metavar="N", help="so many tenants only, drawn by the seed")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and order (default: 0)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and order (default: 0)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -18,9 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts", metavar="NAMES", help="comma-separated, in this order (default: all that are not done)"
     )
-    parser.add_argument("--budget-s", type=float, default=470.0, help="seconds for all parts (default: 470)")
-    parser.add_argument("--dtype", help="of a GPU's numbers (default: bfloat16; a T4 has float16)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
+    parser.add_argument(
+        "--budget-s", type=float, metavar="S", default=470.0, help="seconds for all parts (default: 470)"
+    )
+    parser.add_argument("--dtype", metavar="NAME", help="of a GPU's numbers (default: bfloat16; a T4 has float16)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, inputs and order (default: 0)")
     parser.add_argument("--commit", metavar="HASH", help="of this source, on a machine without its repository")
     parser.add_argument("--report", action="store_true", help="measure nothing: tables and verdicts of --out as it is")
     parser.add_argument("--list", action="store_true", help="list the parts with their budgets, and measure nothing")

@@ -12,8 +12,8 @@ from traces.shared.text import milliseconds
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Compare latencies at equal shapes. A side is TABLE, TABLE:MODEL or TABLE:MODEL/STUDENTS."
-    parser.add_argument("a", help="the numerator, e.g. h200-modelled:teacher-12x768")
-    parser.add_argument("b", help="the denominator, e.g. h200-modelled:students-2x768/8")
+    parser.add_argument("a", metavar="A", help="the numerator, e.g. h200-modelled:teacher-12x768")
+    parser.add_argument("b", metavar="B", help="the denominator, e.g. h200-modelled:students-2x768/8")
     parser.add_argument("--csv", action="store_true", help="print rows of CSV instead of a table")
 
 

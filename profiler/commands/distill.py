@@ -39,9 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-p", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="change the recipe"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of weights, order and augmentation (default: 0)"
+    )
     parser.add_argument("--device", choices=["cuda", "cpu"], help="default: the GPU where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
 
 
 def main(arguments: argparse.Namespace) -> int:

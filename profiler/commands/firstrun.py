@@ -13,9 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--archive", type=Path, required=True, metavar="FILE", help="A, B: to write; report: to read")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="an earlier archive to go on from")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: the dry run (default: cuda)")
-    parser.add_argument("--limit-s", type=float, help="seconds in all (default: 170 for A, 500 for B)")
+    parser.add_argument("--limit-s", type=float, metavar="S", help="seconds in all (default: 170 for A, 500 for B)")
     parser.add_argument("--commit", metavar="HASH", help="of this source, on a machine without its repository")
-    parser.add_argument("--rank", type=int, default=1, help="of the table that report writes (default: 1)")
+    parser.add_argument("--rank", type=int, default=1, metavar="N", help="of the table that report writes (default: 1)")
 
 
 def main(arguments: argparse.Namespace) -> int:

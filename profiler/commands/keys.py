@@ -14,15 +14,28 @@ MODELS, STUDENTS, BATCHES, TOKENS = "students-2x384", (1, 2, 3, 4, 6, 8), (1, 2,
 def add_key_arguments(parser: argparse.ArgumentParser) -> None:
     """Which keys; a flag that is not given is None."""
     parser.add_argument("--plan", metavar="NAME|FILE", help="which keys, from a plan instead of the four flags below")
-    parser.add_argument("--models", help="comma-separated, e.g. students-2x384,teacher-12x768 (default: the first)")
-    for name, sizes in (("students", STUDENTS), ("batches", BATCHES), ("tokens", TOKENS)):
-        parser.add_argument(f"--{name}", type=whole_numbers, help=f"default: {','.join(map(str, sizes))}")
+    parser.add_argument(
+        "--model", "--models", metavar="NAMES",
+        help=f"comma-separated, e.g. students-2x384,teacher-12x768 (default: {MODELS})",
+    )  # fmt: skip
+    for name, sizes, words in (
+        ("students", STUDENTS, "how many of an ensemble"),
+        ("batches", BATCHES, "texts of a batch"),
+        ("tokens", TOKENS, "tokens of its longest text"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=whole_numbers, metavar="N,N", help=f"{words} (default: {','.join(map(str, sizes))})"
+        )
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write the table to")
     parser.add_argument(
-        "--rank", type=int, default=50, help="place among the shipped tables; the smallest is the default"
+        "--rank",
+        type=int,
+        default=50,
+        metavar="N",
+        help="place among the shipped tables, of which the smallest is taken where none is named (default: 50)",
     )
     parser.add_argument("--illustrative-accuracy", action="store_true", help="add accuracies that are not measured")
     parser.add_argument("--replace", action="store_true", help="replace a table that is already there")
@@ -48,7 +61,7 @@ def chosen_grids(arguments: argparse.Namespace) -> list[Grid]:
     """The grids that the flags name. Raises LookupError or ValueError saying what is wrong."""
     if arguments.plan:
         return read_plan(arguments.plan)
-    models = (arguments.models or MODELS).split(",")
+    models = (arguments.model or MODELS).split(",")
     return grids(models, arguments.students or STUDENTS, arguments.batches or BATCHES, arguments.tokens or TOKENS)
 
 

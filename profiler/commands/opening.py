@@ -65,7 +65,7 @@ def _engine(arguments: argparse.Namespace) -> str:
     """What runs models of random weights. Raises ValueError for another, or with flags that it would not heed."""
     engine = arguments.engine or "own"
     if engine not in MODEL_ENGINES:
-        raise ValueError(f"--engine {engine} is for --checkpoint: of --models use one of {', '.join(MODEL_ENGINES)}")
+        raise ValueError(f"--engine {engine} is for --checkpoint: of --model use one of {', '.join(MODEL_ENGINES)}")
     given = [f"--{name}" for name in ("dtype", "ramps") if getattr(arguments, name) is not None]
     if engine != "own" and given:
         raise ValueError(f"--engine {engine} does not heed {', '.join(given)}: they are for our own engine")
@@ -81,7 +81,7 @@ def _threads(arguments: argparse.Namespace, grids: Sequence[Grid], dtype: str) -
         set_threads(arguments.threads)
         return {}
     if arguments.checkpoint is not None:
-        raise ValueError("--threads auto is for --models: give a number of threads for a checkpoint")
+        raise ValueError("--threads auto is for --model: give a number of threads for a checkpoint")
     grid = grids[0]
     tried = times(weights.random(grid.spec, arguments.seed), grid, dtype, min(20.0, 0.05 * arguments.budget_s))
     set_threads(fewest(tried))

@@ -34,15 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--task", required=True, metavar="FILE|NAME", help=f"columns text and label; or one of {names}")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for ramps and recorded answers")
-    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=f"where named tasks lie ({DATA})")
-    parser.add_argument("--shape", default="linear", help="linear, or pooler: a dense layer before it")
+    parser.add_argument(
+        "--data", type=Path, default=DATA, metavar="DIR", help=f"where named tasks lie (default: {DATA})"
+    )
+    parser.add_argument(
+        "--shape", default="linear", metavar="NAME", help="linear, or pooler: a dense layer before it (default: linear)"
+    )
     parser.add_argument(
         "--joint", action="store_true", help="train the teacher's layers with the ramps: it is another model then"
     )
-    parser.add_argument("--limit", type=int, default=TEXTS, metavar="N", help=f"use so many training rows ({TEXTS:,})")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--limit", type=int, default=TEXTS, metavar="N", help=f"use so many training rows (default: {TEXTS:,})"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
     parser.add_argument("--device", choices=["cuda", "cpu"], help="default: the GPU where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -20,10 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--task", metavar="FILE|NAME", help=f"its evaluated and tuning texts; a file, or one of {names}")
     which.add_argument("--texts", type=Path, nargs="+", metavar="FILE", help="column text, and label where it is known")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="answers.parquet")
-    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=f"where named tasks lie ({DATA})")
+    parser.add_argument(
+        "--data", type=Path, default=DATA, metavar="DIR", help=f"where named tasks lie (default: {DATA})"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N texts of each split, or file")
     parser.add_argument("--device", choices=["cuda", "cpu"], help="default: the GPU where there is one")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
 
 
 def main(arguments: argparse.Namespace) -> int:

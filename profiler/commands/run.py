@@ -26,22 +26,24 @@ BUDGET_S = 600.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=list(DEVICES), default="cpu", help="what to measure (default: cpu)")
     add_key_arguments(parser)
-    parser.add_argument("--budget-s", type=float, help="seconds of measuring (default: 600; of a server 200)")
+    parser.add_argument(
+        "--budget-s", type=float, metavar="S", help="seconds of measuring (default: 600; of a server 200)"
+    )
     parser.add_argument(
         "--threads", type=threads, metavar="N|auto", help="CPU threads (default: torch's; auto: what is fastest here)"
     )
-    parser.add_argument("--checkpoint", metavar="DIR", help="measure this classifier of texts, in place of --models")
+    parser.add_argument("--checkpoint", metavar="DIR", help="measure this classifier of texts, in place of --model")
     parser.add_argument(
         "--engine",
         choices=dict.fromkeys((*CHECKPOINT_ENGINES, *MODEL_ENGINES)),
-        help="what runs it on a CPU (default: own where it can, else sdpa); of --models the others are for comparison",
+        help="what runs it on a CPU (default: own where it can, else sdpa); of --model the others are for comparison",
     )
-    parser.add_argument("--executor", help="how a GPU runs the models (default: cuda, the best)")
-    parser.add_argument("--dtype", help="of the numbers (default: bfloat16 on a GPU, float32 on a CPU)")
+    parser.add_argument("--executor", metavar="NAME", help="how a GPU runs the models (default: cuda, the best)")
+    parser.add_argument("--dtype", metavar="NAME", help="of the numbers (default: bfloat16 on a GPU, float32 on a CPU)")
     parser.add_argument(
         "--ramps", metavar="SHAPE", help="time teachers' layers with linear or pooler ramps (layers.csv; CPU)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, inputs and order (default: 0)")
     parser.add_argument("--keep-samples", action="store_true", help="keep every timing beside the table (samples.csv)")
     add_table_arguments(parser)
     add_server_arguments(parser)
@@ -82,11 +84,11 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _checkpoint_grid(arguments: argparse.Namespace) -> Grid:
     """The keys of a checkpoint. Raises ValueError for flags that are not for one."""
-    foreign = ("plan", "models", "students", "ramps", "executor", "dtype")
+    foreign = ("plan", "model", "students", "ramps", "executor", "dtype")
     given = [f"--{name}" for name in foreign if getattr(arguments, name) is not None]
     if arguments.engine not in (None, *CHECKPOINT_ENGINES):
         its = ", ".join(CHECKPOINT_ENGINES)
-        raise ValueError(f"--engine {arguments.engine} is for --models: of a checkpoint use one of {its}")
+        raise ValueError(f"--engine {arguments.engine} is for --model: of a checkpoint use one of {its}")
     if given or arguments.device != "cpu":
         what = ", ".join(given) or f"--device {arguments.device}"
         raise ValueError(f"--checkpoint does not go with {what}: it is measured on a CPU, at --batches and --tokens")
@@ -98,8 +100,8 @@ def _checkpoint_grid(arguments: argparse.Namespace) -> Grid:
 
 def _refuse_flags_of_servers(arguments: argparse.Namespace) -> None:
     """Raise ValueError for a flag that only a server would heed."""
-    if given := [f"--{name}" for name in ("model", "tokenizer", "vocab") if getattr(arguments, name) is not None]:
-        raise ValueError(f"{', '.join(given)}: only with --url; models of this machine are named by --models")
+    if given := [f"--{name}" for name in ("tokenizer", "vocab") if getattr(arguments, name) is not None]:
+        raise ValueError(f"{', '.join(given)}: only with --url")
 
 
 def _refuse_flags_of_the_other_device(arguments: argparse.Namespace) -> None:

@@ -18,8 +18,11 @@ FOREIGN = ("plan", "students", "threads", "checkpoint", "engine", "executor", "d
 def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of a server."""
     server = parser.add_argument_group("a running server instead of this machine")
-    server.add_argument("--url", metavar="http://HOST:PORT", help="measure what runs there, from outside")
-    server.add_argument("--model", metavar="NAME", help="as the server calls it")
+    server.add_argument(
+        "--url",
+        metavar="http://HOST:PORT",
+        help="measure what runs there, from outside; --model as the server calls it",
+    )
     server.add_argument("--tokenizer", type=Path, metavar="DIR", help="with tokenizer.json, where it takes texts")
     server.add_argument("--vocab", type=int, metavar="N", help="token ids are below this (default: BERT's 30522)")
 

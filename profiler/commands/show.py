@@ -31,8 +31,10 @@ _NEEDS = {"gap": ("floor_us",), "spread": ("p10_us", "p90_us"), "samples": ("sam
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", nargs="?", help="folder, file or shipped name (default: the default table)")
-    parser.add_argument("--model", help="only this model")
+    parser.add_argument(
+        "table", nargs="?", metavar="TABLE", help="folder, file or shipped name (default: the default table)"
+    )
+    parser.add_argument("--model", metavar="NAME", help="only this model")
     parser.add_argument("--value", choices=list(VALUES), default="latency", help="what to print (default: latency)")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="also write plots there (PNG)")
 

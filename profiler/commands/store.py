@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", type=Path, help="what python -m profiler adapters wrote")
+    parser.add_argument("study", type=Path, metavar="STUDY", help="what python -m profiler adapters wrote")
     parser.add_argument("--teacher", type=Path, required=True, metavar="DIR", help="the encoder that it was given")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the store and the encoder")
     parser.add_argument("--on-look-up", action="store_true", help="those that were trained on looked-up states")

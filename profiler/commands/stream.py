@@ -11,10 +11,12 @@ from profiler.answers.streams import PERIOD, STREAMS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("answers", type=Path, nargs="+", metavar="FILE", help="recorded answers; several are tasks")
     parser.add_argument("--axis", choices=["layers", "students"], default="layers", help="of them (default: layers)")
-    parser.add_argument("--kind", required=True, help=", ".join(STREAMS))
-    parser.add_argument("--requests", type=int, required=True, metavar="N")
-    parser.add_argument("--period", type=int, default=PERIOD, metavar="N", help=f"requests between changes ({PERIOD})")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", required=True, metavar="NAME", help=", ".join(STREAMS))
+    parser.add_argument("--requests", type=int, required=True, metavar="N", help="how many requests the trace has")
+    parser.add_argument(
+        "--period", type=int, default=PERIOD, metavar="N", help=f"requests between changes (default: {PERIOD})"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all random numbers (default: 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for items.csv and answers")
 
 

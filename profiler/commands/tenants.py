@@ -17,15 +17,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "table", type=Path, metavar="DIR", help="a table's folder, measured here; it is changed in place"
     )
-    parser.add_argument("--model", help="teacher-LxH of the table (default: its first)")
-    parser.add_argument("--layers", type=int, default=6, help="upper layers that have adapters (default: 6)")
-    parser.add_argument("--width", type=int, default=64, help="of the bottlenecks (default: 64)")
-    parser.add_argument("--classes", type=int, default=20, help="of every tenant's head (default: 20)")
+    parser.add_argument("--model", metavar="NAME", help="teacher-LxH of the table (default: its first)")
     parser.add_argument(
-        "--entries", type=whole_numbers, default=(10_000, 100_000), help="of the tables of windows (10000,100000)"
+        "--layers", type=int, default=6, metavar="N", help="upper layers that have adapters (default: 6)"
     )
-    parser.add_argument("--budget-s", type=float, default=120.0, help="seconds of measuring (default: 120)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and order (default: 0)")
+    parser.add_argument("--width", type=int, default=64, metavar="N", help="of the bottlenecks (default: 64)")
+    parser.add_argument("--classes", type=int, default=20, metavar="N", help="of every tenant's head (default: 20)")
+    parser.add_argument(
+        "--entries",
+        type=whole_numbers,
+        default=(10_000, 100_000),
+        metavar="N,N",
+        help="of the tables of windows (default: 10000,100000)",
+    )
+    parser.add_argument(
+        "--budget-s", type=float, metavar="S", default=120.0, help="seconds of measuring (default: 120)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, inputs and order (default: 0)")
 
 
 def main(arguments: argparse.Namespace) -> int:

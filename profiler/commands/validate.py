@@ -9,7 +9,7 @@ from profiler.table.validate import findings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", help="folder, file or shipped name")
+    parser.add_argument("table", metavar="TABLE", help="folder, file or shipped name")
     parser.add_argument("--strict", action="store_true", help="exit with 1 for warnings too")
 
 

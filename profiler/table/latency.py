@@ -22,6 +22,7 @@ from profiler.table.lookup import LookupTable
 from profiler.table.metadata import check_meta, read_meta
 from profiler.table.plan import LAYOUTS, PACKED, PADDED, BucketPlan, Level, ShapeKey
 from profiler.table.reading import names, numbers, read_columns, whole
+from traces.shared.text import did_you_mean
 
 #: Where the shipped tables lie: one folder each, named as --table names them.
 SHIPPED = Path(__file__).parents[1] / "tables"
@@ -228,7 +229,8 @@ class LatencyTable:
 
     def _refuse_unknown(self, model: str) -> None:
         if model not in self.models:
-            raise LookupError(f"table {self.name} has no model {model!r}; it has {', '.join(self.models)}")
+            known = f"it has {', '.join(self.models)}{did_you_mean(model, self.models)}"
+            raise LookupError(f"table {self.name} has no model {model!r}; {known}")
 
     def seconds(self, level: Level, key: ShapeKey) -> float:
         """The measured median for a key. Raises LookupError where it was not measured."""
@@ -263,7 +265,8 @@ class LatencyTable:
         path = Path(source)
         if not path.exists():
             if not (SHIPPED / str(source) / "meta.json").exists():
-                raise LookupError(f"no table {str(source)!r}: neither a path nor one of {', '.join(shipped())}")
+                known = f"{', '.join(shipped())}{did_you_mean(str(source), shipped())}"
+                raise LookupError(f"no table {str(source)!r}: neither a path nor one of {known}")
             path = SHIPPED / str(source)
         if path.is_file():
             return cls(path.stem, read_columns(path, REQUIRED), {"device": "unknown device", "kind": "unknown"})

@@ -9,7 +9,8 @@ from functools import partial
 from simulator.conformance.faults import ENDS, FAULTS
 from simulator.conformance.judging import Ending, judged
 from simulator.conformance.trying import tried
-from traces.shared.command import Flags, command_line
+from traces.shared.command import command_line
+from traces.shared.flags import Flags, Several
 
 NOTHING = "nothing"
 
@@ -23,13 +24,18 @@ def main(arguments: list[str], prog: str) -> int:
         "events get lost, disks fill and policies go wrong: every run keeps all rules, or says in one line why not.",
     )
     flags.add_argument("--worlds", type=int, default=1000, metavar="N", help="how many (default %(default)s)")
-    flags.add_argument("--policies", default="", metavar="A;B", help="these in turn instead of random ones")
-    flags.add_argument("--seed", type=int, default=0, help="of the first world; the next has the next (default 0)")
-    flags.add_argument("--jobs", type=int, default=1, help="processes (default %(default)s)")
+    flags.add_argument(
+        "--policy", "--policies", dest="policies", action=Several, metavar="SPEC",
+        help="these in turn instead of random ones; repeatable, or semicolons between them",
+    )  # fmt: skip
+    flags.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the first world; the next has the next (default: 0)"
+    )
+    flags.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     options = flags.parse_args(arguments)
     if min(options.worlds, options.jobs) < 1 or options.seed < 0:
         raise ValueError("--worlds and --jobs must be at least 1, and --seed at least 0")
-    specs = [each.strip() for each in options.policies.split(";") if each.strip()]
+    specs = [each.strip() for each in (options.policies or "").split(";") if each.strip()]
     seeds = range(options.seed, options.seed + options.worlds)
     endings: list[Ending] = []
     for ending in tried(partial(found, specs), seeds, options.jobs, "worlds"):
@@ -47,7 +53,7 @@ def found(specs: list[str], seed: int) -> Ending | str:
     try:
         return judged(seed, spec)
     except AssertionError as error:
-        again = f"python -m simulator.conformance --worlds 1 --seed {seed}" + (f" --policies {spec!r}" if spec else "")
+        again = f"python -m simulator.conformance --worlds 1 --seed {seed}" + (f" --policy {spec!r}" if spec else "")
         return f"{' '.join(str(error).split())}: {again}"
 
 

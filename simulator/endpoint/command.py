@@ -16,7 +16,8 @@ from typing import Any
 
 from simulator.arguments import settings_flags
 from simulator.settings import refuse_beyond
-from traces.shared.command import Flags, command_line
+from traces.shared.command import command_line
+from traces.shared.flags import Flags
 
 log = logging.getLogger("cohort.serve")
 #: Of seconds, requests, connections, KiB and MiB: more than anybody means.
@@ -48,9 +49,12 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
     device.add_argument("--name", metavar="NAME", help="of the model, as clients ask for it (default: the table's)")
     http = flags.add_argument_group("http")
     http.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on (default: 127.0.0.1, this machine only)",
     )
-    http.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    http.add_argument("--port", type=int, default=8000, metavar="N", help="0 takes a free one (default: 8000)")
     http.add_argument(
         "--api-key-file", type=Path, metavar="FILE", help="keys, one a line; requests need one, but for /v2/health"
     )
@@ -59,21 +63,37 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
         help="after SIGTERM, answer for so long with health not ready, then end (default: 5)",
     )  # fmt: skip
     limits = flags.add_argument_group("limits")
-    limits.add_argument("--queue", type=int, default=1024, metavar="N", help="texts inside, in all; more get 503")
-    limits.add_argument("--connections", type=int, default=1024, metavar="N", help="open connections; more get 503")
-    limits.add_argument("--body-kib", type=int, default=256, metavar="N", help="a request's body; more gets 413")
-    limits.add_argument("--timeout-s", type=float, default=30.0, metavar="S", help="until a request gets 504")
     limits.add_argument(
-        "--patience-s", type=float, default=10.0, metavar="S", help="for a client to send a request, or take answers"
+        "--queue", type=int, default=1024, metavar="N", help="texts inside, in all; more get 503 (default: 1024)"
     )
     limits.add_argument(
-        "--long-texts", choices=["truncate", "refuse"], default="truncate", help="beyond the table's longest"
+        "--connections", type=int, default=1024, metavar="N", help="open connections; more get 503 (default: 1024)"
+    )
+    limits.add_argument(
+        "--body-kib", type=int, default=256, metavar="N", help="a request's body; more gets 413 (default: 256)"
+    )
+    limits.add_argument(
+        "--timeout-s", type=float, default=30.0, metavar="S", help="until a request gets 504 (default: 30)"
+    )
+    limits.add_argument(
+        "--patience-s",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="for a client to send a request, or take answers (default: 10)",
+    )
+    limits.add_argument(
+        "--long-texts",
+        choices=["truncate", "refuse"],
+        default="truncate",
+        help="beyond the table's longest (default: truncate)",
     )
     record = flags.add_argument_group("record")
     record.add_argument("--record", type=Path, metavar="DIR", help="write what arrives, and what becomes of it")
     record.add_argument("--record-mib", type=int, default=256, metavar="N", help="the most disk for it (default: 256)")
     record.add_argument("--otlp", metavar="URL", help="send spans to this OpenTelemetry collector (extra otlp)")
-    record.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    record.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
+                        help="what is logged, from this level on (default: info)")  # fmt: skip
     return flags
 
 

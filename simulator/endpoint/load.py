@@ -23,7 +23,8 @@ from simulator.reporting.output import to_json
 from traces import Trace, load
 from traces.clients import client_numbers, first_rows
 from traces.shared.atomic import replacing
-from traces.shared.command import Flags, command_line
+from traces.shared.command import command_line
+from traces.shared.flags import Flags
 
 #: Ids of synthetic words: BERT's own begin at 1000.
 WORDS = (1000, 2000)

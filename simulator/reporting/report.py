@@ -222,6 +222,12 @@ class Report:
         """The figures of the run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
         return summarised(self)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the figures of the run and its latencies against the target."""
+        from simulator.reporting.notebook import shown
+
+        return shown(self.summary, self.run, self.trace.source, self.slo_s)
+
     @property
     def _slo(self) -> NDArray[np.float64] | float:
         own = self.trace.slo_s

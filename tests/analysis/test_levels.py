@@ -17,7 +17,7 @@ OUT = ["students-2x384/6", "students-2x384/8"]
     "command",
     [
         ["compare", "--policies", "greedy", "--replications", "1", "--load", "0.3", "--table", SERVED["table"]],
-        ["capacity", "--policy", "greedy", "--seeds", "0", "--tolerance", "0.5", "--table", SERVED["table"]],
+        ["capacity", "--policy", "greedy", "--seeds", "1", "--tolerance", "0.5", "--table", SERVED["table"]],
         ["plan", "--policies", "greedy", "--rate", "10", "--seeds", "1", "--tables", SERVED["table"]],
     ],
 )

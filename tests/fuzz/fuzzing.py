@@ -16,7 +16,8 @@ from folders import build
 from lines import commands
 from sessions import session
 
-from traces.shared.command import Flags, command_line
+from traces.shared.command import command_line
+from traces.shared.flags import Flags
 
 #: What the folder gets from our own commands: a run, a sweep, a plan, a fitted generator.
 OWN = (

@@ -16,7 +16,7 @@ import profiler.__main__
 import simulator.__main__
 import traces.__main__
 from simulator.arguments import parser as simulator_parser
-from traces.shared.command import Flags
+from traces.shared.flags import Flags
 
 #: Command lines that work in the folder of `folders.build`; the first word, or two, name the command.
 WORKING = (

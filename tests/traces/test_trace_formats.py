@@ -33,6 +33,13 @@ SAMPLES = {
     '{"metadata": {"request_start_ns": 1700000009500000001}, "metrics": {}, "error": {"message": "429"}}\n',
     "guidellm": '{"benchmarks": [{"requests": {"successful": [{"request_start_time": 1700000001.5, '
     '"prompt_tokens": 9}], "errored": [{"request_start_time": 1700000000.0, "prompt_tokens": 8}], "incomplete": []}}]}',
+    "access": '::1 - - [10/Oct/2026:13:55:36 +0000] "POST /a HTTP/1.1" 200 1 "-" "-" 0.250\n',
+    "access-json": '{"msec": "1700000001.500", "request_time": "0.5"}\n'
+    '{"msec": "1700000002.500", "request_time": "0"}\n',
+    "triton-log": "I1010 13:55:36.1 1 http_server.cc:1] HTTP request: 2 /v2/models/bert/infer\n",
+    "triton-trace": '[{"id": 1, "timestamps": [{"name": "REQUEST_START", "ns": 7}]}]',
+    "completions": "end,duration\n11.5,0.5\n12,1.5\n",
+    "texts": "timestamp,text\n5,hello\n6,you\n",
 }
 ARRIVALS = {
     "csv": [0.5, 0.75],
@@ -43,6 +50,12 @@ ARRIVALS = {
     "gentd26": [0.0, 4704.0],
     "aiperf": [0.0, 0.25],
     "guidellm": [0.0, 1.5],
+    "access": [0.0],
+    "access-json": [0.0, 1.5],
+    "triton-log": [0.0],
+    "triton-trace": [0.0],
+    "completions": [0.0, 0.5],
+    "texts": [0.0, 1.0],
 }
 TOKENS = {"csv": [12, 7], "azure-llm": [374, 396], "burstgpt": [472, 1087], "mooncake": [6755, 7319]}
 TOKENS |= {"aiperf": [17, 40], "guidellm": [8, 9]}
@@ -108,8 +121,12 @@ def test_llm_lengths_are_clipped_and_counted(tmp_path: Path) -> None:
     assert any(re.search(r"1 of 2 requests \(50\.0%\).* 512", note) for note in trace.notes)
 
 
-def test_our_own_format_is_never_clipped(tmp_path: Path) -> None:
-    assert load(sample(tmp_path, "csv"), max_tokens=8).tokens.tolist() == [12, 7]
+def test_max_tokens_clips_everywhere_and_what_a_table_serves_never_our_own_format(tmp_path: Path) -> None:
+    own = sample(tmp_path, "csv")
+    assert load(own, max_tokens=8).tokens.tolist() == [8, 7]
+    assert load(own, longest=8).tokens.tolist() == [12, 7]
+    assert load(own, longest=8, lengths="constant:tokens=9").tokens.tolist() == [8, 8]
+    assert load(sample(tmp_path, "burstgpt"), max_tokens=600, longest=512).tokens.tolist() == [472, 512]
 
 
 def test_functions_become_tenants_and_classes_in_order_of_arrival(tmp_path: Path) -> None:

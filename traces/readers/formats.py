@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from traces import files
-from traces.columns import COLUMNS, TYPES
+from traces.columns import COLUMNS
 from traces.draft import Draft
-from traces.readers import recorded
+from traces.readers import access, recorded
 from traces.readers.counts import counts
 from traces.readers.findings import findings
 from traces.readers.load_tools import aiperf, guidellm
+from traces.readers.named import completions, mapped, names_of, texts, timed, times_and_texts
 from traces.readers.reading import Reading
-from traces.readers.times import read_timed, refuse_backwards, seconds
+from traces.readers.times import read_timed, seconds
 from traces.writing import Declared, declared
 
 Reader = Callable[[Path, Reading], Draft]
@@ -39,17 +38,17 @@ def parquet(path: Path, reading: Reading) -> Draft:
 
 def azure_llm(path: Path, reading: Reading) -> Draft:
     """Azure LLM inference traces (2023, 2024): TIMESTAMP, ContextTokens; t = 0 is the first request."""
-    return _llm(_timed(path, "TIMESTAMP", {"tokens": "ContextTokens"}, reading, unit="iso", shift=True))
+    return _llm(timed(path, "TIMESTAMP", {"tokens": "ContextTokens"}, reading, unit="iso", shift=True))
 
 
 def burstgpt(path: Path, reading: Reading) -> Draft:
     """BurstGPT: Timestamp in seconds, Request tokens (other columns vary by release)."""
-    return _llm(_timed(path, "Timestamp", {"tokens": "Request tokens"}, reading, unit="s"))
+    return _llm(timed(path, "Timestamp", {"tokens": "Request tokens"}, reading, unit="s"))
 
 
 def mooncake(path: Path, reading: Reading) -> Draft:
     """Mooncake: JSON lines with timestamp in ms and input_length."""
-    return _llm(_timed(path, "timestamp", {"tokens": "input_length"}, reading, unit="ms"))
+    return _llm(timed(path, "timestamp", {"tokens": "input_length"}, reading, unit="ms"))
 
 
 def azure_functions_2021(path: Path, reading: Reading) -> Draft:
@@ -69,7 +68,7 @@ def azure_functions_2021(path: Path, reading: Reading) -> Draft:
 
 def gentd26(path: Path, reading: Reading) -> Draft:
     """GenTD26, requests of a service of many adapters: arrival_s, tenant, base_model (the class), adapters."""
-    return _timed(path, "arrival_s", {"tenant": "tenant", "klass": "base_model"}, reading)
+    return timed(path, "arrival_s", {"tenant": "tenant", "klass": "base_model"}, reading)
 
 
 FORMATS: dict[str, Reader] = {
@@ -83,6 +82,12 @@ FORMATS: dict[str, Reader] = {
     "gentd26": gentd26,
     "aiperf": aiperf,
     "guidellm": guidellm,
+    "access": access.access,
+    "access-json": access.access_json,
+    "triton-log": access.triton_log,
+    "triton-trace": access.triton_trace,
+    "completions": completions,
+    "texts": texts,
 }
 #: The columns that tell a format, most telling first.
 _TELLING: dict[str, tuple[str, ...]] = {
@@ -91,6 +96,7 @@ _TELLING: dict[str, tuple[str, ...]] = {
     "azure-functions-2021": ("app", "func", "end_timestamp", "duration"),
     "gentd26": ("arrival_s", "base_model", "adapters"),
     "csv": ("arrival_s",),
+    "completions": ("end", "duration"),
     "counts": ("count",),
 }
 
@@ -104,14 +110,20 @@ def detect(path: Path) -> tuple[str, str]:
         for name, key in (("aiperf", "request_start_ns"), ("guidellm", "benchmarks")):
             if f'"{key}"'.encode() in head:
                 return name, f"it is JSON with {key}"
-        return "mooncake", "it is JSON"
-    names = files.header(path)
-    names = [name for name in names if name not in _INDEX]
+    if (log := access.detected(head)) is not None:
+        return log
+    if files.is_json(head) and b'"input_length"' in head:
+        return "mooncake", "it is JSON with input_length"
+    names = [name for name in names_of(path) if name not in _INDEX]
     for name, telling in _TELLING.items():
         if set(telling) <= set(names):
             if name == "csv" and files.is_parquet(path):
                 return "parquet", "it is a Parquet file"
             return name, f"it has {'columns' if len(telling) > 1 else 'column'} {', '.join(telling)}"
+    if (pair := times_and_texts(names)) is not None:
+        return "texts", f"it has times ({pair[0]}) and texts ({pair[1]})"
+    if files.is_json(head):
+        return "mooncake", "it is JSON"
     raise ValueError(
         f"{files.missing_columns(path, ['arrival_s'], names)}: no known format fits; name the columns with "
         f"python -m traces convert {path} --columns arrival=NAME,tokens=NAME"
@@ -149,35 +161,11 @@ def _own(path: Path, found: list[str], reading: Reading) -> Draft:
             f"(python -m traces convert --columns takes others)"
         )
     unit = reading.time_unit or "s"
-    draft = _timed(path, "arrival_s", {name: name for name in names if name != "arrival_s"}, reading, shift=unit != "s")
+    draft = timed(path, "arrival_s", {name: name for name in names if name != "arrival_s"}, reading, shift=unit != "s")
     window = declared(path, draft.arrival_s) if files.is_parquet(path) else Declared()
     index = [name for name in found if name in _INDEX]
     notes = (*draft.notes, *window.notes, *([f"column {index[0]!r} is an index: left out"] if index else []))
     return replace(draft, start_s=window.start_s, duration_s=window.duration_s, notes=notes, own=True)
-
-
-def mapped(path: Path, reading: Reading) -> Draft:
-    """Any table, by the caller's names for its columns; t = 0 is the first request.
-
-    CSV, JSON or Parquet. Raises ValueError for an unknown name of ours, and where no column is named for the arrivals.
-    """
-    names = _ours(reading.columns)
-    if "arrival_s" not in names:
-        raise ValueError("--columns needs arrival=NAME; for a file without times, give --arrivals a generator's spec")
-    return _timed(path, names.pop("arrival_s"), names, reading, shift=True)
-
-
-def _timed(
-    path: Path, stamp: str, names: Mapping[str, str], reading: Reading, *, unit: str = "s", shift: bool = False
-) -> Draft:
-    """The requests of a table. names: our column name -> the file's. unit: of the times, unless the caller says."""
-    unit = reading.time_unit or unit
-    read, naive = read_timed(path, stamp, unit, {theirs: TYPES[ours] for ours, theirs in names.items()})
-    arrival_s, notes = seconds(path, stamp, read[stamp], unit, shift=shift)
-    if naive and not reading.sort:
-        refuse_backwards(path, arrival_s)
-    columns = {ours: read[theirs] for ours, theirs in names.items()}
-    return in_order(Draft(arrival_s, columns, notes=notes), reading.sort)
 
 
 def _llm(draft: Draft) -> Draft:
@@ -186,34 +174,3 @@ def _llm(draft: Draft) -> Draft:
         return draft
     note = f"{int(none.sum())} requests with 0 tokens count as 1"
     return replace(draft, columns={"tokens": np.where(none, 1, draft.columns["tokens"])}, notes=(*draft.notes, note))
-
-
-def in_order(draft: Draft, sort: bool) -> Draft:
-    """Sort the draft by arrival where that is allowed and needed (Trace refuses what is out of order)."""
-    if not sort:
-        return draft
-    backwards = int((np.diff(draft.arrival_s) < 0).sum())
-    if not backwards:
-        return draft
-    order = np.argsort(draft.arrival_s, kind="stable")
-    columns = {name: column[order] for name, column in draft.columns.items()}
-    notes = (*draft.notes, f"sorted: {backwards} rows were earlier than the row before")
-    return replace(draft, arrival_s=draft.arrival_s[order], columns=columns, notes=notes)
-
-
-def read_columns(path: Path, columns: Mapping[str, str]) -> dict[str, NDArray[Any]]:
-    """Columns of a file without times, by our names; a .txt file has one, `text`, a line each."""
-    if path.suffix == ".txt":
-        files.first_bytes(path)
-        return {"text": np.array(path.read_text(encoding="utf-8", errors="replace").splitlines(), object)}
-    names = _ours(columns)
-    read = files.read(path, {theirs: TYPES[ours] for ours, theirs in names.items()})
-    return {ours: read[theirs] for ours, theirs in names.items()}
-
-
-def _ours(columns: Mapping[str, str]) -> dict[str, str]:
-    names = {{"arrival": "arrival_s"}.get(ours, ours): theirs for ours, theirs in columns.items()}
-    unknown = [name for name in names if name not in COLUMNS]
-    if unknown:
-        raise ValueError(f"--columns: no column {', '.join(unknown)}; a trace has arrival, {', '.join(COLUMNS[1:])}")
-    return names

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from traces import files
 from traces.draft import Draft
 from traces.readers.reading import Reading
 from traces.shared.documents import parse_json
@@ -33,7 +33,7 @@ def aiperf(path: Path, reading: Reading) -> Draft:
 
 def guidellm(path: Path, reading: Reading) -> Draft:
     """guidellm's benchmarks.json: request_start_time, prompt_tokens of every request; t = 0 is the first."""
-    found = parse_json(_content(path), path)
+    found = parse_json(files.content(path), path)
     listed = found.get("benchmarks") if isinstance(found, dict) else None
     if not isinstance(listed, list):
         raise ValueError(f"{path} has no list of benchmarks, as guidellm writes")
@@ -77,19 +77,9 @@ def _draft(path: Path, rows: Iterable[tuple[str, Any, Any]], unit_s: float, note
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(_content(path).splitlines(), 1):
+    for number, line in enumerate(files.content(path).splitlines(), 1):
         if line.strip():
             found = parse_json(line, f"{path}, line {number}")
             if not isinstance(found, dict):
                 raise ValueError(f"{path}, line {number}: it is no object")
             yield number, found
-
-
-def _content(path: Path) -> bytes:
-    content = path.read_bytes()
-    if not content.startswith(b"\x1f\x8b"):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None

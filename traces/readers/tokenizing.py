@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 _AT_ONCE = 10_000
+#: WordPiece tokens (bert-base-uncased) for each word or mark: 1.11, 1.03 and 1.21 of SST-2, BANKING77 and Snips. So
+#: estimated, 95 % of their texts are within 4 tokens.
+PER_WORD = 1.1
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def estimated_tokens(texts: Sequence[str]) -> NDArray[np.int32]:
+    """About how many tokens each text has, [CLS] and [SEP] included, by its words and marks."""
+    words = np.array([sum(1 for _ in _WORD.finditer(str(text))) for text in texts], np.float64)
+    return (2 + np.ceil(np.round(PER_WORD * words, 6))).astype(np.int32)
 
 
 def count_tokens(texts: Sequence[str], folder: Path) -> NDArray[np.int32]:

@@ -1,19 +1,17 @@
-"""The frame of every command line: flags, errors in one line, exit statuses, an output that may be closed."""
+"""The frame of every command line: errors in one line, exit statuses, an output that may be closed."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from itertools import takewhile
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from traces.shared.origin import version
+from traces.shared.flags import Flags
 
 #: What bad input, missing parts and full disks raise; everything else is a bug and shows its traceback.
 EXPECTED = (ValueError, LookupError, OSError, RuntimeError, ArithmeticError, MemoryError, ImportError)
@@ -24,32 +22,8 @@ EXTRAS = {
     "distributed": "dask",
     "ray": "ray",
 }
-
-
-class Flags(argparse.ArgumentParser):
-    """A parser with --debug and --version; an unknown flag is an error that names the nearest. So are subparsers."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        shown: Any = {"action": "store_true", "default": argparse.SUPPRESS}
-        self.add_argument("--debug", **shown, help="show the traceback of an error")
-        self.add_argument("--version", action="version", version=f"cohort-serving {version() or '(not installed)'}")
-
-    def error(self, message: str) -> NoReturn:
-        """End with the usage and the error, in one line whatever was typed."""
-        super().error(" ".join(message.split("\n")))
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse unknown flags first, those before a subcommand only where there are subcommands."""
-        words = list(sys.argv[1:] if args is None else args)
-        last = (lambda word: word.startswith("-")) if self._subparsers else (lambda word: word != "--")
-        known = list(self._option_string_actions)
-        for word in takewhile(last, words):
-            name = word.partition("=")[0]
-            if name.startswith("--") and " " not in name and not any(each.startswith(name) for each in known):
-                near = get_close_matches(name, known, 1)
-                self.error(f"unknown flag {name}" + (f": did you mean {near[0]}?" if near else ""))
-        return super().parse_known_args(words, namespace)
+#: Where our packages lie, and their names.
+HOME, OURS = Path(__file__).resolve().parents[2], ("traces", "profiler", "policies", "simulator", "analysis")
 
 
 def command_line(prog: str) -> Callable[[Callable[[list[str], str], int]], Callable[..., int]]:
@@ -90,22 +64,29 @@ def subcommand(arguments: Sequence[str], prog: str, description: str, commands: 
 
     Only the module of the one that is named is loaded.
     """
+    chosen = [word for word in arguments if word in commands][:1]
+    options = subcommands(prog, description, commands, chosen).parse_args(arguments)
+    return int(options.main(options))
+
+
+def subcommands(prog: str, description: str, commands: Mapping[str, tuple[str, str]], loaded: Collection[str]) -> Flags:
+    """The parser of subcommands. commands: as of `subcommand`. loaded: those whose own flags it has, too."""
     flags = Flags(prog=prog, description=description)
     known = flags.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    chosen = next((word for word in arguments if word in commands), None)
     for name, (module, line) in commands.items():
         own = known.add_parser(name, help=line, description=line)
-        if name == chosen:
+        if name in loaded:
             implementation = importlib.import_module(module)
             implementation.add_arguments(own)
             own.set_defaults(main=implementation.main)
-    options = flags.parse_args(arguments)
-    return int(options.main(options))
+    return flags
 
 
 def words(error: BaseException) -> str:
     """An expected error in a line that says what to do."""
     text = " ".join((repr(error) if isinstance(error, KeyError) else str(error)).split("\n"))
+    if isinstance(error, ImportError) and (hidden := _hidden(error)):
+        return hidden
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
         extra = EXTRAS.get(package)
@@ -115,6 +96,26 @@ def words(error: BaseException) -> str:
         why = f" ({text})" if text else ""
         return f"out of memory: use fewer models, students, requests or GPUs, or a smaller batch{why}"
     return text or type(error).__name__
+
+
+def refuse_hidden(error: ImportError) -> None:
+    """Raise ImportError that says so where a file that is not ours was imported in place of one of our packages.
+
+    Of `python -m`, which looks in the current folder first, the end is one line and status 2.
+    """
+    if said := _hidden(error):
+        if sys.argv[:1] == ["-m"]:  # what Python sets while it looks for the module to run
+            print(f"error: {said}", file=sys.stderr)
+            raise SystemExit(2)
+        raise ImportError(said) from None
+
+
+def _hidden(error: ImportError) -> str | None:
+    package = (error.name or "").partition(".")[0]
+    file = getattr(sys.modules.get(package), "__file__", None)
+    if package not in OURS or not file or Path(file).resolve().is_relative_to(HOME / package):
+        return None
+    return f"{file} hides a part of Cohort: rename it, or use cohort, which does not look in this folder first"
 
 
 def _refuse_foreign(words: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -42,6 +43,12 @@ def bytes_of(text: str, name: str) -> int:
             f"{name} is {text[:40]!r}; it must be bytes of at least 1, as 1000000, or with {units}"
         ) from None
     return int(found)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """What ends an error about a word that is not known: the nearest of those that are; empty where none is near."""
+    near = get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def first_line(thing: object) -> str:

@@ -235,7 +235,7 @@ ALONE = ["--reference", "none"]
 
 
 def test_the_command_prints_a_line_per_policy(capsys):
-    assert main(["compare", "--policies", "greedy;adaptive;optimum", *FLAGS, "--replications", "2", *ALONE]) == 0
+    assert main(["compare", "--policies", "greedy;adaptive;optimum", *FLAGS, "--seeds", "2", *ALONE]) == 0
     out = capsys.readouterr().out
     assert "runs    seeds 0 to 1\nceiling " in out
     assert "exact optimum" in out
@@ -253,7 +253,7 @@ def test_the_spread_of_one_replication_is_unknown(capsys):
 
 def test_rows_are_written_and_printed_as_csv(tmp_path, capsys):
     out = tmp_path / "rows.csv"
-    command = ["compare", "--policies", "greedy;adaptive", *FLAGS, "--replications", "2", "--csv", "--out", str(out)]
+    command = ["compare", "--policies", "greedy;adaptive", *FLAGS, "--seeds", "2", "--csv", "--out", str(out)]
     assert main(command) == 0
     printed = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     written = list(csv.DictReader(io.StringIO(out.read_text())))
@@ -267,7 +267,7 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys):
     assert main(["compare", "--policies", "gready", *FLAGS]) == 2
     assert capsys.readouterr().err.startswith("error: no policy 'gready'")
     assert main(["compare", *FLAGS, "--out", str(tmp_path / "rows.txt")]) == 2
-    assert ".csv or .parquet" in capsys.readouterr().err
+    assert ".parquet or .csv" in capsys.readouterr().err
 
 
 def test_the_regret_is_what_the_ceiling_is_above_the_policy():
@@ -308,7 +308,7 @@ def test_standing_rivals_run_on_the_requests_of_every_replication():
 
 
 def test_the_command_shows_the_rivals_and_which_is_right(capsys):
-    flags = ["--trace", "poisson:duration=3", "--load", "0.8", "--replications", "2"]
+    flags = ["--trace", "poisson:duration=3", "--load", "0.8", "--seeds", "2"]
     assert main(["compare", *flags]) == 0
     shown = capsys.readouterr().out
     assert re.search("^rival .*serves$", shown, re.MULTILINE)

@@ -11,7 +11,7 @@ from analysis.inputs import read_any
 from analysis.pages.report import write_report
 
 #: Load 1 is 333 requests/s (two students); the single model serves 250/s, the teacher 100/s.
-ASKED = {"trace": "constant:duration=2", "lengths": "constant:tokens=8", "policies": "greedy", "seeds": 0}
+ASKED = {"trace": "constant:duration=2", "lengths": "constant:tokens=8", "policies": "greedy", "seeds": 1}
 
 
 def test_the_best_goes_from_the_teacher_to_the_single_model_to_the_students_as_load_rises(made):
@@ -36,7 +36,7 @@ def test_a_target_below_the_time_of_a_model_takes_it_out(made):
 def test_where_nothing_is_on_time_nothing_is_best(made, tmp_path, capsys):
     out = tmp_path / "crossover.csv"
     command = ["crossover", "--table", str(made()), "--trace", ASKED["trace"], "--lengths", ASKED["lengths"]]
-    command += ["--policies", "greedy", "--load", "0.15", "--slo-ms", "0.5", "--seeds", "0", "--jobs", "1"]
+    command += ["--policies", "greedy", "--load", "0.15", "--slo-ms", "0.5", "--seeds", "1", "--jobs", "1"]
     assert main([*command, "--store", str(tmp_path / "s"), "--out", str(out)]) == 0
     assert ["0.15", "0.5", "-", "-"] in [line.split()[:4] for line in capsys.readouterr().out.splitlines()]
     assert not read_any(out)[1]["best"].any()
@@ -77,7 +77,7 @@ def test_a_table_without_accuracies_has_no_value_to_compare(made):
 def test_the_command_writes_the_frame_and_prints_the_best(suffix, made, tmp_path, capsys):
     out = tmp_path / f"crossover.{suffix}"
     command = ["crossover", "--table", str(made()), "--trace", ASKED["trace"], "--lengths", ASKED["lengths"]]
-    command += ["--policies", "greedy", "--load", "0.15,0.6", "--slo-ms", "11", "--seeds", "0", "--jobs", "1"]
+    command += ["--policies", "greedy", "--load", "0.15,0.6", "--slo-ms", "11", "--seeds", "1", "--jobs", "1"]
     assert main([*command, "--store", str(tmp_path / "s"), "--out", str(out)]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["0.15", "11", "teacher", "teacher-4x8"] in [line[:4] for line in lines]

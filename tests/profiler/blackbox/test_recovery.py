@@ -110,7 +110,7 @@ def test_what_cannot_be_measured_is_refused_in_a_line(tmp_path, capsys):
     assert "gives no whole answer" in capsys.readouterr().err
     assert run("ftp://somewhere", tmp_path / "table") == 2
     assert "http://HOST:PORT" in capsys.readouterr().err
-    assert main(["run", "--model", "mine", "--out", str(tmp_path / "table")]) == 2
+    assert main(["run", "--vocab", "9", "--out", str(tmp_path / "table")]) == 2
     assert "only with --url" in capsys.readouterr().err
 
 

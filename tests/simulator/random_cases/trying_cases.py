@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from trials import Trial, record
 
 from simulator.conformance.trying import tried
-from traces.shared.command import Flags, command_line
+from traces.shared.command import command_line
+from traces.shared.flags import Flags
 
 
 @command_line("python tests/simulator/random_cases")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import COMMANDS as ANALYSIS
-from analysis.__main__ import cohort
+from analysis.console import SHELLS, cohort, whole
 from profiler.__main__ import COMMANDS as PROFILER
 from traces.shared.command import command_line, words
 
@@ -60,6 +61,111 @@ def test_cohort_has_the_commands_of_every_package(arguments, prog, capsys):
         cohort(arguments)
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: {prog} ")
+
+
+def arguments_of(flags, path="cohort"):
+    """Every argument of a parser and of those below it, each with its command."""
+    for each in flags._actions:
+        if isinstance(each, argparse._SubParsersAction):
+            for name, own in each.choices.items():
+                yield from arguments_of(own, f"{path} {name}")
+        elif each.dest not in ("help", "version"):
+            yield path, each
+
+
+def test_every_argument_has_a_help_and_says_what_it_takes_and_its_default():
+    unfinished = [
+        f"{command} {each.option_strings or each.dest}"
+        for command, each in arguments_of(whole())
+        if not each.help
+        or (each.nargs != 0 and each.metavar is None and not each.choices)
+        or (
+            each.option_strings
+            and each.nargs != 0
+            and each.default not in (None, [], ())
+            and "default" not in each.help
+        )
+    ]
+    assert unfinished == []
+
+
+def test_one_vocabulary_of_flags():
+    """One flag for one thing: its first name; what it was called before is an alias."""
+    found = {}
+    for command, each in arguments_of(whole()):
+        found.setdefault(command, []).append(each.option_strings)
+    for command in ("cohort sweep", "cohort capacity", "cohort tenants", "cohort compare", "cohort crossover",
+                    "cohort plan", "cohort sensitivity"):  # fmt: skip
+        first = {names[0] for names in found[command] if names}
+        assert {"--policy", "--table", "--model", "--slo-ms", "--seeds", "--out"} <= first, command
+        assert any("--policies" in names for names in found[command]), command
+    assert not {"--policies", "--tables", "--models", "--replications"} & {
+        names[0] for own in found.values() for names in own if names
+    }
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_cohort_prints_what_a_shell_completes_by(shell, capsys):
+    pytest.importorskip("shtab", reason="shtab is not installed")
+    assert cohort(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("capacity", "distill", "--min-accuracy", "h200-modelled", "slackfit"))
+    if shell == "zsh":
+        return
+    function = re.search(r"^complete .*-F (\S+)", script, re.MULTILINE)[1]
+    for line, expected in (("cohort pl", "plan plot"), ("cohort plan --table h200-modelled-", "h200-modelled-packed")):
+        *_, before, last = typed = line.split()
+        words = " ".join(f"'{word}'" for word in typed)
+        program = f"COMP_WORDS=({words}); COMP_CWORD={len(typed) - 1}; {function} cohort {last} {before}"
+        done = subprocess.run(
+            ["bash"], input=f'{script}\n{program}; echo "${{COMPREPLY[*]}}"', capture_output=True, text=True
+        )
+        assert done.stdout.split() == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "nearest"),
+    [("swep", "sweep"), ("simulat", "simulate"), ("profile sho", "show"), ("traces stat", "stats"),
+     ("traces stats x --trace-format azure-lm", "azure-llm"), ("simulate --levels usefull", "useful"),
+     ("simulate --policy gredy", "greedy"), ("simulate --table h200-modeled", "h200-modelled"),
+     ("simulate --trace poison:rate=3", "poisson"), ("simulate --model teacher-12x76", "teacher-12x768")],
+)  # fmt: skip
+def test_a_mistyped_word_is_answered_with_the_nearest(line, nearest, capsys):
+    try:
+        status = cohort(line.split())
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
+    assert f"did you mean {nearest}?" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["-m simulator", "-m analysis capacity"])
+def test_a_file_that_hides_a_package_is_one_line_and_cohort_does_not_see_it(tmp_path, command):
+    (tmp_path / "profiler.py").touch()
+    (tmp_path / "policies.py").touch()
+    (tmp_path / "analysis").mkdir()
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    words = [sys.executable, *command.split()]
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert re.search(r"/(profiler|policies)\.py hides", done.stderr)
+
+
+def test_cohort_does_not_look_in_the_current_folder_first_but_finds_policies_there(tmp_path):
+    (tmp_path / "profiler.py").write_text("raise SystemExit(9)")
+    (tmp_path / "mine.py").write_text("from policies.batching.greedy import Greedy")
+    script = tmp_path / "bin" / "cohort"
+    script.parent.mkdir()
+    script.write_text("import sys\nfrom analysis.console import cohort\nsys.exit(cohort())")
+    line = "simulate --policy mine:Greedy --trace poisson:rate=5,duration=5 --reference none"
+    done = subprocess.run(
+        [sys.executable, str(script), *line.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_cohort_runs_a_command_and_hands_its_status_on(capsys):
