@@ -68,6 +68,15 @@ class Adapters:
 
 
 @dataclass
+class HostRecord:
+    """What the host did. By request: when it was ready for the queue, and when its answer left. busy_s: all of it."""
+
+    ready: array[float]
+    left: array[float]
+    busy_s: float = 0.0
+
+
+@dataclass
 class Records:
     """The raw record of a run, in seconds: the loop appends to it, the report expands it to columns.
 
@@ -75,7 +84,8 @@ class Records:
     before it. events: (number of the batch, time, event) of batches that are more than DONE alone. drops: (time,
     requests, reason) each. gpus: (time, GPUs that run or start from then on) each, the first at the start. starting:
     when each GPU that the policy added serves. measured: further columns of the batches, by name,
-    from a device. ended: called with the number of every batch that is done. adapters: where they are bound.
+    from a device. ended: called with the number of every batch that is done. adapters: where they are bound. host:
+    where its time counts.
     """
 
     batches: list[Row] = field(default_factory=list)
@@ -87,6 +97,7 @@ class Records:
     measured: Mapping[str, Sequence[float]] = field(default_factory=dict)
     ended: Callable[[int], object] | None = None
     adapters: Adapters | None = None
+    host: HostRecord | None = None
 
 
 class PolicyError(ValueError):

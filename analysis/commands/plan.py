@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choice.add_argument("--policies", metavar="P1;P2", help="policies, semicolons between them")
     choice.add_argument("--models", metavar="M1;M2", help="models, semicolons between them, commas between "
                         "those of a mix (default: all, and the useful mixes)")  # fmt: skip
-    settings_flags(choice, "task", "adapter_budget", "levels", levels="which of a mix, as in python -m simulator")
+    settings_flags(
+        choice, "task", "adapter_budget", "host_time", "levels", levels="which of a mix, as in python -m simulator"
+    )
     parser.set_defaults(levels="useful")
     choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
     run = parser.add_argument_group("simulation")
@@ -68,8 +70,8 @@ def main(options: argparse.Namespace) -> int:
     if out is not None:
         folder_for(out, "plan.json", "plan")
     names = ("slo_ms", "attainment", "min_accuracy", "min_agreement", "trace_format", "bin_s", "time_unit", "rate",
-             "start", "duration", "lengths", "tenants", "adapter_budget", "models", "task", "levels", "max_gpus",
-             "seeds", "simulated")  # fmt: skip
+             "start", "duration", "lengths", "tenants", "adapter_budget", "host_time", "models", "task", "levels",
+             "max_gpus", "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:
         found = plan(
             options.trace,

@@ -18,8 +18,8 @@ from simulator.settings import KINDS, WITHIN, Settings, refuse_beyond
 
 #: What a sweep may vary, the slowest first; each is a field of Settings.
 AXES = ("table", "model", "task", "levels", "trace", "trace_format", "bin_s", "time_unit", "rate_mode", "start",
-        "duration", "lengths", "tenants", "gpus", "adapter_budget", "host_budget", "slo_ms", "service_noise", "policy",
-        "rate", "load", "seed")  # fmt: skip
+        "duration", "lengths", "tenants", "gpus", "adapter_budget", "host_budget", "slo_ms", "service_noise",
+        "host_time", "policy", "rate", "load", "seed")  # fmt: skip
 #: Other words for an axis.
 ALIASES = {"seeds": "seed", "policies": "policy", "traces": "trace", "tables": "table", "models": "model"}
 #: Cells that are more than anybody means; the grid is refused before it fills the memory.

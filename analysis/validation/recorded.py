@@ -61,6 +61,7 @@ def read(folder: Path) -> Recorded:
     folder = _session(folder)
     run = read_run(folder)
     settings = replace(Settings.read(run["settings"]), trace=str(folder), device=None, clock="virtual", weights=None)
+    settings = replace(settings, host_time="none")  # what is recorded lies between the host's two parts
     if settings.slo_ms is None:
         raise ValueError(f"{folder / 'run.json'} has no slo_ms: it is not that of a recorded session")
     unchanged(settings)
