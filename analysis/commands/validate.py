@@ -88,11 +88,11 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _recorded(arguments: argparse.Namespace) -> int:
     """Compare a recorded session with its simulation; the figures go to --out, if that is given."""
-    from analysis.validation import recorded, report
+    from analysis.validation import recorded, report, session_page
 
     first, *repeats = map(recorded.read, arguments.recorded)
     found = recorded.compare(first, arguments.seed, repeats)
-    print(recorded.page(found))
+    print(session_page.page(found))
     if arguments.out is not None:
         report.write_values(arguments.out / "recorded.json", found)
     return 0

@@ -19,27 +19,16 @@ from profiler.events import Event, Kind
 from profiler.table import Deployment
 from simulator.core import Records
 from simulator.defaults import saturation
+from simulator.reporting.boundaries import means
 from simulator.reporting.output import read_run
 from simulator.reporting.report import Report
 from simulator.reporting.validity import judge
 from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces.readers.recorded import pieces
 from traces.shared.modules import refuse_changed
-from traces.shared.text import aligned, milliseconds, percent
 
 #: Requests with these outcomes were in the queue and left it; the rest was refused at the door or has no end.
 ENDED = ("ok", "late", "dropped", "rejected")
-#: What is printed of every run, and how.
-SHOWN = {
-    "attainment": "on time",
-    "answered": "answered",
-    "p50_s": "p50",
-    "p95_s": "p95",
-    "p99_s": "p99",
-    "students_mean": "students",
-    "batch_mean": "batch",
-    "accuracy_weighted_goodput": "accuracy-weighted goodput",
-}
 
 
 class Recorded(NamedTuple):
@@ -99,7 +88,8 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
     table: the bare medians. calibrated, the session's twin: plus a residual drawn from what batches took beyond them,
     those of the repeats, or of the session itself where there are none. replayed: with the very times that the batches
     took, which must lead to the same decisions. repeats: further sessions of the same traffic, of which the VALID ones
-    count; `spread` is how far all of them are apart.
+    count; `spread` is how far all of them are apart. stretches: mean seconds in the queue and on the device; the host's
+    part, before and behind them, is in no record.
     """
     happened, prepared = recorded.happened, recorded.prepared
     predictions = prepared.deployment.predictions
@@ -112,6 +102,7 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
     if happened.records.batches:
         residuals, rng = Residuals.of(others or [happened], predictions), np.random.default_rng(seed)
         runs["calibrated"] = prepared.run(executor=CalibratedExecutor(predictions, residuals, rng))
+    every = {"happened": happened, **runs}
     found: dict[str, Any] = {
         "requests": len(happened.trace),
         "refused": recorded.refused,
@@ -122,6 +113,7 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
         "repeats": len(others),
         "spread": _spread([happened, *others]),
         **{name: figures(run) for name, run in runs.items()},
+        "stretches": {name: means(run.trace.arrival_s, run.times) for name, run in every.items()},
         **{f"{name}_decisions": decisions(happened, run) for name, run in runs.items()},
     }
     try:
@@ -136,63 +128,15 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
     return found
 
 
-def page(found: dict[str, Any]) -> str:
-    """The comparison as an aligned table."""
-    runs = [name for name in ("happened", "replayed", "table", "calibrated") if name in found]
-    rows = [["", *runs]]
-    for name, title in SHOWN.items():
-        rows.append([title, *(_shown(name, found[run][name]) for run in runs)])
-    points = (found["table"]["attainment"] - found["happened"]["attainment"]) * 100
-    lines = [
-        aligned(rows),
-        "",
-        f"{found['requests']} requests; {found['refused']} more were refused before the queue"
-        + (f", of {found['unknown']} the end is not recorded" if found["unknown"] else ""),
-        f"simulated on time less what happened: {points:+.2f} points (bare table)",
-        "replayed with the recorded times, the simulator decides "
-        + ("the same, batch by batch" if found["replayed_same_decisions"] else "otherwise somewhere"),
-        "session: " + ("VALID" if found["valid"] else f"INVALID: {'; '.join(found['reasons'])}"),
-        *_judged(found),
-    ]
-    return "\n".join(lines)
-
-
 def _spread(happened: Sequence[Report]) -> dict[str, float] | None:
     """How far the figures of these sessions are apart; None of one."""
     found = [figures(each) for each in happened]
     return {name: float(np.ptp([each[name] for each in found])) for name in found[0]} if len(found) > 1 else None
 
 
-def _judged(found: dict[str, Any]) -> list[str]:
-    """The verdicts on the twin, beside how far the sessions themselves are apart."""
-    if "verdicts" not in found:
-        return []
-    spread, happened = found["spread"], found["happened"]
-    lines = [["twin (calibrated) against what happened", "bound", "apart", "sessions apart", ""]]
-    for (what, bound, reached, word), name in zip(found["verdicts"], ("p50_s", "p99_s", "attainment"), strict=True):
-        own = "-"
-        if spread is not None:
-            own = f"{spread[name] * 100:.2f}" if name == "attainment" else percent(spread[name] / happened[name], 1)
-        lines.append([what, bound, reached, own, word.strip("*")])
-    source = (
-        f"its residuals are of {found['repeats']} further VALID sessions"
-        if found["repeats"]
-        else ("its residuals are the session's own: name further sessions of the same traffic to have others'")
-    )
-    return ["", aligned(lines), source]
-
-
 def _dispatched(report: Report) -> list[tuple[Any, ...]]:
     """Who was dispatched when, where and at which level."""
     return [(start, gpu, level, sorted(requests)) for start, _, gpu, level, _, requests in report.records.batches]
-
-
-def _shown(name: str, value: float) -> str:
-    if not np.isfinite(value):
-        return "-"
-    if name.endswith("_s"):
-        return f"{milliseconds(value)} ms"
-    return f"{value:.2f}" if name.endswith("_mean") else percent(value)
 
 
 def _session(folder: Path) -> Path:

@@ -23,3 +23,10 @@ def boundaries(arrival_s: NDArray[np.float64], times: Mapping[str, NDArray[Any]]
     answered = times.get("answered_s", finish)
     stretches = (ready - arrival_s, start - ready, answered - start, finish - answered)
     return dict(zip(BOUNDARIES, stretches, strict=True))
+
+
+def means(arrival_s: NDArray[np.float64], times: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+    """The mean seconds of served requests in each stretch; NaN where none was served."""
+    served = ~np.isnan(times["finish_s"])
+    found = boundaries(arrival_s, times)
+    return {name: float(each[served].mean()) if served.any() else float("nan") for name, each in found.items()}
