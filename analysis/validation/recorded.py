@@ -15,6 +15,7 @@ from pandas import DataFrame, concat
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
 from analysis.validation.figures_of_merit import decisions, figures
 from analysis.validation.verdicts import of_session
+from policies import make, needs
 from profiler.events import Event, Kind
 from profiler.table import Deployment
 from simulator.core import Records
@@ -50,7 +51,7 @@ def read(folder: Path) -> Recorded:
     folder = _session(folder)
     run = read_run(folder)
     settings = replace(Settings.read(run["settings"]), trace=str(folder), device=None, clock="virtual", weights=None)
-    settings = replace(settings, host_time="none")  # what is recorded lies between the host's two parts
+    settings = replace(settings, adapters=None, host_time="none")  # what is recorded lies between the host's two parts
     if settings.slo_ms is None:
         raise ValueError(f"{folder / 'run.json'} has no slo_ms: it is not that of a recorded session")
     unchanged(settings)
@@ -88,8 +89,8 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
     table: the bare medians. calibrated, the session's twin: plus a residual drawn from what batches took beyond them,
     those of the repeats, or of the session itself where there are none. replayed: with the very times that the batches
     took, which must lead to the same decisions. repeats: further sessions of the same traffic, of which the VALID ones
-    count; `spread` is how far all of them are apart. stretches: mean seconds in the queue and on the device; the host's
-    part, before and behind them, is in no record.
+    count; `spread` is how far all of them are apart. With adapters there is the table's simulation alone. stretches:
+    mean seconds in the queue and on the device; the host's part, before and behind them, is in no record.
     """
     happened, prepared = recorded.happened, recorded.prepared
     predictions = prepared.deployment.predictions
@@ -99,7 +100,9 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
             raise ValueError(f"{its} was served with other settings: name sessions of the same traffic, served alike")
     others = [each.happened for each in repeats if not each.reasons]
     runs = {"table": prepared.run()}
-    if happened.records.batches:
+    loads = happened.trace.tenant is not None and prepared.settings.adapter_budget is not None
+    loads |= "memory" in needs(make(prepared.settings.policy))
+    if happened.records.batches and not loads:
         residuals, rng = Residuals.of(others or [happened], predictions), np.random.default_rng(seed)
         runs["calibrated"] = prepared.run(executor=CalibratedExecutor(predictions, residuals, rng))
     every = {"happened": happened, **runs}
@@ -116,6 +119,8 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
         "stretches": {name: means(run.trace.arrival_s, run.times) for name, run in every.items()},
         **{f"{name}_decisions": decisions(happened, run) for name, run in runs.items()},
     }
+    if loads:  # when adapters moved is in no record
+        return found | {"replayed_same_decisions": None}
     try:
         replayed = prepared.run(executor=RecordedExecutor(happened.records))
     except ValueError:  # more batches than there were

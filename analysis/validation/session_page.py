@@ -38,12 +38,20 @@ def page(found: dict[str, Any]) -> str:
         f"{found['requests']} requests; {found['refused']} more were refused before the queue"
         + (f", of {found['unknown']} the end is not recorded" if found["unknown"] else ""),
         f"simulated on time less what happened: {points:+.2f} points (bare table)",
-        "replayed with the recorded times, the simulator decides "
-        + ("the same, batch by batch" if found["replayed_same_decisions"] else "otherwise somewhere"),
+        _replayed(found["replayed_same_decisions"]),
         "session: " + ("VALID" if found["valid"] else f"INVALID: {'; '.join(found['reasons'])}"),
         *_judged(found),
     ]
     return "\n".join(lines)
+
+
+def _replayed(same: bool | None) -> str:
+    """Whether the recorded times lead to the recorded decisions."""
+    if same is None:
+        return "not replayed with the recorded times: when adapters moved is in no record"
+    return "replayed with the recorded times, the simulator decides " + (
+        "the same, batch by batch" if same else "otherwise somewhere"
+    )
 
 
 def _judged(found: dict[str, Any]) -> list[str]:

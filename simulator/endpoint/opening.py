@@ -191,11 +191,11 @@ def _tenants(
         return None
     if not loads:
         raise ValueError(f"--adapters is given, but {options.policy} loads none: take a policy such as lru(greedy)")
-    if options.record is not None:
-        raise ValueError("--record keeps no tenants as yet, so that nobody could replay it: leave it or --adapters out")
     from profiler.tenants.store import AdapterStore
 
     names = AdapterStore.open(Path(options.adapters)).names
+    if options.record is not None and (bad := next((each for each in names if not each.isprintable()), None)):
+        raise ValueError(f"--record keeps a request in a line, and tenant {bad!r:.60} is none: give it another name")
     its = options.adapter_budget, options.adapters, options.weights, options.seed
     return open_tenants(served, deployment, names, *its)
 
