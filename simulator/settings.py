@@ -9,12 +9,12 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from policies import POLICIES, describe, make
+from policies import POLICIES, describe, make, needs
 from policies.registry import answers_of
 from profiler.table import HOST_TIME, LEVELS, Deployment, LatencyTable
 from simulator.core import MOST_GPUS
 from simulator.defaults import default_trace, saturation, short_text_saturation
-from simulator.devices import Listed, devices_of
+from simulator.devices import Listed, devices_of, refuse_tenants
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
 from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
@@ -225,6 +225,8 @@ def prepare(
         _budget(name, getattr(settings, name))
     settings = replace(settings, gpus=devices_of(settings.device, settings.gpus))
     made = make(settings.policy, parameters)
+    loads = settings.adapters is not None or settings.adapter_budget is not None or "memory" in needs(made)
+    refuse_tenants(settings.device, loads)
     policy = describe(made)
     deployment = Deployment.of(table or settings.table, settings.model, settings.task, settings.levels)
     named, model, task = settings.table or deployment.table.name, deployment.model, deployment.task

@@ -20,7 +20,7 @@ from profiler.executors.texts import open_texts
 from profiler.table import Deployment, provenance
 from simulator.arguments import parameters
 from simulator.defaults import default_slo_s
-from simulator.devices import devices_of
+from simulator.devices import devices_of, refuse_tenants
 from simulator.endpoint.app import Endpoint
 from simulator.endpoint.keys import read_keys
 from simulator.endpoint.metrics import Metrics
@@ -46,6 +46,8 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
     slo_s = default_slo_s(deployment.predictions, lengths) if options.slo_ms is None else options.slo_ms / 1e3
     policy = make(options.policy, parameters(options.p))
     device = options.device or default_device()
+    loads = options.adapters is not None or options.adapter_budget is not None or "memory" in needs(policy)
+    refuse_tenants(device, loads)
     served = _devices(options, deployment, device)
     gpus = len(served.executors)
     tenants = _tenants(options, deployment, served, policy)

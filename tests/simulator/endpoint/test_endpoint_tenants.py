@@ -18,6 +18,7 @@ from analysis.__main__ import main as analysis_main  # noqa: E402
 from profiler.models import weights  # noqa: E402
 from profiler.models.spec import parse_spec  # noqa: E402
 from profiler.tenants.store import AdapterStore, write_store  # noqa: E402
+from simulator.__main__ import main as simulator_main  # noqa: E402
 from simulator.endpoint.backlog import OpenBacklog  # noqa: E402
 from simulator.endpoint.command import main, parser  # noqa: E402
 from simulator.endpoint.opening import opened  # noqa: E402
@@ -128,12 +129,23 @@ def test_without_tenants_none_may_be_named(folder):
         (["--adapters", "{}/none.npy"], "lru(greedy)", "none.npy"),
         (["--adapters", "{}/store.npy", "--adapter-budget", "9"], "lru(greedy)", "9 bytes"),
         (["--adapters", "{}/store.npy"], "belady(greedy)", "future"),
+        (["--adapters", "{}/store.npy", "--device", "none"], "lru(greedy)", "--adapters"),
     ],
 )
 def test_what_does_not_fit_is_refused(folder, capsys, more, policy, said):
     given = [each.format(folder) for each in more]
     assert main([*flags(folder, *given, policy=policy), "--port", "0"]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--adapters", "{}/store.npy"], ["--adapter-budget", "1MiB"], []])
+def test_a_running_server_has_no_adapters_of_ours_and_is_not_even_asked(folder, capsys, more):
+    """Nothing listens at that address."""
+    given = [*(each.format(folder) for each in more), "--table", str(folder / "table"), "--policy", "lru(greedy)"]
+    given += ["--device", "http://127.0.0.1:9"]
+    for command, rest in ((main, ["--port", "0"]), (simulator_main, ["--live", "--trace", "poisson:duration=1"])):
+        assert command([*given, *rest]) == 2
+        assert "running server" in capsys.readouterr().err
 
 
 def test_tenants_and_columns_beside_are_forgotten_with_their_requests():
