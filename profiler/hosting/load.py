@@ -59,10 +59,10 @@ def busy(url: str, pid: int, requests: Sequence[bytes], seconds: float, connecti
 
 async def _busy(url: str, pid: int, requests: Sequence[bytes], seconds: float, connections: int) -> Busy:
     parts, loop, seen = urlsplit(url), asyncio.get_running_loop(), _Seen()
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
     contents = cycle(requests)
     opened = [
-        (await loop.create_connection(lambda: _Connection(contents, seen), parts.hostname, parts.port))[0]
-        for _ in range(connections)
+        (await loop.create_connection(lambda: _Connection(contents, seen), host, port))[0] for _ in range(connections)
     ]
     try:
         await asyncio.wait({seen.failed}, timeout=WARM_S)

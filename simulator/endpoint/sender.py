@@ -47,8 +47,9 @@ class Sent:
         """Before anything is sent."""
         n = len(due_s)
         late_s, latency_s = np.full(n, np.nan), np.full(n, np.nan)
-        counts = (np.zeros(n, np.int32) for _ in range(3))
-        return cls(due_s, late_s, latency_s, *counts, {name: np.full(n, np.nan) for name in BOUNDARIES})
+        status, students, batch_size = (np.zeros(n, np.int32) for _ in range(3))
+        stretches = {name: np.full(n, np.nan) for name in BOUNDARIES}
+        return cls(due_s, late_s, latency_s, status, students, batch_size, stretches)
 
     def summary(self, slo_s: float | None) -> dict[str, Any]:
         """Counts, rates and percentiles; latencies over what was answered, `attainment` over all that were sent."""
