@@ -17,7 +17,6 @@ import json
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -31,20 +30,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import uvicorn
 
-from policies import make
-from profiler.executors.interface import BatchResult
-from profiler.executors.serving import Served, open_devices
-from profiler.table import Deployment, LatencyTable, ShapeKey
+from profiler.executors.serving import open_devices
+from profiler.table import Deployment, LatencyTable
 from simulator.defaults import short_text_saturation
-from simulator.endpoint.app import Endpoint
-from simulator.endpoint.connections import limited
 from simulator.endpoint.load import send
-from simulator.endpoint.metrics import Metrics
-from simulator.endpoint.protocol import Limits
-from simulator.endpoint.recording import Recorder
-from simulator.endpoint.service import Service
 from traces import Trace, load
 
 LIMIT = 0.7
@@ -52,65 +42,30 @@ ROOT = Path(__file__).parents[1]
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-class Nothing:
-    """A device that answers at once."""
-
-    def __init__(self, vocab: int, outputs: int) -> None:
-        self.spec = SimpleNamespace(vocab=vocab, outputs=outputs)
-        self._logits = np.zeros((256, outputs), np.float32)
-
-    def run(self, students: int, ids: list[Any]) -> BatchResult:
-        return BatchResult(self._logits[: len(ids)], ShapeKey(students, len(ids), 1), 1e-6, 0.0, 1e-6)
-
-
-def serve_nothing(arguments: argparse.Namespace) -> int:
-    """An endpoint on a device that answers at once, until SIGTERM; prints its address."""
-    model = arguments.model
-    predictions = Deployment.of(arguments.table, model).predictions
-    served = Served("nothing", ({model: Nothing(30522, 2)},), (lambda: None,), (), 0.0, 0.0)  # type: ignore[dict-item]
-    metrics = Metrics(model)
-    recorder = Recorder(Path(tempfile.mkdtemp()), {}, 0.1, 1 << 26)
-    service = Service(predictions, make("greedy"), served, 0.1, most=8192, listeners=[metrics, recorder])
-    endpoint = Endpoint(service, model, Limits(30522, predictions.plan.max_tokens, False), {}, metrics, "benchmark")
-    listening = socket.create_server(("127.0.0.1", 0))
-    print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-    config = uvicorn.Config(
-        endpoint.app(), http=limited(1024, 10.0), ws="none", lifespan="on", log_config=None, access_log=False
-    )
-    uvicorn.Server(config).run(sockets=[listening])
-    return 0
-
-
 def host_cost(arguments: argparse.Namespace) -> int:
-    command = [sys.executable, __file__, "--nothing", "--table", arguments.table, "--model", arguments.model]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdout is not None
-    url = process.stdout.readline().strip()
-    time.sleep(1.0)
     costs = []
-    try:
+    record = tempfile.mkdtemp()
+    more = ("--policy", "greedy", "--slo-ms", "100", "--queue", "8192", "--record", record)
+    with server(arguments, *more, device="none") as endpoint:
         for _ in range(arguments.rounds):
             due = np.arange(int(arguments.host * arguments.seconds)) / arguments.host
-            before, alone = cpu_s(process.pid), thread_s(process.pid)
-            sent = send(url, Trace(due, np.full(len(due), arguments.tokens, np.int32)), arguments.model)
+            before, alone = cpu_s(endpoint.pid), thread_s(endpoint.pid)
+            sent = send(endpoint.url, Trace(due, np.full(len(due), arguments.tokens, np.int32)), arguments.model)
             answered = int((sent.status == 200).sum())
-            used, front = cpu_s(process.pid) - before, thread_s(process.pid) - alone
+            used, front = cpu_s(endpoint.pid) - before, thread_s(endpoint.pid) - alone
             costs.append(used / answered)
             print(
                 f"{answered} answers of {len(due)}, {arguments.host:.0f} /s offered: {costs[-1] * 1e6:.0f} us of CPU "
                 f"each, {front / answered * 1e6:.0f} of them http; batches of {sent.batch_size.mean():.1f}"
             )
-    finally:
-        process.terminate()
-        process.wait(30)
     print(f"host cost: {statistics.median(costs) * 1e6:.0f} us of CPU per answer, recorded and counted")
     return 0
 
 
 @contextmanager
-def server(arguments: argparse.Namespace, *more: str) -> Iterator[SimpleNamespace]:
+def server(arguments: argparse.Namespace, *more: str, device: str = "cpu") -> Iterator[SimpleNamespace]:
     """An endpoint in a process of its own: its address and process id; drained at the end."""
-    command = [sys.executable, "-m", "simulator", "serve", "--device", "cpu", "--port", "0", "--lame-duck-s", "0"]
+    command = [sys.executable, "-m", "simulator", "serve", "--device", device, "--port", "0", "--lame-duck-s", "0"]
     command += ["--table", arguments.table, "--model", arguments.model, *more]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stderr is not None
@@ -222,12 +177,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--host", type=float, metavar="R", help="host cost at so many requests per second, instead")
-    parser.add_argument("--nothing", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--overload", type=float, metavar="S", help="seconds of 3x overload, instead")
     parser.add_argument("--policy", default="admission(adaptive)", help="for --overload")
     arguments = parser.parse_args()
-    if arguments.nothing:
-        return serve_nothing(arguments)
     if arguments.host is not None:
         return host_cost(arguments)
     return throughput(arguments) if arguments.overload is None else overload(arguments)

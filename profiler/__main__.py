@@ -26,6 +26,7 @@ COMMANDS = {
     "adopt": ("profiler.commands.adopt", "give a table the accuracies of a study"),
     "adapters": ("profiler.commands.adapters", "train adapters of real tenants; what skipped lower layers cost"),
     "store": ("profiler.commands.store", "write the trained adapters of a study into a folder that serves them"),
+    "host": ("profiler.commands.host", "measure what the endpoint takes beside the devices, for a table"),
     "tenants": ("profiler.commands.tenants", "measure what tenants' adapters and looked-up layers take, for a table"),
     "synth": ("profiler.commands.synth", "compute a modelled table for a device nobody has measured"),
 }

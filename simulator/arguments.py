@@ -46,6 +46,7 @@ def parser(prog: str = "python -m simulator") -> argparse.ArgumentParser:
         "task",
         "levels",
         "service_noise",
+        "host_time",
         "clock",
         "legacy_accounting",
     )

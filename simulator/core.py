@@ -94,6 +94,15 @@ class Exited(NamedTuple):
 
 
 @dataclass
+class HostRecord:
+    """What the host did. By request: when it was ready for the queue, and when its answer left. busy_s: all of it."""
+
+    ready: array[float]
+    left: array[float]
+    busy_s: float = 0.0
+
+
+@dataclass
 class Records:
     """The raw record of a run, in seconds: the loop appends to it, the report expands it to columns.
 
@@ -102,7 +111,7 @@ class Records:
     requests, reason) each. gpus: (time, GPUs that run or start from then on) each, the first at the start. starting:
     when each GPU that the policy added serves. measured: further columns of the batches, by name,
     from a device. ended: called with the number of every batch that is done. adapters: where they are bound. exited:
-    where that was worked out after the run, not told by events.
+    where that was worked out after the run, not told by events. host: where its time counts.
     """
 
     batches: list[Row] = field(default_factory=list)
@@ -115,6 +124,7 @@ class Records:
     ended: Callable[[int], object] | None = None
     adapters: Adapters | None = None
     exited: Exited | None = None
+    host: HostRecord | None = None
 
 
 class PolicyError(ValueError):

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from policies import POLICIES, describe, make
+from policies import POLICIES, describe, make, needs
 from policies.registry import answers_of
-from profiler.table import LEVELS, Deployment, LatencyTable
+from profiler.table import HOST_TIME, LEVELS, Deployment, LatencyTable
 from simulator.core import MOST_GPUS
 from simulator.defaults import default_trace, saturation, short_text_saturation
-from simulator.devices import devices_of
+from simulator.devices import devices_of, refuse_tenants
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock, WallClock
 from simulator.simulate import SERVICE_NOISE_CHOICES, simulate
@@ -110,6 +110,12 @@ class Settings:
         "none: batches take the measured median; profiled: drawn from what was measured",
         choices=SERVICE_NOISE_CHOICES,
     )
+    host_time: str | None = flag(
+        None,
+        "measured: requests come in and answers leave by the host, which takes what the table says; none "
+        "(default: measured, where the table has such times and --device is not given)",
+        choices=HOST_TIME,
+    )
     legacy_accounting: bool = flag(
         False, "of early exits: the time of ramps delays no later batch, as the Apparate paper counts it"
     )
@@ -194,6 +200,7 @@ class Prepared:
             self.deployment,
             gpus=its.gpus,
             service_noise=its.service_noise,
+            host_time=its.host_time or HOST_TIME[-1],
             legacy_accounting=its.legacy_accounting,
             seed=its.seed,
             adapter_budget=_budget("adapter_budget", its.adapter_budget),
@@ -226,11 +233,14 @@ def prepare(
         _budget(name, getattr(settings, name))
     settings = replace(settings, gpus=devices_of(settings.device, settings.gpus))
     made = make(settings.policy, parameters)
+    loads = settings.adapters is not None or settings.adapter_budget is not None or "memory" in needs(made)
+    refuse_tenants(settings.device, loads)
     policy = describe(made)
     deployment = Deployment.of(table or settings.table, settings.model, settings.task, settings.levels)
     named, model, task = settings.table or deployment.table.name, deployment.model, deployment.task
     source = default_trace(deployment.predictions) if settings.trace is None else settings.trace
     its = replace(settings, policy=policy, trace=source, model=model, task=task, table=named)
+    its = replace(its, host_time=_host_time(its, deployment.table))
     if its.load is not None:
         its = replace(its, rate=_rate(its, its.load, deployment), load=None)
     its = replace(its, digests=_digests(its, answers_of(made)))
@@ -248,6 +258,15 @@ def unchanged(settings: Settings) -> None:
 
 def _budget(name: str, text: str | None) -> int | None:
     return None if text is None else bytes_of(text, name)
+
+
+def _host_time(its: Settings, table: LatencyTable) -> str:
+    """Whether the host's time counts: as it is asked for, else where the table has it and no real device is asked."""
+    if its.device is None:
+        return its.host_time or ("measured" if "host" in table.meta else "none")
+    if its.host_time == "measured":
+        raise ValueError("--host-time measured is simulated, and a real device has no host before it: leave it out")
+    return "none"
 
 
 def _rate(its: Settings, load: float, deployment: Deployment) -> float:

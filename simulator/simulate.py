@@ -17,13 +17,14 @@ from policies import describe, make, needs
 from policies.interface import Policy
 from policies.machinery.wrapped import chain, foresee, hears, start
 from policies.registry import modules_of
-from profiler.table import LEVELS, Deployment, LatencyTable, Predictions
+from profiler.table import HOST_TIME, LEVELS, Deployment, HostTimes, LatencyTable, Predictions
 from simulator.core import LONGEST_SLO_S, MOST_GPUS, SHORTEST_SLO_S, Executor, Records, blamed, uncollected
 from simulator.defaults import default_slo_s, saturation
 from simulator.executors.adapters import AdapterExecutor, bound, measured_extra
 from simulator.executors.planned import PlannedExecutor, Times
 from simulator.executors.table import NoisyTableExecutor, TableExecutor
 from simulator.queue.backlog import Backlog
+from simulator.queue.hosted import HostedBacklog, HostQueue
 from simulator.queue.view import ServerView
 from simulator.reporting.report import Report
 from simulator.serving.clock import Clock, VirtualClock
@@ -66,6 +67,7 @@ def simulate(
     memory: Memory | None = None,
     on_progress: Callable[[int], None] | None = None,
     patience_s: float = inf,
+    host_time: str = HOST_TIME[-1],
 ) -> Report:
     """Serve a trace with a policy on devices that take what the table says, or on real ones.
 
@@ -81,7 +83,9 @@ def simulate(
     Apparate paper counts them). clock: a WallClock paces the run in real time, until Ctrl-C. executor: runs the
     batches, instead of the table's times. records: what is appended to, empty. memory: the adapters of an executor that
     has some, over these records; the budgets are its own then. on_progress: called now and then with
-    the number of requests that left. patience_s: a batch that runs elsewhere for longer ends the run.
+    the number of requests that left. patience_s: a batch that runs elsewhere for longer ends the run. host_time:
+    "measured" lets requests come in and answers leave by the table's host; latency counts from the trace's arrival, and
+    the policy sees a request when the host has read it.
 
     Raises ValueError, LookupError or OSError for bad input, PolicyError (a ValueError) for a policy that misbehaves,
     ExecutorError (a RuntimeError) for a device that fails.
@@ -93,8 +97,11 @@ def simulate(
     if cold_start_s is not None and not 0 <= cold_start_s < float("inf"):
         raise ValueError(f"cold_start_s is {cold_start_s}; it must be a number of seconds, 0 or more")
     made = isinstance(table, Deployment | LatencyTable)
+    if host_time not in HOST_TIME:
+        raise ValueError(f"host_time is {host_time!r}; it must be one of {', '.join(HOST_TIME)}")
     deployment = Deployment.of(table, model, task, levels)
     table, predictions = deployment.table, deployment.predictions
+    host_times = HostTimes.of(table.meta, table.name) if host_time == "measured" else None
     if not isinstance(trace, Trace):
         trace = load(trace, seed=seed, longest=predictions.plan.max_tokens)
     refuse_coarse_times(trace, predictions)
@@ -111,8 +118,15 @@ def simulate(
             policy = copy.deepcopy(policy)
     clock = VirtualClock() if clock is None else clock
     plan = predictions.plan
-    backlog = Backlog(trace, buckets, len(plan.tokens), slo_s, plan.layout)
+    requests: tuple[Any, ...] = (trace, buckets, len(plan.tokens), slo_s, plan.layout)
+    host = None if host_times is None else HostQueue(host_times, trace)
+    backlog = Backlog(*requests) if host is None else HostedBacklog(host, *requests)
     records, idle = Records() if records is None else records, list(range(gpus))
+    if host is not None:
+        records.host = host.record
+        if "future" in needs(policy):
+            what = f"policy {type(policy).__name__} decides by the trace's arrivals, and the host delays them"
+            raise ValueError(f"{what}: leave the host's time out (--host-time none)")
     if memory is None and (adapter_budget is not None or "memory" in needs(policy)):
         tenants = None if trace.tenant is None else trace.tenant.tolist()
         memory = bound(adapter_budget, table, deployment.model, tenants, gpus, records, host_budget)
@@ -128,7 +142,7 @@ def simulate(
             executor = AdapterExecutor(times, memory, plan, extra_s)
         elif needs(policy) & PlannedExecutor.plans:
             planned = partial(PlannedExecutor, times, deployment.levels, trace, backlog.kind, deployment.other_tasks)
-            later = records.ended is None
+            later = records.ended is None and host is None
             executor = planned(predictions=predictions, hears=hears(policy), legacy=legacy_accounting, later=later)
     elif memory is not None and "memory" not in executor.offers:
         raise ValueError(f"{_named(executor)} has no adapters, so it cannot keep to an adapter budget")
@@ -139,7 +153,7 @@ def simulate(
     if cold_start_s is None:
         cold_start_s = float(table.meta.get("cold_start_s", COLD_START_S))
     cold = cold_start_s if "scale" in needs(policy) else None
-    server = Server(clock, executor, policy, backlog, view, records, idle, on_progress, cold, memory, patience_s)
+    server = Server(clock, executor, policy, backlog, view, records, idle, on_progress, cold, memory, patience_s, host)
     clock.start()
     with uncollected():
         server.serve()
@@ -147,6 +161,8 @@ def simulate(
             records.exited = executor.exited(records.batches)
     if memory is not None:
         memory.leave(clock.now)
+    if host is not None:
+        host.finish()
     if interrupted := backlog.total < len(trace):
         if not backlog.total:
             raise ValueError("interrupted before the first request arrived: there is nothing to report")
@@ -164,6 +180,7 @@ def simulate(
         **({} if adapter_budget is None else {"adapter_budget": adapter_budget}),
         **({"legacy_accounting": True} if legacy_accounting else {}),
         **({} if host_budget is None else {"host_budget": host_budget}),
+        **({} if host is None else {"host_time": host_time}),
         **({"exits": False} if "exits" in needs(policy) and not any(predictions.layers) else {}),
         "seed": seed,
         **({"interrupted": True} if interrupted else {}),

@@ -59,13 +59,14 @@ FOLDERS = {
         "measuring": "device executors models table",
         "measuring.tenants": "device executors measuring models table tenants",
         "blackbox": "executors measuring models servers table",
+        "hosting": "executors measuring servers table",
         "modelled": "measuring models table",
         "campaign": "device executors executors.baselines measuring models table",
         "distill.learning": "models",
         "studies": "answers distill.learning models table tenants",
         "distill": "answers distill.learning executors models studies table",
-        "commands": "answers blackbox campaign device distill distill.learning executors executors.baselines measuring "
-        "measuring.tenants modelled models studies table tenants",
+        "commands": "answers blackbox campaign device distill distill.learning executors executors.baselines hosting "
+        "measuring measuring.tenants modelled models studies table tenants",
     },
     "policies": {
         "interface": "",

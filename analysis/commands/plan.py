@@ -42,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_several(choice, "table", "tables", "measured latencies (default: the first shipped)", metavar="NAME|DIR|CSV")
     add_several(choice, "policy", "policies", "of which the best counts (default: adaptive, greedy, timeout)")
     add_several(choice, "model", "models", "commas between those of a mix (default: all, and the useful mixes)")
-    settings_flags(choice, "task", "adapter_budget", "levels", levels="which of a mix, as in python -m simulator")
+    settings_flags(
+        choice, "task", "adapter_budget", "host_time", "levels", levels="which of a mix, as in python -m simulator"
+    )
     parser.set_defaults(levels="useful")
     choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
     run = parser.add_argument_group("simulation")
@@ -70,7 +72,8 @@ def main(options: argparse.Namespace) -> int:
     if out is not None:
         folder_for(out, "plan.json", "plan")
     names = ("slo_ms", "attainment", "min_accuracy", "min_agreement", "trace_format", "bin_s", "time_unit", "rate",
-             "start", "duration", "lengths", "max_tokens", "tenants", "adapter_budget", "models", "task", "levels",
+             "start", "duration", "lengths", "max_tokens", "tenants", "adapter_budget", "host_time", "models", "task",
+             "levels",
              "max_gpus", "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:
         found = plan(

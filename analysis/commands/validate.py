@@ -31,6 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the same traffic say how far such sessions are apart",
     )
     parser.add_argument(
+        "--triton",
+        type=Path,
+        metavar="JSON",
+        help="instead: what Triton traced (level=TIMESTAMPS), against its twin on --table with --policy and --lengths; "
+        "status 1 where a bound is missed",
+    )
+    parser.add_argument("--policy", metavar="SPEC", help='of that twin, such as "triton(max_batch=8, delay_s=0.001)"')
+    parser.add_argument(
         "--device",
         choices=["cpu", "cuda", "timer"],
         default="cpu",
@@ -58,6 +66,10 @@ def main(arguments: argparse.Namespace) -> int:
 
     if arguments.recorded is not None:
         return _recorded(arguments)
+    if arguments.triton is not None:
+        return _triton(arguments)
+    if arguments.policy is not None:
+        raise ValueError("--policy is of the twin of --triton: the acceptance set has policies of its own")
     if arguments.out is None:
         raise ValueError("--out is needed: a folder for the results (or --recorded: a session to look at)")
     if arguments.slo_ms is not None and not arguments.slo_ms > 0:
@@ -88,14 +100,30 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _recorded(arguments: argparse.Namespace) -> int:
     """Compare a recorded session with its simulation; the figures go to --out, if that is given."""
-    from analysis.validation import recorded, report
+    from analysis.validation import recorded, report, session_page
 
     first, *repeats = map(recorded.read, arguments.recorded)
     found = recorded.compare(first, arguments.seed, repeats)
-    print(recorded.page(found))
+    print(session_page.page(found))
     if arguments.out is not None:
         report.write_values(arguments.out / "recorded.json", found)
     return 0
+
+
+def _triton(arguments: argparse.Namespace) -> int:
+    """Compare what Triton traced with its twin; the figures go to --out, if that is given."""
+    from analysis.validation import report, triton_trace
+    from simulator.settings import Settings
+
+    if arguments.table is None:
+        raise ValueError("--triton needs a --table of that server: python -m profiler run --url URL measures it")
+    names = ("table", "model", "slo_ms", "seed")
+    its = {name: getattr(arguments, name) for name in names} | {"lengths": arguments.lengths or "short-text"}
+    found = triton_trace.compare(arguments.triton, Settings(policy=arguments.policy or "triton", **its))
+    print(triton_trace.page(found))
+    if arguments.out is not None:
+        report.write_values(arguments.out / "triton.json", found)
+    return int(bool(triton_trace.missed(found)))
 
 
 def _measure(arguments: argparse.Namespace) -> None:

@@ -86,7 +86,7 @@ ENDS = {"": "mean", "_low": "low", "_high": "high"}
 #: What all policies have in common: all settings but those of a single run, and of live ones.
 SETTINGS = [each for each in KINDS if each not in ("policy", "clock", "device", "weights")]
 _SHOWN = ("trace", "rate", "start", "duration", "lengths", "max_tokens", "tenants", "table", "model", "task", "levels",
-          "slo_ms", "gpus", "adapter_budget", "host_budget", "service_noise", "seed")  # fmt: skip
+          "slo_ms", "gpus", "adapter_budget", "host_budget", "service_noise", "host_time", "seed")  # fmt: skip
 
 
 def compare(

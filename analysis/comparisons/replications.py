@@ -111,7 +111,8 @@ def replicate(
     slo_s, predictions = its.slo_ms / 1e3, prepared.deployment.predictions
     counted = prepared.trace.take(slice(first, None))
     top = ceiling(counted, predictions, slo_s=slo_s, gpus=its.gpus, exact_requests=exact_requests)
-    if first and top is not None:  # for who has nothing to do before
+    # The exact optimum has nothing to do before the first request, and no host that delays its requests.
+    if top is not None and (first or its.host_time == "measured"):
         top = top._replace(kind="bound")
     return Replication(summaries, top, first, scores, others)
 

@@ -98,6 +98,7 @@ def plan(
     max_tokens: int | None = None,
     tenants: str | None = None,
     adapter_budget: str | None = None,
+    host_time: str | None = None,
     bin_s: float | None = None,
     time_unit: str | None = None,
     seeds: Any = 3,
@@ -117,9 +118,10 @@ def plan(
     students it is not known. growth: times the traffic (superposed, as `traces.scale` does). tables, policies: several
     of each (default: the first shipped table, POLICIES). adapter_budget: of each GPU, for the adapters of the trace's
     tenants, or of those that `tenants` draws; then models are those with adapters, and the default policies
-    TENANT_POLICIES. models: several, commas between those of a mix (default: all, and the useful mixes of
-    `analysis.plans.techniques`), with accuracies on `task` (default: the table's first). levels: as of `Deployment.of`.
-    The best has the fewest GPUs, and of those the highest accuracy.
+    TENANT_POLICIES. host_time: as of `simulator.settings.Settings`; one host is before all GPUs. models: several,
+    commas between those of a mix (default: all, and the useful mixes of `analysis.plans.techniques`), with accuracies
+    on `task` (default: the table's first). levels: as of `Deployment.of`. The best has the fewest GPUs, and of those
+    the highest accuracy.
 
     A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
     `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with
@@ -156,7 +158,8 @@ def plan(
         choices, closest, points = [], [], []
         for name, table, offer in zip(named, opened_tables, offers, strict=True):
             open_, refused = candidates(offer.deployments, specs, demand)
-            base = Settings(table=name, task=offer.task, levels=levels, adapter_budget=adapter_budget)
+            base = Settings(table=name, task=offer.task, levels=levels, adapter_budget=adapter_budget,
+                            host_time=host_time)  # fmt: skip
             planner = Planner(opened, sample, base, demand, growth, max_gpus)
             own = options(planner, offer, open_, refused, max_gpus)
             if (best := own[0].best) is None:

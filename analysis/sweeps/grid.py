@@ -19,7 +19,7 @@ from simulator.settings import KINDS, WITHIN, Settings, refuse_beyond
 #: What a sweep may vary, the slowest first; each is a field of Settings.
 AXES = ("table", "model", "task", "levels", "trace", "trace_format", "bin_s", "time_unit", "rate_mode", "start",
         "duration", "lengths", "max_tokens", "tenants", "gpus", "adapter_budget", "host_budget", "slo_ms",
-        "service_noise", "policy", "rate", "load", "seed")  # fmt: skip
+        "service_noise", "host_time", "policy", "rate", "load", "seed")  # fmt: skip
 #: Other words for an axis.
 ALIASES = {"seeds": "seed", "policies": "policy", "traces": "trace", "tables": "table", "models": "model"}
 #: A target of so many seconds and more was meant in milliseconds.

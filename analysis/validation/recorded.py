@@ -15,31 +15,21 @@ from pandas import DataFrame, concat
 from analysis.validation.executors import CalibratedExecutor, RecordedExecutor, Residuals
 from analysis.validation.figures_of_merit import decisions, figures
 from analysis.validation.verdicts import of_session
+from policies import make, needs
 from profiler.events import Event, Kind
 from profiler.table import Deployment
 from simulator.core import Records
 from simulator.defaults import saturation
+from simulator.reporting.boundaries import means
 from simulator.reporting.output import read_run
 from simulator.reporting.report import Report
 from simulator.reporting.validity import judge
 from simulator.settings import Prepared, Settings, prepare, unchanged
 from traces.readers.recorded import pieces
 from traces.shared.modules import refuse_changed
-from traces.shared.text import aligned, milliseconds, percent
 
 #: Requests with these outcomes were in the queue and left it; the rest was refused at the door or has no end.
 ENDED = ("ok", "late", "dropped", "rejected")
-#: What is printed of every run, and how.
-SHOWN = {
-    "attainment": "on time",
-    "answered": "answered",
-    "p50_s": "p50",
-    "p95_s": "p95",
-    "p99_s": "p99",
-    "students_mean": "students",
-    "batch_mean": "batch",
-    "accuracy_weighted_goodput": "accuracy-weighted goodput",
-}
 
 
 class Recorded(NamedTuple):
@@ -61,6 +51,7 @@ def read(folder: Path) -> Recorded:
     folder = _session(folder)
     run = read_run(folder)
     settings = replace(Settings.read(run["settings"]), trace=str(folder), device=None, clock="virtual", weights=None)
+    settings = replace(settings, adapters=None, host_time="none")  # what is recorded lies between the host's two parts
     if settings.slo_ms is None:
         raise ValueError(f"{folder / 'run.json'} has no slo_ms: it is not that of a recorded session")
     unchanged(settings)
@@ -98,7 +89,8 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
     table: the bare medians. calibrated, the session's twin: plus a residual drawn from what batches took beyond them,
     those of the repeats, or of the session itself where there are none. replayed: with the very times that the batches
     took, which must lead to the same decisions. repeats: further sessions of the same traffic, of which the VALID ones
-    count; `spread` is how far all of them are apart.
+    count; `spread` is how far all of them are apart. With adapters there is the table's simulation alone. stretches:
+    mean seconds in the queue and on the device; the host's part, before and behind them, is in no record.
     """
     happened, prepared = recorded.happened, recorded.prepared
     predictions = prepared.deployment.predictions
@@ -108,9 +100,12 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
             raise ValueError(f"{its} was served with other settings: name sessions of the same traffic, served alike")
     others = [each.happened for each in repeats if not each.reasons]
     runs = {"table": prepared.run()}
-    if happened.records.batches:
+    loads = happened.trace.tenant is not None and prepared.settings.adapter_budget is not None
+    loads |= "memory" in needs(make(prepared.settings.policy))
+    if happened.records.batches and not loads:
         residuals, rng = Residuals.of(others or [happened], predictions), np.random.default_rng(seed)
         runs["calibrated"] = prepared.run(executor=CalibratedExecutor(predictions, residuals, rng))
+    every = {"happened": happened, **runs}
     found: dict[str, Any] = {
         "requests": len(happened.trace),
         "refused": recorded.refused,
@@ -121,8 +116,11 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
         "repeats": len(others),
         "spread": _spread([happened, *others]),
         **{name: figures(run) for name, run in runs.items()},
+        "stretches": {name: means(run.trace.arrival_s, run.times) for name, run in every.items()},
         **{f"{name}_decisions": decisions(happened, run) for name, run in runs.items()},
     }
+    if loads:  # when adapters moved is in no record
+        return found | {"replayed_same_decisions": None}
     try:
         replayed = prepared.run(executor=RecordedExecutor(happened.records))
     except ValueError:  # more batches than there were
@@ -135,63 +133,15 @@ def compare(recorded: Recorded, seed: int = 0, repeats: Sequence[Recorded] = ())
     return found
 
 
-def page(found: dict[str, Any]) -> str:
-    """The comparison as an aligned table."""
-    runs = [name for name in ("happened", "replayed", "table", "calibrated") if name in found]
-    rows = [["", *runs]]
-    for name, title in SHOWN.items():
-        rows.append([title, *(_shown(name, found[run][name]) for run in runs)])
-    points = (found["table"]["attainment"] - found["happened"]["attainment"]) * 100
-    lines = [
-        aligned(rows),
-        "",
-        f"{found['requests']} requests; {found['refused']} more were refused before the queue"
-        + (f", of {found['unknown']} the end is not recorded" if found["unknown"] else ""),
-        f"simulated on time less what happened: {points:+.2f} points (bare table)",
-        "replayed with the recorded times, the simulator decides "
-        + ("the same, batch by batch" if found["replayed_same_decisions"] else "otherwise somewhere"),
-        "session: " + ("VALID" if found["valid"] else f"INVALID: {'; '.join(found['reasons'])}"),
-        *_judged(found),
-    ]
-    return "\n".join(lines)
-
-
 def _spread(happened: Sequence[Report]) -> dict[str, float] | None:
     """How far the figures of these sessions are apart; None of one."""
     found = [figures(each) for each in happened]
     return {name: float(np.ptp([each[name] for each in found])) for name in found[0]} if len(found) > 1 else None
 
 
-def _judged(found: dict[str, Any]) -> list[str]:
-    """The verdicts on the twin, beside how far the sessions themselves are apart."""
-    if "verdicts" not in found:
-        return []
-    spread, happened = found["spread"], found["happened"]
-    lines = [["twin (calibrated) against what happened", "bound", "apart", "sessions apart", ""]]
-    for (what, bound, reached, word), name in zip(found["verdicts"], ("p50_s", "p99_s", "attainment"), strict=True):
-        own = "-"
-        if spread is not None:
-            own = f"{spread[name] * 100:.2f}" if name == "attainment" else percent(spread[name] / happened[name], 1)
-        lines.append([what, bound, reached, own, word.strip("*")])
-    source = (
-        f"its residuals are of {found['repeats']} further VALID sessions"
-        if found["repeats"]
-        else ("its residuals are the session's own: name further sessions of the same traffic to have others'")
-    )
-    return ["", aligned(lines), source]
-
-
 def _dispatched(report: Report) -> list[tuple[Any, ...]]:
     """Who was dispatched when, where and at which level."""
     return [(start, gpu, level, sorted(requests)) for start, _, gpu, level, _, requests in report.records.batches]
-
-
-def _shown(name: str, value: float) -> str:
-    if not np.isfinite(value):
-        return "-"
-    if name.endswith("_s"):
-        return f"{milliseconds(value)} ms"
-    return f"{value:.2f}" if name.endswith("_mean") else percent(value)
 
 
 def _session(folder: Path) -> Path:

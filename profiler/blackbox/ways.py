@@ -85,24 +85,29 @@ class ByReplies(Way):
 
 
 class ByCounters(Way):
-    """Counters by batch size: their change over some requests that were sent one after another."""
+    """Counters by batch size: their change over some requests that were sent one after another.
+
+    What they were after one run they are before the next. Where others used the server in between, the next try counts.
+    """
 
     name = "counters"
 
     def __init__(self, server: ServerExecutor, rng: np.random.Generator) -> None:
         super().__init__(server, rng)
         self._usual: dict[ShapeKey, float] = {}
+        self._before: Counters | None = None
 
     def run(self, students: int, ids: Sequence[Ids]) -> BatchResult:
         key = self.server.plan.key(1, [len(row) for row in ids])
         shape = ShapeKey(1, len(ids), max(map(len, ids)))
         count = int(np.clip(COUNTED_S / max(1e-6, self._usual.get(shape, COUNTED_S)), 1, MOST_COUNTED))
         moved: dict[int, int] = {}
+        before = self._before or self._read()
         for _ in range(TRIES):
             batches = [ids, *(self.server.draw(shape, self.rng) for _ in range(count - 1))]
-            before = self._read()
             asked = [self.server.ask(each) for each in batches]
-            since = self._read().since(before)
+            self._before = now = self._read()
+            since, before = now.since(before), now
             seconds, staging = np.mean([[each.seconds, each.staging_s] for each in asked], axis=0).tolist()
             self._usual[shape], moved = seconds, since.ran
             if since.ran == {len(ids): count}:

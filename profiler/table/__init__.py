@@ -3,6 +3,7 @@
 from profiler.table.accuracy import AccuracyTable, provenance
 from profiler.table.adapters import Adapter, AdapterTable
 from profiler.table.deployment import LEVELS, Deployment, as_table, left_out_notes
+from profiler.table.host import HOST_TIME, HostTimes
 from profiler.table.jitter import Jitter
 from profiler.table.latency import LatencyTable, shipped
 from profiler.table.layers import LayerTable, LayerTimes
@@ -12,6 +13,7 @@ from profiler.table.predictions import Predictions
 from profiler.table.roles import ROLES, SINGLE, STUDENTS, TEACHER, by_role, ensemble, evaluated, technique
 
 __all__ = [
+    "HOST_TIME",
     "LEVELS",
     "ROLES",
     "SINGLE",
@@ -22,6 +24,7 @@ __all__ = [
     "AdapterTable",
     "BucketPlan",
     "Deployment",
+    "HostTimes",
     "Jitter",
     "LatencyTable",
     "LayerTable",

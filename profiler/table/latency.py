@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from profiler.table.accuracy import AccuracyTable
 from profiler.table.adapters import AdapterTable, slower_beside
+from profiler.table.host import HostTimes
 from profiler.table.jitter import Jitter
 from profiler.table.layers import LayerTable
 from profiler.table.lookup import LookupTable
@@ -110,6 +111,7 @@ class LatencyTable:
                 ),
                 *(["layers", self.layers.rows] if self.layers else []),
                 *(["lookup", self.lookup.rows] if self.lookup else []),
+                *(["host", HostTimes.of(self.meta, self.name)] if self.meta.get("host") else []),
                 *(["updates", self.lookup.updates] if self.lookup and self.lookup.updates else []),
                 *([self._layouts] if PACKED in self._layouts.values() else []),
             )

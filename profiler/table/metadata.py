@@ -122,6 +122,31 @@ class Ceilings:
         return cls(**own) if own else None
 
 
+class HostMeta(_Document):
+    """The host's times in seconds (`profiler.table.host`), and how they were measured (`profiler.hosting`).
+
+    spread: of each of them, the standard error. inputs: what was sent. answered_s: seconds per answer that were
+    measured, by what was sent. off: by how much the fitted times miss those, at most, as a share. valid: whether all
+    gates were passed; reasons: why not.
+    """
+
+    ingress_s: _Amount
+    egress_s: _Amount
+    ingress_token_s: _Amount = 0.0
+    tokenizer_s: _Amount = 0.0
+    tokenizer_token_s: _Amount = 0.0
+    batch_s: _Amount = 0.0
+    spread: dict[str, _Amount] = ABSENT
+    inputs: Literal["ids", "texts"] = ABSENT
+    answered_s: dict[str, _Positive] = ABSENT
+    off: _Amount = ABSENT
+    valid: bool = ABSENT
+    reasons: list[str] = ABSENT
+    processor: str = ABSENT
+    how: str = ABSENT
+    measured: str = ABSENT
+
+
 class _AdapterMeta(BaseModel):
     """How adapters of a model were measured. beside: the factors by which batches and loads slow each other."""
 
@@ -146,6 +171,7 @@ class TableMeta(_Document):
     price_per_gpu_hour: _Amount = ABSENT
     adapters: dict[str, _AdapterMeta] = ABSENT
     noise: _Noise = ABSENT
+    host: HostMeta = ABSENT
     ceilings: Ceilings = ABSENT
     # Where it comes from.
     created: str = ABSENT

@@ -83,7 +83,9 @@ def split(table: LatencyTable, gpus: int, reduce_s: float, model: str | None = N
 
 
 def _meta(table: LatencyTable, gpus: int, reduce_s: float) -> dict[str, Any]:
-    kept = {name: table.meta[name] for name in ("dtype", "versions", "cold_start_s", "band") if name in table.meta}
+    kept = {
+        name: table.meta[name] for name in ("dtype", "versions", "cold_start_s", "band", "host") if name in table.meta
+    }
     return kept | {
         "device": f"{gpus} x {table.meta.get('device', 'unknown device')}, one ensemble",
         "kind": "modelled",

@@ -161,6 +161,7 @@ class Endpoint:
         content, headers = written(self.model, Reply(logits, students, self.labels, list(answers), tokens), about)
         times = {
             "x-total-time": perf_counter() - began,
+            "x-ingress-time": tokenizing - began,
             "x-tokenization-time": asking - tokenizing,
             "x-queue-time": about["queue_us"] / 1e6,
             "x-inference-time": about["compute_us"] / 1e6,

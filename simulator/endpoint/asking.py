@@ -70,10 +70,21 @@ class Listener:
     `answered` and `unanswered` are called in the event loop's thread, the others in the serving loop's.
     """
 
-    def arrived(self, number: int, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "") -> None:
+    def arrived(
+        self,
+        number: int,
+        now: float,
+        tokens: int,
+        slo_s: float | None,
+        klass: str,
+        parent: str = "",
+        tenant: str = "",
+    ) -> None:
         """A text has arrived in the queue. parent: the name of its request, where that has several texts."""
 
-    def refused(self, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "") -> None:
+    def refused(
+        self, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "", tenant: str = ""
+    ) -> None:
         """A text was turned away before the queue."""
 
     def batch(self, number: int, row: Row, events: Sequence[TimedEvent], cycle_s: float, late_s: float) -> None:

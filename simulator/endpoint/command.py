@@ -38,7 +38,8 @@ def parser(prog: str = "python -m simulator serve") -> argparse.ArgumentParser:
     settings_flags(
         device,
         *("device", "gpus", "table", "model", "task", "levels", "weights", "adapters", "adapter_budget", "seed"),
-        device="default: cuda if there is one",
+        device="cpu, cuda (the default where there is one), http://HOST:PORT, a running server (repeatable); none "
+        "answers zeros at once, table when the table says: dry runs of everything around a device",
         gpus="devices behind one queue",
         table="measured latencies, which the policy believes",
         weights="checkpoint, with tokenizer.json for texts",

@@ -74,11 +74,22 @@ class Metrics(Listener):
             Gauge(name, about, registry=self.registry).set_function(value)
         self._triton.pending = lambda: service.pending
 
-    def arrived(self, number: int, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "") -> None:
+    def arrived(
+        self,
+        number: int,
+        now: float,
+        tokens: int,
+        slo_s: float | None,
+        klass: str,
+        parent: str = "",
+        tenant: str = "",
+    ) -> None:
         if self._demand is not None:
             self._demand.note(tokens)
 
-    def refused(self, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "") -> None:
+    def refused(
+        self, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "", tenant: str = ""
+    ) -> None:
         if self._demand is not None:
             self._demand.note(tokens)
 

@@ -13,13 +13,14 @@ from typing import Any
 from policies import describe, make, needs
 from policies.interface import Policy
 from policies.registry import answers_of, modules_of
+from profiler.executors.dry import DRY, open_dry
 from profiler.executors.server import ServerExecutor
 from profiler.executors.serving import Served, default_device, labels_of, open_devices
 from profiler.executors.texts import open_texts
 from profiler.table import Deployment, provenance
 from simulator.arguments import parameters
 from simulator.defaults import default_slo_s
-from simulator.devices import devices_of
+from simulator.devices import devices_of, refuse_tenants
 from simulator.endpoint.app import Endpoint
 from simulator.endpoint.keys import read_keys
 from simulator.endpoint.metrics import Metrics
@@ -45,17 +46,10 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
     slo_s = default_slo_s(deployment.predictions, lengths) if options.slo_ms is None else options.slo_ms / 1e3
     policy = make(options.policy, parameters(options.p))
     device = options.device or default_device()
-    gpus = devices_of(device, options.gpus)
-    served = open_devices(
-        device,
-        table,
-        deployment.models,
-        plan,
-        count=gpus,
-        checkpoint=options.weights,
-        seed=options.seed,
-        on_progress=lambda what: log.info(what),
-    )
+    loads = options.adapters is not None or options.adapter_budget is not None or "memory" in needs(policy)
+    refuse_tenants(device, loads)
+    served = _devices(options, deployment, device)
+    gpus = len(served.executors)
     tenants = _tenants(options, deployment, served, policy)
     served = served if tenants is None else tenants.served
     notes = [*deployment.notes, *served.notes]
@@ -68,7 +62,8 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
     classes = max(each.classes for each in specs) if tenants is None else -1
     first = next(iter(served.executors[0].values()))
     gives = first.dialect.gives if isinstance(first, ServerExecutor) else LOGITS
-    labels = labels_of(options.weights, classes) if gives == LOGITS and tenants is None else ()
+    named = gives == LOGITS and tenants is None and device not in DRY
+    labels = labels_of(options.weights, classes) if named else ()
     vocab, types, tokenize = min(each.vocab for each in specs), min(each.types for each in specs), None
     if options.weights is not None and _has_tokenizer(Path(options.weights)):
         tokenize = open_texts(options.weights, plan.max_tokens, vocab, types)
@@ -168,6 +163,25 @@ def opened(options: argparse.Namespace) -> tuple[Endpoint, Served, Recorder | No
     return endpoint, served, recorder
 
 
+def _devices(options: argparse.Namespace, deployment: Deployment, device: str) -> Served:
+    """The devices, warm."""
+    if device in DRY:
+        own = Path(options.weights) if options.weights is not None else None
+        tokenizer = _folder(own) if own is not None and _has_tokenizer(own) else None
+        its = deployment.table, deployment.models, deployment.plan
+        return open_dry(device, *its, count=options.gpus, tokenizer=tokenizer)
+    return open_devices(
+        device,
+        deployment.table,
+        deployment.models,
+        deployment.plan,
+        count=devices_of(device, options.gpus),
+        checkpoint=options.weights,
+        seed=options.seed,
+        on_progress=lambda what: log.info(what),
+    )
+
+
 def _tenants(
     options: argparse.Namespace, deployment: Deployment, served: Served, policy: Policy
 ) -> TenantDevices | None:
@@ -179,11 +193,11 @@ def _tenants(
         return None
     if not loads:
         raise ValueError(f"--adapters is given, but {options.policy} loads none: take a policy such as lru(greedy)")
-    if options.record is not None:
-        raise ValueError("--record keeps no tenants as yet, so that nobody could replay it: leave it or --adapters out")
     from profiler.tenants.store import AdapterStore
 
     names = AdapterStore.open(Path(options.adapters)).names
+    if options.record is not None and (bad := next((each for each in names if not each.isprintable()), None)):
+        raise ValueError(f"--record keeps a request in a line, and tenant {bad!r:.60} is none: give it another name")
     its = options.adapter_budget, options.adapters, options.weights, options.seed
     return open_tenants(served, deployment, names, *its)
 
@@ -194,4 +208,9 @@ def _known(value: float) -> float | None:
 
 
 def _has_tokenizer(weights: Path) -> bool:
-    return ((weights if weights.is_dir() else weights.parent) / "tokenizer.json").exists()
+    return (_folder(weights) / "tokenizer.json").exists()
+
+
+def _folder(weights: Path) -> Path:
+    """The folder of a checkpoint that is one, or lies in one."""
+    return weights if weights.is_dir() else weights.parent

@@ -88,13 +88,24 @@ class Recorder(Listener):
         """How many lines are on no disk."""
         return self._log.lost
 
-    def arrived(self, number: int, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "") -> None:
-        segment, row = self._arrival(now, tokens, slo_s, klass, parent, "unanswered")
+    def arrived(
+        self,
+        number: int,
+        now: float,
+        tokens: int,
+        slo_s: float | None,
+        klass: str,
+        parent: str = "",
+        tenant: str = "",
+    ) -> None:
+        segment, row = self._arrival(now, tokens, slo_s, klass, parent, tenant, "unanswered")
         segment.unknown += 1
         self._where[number] = segment, row, now + (self._slo_s if slo_s is None else slo_s)
 
-    def refused(self, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "") -> None:
-        self._arrival(now, tokens, slo_s, klass, parent, "refused")
+    def refused(
+        self, now: float, tokens: int, slo_s: float | None, klass: str, parent: str = "", tenant: str = ""
+    ) -> None:
+        self._arrival(now, tokens, slo_s, klass, parent, tenant, "refused")
 
     def batch(self, number: int, row: Row, events: Sequence[TimedEvent], cycle_s: float, late_s: float) -> None:
         start, finish, gpu, level, _bucket, requests = row
@@ -137,12 +148,13 @@ class Recorder(Listener):
             remove(self.folder)
 
     def _arrival(
-        self, now: float, tokens: int, slo_s: float | None, klass: str, parent: str, outcome: str
+        self, now: float, tokens: int, slo_s: float | None, klass: str, parent: str, tenant: str, outcome: str
     ) -> tuple[Segment, int]:
         segment = self._segment(now)
         row, segment.count = segment.count, segment.count + 1
         own = "" if slo_s is None else repr(slo_s)
-        self._add("arrivals", segment, f"{row},{now!r},{tokens},{own},{klass},{parent},{outcome}\n")
+        named = tenant if tenant.isalnum() else '"' + tenant.replace('"', '""') + '"'
+        self._add("arrivals", segment, f"{row},{now!r},{tokens},{own},{klass},{parent},{named},{outcome}\n")
         return segment, row
 
     def _end(self, segment: Segment, ended: Sequence[str]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -14,6 +15,11 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.reporting.boundaries import BOUNDARIES
+
+#: Times in the headers of an answer, and those that make up `BOUNDARIES`.
+_TIMES = re.compile(rb"x-(\w+)-time: *([0-9.]+)")
+_NAMES = (b"total", b"ingress", b"tokenization", b"queue", b"inference")
 #: Requests that got no answer have this status.
 LOST = 0
 
@@ -23,7 +29,8 @@ class Sent:
     """What came of every request, in seconds from the first scheduled time. status: LOST where nothing came back.
 
     due_s: when it was to be sent. late_s: by how much it was sent late, by this process. latency_s: from due to the
-    answer. students, batch_size: what the answer says.
+    answer. students, batch_size: what the answer says. stretches: what it says of its time, by the names of
+    `BOUNDARIES`; ingress includes the tokenizer and the way here and back.
     """
 
     due_s: NDArray[np.float64]
@@ -32,6 +39,7 @@ class Sent:
     status: NDArray[np.int32]
     students: NDArray[np.int32]
     batch_size: NDArray[np.int32]
+    stretches: dict[str, NDArray[np.float64]]
     errors: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -39,7 +47,9 @@ class Sent:
         """Before anything is sent."""
         n = len(due_s)
         late_s, latency_s = np.full(n, np.nan), np.full(n, np.nan)
-        return cls(due_s, late_s, latency_s, np.zeros(n, np.int32), np.zeros(n, np.int32), np.zeros(n, np.int32))
+        status, students, batch_size = (np.zeros(n, np.int32) for _ in range(3))
+        stretches = {name: np.full(n, np.nan) for name in BOUNDARIES}
+        return cls(due_s, late_s, latency_s, status, students, batch_size, stretches)
 
     def summary(self, slo_s: float | None) -> dict[str, Any]:
         """Counts, rates and percentiles; latencies over what was answered, `attainment` over all that were sent."""
@@ -63,6 +73,9 @@ class Sent:
             "attainment_of_accepted": float(on_time[taken].mean()) if on_time is not None and taken.any() else None,
             "students_mean": float(self.students[answered].mean()) if len(latency) else None,
             "batch_mean": float(self.batch_size[answered].mean()) if len(latency) else None,
+            "stretches_mean_s": {name: float(own[answered].mean()) for name, own in self.stretches.items()}
+            if len(latency)
+            else None,
             "sent_late_p99_s": float(np.nanpercentile(self.late_s, 99)) if np.isfinite(self.late_s).any() else None,
             "errors": dict(self.errors.most_common(5)),
         }
@@ -95,13 +108,24 @@ class Connection(asyncio.Protocol):
         length = int(buffer[at + 15 : buffer.find(b"\r", at)]) if at >= 0 else 0
         if len(buffer) < head + 4 + length:
             return
-        status, body = int(buffer[9:12]), bytes(buffer[head + 4 :])
+        status, times, body = int(buffer[9:12]), dict(_TIMES.findall(buffer, 0, head)), bytes(buffer[head + 4 :])
         buffer.clear()
         request, self.request = self.request, -1
-        self._sender.answered(request, status, body, self)
+        self._sender.answered(request, status, body, times, self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._sender.lost(self)
+
+
+def _stretches(times: Mapping[bytes, bytes], seconds: float) -> dict[str, float]:
+    """Where the time of an answer went, by its headers; empty where they do not say. seconds: from sent to answered."""
+    try:
+        total, *rest = (float(times[name]) / 1e3 for name in _NAMES)
+    except KeyError:
+        return {}
+    read, tokenizing, queue, device = rest
+    before = seconds - total + read + tokenizing
+    return dict(zip(BOUNDARIES, (before, queue, device, total - sum(rest)), strict=True))
 
 
 class Sender:
@@ -172,14 +196,18 @@ class Sender:
         self._count += 1
         self._rest(connection)
 
-    def answered(self, request: int, status: int, body: bytes, connection: Connection) -> None:
-        """An answer has come in; its connection is free."""
+    def answered(
+        self, request: int, status: int, body: bytes, times: Mapping[bytes, bytes], connection: Connection
+    ) -> None:
+        """An answer has come in; its connection is free. times: of its headers, in milliseconds by their names."""
         sent = self.sent
         sent.latency_s[request] = perf_counter() - self._began - sent.due_s[request]
         sent.status[request] = status
         if status == 200:
             parameters = json.loads(body)["parameters"]
             sent.students[request], sent.batch_size[request] = parameters["students_used"], parameters["batch_size"]
+            for name, value in _stretches(times, float(sent.latency_s[request] - sent.late_s[request])).items():
+                sent.stretches[name][request] = value
         else:
             sent.errors[body.decode(errors="replace")[:120]] += 1
         self._rest(connection)

@@ -181,7 +181,7 @@ class Service:
             )
         parent = str(next(self._parents)) if texts > 1 else ""
         if len(self._inside) + texts > self.most:
-            self._clock.call(partial(self._refuse, [len(each) for each in ids], slo_s, klass, parent))
+            self._clock.call(partial(self._refuse, [len(each) for each in ids], slo_s, klass, parent, tenant))
             inside = f"{len(self._inside)} texts are waiting already, of at most {self.most}"
             raise self._unanswered(503, "refused", f"{inside}: try again later", klass, texts)
         own = self.slo_s if slo_s is None else slo_s
@@ -211,15 +211,15 @@ class Service:
             one.number = number = self._backlog.append(now, len(one.ids), bucket, own, one.klass, one.tenant)
             self._askers.asked[number] = one
             for each in self._listeners:
-                each.arrived(number, now, len(one.ids), own, one.klass, parent)
+                each.arrived(number, now, len(one.ids), own, one.klass, parent, one.tenant)
         if self._backlog.satisfied():
             self._server.interrupt()
 
-    def _refuse(self, tokens: Sequence[int], slo_s: float | None, klass: str, parent: str) -> None:
+    def _refuse(self, tokens: Sequence[int], slo_s: float | None, klass: str, parent: str, tenant: str) -> None:
         now = self._clock.now
         for each in self._listeners:
             for length in tokens:
-                each.refused(now, length, slo_s, klass, parent)
+                each.refused(now, length, slo_s, klass, parent, tenant)
 
     def _batch(self, number: int, row: Row, events: Sequence[TimedEvent]) -> None:
         cycle_s, late_s = self._askers.measured.pop(number)

@@ -11,7 +11,7 @@ from profiler.table.adapters import slower_beside
 from profiler.table.skipping import SUFFIX
 from simulator.core import Executor, Records
 from simulator.executors.table import refuse
-from simulator.serving.host import HostMemory
+from simulator.serving.host_memory import HostMemory
 from simulator.serving.link import Background, Carrier, Link, slowed
 from simulator.serving.memory import Memory
 

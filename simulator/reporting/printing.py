@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from profiler.table import left_out_notes, provenance
+from profiler.table import HostTimes, left_out_notes, provenance
 from simulator.reporting.report import Report
 from traces.shared.text import aligned, count, milliseconds, number, percent
 
@@ -21,10 +21,11 @@ _COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "busy": lambda s: percent(s["utilisation"]),
 }
 #: Beside these, where one of the summaries has this figure: where answers leave at ramps, where adapters are bound,
-#: where requests have many texts.
+#: where the host's time counts, where requests have many texts.
 _OF_SOME: dict[str, dict[str, Callable[[dict[str, Any]], str]]] = {
     "agreement": {"agreement": lambda s: percent(s.get("agreement"))},
     "hit_rate": {"hits": lambda s: percent(s.get("hit_rate")), "overlap": lambda s: percent(s.get("overlap"))},
+    "host_busy": {"host busy": lambda s: percent(s.get("host_busy"))},
     "client_requests": {
         "client p99 ms": lambda s: milliseconds(s.get("client_p99_s")),
         "client on time": lambda s: percent(s.get("client_attainment")),
@@ -55,6 +56,7 @@ def heading(report: Report) -> str:
         *(f"        {note}" for note in left_out),
         f"        {task}",
         *(f"        {note}" for note in _vocabularies(table["meta"], run)),
+        *_host(summary, run),
         f"target  {milliseconds(report.slo_s)} ms per request",
     ]
     if "live" in run:
@@ -114,6 +116,17 @@ def verdict(report: Report) -> str:
         f"({live['stalled']:.3%}), off speed {live['slowed']:.1%}, "
         f"begun {late} us late (p99 {late_p99}), loop {loop} us per batch"
     )
+
+
+def _host(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+    """Where the host's time counts: what it takes, and how many requests it serves."""
+    if "host_time" not in run:
+        return []
+    own = HostTimes.of(run["table"]["meta"], run["table"]["name"])
+    per_token = (own.ingress_token_s + own.tokenizer_token_s) * 1e6
+    taken = f"{milliseconds(own.ingress_s + own.tokenizer_s)} ms and {number(per_token)} us per token before the queue"
+    most = "" if summary["host_rate"] is None else f"; at most {number(summary['host_rate'])}/s"
+    return [f"host    {taken}, {milliseconds(own.egress_s)} ms after the device{most}"]
 
 
 def _vocabularies(meta: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:

@@ -167,7 +167,10 @@ class Report:
     @cached_property
     @uncollected()
     def times(self) -> Columns:
-        """Per request: `start_s`, `finish_s` (NaN where not served), `batch` (-1), `outcome` (index of OUTCOMES)."""
+        """Per request: `start_s`, `finish_s` (NaN where not served), `batch` (-1), `outcome` (index of OUTCOMES).
+
+        Where the host's time counts: `ready_s` for the queue, and `answered_s`, when the answer was in hand, too.
+        """
         n = len(self.trace)
         numbers = self._served_batches[1]
         order, sizes = self._order
@@ -185,6 +188,10 @@ class Report:
         if (exited := self.records.exited) is not None:
             left = ~np.isnan(exited.finish_s)
             finish[exited.requests[left]] = exited.finish_s[left]
+        of_host: Columns = {}
+        if (host := self.records.host) is not None:
+            of_host = {"ready_s": np.asarray(host.ready)[:n], "answered_s": finish}
+            finish = np.where(np.isnan(finish), np.nan, np.asarray(host.left)[:n])
         outcome = np.full(n, OK, np.int8)
         outcome[finish > self.trace.arrival_s + self._slo] = LATE
         if self.records.drops:
@@ -192,7 +199,7 @@ class Report:
             counts = np.fromiter(map(len, turned_away), np.int64, len(turned_away))
             became = [REJECTED if reason == "admission" else DROPPED for reason in reasons]
             outcome[_joined(turned_away, counts)] = np.repeat(np.asarray(became, np.int8), counts)
-        return {"start_s": start, "finish_s": finish, "batch": batch, "outcome": outcome}
+        return {"start_s": start, "finish_s": finish, "batch": batch, "outcome": outcome, **of_host}
 
     def request_columns(self, rows: slice = slice(None)) -> Columns:
         """The columns of some rows of `requests` as arrays, strings as objects."""
@@ -214,6 +221,7 @@ class Report:
             ),
             "gpu": _gather(self._columns_of_batches[2], batch, served),
             "outcome": np.asarray(OUTCOMES, object)[times["outcome"]],
+            **{name: times[name] for name in ("ready_s", "answered_s") if name in times},
             **self._extra(rows),
         }
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiler.events import Kind
-from profiler.table import Level
+from profiler.table import HostTimes, Level
 from simulator.core import HITS, OK, OUTCOMES, Adapters, Records
+from simulator.reporting.boundaries import boundaries
 from simulator.reporting.clients import of_clients
 from traces import Trace
 from traces.shared.sums import dot
@@ -50,7 +51,8 @@ class Ran(Protocol):
 def summarised(report: Ran) -> dict[str, Any]:
     """The figures of a run: seconds, ratios and counts; None where undefined (no served request, no extent)."""
     found = _of_batches(report) | _of_requests(report)
-    return found | _of_adapters(report) | _of_partial(report, found) | of_clients(report.trace, report.times)
+    found |= _of_adapters(report) | _of_partial(report, found) | of_clients(report.trace, report.times)
+    return found | _of_host(report)
 
 
 def _of_batches(report: Ran) -> dict[str, Any]:
@@ -132,6 +134,27 @@ def _of_requests(report: Ran) -> dict[str, Any]:
         found["label_accuracy"] = _known(_mean(correct[served]))
         found["exit_layer_mean"] = _mean(np.where(whole, depth, of["exit"])[served])
     return found
+
+
+def _of_host(report: Ran) -> dict[str, Any]:
+    """Where the host's time counts: the share of the time that it worked until the last answer left, and mean delays.
+
+    host_rate: requests per second that the host serves, of this trace's lengths in batches of the mean size.
+    """
+    if (host := report.records.host) is None:
+        return {}
+    times, batches = report.times, report.answers
+    delays = boundaries(report.trace.arrival_s, times)
+    served = times["batch"] >= 0
+    end = float(max(times["finish_s"][served], default=0.0))
+    own = HostTimes.of(report.run["table"]["meta"], report.run["table"]["name"])
+    batch = _mean(batches[batches > 0])
+    return {
+        "host_busy": _ratio(host.busy_s, end - float(report.trace.arrival_s[0])),
+        "host_rate": None if batch is None else own.rate(float(report.trace.tokens.mean()), batch),
+        "ingress_mean_s": _mean(delays["ingress"][served]),
+        "egress_mean_s": _mean(delays["egress"][served]),
+    }
 
 
 def _of_adapters(report: Ran) -> dict[str, Any]:

@@ -132,6 +132,8 @@ def drop(state: State, action: Drop, now: float) -> None:
     state.backlog.take(requests)
     state.view.waiting = state.backlog.waiting
     state.records.drops.append((now, requests, action.reason))
+    if state.host is not None:
+        state.host.answer(now, requests)
 
 
 def _scale(state: State, action: Scale, now: float) -> None:

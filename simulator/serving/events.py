@@ -81,7 +81,6 @@ def take_in(state: State, number: int, time: float, event: Event, now: float) ->
     HAPPENS[event.kind](state, number, time, event, now)
     if event.kind is not Kind.DONE:
         return
-    state.left.pop(number, None)
     state.away.discard(number)
     if number in state.accepted:
         state.accepted.remove(number)
@@ -89,6 +88,7 @@ def take_in(state: State, number: int, time: float, event: Event, now: float) ->
         free(state, state.batches[number][2], now)
     if state.watched:
         tell(state, number)
+    state.left.pop(number, None)
 
 
 def free(state: State, gpu: int, now: float) -> None:
@@ -105,6 +105,10 @@ def tell(state: State, number: int) -> None:
         state.memory.unpin(number)
     if state.records.ended is not None:
         state.records.ended(number)
+    if state.host is not None:
+        _, finish, _, _, _, requests = state.batches[number]
+        left = state.left.get(number, ())
+        state.host.answer(finish, [each for row, each in enumerate(requests) if row not in left] if left else requests)
     if state.observe is not None:
         start, finish, gpu, level, _, requests = state.batches[number]
         returned = state.returned.pop(number, ()) if state.returned else ()
@@ -117,6 +121,9 @@ def release(state: State, number: int, time: float, event: Event) -> None:
     """Note that answers leave at this time."""
     _once(state, number, event)
     state.records.events.append((number, time, event))
+    if state.host is not None:
+        requests = state.batches[number][5]
+        state.host.answer(time, requests if event.rows is None else [requests[row] for row in event.rows])
 
 
 def _release(state: State, number: int, time: float, event: Event, now: float) -> None:

@@ -13,6 +13,7 @@ from policies.interface import Drop, Policy
 from profiler.events import Event
 from simulator.core import Executor, ExecutorError, PolicyError, Records, place
 from simulator.queue.backlog import Backlog
+from simulator.queue.hosted import HostQueue
 from simulator.queue.view import ServerView
 from simulator.serving.actions import ACTS, drop
 from simulator.serving.clock import Clock
@@ -34,7 +35,7 @@ class Server:
     them to the clock's inbox. All of them pass one heap, and `_serve` takes them from there.
 
     cold_start_s: until a GPU that a policy adds serves; None where none can be added. memory: where adapters are bound.
-    patience_s: a batch that runs elsewhere for longer ends the run.
+    patience_s: a batch that runs elsewhere for longer ends the run. host: that of the backlog, where its time counts.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class Server:
         cold_start_s: float | None = None,
         memory: Memory | None = None,
         patience_s: float = inf,
+        host: HostQueue | None = None,
     ) -> None:
         self._patience_s = patience_s
-        self.state = State(clock, executor, policy, backlog, view, records, idle, on_progress, cold_start_s, memory)
+        more = (on_progress, cold_start_s, memory, host)
+        self.state = State(clock, executor, policy, backlog, view, records, idle, *more)
         self.clock, self.policy, self.backlog, self.records = clock, policy, backlog, records
         self._steps = self._serve()
         self._looking: Any = None  # the alarm of the next look

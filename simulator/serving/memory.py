@@ -14,7 +14,7 @@ import numpy as np
 from policies.interface import Evict, Load, Loaded
 from profiler.table import Adapter
 from simulator.core import HITS, Adapters, PolicyError, Records
-from simulator.serving.host import HostMemory
+from simulator.serving.host_memory import HostMemory
 from simulator.serving.link import Carrier, Link, Transfer
 
 RESIDENT, LOADING, MISS = range(len(HITS))

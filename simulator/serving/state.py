@@ -12,6 +12,7 @@ from policies.machinery.wrapped import hears, listens
 from profiler.events import BatchPlan
 from simulator.core import Executor, PolicyError, Records
 from simulator.queue.backlog import Backlog
+from simulator.queue.hosted import HostQueue
 from simulator.queue.view import ServerView
 from simulator.serving.clock import Clock
 from simulator.serving.fleet import Due, Fleet
@@ -40,13 +41,14 @@ class State:
         on_progress: Callable[[int], None] | None = None,
         cold_start_s: float | None = None,
         memory: Memory | None = None,
+        host: HostQueue | None = None,
     ) -> None:
         self.clock, self.executor, self.policy, self.backlog, self.view = clock, executor, policy, backlog, view
         self.records, self.batches, self.idle = records, records.batches, idle
         self.observe: Callable[[Any], None] | None = listens(policy)
         self.hears = hears(policy) if self.observe is not None else frozenset()
-        self.on_progress, self.scales, self.memory = on_progress, cold_start_s is not None, memory
-        watched = (self.observe, on_progress, records.ended, memory)
+        self.on_progress, self.scales, self.memory, self.host = on_progress, cold_start_s is not None, memory, host
+        watched = (self.observe, on_progress, records.ended, memory, host)
         self.watched = any(each is not None for each in watched)
         #: The policy does not observe that answers leave: it is noted at once, which saves an event.
         self.unwatched = "releases" not in self.hears

@@ -28,7 +28,7 @@ _MOMENTS = {"start_s": pa.float64(), "finish_s": pa.float64()}
 #: The files of a segment that grows, and their columns. row: of a request within its segment.
 LINES = {
     "arrivals": {"row": pa.int32()}
-    | {name: TYPES[name] for name in ("arrival_s", "tokens", "slo_s", "klass", "parent")}
+    | {name: TYPES[name] for name in ("arrival_s", "tokens", "slo_s", "klass", "parent", "tenant")}
     | {"outcome": pa.string()},
     "ends": {"row": pa.int32(), **_MOMENTS, "batch": pa.int64(), "students": pa.int32(), "outcome": pa.string()},
     "batches": {"batch": pa.int64(), "gpu": pa.int32(), **_MOMENTS, "size": pa.int32(), "cycle_s": pa.float64(),
@@ -49,7 +49,7 @@ ALWAYS = {"arrivals": ("row", "arrival_s", "tokens"), "ends": ("row", "outcome")
 #: The files of a complete segment; where its trace is, the others are.
 KINDS = ("trace", "outcomes", "batches")
 #: What a column holds for requests of a segment that lacks it.
-MISSING = {"slo_s": np.nan, **dict.fromkeys(("klass", "parent"), np.asarray("", object))}
+MISSING = {"slo_s": np.nan, **dict.fromkeys(("klass", "parent", "tenant"), np.asarray("", object))}
 
 
 class Piece(NamedTuple):
@@ -139,13 +139,14 @@ def _trace(folder: Path, number: int) -> Trace | None:
 def _arrivals(arrived: pa.Table) -> Trace | None:
     if not len(arrived):
         return None
-    slo_s, klass, parent = (_column(arrived, name) for name in ("slo_s", "klass", "parent"))
+    slo_s, klass, parent, tenant = (_column(arrived, name) for name in ("slo_s", "klass", "parent", "tenant"))
     return Trace(
         _column(arrived, "arrival_s"),
         _column(arrived, "tokens"),
         slo_s=None if np.isnan(slo_s).all() else slo_s,
         klass=klass if any(klass) else None,
         parent=parent if any(parent) else None,
+        tenant=tenant if any(tenant) else None,
         source="recorded by an endpoint",
     )
 

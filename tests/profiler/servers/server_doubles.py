@@ -55,6 +55,7 @@ class Hidden:
     waiting: int = 0
     fails: int = 0
     free: float = 0.0
+    reads: int = 0
 
     def run(self, texts, began):
         """Answer a batch: [first token or character, length] of each text."""
@@ -107,6 +108,7 @@ class Handler(BaseHTTPRequestHandler):
             },
         }
         if own.counts:
+            own.reads += self.path.endswith("/stats")
             oip[f"/v2/models/{MODEL}/stats"] = {"model_stats": [self.counters()]}
         if own.protocol in ("ids", "text"):
             known = oip

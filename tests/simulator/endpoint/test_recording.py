@@ -32,7 +32,7 @@ from serving_doubles import (
 )
 
 from analysis.__main__ import main as analysis
-from analysis.validation import recorded
+from analysis.validation import recorded, session_page
 from analysis.validation.verdicts import of_session
 from profiler.table.writing import write_table
 from simulator import simulate
@@ -153,7 +153,10 @@ def test_a_session_as_the_table_has_it_meets_every_bound_of_its_twin(session):
     assert [row[3] for row in found["verdicts"]] == ["met"] * 3
     assert found["repeats"] == 1  # the INVALID one does not count
     assert found["spread"]["p99_s"] == 0.0
-    assert "further VALID session" in recorded.page(found)
+    happened, bare = (found["stretches"][name] for name in ("happened", "table"))
+    assert happened == pytest.approx(bare)
+    assert happened["ingress"] == happened["egress"] == 0  # the record begins behind the host
+    assert "further VALID session" in session_page.page(found)
 
 
 @pytest.mark.parametrize(

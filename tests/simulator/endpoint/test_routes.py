@@ -66,7 +66,7 @@ def test_predict_answers_as_tei_does(address):
     assert post(address, "/predict", inputs=[["Ah"], ["a", "b"]])[2][0] == one
     pair = post(address, "/predict", inputs=["a", "b"], raw_scores=True)[2]
     assert {each["label"]: each["score"] for each in pair} == {"bad": ord("a"), "good": 2.0}
-    for name in ("x-total-time", "x-tokenization-time", "x-queue-time", "x-inference-time"):
+    for name in ("x-total-time", "x-ingress-time", "x-tokenization-time", "x-queue-time", "x-inference-time"):
         assert 0 <= float(headers[name]) < 5000  # milliseconds
 
 

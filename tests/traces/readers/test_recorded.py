@@ -13,7 +13,7 @@ from traces.readers.recorded import LINES, lines, name, pieces
 from traces.writing import write
 
 GOOD = {
-    "arrivals": "0,0.1,5,,,,\n1,0.2,6,0.05,a,,\n",
+    "arrivals": "0,0.1,5,,,,,\n1,0.2,6,0.05,a,,,\n",
     "ends": "0,0.1,0.3,7,2,ok\n1,,,,,dropped\n",
     "batches": "7,0,0.1,0.3,1,0.2,0.0,m,2\n",
 }
@@ -56,8 +56,8 @@ def test_a_session_reads_alike_while_it_grows_and_once_it_is_complete(tmp_path: 
         ("batches", "7,999999,0.1,0.3,1,0.2,0.0,m,2\n", "gpu is 999999"),
         ("batches", GOOD["batches"] * 2, "twice"),
         ("batches", "x\n", "cannot be read"),
-        ("arrivals", ",0.1,5,,,,\n", "row has 1 empty"),
-        ("arrivals", "0,0.1,,,,,\n", "tokens has 1 empty"),
+        ("arrivals", ",0.1,5,,,,,\n", "row has 1 empty"),
+        ("arrivals", "0,0.1,,,,,,\n", "tokens has 1 empty"),
     ],
 )
 def test_a_damaged_line_is_refused(tmp_path: Path, kind: str, text: str, message: str) -> None:
