@@ -109,7 +109,7 @@ def _apart(found: Mapping[str, Any], name: str) -> float:
     ours, theirs = found["happened"][name], found["twin"][name]
     if theirs is None:
         return float("inf")
-    return abs(theirs - ours) if name == "attainment" else abs(theirs / ours - 1)
+    return float(abs(theirs - ours) if name == "attainment" else abs(theirs / ours - 1))
 
 
 def _write(arrival_s: NDArray[np.float64], path: Path) -> None:

@@ -27,7 +27,7 @@ class Embeddings:
     gives = "embeddings"
 
     def write(self, batch: Sequence[str]) -> Written:
-        return Written(f"{self.prefix}/embeddings", _json({"model": self.model, "input": list(batch)}), {})
+        return _written(f"{self.prefix}/embeddings", model=self.model, input=list(batch))
 
     def read(self, reply: HttpReply, count: int) -> Read:
         what = f"the answer of {self.model}"
@@ -49,12 +49,11 @@ class Classify:
     gives = "scores"
 
     def write(self, batch: Sequence[str]) -> Written:
-        return Written(f"{self.prefix}/classify", _json({"model": self.model, "input": list(batch)}), {})
+        return _written(f"{self.prefix}/classify", model=self.model, input=list(batch))
 
     def read(self, reply: HttpReply, count: int) -> Read:
         what = f"the answer of {self.model}"
-        found = json_of(reply, what)
-        return scores_of(found.get("data") if isinstance(found, dict) else None, count, what), None
+        return scores_of(_data_of(json_of(reply, what)), count, what), None
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Embed:
     gives = "embeddings"
 
     def write(self, batch: Sequence[str]) -> Written:
-        return Written("/embed", _json({"inputs": list(batch)}), {})
+        return _written("/embed", inputs=list(batch))
 
     def read(self, reply: HttpReply, count: int) -> Read:
         what = f"the answer of {self.model}"
@@ -84,7 +83,7 @@ class Predict:
     gives = "scores"
 
     def write(self, batch: Sequence[str]) -> Written:
-        return Written("/predict", _json({"inputs": [[text] for text in batch]}), {})
+        return _written("/predict", inputs=[[text] for text in batch])
 
     def read(self, reply: HttpReply, count: int) -> Read:
         what = f"the answer of {self.model}"
@@ -94,12 +93,17 @@ class Predict:
         return scores_of(found, count, what), None
 
 
-def _json(message: dict[str, Any]) -> bytes:
-    return json.dumps(message).encode()
+def _written(path: str, **message: Any) -> Written:
+    return Written(path, json.dumps(message).encode(), {})
+
+
+def _data_of(found: Any) -> Any:
+    """What stands under `data` in a reply; None where there is none."""
+    return found.get("data") if isinstance(found, dict) else None
 
 
 def _data(found: Any, what: str) -> list[dict[str, Any]]:
-    data = found.get("data") if isinstance(found, dict) else None
+    data = _data_of(found)
     if not isinstance(data, list) or not all(isinstance(each, dict) for each in data):
         raise BadReply(f"{what} has no list `data` of objects")
     return data

@@ -37,12 +37,17 @@ class HostQueue:
         self.record = HostRecord(array("d", [inf]) * n, array("d", [nan]) * n)
         self._read = 0  # so many requests
         self._free_s = -inf  # when it has done all that it has begun
-        self._answers: list[tuple[float, int, Sequence[int]]] = []  # in hand at this time; a heap
+        #: In hand at this time, and what is to be done before they leave; a heap.
+        self._answers: list[tuple[float, int, Sequence[int], float]] = []
         self._order = count()
 
-    def answer(self, time: float, requests: Sequence[int]) -> None:
+    def answer(self, time: float, requests: Sequence[int], before_s: float = 0.0) -> None:
         """Take the answers of these, which are in hand at this time; it may lie ahead."""
-        heappush(self._answers, (time, next(self._order), requests))
+        heappush(self._answers, (time, next(self._order), requests, before_s))
+
+    def done(self, time: float, requests: Sequence[int]) -> None:
+        """Take the last answers of a batch, which has ended."""
+        self.answer(time, requests, self._times.batch_s)
 
     def advance(self, now: float) -> None:
         """Do what has come by now. Every answer until then must be known."""
@@ -51,12 +56,12 @@ class HostQueue:
         while True:
             arrival = arrivals[self._read] if self._read < len(arrivals) else inf
             if answers and answers[0][0] <= min(arrival, now):
-                time, _, requests = heappop(answers)
-                free_s = max(free_s, time) + self._times.batch_s
+                time, _, requests, before_s = heappop(answers)
+                free_s = max(free_s, time) + before_s
                 for request in requests:
                     free_s += self._times.egress_s
                     record.left[request] = free_s
-                busy_s += self._times.batch_s + self._times.egress_s * len(requests)
+                busy_s += before_s + self._times.egress_s * len(requests)
             elif arrival <= now and arrival < inf:
                 seconds = self._seconds[self._read]
                 record.ready[self._read] = free_s = max(free_s, arrival) + seconds

@@ -126,7 +126,11 @@ def _host(summary: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
     per_token = (own.ingress_token_s + own.tokenizer_token_s) * 1e6
     taken = f"{milliseconds(own.ingress_s + own.tokenizer_s)} ms and {number(per_token)} us per token before the queue"
     most = "" if summary["host_rate"] is None else f"; at most {number(summary['host_rate'])}/s"
-    return [f"host    {taken}, {milliseconds(own.egress_s)} ms after the device{most}"]
+    found = run["table"]["meta"]["host"]
+    doubts = (
+        [] if found.get("valid", True) else [f"        not VALID as measured: {'; '.join(found.get('reasons', []))}"]
+    )
+    return [f"host    {taken}, {milliseconds(own.egress_s)} ms after the device{most}", *doubts]
 
 
 def _vocabularies(meta: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:

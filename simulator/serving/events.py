@@ -108,7 +108,7 @@ def tell(state: State, number: int) -> None:
     if state.host is not None:
         _, finish, _, _, _, requests = state.batches[number]
         left = state.left.get(number, ())
-        state.host.answer(finish, [each for row, each in enumerate(requests) if row not in left] if left else requests)
+        state.host.done(finish, [each for row, each in enumerate(requests) if row not in left] if left else requests)
     if state.observe is not None:
         start, finish, gpu, level, _, requests = state.batches[number]
         returned = state.returned.pop(number, ()) if state.returned else ()

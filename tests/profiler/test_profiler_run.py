@@ -7,7 +7,6 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +25,7 @@ from profiler.table import BucketPlan, Deployment, Jitter, LatencyTable, ShapeKe
 TINY = ["--models", "students-1x64,teacher-2x64", "--students", "1,2", "--batches", "1,2", "--tokens", "4,8"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(out: Path, *flags: str) -> int:

@@ -44,6 +44,12 @@ def test_the_host_counts_by_default_where_the_table_has_its_times(command, measu
     assert "host_busy" not in json.loads((command.out / "summary.json").read_text())
 
 
+def test_host_times_that_are_not_valid_are_said_to_be_so(command, tmp_path):
+    doubtful = write_table(tmp_path / "doubtful", host={**HOST, "valid": False, "reasons": ["rounds are 9% apart"]})
+    assert command("--reference", "none", table=doubtful) == 0
+    assert "rounds are 9% apart" in command.printed
+
+
 def test_a_table_without_host_times_names_the_command_that_measures_them(command):
     assert command("--host-time", "measured") == 2
     assert "profiler host" in command.complained

@@ -26,13 +26,7 @@ from simulator.reporting.validity import BLOCK_S, by_key, judge, slow_blocks  # 
 from simulator.settings import Settings, prepare  # noqa: E402
 from traces import Trace, write  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from profiler.executors.cpu import CpuExecutor
 from profiler.executors.interface import Engine
@@ -20,12 +18,7 @@ SPEC = replace(parse_spec("students-2x64", 4), vocab=100, positions=32, heads=2,
 PLAN = BucketPlan((1, 2, 4), (4, 8, 32))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

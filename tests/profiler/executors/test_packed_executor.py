@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -28,12 +27,7 @@ PADDED_PLAN = BucketPlan((1, 2, 4, 8), (4, 8, 16, 32))
 MIXES = ((1,), (32,), (3, 8), (8, 3), (5, 5, 5), (1, 20, 32), (7, 2, 7, 30, 2), (32,) * 8)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(**changes: object) -> weights.Weights:

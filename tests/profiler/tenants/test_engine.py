@@ -26,12 +26,7 @@ NAMES = tuple(f"tenant{number}" for number in range(6))
 PLAN = BucketPlan((1, 4, 16), (8, 16))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -136,6 +136,14 @@ def test_answers_that_leave_before_the_end_of_their_batch_pass_the_host_one_by_o
     assert report.times["finish_s"].tolist() == [3.5, 5.5]
 
 
+def test_a_batch_costs_the_host_once_however_its_answers_leave():
+    costs = {**SLOW, "batch_s": 0.25}
+    executor = Takes(lambda batch: released(4.0, 1.0, 3.0))
+    split = run_host(Says(both), trace(0, 0), executor=executor, host=costs)
+    whole = run_host(Says(both), trace(0, 0), host=costs)
+    assert split.records.host.busy_s == whole.records.host.busy_s == 2 * 1.5 + 0.25
+
+
 def test_a_request_that_is_turned_away_is_answered_by_the_host_too():
     turns_away = Says(lambda view, asked: Drop(view.oldest(1), "admission"))
     report = run_host(turns_away, trace(0, 0.5, 0.5))
@@ -179,8 +187,8 @@ def takes_policy(spec):
     return False
 
 
-def run_host(policy, requests, executor=None, **named):
-    table = hosted(seconds_table(), SLOW)
+def run_host(policy, requests, executor=None, host=SLOW, **named):
+    table = hosted(seconds_table(), host)
     return run_on(executor, policy, requests, table=table, host_time="measured", **named)
 
 

@@ -1,4 +1,4 @@
-"""benchmarks/host.py on known costs: it predicts a closed form, and says where times differ."""
+"""benchmarks/host_time.py on known costs: it predicts a closed form, and says where times differ."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import formula_table
+from host_time import compared, predicted_rate
 
-from benchmarks.host import compared, predicted_rate
 from profiler.table import HostTimes
 from simulator import simulate
 from simulator.reporting.boundaries import BOUNDARIES, boundaries

@@ -5,7 +5,7 @@ endpoint on a device that takes the table's times and computes nothing (`serve -
 second it answers when it is never idle, and what a Poisson trace at a share of that meets. Beside both stands what the
 simulator says with these host times. Needs a quiet machine with two processors; about 2 minutes.
 
-    python benchmarks/host.py [--table h200-modelled] [--model students-2x384] [--load 0.6]
+    python benchmarks/host_time.py [--table h200-modelled] [--model students-2x384] [--load 0.6]
 
 Status 1 where the saturation is off by more than 5 %, or where the host times are not valid.
 """
