@@ -23,7 +23,7 @@ from traces.shared.atomic import make_folder, write_text
 _SEVEN = "'adaptive;fixed(students=1);fixed(students=2);fixed(students=4);nexus;clipper;slackfit'"
 _PLANNED = (
     "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 1000 --slo-ms 60 --min-accuracy 0.858 "
-    "--models students-2x384 --seeds 2"
+    "--model students-2x384 --seeds 2"
 )
 _EXITS = "--model teacher-12x384 --trace poisson:duration=1200 --load 0.2 --slo-ms 100"
 #: What the plots are of: the commands, by what they write into the scratch folder.
@@ -45,16 +45,16 @@ INPUTS = {
     f"--policy {_SEVEN} --out policies",
     "capacities.parquet": "python -m analysis capacity --policy 'adaptive;greedy;timeout;fixed(students=2);nexus' "
     "--seeds 0-2 --requests 5000 --jobs 1 --out capacities.parquet",
-    "compared.parquet": "python -m analysis compare --trace poisson:duration=100 --load 0.7 --replications 5 "
-    f"--policies {_SEVEN} --out compared.parquet",
-    "plan": f"python -m analysis plan {_PLANNED} --policies 'adaptive;nexus;timeout' --jobs 1 --out plan",
+    "compared.parquet": "python -m analysis compare --trace poisson:duration=100 --load 0.7 --seeds 5 "
+    f"--policy {_SEVEN} --out compared.parquet",
+    "plan": f"python -m analysis plan {_PLANNED} --policy 'adaptive;nexus;timeout' --jobs 1 --out plan",
     "certain": f"python -m simulator --policy 'certain(greedy)' {_EXITS} --reference none --out certain",
     "static": f"python -m simulator --policy 'static(greedy)' {_EXITS} --reference none --out static",
     "kept": "python -m analysis sweep --policy 'certain(greedy);static(greedy);apparate(greedy);"
     f"apparate_released(greedy);greedy' {_EXITS} --seeds 0-2 --jobs 1 --out kept",
     "crossover.parquet": "python -m analysis crossover --trace burst:duration=60,factor=5,start=25,length=9 "
-    "--load 0.2,0.6,1,2 --slo-ms 50,100,200,400 --policies adaptive --seeds 0 --jobs 1 --out crossover.parquet",
-    "depends.csv": f"python -m analysis sensitivity {_PLANNED} --policies adaptive --jobs 1 --out depends.csv",
+    "--load 0.2,0.6,1,2 --slo-ms 50,100,200,400 --policy adaptive --seeds 0 --jobs 1 --out crossover.parquet",
+    "depends.csv": f"python -m analysis sensitivity {_PLANNED} --policy adaptive --jobs 1 --out depends.csv",
 }
 
 

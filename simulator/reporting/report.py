@@ -311,9 +311,9 @@ class Report:
             sizes = np.fromiter(map(len, whose), np.int64, len(whose))
             column[_joined(whose, sizes)] = np.fromiter(chain.from_iterable(own), np.float64, int(sizes.sum()))
         if (exited := self.records.exited) is not None:
-            for name, values in exited.columns.items():
+            for name, told in exited.columns.items():
                 column = columns.setdefault(name, np.full(len(self.trace), np.nan))
-                column[exited.requests] = values
+                column[exited.requests] = told
         return columns
 
     def _named(self, number: int, event: Event) -> Sequence[int]:
