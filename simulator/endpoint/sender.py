@@ -51,6 +51,11 @@ class Sent:
         stretches = {name: np.full(n, np.nan) for name in BOUNDARIES}
         return cls(due_s, late_s, latency_s, status, students, batch_size, stretches)
 
+    def _means(self, answered: NDArray[np.bool_]) -> dict[str, float] | None:
+        """Mean seconds in each stretch; None where no answer says."""
+        said = answered & ~np.isnan(self.stretches[BOUNDARIES[0]])
+        return {name: float(own[said].mean()) for name, own in self.stretches.items()} if said.any() else None
+
     def summary(self, slo_s: float | None) -> dict[str, Any]:
         """Counts, rates and percentiles; latencies over what was answered, `attainment` over all that were sent."""
         answered = self.status == 200
@@ -73,9 +78,7 @@ class Sent:
             "attainment_of_accepted": float(on_time[taken].mean()) if on_time is not None and taken.any() else None,
             "students_mean": float(self.students[answered].mean()) if len(latency) else None,
             "batch_mean": float(self.batch_size[answered].mean()) if len(latency) else None,
-            "stretches_mean_s": {name: float(own[answered].mean()) for name, own in self.stretches.items()}
-            if len(latency)
-            else None,
+            "stretches_mean_s": self._means(answered),
             "sent_late_p99_s": float(np.nanpercentile(self.late_s, 99)) if np.isfinite(self.late_s).any() else None,
             "errors": dict(self.errors.most_common(5)),
         }
