@@ -53,7 +53,7 @@ INPUTS = {
     "kept": "python -m analysis sweep --policy 'certain(greedy);static(greedy);apparate(greedy);"
     f"apparate_released(greedy);greedy' {_EXITS} --seeds 0-2 --jobs 1 --out kept",
     "crossover.parquet": "python -m analysis crossover --trace burst:duration=60,factor=5,start=25,length=9 "
-    "--load 0.2,0.6,1,2 --slo-ms 50,100,200,400 --policy adaptive --seeds 0 --jobs 1 --out crossover.parquet",
+    "--load 0.2,0.6,1,2 --slo-ms 50,100,200,400 --policy adaptive --seeds 1 --jobs 1 --out crossover.parquet",
     "depends.csv": f"python -m analysis sensitivity {_PLANNED} --policy adaptive --jobs 1 --out depends.csv",
 }
 
