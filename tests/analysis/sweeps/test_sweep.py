@@ -124,11 +124,11 @@ def test_a_key_changes_with_whatever_changes_a_result(tmp_path):
 def test_a_key_changes_with_a_recorded_session_that_grows(tmp_path):
     lines = tmp_path / "session" / "arrivals-00000001.csv"
     lines.parent.mkdir()
-    lines.write_text("0,0.1,12,,,,unanswered\n1,0.2,12,,,,unanswered\n")
+    lines.write_text("0,0.1,12,,,,,unanswered\n1,0.2,12,,,,,unanswered\n")
     its = Settings(trace=str(lines.parent), table="synthetic", policy="greedy")
     key = Keys().key(its)
     assert prepare(its).run().summary["requests"] == 2
-    lines.write_text(lines.read_text() + "2,0.3,12,,,,unanswered\n")
+    lines.write_text(lines.read_text() + "2,0.3,12,,,,,unanswered\n")
     assert Keys().key(its) != key
     assert prepare(its).run().summary["requests"] == 3
     moved = lines.parent.rename(tmp_path / "moved")
