@@ -47,6 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(levels="useful")
     choice.add_argument("--max-gpus", type=int, default=64, metavar="N", help="at most so many (default: 64)")
+    choice.add_argument(
+        "--gpu-price",
+        metavar="PRICES",
+        help="of an hour of one GPU, for the cost per million requests; one, or one for each table, as 2.5,0.8 "
+        "(default: that of the table, where it has one)",
+    )
     run = parser.add_argument_group("simulation")
     add_seeds(run, "0-2", "of a generated trace")
     run.add_argument(
@@ -73,8 +79,7 @@ def main(options: argparse.Namespace) -> int:
         folder_for(out, "plan.json", "plan")
     names = ("slo_ms", "attainment", "min_accuracy", "min_agreement", "trace_format", "bin_s", "time_unit", "rate",
              "start", "duration", "lengths", "max_tokens", "tenants", "adapter_budget", "host_time", "models", "task",
-             "levels",
-             "max_gpus", "seeds", "simulated")  # fmt: skip
+             "levels", "max_gpus", "gpu_price", "seeds", "simulated")  # fmt: skip
     with progress("simulations") as told:
         found = plan(
             options.trace,

@@ -36,8 +36,8 @@ def printed(plan: Plan) -> str:
     return "\n".join(lines).rstrip()
 
 
-_HEADING = ("", "table", "technique", "model", "policy", "GPUs", "on time", "95 % interval", "accuracy", "agreement",
-            "students", "busy", "GPU-h/million")  # fmt: skip
+_HEADING = ("", "table", "technique", "model", "policy", "GPUs", "on time", "95 % interval", "p99 ms", "accuracy",
+            "agreement", "students", "busy", "GPU-h/million", "cost/million")  # fmt: skip
 
 
 def _table(plan: Plan) -> Iterator[str]:
@@ -48,6 +48,8 @@ def _table(plan: Plan) -> Iterator[str]:
     hidden = {"table"} if not several else set()
     if all(each.best is None or each.best.agreement in (None, 1.0) for each in plan.options):
         hidden.add("agreement")  # nothing leaves early
+    if not plan.asked.get("prices"):
+        hidden.add("cost/million")
     kept = [at for at, name in enumerate(_HEADING) if name not in hidden]
     rows = [[row[at] for at in kept] for row in rows]
     yield from aligned(rows, text=4 + several).splitlines()
@@ -78,9 +80,10 @@ def _row(option: Option, plan: Plan, short: Mapping[str, str]) -> list[str]:
     if best is None:
         return [*row, *["-"] * (len(_HEADING) - len(row))]
     hours = best.gpus / (plan.traffic["rate"] * best.growth) * 1e6 / 3600
+    price = plan.asked.get("prices", {}).get(option.table)
     return [*row, best.candidate.policy, str(best.gpus), percent(best.attainment.mean), _interval(best),
-            percent(best.accuracy), percent(best.agreement), number(best.students), percent(best.utilisation),
-            f"{hours:.3g}"]  # fmt: skip
+            number(best.p99_ms), percent(best.accuracy), percent(best.agreement), number(best.students),
+            percent(best.utilisation), f"{hours:.3g}", "-" if price is None else f"{hours * price:.3g}"]  # fmt: skip
 
 
 def _interval(point: Point) -> str:
@@ -95,7 +98,7 @@ def _words(choice: Choice, plan: Plan) -> list[str]:
     lines.append(f"  {_sureness(choice, plan)}")
     lines.append(f"  headroom: {choice.most / best.growth - 1:.0%} ({choice.most:.3g} times the trace)")
     if choice.cost is not None:
-        lines.append(f"  costs {choice.cost:.3g} per million requests at the table's price")
+        lines.append(f"  costs {choice.cost:.3g} per million requests")
     if choice.kwh is not None:
         lines.append(f"  takes {choice.kwh:.3g} kWh per million requests at the table's power")
     less = choice.less

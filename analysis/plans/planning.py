@@ -27,13 +27,13 @@ from profiler.table import Deployment, LatencyTable, as_table
 from simulator.core import MOST_GPUS
 from simulator.settings import Settings, refuse_beyond
 from traces import Trace, load
-from traces.shared.text import percent
+from traces.shared.text import count, percent
 
 POLICIES = ("adaptive", "greedy", "timeout")
 #: Those that are tried where tenants share a budget.
 TENANT_POLICIES = ("lru(balanced, prefetch='queue')", "lru(greedy)", "gdsf(greedy)")
 #: Times the traffic, the share on time, seeds and simulated requests, beyond which nobody means it.
-MOST_GROWTH, LEAST_ATTAINMENT, MOST_SEEDS, MOST_SIMULATED = 1e6, 0.01, 10_000, 1_000_000_000
+MOST_GROWTH, LEAST_ATTAINMENT, MOST_SEEDS, MOST_SIMULATED, MOST_PRICE = 1e6, 0.01, 10_000, 1_000_000_000, 1e6
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def plan(
     time_unit: str | None = None,
     seeds: Any = 3,
     simulated: int = 400_000,
+    gpu_price: Any = None,
     jobs: int = 1,
     backend: str = "loky",
     address: str | None = None,
@@ -126,7 +127,8 @@ def plan(
     A trace with more requests than `simulated`, growth counted, is sampled where it is long enough to be: see
     `analysis.plans.sampling`; the intervals are for what was not simulated. Another generated one is run with
     `seeds` (which, or how many); the intervals are over them, as for a recorded trace that grows by copies of itself,
-    moved at random.
+    moved at random. gpu_price: of an hour of one GPU, in any currency; one for all tables, or one for each, in their
+    order (default: `price_per_gpu_hour` of a table's metadata, where it is).
 
     Raises ValueError, LookupError or OSError for bad input, in one line. A target out of reach is no error: `closest`.
     """
@@ -138,6 +140,7 @@ def plan(
     _refuse(slo_ms, shares, growth, max_gpus, len(which), simulated)
     named = [None] if tables is None else axis("table", tables)
     opened_tables = [as_table(each) for each in named]
+    prices = _prices(gpu_price, opened_tables)
     bound = adapter_budget is not None
     specs = [describe(make(each)) for each in axis("policy", policies or (TENANT_POLICIES if bound else POLICIES))]
     chosen = None if models is None else axis("model", models)
@@ -166,7 +169,7 @@ def plan(
                 nearest = open_ or _nearest(offer.deployments, specs, demand)
                 closest.append(planner.closest(nearest, table.name, refused))
             else:
-                choices.append(_choice(planner, best, table, traffic))
+                choices.append(_choice(planner, best, table, traffic, prices.get(table.name)))
             rows = ranked(planner, [*rows, *own])
             points += planner.tried()
         choices.sort(key=lambda each: planner.rank(each.best), reverse=True)
@@ -177,6 +180,7 @@ def plan(
                         f"do not compare them, or name one --task")  # fmt: skip
     asked = {"slo_ms": slo_ms, **shares, "floors": demand.floors, "growth": growth,
              "policies": specs, "tables": [each.name for each in opened_tables], "max_gpus": max_gpus,
+             **({"prices": prices} if prices else {}),
              **({"adapter_budget": adapter_budget} if bound else {}), **({"tenants": tenants} if tenants else {}),
              "tasks": tasks, "left_out": [note for offer in offers for note in offer.left_out],
              "warnings": warnings}  # fmt: skip
@@ -193,12 +197,28 @@ def _with_adapters(table: LatencyTable, chosen: Sequence[str] | None) -> list[st
     return found
 
 
-def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[str, Any]) -> Choice:
+def _prices(given: Any, tables: Sequence[LatencyTable]) -> dict[str, float]:
+    """The price of a GPU's hour by table, where it is known."""
+    if given is None:
+        own = {each.name: each.meta.get("price_per_gpu_hour") for each in tables}
+        return {name: float(price) for name, price in own.items() if price is not None}
+    try:
+        prices = [float(each) for each in (given.split(",") if isinstance(given, str) else np.ravel(given).tolist())]
+    except (TypeError, ValueError):
+        raise ValueError(f"gpu_price is {given!r:.60}; write numbers, as 2.5 or 2.5,0.8 for two tables") from None
+    if len(prices) not in (1, len(tables)):
+        raise ValueError(f"gpu_price has {len(prices)} prices for {count(len(tables), 'table')}: give one, or one each")
+    if not all(0 <= each < MOST_PRICE for each in prices):
+        raise ValueError(f"gpu_price is {given}; it must lie in 0 to {MOST_PRICE:g}, for an hour of one GPU")
+    return dict(zip((each.name for each in tables), prices * (len(tables) if len(prices) == 1 else 1), strict=True))
+
+
+def _choice(planner: Planner, best: Point, table: LatencyTable, traffic: dict[str, Any], price: float | None) -> Choice:
     most = planner.most_traffic(best.candidate, best.gpus, best.growth) or best.growth
     hours = best.gpus / (traffic["rate"] * best.growth) * 1e6 / 3600
-    power_w, price = table.meta.get("power_w"), table.meta.get("price_per_gpu_hour")
+    power_w = table.meta.get("power_w")
     kwh = None if power_w is None else hours * float(power_w) / 1e3
-    cost = None if price is None else hours * float(price)
+    cost = None if price is None else hours * price
     return Choice(best, planner.clear(best), most, planner.less(best), hours, kwh, cost)
 
 
@@ -252,6 +272,6 @@ def _refuse(
         if share is not None and not least <= share <= 1:
             raise ValueError(f"{name} is {share}; it must lie in {least:g} to 1")
     counts = ("max_gpus", max_gpus, MOST_GPUS), ("seeds", seeds, MOST_SEEDS), ("simulated", most, MOST_SIMULATED)
-    for name, count, greatest in counts:
-        if not 1 <= count <= greatest:
-            raise ValueError(f"{name} is {count}; it must lie in 1 to {greatest:,}")
+    for name, number, greatest in counts:
+        if not 1 <= number <= greatest:
+            raise ValueError(f"{name} is {number}; it must lie in 1 to {greatest:,}")

@@ -261,6 +261,15 @@ def test_cost_and_energy_are_those_of_the_gpu_hours_where_the_table_knows_them(t
     assert choice.cost == pytest.approx(3 * choice.gpu_hours)
     assert choice.kwh == pytest.approx(0.5 * choice.gpu_hours)
     assert f"costs {choice.cost:.3g} per million requests" in printed(found)
+    dearer = analysis.plan(
+        "poisson:rate=100,duration=1", slo_ms=60, tables=tmp_path / "priced", policies="greedy", gpu_price="6"
+    )
+    assert dearer.choices[0].cost == pytest.approx(2 * choice.cost)
+    row, *_ = [line for line in printed(dearer).splitlines() if line.startswith("*")]
+    assert row.split()[-1] == f"{dearer.choices[0].cost:.3g}"
+    for wrong, said in (("1,2", "2 prices for 1 table"), ("dear", "numbers"), (-1, "must lie in")):
+        with pytest.raises(ValueError, match=said):
+            analysis.plan("poisson:rate=1,duration=1", slo_ms=60, tables=tmp_path / "priced", gpu_price=wrong)
 
 
 def test_the_origin_of_accuracies_is_printed():
