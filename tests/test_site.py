@@ -15,7 +15,7 @@ from policies import POLICIES
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_site_builds_strictly_and_offline(tmp_path: Path) -> None:
+def test_the_site_builds_strictly_and_fetches_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(ROOT / "deploy" / "site" / "mkdocs.yml")]
     built = subprocess.run([*command, "-d", str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
     assert built.returncode == 0, built.stderr

@@ -16,13 +16,15 @@ from traces.shared.documents import json_text
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", type=Path, metavar="DIR", help="a table's folder; its meta.json is changed in place")
-    parser.add_argument("--model", help="of the table, as which requests ask for it (default: its first students-*)")
+    parser.add_argument(
+        "--model", metavar="NAME", help="of the table, as which requests ask for it (default: its first students-*)"
+    )
     parser.add_argument(
         "--weights", type=Path, metavar="DIR", help="with the model's tokenizer.json: send texts (default: token ids)"
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="over all cells (default: 3)")
     parser.add_argument("--seconds", type=float, default=1.5, metavar="S", help="for each cell (default: 1.5)")
-    parser.add_argument("--seed", type=int, default=0, help="of what is sent (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is sent (default: 0)")
 
 
 def main(arguments: argparse.Namespace) -> int:

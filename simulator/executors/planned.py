@@ -132,7 +132,7 @@ class PlannedExecutor:
                     "students": [cut.at] * len(leaving),
                     "confidence": items.confidence[cut.at - 1, rows[leaving]].tolist(),
                     "correct": right.tolist(),
-                    "changed": (right - items.judged(min(level.students, items.stages) - 1, rows[leaving])).tolist(),
+                    "changed": self._changed(right, rows[leaving], items, level, plan).tolist(),
                 }
                 events.append(Event(seconds, Kind.RELEASE, leaving.tolist(), columns))
             left, before = left[~sure], cut.at
@@ -146,6 +146,20 @@ class PlannedExecutor:
             finals = {"agrees": agrees.tolist()}
         done = Event(seconds, Kind.DONE, range(len(ids)) if finals else None, finals)
         return Execution(seconds, (*events, done))
+
+    def _changed(
+        self, right: NDArray[np.float64], rows: NDArray[np.int64], items: Answers, level: Level, plan: BatchPlan
+    ) -> NDArray[np.float64]:
+        """Whether these answers are right, less whether those of the whole level are, or of who else would answer.
+
+        Who returns is answered by the teacher, and who does not was picked by its text: then the teacher is who would
+        answer, and its accuracy takes the place of the level's.
+        """
+        if plan.sure != "return":
+            return right - items.judged(min(level.students, items.stages) - 1, rows)
+        teacher = self._levels.get((str(items.about.get("teacher")), 1))
+        instead = np.where(np.isnan(right), np.nan, items.teacher_correct[rows])
+        return right - instead + (np.nan if teacher is None else teacher.accuracy - level.accuracy)
 
     def _follow(self, plan: BatchPlan, level: Level) -> tuple[Known, Callable[..., Execution]]:
         """What a plan makes of the requests at a level, and what runs a batch by it."""

@@ -39,7 +39,7 @@ def technique_map(frame: DataFrame, axes: Axes) -> Axes:
         axes.fill([x, x + 1, x + 1, x], [y, y, y + 1, y + 1], facecolor=tuple(colour), edgecolor="white", lw=0.8,
                   label="_cell")  # fmt: skip
         if technique != NOTHING:
-            dark = np.dot(colour, (0.299, 0.587, 0.114)) < 0.55
+            dark = (colour * (0.299, 0.587, 0.114)).sum() < 0.55
             axes.text(x + 0.5, y + 0.5, f"{100 * value:.1f}\n+{lead:.1f}", ha="center", va="center", fontsize=5.5,
                       linespacing=1.1, color="white" if dark else "black")  # fmt: skip
     for technique in (*TECHNIQUES, NOTHING):

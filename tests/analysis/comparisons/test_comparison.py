@@ -312,6 +312,6 @@ def test_the_command_shows_the_rivals_and_which_is_right(capsys):
     assert main(["compare", *flags]) == 0
     shown = capsys.readouterr().out
     assert re.search("^rival .*serves$", shown, re.MULTILINE)
-    assert {"teacher-6x384", "students+teacher"} <= {each.split()[-1] for each in shown.splitlines() if each}
+    assert {"teacher-12x384", "single+teacher"} <= {each.split()[-1] for each in shown.splitlines() if each}
     assert main(["compare", *flags, *ALONE]) == 0
     assert "rival" not in capsys.readouterr().out

@@ -128,7 +128,7 @@ def test_cohort_prints_what_a_shell_completes_by(shell, capsys):
     [("swep", "sweep"), ("simulat", "simulate"), ("profile sho", "show"), ("traces stat", "stats"),
      ("traces stats x --trace-format azure-lm", "azure-llm"), ("simulate --levels usefull", "useful"),
      ("simulate --policy gredy", "greedy"), ("simulate --table h200-modeled", "h200-modelled"),
-     ("simulate --trace poison:rate=3", "poisson"), ("simulate --model teacher-12x76", "teacher-12x768")],
+     ("simulate --trace poison:rate=3", "poisson"), ("simulate --model teacher-12x38", "teacher-12x384")],
 )  # fmt: skip
 def test_a_mistyped_word_is_answered_with_the_nearest(line, nearest, capsys):
     try:
