@@ -68,7 +68,7 @@ def test_who_is_certain_leaves_and_the_others_are_answered_by_the_teacher(record
 
 @pytest.mark.parametrize(("items", "changed"), [([1, 3, 3, 3], 0.0), ([0, 2], -0.5), ([0, 1, 2, 3], -0.25)])
 def test_the_accuracy_is_the_teachers_and_what_the_students_changed_on_the_same_texts(recorded, items, changed):
-    """The table says 0.9 of the teacher. Of the two that the student answers it is right on one, the teacher on both."""
+    """The table says 0.9 of the teacher. Of two texts that it answers, the student has one right, the teacher both."""
     summary = served(recorded, items).summary
     assert summary["accuracy"] == pytest.approx(0.9 + changed)
     assert summary["accuracy_weighted_goodput"] == pytest.approx(0.9 + changed)
