@@ -45,7 +45,7 @@ def session(run: Path, folder: Path) -> None:
     (folder / "run.json").write_text(json.dumps(about))
     requests, batches = (pd.read_parquet(run / f"{each}.parquet") for each in ("requests", "batches"))
     for number, first in ((1, 0), (2, 30)):
-        own = requests[first : first + 30].assign(row=range(30), slo_s=0.02, klass="", parent="")
+        own = requests[first : first + 30].assign(row=range(30), slo_s=0.02, klass="", parent="", tenant="")
         ran = batches[batches["batch"].isin(own["batch"])].assign(cycle_s=0.001, late_s=0.0)
         for kind, frame in (("arrivals", own.assign(outcome="")), ("ends", own), ("batches", ran)):
             frame[list(LINES[kind])].to_csv(folder / name(kind, number, "csv"), index=False, header=False)
