@@ -20,6 +20,7 @@ pytest.importorskip("prometheus_client")
 
 from serving_doubles import MODEL, SleepingDevice, body, call, endpoint, running
 
+from simulator.endpoint.command import bound
 from simulator.endpoint.connections import LARGEST_HEAD
 
 INFER = f"/v2/models/{MODEL}/infer"
@@ -277,3 +278,11 @@ def test_curl_that_offers_http_2(address):
     ]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert json.loads(ran.stdout)["outputs"][0]["data"][0] == 7.0
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    """An answer is written in two pieces; the second must not wait for the client to acknowledge the first."""
+    with bound("127.0.0.1", 0) as listening:
+        listening.listen()
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
