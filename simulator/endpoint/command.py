@@ -185,7 +185,7 @@ def bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ValueError(f"cannot listen on {host}: {error.strerror or error}") from None
     made = socket.socket(family, kind)
-    # Else the body of an answer waits 40 ms for the client's delayed acknowledgement of its head: asyncio sets this only
+    # Else the body of an answer waits 40 ms for the client's delayed acknowledgement of its head: asyncio sets it only
     # on sockets made with the protocol's number. Connections inherit it.
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
