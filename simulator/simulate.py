@@ -220,10 +220,15 @@ def _target_s(slo_s: float | None, slo_ms: float | None, default_s: float, *, ma
     alone_s = default_s / 5
     if slo_ms is not None:
         if not made and slo_ms / 1e3 < 0.05 * alone_s and slo_ms > alone_s:
-            raise ValueError(f"slo_ms is {slo_ms:g}, and a request takes {1e3 * alone_s:.4g} ms: did you mean slo_s?")
+            raise ValueError(
+                f"slo_ms is {slo_ms:g}, and a request takes {1e3 * alone_s:.4g} ms: did you mean slo_s={slo_ms:g}?"
+            )
         return slo_ms / 1e3
     if slo_s is not None and not made and slo_s >= 5 and slo_s / 1e3 > alone_s:
-        raise ValueError(f"slo_s is {slo_s:g}, and a request takes {alone_s:.4g} s: did you mean slo_ms?")
+        raise ValueError(
+            f"slo_s is {slo_s:g}, and a request takes {alone_s:.4g} s: did you mean slo_ms={slo_s:g}? "
+            f"So many seconds are slo_ms={1e3 * slo_s:g}"
+        )
     return default_s if slo_s is None else slo_s
 
 

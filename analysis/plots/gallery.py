@@ -23,7 +23,7 @@ from traces.shared.atomic import make_folder, write_text
 _SEVEN = "'adaptive;fixed(students=1);fixed(students=2);fixed(students=4);nexus;clipper;slackfit'"
 _PLANNED = (
     "--trace mmpp:levels=1/3,stays=1/0.5,duration=5 --rate 1000 --slo-ms 60 --min-accuracy 0.858 "
-    "--model students-2x384 --seeds 2"
+    "--model students-2x384 --seeds 5"
 )
 _EXITS = "--model teacher-12x384 --trace poisson:duration=1200 --load 0.2 --slo-ms 100"
 #: What the plots are of: the commands, by what they write into the scratch folder.

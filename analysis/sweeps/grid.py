@@ -83,7 +83,9 @@ def target_ms(slo_ms: Any, slo_s: Any) -> Any:
     found = [_one("slo_s", each, float) for each in found]
     for each in found:
         if each >= MOST_SLO_S:
-            raise ValueError(f"slo_s is {each:g}, which are seconds: did you mean slo_ms={each:g}?")
+            raise ValueError(
+                f"slo_s is {each:g}: did you mean slo_ms={each:g}? So many seconds are slo_ms={1e3 * each:g}"
+            )
     values = [float(f"{1e3 * each:.12g}") for each in found]
     return values if np.ndim(slo_s) or isinstance(slo_s, str) else values[0]
 
