@@ -110,7 +110,8 @@ def alone(work: Path) -> Iterator[None]:
 def settle(work: Path, settings: Mapping[str, Any]) -> None:
     """Keep the settings beside the checkpoints. Raises ValueError where the folder was begun with others.
 
-    Which baselines are trained may change: each stands alone, and a later run adds what is missing.
+    Which baselines are trained may change: each stands alone, and a later run adds what is missing. A setting that
+    there was not when the folder was begun may have any value.
     """
     own = parse_json(json_text({key: each for key, each in settings.items() if key != "baselines"}), "settings")
     path = work / "settings.json"
@@ -123,8 +124,8 @@ def settle(work: Path, settings: Mapping[str, Any]) -> None:
             ) from None
         changed = [
             f"{key} was {known.get(key)!r}, is {own.get(key)!r}"
-            for key in own | known
-            if key != "baselines" and known.get(key) != own.get(key)
+            for key in known
+            if key != "baselines" and known[key] != own.get(key)
         ]
         if changed:
             raise ValueError(f"{work.parent} was begun with other settings: {'; '.join(changed)}. Choose another --out")

@@ -22,7 +22,16 @@ Bodies = Callable[[int, int], Tensors]
 
 
 def plain(
-    run: Setup, recipe: Recipe, name: str, spec: Dims, start: Tensors, lesson: Lesson, texts: int, *, bag: bool = False
+    run: Setup,
+    recipe: Recipe,
+    name: str,
+    spec: Dims,
+    start: Tensors,
+    lesson: Lesson,
+    texts: int,
+    *,
+    rate: float,
+    bag: bool = False,
 ) -> Tensors:
     """Train K encoders, independent of each other, to be the teacher. Returns everything but the embeddings.
 
@@ -46,7 +55,7 @@ def plain(
         total = (error * weights[:, batch.rows]).mean(1).sum()
         return total + recipe.labels * spec.students * cross_entropy(logits, lesson.labels[batch.rows])
 
-    fit(run, name, trained, recipe.rate, -(-texts // recipe.batch), loss)
+    fit(run, name, trained, rate, -(-texts // recipe.batch), loss)
     return trained
 
 
@@ -80,4 +89,5 @@ def train(run: Setup, recipe: Recipe, name: str, spec: Dims, start: Tensors, les
     """Train the baseline of this name beside an ensemble of shape `spec`."""
     bag = name == "bagging"
     texts = recipe.bagging_texts if bag else recipe.single_texts
-    return plain(run, recipe, f"baseline-{name}", SHAPE[name](spec), start, lesson, texts, bag=bag)
+    rate = recipe.deeper_rate if name == "deeper" else recipe.rate
+    return plain(run, recipe, f"baseline-{name}", SHAPE[name](spec), start, lesson, texts, rate=rate, bag=bag)

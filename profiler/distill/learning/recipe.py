@@ -69,6 +69,8 @@ class Recipe:
     baselines: str = "single,bagging,deep,wide"
     single_texts: int = 180_000
     bagging_texts: int = 80_000
+    #: The rate of the baseline `deeper`: at `rate` one of six layers lost all it knew within a thousand steps.
+    deeper_rate: float = 2e-4
 
     def __post_init__(self) -> None:
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
@@ -77,7 +79,7 @@ class Recipe:
                 raise ValueError(f"{name} is {value} (must be at least {least})")
             if isinstance(value, float) and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} is {value} (must be a finite number of at least 0)")
-        for name in ("temperature", "rate", "joint_rate", "teacher_rate", "teacher_decay", "logits"):
+        for name in ("temperature", "rate", "joint_rate", "deeper_rate", "teacher_rate", "teacher_decay", "logits"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)} (must be positive)")
         if not 0 < self.shrinkage <= 1:

@@ -30,6 +30,9 @@ DECAY, CLIP = 0.01, 1.0
 LOOK, LOOK_S = 25, 5.0
 #: Seconds between two checkpoints.
 CHECKPOINT_S = 60.0
+#: A training has diverged where the loss is this many times its least, and more than such a share of its first, for
+#: such a share of all steps on end.
+DIVERGED, OF_FIRST, FOR_SO_LONG = 3.0, 0.2, 0.05
 #: Tokens that are answered at once where nothing is learned. On a CPU few enough to stay in its cache: 12 layers
 #: of width 384 took 0.34 ms a token in batches of 1,024 and 0.46 ms in batches of 8,192.
 ANSWERED_TOKENS = {"cpu": 1024}
@@ -140,6 +143,7 @@ def fit(
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
     saved, total = monotonic(), torch.zeros((), device=run.device)
     looked, seen = saved, 0
+    least, first, fine = math.inf, math.inf, 0
     for step in range(_resume(run.partial(name), trained, optimizer), steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * group["share"] * _schedule(step, steps)
@@ -158,6 +162,14 @@ def fit(
         total.zero_()
         if not math.isfinite(mean):
             raise ArithmeticError(f"{name}: the loss is {mean} at step {step}; lower the rate (-p rate=...)")
+        least = min(least, mean)
+        first = mean if step <= LOOK else first  # what goes on from a checkpoint is not judged
+        fine = fine if mean >= DIVERGED * least and mean > OF_FIRST * first else step
+        if step - fine > max(FOR_SO_LONG * steps, 2 * LOOK):
+            raise ArithmeticError(
+                f"{name}: the loss has been more than {DIVERGED:g} times its least, {least:.3g}, since step {fine}; "
+                f"lower the rate (-p rate=..., deeper_rate, teacher_rate)"
+            )
         if monotonic() - saved >= CHECKPOINT_S:
             write(run.partial(name), _state(trained, optimizer) | {"step": torch.tensor(step + 1)})
             saved = monotonic()

@@ -19,9 +19,11 @@ from profiler.distill.learning.correction import only
 from profiler.distill.learning.encoder import encode, vectors
 from profiler.distill.learning.heads import fitted
 from profiler.distill.learning.initial import Checkpoint, beside, body, segment_layers, shape
+from profiler.distill.learning.journal import StudyLog
 from profiler.distill.learning.recipe import RECIPES, TINY_ROWS, Recipe
 from profiler.distill.learning.teacher import Target, cross_entropy, divergence
 from profiler.distill.learning.texts import augmented, batches, pack
+from profiler.distill.learning.training import Setup, fit
 from profiler.distill.preparation import settle
 from profiler.measuring import reference
 from profiler.models import weights
@@ -297,3 +299,19 @@ def test_single_models_have_once_twice_and_three_times_the_depth() -> None:
         names.append(SHAPE[name](SPEC).name)
     assert names == ["single-2x64", "single-4x64", "single-6x64"]
     assert asked == [2, 4, 6]
+
+
+@pytest.mark.parametrize(("after", "diverges"), [(1.8, True), (0.7, False), (0.05, False)])
+def test_a_training_whose_loss_has_risen_for_good_ends(tmp_path: Path, after: float, diverges: bool) -> None:
+    """From 4 down to 0.4 in a hundred steps, then something else; only what is far above both ends it."""
+    learns = torch.zeros(1)
+    run = Setup(tmp_path, 0, torch.device("cpu"), False, StudyLog(tmp_path / "log.jsonl", {}))
+
+    def loss(step: int) -> torch.Tensor:
+        return 0 * learns.sum() + (max(0.4, 4.0 - 0.04 * step) if step < 100 else after)
+
+    if diverges:
+        with pytest.raises(ArithmeticError, match=r"more than 3 times its least, 0.[45].*lower the rate"):
+            fit(run, "made-up", {"weight": learns}, 1e-3, 600, loss)
+    else:
+        fit(run, "made-up", {"weight": learns}, 1e-3, 600, loss)
