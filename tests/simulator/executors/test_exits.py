@@ -274,3 +274,21 @@ def test_releases_are_the_same_whether_a_policy_observes_them_or_not(items: Answ
     for name, column in ours.request_columns().items():
         assert np.array_equal(column, theirs.request_columns()[name]), name
     assert ours.requests["model"].eq(MODEL).all()
+
+
+@pytest.mark.parametrize("sure", ["result", "compact", "truncate"])
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_what_is_worked_out_after_a_run_is_what_events_would_have_said(
+    items: Answers, recorded: str, sure: str, gpus: int
+) -> None:
+    """Who hears of releases gets events; nobody else does, and the columns of the output are the same."""
+    plan = planned(recorded, sure=sure)
+    plan = replace(plan, cuts=plan.cuts[:-1]) if sure == "truncate" else plan
+    trace = traffic(items, requests=800, load=1.1 * gpus)
+    told, quiet = (run(plan, trace, *uses, gpus=gpus).request_columns() for uses in (("releases", "finals"), ()))
+    assert set(told) == set(quiet)
+    for name in told:
+        if told[name].dtype.kind == "f":
+            np.testing.assert_allclose(quiet[name], told[name], rtol=1e-12, atol=1e-12, err_msg=name)
+        else:
+            assert np.array_equal(quiet[name], told[name]), name
