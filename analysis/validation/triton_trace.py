@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from simulator.reporting.boundaries import BOUNDARIES
 from simulator.settings import Settings, prepare
 from traces import Trace, write
-from traces.shared.documents import read_json
+from traces.readers import triton
 from traces.shared.text import aligned, milliseconds, percent
 
 #: Triton's moments of a request, in order, of a trace with level=TIMESTAMPS.
@@ -27,18 +27,8 @@ def read(path: Path) -> NDArray[np.float64]:
 
     So are requests that lack a moment, or have them out of order. Raises ValueError where none is left.
     """
-    found = read_json(path)
-    seen: dict[Any, dict[str, int]] = {}
-    inner: set[Any] = set()
-    for each in found if isinstance(found, list) else [found]:
-        if not isinstance(each, dict) or not isinstance(number := each.get("id"), (int, str)):
-            continue
-        if each.get("parent_id"):
-            inner.add(number)
-        for one in each.get("timestamps") or ():
-            if isinstance(one, dict) and one.get("name") in MOMENTS and type(one.get("ns")) is int:
-                seen.setdefault(number, {})[one["name"]] = one["ns"]
-    rows = [[own[name] for name in MOMENTS] for number, own in seen.items() if number not in inner and len(own) == 5]
+    found, _ = triton.requests(path)
+    rows = [[own[name] for name in MOMENTS] for own in found if set(MOMENTS) <= own.keys()]
     ns = np.array([row for row in rows if row == sorted(row)], np.int64)
     if not len(ns):
         raise ValueError(

@@ -15,6 +15,7 @@ import numpy as np
 
 from traces import files
 from traces.draft import Draft
+from traces.readers import triton
 from traces.readers.logs import Logged, requests
 from traces.readers.reading import Reading
 
@@ -63,29 +64,12 @@ def triton_log(path: Path, reading: Reading) -> Draft:
 
 def triton_trace(path: Path, reading: Reading) -> Draft:
     """Triton's trace (--trace-config triton,file=...,level=TIMESTAMPS): a list of objects; a request begins once."""
-    try:
-        found = json.loads(files.content(path))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
-    listed = found if isinstance(found, list) else [found]
-    firsts: dict[Any, int] = {}
-    inner: set[Any] = set()
-    for each in listed:
-        if not isinstance(each, dict):
-            continue
-        if each.get("parent_id"):
-            inner.add(each.get("id"))  # a part of an ensemble
-        for one in each.get("timestamps") or ():
-            if isinstance(one, dict) and type(one.get("ns")) is int and 0 <= one["ns"] < 2**63:
-                known = firsts.get(each.get("id"), one["ns"])
-                firsts[each.get("id")] = min(known, one["ns"])
-    starts = [ns for number, ns in firsts.items() if number not in inner]
-    if not starts:
-        raise ValueError(f"{path} has no request with timestamps: trace with level=TIMESTAMPS")
+    found, parts = triton.requests(path)
+    starts = [min(moments.values()) for moments in found]
     base = min(starts)
     notes = (
         f"t = 0 is {base} ns of Triton's clock",
-        *([f"{len(inner)} parts of ensembles are left out"] if inner else []),
+        *([f"{parts} parts of ensembles are left out"] if parts else []),
     )
     return Draft(np.sort(np.array([ns - base for ns in starts], np.int64)) / 1e9, notes=notes)
 
