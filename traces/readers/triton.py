@@ -31,8 +31,8 @@ def requests(path: Path) -> tuple[list[Moments], int]:
         listed = each.get("timestamps")
         for one in listed if isinstance(listed, list) else ():
             if isinstance(one, dict) and type(ns := one.get("ns")) is int and 0 <= ns < 2**63:
-                own, name = seen.setdefault(number, {}), str(one.get("name"))
-                own[name] = min(own.get(name, ns), ns)
+                its, name = seen.setdefault(number, {}), str(one.get("name"))
+                its[name] = min(its.get(name, ns), ns)
     own = [moments for number, moments in seen.items() if number not in inner]
     if not own:
         raise ValueError(f"{path} has no request with timestamps: trace with level=TIMESTAMPS")
